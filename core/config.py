@@ -1,0 +1,167 @@
+"""The system file as types: what a run is made of. Decoding, defaults and checks; reading files is the runners' business.
+
+Keys, meanings and defaults are explained in docs/system-file.md, one by one. Percentages are in percent, bps in basis points, times in ms.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from core.money import BPS, UNIT, to_units
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Percent = Annotated[float, msgspec.Meta(gt=0, le=100)]
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A part of the system file: unknown keys are refused."""
+
+
+# --- exits -----------------------------------------------------------------------------------------------------------
+
+
+class Distance(Strict, frozen=True, kw_only=True):
+    """A distance from the decision bar's close: percent of it, or ``atr`` times the ATR of ``period`` bars; one of the two.
+
+    ``activate_percent`` (trailing only): how far the price must go our way before the stop follows.
+    """
+
+    percent: Positive | None = None
+    atr: Positive | None = None
+    period: Annotated[int, msgspec.Meta(ge=1)] = 14
+    activate_percent: NonNegative = 0.0
+
+
+class ExitsConfig(Strict, frozen=True, kw_only=True):
+    """Exits attached to each entry at the venue. ``max_bars``: decision bars after which the position is closed at market."""
+
+    stop_loss: Distance | None = None
+    take_profit: Distance | None = None
+    trailing: Distance | None = None
+    max_bars: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    trigger: Literal["last", "mark", "index"] = "last"
+
+
+# --- sizing and risk -------------------------------------------------------------------------------------------------
+
+
+class SizingConfig(Strict, frozen=True, kw_only=True):
+    """How large an entry is, in notional at the decision price."""
+
+    model: Literal["fixed_qty", "fixed_usd", "percent_equity", "risk_per_trade", "inverse_vol"] = "percent_equity"
+    qty: Positive | None = None
+    usd: Positive | None = None
+    percent: Annotated[float, msgspec.Meta(gt=0, le=10_000)] = 10.0
+    stop_atr: Positive | None = None
+    atr_period: Annotated[int, msgspec.Meta(ge=1)] = 14
+    budget_percent: Percent = 10.0
+    lookback_bars: Annotated[int, msgspec.Meta(ge=8)] = 96
+
+
+class RiskConfig(Strict, frozen=True, kw_only=True):
+    """The limits of the risk actor. None: no such limit. policy none: nothing is limited but what the venue itself refuses."""
+
+    policy: Literal["rules", "none"] = "rules"
+    leverage: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.0
+    margin_mode: Literal["isolated", "cross"] = "isolated"
+    max_position_usd: Positive | None = None
+    max_gross_usd: Positive | None = None
+    max_open_positions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    daily_loss_percent: Percent | None = None
+    max_drawdown_percent: Percent | None = None
+    on_limit: Literal["flatten", "hold"] = "flatten"
+    cooldown_bars: Annotated[int, msgspec.Meta(ge=0)] = 0
+    price_collar_percent: Positive | None = None
+    max_orders_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+# --- execution -------------------------------------------------------------------------------------------------------
+
+
+class ImpactConfig(Strict, frozen=True, kw_only=True):
+    """Square-root impact: base_bps + coefficient x volatility_bps x sqrt(qty / bar volume); volatility over ``window`` earlier bars."""
+
+    base_bps: NonNegative = 0.0
+    coefficient: NonNegative = 0.0
+    window: Annotated[int, msgspec.Meta(ge=2)] = 60
+
+
+class ConstantFunding(Strict, frozen=True, kw_only=True):
+    """One rate for every funding time, as a fraction."""
+
+    constant: float
+
+
+class ExecutionConfig(Strict, frozen=True, kw_only=True):
+    """How the simulated exchange fills. ``taker_fee`` and ``maker_fee`` are fractions; None: the instrument's."""
+
+    latency_ms: Annotated[int, msgspec.Meta(ge=0)] = 0
+    half_spread_bps: NonNegative = 0.0
+    slippage_bps: NonNegative = 1.0
+    impact: ImpactConfig | Literal["none"] = "none"
+    max_volume_share: Annotated[float, msgspec.Meta(gt=0, le=1)] | Literal["none"] = "none"
+    limit_fill: Literal["through", "touch"] = "through"
+    path: Literal["ohlc", "pessimistic"] = "ohlc"
+    funding: Literal["history", "none"] | ConstantFunding = "history"
+    gaps: Literal["error", "skip"] = "error"
+    taker_fee: float | None = None
+    maker_fee: float | None = None
+
+    @classmethod
+    def frictionless(cls) -> ExecutionConfig:
+        """No fee, no slippage, no funding: what the portfolio documents compute with."""
+        return cls(slippage_bps=0.0, funding="none", taker_fee=0.0, maker_fee=0.0)
+
+    @property
+    def slippage_rate(self) -> int:
+        """Slippage as an integer of 1e-8."""
+        return bps_rate(self.slippage_bps)
+
+    @property
+    def half_spread_rate(self) -> int:
+        """Half the spread as an integer of 1e-8."""
+        return bps_rate(self.half_spread_bps)
+
+
+def bps_rate(bps: float) -> int:
+    """Basis points (2.5) as an integer rate of 1e-8 (25000), by their decimal text."""
+    return to_units(bps) * BPS // UNIT
+
+
+# --- the system ------------------------------------------------------------------------------------------------------
+
+
+class Window(Strict, frozen=True, kw_only=True):
+    """A named span: [start, end), ISO dates or times in UTC."""
+
+    start: str
+    end: str
+
+
+class SystemConfig(Strict, frozen=True, kw_only=True):
+    """One system file, decoded."""
+
+    system: str
+    strategy: str
+    symbols: Annotated[list[str], msgspec.Meta(min_length=1)]
+    category: Literal["linear", "spot"] = "linear"
+    timeframe: str
+    execution_timeframe: str | None = None
+    params: dict[str, Any] = {}
+    features: dict[str, dict[str, Any]] = {}
+    warmup_bars: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    initial_equity: Positive = 10_000.0
+    exits: ExitsConfig | None = None
+    sizing: SizingConfig = SizingConfig()
+    risk: RiskConfig = RiskConfig()
+    execution: ExecutionConfig = ExecutionConfig()
+    demo: dict[str, Any] = {}
+    benchmark: Literal["hold", "none"] = "hold"
+    windows: dict[str, Window] = {}
+    promotion: dict[str, list[str]] = {}
+    on_fault: Literal["halt", "flatten"] = "halt"
+    live: dict[str, Any] = {}
+    description: str = ""

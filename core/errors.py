@@ -1,0 +1,48 @@
+"""The kinds of trouble, and who they are for.
+
+A no of the market or of our own rules is an event with a reason, never an exception. What is raised is either an error
+for a person (a ``KeelError``: the command line prints its text and exits with its code) or a mistake of ours (an
+``InvariantError``: nobody catches it, trading stops).
+"""
+
+from __future__ import annotations
+
+
+class KeelError(Exception):
+    """An error for a person: what is wrong, where (file, line, key, symbol, time), and what to do."""
+
+    exit_code = 2
+
+
+class ConfigError(KeelError):
+    """A system file, an option or an argument that cannot be used as it stands."""
+
+    exit_code = 2
+
+
+class DataError(KeelError):
+    """History that is missing, damaged or contradicts itself."""
+
+    exit_code = 3
+
+
+class SafetyError(KeelError):
+    """Refused for safety: not armed, locked, halted."""
+
+    exit_code = 4
+
+
+class VenueError(KeelError):
+    """The exchange could not be reached, or refused."""
+
+    exit_code = 5
+
+
+class StrategyError(KeelError):
+    """A strategy raised, or returned what is not a decision."""
+
+    exit_code = 1
+
+
+class InvariantError(Exception):
+    """Something that must be true is not: our mistake. Trading stops, and nobody swallows this."""

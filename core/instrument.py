@@ -1,0 +1,172 @@
+"""Instruments: the grid of prices and quantities, limits, fee rates and risk tiers.
+
+A grid is an integer fraction num/den taken from decimal *text* (0.1 is 1/10, 5 is 5/1). A float on the grid recovers its count exactly,
+``k = round(x * den / num)``, and goes back as ``k * num / den``; never ``k * tick``, which is the wrong double for a third of
+the levels at tick 0.1.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+
+from core.errors import ConfigError
+from core.money import UNIT, mul_div_ceil, mul_div_floor, to_units
+
+Category = Literal["linear", "spot"]
+
+
+class Grid(msgspec.Struct, frozen=True, gc=False):
+    """Multiples of num/den. Counts are ints, values floats, texts exact decimals."""
+
+    num: int
+    den: int
+
+    @classmethod
+    def from_text(cls, step: str) -> Grid:
+        """The grid of a step in decimal text, such as "0.10" or "5". Raises ConfigError unless it is positive."""
+        try:
+            value = Decimal(step)
+            if not value.is_finite() or value <= 0:
+                raise InvalidOperation
+        except (InvalidOperation, TypeError, ValueError):
+            raise ConfigError(f"{step!r} is not a tick or step: a positive decimal number is needed") from None
+        num, den = value.as_integer_ratio()
+        return cls(num, den)
+
+    def count(self, value: float) -> int:
+        """The nearest count; exact for a value on the grid. Halves go to the even count."""
+        return round(value * self.den / self.num)
+
+    def floor(self, value: float) -> int:
+        """The largest count whose value is not above ``value``."""
+        nearest = self.count(value)
+        return nearest if self.value(nearest) <= value else nearest - 1
+
+    def ceil(self, value: float) -> int:
+        """The smallest count whose value is not below ``value``."""
+        nearest = self.count(value)
+        return nearest if self.value(nearest) >= value else nearest + 1
+
+    def value(self, count: int) -> float:
+        """The float nearest to count x num/den."""
+        return count * self.num / self.den
+
+    def is_on(self, value: float) -> bool:
+        """Whether the float is exactly a grid value."""
+        return math.isfinite(value) and self.value(self.count(value)) == value
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point that a value of this grid needs."""
+        exponent = (Decimal(self.num) / Decimal(self.den)).normalize().as_tuple().exponent
+        return max(0, -exponent) if isinstance(exponent, int) else 0
+
+    def text(self, count: int) -> str:
+        """The exact decimal text of a count, with as many decimals as the grid has."""
+        return f"{Decimal(count * self.num) / Decimal(self.den):.{self.decimals}f}"
+
+
+class RiskTier(msgspec.Struct, frozen=True, gc=False):
+    """One step of the exchange's risk-limit table, for position values up to ``limit`` (1e-8 of the quote coin)."""
+
+    limit: int
+    initial_rate: int
+    maintenance_rate: int
+    max_leverage: int
+    deduction: int
+    """Rates and leverage in 1e-8; the deduction makes the maintenance margin continuous at the tier's edge."""
+
+
+class Instrument(msgspec.Struct, frozen=True, dict=True):
+    """What the exchange says of one symbol. Quantities are in base units, rates in 1e-8, times in ms UTC."""
+
+    symbol: str
+    category: Category
+    base: str
+    quote: str
+    price_grid: Grid
+    qty_grid: Grid
+    min_qty: float
+    max_qty: float
+    max_market_qty: float
+    min_notional: int
+    """Smallest order value in 1e-8 of the quote coin."""
+    taker_fee: int
+    maker_fee: int
+    max_leverage: int = 100 * UNIT
+    tiers: tuple[RiskTier, ...] = ()
+    funding_interval_min: int = 480
+    price_limit_x: int = 0
+    price_limit_y: int = 0
+    """The price band around the mark, as rates (Bybit's priceLimitRatioX and Y); 0: no band."""
+    base_unit: int = UNIT
+    """Units of the base coin's ledger in one coin (1e-8, finer where the step asks for it); spot only."""
+    known_since: int = 0
+    source: str = "inferred"
+    """exchange | inferred | synthetic | default."""
+
+    @cached_property
+    def notional_factor(self) -> tuple[int, int]:
+        """(numerator, denominator) of the value of one tick x one step in 1e-8 of the quote coin, in lowest terms."""
+        numerator = UNIT * self.price_grid.num * self.qty_grid.num
+        denominator = self.price_grid.den * self.qty_grid.den
+        divisor = math.gcd(numerator, denominator)
+        return numerator // divisor, denominator // divisor
+
+    def notional(self, ticks: int, steps: int, *, up: bool = False) -> int:
+        """Value of ``steps`` at ``ticks`` in 1e-8 of the quote coin; where a rest is left, rounded up or down as told."""
+        numerator, denominator = self.notional_factor
+        if denominator == 1:
+            return ticks * steps * numerator
+        return (mul_div_ceil if up else mul_div_floor)(ticks * steps, numerator, denominator)
+
+    def fee(self, notional: int, *, maker: bool = False) -> int:
+        """Fee on a notional in its own units, rounded up against the trader (a rebate is negative)."""
+        return mul_div_ceil(notional, self.maker_fee if maker else self.taker_fee, UNIT)
+
+    def round_price(self, price: float) -> float:
+        """The nearest price on the grid."""
+        return self.price_grid.value(self.price_grid.count(price))
+
+    def round_qty(self, qty: float) -> float:
+        """The largest quantity on the grid that is not above ``qty``."""
+        return self.qty_grid.value(self.qty_grid.floor(qty))
+
+    def format_price(self, price: float) -> str:
+        """The exact decimal text of a price on the grid, as the exchange wants it."""
+        return self.price_grid.text(self.price_grid.count(price))
+
+    def format_qty(self, qty: float) -> str:
+        """The exact decimal text of a quantity on the grid, as the exchange wants it."""
+        return self.qty_grid.text(self.qty_grid.count(qty))
+
+
+PERPETUAL_TAKER = to_units("0.00055")
+PERPETUAL_MAKER = to_units("0.0002")
+SPOT_FEE = to_units("0.001")
+"""Bybit's rates at VIP 0 (fact sheet, section 6.1)."""
+
+
+def generic_tiers() -> tuple[RiskTier, ...]:
+    """The table used where the exchange's own is not known: 0.5 % to 2 million, 1 % to 10 million, 2.5 % to 50 million, 5 % above."""
+    rows = (("2000000", "0.005", "100"), ("10000000", "0.01", "50"), ("50000000", "0.025", "20"), ("3000000000", "0.05", "10"))
+    return build_tiers([(to_units(limit), to_units(rate), to_units(leverage)) for limit, rate, leverage in rows])
+
+
+def build_tiers(rows: list[tuple[int, int, int]]) -> tuple[RiskTier, ...]:
+    """Tiers from (limit, maintenance rate, maximum leverage), all in 1e-8, with the deductions that make margin continuous.
+
+    Source: fact sheet 6.4: d_1 = 0, d_k = d_(k-1) + limit_(k-1) x (r_k - r_(k-1)).
+    """
+    tiers: list[RiskTier] = []
+    deduction = 0
+    for limit, rate, leverage in sorted(rows):
+        if tiers:
+            deduction += mul_div_floor(tiers[-1].limit, rate - tiers[-1].maintenance_rate, UNIT)
+        tiers.append(RiskTier(limit, mul_div_ceil(UNIT, UNIT, leverage), rate, leverage, deduction))
+    return tuple(tiers)

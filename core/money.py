@@ -1,0 +1,69 @@
+"""Integers of money: the only place where money is multiplied.
+
+Cash, cost, notional, fees, funding and PnL are integers of 1e-8 of their coin. Rates (fees, funding, basis points, leverage) are
+integers of 1e-8 too, converted once from decimal text. A product is divided exactly, in a direction that the name says.
+
+``mul_div_floor`` and ``mul_div_ceil`` serve Python and numba from one source: the quotient is estimated in float, the
+remainder is taken in (wrapping, under numba) 64-bit integers, and corrects the estimate. Valid for \\|result\\| < 2**62 and
+0 < c < 2**45. No true division of two integers, no exception and no comparison of an integer with a float may enter them.
+"""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+
+from core.errors import ConfigError, InvariantError
+
+UNIT = 10**8
+"""One whole coin (or a rate of 1) in integer units."""
+
+LIMIT = 4 * 10**17
+"""Bound of every |cash|, |cost| and |notional|: 4 billion USDT."""
+
+BPS = 10**4
+"""One basis point as a rate."""
+
+
+def mul_div_floor(a: int, b: int, c: int) -> int:
+    """a * b / c, rounded down (towards minus infinity); exact.  c > 0."""
+    quotient = int(float(a) * float(b) / float(c))
+    return quotient + (a * b - quotient * c) // c
+
+
+def mul_div_ceil(a: int, b: int, c: int) -> int:
+    """a * b / c, rounded up (towards plus infinity); exact.  c > 0."""
+    quotient = int(float(a) * float(b) / float(c))
+    return quotient - (quotient * c - a * b) // c
+
+
+def check_bound(value: int, what: str) -> int:
+    """The value itself, when it is within ``LIMIT``; an ``InvariantError`` that names it otherwise."""
+    if not -LIMIT < value < LIMIT:
+        raise InvariantError(f"{what} of {to_text(value)} is beyond the ledger's bound of {to_text(LIMIT)}")
+    return value
+
+
+def to_units(value: str | float | int | Decimal) -> int:
+    """A decimal amount or rate as an integer of 1e-8, rounded half-even once.
+
+    A float is read by its shortest text (0.00055 is 55000, not 54999). Raises ConfigError for what is not a finite number.
+    """
+    try:
+        number = Decimal(value) if isinstance(value, (str, int, Decimal)) else Decimal(repr(float(value)))
+        return int((number * UNIT).to_integral_value(ROUND_HALF_EVEN))
+    except (InvalidOperation, ValueError, OverflowError, TypeError) as error:
+        raise ConfigError(f"{value!r} is not a decimal number") from error
+
+
+def to_text(units: int) -> str:
+    """An integer of 1e-8 as plain decimal text without trailing zeros: 5250000000 is "52.5"."""
+    sign = "-" if units < 0 else ""
+    whole, rest = divmod(abs(units), UNIT)
+    if not rest:
+        return f"{sign}{whole}"
+    return f"{sign}{whole}.{rest:08d}".rstrip("0")
+
+
+def to_float(units: int) -> float:
+    """An integer of 1e-8 as a float of whole coins, for display and statistics."""
+    return units / UNIT

@@ -1,0 +1,88 @@
+"""The life of an order: one table of states and what may follow, for every epoch."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from core.errors import InvariantError
+from core.messages import OrderStatus, Side, SubmitOrder
+
+OrderState = Literal["submitted", "accepted", "triggered", "partially_filled", "filled", "cancelled", "rejected", "expired", "unknown"]
+
+TRANSITIONS: Final[dict[OrderState, tuple[OrderState, ...]]] = {
+    "submitted": ("accepted", "partially_filled", "filled", "cancelled", "rejected", "expired", "unknown"),
+    "accepted": ("accepted", "triggered", "partially_filled", "filled", "cancelled", "rejected", "expired", "unknown"),
+    "triggered": ("accepted", "partially_filled", "filled", "cancelled", "rejected", "expired", "unknown"),
+    "partially_filled": ("accepted", "partially_filled", "filled", "cancelled", "expired", "unknown"),
+    "unknown": ("accepted", "triggered", "partially_filled", "filled", "cancelled", "rejected", "expired"),
+    "filled": (),
+    "cancelled": (),
+    "rejected": (),
+    "expired": (),
+}
+"""What may follow each state; an empty row is an end. ``unknown``: a command whose answer was lost, resolved by looking."""
+
+CLOSED: Final = frozenset(state for state, after in TRANSITIONS.items() if not after)
+
+_STATE_OF: Final[dict[OrderStatus, OrderState | None]] = {
+    "accepted": "accepted",
+    "rejected": "rejected",
+    "amended": "accepted",
+    "amend_rejected": None,
+    "cancel_rejected": None,
+    "triggered": "triggered",
+    "partially_filled": "partially_filled",
+    "filled": "filled",
+    "cancelled": "cancelled",
+    "expired": "expired",
+}
+
+
+class OrderRecord:
+    """One order as the executor knows it. ``command`` is what was sent; the rest is what the venue said of it."""
+
+    __slots__ = (
+        "client_order_id",
+        "command",
+        "filled_qty",
+        "number",
+        "parent_id",
+        "reason",
+        "side",
+        "state",
+        "symbol",
+        "ts_created",
+        "ts_updated",
+    )
+
+    def __init__(
+        self, number: int, client_order_id: str, symbol: str, side: Side, ts: int, command: SubmitOrder | None, parent_id: str | None = None
+    ) -> None:
+        self.number = number
+        self.client_order_id = client_order_id
+        self.symbol = symbol
+        self.side = side
+        self.command = command
+        self.parent_id = parent_id
+        self.state: OrderState = "submitted"
+        self.filled_qty = 0.0
+        self.reason = ""
+        self.ts_created = ts
+        self.ts_updated = ts
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may still become of it."""
+        return self.state not in CLOSED
+
+
+def advance(state: OrderState, status: OrderStatus) -> OrderState:
+    """The state after a venue's update. Raises InvariantError where the table does not allow it (no fill after filled)."""
+    target = _STATE_OF[status]
+    if target is None:
+        return state
+    if target == "accepted" and state == "partially_filled":
+        return state  # an amendment of what is partly filled changes no state
+    if target not in TRANSITIONS[state]:
+        raise InvariantError(f"an order cannot go from {state} to {target}")
+    return target

@@ -1,0 +1,104 @@
+"""The result of one run: what metrics, artifacts, reports and people read. Plain data; nothing here computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from core.config import SystemConfig
+from core.frame import Frame
+from core.messages import Fill, FundingPayment, Liquidation
+from core.time_range import TimeRange
+from core.trade import Trade
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """Where the money went, in 1e-8 of the quote coin; adds up to the last unit.
+
+    net = final_equity - initial_equity = gross - slippage - fees - funding - liquidation_loss + unrealized.
+    gross is at reference prices (before spread, slippage and impact); costs that were paid are positive.
+    """
+
+    initial_equity: int
+    gross: int
+    slippage: int
+    fees: int
+    funding: int
+    liquidation_loss: int
+    unrealized: int
+    final_balance: int
+    final_equity: int
+    insurance: int = 0
+
+    @property
+    def net(self) -> int:
+        """final_equity - initial_equity."""
+        return self.final_equity - self.initial_equity
+
+    @property
+    def difference(self) -> int:
+        """What does not add up: 0, or the run is not to be believed."""
+        return self.net - (self.gross - self.slippage - self.fees - self.funding - self.liquidation_loss + self.unrealized)
+
+
+@dataclass(frozen=True, slots=True)
+class StopReason:
+    """Why a run ended before its window did: account_blown, insufficient_free_margin, or a fault."""
+
+    code: str
+    ts: int
+    detail: str
+
+
+@dataclass(slots=True)
+class BacktestResult(Mapping[str, Any]):
+    """A Mapping of its metrics (name -> plain number or None), with everything else as attributes.
+
+    equity_curve: Frame with ts = closes of execution bars (the first row is the window's start) and columns ``equity``,
+    ``equity_worst`` (at the bar's worst price for the position), ``gross_notional`` (sum over symbols of |position| at mark),
+    ``margin`` (position margin); all floats in quote coins.
+    bars: execution bars by symbol. benchmark: Frame(ts, equity) of buy and hold, or None.
+    """
+
+    system: SystemConfig
+    window: TimeRange
+    metrics: dict[str, Any]
+    metric_notes: dict[str, str]
+    """Why a metric is None, by name."""
+    proof: Any
+    """BacktestMetricsV2 (core/metrics/proof.py)."""
+    trades: list[Trade]
+    open_trades: list[Trade]
+    fills: list[Fill]
+    funding_payments: list[FundingPayment]
+    liquidations: list[Liquidation]
+    equity_curve: Frame
+    reconciliation: Reconciliation
+    trust: dict[str, Any]
+    timing: dict[str, Any]
+    stop_reason: StopReason | None = None
+    bars: dict[str, Frame] = field(default_factory=dict)
+    benchmark: Frame | None = None
+    order_log: list[dict[str, Any]] = field(default_factory=list)
+    """Denied signals, rejected and expired orders, by time."""
+    run_id: str = ""
+    system_uid: str = ""
+    message_hash: str = ""
+    artifacts: Path | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self.metrics[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    @property
+    def status(self) -> str:
+        """completed, or stopped (a stop condition ended the run early)."""
+        return "completed" if self.stop_reason is None else "stopped"
