@@ -22,11 +22,11 @@ Handler = Callable[[Any], None]
 class Bus:
     """Ordered, synchronous dispatch of messages by type (and, if asked, by symbol)."""
 
-    __slots__ = ("_failed", "_handlers", "_loop", "_queue", "_taps", "_wake")
+    __slots__ = ("_failed", "_handlers", "_loop", "_taps", "_wake", "queue")
 
     def __init__(self) -> None:
         self._handlers: dict[type, tuple[Handler, ...]] = {}
-        self._queue: deque[Message] = deque()
+        self.queue: deque[Message] = deque()
         self._taps: tuple[Handler, ...] = ()
         self._failed: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -50,7 +50,7 @@ class Bus:
 
     def publish(self, message: Message) -> None:
         """Queue a message; it is dispatched by the next ``drain`` (or the running one)."""
-        self._queue.append(message)
+        self.queue.append(message)
         if self._wake is not None:
             self._wake.set()
 
@@ -69,14 +69,14 @@ class Bus:
         except BaseException as error:
             self._fail(message, error)
             raise
-        if self._queue:
+        if self.queue:
             self.drain()
 
     def drain(self) -> None:
         """Dispatch queued messages until none is left."""
         if self._failed is not None:
             raise InvariantError(f"the bus stopped after an error and takes no more messages: {self._failed}")
-        queue, handlers = self._queue, self._handlers
+        queue, handlers = self.queue, self._handlers
         while queue:
             message = queue.popleft()
             try:
@@ -91,20 +91,15 @@ class Bus:
         """What stopped the bus, if anything did."""
         return self._failed
 
-    @property
-    def has_pending(self) -> bool:
-        """Whether messages wait for a drain."""
-        return bool(self._queue)
-
     def _fail(self, message: Message, error: BaseException) -> None:
         self._failed = f"{type(message).__name__}: {type(error).__name__}: {error}"
-        self._queue.clear()
+        self.queue.clear()
 
     async def run(self) -> None:
         """The live pump: wait for messages and drain them, until cancelled. Adapters publish from the same loop."""
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        if self._queue:
+        if self.queue:
             self._wake.set()
         try:
             while True:

@@ -1,4 +1,5 @@
-"""The system file as types: what a run is made of. Decoding, defaults and checks; reading files is the runners' business.
+"""The system file as types: what a run is made of, with its defaults. Decoding is in core/system_file.py, rules between keys in
+core/system_checks.py.
 
 Keys, meanings and defaults are explained in docs/system-file.md, one by one. Percentages are in percent, bps in basis points, times in ms.
 """
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from core.money import BPS, UNIT, to_units
+from core.timeframe import TIMEFRAMES
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -76,6 +78,8 @@ class RiskConfig(Strict, frozen=True, kw_only=True):
     cooldown_bars: Annotated[int, msgspec.Meta(ge=0)] = 0
     price_collar_percent: Positive | None = None
     max_orders_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    margin_reserve_percent: Annotated[float, msgspec.Meta(ge=0, lt=100)] = 0.5
+    """Share of the account that sizes leave untouched: room for what the price moves (and slips) between decision and fill."""
 
 
 # --- execution -------------------------------------------------------------------------------------------------------
@@ -134,6 +138,10 @@ def bps_rate(bps: float) -> int:
 # --- the system ------------------------------------------------------------------------------------------------------
 
 
+Timeframe = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(TIMEFRAMES)})]
+Symbol = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^[A-Z0-9]+$"})]
+
+
 class Window(Strict, frozen=True, kw_only=True):
     """A named span: [start, end), ISO dates or times in UTC."""
 
@@ -144,24 +152,39 @@ class Window(Strict, frozen=True, kw_only=True):
 class SystemConfig(Strict, frozen=True, kw_only=True):
     """One system file, decoded."""
 
-    system: str
-    strategy: str
-    symbols: Annotated[list[str], msgspec.Meta(min_length=1)]
-    category: Literal["linear", "spot"] = "linear"
-    timeframe: str
-    execution_timeframe: str | None = None
-    params: dict[str, Any] = {}
-    features: dict[str, dict[str, Any]] = {}
-    warmup_bars: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    initial_equity: Positive = 10_000.0
-    exits: ExitsConfig | None = None
+    system: Annotated[str, msgspec.Meta(description="Id of the system; names its runs.")]
+    strategy: Annotated[str, msgspec.Meta(description="Registry id, package.module:Class, or path/to/file.py:Class.")]
+    symbols: Annotated[list[Symbol], msgspec.Meta(min_length=1, description="Symbols as the exchange writes them.")]
+    category: Annotated[Literal["linear", "spot"], msgspec.Meta(description="linear: USDT perpetuals.")] = "linear"
+    timeframe: Annotated[Timeframe, msgspec.Meta(description="Decisions are made at the close of these bars.")]
+    execution_timeframe: Annotated[
+        Timeframe | None, msgspec.Meta(description="Bars inside which orders are filled; finer than timeframe. Default: timeframe.")
+    ] = None
+    params: Annotated[
+        dict[str, Any], msgspec.Meta(description="The strategy's parameters; what is not given keeps the strategy's default.")
+    ] = {}
+    features: Annotated[
+        dict[str, dict[str, Any]],
+        msgspec.Meta(description="Features by name, beside the strategy's own: fn, its parameters, timeframe, input, output."),
+    ] = {}
+    warmup_bars: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        msgspec.Meta(description="Bars of each timeframe before the first decision. Default: max(500, 5 x the largest period)."),
+    ] = None
+    initial_equity: Annotated[Positive, msgspec.Meta(description="In quote coins.")] = 10_000.0
+    exits: Annotated[ExitsConfig | None, msgspec.Meta(description="Exits attached to every entry.")] = None
     sizing: SizingConfig = SizingConfig()
     risk: RiskConfig = RiskConfig()
     execution: ExecutionConfig = ExecutionConfig()
-    demo: dict[str, Any] = {}
-    benchmark: Literal["hold", "none"] = "hold"
-    windows: dict[str, Window] = {}
-    promotion: dict[str, list[str]] = {}
-    on_fault: Literal["halt", "flatten"] = "halt"
-    live: dict[str, Any] = {}
-    description: str = ""
+    demo: Annotated[dict[str, Any], msgspec.Meta(description="What the demo account needs in place of the keys above.")] = {}
+    benchmark: Annotated[Literal["hold", "none"], msgspec.Meta(description="hold: buy and hold of the first symbol beside the result.")] = (
+        "hold"
+    )
+    windows: Annotated[dict[str, Window], msgspec.Meta(description="Named spans of time to run over.")] = {}
+    promotion: Annotated[
+        dict[str, list[str]],
+        msgspec.Meta(description="Rules to be met before the next epoch, by epoch (backtest, demo); each is metric, operator, number."),
+    ] = {}
+    on_fault: Annotated[Literal["halt", "flatten"], msgspec.Meta(description="What happens to positions when something breaks.")] = "halt"
+    live: Annotated[dict[str, Any], msgspec.Meta(description="Limits and arming of the live runner.")] = {}
+    description: Annotated[str, msgspec.Meta(description="A sentence for lists and reports.")] = ""

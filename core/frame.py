@@ -21,7 +21,7 @@ class Frame:
     """One series of one symbol: ``ts`` (int64, ms UTC; for bars the open) and float64 columns of the same length.
 
     ``frame["close"]`` and ``frame.close`` give a column; ``len(frame)`` the rows; ``frame[10:20]`` a frame of those rows (views).
-    Raises DataError when columns differ in length or times do not strictly ascend.
+    Raises DataError when columns differ in length or times do not strictly ascend (of trades: descend; several fall into one ms).
     """
 
     __slots__ = ("_columns", "kind", "symbol", "timeframe", "ts")
@@ -35,8 +35,9 @@ class Frame:
         for name, column in self._columns.items():
             if column.shape != self.ts.shape:
                 raise DataError(f"{symbol} {timeframe} {kind}: column {name} has {column.shape} rows, ts has {self.ts.shape}")
-        if len(self.ts) > 1 and not (self.ts[1:] > self.ts[:-1]).all():
-            row = int(np.argmin(self.ts[1:] > self.ts[:-1])) + 1
+        ascends = self.ts[1:] >= self.ts[:-1] if kind == "trades" else self.ts[1:] > self.ts[:-1]
+        if not ascends.all():
+            row = int(np.argmin(ascends)) + 1
             raise DataError(f"{symbol} {timeframe} {kind}: times must ascend, row {row} ({int(self.ts[row])}) does not")
 
     @property

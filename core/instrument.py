@@ -118,6 +118,12 @@ class Instrument(msgspec.Struct, frozen=True, dict=True):
         divisor = math.gcd(numerator, denominator)
         return numerator // divisor, denominator // divisor
 
+    @cached_property
+    def book_grid(self) -> Grid:
+        """The grid in which positions are counted: the quantity step; for spot the ledger's unit of the base coin, since a
+        buy's fee is taken in base and leaves a holding off the step."""
+        return self.qty_grid if self.category == "linear" else Grid(1, self.base_unit)
+
     def notional(self, ticks: int, steps: int, *, up: bool = False) -> int:
         """Value of ``steps`` at ``ticks`` in 1e-8 of the quote coin; where a rest is left, rounded up or down as told."""
         numerator, denominator = self.notional_factor

@@ -44,7 +44,7 @@ class PositionBook:
     @property
     def qty(self) -> float:
         """Base units, negative when short."""
-        return self.instrument.qty_grid.value(self.steps)
+        return self.instrument.book_grid.value(self.steps)
 
     @property
     def entry_price(self) -> float:
@@ -55,7 +55,7 @@ class PositionBook:
         """PnL in quote coins that closing at ``price`` would give, before fees; a valuation, so a float."""
         if not self.steps:
             return 0.0
-        value = price * self.instrument.qty_grid.value(self.steps)
+        value = price * self.instrument.book_grid.value(self.steps)
         return value - self.cost / 1e8 if self.steps > 0 else value + self.cost / 1e8
 
 
@@ -63,7 +63,7 @@ def average_price(cost: int, steps: int, instrument: Instrument) -> float:
     """cost / quantity as a float price (not on the grid); 0 when steps is 0."""
     if not steps:
         return 0.0
-    return cost / 1e8 / instrument.qty_grid.value(steps)
+    return cost / 1e8 / instrument.book_grid.value(steps)
 
 
 def split_fill(held: int, steps: int) -> tuple[int, int]:

@@ -44,8 +44,8 @@ class PositionView:
 class SnapshotContext(Protocol):
     """What a snapshot asks when it is read: one per symbol (market_data implements it)."""
 
-    series: SeriesReader
-
+    @property
+    def series(self) -> SeriesReader: ...
     def htf_reader(self, timeframe: str) -> SeriesReader: ...
     def htf_index(self, timeframe: str, ts_close: int) -> int: ...
     @property
@@ -123,14 +123,18 @@ class HtfViews(Mapping[str, TimeframeView]):
 
 
 class RuntimeSnapshot:
-    """One symbol at the close of one decision bar. ``index`` counts the bars of the series from the first warm-up bar."""
+    """One symbol at the close of one decision bar. ``index`` counts the bars of the series from the first warm-up bar.
 
-    __slots__ = ("_context", "bar_ltf", "index")
+    ``target``: what a vector strategy's array says at this bar (0 for other strategies).
+    """
 
-    def __init__(self, context: SnapshotContext, bar_ltf: Bar, index: int) -> None:
+    __slots__ = ("_context", "bar_ltf", "index", "target")
+
+    def __init__(self, context: SnapshotContext, bar_ltf: Bar, index: int, target: int = 0) -> None:
         self._context = context
         self.bar_ltf = bar_ltf
         self.index = index
+        self.target = target
 
     @property
     def ts_close(self) -> int:

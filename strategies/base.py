@@ -5,7 +5,8 @@ Strategies are the same in every epoch. They decide; they never size by margin, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from core.frame import Frame
 from core.messages import Signal
+from core.portfolio_order import DataView, OMSView, Order
 from core.snapshot import RuntimeSnapshot
 
 HOLD: Final = 2
@@ -31,9 +33,19 @@ class BaseStrategy:
     Optional methods: ``on_start(params)``, ``on_fill(fill)``, ``on_order(update)``, ``state() -> dict``, ``restore(state)``.
     """
 
-    features: ClassVar[Features] = {}
-    defaults: ClassVar[Mapping[str, Any]] = {}
-    """Parameters and their default values; a system file's ``params`` may set these and no others."""
+    features: ClassVar[Features] = MappingProxyType({})
+    """What the strategy reads; a system file's ``features`` of the same name take precedence."""
+
+    defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Parameters and their default values; a system file's ``params`` may set these and no others.
+
+    A value must be of its default's kind: a whole number where the default is one (write 2.0 where fractions make sense). None takes all.
+    """
+
+    @classmethod
+    def params_problem(cls, params: Mapping[str, Any]) -> str:
+        """What is wrong with these parameters taken together, for people; empty when nothing is."""
+        return ""
 
     def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
         """A decision at this bar's close, or None to leave things as they are."""
@@ -43,22 +55,48 @@ class BaseStrategy:
 class VectorStrategy(BaseStrategy):
     """The same decisions as an array: +1 long, -1 short, 0 flat, HOLD keeps what is; one int8 per bar of the decision frame.
 
-    ``generate_signal`` is derived: a signal arises only where the value changes against the one last acted on. It starts flat.
+    ``generate_signal`` is derived: a signal arises only where the value changes against the one last acted on, symbol by symbol. Each
+    starts flat.
     """
 
-    _last: int = 0
+    _acted: Mapping[str, int] = MappingProxyType({})
+    """The value last acted on, by symbol. Replaced on each change and never altered, so that subclasses need no ``__init__``."""
 
     def signals(self, frame: Frame, params: Mapping[str, Any]) -> npt.NDArray[np.int8]:
-        """The target at each bar. ``frame`` holds bars and features (higher timeframes as known at each bar); must be causal."""
+        """The target at each bar. ``frame`` holds bars and features (higher timeframes as known at each bar); must be causal.
+
+        A feature that its history does not yet allow is nan; every comparison with nan is false.
+        """
         raise TypeError(f"{type(self).__name__} must define signals(frame, params)")
 
     def on_start(self, params: Mapping[str, Any]) -> None:
         """Begin flat."""
-        self._last = 0
+        self._acted = {}
 
     def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        """The change of ``snapshot.target``, if there is one."""
         value = snapshot.target
-        if value == self._last or value == HOLD:
+        symbol = snapshot.bar_ltf.symbol
+        if value == HOLD or value == self._acted.get(symbol, 0):
             return None
-        self._last = value
-        return Signal(snapshot.symbol, "LONG" if value > 0 else "SHORT" if value < 0 else "FLAT")
+        self._acted = {**self._acted, symbol: value}
+        return Signal(symbol, "LONG" if value > 0 else "SHORT" if value < 0 else "FLAT")
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs: the value last acted on, by symbol. Plain JSON data."""
+        return {"acted": dict(self._acted)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a ``state()``."""
+        self._acted = dict(state["acted"])
+
+
+class PortfolioStrategy:
+    """Several symbols at once, each step of a portfolio backtest. ``lookback_days`` of history before the start are loaded and visible."""
+
+    symbols: Sequence[str] = ()
+    lookback_days: int = 0
+
+    def run_strategy(self, oms_client: OMSView, data_manager: DataView) -> Sequence[Order | Mapping[str, Any]]:
+        """The targets of this step; a mapping of the same keys serves as an Order. A symbol that is not named is left as it is."""
+        raise TypeError(f"{type(self).__name__} must define run_strategy(oms_client, data_manager)")

@@ -1,0 +1,60 @@
+# Everything a newcomer needs: `make run`, `make test`. Only Python 3.11 or newer and make are asked for.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+REAL_DATA ?= $(if $(KEEL_REAL_DATA),$(KEEL_REAL_DATA),$(wildcard ../shared/data))
+
+.PHONY: help run test test-all check bench format lock wheel clean
+
+help:
+	@echo "make run       set up, and run a backtest over a sample history: artifacts and a report"
+	@echo "make test      set up, and run the tests (a few minutes)"
+	@echo "make check     lint, types, import arrows, dependencies"
+	@echo "make test-all  everything: long properties, faults, and real data where KEEL_REAL_DATA names its folder"
+	@echo "make bench     keel beside backtesting.py on one million bars"
+	@echo "make lock      resolve the dependencies anew;  make wheel: build it;  make clean: remove what make made"
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "keel needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.run
+	$(BIN)/keel run
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto -m "not long and not real_data"
+
+test-all: $(VENV)/.dev
+	KEEL_REAL_DATA="$(REAL_DATA)" HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.peers
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:
+	uv lock
+	uv export --quiet --no-hashes --no-emit-project --no-default-groups -o requirements.lock
+	uv export --quiet --no-hashes --no-emit-project --group dev -o requirements-dev.lock
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

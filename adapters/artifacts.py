@@ -1,0 +1,286 @@
+"""The files of one run: written once, whole, and read again.
+
+    config.json    the effective configuration, before anything runs
+    trades.jsonl   one closed round trip a line; trades.csv has the same rows
+    equity.csv     the account at every execution bar
+    result.json    the structured result: reconciliation, trust, open trades, liquidations, funding, order log; timing at its end
+    results.json   every metric, why one is missing, the proof metrics, the verdict
+    summary.json   a dozen lines for people and dashboards; the last to be written: where it stands, the run is complete
+
+trades.jsonl, trades.csv and equity.csv have the same bytes for the same configuration and data: no run id, no wall clock. Prices and
+quantities are floats in their shortest text, money is exact decimal text. No file holds nan or inf.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from adapters.plain_data import plain, without_columns
+from adapters.whole_file import json_text, whole_file, write_bytes
+from core.errors import DataError, InvariantError
+from core.frame import Frame
+from core.messages import FundingPayment, Liquidation
+from core.money import to_text, to_units
+from core.result import BacktestResult, Reconciliation
+from core.time_range import to_iso
+from core.trade import Trade
+
+MONEY_FIELDS = ("entry_notional", "exit_notional", "gross_pnl", "fees", "funding", "slippage", "entry_fees", "entry_slippage")
+"""The fields of a Trade that are money."""
+
+SUMMARY_METRICS = (
+    "net_profit",
+    "final_equity",
+    "total_return",
+    "sharpe",
+    "max_drawdown_pct",
+    "win_rate",
+    "profit_factor",
+    "total_trades",
+    "fees",
+)
+"""The metrics of summary.json, in its order; the ones that a run lacks are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFiles:
+    """The JSON files of one run; None where a file is not there (yet)."""
+
+    folder: Path
+    config: dict[str, Any] | None
+    results: dict[str, Any] | None
+    summary: dict[str, Any] | None
+    result: dict[str, Any] | None
+
+
+def write_config(folder: Path, effective_config: Mapping[str, Any]) -> None:
+    """Write config.json. Raises InvariantError for what is not plain data, DataError when the disk refuses."""
+    write_bytes(folder / "config.json", json_text(plain(effective_config, "config")))
+
+
+def write_result(folder: Path, result: BacktestResult, outcome: Mapping[str, Any] | None = None) -> None:
+    """Write all files of a finished backtest but config.json; the folder exists.
+
+    outcome: what the epoch adds to results.json and summary.json (run id, status, verdict, ...).
+    A run that a stop condition ended is completed, and says its ``stop_reason``.
+    Raises InvariantError, before any file is touched, when a number is not finite or a value has no plain form.
+    """
+    trades = [trade_row(trade) for trade in result.trades]
+    lines, table = _json_lines(trades), _csv_table(trades)
+    structured = json_text(_structured(result))
+    notes = {"notes": plain(result.metric_notes, "metric_notes"), "proof": without_columns(result.proof, "proof")}
+    stop = None if result.stop_reason is None else result.stop_reason.code
+    head = {"run_id": result.run_id, "status": "completed", **(outcome or {}), "stop_reason": stop}
+    results, summary = _results(result.metrics, head, notes)
+    _check_equity(result.equity_curve)
+    write_bytes(folder / "trades.jsonl", lines)
+    write_bytes(folder / "trades.csv", table)
+    write_equity(folder / "equity.csv", result.equity_curve)
+    write_bytes(folder / "result.json", structured)
+    write_bytes(folder / "results.json", results)
+    write_bytes(folder / "summary.json", summary)
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
+    """Write results.json and summary.json of a run that gave only metrics, or none because it failed. Raises as ``write_result``."""
+    results, summary = _results(metrics, outcome, {})
+    write_bytes(folder / "results.json", results)
+    write_bytes(folder / "summary.json", summary)
+
+
+def write_equity(path: Path, curve: Frame) -> None:
+    """Write a curve as CSV: ``time`` (ISO, UTC), ``ts`` (ms), then its columns. DuckDB formats: 0.2 s for a year of 1m bars.
+
+    ``liquidation_distance_pct`` is empty where there is no position; every other number is finite, else InvariantError.
+    The one large file of a run, and one that can be made again: it is renamed into place, not forced to the disk.
+    """
+    import duckdb
+
+    _check_equity(curve)
+    with whole_file(path, durable=False) as part, duckdb.connect() as connection:
+        connection.register("curve", curve.to_dict())
+        try:
+            connection.execute(_COPY_WITH_DISTANCE if DISTANCE in curve else _COPY, {"path": str(part)})
+        except duckdb.Error as error:
+            raise DataError(f"{path} could not be written: {error}") from error
+
+
+DISTANCE = "liquidation_distance_pct"
+_COPY = """
+COPY (SELECT strftime(make_timestamp(ts * 1000), '%Y-%m-%dT%H:%M:%SZ') AS time, * FROM curve)
+TO $path (FORMAT csv, HEADER true)
+"""
+_COPY_WITH_DISTANCE = _COPY.replace(
+    "* FROM", "* REPLACE (CASE WHEN isfinite(liquidation_distance_pct) THEN liquidation_distance_pct END AS liquidation_distance_pct) FROM"
+)
+
+
+def trade_row(trade: Trade) -> dict[str, Any]:
+    """One trade as it stands in trades.jsonl and trades.csv; an open one has None for its exit."""
+    row: dict[str, Any] = {name: getattr(trade, name) for name in trade.__struct_fields__}
+    row.update({name: to_text(row[name]) for name in MONEY_FIELDS})
+    row["net_pnl"] = to_text(trade.net_pnl)
+    row["return_pct"] = trade.return_pct
+    row["holding_ms"] = trade.holding_ms
+    row["entry_time"] = to_iso(trade.entry_ts)
+    row["exit_time"] = None if trade.exit_ts is None else to_iso(trade.exit_ts)
+    checked: dict[str, Any] = plain(row, f"trade {trade.number}")
+    return checked
+
+
+def money_of(reconciliation: Reconciliation) -> dict[str, str]:
+    """A reconciliation as exact decimal text, with its net and its difference (0, or the run is not to be believed)."""
+    names = (*Reconciliation.__dataclass_fields__, "net", "difference")
+    return {name: to_text(getattr(reconciliation, name)) for name in names}
+
+
+def read_run(folder: Path) -> RunFiles:
+    """The JSON files of a run's folder. Raises DataError for one that is damaged, or a folder that is no run's."""
+    config = read_json(folder / "config.json")
+    results = read_json(folder / "results.json")
+    if config is None and results is None:
+        raise DataError(f"{folder} is not the folder of a run: it has neither config.json nor results.json")
+    return RunFiles(folder, config, results, read_json(folder / "summary.json"), read_json(folder / "result.json"))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is no such file. Raises DataError for one that is damaged."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except FileNotFoundError:
+        return None
+    except (msgspec.DecodeError, OSError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def read_trades(folder: Path) -> list[Trade]:
+    """The trades of a backtest's trades.jsonl, as they were. Raises DataError, with the line, for one that is damaged."""
+    path = folder / "trades.jsonl"
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    trades = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            trades.append(_trade(msgspec.json.decode(line, type=dict[str, Any])))
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise DataError(f"{path}, line {number}, is not a trade: {error}") from error
+    return trades
+
+
+def read_equity(folder: Path) -> Frame:
+    """The curve of equity.csv, bit by bit as it was written (what is empty is nan). Raises DataError when it is missing or damaged."""
+    import duckdb
+
+    path = folder / "equity.csv"
+    try:
+        with duckdb.connect() as connection:
+            columns = connection.execute(_READ_EQUITY, {"path": str(path)}).fetchnumpy()
+    except duckdb.Error as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    numbers = {name: np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan) for name, column in columns.items() if name != "ts"}
+    return Frame(columns["ts"], numbers, kind="equity")
+
+
+_READ_EQUITY = """
+SELECT CAST(ts AS BIGINT) AS ts, CAST(COLUMNS(* EXCLUDE (time, ts)) AS DOUBLE)
+FROM read_csv($path, delim = ',', header = true, all_varchar = true)
+"""
+
+
+# --- what stands in the files ----------------------------------------------------------------------------------------
+
+
+def _json_lines(rows: list[dict[str, Any]]) -> bytes:
+    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+
+
+def _csv_table(rows: list[dict[str, Any]]) -> bytes:
+    names = list(rows[0]) if rows else list(trade_row(_NO_TRADE))
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue().encode()
+
+
+_NO_TRADE = Trade(number=0, symbol="", side="LONG", entry_ts=0, entry_price=0.0, qty=0.0, entry_notional=0)
+
+
+def _results(metrics: Mapping[str, Any], outcome: Mapping[str, Any], notes: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """results.json and summary.json."""
+    head: dict[str, Any] = plain(outcome, "outcome")
+    numbers: dict[str, Any] = plain(metrics, "metrics")
+    few = ("run_id", "strategy_id", "epoch", "symbol", "status", "stop_reason", "passed", "next_epoch")
+    summary = {name: head[name] for name in few if name in head} | {name: numbers[name] for name in SUMMARY_METRICS if name in numbers}
+    if head.get("error"):
+        summary["error"] = f"{head['error']['type']}: {head['error']['message']}"
+    return json_text({**head, "metrics": numbers, **notes}), json_text(summary)
+
+
+def _structured(result: BacktestResult) -> dict[str, Any]:
+    stop, window = result.stop_reason, result.window
+    counts = ("trades", "open_trades", "fills", "funding_payments", "liquidations", "order_log")
+    content = {
+        "run_id": result.run_id,
+        "system_uid": result.system_uid,
+        "message_hash": result.message_hash,
+        "status": result.status,
+        "stop_reason": None if stop is None else {"code": stop.code, "ts": stop.ts, "time": to_iso(stop.ts), "detail": stop.detail},
+        "window": {"start": to_iso(window.start_ms), "end": to_iso(window.end_ms), "start_ms": window.start_ms, "end_ms": window.end_ms},
+        "reconciliation": money_of(result.reconciliation),
+        "trust": result.trust,
+        "counts": {name: len(getattr(result, name)) for name in counts} | {"equity_rows": len(result.equity_curve)},
+        "open_trades": [trade_row(trade) for trade in result.open_trades],
+        "liquidations": [_liquidation(event) for event in result.liquidations],
+        "funding": _funding(result.funding_payments),
+        "order_log": result.order_log,
+        "system": msgspec.to_builtins(result.system),
+        "timing": result.timing,
+    }
+    checked: dict[str, Any] = plain(content, "result")
+    return checked
+
+
+def _liquidation(event: Liquidation) -> dict[str, Any]:
+    row = {name: getattr(event, name) for name in event.__struct_fields__}
+    return {**row, "time": to_iso(event.ts), "loss": to_text(event.loss), "insurance": to_text(event.insurance)}
+
+
+def _funding(payments: list[FundingPayment]) -> dict[str, dict[str, Any]]:
+    """By symbol: how many payments, what was paid, what was received, and their difference (net, positive: paid)."""
+    sums: dict[str, list[int]] = {}
+    for payment in payments:
+        entry = sums.setdefault(payment.symbol, [0, 0, 0])
+        entry[0] += 1
+        entry[1 if payment.amount > 0 else 2] += abs(payment.amount)
+    return {
+        symbol: {"payments": count, "paid": to_text(paid), "received": to_text(received), "net": to_text(paid - received)}
+        for symbol, (count, paid, received) in sums.items()
+    }
+
+
+def _check_equity(curve: Frame) -> None:
+    for name in curve.columns:
+        if name == DISTANCE:
+            continue
+        finite = np.isfinite(curve[name])
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise InvariantError(
+                f"equity column {name} is {curve[name][row]} at {to_iso(int(curve.ts[row]))}: only finite numbers are written"
+            )
+
+
+def _trade(row: dict[str, Any]) -> Trade:
+    own = {name: to_units(row[name]) if name in MONEY_FIELDS else row[name] for name in Trade.__struct_fields__}
+    return msgspec.convert(own, Trade)

@@ -1,0 +1,63 @@
+"""What one symbol's replay is made of: plain columns, aligned to the bars of the execution timeframe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.frame import Frame
+from core.instrument import Instrument
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class PriceColumns:
+    """Mark (or index) prices at each execution bar.
+
+    ``open high low close`` is the path by which the exchange triggers and liquidates; ``valuation`` is what is known at the bar's
+    close: the price that values positions. ``exact`` counts the bars that came from a series of the execution timeframe itself.
+    """
+
+    open: Floats
+    high: Floats
+    low: Floats
+    close: Floats
+    valuation: Floats
+    exact: int
+    source: str
+
+
+@dataclass(slots=True)
+class FundingColumns:
+    """Funding times (ms) with rates (fractions) and the mark price at each."""
+
+    stamps: npt.NDArray[np.int64]
+    rates: Floats
+    marks: Floats
+    source: str
+
+
+@dataclass(slots=True)
+class SymbolHistory:
+    """One symbol. ``execution`` covers the window only; ``decision`` and ``higher`` begin with their warm-up bars."""
+
+    instrument: Instrument
+    execution: Frame
+    decision: Frame
+    higher: dict[str, Frame] = field(default_factory=dict)
+    mark: PriceColumns | None = None
+    index: PriceColumns | None = None
+    funding: FundingColumns | None = None
+    open_interest: Frame | None = None
+    volatility_bps: Floats | None = None
+    """Standard deviation of log returns over a window of earlier bars, for the impact model."""
+    trust: dict[str, Any] = field(default_factory=dict)
+    """Where each series came from, and for how many bars."""
+
+    @property
+    def symbol(self) -> str:
+        return self.instrument.symbol

@@ -1,0 +1,133 @@
+"""What the result rests on: sources and doubts, orders that did not go through, every measure, the configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from adapters.report.text import esc, label, missing, scalar, table, when
+from core.metrics.performance import METRICS
+from core.result import BacktestResult
+
+EXPLAINED = {
+    "open_is_previous_close": "Each open repeats the close before it: orders fill at the decision price plus costs, stops meet no gap.",
+    "ambiguous_bars": "Bars in which the outcome depended on which of two prices came first.",
+    "off_grid": "Prices that are not on the instrument's tick.",
+    "off_grid_prices": "Prices that are not on the instrument's tick.",
+    "skipped_gaps": "Holes in the series that were passed over.",
+    "bounds": "The same run with the extreme against the position first.",
+    "not_modelled": "What happens in a market and not here.",
+    "liquidation": "full: the whole position is taken over at once.",
+    "path": "The order in which a bar's prices are visited.",
+    "sources": "Where each series came from, and for how many bars.",
+}
+MANY = 24
+"""Lists longer than this are counted, not printed."""
+
+
+def trust_section(result: BacktestResult) -> str:
+    """The trust record, line by line, with a word on what each line means."""
+    rows = [_trust_row(key, value) for key, value in result.trust.items()]
+    if not rows:
+        return '<p class="empty">The run recorded nothing about its sources.</p>'
+    return table(('<th scope="col">What</th>', '<th scope="col">Value</th>', '<th scope="col">Meaning</th>'), rows, classes="trust")
+
+
+def order_log_section(result: BacktestResult, *, groups: int = 12) -> str:
+    """Denied, rejected and expired orders, counted by what and why."""
+    if not result.order_log:
+        return '<p class="empty">No signal was denied, and no order was rejected or expired.</p>'
+    counts: Counter[tuple[str, str]] = Counter()
+    last: dict[tuple[str, str], int] = {}
+    for entry in result.order_log:
+        key = (_kind_of(entry), str(entry.get("reason") or "no reason given"))
+        counts[key] += 1
+        last[key] = max(last.get(key, 0), int(entry.get("ts") or 0))
+    rows = [
+        f'<tr><td>{esc(label(kind))}</td><td>{esc(reason)}</td><td class="num">{count:,}</td><td>{when(last[kind, reason])}</td></tr>'
+        for (kind, reason), count in counts.most_common(groups)
+    ]
+    heads = (
+        '<th scope="col">What</th>',
+        '<th scope="col">Why</th>',
+        '<th scope="col" class="num">Times</th>',
+        '<th scope="col">Last (UTC)</th>',
+    )
+    rest = len(counts) - groups
+    note = f'<p class="note">{rest:,} rarer reasons are not listed.</p>' if rest > 0 else ""
+    return table(heads, rows) + note
+
+
+def measures_section(result: BacktestResult) -> str:
+    """All metrics, and the proof-grade groups, folded away."""
+    notes = result.metric_notes
+    blocks = [_measure_block("Metrics", {key: (value, notes.get(key)) for key, value in result.metrics.items()})]
+    proof = plain(result.proof)
+    if isinstance(proof, Mapping):
+        loose = {key: (value, notes.get(key)) for key, value in proof.items() if not isinstance(value, Mapping)}
+        for key, group in proof.items():
+            if isinstance(group, Mapping):
+                blocks.append(_measure_block(label(key), {name: (value, notes.get(name)) for name, value in group.items()}))
+        if loose:
+            blocks.append(_measure_block("Other", loose))
+    return f'<details><summary>All measures</summary><div class="measures">{"".join(blocks)}</div></details>'
+
+
+def configuration_section(result: BacktestResult) -> str:
+    """The whole effective configuration as the system file would say it."""
+    text = msgspec.yaml.encode(msgspec.to_builtins(result.system)).decode("utf-8")
+    return f"<details><summary>Configuration</summary><pre>{esc(text)}</pre></details>"
+
+
+def plain(value: Any) -> Any:
+    """Structs, dataclasses and numpy values as dicts, lists and plain numbers."""
+    return None if value is None else msgspec.to_builtins(value, enc_hook=_from_numpy)
+
+
+def _from_numpy(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)
+
+
+def _trust_row(key: str, value: Any) -> str:
+    return (
+        f'<tr><th scope="row">{esc(label(key))}</th><td>{_value(plain(value))}</td><td class="dim">{esc(EXPLAINED.get(key, ""))}</td></tr>'
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        if not value:
+            return "none"
+        items = "".join(f"<div><dt>{esc(str(key).replace('_', ' '))}</dt><dd>{_value(item)}</dd></div>" for key, item in value.items())
+        return f'<dl class="nested">{items}</dl>'
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        if len(value) > MANY:
+            return f"{len(value):,} values"
+        if any(isinstance(item, Mapping) for item in value):
+            return "".join(_value(item) for item in value)
+        return esc(", ".join(scalar(item) for item in value) or "none")
+    return esc(scalar(value))
+
+
+def _kind_of(entry: Mapping[str, Any]) -> str:
+    for key in ("status", "kind", "type", "event"):
+        if entry.get(key):
+            return str(entry[key])
+    return "order"
+
+
+def _measure_block(name: str, values: Mapping[str, tuple[Any, str | None]]) -> str:
+    rows = []
+    for key, (value, note) in values.items():
+        shown = missing(note) if value is None else _value(value)
+        formula = f' title="{esc(METRICS[key])}"' if key in METRICS else ""
+        rows.append(f'<tr{formula}><td>{esc(label(key))}</td><td class="num">{shown}</td></tr>')
+    return f'<div class="measure"><h3>{esc(name)}</h3><table><tbody>{"".join(rows)}</tbody></table></div>'

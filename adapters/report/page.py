@@ -1,0 +1,209 @@
+"""Assembles the report's one file: style, text, figures, plotly's own script, and a policy that forbids the page to load anything."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from adapters.report import charts, charts_trades, evidence, overview, tables
+from adapters.report.text import esc, number, percent, quote_coin
+from core.errors import DataError
+from core.metrics.curve import Curve, read_curve
+from core.metrics.daily import daily_equity
+from core.metrics.drawdown import Drawdowns, find_drawdowns
+from core.money import to_float
+from core.result import BacktestResult
+
+POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+Figures = dict[str, list[dict[str, Any]]]
+"""Per place of the page its figures; more than one where the reader chooses."""
+
+NO_BARS = '<p class="empty">No bar was processed.</p>'
+NO_TRADES = '<p class="empty">No trade was closed in this window.</p>'
+
+
+def write_report(result: BacktestResult, path: Path, *, title: str | None = None, source_label: str | None = None) -> Path:
+    """Write the report of a run and return its path. The file is whole or not there.
+
+    ``source_label`` says where the prices came from; one that begins with "synthetic" puts the banner up, as the trust record does.
+    Raises DataError when the file cannot be written.
+    """
+    page = render(result, title=title, source_label=source_label)
+    part = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(page, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        if part.exists():
+            part.unlink()
+        raise DataError(
+            f"the report could not be written to {path}: {error.strerror or error}; free space or choose another folder"
+        ) from error
+    return path
+
+
+def render(result: BacktestResult, *, title: str | None = None, source_label: str | None = None) -> str:
+    """The report as text."""
+    from plotly.offline import get_plotlyjs
+
+    figures: Figures = {}
+    body = _body(result, figures, title, source_label)
+    payload = msgspec.json.encode(figures).decode("utf-8").replace("<", "\\u003c")
+    name = esc(title or f"{result.system.system} · {', '.join(result.system.symbols)}")
+    head = (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        f"<title>{name}</title><style>{_asset('report.css')}</style></head>"
+    )
+    data = f'<script type="application/json" id="figures-data">{payload}</script>'
+    scripts = f"<script>{get_plotlyjs()}</script><script>{_asset('report.js')}</script>"
+    return f"{head}<body><main>{body}</main>{data}{scripts}</body></html>\n"
+
+
+def _body(result: BacktestResult, figures: Figures, title: str | None, source_label: str | None) -> str:
+    coin = quote_coin(result.system.symbols)
+    parts = [overview.header(result, title, source_label), overview.key_figures(result)]
+    curve = read_curve(result.equity_curve, to_float(result.reconciliation.initial_equity)) if len(result.equity_curve) else None
+    falls = None if curve is None else find_drawdowns(curve)
+    parts += [
+        _equity(result, falls, figures, coin),
+        _months(curve),
+        _price(result, figures, coin),
+        f'<div class="pair">{_pnl(result, figures, coin)}{_returns(curve, figures)}</div>',
+        f'<div class="pair">{_exposure(result, curve, figures)}{_holding(result, figures)}</div>',
+        _costs(result, figures, coin),
+        _drawdowns(falls, coin),
+        _trades(result),
+        _section("trust", "What this result rests on", evidence.trust_section(result)),
+        _section("orders", "Orders that did not go through", evidence.order_log_section(result)),
+        _section("details", "In full", evidence.measures_section(result) + evidence.configuration_section(result)),
+        _footer(result),
+    ]
+    return "".join(parts)
+
+
+def _equity(result: BacktestResult, falls: Drawdowns | None, figures: Figures, coin: str) -> str:
+    if falls is None:
+        return _section("equity", "Equity and drawdown", NO_BARS)
+    figures["equity"] = [charts.equity_figure(falls, result.benchmark, coin, _axis(result))]
+    timeframe = result.system.execution_timeframe or result.system.timeframe
+    caption = f"Marked to market at every {timeframe} close; drawdown is the distance from the highest equity so far"
+    return _section("equity", "Equity and drawdown", _plot("equity", 430), caption)
+
+
+def _months(curve: Curve | None) -> str:
+    months = "" if curve is None else tables.month_table(curve)
+    return _section("months", "Monthly returns", f'<div class="wide">{months}</div>') if months else ""
+
+
+def _price(result: BacktestResult, figures: Figures, coin: str) -> str:
+    bars = {symbol: frame for symbol, frame in result.bars.items() if len(frame)}
+    if not bars:
+        return _section("price", "Price and trades", '<p class="empty">No bars were kept with this result.</p>')
+    everything = [*result.trades, *result.open_trades]
+    variants: list[dict[str, Any]] = []
+    for symbol, frame in bars.items():
+        own = [trade for trade in everything if trade.symbol == symbol]
+        figure = charts.price_figure(frame, own, coin, _axis(result))
+        variants.append({"name": symbol, **figure})
+    figures["price"] = variants
+    marked = max(sum(trade.symbol == symbol for trade in everything) for symbol in bars)
+    caption = (
+        "Closes, with the range between low and high behind them. Drag to zoom, double-click to reset; the charts over time move together."
+    )
+    if marked > charts.MARKED_TRADES:
+        caption += f" The {charts.MARKED_TRADES:,} trades with the largest PnL are marked."
+    tabs = "".join(f'<button type="button" role="tab" aria-selected="{str(not i).lower()}">{esc(s)}</button>' for i, s in enumerate(bars))
+    switch = f'<div class="tabs" role="tablist" data-for="price">{tabs}</div>' if len(bars) > 1 else ""
+    return _section("price", "Price and trades", switch + _plot("price", 420), caption)
+
+
+def _pnl(result: BacktestResult, figures: Figures, coin: str) -> str:
+    if not result.trades:
+        return _section("pnl", "PnL per trade", NO_TRADES)
+    figures["pnl"] = [charts_trades.pnl_figure(result.trades, coin, _axis(result))]
+    return _section("pnl", "PnL per trade", _plot("pnl", 280), "Net of fees and funding, at the time of the exit")
+
+
+def _returns(curve: Curve | None, figures: Figures) -> str:
+    returns = np.empty(0) if curve is None else daily_equity(curve).returns
+    if len(returns) < 2:
+        return _section("returns", "Daily returns", '<p class="empty">Fewer than two whole days: there is no distribution.</p>')
+    if not returns.any():
+        return _section("returns", "Daily returns", f'<p class="empty">Equity did not change on any of {len(returns):,} days.</p>')
+    figures["returns"] = [charts_trades.return_figure(returns)]
+    middle = f"mean {percent(100.0 * float(returns.mean()), 3, signed=True)}, deviation {percent(100.0 * float(returns.std(ddof=1)))}"
+    ends = f"worst {percent(100.0 * float(returns.min()), signed=True)}, best {percent(100.0 * float(returns.max()), signed=True)}"
+    return _section("returns", "Daily returns", _plot("returns", 280), f"{len(returns):,} days: {middle}, {ends}. Dotted: normal")
+
+
+def _exposure(result: BacktestResult, curve: Curve | None, figures: Figures) -> str:
+    if curve is None or curve.gross is None:
+        return _section("exposure", "Exposure", NO_BARS)
+    if not curve.gross.any():
+        return _section("exposure", "Exposure", '<p class="empty">Nothing was held at any close.</p>')
+    figures["exposure"] = [charts.exposure_figure(curve, curve.gross, _axis(result))]
+    held = percent(100.0 * float((curve.gross[curve.bars] > 0).mean()), 1)
+    return _section("exposure", "Exposure", _plot("exposure", 260), f"Gross notional to equity; in the market at {held} of the closes")
+
+
+def _holding(result: BacktestResult, figures: Figures) -> str:
+    if not result.trades:
+        return _section("holding", "Holding times", NO_TRADES)
+    figures["holding"] = [charts_trades.holding_figure(result.trades)]
+    return _section("holding", "Holding times", _plot("holding", 260), "First fill to last, on a logarithmic scale")
+
+
+def _costs(result: BacktestResult, figures: Figures, coin: str) -> str:
+    listed = tables.cost_table(result.reconciliation, result.fills, coin)
+    if not result.fills and not result.reconciliation.net:
+        return _section("costs", "Where the money went", listed)
+    figures["costs"] = [charts_trades.waterfall_figure(result.reconciliation, coin)]
+    return _section("costs", "Where the money went", f'<div class="beside">{_plot("costs", 300)}<div>{listed}</div></div>')
+
+
+def _drawdowns(falls: Drawdowns | None, coin: str) -> str:
+    episodes = [] if falls is None else falls.top(5)
+    if not episodes:
+        return _section("drawdowns", "Deepest drawdowns", '<p class="empty">Equity never fell below an earlier peak.</p>')
+    return _section("drawdowns", "Deepest drawdowns", f'<div class="wide">{tables.drawdown_table(episodes, coin)}</div>')
+
+
+def _trades(result: BacktestResult) -> str:
+    if not result.trades and not result.open_trades:
+        return _section("trades", "Trades", '<p class="empty">The strategy did not trade.</p>')
+    by_symbol = f'<div class="wide">{tables.by_symbol_table(result.trades)}</div>'
+    caption = f"{number(len(result.trades), 0)} closed, {number(len(result.open_trades), 0)} open at the end. Press a column's head to sort"
+    return _section("trades", "Trades", by_symbol + tables.trade_table(result.trades, result.open_trades), caption)
+
+
+def _axis(result: BacktestResult) -> dict[str, Any]:
+    return charts.span(result.window.start_ms, result.window.end_ms)
+
+
+def _section(anchor: str, name: str, content: str, caption: str = "") -> str:
+    words = f'<p class="caption">{esc(caption)}</p>' if caption else ""
+    return f'<section id="{anchor}"><div class="title"><h2>{esc(name)}</h2>{words}</div>{content}</section>'
+
+
+def _plot(name: str, height_px: int) -> str:
+    return f'<div class="plot" data-figure="{name}" style="height:{height_px}px"></div>'
+
+
+def _footer(result: BacktestResult) -> str:
+    speed = result.timing.get("bars_per_s")
+    words = [f"message hash {result.message_hash}"] if result.message_hash else []
+    if isinstance(speed, (int, float)):
+        words.append(f"{number(float(result.timing.get('bars') or 0), 0)} bars at {number(float(speed), 0)} per second")
+    words.append("all times UTC; this page loads nothing from the network")
+    return f"<footer>{esc(' · '.join(words))}</footer>"
+
+
+def _asset(name: str) -> str:
+    return resources.files("adapters.report").joinpath(name).read_text("utf-8")

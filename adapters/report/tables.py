@@ -1,0 +1,215 @@
+"""Tables that are read as numbers: months, drawdowns, costs, trades."""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+
+from adapters.report.text import (
+    decimals_of,
+    duration,
+    esc,
+    money,
+    number,
+    percent,
+    price,
+    quantity,
+    sign_class,
+    table,
+    when,
+)
+from core.messages import Fill
+from core.metrics.curve import Curve
+from core.metrics.daily import monthly_returns
+from core.metrics.drawdown import DrawdownEpisode
+from core.money import to_float
+from core.result import Reconciliation
+from core.timeframe import DAY_MS
+from core.trade import Trade
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+TRADE_COLUMNS = (
+    ("#", True),
+    ("Symbol", False),
+    ("Side", False),
+    ("Entry (UTC)", False),
+    ("Price", True),
+    ("Exit (UTC)", False),
+    ("Price", True),
+    ("Qty", True),
+    ("Held", True),
+    ("Gross", True),
+    ("Fees", True),
+    ("Funding", True),
+    ("Net", True),
+    ("Return", True),
+    ("Exit by", False),
+)
+"""Heads of the trade table, and whether they are numbers."""
+
+ALL_TRADES = 2000
+"""Up to here every trade is listed; beyond it the first and the last half of this number."""
+
+
+def month_table(curve: Curve) -> str:
+    """Returns in percent, year by month, coloured by sign and size; a year's total compounds its months."""
+    returns = monthly_returns(curve)
+    if not returns:
+        return ""
+    largest = max(abs(value) for value in returns.values()) or 1.0
+    head = [_head("Year"), *(_head(name, num=True) for name in MONTHS), '<th scope="col" class="num total">Year</th>']
+    rows = []
+    for year, names in groupby(sorted(returns), key=lambda name: name[:4]):
+        months = {int(name[5:]): returns[name] for name in names}
+        whole = 100.0 * (math.prod(1.0 + value / 100.0 for value in months.values()) - 1.0)
+        cells = "".join(_month_cell(months.get(month), largest) for month in range(1, 13))
+        total = f'<td class="num total {sign_class(whole)}">{percent(whole, signed=True)}</td>'
+        rows.append(f'<tr><th scope="row">{year}</th>{cells}{total}</tr>')
+    return table(head, rows, classes="months")
+
+
+def drawdown_table(episodes: list[DrawdownEpisode], coin: str) -> str:
+    """The deepest drawdowns, with how long they fell and how long they took to recover."""
+    heads = (
+        ("#", 1),
+        ("Depth", 1),
+        (coin, 1),
+        ("Peak (UTC)", 0),
+        ("Trough", 0),
+        ("Recovered", 0),
+        ("Fell for", 1),
+        ("Recovery", 1),
+        ("Whole", 1),
+    )
+    rows = []
+    for rank, episode in enumerate(episodes, 1):
+        still = episode.end_ts is None
+        cells = [
+            _cell(str(rank), num=True),
+            f'<td class="num neg">{percent(episode.depth_pct)}</td>',
+            _cell(number(-episode.depth_abs), num=True),
+            _cell(when(episode.start_ts)),
+            _cell(when(episode.trough_ts)),
+            _cell("not yet" if episode.end_ts is None else when(episode.end_ts)),
+            _cell(_days(episode.days_to_trough), num=True),
+            _cell("–" if episode.recovery_days is None else _days(episode.recovery_days), num=True),
+            _cell(_days(episode.days) + (" so far" if still else ""), num=True),
+        ]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return table((_head(name, num=bool(num)) for name, num in heads), rows)
+
+
+def cost_table(money_went: Reconciliation, fills: list[Fill], coin: str) -> str:
+    """From gross to net and from initial to final equity, exact to the last decimal that any amount has."""
+    steps = [
+        ("Gross PnL at reference prices", money_went.gross, ""),
+        ("Slippage, spread and impact", -money_went.slippage, ""),
+        ("Fees", -money_went.fees, ""),
+        ("Funding", -money_went.funding, ""),
+        ("Liquidation losses beyond gross", -money_went.liquidation_loss, ""),
+        ("Unrealized PnL of open positions", money_went.unrealized, ""),
+        ("Net", money_went.net, "sum"),
+        ("Initial equity", money_went.initial_equity, ""),
+        ("Final equity", money_went.final_equity, "sum"),
+    ]
+    digits = decimals_of(amount for _, amount, _ in steps)
+    turnover = sum(fill.qty * fill.price for fill in fills)
+    rows = []
+    for place, (name, amount, kind) in enumerate(steps):
+        bps = number(1e4 * to_float(amount) / turnover, 2, signed=True) if turnover > 0 and place <= 6 else ""
+        exact = money(amount, digits, signed=place <= 6)
+        rows.append(
+            f'<tr class="{kind}"><td>{name}</td><td class="num" data-units="{amount}">{exact}</td><td class="num dim">{bps}</td></tr>'
+        )
+    head = (_head("From gross to net"), _head(coin, num=True), _head("bp of turnover", num=True))
+    return table(head, rows, classes="costs") + f'<p class="note">{_sum_words(money_went, turnover, coin)}</p>'
+
+
+def trade_table(trades: list[Trade], open_trades: list[Trade]) -> str:
+    """Every trade, or the first and last thousand; columns sort when their heads are pressed."""
+    half = ALL_TRADES // 2
+    shown = trades if len(trades) <= ALL_TRADES else [*trades[:half], *trades[-half:]]
+    head = (_head(name, num=num, sort=True) for name, num in TRADE_COLUMNS)
+    rows = [_trade_row(trade) for trade in [*shown, *open_trades]]
+    note = ""
+    if len(shown) < len(trades):
+        note = f'<p class="note">The first and the last {half:,} of {len(trades):,} trades; the others are in trades.csv.</p>'
+    return f'<div class="scroll" tabindex="0">{table(head, rows, classes="sortable dense")}</div>{note}'
+
+
+def by_symbol_table(trades: list[Trade]) -> str:
+    """One line per symbol and side; empty for fewer than two lines."""
+    ordered = sorted(trades, key=lambda trade: (trade.symbol, trade.side))
+    rows = []
+    for (symbol, side), group in groupby(ordered, key=lambda trade: (trade.symbol, trade.side)):
+        part = list(group)
+        net = sum(trade.net_pnl for trade in part)
+        won = sum(trade.net_pnl > 0 for trade in part)
+        cells = [_cell(symbol), _side_cell(side), _cell(f"{len(part):,}", num=True), _cell(percent(100.0 * won / len(part), 1), num=True)]
+        cells.append(_money_cell(net, coloured=True))
+        cells.append(_money_cell(net // len(part), coloured=True))
+        cells.append(_cell(duration(sum(trade.holding_ms or 0 for trade in part) / len(part)), num=True))
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    heads = (("Symbol", 0), ("Side", 0), ("Trades", 1), ("Won", 1), ("Net", 1), ("Net per trade", 1), ("Held, mean", 1))
+    return table((_head(name, num=bool(num)) for name, num in heads), rows) if rows else ""
+
+
+def _sum_words(money_went: Reconciliation, turnover: float, coin: str) -> str:
+    verdict = (
+        "These lines add up to the last unit." if money_went.difference == 0 else "These lines do NOT add up: do not rely on this run."
+    )
+    fund = f" The insurance fund added {money(money_went.insurance)} {coin}." if money_went.insurance else ""
+    balance = f" Balance without unrealized PnL: {money(money_went.final_balance)} {coin}."
+    return f"{verdict}{fund}{balance} Turnover: {number(turnover, 0)} {coin}."
+
+
+def _month_cell(value: float | None, largest: float) -> str:
+    if value is None or not math.isfinite(value):
+        return '<td class="num none">·</td>'
+    strength = 0.08 + 0.5 * min(1.0, abs(value) / largest) if value else 0.0
+    return f'<td class="num shade {sign_class(value)}" style="--a:{strength:.2f}">{percent(value, signed=True)}</td>'
+
+
+def _trade_row(trade: Trade) -> str:
+    left = trade.exit_ts is not None
+    cells = [
+        _cell(str(trade.number), num=True, sort=trade.number),
+        _cell(trade.symbol),
+        _side_cell(trade.side),
+        _cell(when(trade.entry_ts)),
+        _cell(price(trade.entry_price), num=True, sort=trade.entry_price),
+        _cell(when(trade.exit_ts) if trade.exit_ts is not None else "open"),
+        _cell(price(trade.exit_price) if trade.exit_price is not None else "–", num=True, sort=trade.exit_price or 0),
+        _cell(quantity(trade.qty), num=True, sort=trade.qty),
+        _cell(duration(trade.holding_ms) if trade.holding_ms is not None else "–", num=True, sort=trade.holding_ms or 0),
+        _money_cell(trade.gross_pnl),
+        _money_cell(trade.fees),
+        _money_cell(trade.funding),
+        _money_cell(trade.net_pnl, coloured=True),
+        _cell(percent(trade.return_pct, signed=True), num=True, sort=trade.return_pct),
+        _cell(trade.exit_reason.replace("_", " ") if left else "still open"),
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _side_cell(side: str) -> str:
+    return f'<td class="{"long" if side == "LONG" else "short"}">{"Long" if side == "LONG" else "Short"}</td>'
+
+
+def _money_cell(units: int, *, coloured: bool = False) -> str:
+    tone = f" {sign_class(units)}" if coloured else ""
+    return f'<td class="num{tone}" data-v="{to_float(units)}">{money(units, signed=coloured)}</td>'
+
+
+def _cell(text: str, *, num: bool = False, sort: float | None = None) -> str:
+    order = "" if sort is None else f' data-v="{sort}"'
+    return f"<td{' class=num' if num else ''}{order}>{esc(text)}</td>"
+
+
+def _head(name: str, *, num: bool = False, sort: bool = False) -> str:
+    words = f'<button type="button">{esc(name)}</button>' if sort else esc(name)
+    return f'<th scope="col"{" class=num" if num else ""}>{words}</th>'
+
+
+def _days(days: float) -> str:
+    return duration(days * DAY_MS)

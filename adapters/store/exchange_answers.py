@@ -1,0 +1,173 @@
+"""The exchange's JSON answers about instruments: ``/v5/market/instruments-info`` and ``/v5/market/risk-limit``, as Bybit gives them.
+
+Taken are whole answers ({retCode, result, time}), their bare results ({category, list}), results by product ({"Spot": {...}}), and lists of
+these. Perpetuals and spot pairs are read; dated futures, inverse contracts and options are left out. ``time`` (or ``known_since``, given by
+the caller) says from when an answer holds; an answer without one holds from the beginning.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from adapters.store.inference import MIN_NOTIONAL, base_unit
+from core.errors import ConfigError, DataError
+from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
+from core.money import UNIT, to_units
+
+Tiers = tuple[str, int, tuple[RiskTier, ...]]
+"""(symbol, known_since, tiers) of linear perpetuals."""
+
+_CATEGORIES: dict[str, Category] = {"linear": "linear", "spot": "spot"}
+
+
+def read_answers(path: Path, known_since: int | None = None) -> tuple[list[Instrument], list[Tiers]]:
+    """The instruments and risk tiers in a file. Raises DataError when it holds none, or is not such JSON."""
+    try:
+        document = msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"{path}: the file cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path}: this is not JSON: {error}") from error
+    instruments: list[Instrument] = []
+    tiers: list[Tiers] = []
+    left_out: set[str] = set()
+    for result, since in _results(document, known_since):
+        _read_result(path, result, since, instruments, tiers, left_out)
+    if not instruments and not tiers:
+        why = f"it holds {', '.join(sorted(left_out))} only" if left_out else "it is no answer of instruments-info or risk-limit"
+        raise DataError(f"{path}: no linear perpetual and no spot pair found: {why}")
+    return instruments, tiers
+
+
+def _results(document: Any, known_since: int | None) -> list[tuple[dict[str, Any], int]]:
+    """(result with a list, known since) of every answer in a document."""
+    if isinstance(document, list):
+        return [found for part in document for found in _results(part, known_since)]
+    if not isinstance(document, dict):
+        return []
+    if isinstance(document.get("result"), dict):
+        stated = document.get("time")
+        since = known_since if known_since is not None else stated if isinstance(stated, int) else 0
+        return _results(document["result"], since)
+    if isinstance(document.get("list"), list):
+        return [(document, known_since or 0)]
+    return [found for part in document.values() if isinstance(part, dict) for found in _results(part, known_since)]
+
+
+def _read_result(
+    path: Path, result: dict[str, Any], since: int, instruments: list[Instrument], tiers: list[Tiers], left_out: set[str]
+) -> None:
+    name = str(result.get("category"))
+    category = _CATEGORIES.get(name)
+    items = [item for item in result["list"] if isinstance(item, dict)]
+    if category is None:
+        left_out.add(f"category {name}")
+        return
+    rows_by_symbol: dict[str, list[dict[str, Any]]] = {}
+    for item in items:
+        symbol = str(item.get("symbol"))
+        try:
+            if "riskLimitValue" in item:
+                rows_by_symbol.setdefault(symbol, []).append(item)
+            elif "priceFilter" in item and item.get("contractType", "LinearPerpetual") == "LinearPerpetual":
+                instruments.append((_linear if category == "linear" else _spot)(item, since))
+            else:
+                left_out.add(str(item.get("contractType", "entries of another kind")))
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise DataError(f"{path}: {symbol} {category}: the field {error} is missing or not as expected") from error
+    if category == "linear":
+        tiers += [(symbol, since, _tiers(path, symbol, rows)) for symbol, rows in rows_by_symbol.items()]
+
+
+def _linear(item: dict[str, Any], since: int) -> Instrument:
+    lot, risk = item["lotSizeFilter"], item.get("riskParameters") or {}
+    qty_grid, largest = Grid.from_text(lot["qtyStep"]), float(lot["maxOrderQty"])
+    return Instrument(
+        symbol=item["symbol"],
+        category="linear",
+        base=item["baseCoin"],
+        quote=item["quoteCoin"],
+        price_grid=Grid.from_text(item["priceFilter"]["tickSize"]),
+        qty_grid=qty_grid,
+        min_qty=float(lot["minOrderQty"]),
+        max_qty=largest,
+        max_market_qty=float(lot.get("maxMktOrderQty") or largest),
+        min_notional=_units(lot.get("minNotionalValue"), MIN_NOTIONAL),
+        taker_fee=PERPETUAL_TAKER,
+        maker_fee=PERPETUAL_MAKER,
+        max_leverage=to_units(item["leverageFilter"]["maxLeverage"]),
+        funding_interval_min=int(item.get("fundingInterval") or 480),
+        price_limit_x=_units(risk.get("priceLimitRatioX"), 0),
+        price_limit_y=_units(risk.get("priceLimitRatioY"), 0),
+        base_unit=base_unit(qty_grid),
+        known_since=since,
+        source="exchange",
+    )
+
+
+def _spot(item: dict[str, Any], since: int) -> Instrument:
+    lot, risk = item["lotSizeFilter"], item.get("riskParameters") or {}
+    qty_grid = Grid.from_text(lot["basePrecision"])
+    largest = float(lot.get("maxLimitOrderQty") or lot["maxOrderQty"])
+    return Instrument(
+        symbol=item["symbol"],
+        category="spot",
+        base=item["baseCoin"],
+        quote=item["quoteCoin"],
+        price_grid=Grid.from_text(item["priceFilter"]["tickSize"]),
+        qty_grid=qty_grid,
+        min_qty=float(lot["minOrderQty"]),
+        max_qty=largest,
+        max_market_qty=float(lot.get("maxMarketOrderQty") or largest),
+        min_notional=_units(lot.get("minOrderAmt"), MIN_NOTIONAL),
+        taker_fee=SPOT_FEE,
+        maker_fee=SPOT_FEE,
+        max_leverage=UNIT,
+        price_limit_x=_units(risk.get("priceLimitRatioX"), 0),
+        price_limit_y=_units(risk.get("priceLimitRatioY"), 0),
+        base_unit=base_unit(qty_grid),
+        known_since=since,
+        source="exchange",
+    )
+
+
+def _tiers(path: Path, symbol: str, rows: list[dict[str, Any]]) -> tuple[RiskTier, ...]:
+    """A symbol's tiers with the exchange's deductions, or, where it gave none, those that make the margin continuous."""
+    rows = sorted(rows, key=lambda row: to_units(row["riskLimitValue"]))
+    percent = _in_percent(rows)
+    rates = [(_rate(row["maintenanceMargin"], percent), to_units(row["maxLeverage"])) for row in rows]
+    tiers = build_tiers([(to_units(row["riskLimitValue"]), rate, leverage) for row, (rate, leverage) in zip(rows, rates, strict=True)])
+    if any(later.maintenance_rate < tier.maintenance_rate for tier, later in pairwise(tiers)):
+        raise DataError(f"{path}: {symbol}: the maintenance margin of the risk tiers must not fall from one to the next")
+    given = all(row.get("mmDeduction") for row in rows[1:])
+    return tuple(
+        RiskTier(
+            tier.limit,
+            _rate(row["initialMargin"], percent) if row.get("initialMargin") else tier.initial_rate,
+            tier.maintenance_rate,
+            tier.max_leverage,
+            to_units(row.get("mmDeduction") or "0") if given else tier.deduction,
+        )
+        for tier, row in zip(tiers, rows, strict=True)
+    )
+
+
+def _in_percent(rows: list[dict[str, Any]]) -> bool:
+    """Whether rates are in percent: the initial margin is 1 / leverage, so their product is near 1, or else near 100.
+
+    Both forms have been seen. Without an initial margin the maintenance margin serves, which is about half of it.
+    """
+    row = rows[0]
+    return float(row.get("initialMargin") or row["maintenanceMargin"]) * float(row["maxLeverage"]) > 10
+
+
+def _rate(text: str, percent: bool) -> int:
+    return to_units(text) // 100 if percent else to_units(text)
+
+
+def _units(text: str | None, otherwise: int) -> int:
+    return to_units(text) if text else otherwise

@@ -1,0 +1,104 @@
+"""Checks of what is in the store. What must never be (duplicates, NaN, impossible bars) is an error: the writes forbid it, so it
+means a damaged or foreign file. What markets do (silence, leaps, odd prices, gaps) is a warning or for information."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from adapters.store.connection import Database
+from adapters.store.gaps import gaps_of
+from adapters.store.inference import off_grid_rows
+from adapters.store.records import Finding, Severity
+from adapters.store.schema import BAR_KINDS, SeriesKey
+from core.instrument import Grid
+from core.time_range import to_iso
+
+OUTLIER_SIGMAS = 25.0
+OUTLIER_LEAST = 0.05
+"""A close is an outlier when its log return is beyond so many robust deviations (1.4826 x median absolute deviation), and beyond 5 %."""
+
+_ZERO_VOLUME_SHARE = 0.01
+
+
+def verify_series(db: Database, ident: int, key: SeriesKey, grid: Grid | None) -> list[Finding]:
+    """All checks of one series, in storage order. ``grid``: the price grid to hold last prices against, None for no such check."""
+    stored = db.arrays(key.table.select, [ident, -(2**62), 2**62])
+    if not len(stored["ts"]):
+        return []
+    found = [*_times(key, stored["ts"])]
+    order = np.argsort(stored["ts"], kind="stable")
+    columns = {name: column[order] for name, column in stored.items()}
+    found += _numbers(key, columns)
+    if key.kind in BAR_KINDS:
+        found += [*_bars(key, columns), *_returns(key, columns)]
+    if key.kind == "last":
+        found += [*_volume(key, columns), *_grid(key, columns, grid)]
+    return found
+
+
+def _times(key: SeriesKey, ts: np.ndarray) -> Iterator[Finding]:
+    back = np.flatnonzero(ts[1:] < ts[:-1]) + 1
+    yield from _finding(key, "disorder", ts, back, "stored after a later one; reads put them in order", "info")
+    times = np.sort(ts)
+    if key.kind != "trades":
+        twice = np.flatnonzero(times[1:] == times[:-1]) + 1
+        yield from _finding(key, "duplicate", times, twice, "the same time twice", "error")
+        times = np.unique(times)
+    gaps = gaps_of(key.kind, key.timeframe, times)
+    if gaps:
+        missing, longest = sum(gap.missing for gap in gaps), max(gaps, key=lambda gap: gap.missing)
+        detail = f"{missing} missing in {len(gaps)} gaps; the longest is {longest.missing} from {to_iso(longest.start)}"
+        yield _make(key, "gap", gaps[0].start, detail, "warning", len(gaps))
+
+
+def _numbers(key: SeriesKey, columns: dict[str, np.ndarray]) -> Iterator[Finding]:
+    for name, kind in key.table.columns:
+        if kind == "DOUBLE":
+            bad = np.flatnonzero(~np.isfinite(columns[name]))
+            yield from _finding(key, "not_a_number", columns["ts"], bad, f"{name} is not a finite number", "error")
+
+
+def _bars(key: SeriesKey, columns: dict[str, np.ndarray]) -> Iterator[Finding]:
+    high, low = columns["high"], columns["low"]
+    top, bottom = np.maximum(columns["open"], columns["close"]), np.minimum(columns["open"], columns["close"])
+    bad = np.flatnonzero((high < low) | (top > high) | (bottom < low) | (low <= 0))
+    yield from _finding(key, "ohlc", columns["ts"], bad, "low <= open, close <= high, above zero, does not hold", "error")
+
+
+def _returns(key: SeriesKey, columns: dict[str, np.ndarray]) -> Iterator[Finding]:
+    close = columns["close"]
+    usable = np.flatnonzero(np.isfinite(close) & (close > 0))
+    if len(usable) < 30:
+        return
+    change = np.diff(np.log(close[usable]))
+    spread = 1.4826 * float(np.median(np.abs(change - np.median(change))))
+    rows = usable[np.flatnonzero(np.abs(change) > max(OUTLIER_LEAST, OUTLIER_SIGMAS * spread)) + 1]
+    yield from _finding(
+        key, "outlier", columns["ts"], rows, f"the close leaps by more than {OUTLIER_SIGMAS:g} robust deviations", "warning"
+    )
+
+
+def _volume(key: SeriesKey, columns: dict[str, np.ndarray]) -> Iterator[Finding]:
+    rows = np.flatnonzero(columns["volume"] == 0)
+    share = len(rows) / len(columns["ts"])
+    severity: Severity = "warning" if share > _ZERO_VOLUME_SHARE else "info"
+    yield from _finding(key, "zero_volume", columns["ts"], rows, f"nothing traded ({share:.2%} of the bars)", severity)
+
+
+def _grid(key: SeriesKey, columns: dict[str, np.ndarray], grid: Grid | None) -> Iterator[Finding]:
+    if grid is not None:
+        prices = np.stack([columns[name] for name in ("open", "high", "low", "close")])
+        rows = off_grid_rows(prices, grid)
+        yield from _finding(key, "off_grid", columns["ts"], rows, f"a price is not a multiple of {grid.text(1)}", "warning")
+
+
+def _finding(key: SeriesKey, check: str, ts: np.ndarray, rows: np.ndarray, what: str, severity: Severity) -> Iterator[Finding]:
+    if len(rows):
+        first = ", ".join(to_iso(int(ts[row])) for row in rows[:3])
+        yield _make(key, check, int(ts[rows[0]]), f"{len(rows)} rows: {what}; first {first}", severity, len(rows))
+
+
+def _make(key: SeriesKey, check: str, ts: int, detail: str, severity: Severity, count: int) -> Finding:
+    return Finding(check, key.symbol, key.category, key.kind, key.timeframe, key.env, ts, detail, severity, count)

@@ -1,0 +1,386 @@
+"""The store of history, on DuckDB: one file, one owner. This is its face; the work is in the modules beside it.
+
+Rules: times are int64 ms UTC, a bar's ts is its open, ranges are [start, end). Nothing is ever forward-filled. Rows of env "live" are
+canonical for backtests, those of "demo" lie apart. Every write is one transaction and idempotent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from adapters.store.agreement import first_disagreement
+from adapters.store.checks import prepare
+from adapters.store.connection import MEMORY, Database
+from adapters.store.coverage import coverage, fingerprint, source_counts
+from adapters.store.export import export_columns
+from adapters.store.gaps import build_missing, gaps_of
+from adapters.store.importer import import_file
+from adapters.store.instruments import import_instruments, read_instrument, write_instrument
+from adapters.store.parquet_folder import load_folder
+from adapters.store.quality import verify_series
+from adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, with_timeframe
+from adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
+from adapters.store.schema import BAR_KINDS, CREATE, SCHEMA_VERSION, SeriesKey
+from adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
+from adapters.store.writes import write
+from core.aggregate import aggregate
+from core.errors import DataError
+from core.frame import Frame
+from core.instrument import Category, Grid, Instrument
+
+DEFAULT_PATH = Path("data") / "keel.duckdb"
+Columns = Mapping[str, np.ndarray]
+
+
+class HistoricalDataStore:
+    """History in a DuckDB file. ``path`` None is ./data/keel.duckdb, ":memory:" a store that is gone when closed.
+
+    A missing file is made, with its folder, unless ``read_only``. Raises DataError when the file is locked by another process, damaged,
+    not a store, or of another version. Use it as a context manager, or close it.
+    """
+
+    def __init__(self, path: Path | str | None = None, read_only: bool = False) -> None:
+        self.path = str(DEFAULT_PATH if path is None else path)
+        self._db = Database(self.path, read_only)
+        try:
+            self._check_schema()
+        except BaseException:
+            self._db.close()
+            raise
+
+    @classmethod
+    def from_parquet(cls, folder: Path | str) -> Self:
+        """A folder of Parquet files (<symbol>/<kind>_<timeframe>.parquet, or any names that say as much) as a store in memory."""
+        store = cls(MEMORY)
+        try:
+            load_folder(store._db, Path(folder))
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Let the file go, for other processes too."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    # --- reading -----------------------------------------------------------------------------------------------------
+
+    def get_ohlcv(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Bound = None,
+        end: Bound = None,
+        env: str = "live",
+        kind: str = "last",
+        category: str = "linear",
+    ) -> Frame:
+        """Bars that open in [start, end): the store's own, else complete bars built out of the coarsest finer series that has them all.
+
+        start: a time, or a TimeRange for both; None: no bound. Columns open, high, low, close, volume (float64, base units).
+        Raises DataError, which says what there is, when there is nothing.
+        """
+        return frame_of(self._db, SeriesKey(env, category, symbol, kind, timeframe), *bounds(start, end))
+
+    def get_multi_timeframe_data(
+        self,
+        symbol: str,
+        timeframes: Sequence[str],
+        start: Bound = None,
+        end: Bound = None,
+        env: str = "live",
+        category: str = "linear",
+    ) -> dict[str, Frame]:
+        """Last-price bars of several timeframes, by timeframe."""
+        return {timeframe: self.get_ohlcv(symbol, timeframe, start, end, env=env, category=category) for timeframe in timeframes}
+
+    def get_funding_rates(self, symbol: str, start: Bound = None, end: Bound = None, env: str = "live", category: str = "linear") -> Frame:
+        """Settlements in [start, end): funding_rate, a fraction per interval. Raises DataError when there are none."""
+        return frame_of(self._db, SeriesKey(env, category, symbol, "funding"), *bounds(start, end))
+
+    def get_open_interest(self, symbol: str, start: Bound = None, end: Bound = None, env: str = "live", category: str = "linear") -> Frame:
+        """Open interest in [start, end), base units. Raises DataError when there is none."""
+        return frame_of(self._db, SeriesKey(env, category, symbol, "open_interest"), *bounds(start, end))
+
+    def find(
+        self,
+        symbol: str,
+        timeframe: str = "",
+        start: Bound = None,
+        end: Bound = None,
+        env: str = "live",
+        kind: str = "last",
+        category: str = "linear",
+    ) -> Frame | None:
+        """Any series (kind: last, mark, index, funding, open_interest), as the ``get_`` methods give it; None when there is nothing."""
+        return find_frame(self._db, SeriesKey(env, category, symbol, kind, timeframe), *bounds(start, end))
+
+    def get_trades(self, symbol: str, start: Bound = None, end: Bound = None, env: str = "live", category: str = "linear") -> Frame:
+        """Trades in [start, end): price, qty, side (int8: +1 the taker bought, -1 sold). Times may repeat. Raises DataError."""
+        return frame_of(self._db, SeriesKey(env, category, symbol, "trades"), *bounds(start, end))
+
+    def has_series(self, symbol: str, timeframe: str = "", kind: str = "last", env: str = "live", category: str = "linear") -> bool:
+        """Whether the store itself has rows of a series (bars: of this timeframe, or of any when it is '')."""
+        if kind in BAR_KINDS and not timeframe:
+            return bool(self.timeframes(symbol, kind, env, category))
+        return self.span(symbol, timeframe, kind, env, category) is not None
+
+    def timeframes(self, symbol: str, kind: str = "last", env: str = "live", category: str = "linear") -> list[str]:
+        """The timeframes of a symbol's bars that the store itself has, shortest first."""
+        return own_timeframes(self._db, SeriesKey(env, category, symbol, kind, "1m"))
+
+    def span(
+        self, symbol: str, timeframe: str = "", kind: str = "last", env: str = "live", category: str = "linear"
+    ) -> tuple[int, int] | None:
+        """First and last ts of a series that the store itself has; None when it has no rows."""
+        return span(self._db, SeriesKey(env, category, symbol, kind, timeframe))
+
+    def sources(
+        self,
+        symbol: str,
+        timeframe: str = "",
+        kind: str = "last",
+        start: Bound = None,
+        end: Bound = None,
+        env: str = "live",
+        category: str = "linear",
+    ) -> dict[str, int]:
+        """Where the rows of a series in [start, end) came from, and how many came from each."""
+        return source_counts(self._db, SeriesKey(env, category, symbol, kind, timeframe), *bounds(start, end))
+
+    def fingerprint(
+        self,
+        symbol: str,
+        timeframe: str = "",
+        kind: str = "last",
+        start: Bound = None,
+        end: Bound = None,
+        env: str = "live",
+        category: str = "linear",
+    ) -> str:
+        """32 hex digits that the rows of a series in [start, end) always give, in any store, process and version; other rows, others."""
+        key = SeriesKey(env, category, symbol, kind, timeframe)
+        first, last = bounds(start, end)
+        columns = read(self._db, key, first, last)
+        if columns is None:
+            raise nothing(self._db, key, first, last)
+        return fingerprint(columns)
+
+    # --- writing -----------------------------------------------------------------------------------------------------
+
+    def upsert_bars(
+        self,
+        symbol: str,
+        timeframe: str,
+        columns: Columns,
+        *,
+        source: str,
+        kind: str = "last",
+        env: str = "live",
+        category: str = "linear",
+    ) -> WriteReport:
+        """Put bars in: ts (int64, opens), open, high, low, close, volume (float64). Bars of the same time are replaced."""
+        return self._upsert(SeriesKey(env, category, symbol, kind, timeframe), columns, source)
+
+    def upsert_funding(self, symbol: str, columns: Columns, *, source: str, env: str = "live", category: str = "linear") -> WriteReport:
+        """Put settlements in: ts, funding_rate."""
+        return self._upsert(SeriesKey(env, category, symbol, "funding"), columns, source)
+
+    def upsert_open_interest(
+        self, symbol: str, columns: Columns, *, source: str, env: str = "live", category: str = "linear"
+    ) -> WriteReport:
+        """Put open interest in: ts, open_interest."""
+        return self._upsert(SeriesKey(env, category, symbol, "open_interest"), columns, source)
+
+    def upsert_trades(self, symbol: str, columns: Columns, *, source: str, env: str = "live", category: str = "linear") -> WriteReport:
+        """Put trades in: ts, price, qty, side (int8, +1 or -1), trade_id (text, objects)."""
+        return self._upsert(SeriesKey(env, category, symbol, "trades"), columns, source)
+
+    def import_file(
+        self,
+        path: Path | str,
+        *,
+        symbol: str | None = None,
+        timeframe: str | None = None,
+        kind: str | None = None,
+        category: str | None = None,
+        env: str = "live",
+        allow_overwrite: bool = False,
+    ) -> ImportReport:
+        """Import a CSV or Parquet file; what its columns or path say need not be said. Raises DataError, the store untouched.
+
+        Rows that the store has with other values are an error, unless ``allow_overwrite``.
+        """
+        return import_file(
+            self._db,
+            Path(path),
+            symbol=symbol,
+            timeframe=timeframe,
+            kind=kind,
+            category=category,
+            env=env,
+            allow_overwrite=allow_overwrite,
+        )
+
+    def import_instruments(self, path: Path | str, known_since: int | None = None) -> int:
+        """Import the exchange's instruments-info or risk-limit answers (JSON); gives the number of symbols. Raises DataError.
+
+        known_since (ms): from when they hold; None: the answer's own time, or from the beginning where it has none.
+        """
+        return import_instruments(self._db, Path(path), known_since)
+
+    def upsert_instrument(self, instrument: Instrument) -> None:
+        """Put an instrument in, as known since its ``known_since``."""
+        with self._db.transaction():
+            write_instrument(self._db, instrument)
+
+    def instrument(self, symbol: str, category: Category = "linear", at: int | None = None, env: str = "live") -> Instrument:
+        """The instrument as known at ``at`` (ms; None: now): the exchange's, where the store has it, else inferred from the bars.
+
+        Inferred is from the quarter of ``at`` (None: from all bars); ``source`` says which it is. Raises DataError when there is neither.
+        """
+        return read_instrument(self._db, symbol, category, at, env)
+
+    # --- gaps, quality, files ----------------------------------------------------------------------------------------
+
+    def find_gaps(
+        self,
+        symbol: str,
+        timeframe: str = "",
+        start: Bound = None,
+        end: Bound = None,
+        kind: str = "last",
+        env: str = "live",
+        category: str = "linear",
+    ) -> list[Gap]:
+        """What is missing between a series' rows, and from ``start`` on and up to ``end`` where given. DataError for an empty series."""
+        key = SeriesKey(env, category, symbol, kind, timeframe)
+        first, last = bounds(start, end)
+        ts = read_times(self._db, key, first, last)
+        if not len(ts) and (first == EARLIEST or last == LATEST or span(self._db, key) is None):
+            raise nothing(self._db, key, first, last)
+        return gaps_of(kind, timeframe, ts, first, last)
+
+    def fill_gaps(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Bound = None,
+        end: Bound = None,
+        kind: str = "last",
+        env: str = "live",
+        category: str = "linear",
+    ) -> FillReport:
+        """Build the missing bars for which a finer timeframe has every bar, in one transaction; nothing else is filled."""
+        key = SeriesKey(env, category, symbol, kind, timeframe)
+        gaps = self.find_gaps(symbol, timeframe, start, end, kind, env, category)
+        built = build_missing(
+            gaps,
+            timeframe,
+            finer_timeframes(self._db, key),
+            lambda finer, first, last: own_frame(self._db, with_timeframe(key, finer), first, last),
+        )
+        with self._db.transaction():
+            for source, frame in built.items():
+                write(self._db, key, frame.to_dict(), f"built:{source}", overwrite=False)
+        counts = {source: len(frame) for source, frame in built.items()}
+        remaining = self.find_gaps(symbol, timeframe, start, end, kind, env, category)
+        return FillReport(sum(counts.values()), counts, remaining)
+
+    def coverage(self) -> list[Coverage]:
+        """Every series that has rows, in the order env, category, symbol, kind, timeframe."""
+        return coverage(self._db)
+
+    def verify(self, symbol: str | None = None, env: str | None = None, category: str | None = None) -> list[Finding]:
+        """Check every series (or those of a symbol, env, category): see ``quality.py`` for what is looked at."""
+        found: list[Finding] = []
+        for ident, key in all_series(self._db).items():
+            wanted = (symbol, env, category)
+            if all(want in (None, have) for want, have in zip(wanted, (key.symbol, key.env, key.category), strict=True)):
+                found += verify_series(self._db, ident, key, self._grid_of(key))
+        return found
+
+    def export(
+        self,
+        path: Path | str,
+        symbol: str,
+        timeframe: str = "",
+        kind: str = "last",
+        start: Bound = None,
+        end: Bound = None,
+        env: str = "live",
+        category: str = "linear",
+    ) -> int:
+        """Write one series to a .parquet or .csv file, whole or not at all; gives the number of rows. Raises DataError."""
+        key = SeriesKey(env, category, symbol, kind, timeframe)
+        first, last = bounds(start, end)
+        columns = read(self._db, key, first, last)
+        if columns is None:
+            columns = frame_of(self._db, key, first, last).to_dict()
+        return export_columns(Path(path), key, columns)
+
+    def check_built(
+        self,
+        symbol: str,
+        coarse: str,
+        fine: str,
+        start: Bound = None,
+        end: Bound = None,
+        instrument: Instrument | None = None,
+        kind: str = "last",
+        env: str = "live",
+        category: Category = "linear",
+    ) -> Disagreement | None:
+        """The first stored bar of ``coarse`` that differs from the one built out of ``fine``; None: they agree wherever both are complete.
+
+        Prices are compared exactly, volumes by the count of quantity steps. Raises DataError when the two have no bar in common.
+        """
+        first, last = bounds(start, end)
+        keys = [SeriesKey(env, category, symbol, kind, timeframe) for timeframe in (coarse, fine)]
+        stored, finer = (own_frame(self._db, key, first, last) for key in keys)
+        if stored is None or finer is None:
+            raise nothing(self._db, keys[0 if stored is None else 1], first, last)
+        built = aggregate(finer, coarse)
+        if not len(np.intersect1d(stored.ts, built.ts)):
+            raise DataError(f"{keys[0]}: no stored bar has all of its {fine} bars in this span: nothing can be compared")
+        return first_disagreement(stored, built, instrument or self.instrument(symbol, category, env=env))
+
+    # --- inside ------------------------------------------------------------------------------------------------------
+
+    def _check_schema(self) -> None:
+        tables = {str(row[0]) for row in self._db.rows("SELECT table_name FROM duckdb_tables()")}
+        if not tables and not self._db.read_only:
+            with self._db.transaction():
+                for statement in CREATE:
+                    self._db.run(statement)
+                self._db.run("INSERT INTO meta VALUES ('schema_version', ?)", [str(SCHEMA_VERSION)])
+            return
+        if not {"meta", "series", "bars"} <= tables:
+            raise DataError(f"{self.path} is a DuckDB file, but not a store of ours: give another path")
+        version = str(self._db.rows("SELECT value FROM meta WHERE key = 'schema_version'")[0][0])
+        if version != str(SCHEMA_VERSION):
+            raise DataError(
+                f"the store {self.path} has schema version {version}, this program knows {SCHEMA_VERSION}: use the version that made it"
+            )
+
+    def _upsert(self, key: SeriesKey, columns: Columns, source: str) -> WriteReport:
+        ordered = prepare(key, dict(columns), name=str(key))
+        with self._db.transaction():
+            return write(self._db, key, ordered.columns, source, overwrite=True)
+
+    def _grid_of(self, key: SeriesKey) -> Grid | None:
+        if key.kind != "last" or span(self._db, key) is None:
+            return None
+        category: Category = "spot" if key.category == "spot" else "linear"
+        return self.instrument(key.symbol, category, env=key.env).price_grid

@@ -1,0 +1,80 @@
+"""keel beside backtesting.py on one EMA crossover, each run in a process of its own: bars per second, peak memory, linear time.
+
+usage: python -m benchmarks.peers [--rows N] [--repeat K]
+
+Prints a table and exits 1 when keel is below the gate: 4 times the peer's bars per second, and no more memory. Rounds alternate between the
+two, and each side's fastest round counts, so that a busy machine disturbs both alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from adapters.store import HistoricalDataStore
+from benchmarks.crossover import random_walk
+
+GATE = 4.0
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def measure(who: str, path: Path, rows: int) -> dict[str, Any]:
+    """One run of one side in a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.worker", who, str(path), str(rows)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return report
+
+
+def prepare(folder: Path, rows: int) -> tuple[Path, Path]:
+    """The same bars as a store and as a Parquet file."""
+    columns = random_walk(rows)
+    store_path, parquet = folder / "bars.duckdb", folder / "bars.parquet"
+    with HistoricalDataStore(store_path) as store:
+        store.upsert_bars("BTCUSDT", "1m", columns, source="benchmark")
+    connection = duckdb.connect()
+    connection.register("columns", columns)
+    connection.execute(f"COPY (SELECT * FROM columns) TO '{parquet}' (FORMAT parquet)")
+    return store_path, parquet
+
+
+def main() -> None:
+    """Measure, print, and hold the gate."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--repeat", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        store_path, parquet = prepare(Path(name), options.rows)
+        keel_runs, peer_runs = [], []
+        for _ in range(options.repeat):
+            keel_runs.append(measure("keel", store_path, options.rows))
+            peer_runs.append(measure("peer", parquet, options.rows))
+        tenth = min((measure("keel", store_path, options.rows // 10) for _ in range(options.repeat)), key=lambda run: run["seconds"])
+    keel, peer = (min(runs, key=lambda run: run["seconds"]) for runs in (keel_runs, peer_runs))
+    ratio = peer["seconds"] / keel["seconds"]
+    linear = keel["seconds"] / (10 * tenth["seconds"])
+    print(f"EMA 20/50 crossover, {options.rows:,} bars of 1m, {keel['trades']:,} trades; {platform.machine()}, Python {platform.python_version()}")
+    print(f"{'':16}{'seconds':>9}{'bars/s':>12}{'peak MB':>9}{'trades':>9}")
+    for title, run in (("keel", keel), ("backtesting.py", peer)):
+        print(f"{title:16}{run['seconds']:>9.2f}{options.rows / run['seconds']:>12,.0f}{run['peak_mb']:>9.0f}{run['trades']:>9,}")
+    print(f"keel spends {json.dumps(keel['timing'])}")
+    print(f"speed {ratio:.2f}x (gate {GATE}x), memory {keel['peak_mb'] / peer['peak_mb']:.2f}x, time from a tenth of the bars: {linear:.2f} x linear")
+    if keel["trades"] != peer["trades"]:
+        raise SystemExit("the two sides made different trades")
+    if ratio < GATE or keel["peak_mb"] > peer["peak_mb"]:
+        raise SystemExit(f"below the gate: {ratio:.2f}x of {GATE}x, {keel['peak_mb']:.0f} MB against {peer['peak_mb']:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

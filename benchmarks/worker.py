@@ -1,0 +1,58 @@
+"""One measurement in a process of its own: prints a JSON line with seconds, trades, final equity and peak memory.
+
+usage: python -m benchmarks.worker keel|peer|keel-load STORE_OR_PARQUET ROWS
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.crossover import FAST, MINUTE_MS, SLOW, START_MS, crossover_system
+
+
+def keel(store_path: Path, rows: int) -> dict[str, Any]:
+    """The whole run: loading from DuckDB, features, replay through bus and actors, metrics, reconciliation."""
+    from adapters.store import HistoricalDataStore
+    from core.time_range import TimeRange
+    from runners.backtest import run_system
+    from strategies.ema_cross import EmaCross
+
+    with HistoricalDataStore(store_path, read_only=True) as store:
+        system = crossover_system()
+        began = time.perf_counter()
+        result = run_system(store, system, TimeRange(START_MS, START_MS + rows * MINUTE_MS), EmaCross(), system.params)
+        seconds = time.perf_counter() - began
+    return {"seconds": seconds, "trades": len(result.trades), "final_equity": result["final_equity"], "timing": result.timing}
+
+
+def peer(parquet: Path, rows: int) -> dict[str, Any]:
+    """The whole run of backtesting.py, with its statistics; indicators and loading are not counted."""
+    import duckdb
+    import talib
+
+    from benchmarks.crossover import run_peer
+
+    columns = duckdb.sql(f"SELECT * FROM '{parquet}' ORDER BY ts LIMIT {rows}").fetchnumpy()  # noqa: S608 (a path of our own)
+    close = columns["close"]
+    fast, slow = talib.EMA(close, FAST), talib.EMA(close, SLOW)
+    began = time.perf_counter()
+    stats = run_peer(columns, fast, slow)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "trades": int(stats["# Trades"]), "final_equity": float(stats["Equity Final [$]"])}
+
+
+def main() -> None:
+    """Run what the arguments name."""
+    who, path, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    report = {"keel": keel, "peer": peer}[who](path, rows)
+    report["peak_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""The executor owns every order's life: it turns approved intents into commands, and follows each order through core.orders' table.
+
+It takes OrderIntent and nothing else, and only risk makes those: there is no other way to an order. Client order ids are
+``<prefix>-<number>``, counted. Orders that the venue makes out of a bracket are adopted when it first speaks of them (an OrderUpdate with
+parent_id, before any fill of theirs) and take the next number. Closed orders are let go; their numbers and reasons stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from core.actors.order_log import Kind, OrderLog
+from core.clock import Clock
+from core.errors import ConfigError, InvariantError
+from core.instrument import Instrument
+from core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
+from core.orders import CLOSED, OrderRecord, OrderState, advance
+
+MAX_ID_LENGTH = 36
+_MAX_PREFIX_LENGTH = 24  # leaves eleven digits for the number
+_REFUSALS = ("cancel_rejected", "amend_rejected")
+_ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+class Executor:
+    """One account's orders. ``emit`` takes the commands. Raises ConfigError for a prefix that the exchange would not take."""
+
+    __slots__ = (
+        "_children",
+        "_clock",
+        "_emit",
+        "_instruments",
+        "_live",
+        "_prefix",
+        "_reasons",
+        "closed_counts",
+        "order_log",
+        "own_open",
+        "received",
+    )
+
+    def __init__(
+        self,
+        prefix: str,
+        instruments: Mapping[str, Instrument],
+        clock: Clock,
+        emit: Callable[[Message], None],
+        *,
+        log_capacity: int = 10_000,
+    ) -> None:
+        if not prefix or len(prefix) > _MAX_PREFIX_LENGTH or not _ALPHABET.issuperset(prefix):
+            raise ConfigError(f"order id prefix {prefix!r}: 1 to {_MAX_PREFIX_LENGTH} of A-Z a-z 0-9 _ - are needed")
+        self._prefix = prefix + "-"
+        self._instruments = instruments
+        self._clock = clock
+        self._emit = emit
+        self._live: dict[str, OrderRecord] = {}
+        self._children: dict[str, int] = {}
+        self._reasons: list[str] = []
+        self.received = self.own_open = 0
+        self.closed_counts: dict[OrderState, int] = dict.fromkeys(("filled", "cancelled", "rejected", "expired"), 0)
+        self.order_log = OrderLog(log_capacity)
+
+    # --- from risk ---
+
+    def on_intent(self, intent: OrderIntent) -> None:
+        """Submit an approved order, after cancelling what rests of the symbol when it says so. qty 0: only cancel."""
+        self.received += 1
+        if intent.cancel_first and self.own_open:
+            for record in self.open_orders(intent.symbol):
+                self._cancel(record)
+        if intent.qty == 0.0:
+            return
+        if not (intent.qty > 0.0 and self._instruments[intent.symbol].qty_grid.is_on(intent.qty)):
+            raise InvariantError(f"{intent.symbol}: an intent of {intent.qty!r}, which is not a positive quantity on the grid")
+        self._reasons.append(intent.reason)
+        number = len(self._reasons)
+        client_order_id = self._prefix + str(number)
+        now = self._clock.now_ms
+        command = SubmitOrder(
+            client_order_id,
+            intent.symbol,
+            intent.side,
+            intent.order_type,
+            intent.qty,
+            now,
+            intent.price,
+            intent.trigger_price,
+            intent.trigger_by,
+            None,
+            intent.time_in_force,
+            intent.reduce_only,
+            False,
+            0,
+            intent.bracket,
+            intent.reason,
+        )
+        self._live[client_order_id] = OrderRecord(number, client_order_id, intent.symbol, intent.side, now, command)
+        self.own_open += 1
+        self._emit(command)
+
+    def on_halt(self, halt: Halt) -> None:
+        """Cancel every entry. Exits stay: a held position keeps its stops, and one that is flattened takes them with it."""
+        for record in self.open_orders():
+            if record.command is not None and not record.command.reduce_only:
+                self._cancel(record)
+
+    def on_denied(self, denial: SignalDenied | OrderDenied) -> None:
+        """Keep our own no for the order log."""
+        kind: Kind = "signal_denied" if denial.__class__ is SignalDenied else "order_denied"
+        self.order_log.add(kind, denial.ts, denial.symbol, denial.reason, value=denial.value, limit=denial.limit)
+
+    # --- from the venue ---
+
+    def on_order_update(self, update: OrderUpdate) -> None:
+        """Follow an order. Raises InvariantError for a change that the table does not allow, or an order that nobody knows."""
+        record = self._live.get(update.client_order_id)
+        if record is None:
+            if update.status in _REFUSALS and self.order_number(update.client_order_id):
+                return  # it had ended before the cancellation or amendment arrived
+            record = self._adopt(update)
+        record.state = state = advance(record.state, update.status)
+        record.ts_updated = update.ts
+        if state in CLOSED:
+            self._close(record, update)
+
+    def on_fill(self, fill: Fill) -> None:
+        """Count what was filled. A takeover (kind bust) belongs to no order. Raises InvariantError for more than was ordered."""
+        record = self._live.get(fill.client_order_id)
+        if record is None:
+            return  # its last update was here first, or it is a takeover
+        grid = self._instruments[record.symbol].qty_grid
+        filled = grid.value(grid.count(record.filled_qty + fill.qty)) if record.filled_qty else fill.qty
+        command = record.command
+        if command is not None and 0.0 < command.qty < filled:
+            raise InvariantError(f"{fill.symbol} {fill.client_order_id}: {filled} filled of {command.qty}")
+        record.filled_qty = filled
+
+    # --- what others read ---
+
+    def open_orders(self, symbol: str | None = None) -> list[OrderRecord]:
+        """Open orders that came from intents, oldest first; those of brackets are the venue's and not among them."""
+        return [r for r in self._live.values() if r.parent_id is None and (symbol is None or r.symbol == symbol)]
+
+    def bracket_orders(self, symbol: str | None = None) -> list[OrderRecord]:
+        """Open orders that the venue made out of brackets, oldest first."""
+        return [r for r in self._live.values() if r.parent_id is not None and (symbol is None or r.symbol == symbol)]
+
+    def order_number(self, client_order_id: str) -> int:
+        """The number under which an order was counted; 0 for one that is not known (a takeover's)."""
+        number = self._children.get(client_order_id)
+        if number is not None:
+            return number
+        prefix = self._prefix
+        if not client_order_id.startswith(prefix):
+            return 0
+        digits = client_order_id[len(prefix) :]
+        return int(digits) if digits.isdecimal() and int(digits) <= len(self._reasons) else 0
+
+    def order_reason(self, number: int) -> str:
+        """Why the order of this number was made; empty for an unknown number."""
+        return self._reasons[number - 1] if 0 < number <= len(self._reasons) else ""
+
+    @property
+    def orders_made(self) -> int:
+        """How many orders there have been, brackets' included; the number of the latest."""
+        return len(self._reasons)
+
+    # --- inside ---
+
+    def _cancel(self, record: OrderRecord) -> None:
+        self._emit(CancelOrder(record.client_order_id, record.symbol, self._clock.now_ms))
+
+    def _adopt(self, update: OrderUpdate) -> OrderRecord:
+        """Take in an order that the venue made: it exists there already, so it begins as accepted."""
+        if update.parent_id is None or self.order_number(update.client_order_id):
+            raise InvariantError(f"{update.symbol}: {update.status} for order {update.client_order_id!r}, which is not open")
+        self._reasons.append(update.reason or "bracket")
+        number = len(self._reasons)
+        record = OrderRecord(number, update.client_order_id, update.symbol, update.side, update.ts, None, update.parent_id)
+        record.state = "accepted"
+        self._children[update.client_order_id] = number
+        self._live[update.client_order_id] = record
+        return record
+
+    def _close(self, record: OrderRecord, update: OrderUpdate) -> None:
+        record.reason = update.reason
+        del self._live[record.client_order_id]
+        self.closed_counts[record.state] += 1
+        if record.parent_id is None:
+            self.own_open -= 1
+        if record.state == "rejected" or record.state == "expired":
+            self.order_log.add(record.state, update.ts, record.symbol, update.reason, order=record.number)

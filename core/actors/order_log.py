@@ -1,0 +1,31 @@
+"""What did not become a trade, and why: denied signals and orders, rejected and expired orders, by time. Bounded, for any length of run."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+Kind = Literal["signal_denied", "order_denied", "rejected", "expired"]
+
+
+class OrderLog:
+    """The first ``capacity`` entries as plain data, and the number of all by kind and reason."""
+
+    __slots__ = ("_capacity", "counts", "entries")
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._capacity = capacity
+        self.entries: list[dict[str, Any]] = []
+        self.counts: dict[tuple[Kind, str], int] = {}
+
+    def add(self, kind: Kind, ts: int, symbol: str, reason: str, *, value: float = 0.0, limit: float = 0.0, order: int = 0) -> None:
+        """One entry; ``order`` is the executor's number, 0 where there was no order. ts in ms UTC."""
+        key = (kind, reason)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        if len(self.entries) < self._capacity:
+            entry = {"ts": ts, "symbol": symbol, "kind": kind, "reason": reason, "value": value, "limit": limit, "order": order}
+            self.entries.append(entry)
+
+    @property
+    def left_off(self) -> int:
+        """How many entries were only counted."""
+        return sum(self.counts.values()) - len(self.entries)

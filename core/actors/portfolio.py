@@ -1,0 +1,226 @@
+"""The account as our own fills tell it: positions, cash, fees, funding, realised and unrealised PnL, equity.
+
+It books every fill by itself and compares the realised PnL with what the venue states: the same truth by two paths. Cash (the wallet:
+free balance and position margin together) and costs are integers of 1e-8; valuation is float: mark price where there is one, else last.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+
+from core.actors.trade_log import TradeLog
+from core.errors import InvariantError
+from core.instrument import Instrument
+from core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
+from core.money import UNIT, check_bound, mul_div_floor
+from core.position import PositionBook, split_fill
+from core.snapshot import PositionView
+
+
+class Line:
+    """One symbol's line of the account. ``qty`` and ``entry_value`` (signed quote coins) make the valuation one multiplication."""
+
+    __slots__ = ("book", "entry_value", "funding_rate", "has_mark", "instrument", "last", "mark", "qty", "unrealized")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.book = PositionBook(instrument)
+        self.last = self.mark = self.qty = self.entry_value = self.unrealized = 0.0
+        self.has_mark = False
+        self.funding_rate: float | None = None
+
+    def revalue(self) -> None:
+        """Take over the book's state after a change of it."""
+        book = self.book
+        self.qty = book.qty
+        self.entry_value = book.cost / 1e8 if book.steps > 0 else -book.cost / 1e8
+        self.unrealized = self.qty * self.mark - self.entry_value
+
+
+class Portfolio:
+    """Owner of the account's state; others read it. ``equity`` is that of the latest closed instant, or after the latest fill."""
+
+    def __init__(
+        self,
+        instruments: Iterable[Instrument],
+        initial_equity: int,
+        *,
+        capacity: int = 0,
+        order_number: Callable[[str], int] = lambda client_order_id: 0,
+        strategy: str = "",
+    ) -> None:
+        self.lines = {instrument.symbol: Line(instrument) for instrument in instruments}
+        self.cash = self.initial_equity = initial_equity
+        self.fees = self.funding = self.realized = self.slippage = self.liquidation_loss = 0
+        self.equity = initial_equity / UNIT
+        self.trade_log = TradeLog(strategy)
+        self._order_number = order_number
+        self._open: list[Line] = []
+        self.equity_values = array("d", bytes(8 * capacity))
+        self.equity_times = array("q", bytes(8 * capacity))
+        self.instants = 0
+
+    # --- market ---
+
+    def on_mark(self, mark: MarkPrice) -> None:
+        """The mark price of a symbol: it values the position from now on."""
+        line = self.lines[mark.symbol]
+        line.has_mark = True
+        line.mark = mark.price
+        if line.qty:
+            line.unrealized = line.qty * mark.price - line.entry_value
+
+    def on_funding_rate(self, rate: FundingRate) -> None:
+        """The rate that was settled last."""
+        self.lines[rate.symbol].funding_rate = rate.rate
+
+    def on_bar(self, bar: Bar) -> None:
+        """The last price; without a mark it is the mark, too."""
+        line = self.lines[bar.symbol]
+        line.last = close = bar.close
+        if not line.has_mark:
+            line.mark = close
+            if line.qty:
+                line.unrealized = line.qty * close - line.entry_value
+
+    def on_instant(self, ts: int) -> None:
+        """All bars of this instant are in: mark the account to market and keep the point of the equity curve."""
+        if self._open:
+            self._value()
+        n = self.instants
+        self.equity_times[n] = ts
+        self.equity_values[n] = self.equity
+        self.instants = n + 1
+
+    # --- venue ---
+
+    def on_fill(self, fill: Fill) -> None:
+        """Book a fill: position, cash, fees, slippage, trade. Raises InvariantError where the venue's realised PnL differs from ours."""
+        line = self.lines[fill.symbol]
+        if line.instrument.category == "spot":
+            self._book_spot(line, fill)
+        else:
+            self._book_linear(line, fill)
+        line.revalue()
+        self._open = [line for line in self.lines.values() if line.book.steps]
+        self._value()
+
+    def on_funding(self, payment: FundingPayment) -> None:
+        """Book a funding payment; positive is paid."""
+        self.funding += payment.amount
+        self.cash = check_bound(self.cash - payment.amount, "cash")
+        self.trade_log.on_funding(payment.symbol, payment.amount)
+        self._value()
+
+    def _book_linear(self, line: Line, fill: Fill) -> None:
+        instrument, book = line.instrument, line.book
+        ticks = instrument.price_grid.count(fill.price)
+        steps = instrument.qty_grid.count(fill.qty)
+        closing, opening = split_fill(book.steps, steps if fill.side == "BUY" else -steps)
+        total = instrument.notional(ticks, steps)
+        closing_notional = total if not opening else instrument.notional(ticks, closing) if closing else 0
+        pnl = book.reduce(closing, closing_notional) if closing else 0
+        if opening:
+            book.increase(opening if fill.side == "BUY" else -opening, total - closing_notional)
+        if fill.kind == "bust":
+            self.liquidation_loss += pnl - fill.realized_pnl
+            pnl = fill.realized_pnl
+        elif pnl != fill.realized_pnl:
+            raise InvariantError(f"{fill.symbol} {fill.fill_id}: the venue realised {fill.realized_pnl}, our book {pnl} (in 1e-8)")
+        slippage = instrument.notional(abs(ticks - instrument.price_grid.count(fill.reference)), steps)
+        self.cash = check_bound(self.cash + pnl - fill.fee, "cash")
+        self._sum(fill, line, closing, opening, total, closing_notional, pnl, fill.fee, slippage)
+
+    def _book_spot(self, line: Line, fill: Fill) -> None:
+        """A spot fill moves quote against base; a fee in base counts as base sold at the fill's price to pay it."""
+        instrument, book = line.instrument, line.book
+        ticks, lots = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
+        units = instrument.book_grid.count(fill.qty)
+        is_buy = fill.side == "BUY"
+        total = instrument.notional(ticks, lots, up=is_buy)
+        slippage = instrument.notional(abs(ticks - instrument.price_grid.count(fill.reference)), lots)
+        pnl, fee = 0, fill.fee
+        if is_buy:
+            book.increase(units, total)
+            self.cash -= total
+            if fill.fee_coin == instrument.base and fill.fee:
+                fee = spot_fee_value(fill, instrument)
+                pnl = book.reduce(fill.fee, fee)
+            else:
+                self.cash -= fee
+        else:
+            pnl = book.reduce(units, total)
+            self.cash += total - fee
+        check_bound(self.cash, "cash")
+        self._sum(fill, line, 0 if is_buy else units, units if is_buy else 0, total, 0 if is_buy else total, pnl, fee, slippage)
+
+    def _sum(
+        self, fill: Fill, line: Line, closing: int, opening: int, total: int, closing_notional: int, pnl: int, fee: int, slippage: int
+    ) -> None:
+        self.realized += pnl
+        self.fees += fee
+        self.slippage += slippage
+        self.trade_log.on_parts(
+            fill, self._order_number(fill.client_order_id), line.instrument, closing=closing, opening=opening, held_after=line.book.steps,
+            notional=total, closing_notional=closing_notional, pnl=pnl, fee=fee, slippage=slippage,
+        )  # fmt: skip
+
+    def _value(self) -> None:
+        equity = self.cash / 1e8
+        for line in self._open:
+            equity += line.unrealized if line.instrument.category == "linear" else line.qty * line.mark
+        self.equity = equity
+
+    # --- what others read ---
+
+    def steps(self, symbol: str) -> int:
+        """Signed position in quantity steps (spot: whole steps of the holding)."""
+        line = self.lines[symbol]
+        if line.instrument.category == "linear":
+            return line.book.steps
+        return line.instrument.qty_grid.floor(line.qty)
+
+    def position_qty(self, symbol: str) -> float:
+        """Signed position in base units."""
+        return self.lines[symbol].qty
+
+    def entry_price(self, symbol: str) -> float:
+        """Average entry price; 0 when flat."""
+        return self.lines[symbol].book.entry_price
+
+    def mark(self, symbol: str) -> float:
+        """The latest mark price (last price where there is no mark)."""
+        return self.lines[symbol].mark
+
+    def last(self, symbol: str) -> float:
+        """The latest last price."""
+        return self.lines[symbol].last
+
+    def funding_rate(self, symbol: str) -> float | None:
+        """The rate that was settled last."""
+        return self.lines[symbol].funding_rate
+
+    def notional(self, symbol: str) -> float:
+        """|position| at mark, in quote coins."""
+        line = self.lines[symbol]
+        return abs(line.qty) * line.mark
+
+    def gross_notional(self) -> float:
+        """Sum of all positions' notionals, in quote coins."""
+        return sum(abs(line.qty) * line.mark for line in self._open)
+
+    def open_positions(self) -> int:
+        """How many symbols have a position (a spot rest under one step is dust, and flat)."""
+        return sum(1 for line in self._open if self.steps(line.instrument.symbol))
+
+    def position_view(self, symbol: str) -> PositionView:
+        """The position as strategies see it."""
+        line = self.lines[symbol]
+        return PositionView(symbol, line.qty, line.book.entry_price, line.mark, line.unrealized if line.book.steps else 0.0)
+
+
+def spot_fee_value(fill: Fill, instrument: Instrument) -> int:
+    """A spot buy's fee, taken in base, at the fill's own price: 1e-8 of the quote coin."""
+    ticks, lots = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
+    return mul_div_floor(instrument.notional(ticks, lots, up=True), fill.fee, instrument.book_grid.count(fill.qty))

@@ -1,0 +1,299 @@
+"""The risk actor: the only way to an order. It screens and sizes signals, attaches exits, watches the day and the peak, and holds the gate.
+
+A signal is a target. In the direction that is held already it changes nothing (no pyramiding); in the other it is a flip, one order of
+(target - position); FLAT closes. A reduction always passes: where the entry of a flip is denied, its closing half is still done, unless
+the signal itself is malformed. Orders in flight count: positions by what is certain to come, exposure by the worst that may.
+
+Portfolio hears fills before risk does (so that ``steps`` is the position after the fill), and risk hears Halt and Resume from the bus,
+its own included. ``needs_instant`` and ``needs_fills`` tell whether the loop has to call at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from core.clock import Clock
+from core.config import ExitsConfig, RiskConfig, SizingConfig
+from core.instrument import Instrument
+from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
+from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
+from core.risk.exits import ReadFeature
+from core.risk.manager import RiskManager
+from core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
+from core.timeframe import floor_ts, tf_ms
+
+_OWN_HALTS = ("daily_loss_percent", "max_drawdown_percent")
+
+
+class RiskActor:
+    """Signals in, OrderIntents and denials out. ``working`` is the executor, seen read-only."""
+
+    __slots__ = (
+        "_due",
+        "_emit",
+        "_flatten_on_limit",
+        "_flattening",
+        "_flights",
+        "_instruments",
+        "_limits",
+        "_max_bars",
+        "_next_due",
+        "_portfolio",
+        "_sides",
+        "_timeframe",
+        "manager",
+        "needs_fills",
+        "needs_instant",
+    )
+
+    def __init__(
+        self,
+        config: RiskConfig,
+        sizing: SizingConfig,
+        exits: ExitsConfig | None,
+        instruments: Mapping[str, Instrument],
+        portfolio: PortfolioView,
+        clock: Clock,
+        emit: Callable[[Message], None],
+        *,
+        timeframe: str,
+        read_feature: ReadFeature,
+        allow_short: bool,
+        working: WorkingOrders,
+    ) -> None:
+        self.manager = RiskManager(
+            config, sizing, exits=exits, instruments=instruments, clock=clock, timeframe=timeframe, read_feature=read_feature,
+            allow_short=allow_short,
+        )  # fmt: skip
+        self._instruments = instruments
+        self._portfolio = portfolio
+        self._emit = emit
+        self._timeframe = timeframe
+        self._flights = Flights(working, instruments)
+        self._limits = self.manager.limits
+        self._flatten_on_limit = config.on_limit == "flatten"
+        self._flattening = ""
+        self._max_bars = self.manager.exits.max_bars
+        self._sides: dict[str, int] = {}
+        self._due: dict[str, int] = {}
+        self._next_due: float = math.inf
+        self.needs_instant = self._limits.is_limited or self._max_bars is not None
+        self.needs_fills = self._max_bars is not None or (config.policy == "rules" and config.cooldown_bars > 0)
+
+    # --- signals ---
+
+    def on_signal(self, signal: Signal) -> None:
+        """Turn a decision into orders, or say why not."""
+        symbol, direction = signal.symbol, signal.direction
+        if symbol not in self._instruments:
+            self._deny(signal, denied("unknown_symbol"))
+            return
+        state = self._expected(symbol)
+        held = self._held(symbol, state)
+        if direction == "FLAT":
+            self._exit(signal, held, state)
+        elif held and (held > 0) == (direction == "LONG"):
+            self._cancel_against(signal)
+        else:
+            self._enter(signal, held, state)
+
+    def _enter(self, signal: Signal, held: int, state: PortfolioView) -> None:
+        answer: RiskDecision | Sizing = self.manager.policy.check(signal, state)
+        if answer.allowed:
+            answer = sizing = self.manager.size_position(signal, state)
+            if sizing.allowed:
+                self._send_entry(signal, sizing, held)
+                return
+        self._deny(signal, answer)
+        if held and answer.reason not in MALFORMED:
+            self._send_close(signal.symbol, held, signal.ts, signal)
+
+    def _exit(self, signal: Signal, held: int, state: PortfolioView) -> None:
+        answer = self.manager.policy.check(signal, state)
+        if answer.allowed and signal.order_type == "limit" and not (signal.limit_price or 0.0) > 0.0:
+            answer = denied("limit_price_missing")
+        if not answer.allowed:
+            self._deny(signal, answer)
+        elif held:
+            self._send_close(signal.symbol, held, signal.ts, signal)
+        else:
+            self._cancel_against(signal)
+
+    def _cancel_against(self, signal: Signal) -> None:
+        """The target is reached; an order that waits to lead away from it is cancelled. An intent of 0 does only that."""
+        if self._flights.has_against(signal.symbol, signal.direction):
+            self._send(OrderIntent(signal.symbol, "BUY", 0.0, signal.ts, cancel_first=True, strategy=signal.strategy))
+
+    def _deny(self, signal: Signal, answer: RiskDecision | Sizing) -> None:
+        self._emit(SignalDenied(signal.symbol, signal.ts, answer.reason, answer.value, answer.limit))
+
+    # --- orders ---
+
+    def _send_entry(self, signal: Signal, sizing: Sizing, held: int) -> None:
+        """One order of (target - position); where that is more than the exchange takes at once, the closing half goes first."""
+        qty, cancel_first = sizing.quantity, True
+        if held:
+            qty = self._instruments[signal.symbol].qty_grid.value(sizing.steps + abs(held))
+            if qty > self._most_qty(signal.symbol, signal.order_type):
+                self._send_close(signal.symbol, held, signal.ts, signal)
+                qty, cancel_first = sizing.quantity, False
+        is_buy = signal.direction == "LONG"
+        self._send(
+            OrderIntent(
+                signal.symbol,
+                "BUY" if is_buy else "SELL",
+                qty,
+                signal.ts,
+                signal.order_type,
+                self._limit_price(signal, is_buy),
+                None,
+                "last",
+                "GTC",
+                False,
+                sizing.bracket,
+                cancel_first,
+                "signal",
+                signal.strategy,
+                self._portfolio.last(signal.symbol),
+            )
+        )
+
+    def _send_close(self, symbol: str, held: int, ts: int, signal: Signal | None = None, reason: str = "signal") -> None:
+        """Reduce-only orders for all that is held, each within the exchange's maximum; at the signal's limit price, if it has one."""
+        is_buy = held < 0
+        order_type: OrderType = signal.order_type if signal is not None else "market"
+        price = self._limit_price(signal, is_buy) if signal is not None else None
+        strategy = signal.strategy if signal is not None else ""
+        grid, most = self._instruments[symbol].qty_grid, self._most_qty(symbol, order_type)
+        left, cancel_first = abs(held), True
+        while left > 0:
+            steps = left if grid.value(left) <= most else max(1, grid.floor(most))
+            self._send(
+                OrderIntent(
+                    symbol, "BUY" if is_buy else "SELL", grid.value(steps), ts, order_type, price, reduce_only=True,
+                    cancel_first=cancel_first, reason=reason, strategy=strategy, decision_price=self._portfolio.last(symbol),
+                )
+            )  # fmt: skip
+            left -= steps
+            cancel_first = False
+
+    def _send(self, intent: OrderIntent) -> None:
+        self._flights.note(intent)
+        if intent.qty:
+            self.manager.policy.note_order()
+        self._emit(intent)
+
+    def _limit_price(self, signal: Signal, is_buy: bool) -> float | None:
+        """The signal's limit on the grid, never worse than asked for."""
+        if signal.order_type == "market" or signal.limit_price is None:
+            return None
+        grid = self._instruments[signal.symbol].price_grid
+        return grid.value(grid.floor(signal.limit_price) if is_buy else grid.ceil(signal.limit_price))
+
+    def _most_qty(self, symbol: str, order_type: OrderType) -> float:
+        instrument = self._instruments[symbol]
+        return (instrument.max_market_qty if order_type == "market" else instrument.max_qty) or math.inf
+
+    # --- the account, with what is on its way ---
+
+    def _expected(self, symbol: str) -> PortfolioView:
+        """The account as it will be when this symbol's waiting orders are cancelled, which every order of ours does first."""
+        if self._flights.is_empty:
+            return self._portfolio
+        flights = [flight for flight in self._flights.listed() if flight.certain or flight.symbol != symbol]
+        return ExpectedView(self._portfolio, self._instruments, flights)
+
+    def _held(self, symbol: str, state: PortfolioView) -> int:
+        """The position in steps; a spot holding that is worth less than the exchange's minimum cannot be sold, and counts as none."""
+        steps = state.steps(symbol)
+        if steps and self._instruments[symbol].category == "spot":
+            instrument = self._instruments[symbol]
+            worth = instrument.notional(instrument.price_grid.count(state.last(symbol)), steps)
+            if worth < instrument.min_notional or instrument.qty_grid.value(steps) < instrument.min_qty:
+                return 0
+        return steps
+
+    # --- time ---
+
+    def on_instant(self, ts: int) -> None:
+        """All bars that close at ts are in, the account is marked: roll the day, watch loss and drawdown, close what has run its bars."""
+        limits, equity = self._limits, self._portfolio.equity
+        if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end:
+            self._observe(ts, equity)
+        if ts >= self._next_due:
+            self._close_due(ts)
+
+    def _observe(self, ts: int, equity: float) -> None:
+        was_locked = self._limits.is_day_locked
+        breach = self._limits.observe(ts, equity)
+        if breach is not None:
+            self._emit(Halt(ts, breach, self._flatten_on_limit))
+        elif was_locked and not self._limits.is_day_locked:
+            self._emit(Resume(ts, "daily_loss_percent"))
+
+    def _close_due(self, ts: int) -> None:
+        if self._flattening:
+            self._flatten(ts)
+            return
+        for symbol, due in self._due.items():
+            if ts >= due:
+                self._close_at_market(symbol, ts, "max_bars")
+                self._due[symbol] = floor_ts(ts, self._timeframe) + tf_ms(self._timeframe)  # again, should this one not be filled
+        self._next_due = min(self._due.values(), default=math.inf)
+
+    # --- what happened ---
+
+    def on_fill(self, fill: Fill) -> None:
+        """Remember entries (for max_bars) and exits (for the cooldown). The portfolio has booked the fill already."""
+        symbol = fill.symbol
+        steps = self._held(symbol, self._portfolio)
+        side = (steps > 0) - (steps < 0)
+        before = self._sides.get(symbol, 0)
+        if side == before:
+            return
+        self._sides[symbol] = side
+        if before:
+            self.manager.policy.note_exit(symbol, fill.ts)
+            self._due.pop(symbol, None)
+        if side and self._max_bars is not None:
+            self._due[symbol] = floor_ts(fill.ts, self._timeframe) + self._max_bars * tf_ms(self._timeframe)
+        if not self._flattening:
+            self._next_due = min(self._due.values(), default=math.inf)
+
+    # --- the gate ---
+
+    def on_halt(self, halt: Halt) -> None:
+        """Close the gate, and close what is open when told to. A limit's own halt is held by the limit, not by the gate."""
+        if halt.reason not in _OWN_HALTS:
+            self.manager.gate.closed_by = halt.reason or "halt"
+        if halt.flatten:
+            self._flattening = "limit" if halt.reason in _OWN_HALTS else "halt"
+            self._flatten(halt.ts)
+
+    def on_resume(self, resume: Resume) -> None:
+        """Open the gate. What a limit holds stays held until its time: the next UTC day, or never."""
+        if resume.reason not in _OWN_HALTS:
+            self.manager.gate.closed_by = ""
+        self._end_flattening()
+
+    def _flatten(self, ts: int) -> None:
+        """Close every position; come back at each instant until nothing is held and nothing is on its way."""
+        reason = self._flattening
+        is_done = True
+        for symbol in self._instruments:
+            is_done = not self._close_at_market(symbol, ts, reason) and is_done
+        if is_done and self._flights.is_empty:
+            self._end_flattening()
+        else:
+            self._next_due = -math.inf
+
+    def _end_flattening(self) -> None:
+        self._flattening = ""
+        self._next_due = min(self._due.values(), default=math.inf)
+
+    def _close_at_market(self, symbol: str, ts: int, reason: str) -> bool:
+        held = self._held(symbol, self._expected(symbol))
+        if held:
+            self._send_close(symbol, held, ts, reason=reason)
+        return held != 0

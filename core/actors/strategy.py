@@ -1,0 +1,82 @@
+"""Hosts one signal strategy: hands it snapshots, stamps and checks what it decides, and tells it what became of its orders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from core.errors import KeelError, StrategyError
+from core.messages import Fill, Message, OrderUpdate, Signal
+from core.ports import Strategy
+from core.snapshot import RuntimeSnapshot
+from core.time_range import to_iso
+
+
+class StrategyActor:
+    """One strategy, all symbols of its system."""
+
+    __slots__ = ("_emit", "_generate", "_on_fill", "_on_order", "_params", "_symbols", "strategy", "strategy_id")
+
+    def __init__(
+        self, strategy: Strategy, strategy_id: str, params: Mapping[str, Any], symbols: tuple[str, ...], emit: Callable[[Message], None]
+    ) -> None:
+        self.strategy = strategy
+        self.strategy_id = strategy_id
+        self._generate = strategy.generate_signal
+        self._params = params
+        self._symbols = frozenset(symbols)
+        self._emit = emit
+        self._on_fill: Callable[[Fill], None] | None = getattr(strategy, "on_fill", None)
+        self._on_order: Callable[[OrderUpdate], None] | None = getattr(strategy, "on_order", None)
+
+    @property
+    def hears_fills(self) -> bool:
+        """Whether the strategy has an ``on_fill``."""
+        return self._on_fill is not None
+
+    @property
+    def hears_orders(self) -> bool:
+        """Whether the strategy has an ``on_order``."""
+        return self._on_order is not None
+
+    def start(self) -> None:
+        """Call the strategy's ``on_start(params)``, if it has one."""
+        on_start: Callable[[Mapping[str, Any]], None] | None = getattr(self.strategy, "on_start", None)
+        if on_start is not None:
+            on_start(self._params)
+
+    def on_snapshot(self, snapshot: RuntimeSnapshot) -> None:
+        """Ask for a decision; publish it when there is one. Raises StrategyError, with the cause, for what the strategy raises."""
+        try:
+            signal = self._generate(snapshot, self._params)
+        except KeelError:
+            raise
+        except Exception as error:
+            where = f"{snapshot.symbol} at {to_iso(snapshot.ts_close)}"
+            raise StrategyError(f"strategy {self.strategy_id} raised {type(error).__name__} for {where}: {error}") from error
+        if signal is not None:
+            self._publish(signal, snapshot)
+
+    def _publish(self, signal: Signal, snapshot: RuntimeSnapshot) -> None:
+        if signal.__class__ is not Signal:
+            raise StrategyError(
+                f"strategy {self.strategy_id} returned {type(signal).__name__} for {snapshot.symbol} at {to_iso(snapshot.ts_close)}:"
+                " return a Signal or None"
+            )
+        if signal.symbol not in self._symbols:
+            raise StrategyError(f"strategy {self.strategy_id} decided for {signal.symbol!r}, which its system does not trade")
+        if signal.ts != snapshot.ts_close or not signal.strategy:
+            signal = msgspec.structs.replace(signal, ts=snapshot.ts_close, strategy=signal.strategy or self.strategy_id)
+        self._emit(signal)
+
+    def on_fill(self, fill: Fill) -> None:
+        """Pass a fill on."""
+        if self._on_fill is not None:
+            self._on_fill(fill)
+
+    def on_order(self, update: OrderUpdate) -> None:
+        """Pass an order update on."""
+        if self._on_order is not None:
+            self._on_order(update)

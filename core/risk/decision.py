@@ -1,0 +1,98 @@
+"""What risk answers: yes or no with a reason, a value and a limit; and how much."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from core.messages import Bracket
+
+Reason = Literal[
+    "gate_closed",
+    "daily_loss_percent",
+    "max_drawdown_percent",
+    "short_not_allowed",
+    "cooldown_bars",
+    "max_orders_per_minute",
+    "price_collar_percent",
+    "max_open_positions",
+    "max_position_usd",
+    "max_gross_usd",
+    "leverage",
+    "max_qty",
+    "below_min_qty",
+    "below_min_notional",
+    "no_equity",
+    "no_price",
+    "unknown_symbol",
+    "stop_distance_unknown",
+    "exit_distance_unknown",
+    "volatility_unknown",
+    "limit_price_missing",
+    "invalid_size",
+    "invalid_stop_loss",
+    "invalid_take_profit",
+    "invalid_trailing",
+]
+"""Why risk says no. The names of limits are those of the system file's keys."""
+
+MALFORMED: Final[frozenset[str]] = frozenset(
+    {
+        "price_collar_percent",
+        "no_price",
+        "unknown_symbol",
+        "limit_price_missing",
+        "invalid_size",
+        "invalid_stop_loss",
+        "invalid_take_profit",
+        "invalid_trailing",
+    }
+)
+"""Reasons that say the signal itself cannot be trusted: nothing of it is done, not even the closing half of a flip."""
+
+
+class RiskDecision(msgspec.Struct, frozen=True, gc=False):
+    """Whether a signal may become an order.
+
+    ``adjusted_size``: notional in quote coins where it differs from what the signal asked for; None when unchanged, never 0 when
+    allowed. ``value`` and ``limit`` are in the unit of the rule that ``reason`` names.
+    """
+
+    allowed: bool
+    adjusted_size: float | None = None
+    reason: Reason | Literal[""] = ""
+    value: float = 0.0
+    limit: float = 0.0
+
+
+APPROVED: Final = RiskDecision(True)
+
+
+def denied(reason: Reason, value: float = 0.0, limit: float = 0.0) -> RiskDecision:
+    """A no."""
+    return RiskDecision(False, None, reason, value, limit)
+
+
+class Sizing(msgspec.Struct, frozen=True, gc=False):
+    """How large an entry is: ``quantity`` (base units, on the grid, unsigned) is ``steps`` of it, ``size_usd`` its notional.
+
+    ``wanted_usd`` is the notional before flooring to the step. When not allowed, ``reason``, ``value`` and ``limit`` say why; when
+    allowed, ``reason`` names the limit that made it smaller, if one did.
+    """
+
+    allowed: bool
+    quantity: float = 0.0
+    size_usd: float = 0.0
+    reason: Reason | Literal[""] = ""
+    value: float = 0.0
+    limit: float = 0.0
+    steps: int = 0
+    wanted_usd: float = 0.0
+    bracket: Bracket | None = None
+    """The exits that go with the entry."""
+
+
+def unsized(no: RiskDecision) -> Sizing:
+    """A decision's no as a sizing."""
+    return Sizing(False, reason=no.reason, value=no.value, limit=no.limit)

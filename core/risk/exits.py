@@ -1,0 +1,144 @@
+"""Exits that go with an entry: distances of the system's ``exits``, or the signal's own prices, as one Bracket on the price grid.
+
+A distance is measured at the decision bar (its close, its ATR) and laid off from the entry: the close for a market order, the limit
+price for a limit order. Prices are rounded to the grid away from the entry, so that an exit is never nearer than it was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from core.config import Distance, ExitsConfig, SizingConfig
+from core.instrument import Grid
+from core.messages import Bracket, Signal
+from core.risk.decision import Reason, RiskDecision, denied
+
+ReadFeature = Callable[[str, str], float]
+"""(symbol, name) -> the feature's value at the latest decision bar; nan where it has none."""
+
+_SNAP = 1e-9
+"""A float within this relative distance of a grid price is that price: 67.1 - 6.71 is 60.39, not 60.38."""
+
+
+def atr_feature(period: int) -> str:
+    """The name of the hidden ATR feature."""
+    return f"_atr_{period}"
+
+
+def volatility_feature(lookback_bars: int) -> str:
+    """The name of the hidden volatility feature."""
+    return f"_volatility_{lookback_bars}"
+
+
+def hidden_features(exits: ExitsConfig | None, sizing: SizingConfig) -> dict[str, dict[str, Any]]:
+    """The features of the decision timeframe that exits and sizing need, by name, in a system file's form; inputs come first.
+
+    Volatility is the deviation of the log returns of the last ``lookback_bars`` bars.
+    """
+    distances = (exits.stop_loss, exits.take_profit, exits.trailing) if exits is not None else ()
+    periods = {distance.period: None for distance in distances if distance is not None and distance.atr is not None}
+    if sizing.model == "risk_per_trade" and sizing.stop_atr is not None:
+        periods[sizing.atr_period] = None
+    features: dict[str, dict[str, Any]] = {atr_feature(period): {"fn": "ATR", "timeperiod": period} for period in periods}
+    if sizing.model == "inverse_vol":
+        features["_ratio"] = {"fn": "ROCR", "timeperiod": 1}
+        features["_log_return"] = {"fn": "LN", "input": "_ratio"}
+        features[volatility_feature(sizing.lookback_bars)] = {"fn": "STDDEV", "timeperiod": sizing.lookback_bars, "input": "_log_return"}
+    return features
+
+
+class ExitRules:
+    """Turns a signal into its bracket."""
+
+    __slots__ = ("_exits", "_has_exits", "_read_feature", "max_bars")
+
+    def __init__(self, exits: ExitsConfig | None, read_feature: ReadFeature) -> None:
+        self._exits = exits if exits is not None else ExitsConfig()
+        self._has_exits = not (self._exits.stop_loss is self._exits.take_profit is self._exits.trailing is None)
+        self._read_feature = read_feature
+        self.max_bars = self._exits.max_bars
+
+    def bracket(self, signal: Signal, close: float, grid: Grid | None) -> Bracket | RiskDecision | None:
+        """The exits of an entry, None when it has none, or a no. A signal's own exit takes the place of the system's of that kind."""
+        if not self._has_exits and signal.stop_loss is None and signal.take_profit is None and signal.trailing is None:
+            return None
+        entry = signal.limit_price if signal.order_type == "limit" and signal.limit_price is not None else close
+        up = signal.direction == "LONG"
+        exits, symbol = self._exits, signal.symbol
+        try:
+            stop = self._level(signal.stop_loss, exits.stop_loss, symbol, close, entry, not up, grid, "invalid_stop_loss")
+            target = self._level(signal.take_profit, exits.take_profit, symbol, close, entry, up, grid, "invalid_take_profit")
+            trailing, activation = self._trailing(signal, close, entry, up, grid)
+        except _Refused as refused:
+            return refused.decision
+        return Bracket(stop, target, trailing, activation, exits.trigger)
+
+    def _level(
+        self,
+        own: float | None,
+        distance: Distance | None,
+        symbol: str,
+        close: float,
+        entry: float,
+        above: bool,
+        grid: Grid | None,
+        reason: Reason,
+    ) -> float | None:
+        """An exit price above or below the entry, on the grid."""
+        if own is not None:
+            level = own
+        elif distance is not None:
+            length = self._length(distance, symbol, close)
+            level = entry + length if above else entry - length
+        else:
+            return None
+        if not (level > 0.0 and (level > entry if above else level < entry)):
+            raise _Refused(denied(reason, level, entry))
+        level = _outward(level, above, grid)
+        if level <= 0.0:
+            raise _Refused(denied(reason, level, entry))
+        return level
+
+    def _trailing(self, signal: Signal, close: float, entry: float, up: bool, grid: Grid | None) -> tuple[float | None, float | None]:
+        """(distance, activation price); the activation belongs to the system's own trailing stop."""
+        if signal.trailing is not None:
+            if not signal.trailing > 0.0:
+                raise _Refused(denied("invalid_trailing", signal.trailing))
+            return _outward(signal.trailing, True, grid), None
+        rule = self._exits.trailing
+        if rule is None:
+            return None, None
+        trailing = _outward(self._length(rule, signal.symbol, close), True, grid)
+        if not rule.activate_percent:
+            return trailing, None
+        way = close * rule.activate_percent / 100.0
+        activation = entry + way if up else entry - way
+        if activation <= 0.0:
+            raise _Refused(denied("invalid_trailing", activation, entry))
+        return trailing, _outward(activation, up, grid)
+
+    def _length(self, distance: Distance, symbol: str, close: float) -> float:
+        if distance.percent is not None:
+            return close * distance.percent / 100.0
+        atr = self._read_feature(symbol, atr_feature(distance.period))
+        length = (distance.atr or 0.0) * atr
+        if not length > 0.0:
+            raise _Refused(denied("exit_distance_unknown", atr))
+        return length
+
+
+class _Refused(Exception):
+    """Carries a no out of the middle of a bracket; never leaves this module."""
+
+    def __init__(self, decision: RiskDecision) -> None:
+        self.decision = decision
+
+
+def _outward(price: float, up: bool, grid: Grid | None) -> float:
+    if grid is None:
+        return price
+    nearest = grid.value(grid.count(price))
+    if abs(nearest - price) <= _SNAP * price:
+        return nearest
+    return grid.value(grid.ceil(price) if up else grid.floor(price))

@@ -1,0 +1,145 @@
+"""The memory of the rules: the account's day and peak, exits per symbol, orders of the last minute.
+
+The day is the UTC day and begins with the equity of the first bar that closes at or after 00:00. The peak is that of bar equity.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Literal
+
+from core.clock import Clock
+from core.config import RiskConfig
+from core.risk.decision import APPROVED, RiskDecision, denied
+from core.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
+
+Breach = Literal["daily_loss_percent", "max_drawdown_percent"]
+
+
+class AccountLimits:
+    """Daily loss and drawdown. ``floor``, ``peak`` and ``day_end`` are public so that the hot path can compare without a call:
+    ``observe`` has something to do only when equity <= floor, equity > peak or ts >= day_end.
+
+    A daily breach holds until the next UTC day, a drawdown breach for good. A loss that equals its limit is a breach.
+    """
+
+    __slots__ = ("_daily", "_daily_value", "_day_start", "_drawdown", "_drawdown_value", "_top", "day_end", "floor", "peak")
+
+    def __init__(self, config: RiskConfig) -> None:
+        limited = config.policy == "rules"
+        self._daily = config.daily_loss_percent if limited else None
+        self._drawdown = config.max_drawdown_percent if limited else None
+        self._daily_value: float | None = None
+        self._drawdown_value: float | None = None
+        self._day_start = self._top = 0.0
+        self.floor = -math.inf
+        self.peak = 0.0 if self._drawdown is not None else math.inf
+        self.day_end: float = 0 if self._daily is not None else math.inf
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is anything to observe."""
+        return self._daily is not None or self._drawdown is not None
+
+    def observe(self, ts: int, equity: float) -> Breach | None:
+        """Take in the account's equity at a bar's close (ms UTC); returns the limit that it has just broken."""
+        if ts >= self.day_end:
+            self._begin_day(ts, equity)
+        if equity > self.peak:
+            self.peak = self._top = equity
+            self._set_floor()
+        if equity > self.floor:
+            return None
+        breach = self._find_breach(equity)
+        self._set_floor()
+        return breach
+
+    def check(self) -> RiskDecision:
+        """A no while a limit is broken."""
+        if self._drawdown_value is not None:
+            return denied("max_drawdown_percent", self._drawdown_value, self._drawdown or 0.0)
+        if self._daily_value is not None:
+            return denied("daily_loss_percent", self._daily_value, self._daily or 0.0)
+        return APPROVED
+
+    @property
+    def is_day_locked(self) -> bool:
+        """Whether today's loss limit is broken."""
+        return self._daily_value is not None
+
+    def _begin_day(self, ts: int, equity: float) -> None:
+        self.day_end = ts - ts % DAY_MS + DAY_MS
+        self._day_start = equity
+        self._daily_value = None
+        self._set_floor()
+
+    def _set_floor(self) -> None:
+        floor = -math.inf
+        if self._daily is not None and self._daily_value is None:
+            floor = self._day_start * (1.0 - self._daily / 100.0)
+        if self._drawdown is not None and self._drawdown_value is None and self._top > 0.0:
+            floor = max(floor, self._top * (1.0 - self._drawdown / 100.0))
+        self.floor = floor
+
+    def _find_breach(self, equity: float) -> Breach | None:
+        if self._drawdown is not None and self._drawdown_value is None and equity <= self._top * (1.0 - self._drawdown / 100.0):
+            self._drawdown_value = 100.0 * (1.0 - equity / self._top)
+            return "max_drawdown_percent"
+        if self._daily is not None and self._daily_value is None:
+            self._daily_value = 100.0 * (1.0 - equity / self._day_start) if self._day_start > 0.0 else 100.0
+            return "daily_loss_percent"
+        return None
+
+
+class Cooldown:
+    """Whole decision bars that must pass between an exit and the next entry of a symbol. A flip has none between, so it waits, too."""
+
+    __slots__ = ("_bars", "_exits", "_timeframe")
+
+    def __init__(self, bars: int, timeframe: str) -> None:
+        self._bars = bars
+        self._timeframe = timeframe
+        self._exits: dict[str, int] = {}
+
+    def note_exit(self, symbol: str, ts: int) -> None:
+        """The position of the symbol was closed at ts. The first bar that counts begins at or after it."""
+        self._exits[symbol] = floor_ts(ts + tf_ms(self._timeframe) - 1, self._timeframe)
+
+    def check(self, symbol: str, ts: int, is_leaving: bool) -> RiskDecision:
+        """A no while fewer than the wanted bars have closed since the exit; ``is_leaving``: the exit is only being made now."""
+        if is_leaving:
+            return denied("cooldown_bars", 0.0, float(self._bars))
+        since = self._exits.get(symbol)
+        if since is None:
+            return APPROVED
+        bars = max(0, ts - since) // tf_ms(self._timeframe)
+        return APPROVED if bars >= self._bars else denied("cooldown_bars", float(bars), float(self._bars))
+
+
+class Throttle:
+    """At most so many orders within any 60 seconds of the clock. Orders that close count, but are never refused."""
+
+    __slots__ = ("_clock", "_limit", "_times")
+
+    def __init__(self, limit: int, clock: Clock) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._times: deque[int] = deque()
+
+    def note_order(self) -> None:
+        """An order goes out now."""
+        self._times.append(self._clock.now_ms)
+        if len(self._times) > 2 * self._limit:
+            self._forget()
+
+    def check(self) -> RiskDecision:
+        """A no when the last 60 seconds are full."""
+        self._forget()
+        count = len(self._times)
+        return APPROVED if count < self._limit else denied("max_orders_per_minute", float(count), float(self._limit))
+
+    def _forget(self) -> None:
+        oldest = self._clock.now_ms - MINUTE_MS
+        while self._times and self._times[0] <= oldest:
+            self._times.popleft()

@@ -1,0 +1,268 @@
+"""The backtest runner: history in, a result that can be believed out.
+
+``run_system`` runs a whole system over a window; ``BacktestEngine`` is the face for scripts that bring a strategy of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adapters.store import HistoricalDataStore
+from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from core.errors import ConfigError, InvariantError
+from core.frame import Frame
+from core.instrument import Category
+from core.messages import Signal
+from core.metrics.performance import compute_backtest_metrics
+from core.metrics.proof import ProofConfig, compute_proof_metrics
+from core.money import to_text
+from core.result import BacktestResult
+from core.snapshot import RuntimeSnapshot
+from core.time_range import Moment, TimeRange
+from core.timeframe import tf_ms
+from core.trade import Trade
+from runners.curve import buy_and_hold, equity_curve
+from runners.outcome import message_hash, reconcile, trust
+from runners.preparation import Prepared, prepare
+from runners.replay import replay
+from runners.user_code import load_function
+from runners.wiring import BacktestParts, wire_backtest
+from strategies.base import BaseStrategy
+from strategies.registry import check_params
+
+Progress = Callable[[int, int], None]
+StrategyFunction = Callable[[RuntimeSnapshot, Mapping[str, Any]], Signal | None]
+
+
+def run_system(
+    store: HistoricalDataStore,
+    system: SystemConfig,
+    window: TimeRange,
+    strategy: BaseStrategy,
+    params: Mapping[str, Any],
+    *,
+    env: str = "live",
+    uid: str = "",
+    progress: Progress | None = None,
+) -> BacktestResult:
+    """Run a system over a window of the store's history. Raises KeelErrors for what a person can mend."""
+    began = time.perf_counter()
+    prepared = prepare(store, system, window, strategy, params, load_function=load_function, env=env)
+    loaded = time.perf_counter()
+    parts = wire_backtest(prepared, (uid or "0" * 8)[:8])
+    bars = replay(parts.feed, parts.cycle, progress)
+    ran = time.perf_counter()
+    result = _result(prepared, parts)
+    result.system_uid = uid
+    ended = time.perf_counter()
+    result.timing = {
+        "bars": bars,
+        "load_s": round(loaded - began, 4),
+        "run_s": round(ran - loaded, 4),
+        "metrics_s": round(ended - ran, 4),
+        "bars_per_s": round(bars / (ran - loaded)) if bars else 0,
+        "total_s": round(ended - began, 4),
+    }
+    return result
+
+
+def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
+    system, portfolio, venue = prepared.system, parts.portfolio, parts.venue
+    rows = portfolio.instants
+    times = np.frombuffer(portfolio.equity_times, dtype=np.int64)[:rows]
+    equity = np.frombuffer(portfolio.equity_values, dtype=np.float64)[:rows]
+    instruments = {history.symbol: history.instrument for history in prepared.histories}
+    reconciliation = reconcile(portfolio, venue, instruments, venue.fills)
+    if reconciliation.difference:
+        raise InvariantError(f"the run does not add up: {to_text(reconciliation.difference)} are missing in {reconciliation}")
+    curve = equity_curve(times, equity, prepared.histories, venue.position_log, prepared.window.start_ms, system.initial_equity)
+    trades, open_trades = portfolio.trade_log.closed, portfolio.trade_log.open
+    standard = compute_backtest_metrics(trades, curve, system.initial_equity, open_trades=open_trades)
+    benchmark = None
+    if system.benchmark == "hold":
+        benchmark = buy_and_hold(prepared.histories[0], times, prepared.window.start_ms, system.initial_equity, system.execution)
+    source = RunFacts(trades, open_trades, venue.fills, venue.funding_payments, venue.liquidations, curve)
+    return BacktestResult(
+        system=system,
+        window=prepared.window,
+        metrics=standard.metrics,
+        metric_notes=standard.notes,
+        proof=compute_proof_metrics(source, ProofConfig(initial_equity=system.initial_equity)),
+        trades=trades,
+        open_trades=open_trades,
+        fills=venue.fills,
+        funding_payments=venue.funding_payments,
+        liquidations=venue.liquidations,
+        equity_curve=curve,
+        reconciliation=reconciliation,
+        trust=trust(system, prepared.histories, venue),
+        timing={},
+        stop_reason=venue.stop_reason,
+        bars={history.symbol: history.execution for history in prepared.histories},
+        benchmark=benchmark,
+        order_log=parts.executor.order_log.entries,
+        message_hash=message_hash(parts.messages, equity),
+    )
+
+
+@dataclass(slots=True)
+class RunFacts:
+    """What the proof metrics read."""
+
+    trades: list[Trade]
+    open_trades: list[Trade]
+    fills: Sequence[Any]
+    funding_payments: Sequence[Any]
+    liquidations: Sequence[Any]
+    equity_curve: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFrame:
+    """The decision bars of a backtest. ``df``: the window's; ``full_df``: with warm-up, and features; times in ms UTC.
+
+    first_valid_index: the first row of ``full_df`` at which every feature has a value.
+    """
+
+    df: Frame
+    full_df: Frame
+    warmup_bars: int
+    simulation_start: int
+    first_valid_index: int
+
+
+class FunctionStrategy(BaseStrategy):
+    """A plain function ``(snapshot, params) -> Signal | None`` as a strategy."""
+
+    def __init__(self, function: StrategyFunction) -> None:
+        self._function = function
+
+    def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        return self._function(snapshot, params)
+
+
+class BacktestEngine:
+    """One symbol, one strategy of your own, over stored history.
+
+    start, end: datetime, date or ISO text, UTC; the end is not part of the window. ``store`` None: the current folder's data/keel.duckdb.
+    execution, risk and sizing are the system file's sections; execution_timeframe: finer bars on which orders fill.
+    """
+
+    def __init__(
+        self,
+        symbol: str,
+        timeframe: str,
+        start: Moment,
+        end: Moment,
+        initial_capital: float = 10_000.0,
+        data_env: str = "live",
+        *,
+        store: HistoricalDataStore | None = None,
+        category: Category = "linear",
+        execution: ExecutionConfig | None = None,
+        risk: RiskConfig | None = None,
+        sizing: SizingConfig | None = None,
+        execution_timeframe: str | None = None,
+    ) -> None:
+        if category not in ("linear", "spot"):
+            raise ConfigError(f"category {category!r}: use linear or spot")
+        tf_ms(timeframe)
+        if not initial_capital > 0:
+            raise ConfigError(f"initial_capital must be positive, not {initial_capital}")
+        self.window = TimeRange.from_dates(start, end)
+        self.system = SystemConfig(
+            system="engine",
+            strategy="engine",
+            symbols=[symbol],
+            category=category,
+            timeframe=timeframe,
+            execution_timeframe=execution_timeframe,
+            initial_equity=initial_capital,
+            execution=execution or ExecutionConfig(),
+            risk=risk or RiskConfig(),
+            sizing=sizing or SizingConfig(),
+        )
+        self._env = data_env
+        self._store = store
+        self._strategy: BaseStrategy | None = None
+        self._params: Mapping[str, Any] = {}
+        self._result: BacktestResult | None = None
+
+    @classmethod
+    def from_system(
+        cls, system: SystemConfig, window: TimeRange, *, store: HistoricalDataStore | None = None, data_env: str = "live"
+    ) -> BacktestEngine:
+        """The engine of a whole system file over a window (its strategy is given to ``run``, or loaded by the caller)."""
+        engine = cls(system.symbols[0], system.timeframe, window.start_ms, window.end_ms, system.initial_equity, data_env, store=store)
+        engine.system = system
+        return engine
+
+    def prepare_backtest_frame(self) -> PreparedFrame:
+        """The frames of the strategy that was run, or of plain bars before any run."""
+        with _opened(self._store) as store:
+            strategy = self._strategy or BaseStrategy()
+            prepared = prepare(store, self.system, self.window, strategy, self._params, load_function=load_function, env=self._env)
+        columns = prepared.columns[0]
+        full = columns.decision
+        features = [full[name] for name in columns.feature_names]
+        finite = np.isfinite(np.vstack(features)).all(axis=0) if features else np.ones(len(full), dtype=bool)
+        first_valid = int(np.argmax(finite)) if finite.any() else len(full)
+        return PreparedFrame(full[columns.first :], full, columns.first, self.window.start_ms, first_valid)
+
+    def run(
+        self, strategy: BaseStrategy | type[BaseStrategy] | StrategyFunction, config: Mapping[str, Any] | None = None
+    ) -> BacktestResult:
+        """Run a strategy (an instance, a class, or a plain function); ``config`` holds its parameters."""
+        self._strategy = _instance(strategy)
+        given = dict(config or {})
+        self._params = given if isinstance(self._strategy, FunctionStrategy) else check_params(type(self._strategy), given)
+        with _opened(self._store) as store:
+            self._result = run_system(store, self.system, self.window, self._strategy, self._params, env=self._env)
+        return self._result
+
+    def get_equity_curve(self) -> Frame:
+        """The equity curve of the last run (see BacktestResult)."""
+        return self._last().equity_curve
+
+    def get_trades(self) -> list[Trade]:
+        """The closed trades of the last run."""
+        return self._last().trades
+
+    def _last(self) -> BacktestResult:
+        if self._result is None:
+            raise ConfigError("the engine has not run yet: call run(strategy, config) first")
+        return self._result
+
+
+class _opened:
+    """The given store, left open; or the current folder's, closed again."""
+
+    def __init__(self, store: HistoricalDataStore | None) -> None:
+        self._given = store
+        self._own: HistoricalDataStore | None = None
+
+    def __enter__(self) -> HistoricalDataStore:
+        if self._given is not None:
+            return self._given
+        self._own = HistoricalDataStore(read_only=True)
+        return self._own
+
+    def __exit__(self, *_: object) -> None:
+        if self._own is not None:
+            self._own.close()
+
+
+def _instance(strategy: Any) -> BaseStrategy:
+    if isinstance(strategy, type):
+        strategy = strategy()
+    if hasattr(strategy, "generate_signal"):
+        found: BaseStrategy = strategy
+        return found
+    if callable(strategy):
+        return FunctionStrategy(strategy)
+    raise ConfigError(f"{strategy!r} is neither a strategy nor a function (snapshot, params) -> Signal | None")

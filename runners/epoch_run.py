@@ -1,0 +1,135 @@
+"""``run_epoch``: one call around whatever runs, with identity, artifacts, events, verdict and promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adapters.logging import log_context_scope, without_secrets
+from adapters.plain_data import plain
+from core.errors import ConfigError, InvariantError
+from core.promotion import PromotionRule, RuleVerdict
+from core.result import BacktestResult
+from runners.clock import system_now
+from runners.home import Home
+from runners.lifecycle import StrategyEpoch
+from runners.tracker import EpochResult, StrategyEpochTracker, plain_metrics
+
+Criteria = Callable[[Mapping[str, Any]], bool] | Sequence[str | PromotionRule]
+"""A function of the metrics, or rules such as "sharpe > 1.0", all of which must hold."""
+
+
+def run_epoch(
+    epoch: StrategyEpoch | str,
+    symbol: str,
+    strategy_id: str,
+    runner_fn: Callable[..., Mapping[str, Any]],
+    timeframes: Sequence[str] = (),
+    promotion_criteria: Criteria | None = None,
+    next_epoch: StrategyEpoch | str | None = None,
+    *,
+    strategy_name: str = "",
+    effective_config: Mapping[str, Any] | None = None,
+    experiment: str | None = None,
+    raise_errors: bool = False,
+    home: Home | Path | None = None,
+    now: Callable[[], int] = system_now,
+    **runner_kwargs: Any,
+) -> EpochResult:
+    """Call ``runner_fn(symbol=symbol, **runner_kwargs)`` as one run of a strategy's epoch; it returns its metrics or a BacktestResult.
+
+    Before: the step is checked, config.json is written (effective_config: the whole configuration, where the caller has one). After:
+    the criteria are judged, the artifacts written, the events appended and, when it passed and next_epoch is given, the strategy promoted.
+    Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
+    raise_errors raises it again. Interrupts are never caught, and an InvariantError is always raised again.
+    Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
+    """
+    stage, judge = StrategyEpoch.of(epoch), _Judge(promotion_criteria)
+    following = None if next_epoch is None else StrategyEpoch.of(next_epoch)
+    tracker = StrategyEpochTracker(strategy_id, strategy_name, home=home, now=now)
+    if following is not None:
+        tracker.state.check_promotion(stage, following)
+    asked = {"runner": _name(runner_fn), "arguments": _described(without_secrets(runner_kwargs))}
+    promotion = {"promotion": judge.description, "next_epoch": following}
+    run = {"run": {"experiment": experiment}} if experiment else {}
+    run_id = tracker.epoch_start(
+        stage, symbol, timeframes, config={**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
+    )
+    try:
+        with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol):
+            returned = runner_fn(symbol=symbol, **runner_kwargs)
+            passed, reason, verdicts = judge.verdict(returned)
+    except Exception as error:
+        failed = tracker.epoch_failed(run_id, stage, symbol, error)
+        if raise_errors or isinstance(error, InvariantError):
+            raise
+        return failed
+    try:
+        return tracker.epoch_complete(
+            run_id, stage, symbol, returned, passed=passed, promotion_reason=reason, next_epoch=following, verdicts=verdicts
+        )
+    except InvariantError as error:
+        tracker.epoch_failed(run_id, stage, symbol, error)
+        raise
+
+
+class _Judge:
+    """Promotion criteria, ready to judge; no criteria, or an empty list of rules, judge nothing."""
+
+    def __init__(self, criteria: Criteria | None) -> None:
+        self._function = criteria if callable(criteria) else None
+        if isinstance(criteria, str):
+            raise ConfigError(f"promotion_criteria is the text {criteria!r}: give a list of rules, [{criteria!r}], or a function")
+        given = criteria if criteria is not None and not callable(criteria) else ()
+        self._rules = [rule if isinstance(rule, PromotionRule) else PromotionRule.parse(rule) for rule in given]
+
+    @property
+    def description(self) -> str | list[str] | None:
+        """What stands in config.json."""
+        return _name(self._function) if self._function is not None else [str(rule) for rule in self._rules] or None
+
+    def verdict(self, returned: Mapping[str, Any]) -> tuple[bool | None, str, list[RuleVerdict]]:
+        """(passed, reason, the verdict on each rule). Raises ConfigError when what was returned is not metrics."""
+        metrics = plain_metrics(returned)
+        if self._function is not None:
+            passed = bool(self._function(returned))
+            return passed, f"{_name(self._function)}: {_word(passed)}", []
+        if not self._rules:
+            return None, "", []
+        notes = returned.metric_notes if isinstance(returned, BacktestResult) else None
+        verdicts = [rule.evaluate(metrics, notes) for rule in self._rules]
+        return all(verdict.passed for verdict in verdicts), "; ".join(map(_sentence, verdicts)), verdicts
+
+
+def _sentence(verdict: RuleVerdict) -> str:
+    found = f"{verdict.value:.6g}" if verdict.value is not None else verdict.reason
+    return f"{verdict.rule}: {_word(verdict.passed)} ({found})"
+
+
+def _word(passed: bool) -> str:
+    return "passed" if passed else "failed"
+
+
+def _described(value: Any) -> Any:
+    """Arguments as they stand in config.json: plain data as they are, anything else by its name."""
+    if isinstance(value, Mapping):
+        return {str(key): _described(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return f"array of {value.dtype} {value.shape}"
+    if isinstance(value, (list, tuple)):
+        return [_described(entry) for entry in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else repr(value)
+    try:
+        return plain(value, "argument", ConfigError)
+    except ConfigError:
+        return _name(value)
+
+
+def _name(value: Any) -> str:
+    """module.name of a function or class, of an object's class otherwise; never an address."""
+    named = value if hasattr(value, "__name__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"

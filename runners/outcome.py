@@ -1,0 +1,106 @@
+"""What came of a run: the reconciliation, what its numbers rest on, and its hash. Reads the venue and the portfolio; changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from adapters.replay.history import SymbolHistory
+from core.actors.portfolio import Portfolio, spot_fee_value
+from core.config import SystemConfig
+from core.errors import InvariantError
+from core.instrument import Instrument
+from core.messages import Fill, Message
+from core.money import UNIT, to_text
+from core.result import Reconciliation
+from sim.exchange import SimulatedExchange
+
+
+def reconcile(portfolio: Portfolio, venue: SimulatedExchange, instruments: dict[str, Instrument], fills: Sequence[Fill]) -> Reconciliation:
+    """Where the money went, from three books: the venue's ledger (balance), the portfolio's sums (fees, funding, slippage), the fills at
+    their reference prices (gross). Raises InvariantError when the ledger's balance is not the portfolio's cash."""
+    quote = next(iter(instruments.values())).quote
+    balance = venue.balance(quote)
+    if balance != portfolio.cash:
+        raise InvariantError(f"the exchange's ledger holds {to_text(balance)} {quote}, the portfolio {to_text(portfolio.cash)}")
+    value = held_cost = 0
+    is_spot = False
+    for line in portfolio.lines.values():
+        if line.book.steps:
+            value += round(line.qty * line.mark * UNIT)
+            held_cost += line.book.cost if line.book.steps > 0 else -line.book.cost
+        is_spot = is_spot or line.instrument.category == "spot"
+    unrealized = value - held_cost
+    flow = sum(_reference_flow(fill, instruments[fill.symbol]) for fill in fills)
+    final_equity = balance + (value if is_spot else unrealized)
+    return Reconciliation(
+        initial_equity=portfolio.initial_equity,
+        gross=flow + value - unrealized,
+        slippage=portfolio.slippage,
+        fees=portfolio.fees,
+        funding=portfolio.funding,
+        liquidation_loss=portfolio.liquidation_loss,
+        unrealized=unrealized,
+        final_balance=balance,
+        final_equity=final_equity,
+        insurance=venue.insurance_paid,
+    )
+
+
+def _reference_flow(fill: Fill, instrument: Instrument) -> int:
+    """Quote that a fill at its reference price would have brought (sell) or cost (buy), in 1e-8.
+
+    A spot buy's fee in base counts as that base sold at the fill's price, as the portfolio books it.
+    """
+    ticks, steps = instrument.price_grid.count(fill.reference), instrument.qty_grid.count(fill.qty)
+    is_spot = instrument.category == "spot"
+    if fill.side == "SELL":
+        return instrument.notional(ticks, steps)
+    flow = -instrument.notional(ticks, steps, up=is_spot)
+    if is_spot and fill.fee_coin == instrument.base:
+        flow += spot_fee_value(fill, instrument)
+    return flow
+
+
+def trust(system: SystemConfig, histories: Sequence[SymbolHistory], venue: SimulatedExchange) -> dict[str, Any]:
+    """What the run's numbers rest on, for people: docs/fills.md explains each line."""
+    execution_timeframe = system.execution_timeframe or system.timeframe
+    sources = sorted({source for history in histories for source in history.trust["data_source"]})
+    return {
+        "synthetic": any("synthetic" in source for source in sources) or any(h.instrument.source == "synthetic" for h in histories),
+        "data_sources": sources,
+        "decision_timeframe": system.timeframe,
+        "execution_timeframe": execution_timeframe,
+        "execution_is_finer": execution_timeframe != system.timeframe,
+        "symbols": {history.symbol: history.trust for history in histories},
+        "open_is_previous_close": _mean([history.trust["open_is_previous_close"] for history in histories]),
+        "ambiguous_bars": venue.ambiguous_bars,
+        "skipped_bars": sum(history.trust["skipped_bars"] for history in histories),
+        "off_grid_prices": sum(history.trust["off_grid_prices"] for history in histories),
+        "path": system.execution.path,
+        "limit_fill": system.execution.limit_fill,
+        "latency_ms": system.execution.latency_ms,
+        "liquidation": "full",
+        "not_modelled": [
+            "the order book and the queue in it",
+            "Bybit's ladder of partial liquidation in higher risk tiers, and auto-deleveraging",
+            "outages, rate limits and rejections by an overloaded exchange",
+        ],
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def message_hash(messages: Sequence[Message], equity: npt.NDArray[np.float64]) -> str:
+    """SHA-256 over commands, order updates, fills, funding and liquidations in order, and over the equity's bytes."""
+    digest = hashlib.sha256(msgspec.msgpack.Encoder().encode(messages))
+    digest.update(np.ascontiguousarray(equity).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,159 @@
+"""From a system, a window and a store to what the loop replays: bars, features, and a vector strategy's array, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from adapters.replay.history import SymbolHistory
+from adapters.replay.loader import ReplayPlan, load_histories
+from adapters.replay.marks import price_columns
+from adapters.store import HistoricalDataStore
+from core.config import SystemConfig
+from core.errors import KeelError, StrategyError
+from core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
+from core.frame import Frame
+from core.risk.exits import hidden_features
+from core.time_range import TimeRange
+from core.timeframe import tf_ms
+from strategies.base import HOLD, BaseStrategy, VectorStrategy
+
+Load = Callable[[str], Callable[..., Any]]
+
+
+@dataclass(slots=True)
+class SymbolColumns:
+    """One symbol's frames with their features: the decision frame has the higher timeframes' features too, as known at each bar."""
+
+    decision: Frame
+    feature_names: tuple[str, ...]
+    higher: dict[str, tuple[Frame, tuple[str, ...]]]
+    targets: npt.NDArray[np.int8] | None
+    first: int
+    """Row of the decision frame that is the window's first."""
+
+
+@dataclass(slots=True)
+class Prepared:
+    """Everything that a run needs, loaded and computed."""
+
+    system: SystemConfig
+    window: TimeRange
+    strategy: BaseStrategy
+    params: Mapping[str, Any]
+    histories: list[SymbolHistory]
+    columns: list[SymbolColumns]
+    warmup: dict[str, int]
+
+
+def prepare(
+    store: HistoricalDataStore,
+    system: SystemConfig,
+    window: TimeRange,
+    strategy: BaseStrategy,
+    params: Mapping[str, Any],
+    *,
+    load_function: Load,
+    env: str = "live",
+) -> Prepared:
+    """Load history and compute features. Raises DataError or ConfigError, naming symbol, timeframe, feature and time."""
+    declared = {**strategy.features, **system.features, **hidden_features(system.exits, system.sizing)}
+    specs = parse_features(declared, params, system.timeframe)
+    groups = by_timeframe(specs, system.timeframe)
+    warmup = {timeframe: _warmup(system, group) for timeframe, group in groups.items()}
+    plan = ReplayPlan(
+        symbols=tuple(system.symbols),
+        category=system.category,
+        timeframe=system.timeframe,
+        execution_timeframe=system.execution_timeframe or system.timeframe,
+        warmup=warmup,
+        window=window,
+        execution=system.execution,
+        inputs=frozenset(extra_columns(specs)),
+        env=env,
+    )
+    histories = load_histories(store, plan)
+    engine = VectorEngine(load_function)
+    columns = [_columns_of(store, plan, history, groups, engine, strategy, params) for history in histories]
+    return Prepared(system, window, strategy, params, histories, columns, warmup)
+
+
+def _warmup(system: SystemConfig, specs: Sequence[FeatureSpec]) -> int:
+    return default_warmup(specs) if system.warmup_bars is None else system.warmup_bars
+
+
+def _columns_of(
+    store: HistoricalDataStore,
+    plan: ReplayPlan,
+    history: SymbolHistory,
+    groups: Mapping[str, Sequence[FeatureSpec]],
+    engine: VectorEngine,
+    strategy: BaseStrategy,
+    params: Mapping[str, Any],
+) -> SymbolColumns:
+    higher: dict[str, tuple[Frame, tuple[str, ...]]] = {}
+    projected: dict[str, npt.NDArray[np.float64]] = {}
+    for timeframe, frame in history.higher.items():
+        values = engine.compute(groups[timeframe], _with_inputs(store, plan, history, frame))
+        higher[timeframe] = (frame.with_columns(values), tuple(values))
+        projected |= {name: project(frame, column, history.decision) for name, column in values.items()}
+    own = engine.compute(groups[plan.timeframe], _with_inputs(store, plan, history, history.decision))
+    decision = history.decision.with_columns({**own, **projected})
+    targets = vector_targets(strategy, decision, params) if isinstance(strategy, VectorStrategy) else None
+    first = int(np.searchsorted(decision.ts, plan.window.start_ms))
+    return SymbolColumns(decision, (*own, *projected), higher, targets, first)
+
+
+def project(higher: Frame, column: npt.NDArray[np.float64], decision: Frame) -> npt.NDArray[np.float64]:
+    """A higher timeframe's column at each decision bar: the value of the last higher bar that had closed by then; nan before the first."""
+    closes = decision.ts + tf_ms(decision.timeframe)
+    rows = np.searchsorted(higher.ts + tf_ms(higher.timeframe), closes, side="right") - 1
+    values: npt.NDArray[np.float64] = np.where(rows >= 0, column[np.maximum(rows, 0)] if len(column) else np.nan, np.nan)
+    return values
+
+
+def _with_inputs(store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistory, frame: Frame) -> Frame:
+    """The frame with the further inputs that features read, each as known at the bar's close."""
+    extra: dict[str, npt.NDArray[np.float64]] = {}
+    closes = frame.ts + tf_ms(frame.timeframe)
+    where = {"env": plan.env, "category": plan.category}
+    if "mark_close" in plan.inputs:
+        marks = price_columns(store, frame, "mark", env=plan.env, category=plan.category, earlier=history.decision)
+        extra["mark_close"] = frame["close"] if marks is None else marks.valuation
+    if "funding_rate" in plan.inputs:
+        rates = store.find(history.symbol, "", 0, int(closes[-1]) + 1, kind="funding", **where)
+        extra["funding_rate"] = _as_known(rates, "funding_rate", closes)
+    if "open_interest" in plan.inputs:
+        interest = store.find(history.symbol, "", 0, int(closes[-1]) + 1, kind="open_interest", **where)
+        extra["open_interest"] = _as_known(interest, "open_interest", closes)
+    return frame.with_columns(extra) if extra else frame
+
+
+def _as_known(series: Frame | None, name: str, closes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    if series is None or not len(series):
+        return np.full(len(closes), np.nan)
+    rows = np.searchsorted(series.ts, closes, side="right") - 1
+    known: npt.NDArray[np.float64] = np.where(rows >= 0, series[name][np.maximum(rows, 0)], np.nan)
+    return known
+
+
+def vector_targets(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any]) -> npt.NDArray[np.int8]:
+    """The strategy's array over the frame, checked: int8-able, one value per bar, each of 1, -1, 0, HOLD."""
+    name = type(strategy).__name__
+    try:
+        values = np.asarray(strategy.signals(frame, params))
+    except KeelError:
+        raise
+    except Exception as error:
+        raise StrategyError(f"{name}.signals raised {type(error).__name__} for {frame.symbol}: {error}") from error
+    if values.shape != (len(frame),):
+        raise StrategyError(f"{name}.signals gave {values.shape} values for {len(frame)} bars of {frame.symbol}: one per bar is needed")
+    allowed = np.isin(values, (-1, 0, 1, HOLD))
+    if not allowed.all():
+        row = int(np.argmin(allowed))
+        raise StrategyError(f"{name}.signals gave {values[row]!r} for {frame.symbol} at row {row}: use 1, -1, 0 or HOLD")
+    return values.astype(np.int8)

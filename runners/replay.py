@@ -1,0 +1,154 @@
+"""The loop of a backtest: history through the venue, the bus and the actors, instant by instant.
+
+For each instant T: (1) the venue processes every symbol whose bar closes at T, and what it emitted goes through the actors; (2) funding
+rates, marks and bars of T are delivered; (3) the instant closes: portfolio marks to market, risk looks at its limits, market_data hands
+out snapshots; (4) signals, intents and commands are drained. The venue is asked only when something of it can happen (its wake levels).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.replay.feed import Chunk, ReplayFeed, Row
+from adapters.replay.history import PriceColumns
+from core.actors.market_data import MarketData
+from core.actors.portfolio import Portfolio
+from core.bus import Bus
+from core.clock import ReplayClock
+from core.messages import Bar, MarkPrice
+from core.timeframe import tf_ms
+from sim.book import SymbolBook
+from sim.exchange import SimulatedExchange
+
+Prices = tuple[float, float, float, float]
+"""open, high, low, close"""
+Views = tuple[memoryview, memoryview, memoryview, memoryview]
+_END: tuple[int, Any] = (1 << 62, None)
+"""What a cursor over messages says at its end: a time that never comes."""
+
+
+@dataclass(slots=True)
+class Cycle:
+    """The parts that turn one instant into decisions; wired in runners/wiring.py."""
+
+    bus: Bus
+    clock: ReplayClock
+    venue: SimulatedExchange
+    portfolio: Portfolio
+    market_data: MarketData
+    risk: Any
+
+
+def replay(feed: ReplayFeed, cycle: Cycle, progress: Callable[[int, int], None] | None = None) -> int:
+    """Run the whole feed; returns the number of execution bars that went through. Stops early when the venue's stop condition holds."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    bars = start = 0
+    try:
+        for chunk in feed.chunks():
+            done, stopped = _replay_chunk(feed, cycle, chunk, start)
+            bars += done
+            start += len(chunk.closes)
+            if stopped:
+                break
+            gc.collect(0)
+            if progress is not None:
+                progress(start, len(feed))
+    finally:
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()
+    return bars
+
+
+def _replay_chunk(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
+    """One chunk. This is the hot path: every name is local, and nobody is called who has nothing to do."""
+    clock, venue, bus = cycle.clock, cycle.venue, cycle.bus
+    deliver, drain, queue = bus.deliver, bus.drain, bus.queue
+    close_account, decide = cycle.portfolio.on_instant, cycle.market_data.on_instant
+    check_limits = cycle.risk.on_instant if cycle.risk.needs_instant else None
+    timeframe = feed.execution_timeframe
+    duration = tf_ms(timeframe)
+    lanes = [
+        (Stepper(feed, position, venue), lane.symbol, venue.books[lane.symbol], lane.has_mark) for position, lane in enumerate(chunk.lanes)
+    ]
+    before, after = iter(chunk.before), iter(chunk.after)
+    next_before, early = next(before, _END)
+    next_after, late = next(after, _END)
+    bars, instant = 0, start
+    for ts, rows in zip(chunk.closes, zip(*(lane.rows for lane in chunk.lanes), strict=True), strict=True):
+        clock.now_ms = ts
+        ts_open = ts - duration
+        for (stepper, _, book, _), row in zip(lanes, rows):  # noqa: B905 (strict costs time here, and both have a lane each)
+            if row is not None and (ts > book.wake_ts or row[5] <= book.wake_low or row[6] >= book.wake_high):
+                stepper.step(book, ts_open, ts, instant, row)
+        stopped = False
+        if queue:
+            drain()
+            stopped = venue.stop_reason is not None
+        while next_before <= ts:
+            deliver(early)
+            next_before, early = next(before, _END)
+        for (_, symbol, _, has_mark), row in zip(lanes, rows):  # noqa: B905
+            if row is not None:
+                open_, high, low, close, volume, _, _, valuation = row
+                if has_mark:
+                    deliver(MarkPrice(symbol, ts, valuation))
+                deliver(Bar(symbol, timeframe, ts_open, ts, open_, high, low, close, volume))
+                bars += 1
+        while next_after <= ts:
+            deliver(late)
+            next_after, late = next(after, _END)
+        close_account(ts)
+        if check_limits is not None:
+            check_limits(ts)
+        decide(ts)
+        if queue:
+            drain()
+        instant += 1
+        if stopped:
+            return bars, True
+    return bars, False
+
+
+class Stepper:
+    """Hands one symbol's bar to the venue with its mark and index paths, which are last's where it has none of its own."""
+
+    __slots__ = ("_feed", "_index", "_mark", "_position", "_step", "_volatility")
+
+    def __init__(self, feed: ReplayFeed, position: int, venue: SimulatedExchange) -> None:
+        history = feed.histories[position]
+        self._feed, self._position, self._step = feed, position, venue.step
+        self._mark = _views(history.mark)
+        self._index = _views(history.index)
+        self._volatility = None if history.volatility_bps is None else history.volatility_bps.data
+
+    def step(self, book: SymbolBook, ts_open: int, ts_close: int, instant: int, row: Row) -> None:
+        """Process one bar; ``instant`` is its place in the feed."""
+        prices: Prices = (row[0], row[1], row[2], row[3])
+        mark = index = prices
+        volatility = 0.0
+        if self._mark is not None or self._index is not None or self._volatility is not None:
+            at = self._feed.row_of(self._position, instant)
+            if self._mark is not None:
+                mark = index = _at(self._mark, at)
+            if self._index is not None:
+                index = _at(self._index, at)
+            if self._volatility is not None:
+                volatility = self._volatility[at]
+        self._step(book, ts_open, ts_close, *prices, row[4], *mark, *index, volatility)
+
+
+def _at(views: Views, row: int) -> Prices:
+    return views[0][row], views[1][row], views[2][row], views[3][row]
+
+
+def _views(columns: PriceColumns | None) -> Views | None:
+    if columns is None:
+        return None
+    return columns.open.data, columns.high.data, columns.low.data, columns.close.data

@@ -1,0 +1,247 @@
+"""One strategy through its epochs, step by step: starts, trades, completions, failures, promotions. ``run_epoch`` does it in one call."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from adapters.artifacts import read_json, write_config, write_metrics, write_result
+from adapters.plain_data import plain
+from adapters.whole_file import append_line
+from core.errors import ConfigError, InvariantError, SafetyError
+from core.promotion import RuleVerdict
+from core.result import BacktestResult
+from core.time_range import to_iso
+from runners.clock import system_now
+from runners.events import append_event, read_events
+from runners.home import Home
+from runners.lifecycle import LifeCycle, StrategyEpoch
+from runners.run_folder import code_versions, make_run_folder, new_run_id, process_mark, run_folders
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResult(Mapping[str, Any]):
+    """What became of one run; a Mapping of its fields (``result["run_id"]``).
+
+    metrics: plain numbers, as in results.json.  passed: None when no criteria were given.  next_epoch: only where it passed.
+    status: completed or failed.  error: ``"Type: message"`` of a failed run.  artifacts: the run's folder.
+    """
+
+    run_id: str
+    strategy_id: str
+    epoch: StrategyEpoch
+    symbol: str
+    metrics: dict[str, Any]
+    passed: bool | None
+    promotion_reason: str
+    next_epoch: StrategyEpoch | None
+    status: str
+    error: str | None
+    artifacts: Path
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in _RESULT_NAMES:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_RESULT_NAMES)
+
+    def __len__(self) -> int:
+        return len(_RESULT_NAMES)
+
+
+_RESULT_NAMES = tuple(entry.name for entry in fields(EpochResult))
+
+
+class StrategyEpochTracker:
+    """The runs of one strategy. Nothing is kept in memory that another process would need: folders and events are the state.
+
+    home: where artifacts and events go (None: KEEL_HOME, else the current folder).  now: the clock, in ms since the epoch, UTC.
+    """
+
+    def __init__(
+        self, strategy_id: str, strategy_name: str = "", *, home: Home | Path | None = None, now: Callable[[], int] = system_now
+    ) -> None:
+        if not strategy_id:
+            raise ConfigError("strategy_id is empty: runs are kept by it, give a name such as momentum-v1")
+        self.strategy_id, self.strategy_name = strategy_id, strategy_name or strategy_id
+        self._home, self._now = Home.find(home), now
+        self._folders: dict[str, Path] = {}
+        self._trades: dict[str, int] = {}
+
+    @property
+    def state(self) -> LifeCycle:
+        """What the strategy has reached, from the events of all processes."""
+        return LifeCycle.derived(self.strategy_id, read_events(self._home, self.strategy_id))
+
+    def epoch_start(
+        self, epoch: StrategyEpoch | str, symbol: str, timeframes: Sequence[str] = (), *, config: Mapping[str, Any] | None = None
+    ) -> str:
+        """Begin a run: its folder, config.json, the start event. Returns its run_id.
+
+        config: further keys of config.json; ``run`` holds what differs between two runs of the same configuration.
+        Raises SafetyError when the step up into DEMO or LIVE lacks a promotion, or the strategy is archived.
+        """
+        stage = StrategyEpoch.of(epoch)
+        self.state.check_run(stage)
+        run_id, now = new_run_id(), self._now()
+        more = dict(config or {})
+        run = {"run_id": run_id, "started": to_iso(now), "started_ms": now, **process_mark(), **more.pop("run", {})}
+        names = {"strategy_id": self.strategy_id, "strategy_name": self.strategy_name, "epoch": stage, "symbol": symbol}
+        content = {"run": run, **names, "timeframes": _as_list(timeframes), **more, "code": code_versions()}
+        checked = plain(content, "config", ConfigError)
+        folder = self._folders[run_id] = make_run_folder(self._home, stage, run_id, now)
+        write_config(folder, checked)
+        self._event("epoch_started", run_id, stage, symbol, timeframes=_as_list(timeframes), artifacts=self._relative(folder), at=now)
+        return run_id
+
+    def log_trade(self, run_id: str, symbol: str, side: str, size_usd: float, price: float, pnl: float, **more: Any) -> None:
+        """Append one line to the run's trades.jsonl, numbered from 1. more: further plain fields, such as ts or fee.
+
+        Raises ConfigError for a run that is not under way, and for what is no plain data.
+        """
+        folder = self._under_way(run_id)
+        path = folder / "trades.jsonl"
+        if run_id not in self._trades:
+            self._trades[run_id] = path.read_bytes().count(b"\n") if path.exists() else 0
+        number = self._trades[run_id] + 1
+        row = {"number": number, "symbol": symbol, "side": side, "size_usd": size_usd, "price": price, "pnl": pnl, **more}
+        append_line(path, msgspec.json.encode(plain(row, f"trade {number}", ConfigError)), durable=False)
+        self._trades[run_id] = number
+
+    def epoch_complete(
+        self,
+        run_id: str,
+        epoch: StrategyEpoch | str,
+        symbol: str,
+        metrics: Mapping[str, Any],
+        *,
+        passed: bool | None = None,
+        promotion_reason: str = "",
+        next_epoch: StrategyEpoch | str | None = None,
+        verdicts: Sequence[RuleVerdict] = (),
+    ) -> EpochResult:
+        """Finish a run: results.json, summary.json, for a BacktestResult all its files; then the event, and the promotion if it passed.
+
+        next_epoch: where the strategy goes when ``passed`` is True.
+        Raises ConfigError when the run is not under way, or is another's; InvariantError for a BacktestResult that is not sound.
+        """
+        stage, folder = self._check_run(run_id, epoch, symbol)
+        following = StrategyEpoch.of(next_epoch) if next_epoch is not None and passed else None
+        if following is not None:
+            self.state.check_promotion(stage, following)
+        numbers = plain_metrics(metrics)
+        outcome = self._outcome(run_id, stage, symbol, passed, promotion_reason) | {"rules": list(verdicts), "next_epoch": following}
+        if isinstance(metrics, BacktestResult):
+            self._write_backtest(folder, run_id, metrics, outcome)
+        else:
+            write_metrics(folder, numbers, outcome)
+        self._event("epoch_completed", run_id, stage, symbol, passed=passed, promotion_reason=promotion_reason)
+        if following is not None:
+            self.promote(following, epoch=stage, run_id=run_id, reason=promotion_reason)
+        return EpochResult(run_id, self.strategy_id, stage, symbol, numbers, passed, promotion_reason, following, "completed", None, folder)
+
+    def epoch_failed(self, run_id: str, epoch: StrategyEpoch | str, symbol: str, error: BaseException | str) -> EpochResult:
+        """Mark a run failed: the error, with its traceback, in results.json and summary.json, then the event."""
+        stage, folder = self._check_run(run_id, epoch, symbol)
+        described = _described(error)
+        outcome = self._outcome(run_id, stage, symbol, False, "") | {"status": "failed", "next_epoch": None, "error": described}
+        write_metrics(folder, {}, outcome)
+        text = f"{described['type']}: {described['message']}"
+        self._event("epoch_failed", run_id, stage, symbol, error=text)
+        return EpochResult(run_id, self.strategy_id, stage, symbol, {}, False, "", None, "failed", text, folder)
+
+    def promote(
+        self, next_epoch: StrategyEpoch | str, *, epoch: StrategyEpoch | str | None = None, run_id: str = "", reason: str = ""
+    ) -> None:
+        """Allow the step up. epoch: from where; None: from the highest that the strategy has reached.
+
+        Raises SafetyError when DEMO or LIVE is not the very next step, or the strategy is archived; ConfigError for what is no step up.
+        """
+        state, target = self.state, StrategyEpoch.of(next_epoch)
+        if state.reached is None:
+            raise ConfigError(f"{self.strategy_id} has not run yet: it enters at the epoch of its first run, without a promotion")
+        stage = state.reached if epoch is None else StrategyEpoch.of(epoch)
+        if stage.rank > state.reached.rank:
+            raise SafetyError(f"{self.strategy_id} has reached {state.reached}, so nothing of {stage} can promote it")
+        state.check_promotion(stage, target)
+        self._event("epoch_promoted", run_id, stage, next_epoch=target, reason=reason)
+
+    def archive(self, reason: str = "") -> None:
+        """Retire the strategy: nothing of it runs until ``restore``. Raises SafetyError when it is archived already."""
+        if self.state.archived:
+            raise SafetyError(f"{self.strategy_id} is archived already")
+        self._event("strategy_archived", reason=reason)
+
+    def restore(self, reason: str = "") -> None:
+        """Bring an archived strategy back, with what it had reached. Raises ConfigError when it is not archived."""
+        if not self.state.archived:
+            raise ConfigError(f"{self.strategy_id} is not archived: there is nothing to restore")
+        self._event("strategy_restored", reason=reason)
+
+    def _write_backtest(self, folder: Path, run_id: str, result: BacktestResult, outcome: dict[str, Any]) -> None:
+        if (folder / "trades.jsonl").exists():
+            raise ConfigError(f"{run_id}: trades were logged by hand, and the BacktestResult brings its own: use one of the two")
+        result.run_id, result.artifacts = run_id, folder
+        write_result(folder, result, outcome)
+
+    def _outcome(self, run_id: str, epoch: StrategyEpoch, symbol: str, passed: bool | None, reason: str) -> dict[str, Any]:
+        names = {"run_id": run_id, "strategy_id": self.strategy_id, "epoch": epoch, "symbol": symbol, "status": "completed"}
+        return {**names, "passed": passed, "promotion_reason": reason, "error": None, "ended": to_iso(self._now())}
+
+    def _event(self, event: str, run_id: str = "", epoch: StrategyEpoch | None = None, symbol: str = "", **more: Any) -> None:
+        named = {"run_id": run_id, "epoch": epoch, "symbol": symbol}
+        who = {"strategy_id": self.strategy_id, "strategy_name": self.strategy_name}
+        at = more.pop("at", None)
+        append_event(self._home, self._now() if at is None else at, event, who | {k: v for k, v in named.items() if v} | more)
+
+    def _check_run(self, run_id: str, epoch: StrategyEpoch | str, symbol: str) -> tuple[StrategyEpoch, Path]:
+        """The run's epoch and folder, once it is certain that this call is about it."""
+        folder, stage = self._under_way(run_id), StrategyEpoch.of(epoch)
+        started = read_json(folder / "config.json")
+        if started is None:
+            raise InvariantError(f"{folder} has no config.json, although its run was started")
+        for name, value in (("strategy_id", self.strategy_id), ("epoch", stage.value), ("symbol", symbol)):
+            if started[name] != value:
+                raise ConfigError(f"{run_id} was started with {name} {started[name]}, not {value}")
+        return stage, folder
+
+    def _under_way(self, run_id: str) -> Path:
+        if run_id not in self._folders:
+            found = next((folder for folder in run_folders(self._home, run_id) if folder.name == run_id), None)
+            if found is None:
+                raise ConfigError(f"there is no run {run_id!r} in {self._home.root}: epoch_start gives run ids")
+            self._folders[run_id] = found
+        folder = self._folders[run_id]
+        if (folder / "summary.json").exists():
+            raise ConfigError(f"{run_id} has ended already: start another run with epoch_start")
+        return folder
+
+    def _relative(self, folder: Path) -> str:
+        return folder.relative_to(self._home.root).as_posix()
+
+
+def plain_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics as plain data. Raises ConfigError for what is no mapping, not finite or no plain data; for our own, InvariantError."""
+    if not isinstance(metrics, Mapping):
+        raise ConfigError(f"metrics are a mapping of names to numbers, not {type(metrics).__name__}: return a dict or a BacktestResult")
+    ours = isinstance(metrics, BacktestResult)
+    numbers: dict[str, Any] = plain(dict(metrics), "metrics", InvariantError if ours else ConfigError)
+    return numbers
+
+
+def _described(error: BaseException | str) -> dict[str, str]:
+    if isinstance(error, str):
+        return {"type": "Error", "message": error, "traceback": ""}
+    text = "".join(traceback.format_exception(error))
+    return {"type": type(error).__name__, "message": str(error), "traceback": text}
+
+
+def _as_list(timeframes: Sequence[str]) -> list[str]:
+    return [timeframes] if isinstance(timeframes, str) else list(timeframes)

@@ -1,0 +1,44 @@
+"""Loads a user's own functions: ``path/to/file.py:function`` or ``package.module:function``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigError
+
+
+def load_function(reference: str) -> Callable[..., Any]:
+    """The function behind a reference. Raises ConfigError that names file or module, and what it has."""
+    where, _, name = reference.rpartition(":")
+    module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
+    function = getattr(module, name, None)
+    if not callable(function):
+        known = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_")) or "none"
+        raise ConfigError(f"{where} has no function {name!r}; it has: {known}")
+    found: Callable[..., Any] = function
+    return found
+
+
+def _from_file(path: Path) -> Any:
+    if not path.is_file():
+        raise ConfigError(f"there is no file {path} (relative paths begin at the current folder)")
+    spec = importlib.util.spec_from_file_location(f"keel_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _from_package(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(f"the module {name!r} cannot be imported: {error}") from error

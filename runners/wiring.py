@@ -1,0 +1,164 @@
+"""Puts a system together: the only file that knows concrete classes. Epochs differ by what is passed in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from adapters.replay.feed import ReplayFeed
+from core.actors.executor import Executor
+from core.actors.market_data import MarketData, ReplaySeries, SymbolContext
+from core.actors.portfolio import Portfolio
+from core.actors.risk import RiskActor
+from core.actors.strategy import StrategyActor
+from core.bus import Bus
+from core.clock import ReplayClock
+from core.errors import InvariantError
+from core.messages import (
+    AmendOrder,
+    Bar,
+    CancelAll,
+    CancelOrder,
+    Fill,
+    FundingPayment,
+    FundingRate,
+    Halt,
+    Liquidation,
+    MarkPrice,
+    Message,
+    OrderDenied,
+    OrderIntent,
+    OrderUpdate,
+    Resume,
+    SetTradingStop,
+    Signal,
+    SignalDenied,
+    SubmitOrder,
+)
+from core.money import to_units
+from runners.preparation import Prepared
+from runners.replay import Cycle
+from sim.exchange import RiskProfileConfig, SimulatedExchange
+
+LOGGED = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop, OrderUpdate, Fill, FundingPayment, Liquidation)
+"""What the message hash of a run covers, beside its equity."""
+
+
+@dataclass(slots=True)
+class BacktestParts:
+    """A wired backtest."""
+
+    feed: ReplayFeed
+    cycle: Cycle
+    venue: SimulatedExchange
+    portfolio: Portfolio
+    risk: RiskActor
+    executor: Executor
+    strategy: StrategyActor
+    messages: list[Message]
+    """Commands and venue events in order, for the run's hash."""
+
+
+def wire_backtest(prepared: Prepared, prefix: str) -> BacktestParts:
+    """The five actors, the bus and the simulated exchange over a prepared history. ``prefix`` begins every client order id."""
+    system = prepared.system
+    instruments = {history.symbol: history.instrument for history in prepared.histories}
+    feed = ReplayFeed(prepared.histories, system.timeframe)
+    bus, clock = Bus(), ReplayClock(prepared.window.start_ms)
+    executor = Executor(prefix, instruments, clock, bus.publish)
+    portfolio = Portfolio(
+        instruments.values(),
+        to_units(system.initial_equity),
+        capacity=len(feed),
+        order_number=executor.order_number,
+        strategy=system.strategy,
+    )
+    venue = SimulatedExchange(
+        list(instruments),
+        system.initial_equity,
+        system.execution,
+        RiskProfileConfig.from_risk(system.risk, system.initial_equity),
+        instruments=instruments,
+        clock=clock,
+        emit=bus.publish,
+    )
+    strategy = StrategyActor(prepared.strategy, system.strategy, prepared.params, tuple(instruments), bus.publish)
+    market_data = MarketData(_contexts(prepared, portfolio), strategy.on_snapshot)
+    risk = RiskActor(
+        system.risk,
+        system.sizing,
+        system.exits,
+        instruments,
+        portfolio,
+        clock,
+        bus.publish,
+        timeframe=system.timeframe,
+        read_feature=market_data.read_feature,
+        allow_short=system.category == "linear",
+        working=executor,
+    )
+    _load_funding(prepared, venue)
+    messages: list[Message] = []
+    subscriptions: list[tuple[type[Message], Any]] = [
+        (MarkPrice, portfolio.on_mark),
+        (FundingRate, portfolio.on_funding_rate),
+        (Bar, portfolio.on_bar),
+        (Bar, market_data.on_bar),
+        (Signal, risk.on_signal),
+        (OrderIntent, executor.on_intent),
+        *((kind, messages.append) for kind in LOGGED),
+        (SubmitOrder, venue.submit_order),
+        (AmendOrder, venue.amend_order),
+        (CancelOrder, venue.cancel_order),
+        (CancelAll, venue.cancel_all),
+        (SetTradingStop, venue.set_trading_stop),
+        (OrderUpdate, executor.on_order_update),
+        (Fill, portfolio.on_fill),
+        (Fill, executor.on_fill),
+        (FundingPayment, portfolio.on_funding),
+        (Halt, risk.on_halt),
+        (Halt, executor.on_halt),
+        (Resume, risk.on_resume),
+        (SignalDenied, executor.on_denied),
+        (OrderDenied, executor.on_denied),
+    ]
+    if risk.needs_fills:
+        subscriptions.append((Fill, risk.on_fill))
+    if strategy.hears_fills:
+        subscriptions.append((Fill, strategy.on_fill))
+    if strategy.hears_orders:
+        subscriptions.append((OrderUpdate, strategy.on_order))
+    for kind, handler in subscriptions:
+        bus.subscribe(kind, handler)
+    strategy.start()
+    cycle = Cycle(bus, clock, venue, portfolio, market_data, risk)
+    return BacktestParts(feed, cycle, venue, portfolio, risk, executor, strategy, messages)
+
+
+def _contexts(prepared: Prepared, portfolio: Portfolio) -> list[SymbolContext]:
+    contexts = []
+    for history, columns in zip(prepared.histories, prepared.columns, strict=True):
+        series = ReplaySeries(columns.decision, columns.feature_names, columns.targets)
+        if columns.first:
+            series.reveal_to(columns.first - 1)
+        higher = {}
+        for timeframe, (frame, names) in columns.higher.items():
+            above = ReplaySeries(frame, names)
+            closed = above.rows_closed_at(prepared.window.start_ms)
+            if closed:
+                above.reveal_to(closed - 1)
+            higher[timeframe] = above
+        contexts.append(SymbolContext(history.symbol, prepared.system.timeframe, series, higher, portfolio))
+    return contexts
+
+
+def _load_funding(prepared: Prepared, venue: SimulatedExchange) -> None:
+    for history in prepared.histories:
+        funding = history.funding
+        if funding is not None:
+            stamps: list[int] = funding.stamps.tolist()
+            rates = [to_units(rate) for rate in funding.rates.tolist()]
+            marks = [round(mark * 1e8) for mark in funding.marks.tolist()]
+            if not len(stamps) == len(rates) == len(marks):
+                raise InvariantError(f"{history.symbol}: funding columns differ in length")
+            venue.set_funding(history.symbol, stamps, rates, marks)

@@ -1,0 +1,214 @@
+"""State of one symbol at the venue: positions, live orders, queued commands, the moment inside the bar, and when to look again.
+
+Data only; what happens to it is decided elsewhere. Nothing here is shared between symbols but the accounts of their coins.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from core.errors import ConfigError
+from core.instrument import Instrument
+from core.messages import (
+    AmendOrder,
+    Bracket,
+    CancelAll,
+    CancelOrder,
+    OrderType,
+    PriceSource,
+    SetTradingStop,
+    Side,
+    SubmitOrder,
+    TimeInForce,
+)
+from core.position import PositionBook
+from sim.funding import NEVER, FundingSchedule
+from sim.ledger import Accounts
+from sim.margin import IsolatedMargin
+
+Command = SubmitOrder | AmendOrder | CancelOrder | CancelAll | SetTradingStop
+
+LAST, MARK, INDEX = range(3)
+SOURCES: Final[dict[PriceSource, int]] = {"last": LAST, "mark": MARK, "index": INDEX}
+INFINITY: Final = float("inf")
+
+FRESH, RESTING, UNTRIGGERED, WAITING = range(4)
+"""Where a live order stands: arrived at this moment; a limit in the book; conditional; a taker that waits for volume."""
+
+STOP_LOSS, TAKE_PROFIT, TRAILING = "stop_loss", "take_profit", "trailing"
+
+
+class Order:
+    """One live order. Quantities in steps, limit in ticks, trigger as a float price (mark and index are not on the grid)."""
+
+    __slots__ = (
+        "activation",
+        "announced",
+        "bracket",
+        "client_order_id",
+        "close_on_trigger",
+        "distance",
+        "extreme",
+        "filled",
+        "is_full",
+        "leaves",
+        "limit",
+        "order_type",
+        "parent_id",
+        "partner",
+        "position_idx",
+        "reason",
+        "reduce_only",
+        "reserve",
+        "rising",
+        "role",
+        "sequence",
+        "side",
+        "side_name",
+        "source",
+        "state",
+        "time_in_force",
+        "trigger",
+    )
+
+    def __init__(self, client_order_id: str, side: Side, order_type: OrderType, leaves: int, sequence: int) -> None:
+        self.client_order_id = client_order_id
+        self.side_name: Side = side
+        self.side = 1 if side == "BUY" else -1
+        self.order_type: OrderType = order_type
+        self.leaves = leaves
+        self.filled = 0
+        self.sequence = sequence
+        self.state = FRESH
+        self.announced = False  # whether "accepted" was emitted
+        self.limit: int | None = None
+        self.trigger: float | None = None
+        self.source = LAST
+        self.rising = False
+        self.time_in_force: TimeInForce = "GTC"
+        self.reduce_only = False
+        self.close_on_trigger = False
+        self.position_idx = 0
+        self.bracket: Bracket | None = None
+        self.reason = "signal"
+        self.reserve = 0  # order margin held for it, in the units of the coin that it would spend
+        self.role = ""  # of a bracket's child: stop_loss, take_profit or trailing
+        self.is_full = False
+        self.parent_id: str | None = None
+        self.partner: Order | None = None  # the other leg of a partial bracket
+        self.distance = 0.0
+        self.activation: float | None = None  # until a trailing stop follows
+        self.extreme = 0.0
+
+
+class Position(PositionBook):
+    """A position at the venue: the integer book, its margin and liquidation price, and the exits that hang on it."""
+
+    __slots__ = ("bracket_count", "children", "idx", "liquidation_price", "margin", "parent_id")
+
+    def __init__(self, instrument: Instrument, idx: int) -> None:
+        super().__init__(instrument)
+        self.idx = idx
+        self.margin = 0
+        self.liquidation_price = 0.0  # 0: none
+        self.parent_id = ""  # the order that opened or last increased it
+        self.children: list[Order] = []
+
+
+class SymbolBook:
+    """One symbol. ``wake_ts``, ``wake_low`` and ``wake_high`` tell the loop which bars may be skipped:
+
+    a bar is of interest only if ts_close > wake_ts, or its low (of last, mark and index) <= wake_low, or its high >= wake_high.
+    """
+
+    __slots__ = (
+        "accounts",
+        "ambiguous",
+        "base_accounts",
+        "capped",
+        "fell",
+        "fresh",
+        "funding",
+        "index",
+        "instrument",
+        "is_spot",
+        "last",
+        "leverage",
+        "lot",
+        "maker_fee",
+        "margin",
+        "mark",
+        "min_steps",
+        "orders",
+        "pending",
+        "position_log",
+        "positions",
+        "rose",
+        "symbol",
+        "taker_fee",
+        "trailed",
+        "ts",
+        "volatility_bps",
+        "volume",
+        "volume_left",
+        "waiting",
+        "wake_high",
+        "wake_low",
+        "wake_ts",
+    )
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        margin: IsolatedMargin,
+        accounts: Accounts,
+        base_accounts: Accounts,
+        fees: tuple[int, int],
+        hedge: bool,
+    ) -> None:
+        self.instrument = instrument
+        self.symbol = instrument.symbol
+        self.is_spot = instrument.category == "spot"
+        self.margin = margin
+        self.leverage = margin.leverage
+        self.taker_fee, self.maker_fee = fees
+        self.accounts = accounts
+        self.base_accounts = base_accounts
+        self.lot = lot_of(instrument)
+        self.min_steps = max(1, instrument.qty_grid.ceil(instrument.min_qty))
+        self.positions = [Position(instrument, idx) for idx in ((1, 2) if hedge else (0,))]
+        self.position_log: list[tuple[int, int, int, int, float]] = []
+        self.orders: dict[str, Order] = {}
+        self.fresh: list[Order] = []  # what takes at this moment, in order of sequence
+        self.waiting: list[Order] = []  # takers that found no volume left in the bar
+        self.pending: deque[tuple[int, Command]] = deque()
+        self.funding = FundingSchedule()
+        self.ts = 0
+        self.last = self.mark = self.index = 0.0
+        self.volume = self.volatility_bps = 0.0
+        self.volume_left = -1  # steps that may still be taken from this bar; -1: no cap
+        self.fell = self.rose = self.trailed = self.ambiguous = self.capped = False
+        self.wake_ts = NEVER
+        self.wake_low = -INFINITY
+        self.wake_high = INFINITY
+
+    def position(self, idx: int) -> Position | None:
+        """The position with this index; None when the account's position mode has no such index."""
+        for position in self.positions:
+            if position.idx == idx:
+                return position
+        return None
+
+    def price(self, source: int) -> float:
+        """The price of a source at the present moment."""
+        return self.last if source == LAST else self.mark if source == MARK else self.index
+
+
+def lot_of(instrument: Instrument) -> int:
+    """Units of the position's book in one quantity step: 1, for spot the ledger's units of the base coin. Raises ConfigError for a rest."""
+    grid, units = instrument.qty_grid, instrument.book_grid
+    lot, rest = divmod(grid.num * units.den, grid.den * units.num)
+    if rest or not lot:
+        raise ConfigError(f"{instrument.symbol}: its base unit of 1/{instrument.base_unit} does not divide its quantity step")
+    return lot

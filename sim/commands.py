@@ -1,0 +1,156 @@
+"""Commands as they arrive at the venue: each is accepted or refused at its moment; what takes or rests follows from the price point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.messages import AmendOrder, CancelOrder, SetTradingStop, SubmitOrder
+from sim import constraints
+from sim.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
+from sim.constraints import check_amend, check_band, check_bracket, check_submit
+from sim.events import Outbox
+from sim.matching import Matching
+from sim.metrics import ExchangeMetrics
+
+
+class CommandDesk:
+    """Turns commands into orders of a book."""
+
+    __slots__ = ("_matching", "_metrics", "_next_sequence", "_outbox", "_used_ids")
+
+    def __init__(
+        self, matching: Matching, outbox: Outbox, metrics: ExchangeMetrics, used_ids: set[str], next_sequence: Callable[[], int]
+    ) -> None:
+        self._matching, self._outbox, self._metrics = matching, outbox, metrics
+        self._used_ids, self._next_sequence = used_ids, next_sequence
+
+    def handle(self, book: SymbolBook, command: Command) -> None:
+        """One command that has arrived."""
+        if isinstance(command, SubmitOrder):
+            self._submit(book, command)
+        elif isinstance(command, AmendOrder):
+            self._amend(book, command)
+        elif isinstance(command, CancelOrder):
+            self._cancel(book, command)
+        elif isinstance(command, SetTradingStop):
+            self._set_trading_stop(book, command)
+        else:
+            for order in list(book.orders.values()):
+                self._drop(book, order)
+
+    def _submit(self, book: SymbolBook, command: SubmitOrder) -> None:
+        self._metrics.orders += 1
+        if command.client_order_id in self._used_ids:
+            reason = "170141 Duplicate clientOrderId." if book.is_spot else "110072 OrderLinkedID is duplicate"
+        else:
+            reason = check_submit(book, command, book.position(command.position_idx))
+        if reason:
+            self._reject(book, command, reason)
+            return
+        order = self._make(book, command)
+        limit = order.limit
+        if limit is not None:
+            reason = check_band(book, order)
+            if reason:
+                self._reject(book, command, reason)
+                return
+            self._metrics.moved_to_band += limit != order.limit
+        self._used_ids.add(order.client_order_id)
+        if order.trigger is not None:
+            order.state = UNTRIGGERED
+            self._matching.announce(book, order)
+            return
+        if limit is not None:
+            book.orders[order.client_order_id] = order
+        book.fresh.append(order)
+
+    def _make(self, book: SymbolBook, command: SubmitOrder) -> Order:
+        instrument = book.instrument
+        order = Order(
+            command.client_order_id, command.side, command.order_type, instrument.qty_grid.count(command.qty), self._next_sequence()
+        )
+        order.reduce_only, order.close_on_trigger = command.reduce_only, command.close_on_trigger
+        order.position_idx, order.bracket, order.reason = command.position_idx, command.bracket, command.reason
+        order.time_in_force = command.time_in_force
+        if command.order_type in ("limit", "stop_limit") and command.price is not None:
+            order.limit = instrument.price_grid.count(command.price)
+        if command.order_type in ("stop_market", "stop_limit") and command.trigger_price is not None:
+            order.trigger, order.source = command.trigger_price, SOURCES[command.trigger_by]
+            current = book.price(order.source)
+            rises = order.side > 0 if order.trigger == current else order.trigger > current
+            order.rising = rises if command.trigger_rising is None else command.trigger_rising
+        elif command.qty == 0.0:
+            position = book.position(command.position_idx)
+            order.leaves = abs(position.steps) // book.lot if position is not None else 0
+        return order
+
+    def _reject(self, book: SymbolBook, command: SubmitOrder, reason: str) -> None:
+        self._metrics.rejected += 1
+        self._outbox.answer(book.symbol, command.client_order_id, book.ts, "rejected", reason, command.side)
+
+    def _cancel(self, book: SymbolBook, command: CancelOrder) -> None:
+        order = book.orders.get(command.client_order_id)
+        if order is None:
+            reason = constraints.ORDER_UNKNOWN[book.is_spot]
+            self._outbox.answer(book.symbol, command.client_order_id, book.ts, "cancel_rejected", reason)
+            return
+        self._drop(book, order)
+
+    def _drop(self, book: SymbolBook, order: Order) -> None:
+        if order in book.fresh:
+            book.fresh.remove(order)
+        if order in book.waiting:
+            book.waiting.remove(order)
+        self._matching.cancel(book, order, constraints.BY_USER)
+
+    def _amend(self, book: SymbolBook, command: AmendOrder) -> None:
+        order = book.orders.get(command.client_order_id)
+        reason = constraints.AMEND_UNKNOWN[book.is_spot] if order is None else check_amend(book, order, command)
+        if order is None or reason:
+            self._outbox.answer(book.symbol, command.client_order_id, book.ts, "amend_rejected", reason)
+            return
+        saved = (order.leaves, order.limit, order.trigger, order.sequence)
+        self._change(book, order, command)
+        if order.state == RESTING and not self._reserve_again(book, order):
+            order.leaves, order.limit, order.trigger, order.sequence = saved
+            self._reserve_again(book, order)
+            self._outbox.answer(book.symbol, command.client_order_id, book.ts, "amend_rejected", constraints.NOT_ENOUGH_MARGIN)
+            return
+        self._outbox.order(book, order, "amended")
+        if order.state == RESTING:
+            order.state = FRESH  # it may cross at its new price
+            book.fresh.append(order)
+
+    def _change(self, book: SymbolBook, order: Order, command: AmendOrder) -> None:
+        prices = book.instrument.price_grid
+        if command.qty is not None:
+            leaves = book.instrument.qty_grid.count(command.qty) - order.filled
+            if leaves > order.leaves:
+                order.sequence = self._next_sequence()
+            order.leaves = leaves
+        if command.price is not None:
+            order.limit, order.sequence = prices.count(command.price), self._next_sequence()
+        if command.trigger_price is not None:
+            order.trigger = command.trigger_price
+            if not order.role:
+                current = book.price(order.source)
+                order.rising = order.side > 0 if order.trigger == current else order.trigger > current
+
+    def _reserve_again(self, book: SymbolBook, order: Order) -> bool:
+        settlement, position = self._matching.settlement(book), book.position(order.position_idx)
+        settlement.release(book, order)
+        return position is not None and not settlement.reserve(book, position, order)
+
+    def _set_trading_stop(self, book: SymbolBook, command: SetTradingStop) -> None:
+        position = book.position(command.position_idx)
+        if position is None:
+            reason = "10001 position idx not match position mode"
+        elif not position.steps // book.lot:
+            reason = "10001 can not set tp/sl/ts for zero position"
+        else:
+            base = book.price(SOURCES[command.bracket.trigger])
+            reason = check_bracket(book.instrument, position, command.bracket, 1 if position.steps > 0 else -1, base)
+        if position is None or reason:
+            self._outbox.answer(book.symbol, f"{book.symbol}-trading-stop", book.ts, "rejected", reason)
+            return
+        self._matching.brackets.replace(book, position, command.bracket)

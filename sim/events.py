@@ -1,0 +1,85 @@
+"""What the venue says: every event leaves through one outbox, which numbers fills and keeps what a run's result needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from core.messages import Fill, FillKind, FundingPayment, Liquidation, Message, OrderStatus, OrderUpdate, Side
+from sim.book import Order, SymbolBook
+
+
+class Outbox:
+    """Emits events and keeps fills, funding payments and liquidations."""
+
+    __slots__ = ("emit", "fills", "funding_payments", "liquidations")
+
+    def __init__(self, emit: Callable[[Message], None]) -> None:
+        self.emit: Callable[[Any], None] = emit
+        self.fills: list[Fill] = []
+        self.funding_payments: list[FundingPayment] = []
+        self.liquidations: list[Liquidation] = []
+
+    def order(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str = "") -> None:
+        """State of one order, as it is now."""
+        instrument = book.instrument
+        value = instrument.qty_grid.value
+        limit = order.limit
+        self.emit(
+            OrderUpdate(
+                order.client_order_id,
+                book.symbol,
+                book.ts,
+                status,
+                value(order.filled),
+                value(order.leaves),
+                reason,
+                order.order_type,
+                None if limit is None else instrument.price_grid.value(limit),
+                order.trigger,
+                order.side_name,
+                order.parent_id,
+            )
+        )
+
+    def answer(self, symbol: str, client_order_id: str, ts: int, status: OrderStatus, reason: str, side: Side = "BUY") -> None:
+        """A no to a command about an order that the venue does not hold."""
+        self.emit(OrderUpdate(client_order_id, symbol, ts, status, reason=reason, side=side))
+
+    def fill(
+        self,
+        book: SymbolBook,
+        order: Order,
+        steps: int,
+        ticks: int,
+        reference: int,
+        fee: int,
+        fee_coin: str,
+        pnl: int,
+        maker: bool,
+        kind: FillKind = "trade",
+    ) -> None:
+        """One execution of ``steps`` at ``ticks``."""
+        instrument = book.instrument
+        grid = instrument.price_grid
+        fills = self.fills
+        price = grid.value(ticks)
+        fill = Fill(
+            f"f-{len(fills) + 1}",
+            order.client_order_id,
+            book.symbol,
+            book.ts,
+            order.side_name,
+            instrument.qty_grid.value(steps),
+            price,
+            fee,
+            pnl,
+            maker,
+            price if reference == ticks else grid.value(reference),
+            kind,
+            fee_coin,
+            order.position_idx,
+            order.reason,
+        )
+        fills.append(fill)
+        self.emit(fill)

@@ -1,0 +1,357 @@
+"""The simulated exchange: a small Bybit that takes the commands of the live venue and answers with its events.
+
+Thin: ``step`` reads as the order of the steps of one bar; each question of it is answered in a module of its own. Commands are stamped
+with their arrival and queued; nothing is answered before the next bar of their symbol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+
+from core.actors.portfolio import Portfolio
+from core.clock import Clock, ReplayClock
+from core.config import ConstantFunding, ExecutionConfig, RiskConfig
+from core.errors import ConfigError
+from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
+from core.messages import (
+    AmendOrder,
+    Bar,
+    CancelAll,
+    CancelOrder,
+    Fill,
+    FundingPayment,
+    FundingRate,
+    Liquidation,
+    MarkPrice,
+    Message,
+    SetTradingStop,
+    SubmitOrder,
+)
+from core.money import UNIT, to_units
+from core.result import StopReason
+from core.trade import Trade
+from sim.book import Command, SymbolBook
+from sim.commands import CommandDesk
+from sim.events import Outbox
+from sim.execution import volume_cap_steps
+from sim.ledger import ACCOUNTS, FREE, ORDER, POSITION, Accounts, Ledger
+from sim.margin import IsolatedMargin
+from sim.matching import Matching
+from sim.metrics import ExchangeMetrics
+from sim.settlement import LinearSettlement
+from sim.spot import SpotSettlement
+from sim.stopping import StopWatch
+from sim.walk import Walk, refresh_wake
+
+
+class RiskProfileConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """The account: equity to begin with (quote coins), leverage, margin mode, and fee rates (fractions) over the instrument's."""
+
+    initial_equity: float = 10_000.0
+    leverage: float = 1.0
+    margin_mode: Literal["isolated", "cross"] = "isolated"
+    taker_fee_rate: float | None = None
+    maker_fee_rate: float | None = None
+
+    @classmethod
+    def from_risk(cls, risk: RiskConfig, initial_equity: float) -> RiskProfileConfig:
+        """The account of a system file's ``risk`` and ``initial_equity``."""
+        return cls(initial_equity=initial_equity, leverage=risk.leverage, margin_mode=risk.margin_mode)
+
+
+DEFAULT_EXECUTION: Final = ExecutionConfig()
+DEFAULT_PROFILE: Final = RiskProfileConfig()
+
+
+class LedgerUpdate(msgspec.Struct, frozen=True, gc=False):
+    """How one account of one coin changed, in 1e-8 (or the coin's own unit)."""
+
+    coin: str
+    account: str
+    change: int
+
+
+class StepResult(msgspec.Struct, frozen=True):
+    """What one bar did."""
+
+    fills: list[Fill]
+    funding: list[FundingPayment]
+    liquidation: Liquidation | None
+    ledger_updates: list[LedgerUpdate]
+
+
+class SimulatedExchange:
+    """Implements ``core.ports.Venue``. With ``emit`` it publishes events there; without, it also keeps an account for stand-alone use.
+
+    ``initial_capital`` (quote coins) wins over the profile's initial equity. Without ``instruments`` a symbol is a generic linear
+    perpetual (tick 0.01, step 0.001). Raises ConfigError for what it cannot simulate.
+    """
+
+    def __init__(
+        self,
+        symbol: str | Sequence[str],
+        initial_capital: float = 10_000.0,
+        execution_config: ExecutionConfig = DEFAULT_EXECUTION,
+        risk_profile: RiskProfileConfig = DEFAULT_PROFILE,
+        *,
+        instruments: Mapping[str, Instrument] | None = None,
+        clock: Clock | None = None,
+        emit: Callable[[Message], None] | None = None,
+        hedge_mode: bool = False,
+    ) -> None:
+        symbols = [symbol] if isinstance(symbol, str) else list(symbol)
+        _check_account(symbols, initial_capital, risk_profile)
+        self.execution_config, self.risk_profile = execution_config, risk_profile
+        self.clock: Clock = clock if clock is not None else ReplayClock()
+        self.ledger = Ledger()
+        self.metrics = ExchangeMetrics()
+        self.events: list[Message] = []
+        """Everything emitted, in order; only without ``emit``."""
+        self._outbox = Outbox(emit if emit is not None else self.events.append)
+        self.fills, self.funding_payments, self.liquidations = (
+            self._outbox.fills,
+            self._outbox.funding_payments,
+            self._outbox.liquidations,
+        )
+        found = {name: instruments[name] if instruments is not None else default_instrument(name) for name in symbols}
+        self.books = {name: self._make_book(instrument, hedge_mode) for name, instrument in found.items()}
+        self._account = Portfolio(found.values(), to_units(initial_capital)) if emit is None else None
+        self.equity_curve: list[tuple[int, float]] = []
+        """(ts, equity in quote coins) after each ``process_bar``."""
+        for coin in sorted({instrument.quote for instrument in found.values()}):
+            self.ledger.deposit(coin, to_units(initial_capital))
+        self._latency_ms = execution_config.latency_ms
+        self._sequence = 0
+        used_ids: set[str] = set()
+        self._stop = StopWatch(self.books, self.ledger)
+        settlements = (LinearSettlement(self._outbox, self.metrics), SpotSettlement(self._outbox))
+        self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, self._next_sequence, self._stop)
+        self._desk = CommandDesk(self._matching, self._outbox, self.metrics, used_ids, self._next_sequence)
+        self._walk = Walk(self._desk, self._matching, self._outbox, self.metrics, execution_config.path == "pessimistic")
+        share = execution_config.max_volume_share
+        self._volume_share = None if share == "none" else share
+
+    # --- commands ---
+
+    def submit_order(self, command: SubmitOrder) -> None:
+        """Queue an order; it arrives after the latency."""
+        self._queue(command.symbol, command)
+
+    def amend_order(self, command: AmendOrder) -> None:
+        """Queue an amendment."""
+        self._queue(command.symbol, command)
+
+    def cancel_order(self, command: CancelOrder) -> None:
+        """Queue a cancellation."""
+        self._queue(command.symbol, command)
+
+    def cancel_all(self, command: CancelAll) -> None:
+        """Queue the cancellation of a symbol's orders, or of all."""
+        for symbol in [command.symbol] if command.symbol is not None else self.books:
+            self._queue(symbol, command)
+
+    def set_trading_stop(self, command: SetTradingStop) -> None:
+        """Queue the exits of an open position."""
+        self._queue(command.symbol, command)
+
+    def _queue(self, symbol: str, command: Command) -> None:
+        book = self.books.get(symbol)
+        if book is None:
+            raise ConfigError(f"the simulated exchange does not trade {symbol}; it has {', '.join(self.books)}")
+        book.pending.append((self.clock.now_ms + self._latency_ms, command))
+        book.wake_ts = -1
+
+    # --- bars ---
+
+    def step(
+        self, book: SymbolBook, ts_open: int, ts_close: int, open: float, high: float, low: float, close: float, volume: float,
+        mark_open: float, mark_high: float, mark_low: float, mark_close: float,
+        index_open: float, index_high: float, index_low: float, index_close: float, volatility_bps: float = 0.0,
+    ) -> None:  # fmt: skip
+        """One bar of one symbol: what is due at its open, then along its path; prices as plain floats, volume in base units."""
+        walk, last_mark = self._walk, book.mark
+        book.last, book.mark, book.index = open, mark_open, index_open
+        book.volume, book.volatility_bps = volume, volatility_bps
+        if self._volume_share is not None:
+            book.volume_left = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid)
+        walk.begin(book, ts_open, last_mark)
+        walk.moment(book, ts_open)
+        if walk.has_more(book, ts_close, min(low, mark_low, index_low), max(high, mark_high, index_high)):
+            walk.along(
+                book, ts_open, ts_close, (open, high, low, close), (mark_open, mark_high, mark_low, mark_close),
+                (index_open, index_high, index_low, index_close),
+            )  # fmt: skip
+        book.last, book.mark, book.index, book.ts = close, mark_close, index_close, ts_close
+        walk.finish(book, ts_close)
+
+    def set_funding(self, symbol: str, stamps: list[int], rates: list[int], marks: list[int]) -> None:
+        """The whole funding schedule of a symbol: stamps in ms, rates and marks at the stamps in 1e-8."""
+        book = self.books[symbol]
+        book.funding.load(symbol, stamps, rates, marks)
+        book.funding.seek(book.ts)
+        refresh_wake(book, self._matching.touch)
+
+    def process_bar(
+        self,
+        bar: Bar,
+        prev_bar: Bar | None = None,
+        mark: Bar | None = None,
+        index: Bar | None = None,
+        funding_rates: Sequence[FundingRate] = (),
+    ) -> StepResult:
+        """One bar for stand-alone use: orders placed before it meet it. The clock goes to its close.
+
+        Without mark or index the last price stands for them. ``prev_bar`` gives the impact model its volatility.
+        """
+        book = self.books[bar.symbol]
+        marked = mark if mark is not None else bar
+        indexed = index if index is not None else marked
+        self._add_funding(book, funding_rates, marked)
+        before = {coin: list(accounts) for coin, accounts in self.ledger.coins.items()}
+        seen = (len(self.fills), len(self.funding_payments), len(self.liquidations))
+        volatility = abs(bar.open / prev_bar.open - 1.0) * 1e4 if prev_bar is not None else 0.0
+        self.step(
+            book, bar.ts_open, bar.ts_close, bar.open, bar.high, bar.low, bar.close, bar.volume,
+            marked.open, marked.high, marked.low, marked.close, indexed.open, indexed.high, indexed.low, indexed.close, volatility,
+        )  # fmt: skip
+        self.clock.now_ms = max(self.clock.now_ms, bar.ts_close)
+        self._keep_account(bar, marked, seen[0], seen[1])
+        liquidations = self.liquidations[seen[2] :]
+        return StepResult(
+            self.fills[seen[0] :], self.funding_payments[seen[1] :], liquidations[-1] if liquidations else None, self._changes(before)
+        )
+
+    # --- what others read ---
+
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Why no further order makes sense, once that is so."""
+        return self._stop.reason
+
+    def should_stop(self) -> StopReason | None:
+        """The same, as a question."""
+        return self._stop.reason
+
+    @property
+    def ambiguous_bars(self) -> int:
+        """Bars whose outcome depended on the order of two prices inside them."""
+        return self.metrics.ambiguous_bars
+
+    @property
+    def insurance_paid(self) -> int:
+        """What the insurance fund had to add, in 1e-8."""
+        return self.metrics.insurance_paid
+
+    @property
+    def position_log(self) -> dict[str, list[tuple[int, int, int, int, float]]]:
+        """(ts, steps, cost, margin, liquidation price) at every change of a position, by symbol."""
+        return {symbol: book.position_log for symbol, book in self.books.items()}
+
+    def balance(self, symbol_or_coin: str) -> int:
+        """Wallet balance of a coin, or of a symbol's quote coin: free cash, order margin and position margin, in its units."""
+        book = self.books.get(symbol_or_coin)
+        return self.ledger.wallet(book.instrument.quote if book is not None else symbol_or_coin)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Balances, positions and live orders as plain data."""
+        return {
+            "balances": {
+                coin: {ACCOUNTS[account]: accounts[account] for account in (FREE, ORDER, POSITION)}
+                for coin, accounts in self.ledger.coins.items()
+            },
+            "positions": [
+                {
+                    "symbol": book.symbol, "position_idx": position.idx, "qty": position.qty, "entry_price": position.entry_price,
+                    "margin": position.margin, "liquidation_price": position.liquidation_price,
+                }
+                for book in self.books.values() for position in book.positions if position.steps
+            ],
+            "orders": [order.client_order_id for book in self.books.values() for order in book.orders.values()],
+        }  # fmt: skip
+
+    @property
+    def trades(self) -> list[Trade]:
+        """Closed round trips of stand-alone use."""
+        return self._account.trade_log.closed if self._account is not None else []
+
+    # --- inside ---
+
+    def _next_sequence(self) -> int:
+        self._sequence += 1
+        return self._sequence
+
+    def _make_book(self, instrument: Instrument, hedge_mode: bool) -> SymbolBook:
+        profile, config = self.risk_profile, self.execution_config
+        taker = _fee(profile.taker_fee_rate, config.taker_fee, instrument.taker_fee)
+        maker = _fee(profile.maker_fee_rate, config.maker_fee, instrument.maker_fee)
+        leverage = to_units(profile.leverage)
+        if instrument.category == "linear" and leverage > instrument.max_leverage:
+            raise ConfigError(f"{instrument.symbol}: leverage {profile.leverage:g} is more than its {instrument.max_leverage / UNIT:g}")
+        if instrument.category == "spot" and (leverage != UNIT or hedge_mode):
+            raise ConfigError(f"{instrument.symbol}: spot has neither leverage nor hedge mode; set risk.leverage to 1")
+        margin = IsolatedMargin(leverage, taker, instrument.tiers or generic_tiers())
+        return SymbolBook(
+            instrument, margin, self.ledger.accounts(instrument.quote), self._base_accounts(instrument), (taker, maker), hedge_mode
+        )
+
+    def _base_accounts(self, instrument: Instrument) -> Accounts:
+        return self.ledger.accounts(instrument.base) if instrument.category == "spot" else self.ledger.accounts(instrument.quote)
+
+    def _add_funding(self, book: SymbolBook, funding_rates: Sequence[FundingRate], mark: Bar) -> None:
+        chosen = self.execution_config.funding
+        if chosen == "none":
+            return
+        for rate in funding_rates:
+            if rate.symbol == book.symbol:
+                fraction = chosen.constant if isinstance(chosen, ConstantFunding) else rate.rate
+                book.funding.append(rate.ts, to_units(fraction), round(mark.open * UNIT))
+
+    def _keep_account(self, bar: Bar, mark: Bar, fills: int, payments: int) -> None:
+        if self._account is None:
+            return
+        for fill in self.fills[fills:]:
+            self._account.on_fill(fill)
+        for payment in self.funding_payments[payments:]:
+            self._account.on_funding(payment)
+        self._account.on_bar(bar)
+        self._account.on_mark(MarkPrice(bar.symbol, bar.ts_close, mark.close))
+        self._account.equity_times.append(0)
+        self._account.equity_values.append(0.0)
+        self._account.on_instant(bar.ts_close)
+        self.equity_curve.append((bar.ts_close, self._account.equity))
+
+    def _changes(self, before: dict[str, Accounts]) -> list[LedgerUpdate]:
+        return [
+            LedgerUpdate(coin, ACCOUNTS[number], now - then)
+            for coin, accounts in self.ledger.coins.items()
+            for number, (then, now) in enumerate(zip(before[coin], accounts, strict=True))
+            if now != then
+        ]
+
+
+def default_instrument(symbol: str) -> Instrument:
+    """A generic linear perpetual, for use without an instrument table."""
+    return Instrument(
+        symbol, "linear", symbol.removesuffix("USDT"), "USDT", Grid.from_text("0.01"), Grid.from_text("0.001"), 0.001, 1e9, 1e9,
+        to_units("5"), PERPETUAL_TAKER, PERPETUAL_MAKER, tiers=generic_tiers(), source="default",
+    )  # fmt: skip
+
+
+def _fee(profile: float | None, config: float | None, instrument: int) -> int:
+    chosen = profile if profile is not None else config
+    return instrument if chosen is None else to_units(chosen)
+
+
+def _check_account(symbols: list[str], initial_capital: float, profile: RiskProfileConfig) -> None:
+    if not symbols:
+        raise ConfigError("the simulated exchange needs at least one symbol")
+    if not initial_capital > 0:
+        raise ConfigError(f"initial capital of {initial_capital:g}: it must be above 0")
+    if profile.margin_mode == "cross":
+        raise ConfigError("risk.margin_mode: cross is not simulated yet: it comes with the demo account; use isolated")
+    if not profile.leverage >= 1:
+        raise ConfigError(f"leverage {profile.leverage:g}: it must be at least 1")

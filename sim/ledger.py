@@ -1,0 +1,77 @@
+"""Who owes whom: double-entry postings in integers of 1e-8 of their coin.
+
+Each coin has the same eight accounts in one list. A posting changes several of them at once and sums to zero, or nothing happens.
+The trader's accounts (free, order, position) never go below zero; the pools are the other side of every trade and may.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.errors import InvariantError
+from core.money import LIMIT, to_text
+
+ACCOUNTS: Final = ("free", "order_margin", "position_margin", "fees", "funding", "pnl", "insurance", "external")
+FREE, ORDER, POSITION, FEES, FUNDING, PNL, INSURANCE, EXTERNAL = range(8)
+
+Accounts = list[int]
+"""The balances of one coin, by the indices above."""
+
+
+class Ledger:
+    """The accounts of every coin."""
+
+    __slots__ = ("coins",)
+
+    def __init__(self) -> None:
+        self.coins: dict[str, Accounts] = {}
+
+    def accounts(self, coin: str) -> Accounts:
+        """The accounts of a coin; they begin at zero."""
+        return self.coins.setdefault(coin, [0] * len(ACCOUNTS))
+
+    def deposit(self, coin: str, amount: int) -> None:
+        """Cash from outside into the trader's free cash."""
+        post(self.accounts(coin), free=amount, external=-amount)
+
+    def wallet(self, coin: str) -> int:
+        """What belongs to the trader: free cash, order margin and position margin; unrealised PnL is not in it."""
+        accounts = self.accounts(coin)
+        return accounts[FREE] + accounts[ORDER] + accounts[POSITION]
+
+
+def post(
+    accounts: Accounts,
+    free: int = 0,
+    order: int = 0,
+    position: int = 0,
+    fees: int = 0,
+    funding: int = 0,
+    pnl: int = 0,
+    insurance: int = 0,
+    external: int = 0,
+) -> None:
+    """Change the accounts of one coin by these amounts; all checks first, then the mutation.
+
+    Raises InvariantError when the amounts do not sum to zero, or would take an account of the trader below zero or any beyond the bound.
+    """
+    after = (
+        accounts[0] + free,
+        accounts[1] + order,
+        accounts[2] + position,
+        accounts[3] + fees,
+        accounts[4] + funding,
+        accounts[5] + pnl,
+        accounts[6] + insurance,
+        accounts[7] + external,
+    )
+    if sum(after) or after[0] < 0 or after[1] < 0 or after[2] < 0 or max(after) >= LIMIT or min(after) <= -LIMIT:
+        raise InvariantError(_refusal(accounts, after))
+    accounts[:] = after
+
+
+def _refusal(before: Accounts, after: tuple[int, ...]) -> str:
+    rows = [
+        f"{name} {to_text(old)} -> {to_text(new)}" for name, old, new in zip(ACCOUNTS, before, after, strict=True) if old != new or new < 0
+    ]
+    return f"a posting was refused: it must sum to zero (it is off by {to_text(sum(after))}) within bounds: {'; '.join(rows)}"

@@ -1,0 +1,115 @@
+"""Initial and maintenance margin by tier, bankruptcy and liquidation price, for isolated positions of linear contracts.
+
+Money in integers of 1e-8, prices as floats. Source of every formula: fact sheet 6.4. ``IsolatedMargin`` is the policy of the exchange; a
+second policy (cross) takes its place where positions share the account's margin.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from core.instrument import RiskTier
+from core.money import UNIT, mul_div_ceil
+
+LONG: Final = 1
+SHORT: Final = -1
+
+
+def initial_margin(cost: int, leverage: int) -> int:
+    """cost / leverage, rounded up."""
+    return mul_div_ceil(cost, UNIT, leverage)
+
+
+def fee_to_close(cost: int, initial: int, side: int, taker_fee: int) -> int:
+    """Fee that closing at the bankruptcy price would cost: size x entry x (1 - side/leverage) x rate, rounded up."""
+    return mul_div_ceil(cost - side * initial, taker_fee, UNIT)
+
+
+def order_margin(notional: int, leverage: int, side: int, taker_fee: int) -> int:
+    """What an order that opens reserves: its initial margin, the fee to open and the fee to close."""
+    initial = initial_margin(notional, leverage)
+    return initial + mul_div_ceil(notional, taker_fee, UNIT) + fee_to_close(notional, initial, side, taker_fee)
+
+
+def maintenance_margin(value: int, rate: int, deduction: int, closing_fee: int) -> int:
+    """value (at mark) x rate - deduction + fee to close, rounded up."""
+    return mul_div_ceil(value, rate, UNIT) - deduction + closing_fee
+
+
+def bankruptcy_price(side: int, qty: float, cost: float, leverage: float, extra: float, taker_fee: float) -> float:
+    """The price at which the margin is gone: entry x (1 - side/leverage), moved by extra / (1 - side x fee) / qty; at least 0.
+
+    qty: base units (> 0).  cost: quote coins.  extra: margin beyond the initial (negative when funding has eaten into it).
+    """
+    price = (cost * (1.0 - side / leverage) - side * extra / (1.0 - side * taker_fee)) / qty
+    return price if price > 0.0 else 0.0
+
+
+def liquidation_price(
+    side: int, qty: float, cost: float, leverage: float, extra: float, taker_fee: float, rate: float, deduction: float
+) -> float:
+    """The mark at which the margin left is the maintenance margin of this tier. Same units as ``bankruptcy_price``; 0: never (long)."""
+    owed = cost * (1.0 - side / leverage) - side * (extra / (1.0 - side * taker_fee) + deduction)
+    price = owed / (qty * (1.0 - side * rate))
+    return price if price > 0.0 else 0.0
+
+
+Tiers = tuple[tuple[float, float, float], ...]
+"""(limit in quote coins, maintenance rate, deduction in quote coins), ascending."""
+
+
+def tiers_as_floats(tiers: tuple[RiskTier, ...]) -> Tiers:
+    """The risk table in the form that the liquidation price is computed with."""
+    return tuple((tier.limit / UNIT, tier.maintenance_rate / UNIT, tier.deduction / UNIT) for tier in tiers)
+
+
+def liquidation_price_by_tier(side: int, qty: float, cost: float, leverage: float, extra: float, taker_fee: float, tiers: Tiers) -> float:
+    """The liquidation price of the tier in which qty x that price lies (the last tier has no upper end)."""
+    price = 0.0
+    for limit, rate, deduction in tiers:
+        price = liquidation_price(side, qty, cost, leverage, extra, taker_fee, rate, deduction)
+        if qty * price <= limit:
+            break
+    return price
+
+
+def max_leverage(value: int, tiers: tuple[RiskTier, ...]) -> int:
+    """The highest leverage (1e-8) that the tier of a position of this value allows; 0 when it is beyond the last tier."""
+    for tier in tiers:
+        if value <= tier.limit:
+            return tier.max_leverage
+    return 0
+
+
+class IsolatedMargin:
+    """Each position has its own margin; its liquidation price depends on nothing else. One per symbol."""
+
+    __slots__ = ("_leverage", "_taker", "_tiers", "leverage", "taker_fee", "tiers")
+
+    def __init__(self, leverage: int, taker_fee: int, tiers: tuple[RiskTier, ...]) -> None:
+        self.leverage, self.taker_fee, self.tiers = leverage, taker_fee, tiers
+        self._leverage, self._taker, self._tiers = leverage / UNIT, taker_fee / UNIT, tiers_as_floats(tiers)
+
+    def to_hold(self, cost: int, side: int) -> int:
+        """What a position opened at ``cost`` holds: initial margin and fee to close."""
+        initial = mul_div_ceil(cost, UNIT, self.leverage)
+        return initial + mul_div_ceil(cost - side * initial, self.taker_fee, UNIT)
+
+    def to_order(self, notional: int, side: int) -> int:
+        """What an order that opens ``notional`` reserves."""
+        return order_margin(notional, self.leverage, side, self.taker_fee)
+
+    def liquidation_price(self, side: int, qty: float, cost: int, extra: int) -> float:
+        """Liquidation price of an open position; cost and extra margin in 1e-8; 0: never (long)."""
+        return liquidation_price_by_tier(side, qty, cost / UNIT, self._leverage, extra / UNIT, self._taker, self._tiers)
+
+    def bankruptcy_price(self, side: int, qty: float, cost: int, extra: int) -> float:
+        """Bankruptcy price of an open position; cost and extra margin in 1e-8."""
+        return bankruptcy_price(side, qty, cost / UNIT, self._leverage, extra / UNIT, self._taker)
+
+    def maintenance(self, value: int, closing_fee: int) -> int:
+        """Maintenance margin of a position of this value at mark, fee to close included."""
+        for tier in self.tiers:
+            if value <= tier.limit:
+                break
+        return maintenance_margin(value, tier.maintenance_rate, tier.deduction, closing_fee)

@@ -1,0 +1,353 @@
+"""What happens at one place of the path: liquidation, then triggers, then resting limits, then takers; within one kind by sequence.
+
+Owns the life of live orders from their arrival to their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from core.config import ExecutionConfig
+from core.messages import OrderStatus
+from sim import constraints
+from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
+from sim.brackets import Brackets
+from sim.constraints import closable_steps
+from sim.events import Outbox
+from sim.execution import MAX_COST_RATE, crosses, impact_rate, reference_ticks, taker_ticks
+from sim.liquidation import Takeover, is_touched
+from sim.metrics import ExchangeMetrics
+from sim.stopping import StopWatch
+from sim.triggers import fires, through_level
+
+
+class Settlement(Protocol):
+    """How fills and reserves are booked: linear and spot differ."""
+
+    def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str: ...
+    def reserve(self, book: SymbolBook, position: Position, order: Order) -> str: ...
+    def release(self, book: SymbolBook, order: Order) -> None: ...
+
+
+class Matching:
+    """Executes orders."""
+
+    __slots__ = (
+        "_base_bps",
+        "_coefficient",
+        "_half_spread",
+        "_has_impact",
+        "_linear",
+        "_metrics",
+        "_outbox",
+        "_rate",
+        "_spot",
+        "_stop_watch",
+        "_takeover",
+        "brackets",
+        "touch",
+    )
+
+    def __init__(
+        self,
+        config: ExecutionConfig,
+        outbox: Outbox,
+        metrics: ExchangeMetrics,
+        settlements: tuple[Settlement, Settlement],
+        used_ids: set[str],
+        next_sequence: Callable[[], int],
+        stop_watch: StopWatch,
+    ) -> None:
+        self._outbox, self._metrics = outbox, metrics
+        self._linear, self._spot = settlements
+        self._stop_watch = stop_watch
+        self._half_spread = config.half_spread_rate
+        self._rate = min(config.half_spread_rate + config.slippage_rate, MAX_COST_RATE)
+        self._has_impact = config.impact != "none"
+        impact = config.impact
+        self._base_bps, self._coefficient = (0.0, 0.0) if impact == "none" else (impact.base_bps, impact.coefficient)
+        self.touch = config.limit_fill == "touch"
+        self._takeover = Takeover(outbox, metrics)
+        self.brackets = Brackets(outbox, used_ids, next_sequence, self.cancel)
+
+    # --- one place of the path ---
+
+    def price_point(self, book: SymbolBook) -> None:
+        """Everything that the present prices cause, until they cause nothing more."""
+        while True:
+            for position in book.positions:
+                if position.steps and is_touched(position.steps, book.mark, position.liquidation_price):
+                    self.liquidate(book, position)
+            if book.orders:
+                self._fire_triggers(book)
+                self._fill_resting(book)
+            takers = book.fresh
+            if not takers:
+                return
+            book.fresh = []
+            if len(takers) > 1:
+                takers.sort(key=_sequence)
+            for order in takers:
+                if order.state == FRESH:
+                    self._take(book, order)
+
+    def liquidate(self, book: SymbolBook, position: Position) -> None:
+        """Cancel the symbol's orders, then take the position over."""
+        book.ambiguous = book.ambiguous or any(
+            order.state == UNTRIGGERED and fires(order, book.price(order.source)) for order in book.orders.values()
+        )
+        for order in [*book.orders.values(), *(order for order in book.fresh if order.client_order_id not in book.orders)]:
+            self.end(book, order, "cancelled", constraints.BEFORE_LIQUIDATION)
+        book.fresh = []
+        book.waiting = []
+        position.children = []
+        self._takeover.take_over(book, position)
+        log_position(book, position)
+        self._stop_watch.on_flat(book)
+
+    def _fire_triggers(self, book: SymbolBook) -> None:
+        due = [order for order in book.orders.values() if order.state == UNTRIGGERED and fires(order, book.price(order.source))]
+        if len(due) > 1:
+            due.sort(key=_sequence)
+        for order in due:
+            if order.client_order_id in book.orders:
+                self._fire(book, order)
+
+    def _fire(self, book: SymbolBook, order: Order) -> None:
+        position = book.position(order.position_idx)
+        if position is None:
+            return
+        closable = closable_steps(book, position, order.side)
+        if order.is_full or (order.leaves == 0 and order.close_on_trigger):
+            order.leaves = closable
+        if order.reduce_only or order.close_on_trigger:
+            order.leaves = min(order.leaves, closable)
+            if not order.leaves:
+                self.end(book, order, "cancelled", constraints.BY_REDUCE_ONLY)
+                return
+        order.state = FRESH
+        self._outbox.order(book, order, "triggered")
+        book.fresh.append(order)
+        if order.role:
+            self.brackets.on_fired(book, position, order)
+
+    def _fill_resting(self, book: SymbolBook) -> None:
+        grid, last = book.instrument.price_grid, book.last
+        due = []
+        for order in book.orders.values():
+            if order.state == RESTING:
+                level = through_level(order, self.touch, grid)
+                if last <= level if order.side > 0 else last >= level:
+                    due.append(order)
+        if len(due) > 1:
+            due.sort(key=_sequence)
+        for order in due:
+            if order.state != RESTING or order.client_order_id not in book.orders or order.limit is None:
+                continue
+            steps = self._within_cap(book, order.leaves)
+            if steps:
+                self._execute(book, order, steps, order.limit, order.limit, maker=True)
+
+    # --- takers ---
+
+    def _take(self, book: SymbolBook, order: Order) -> None:
+        """An order that has just arrived or fired meets the market at the present price."""
+        side = order.side
+        if order.reduce_only:
+            position = book.position(order.position_idx)
+            order.leaves = min(order.leaves, closable_steps(book, position, side)) if position is not None else 0
+            if not order.leaves:
+                self._refuse(book, order, constraints.REDUCE_ONLY_FLAT)
+                return
+        reference = reference_ticks(book.last, book.instrument.price_grid, side)
+        if order.limit is not None:
+            self._take_limit(book, order, reference)
+            return
+        steps = order.leaves
+        if book.volume_left >= 0:
+            steps = self._within_cap(book, steps)
+            if steps < order.leaves:
+                if order.time_in_force == "FOK":
+                    self._expire(book, order, constraints.NOT_WHOLE)
+                    return
+                if steps == 0:
+                    self._wait(book, order)
+                    return
+                self.announce(book, order)
+        ticks = taker_ticks(reference, self._cost_rate(book, steps), side)
+        if self._execute(book, order, steps, ticks, reference, maker=False) and order.leaves:
+            self._wait(book, order)
+
+    def _take_limit(self, book: SymbolBook, order: Order, reference: int) -> None:
+        position, limit = book.position(order.position_idx), order.limit
+        if position is None or limit is None:
+            return
+        refusal = self.settlement(book).reserve(book, position, order) if not order.reserve else ""
+        if refusal:
+            self._refuse(book, order, refusal)
+            return
+        side = order.side
+        if not crosses(limit, taker_ticks(reference, self._half_spread, side), side):
+            self._rest(book, order, constraints.NOT_WHOLE if order.time_in_force == "FOK" else constraints.NO_LIQUIDITY)
+            return
+        if order.time_in_force == "POST_ONLY":
+            self._expire(book, order, constraints.POST_ONLY)
+            return
+        steps = self._within_cap(book, order.leaves)
+        if steps < order.leaves:
+            if order.time_in_force == "FOK":
+                self._expire(book, order, constraints.NOT_WHOLE)
+                return
+            self.announce(book, order)
+        if steps:
+            ticks = taker_ticks(reference, self._cost_rate(book, steps), side)
+            ticks = min(ticks, limit) if side > 0 else max(ticks, limit)
+            if not self._execute(book, order, steps, ticks, reference, maker=False) or not order.leaves:
+                return
+        self._rest(book, order, constraints.NO_LIQUIDITY)
+
+    def _cost_rate(self, book: SymbolBook, steps: int) -> int:
+        if not self._has_impact:
+            return self._rate
+        qty = book.instrument.qty_grid.value(steps)
+        rate = self._rate + impact_rate(self._base_bps, self._coefficient, book.volatility_bps, qty, book.volume)
+        return min(rate, MAX_COST_RATE)
+
+    def _within_cap(self, book: SymbolBook, steps: int) -> int:
+        """How many of these steps the bar's volume still has for us."""
+        if book.volume_left < 0 or steps <= book.volume_left:
+            return steps
+        book.capped = True
+        return book.volume_left
+
+    def _execute(self, book: SymbolBook, order: Order, steps: int, ticks: int, reference: int, *, maker: bool) -> bool:
+        """Book one execution and what follows from it. Returns False when it was refused (the order has ended)."""
+        position = book.position(order.position_idx)
+        if position is None:
+            return False
+        held = position.steps
+        refusal = self.settlement(book).fill(book, position, order, steps, ticks, reference, maker)
+        if refusal:
+            self._refuse(book, order, refusal)
+            return False
+        order.leaves -= steps
+        order.filled += steps
+        self._count(book, steps, ticks, reference, maker)
+        if order.leaves:
+            self._outbox.order(book, order, "partially_filled")
+        else:
+            self.end(book, order, "filled", "")
+        log_position(book, position)
+        self._after_change(book, position, order, held)
+        return True
+
+    def _after_change(self, book: SymbolBook, position: Position, order: Order, held: int) -> None:
+        """Exits and reduce-only orders follow the position; a bracket comes to life with what its order opened."""
+        now = position.steps
+        is_closed = held != 0 and (abs(now) < book.lot or (held > 0) != (now > 0))
+        if is_closed and position.children:
+            self.brackets.clear(book, position)
+        if book.orders:
+            self._shrink_reduce_only(book, position)
+        bracket = order.bracket
+        if bracket is not None and not order.role and now * order.side > 0:
+            opened = abs(now) - abs(held) if held * order.side > 0 else abs(now)
+            if now // book.lot and opened > 0:
+                self.brackets.attach(book, position, bracket, order.client_order_id, max(1, opened // book.lot))
+        if is_closed and not now // book.lot:
+            self._stop_watch.on_flat(book)
+
+    def _shrink_reduce_only(self, book: SymbolBook, position: Position) -> None:
+        for order in list(book.orders.values()):
+            if not order.reduce_only or order.state not in (RESTING, WAITING) or order.position_idx != position.idx:
+                continue
+            closable = closable_steps(book, position, order.side)
+            if not closable:
+                self.end(book, order, "cancelled", constraints.BY_REDUCE_ONLY)
+            elif order.leaves > closable:
+                order.leaves = closable
+                self._outbox.order(book, order, "amended", constraints.BY_REDUCE_ONLY)
+
+    def _count(self, book: SymbolBook, steps: int, ticks: int, reference: int, maker: bool) -> None:
+        metrics = self._metrics
+        if maker:
+            metrics.maker_fills += 1
+        else:
+            metrics.taker_fills += 1
+            if ticks != reference:
+                metrics.slippage += book.instrument.notional(abs(ticks - reference), steps)
+        if book.volume_left >= 0:
+            book.volume_left -= steps
+        if book.volume > 0.0:
+            share = book.instrument.qty_grid.value(steps) / book.volume
+            if share > metrics.volume_share_max:
+                metrics.volume_share_max = share
+
+    # --- states of an order ---
+
+    def announce(self, book: SymbolBook, order: Order) -> None:
+        """Say "accepted" once, and keep the order among the live ones."""
+        book.orders[order.client_order_id] = order
+        if not order.announced:
+            order.announced = True
+            self._outbox.order(book, order, "accepted")
+
+    def cancel(self, book: SymbolBook, order: Order, reason: str) -> None:
+        """End an order that was not filled whole."""
+        self.end(book, order, "cancelled", reason)
+
+    def end(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str) -> None:
+        """Take an order off the book, give back what it holds, say so."""
+        book.orders.pop(order.client_order_id, None)
+        order.state = -1
+        if order.reserve:
+            self.settlement(book).release(book, order)
+        if order.role:
+            position = book.position(order.position_idx)
+            if position is not None and order in position.children:
+                position.children.remove(order)
+            if order.partner is not None:
+                order.partner.partner = None
+        self._outbox.order(book, order, status, reason)
+
+    def settlement(self, book: SymbolBook) -> Settlement:
+        """The way in which this symbol's fills are booked."""
+        return self._spot if book.is_spot else self._linear
+
+    def _rest(self, book: SymbolBook, order: Order, reason: str) -> None:
+        """What is left of a limit order rests, or ends by its time in force."""
+        if order.time_in_force in ("IOC", "FOK"):
+            self._expire(book, order, reason)
+            return
+        self.announce(book, order)
+        order.state = RESTING
+
+    def _wait(self, book: SymbolBook, order: Order) -> None:
+        """What is left of a market order waits for the next bar's volume, or ends by its time in force."""
+        if order.time_in_force == "IOC":
+            self._expire(book, order, constraints.NO_LIQUIDITY)
+            return
+        self.announce(book, order)
+        order.state = WAITING
+        book.waiting.append(order)
+
+    def _expire(self, book: SymbolBook, order: Order, reason: str) -> None:
+        self.announce(book, order)
+        self.end(book, order, "expired", reason)
+
+    def _refuse(self, book: SymbolBook, order: Order, reason: str) -> None:
+        """The order cannot be: rejected while nothing was said of it, else cancelled."""
+        if not order.announced:
+            self._metrics.rejected += 1
+        self.end(book, order, "cancelled" if order.announced else "rejected", reason)
+        self._stop_watch.on_refused(book, reason)
+
+
+def log_position(book: SymbolBook, position: Position) -> None:
+    """Keep the position as it is now in the symbol's log."""
+    book.position_log.append((book.ts, position.steps, position.cost, position.margin, position.liquidation_price))
+
+
+def _sequence(order: Order) -> int:
+    return order.sequence

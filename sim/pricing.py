@@ -1,0 +1,75 @@
+"""The path of last, mark and index inside a bar: O -> L -> H -> C, or O -> H -> L -> C where it closed lower.
+
+Four points at places 0, 1/3, 2/3 and 1, straight lines between. A place is (leg 0..2, fraction 0..1 of the leg).
+"""
+
+from __future__ import annotations
+
+from sim.book import INDEX, LAST, MARK, SymbolBook
+from sim.triggers import Level
+
+Points = tuple[float, float, float, float]
+
+
+def low_comes_first(open_: float, close: float, pessimistic: bool, exposure: int) -> bool:
+    """Which extreme the path visits first. ``exposure``: sign of the position; ``pessimistic``: the extreme against it first."""
+    if pessimistic and exposure:
+        return exposure > 0
+    return close >= open_
+
+
+def points(ohlc: Points, low_first: bool) -> Points:
+    """The corners of one path."""
+    open_, high, low, close = ohlc
+    return (open_, low, high, close) if low_first else (open_, high, low, close)
+
+
+class Path:
+    """One bar's paths by source, and the extremes that they reach."""
+
+    __slots__ = ("_paths", "duration", "ts_open")
+
+    def __init__(self, ts_open: int, duration: int, last: Points, mark: Points, index: Points) -> None:
+        self.ts_open = ts_open
+        self.duration = duration
+        self._paths = (last, mark, index)
+
+    def is_reached(self, level: Level) -> bool:
+        """Whether the bar comes to this level at all."""
+        source, rising, price = level
+        corners = self._paths[source]
+        return max(corners) >= price if rising else min(corners) <= price
+
+    def fraction_of(self, book: SymbolBook, leg: int, level: Level) -> float | None:
+        """Where on this leg the level is met, coming from the present moment; None when it is not ahead."""
+        source, rising, price = level
+        current, end = book.price(source), self._paths[source][leg + 1]
+        if not (current < price <= end if rising else current > price >= end):
+            return None
+        start = self._paths[source][leg]
+        return (price - start) / (end - start)
+
+    def fraction_of_time(self, ts: int, leg: int) -> float | None:
+        """Where on this leg a time lies; None when it lies beyond its end."""
+        offset = 3 * (ts - self.ts_open) - leg * self.duration
+        return max(0.0, offset / self.duration) if offset <= self.duration else None
+
+    def time_at(self, leg: int, fraction: float) -> int:
+        """The time of a place, in whole ms."""
+        return self.ts_open + int(self.duration * (leg + fraction) / 3.0)
+
+    def move(self, book: SymbolBook, leg: int, fraction: float) -> None:
+        """Bring the book's prices to a place of the path."""
+        book.last, book.mark, book.index = (
+            corners[leg + 1] if fraction >= 1.0 else corners[leg] + (corners[leg + 1] - corners[leg]) * fraction for corners in self._paths
+        )
+
+
+def set_price(book: SymbolBook, source: int, price: float) -> None:
+    """The exact price of a source at a level that it meets (interpolation may be off by the last bit)."""
+    if source == LAST:
+        book.last = price
+    elif source == MARK:
+        book.mark = price
+    elif source == INDEX:
+        book.index = price

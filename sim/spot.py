@@ -1,0 +1,85 @@
+"""What a spot fill does: quote against base. A buy's fee is taken in base, so a holding may be off the step; nothing is sold short.
+
+The holding is a position counted in the ledger's units of the base coin. The fee of a buy leaves it at cost, as base given away at the
+fill's price; what is left under one step is dust.
+"""
+
+from __future__ import annotations
+
+from core.money import UNIT, mul_div_ceil, mul_div_floor
+from sim.book import Order, Position, SymbolBook
+from sim.constraints import BALANCE_INSUFFICIENT
+from sim.events import Outbox
+from sim.ledger import FREE, post
+from sim.settlement import reserve_share
+
+
+class SpotSettlement:
+    """Balances of two coins; each fill is one posting in each."""
+
+    __slots__ = ("_outbox",)
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+
+    def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str:
+        """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
+        units = steps * book.lot
+        total = book.instrument.notional(ticks, steps, up=order.side > 0)
+        rate = book.maker_fee if maker else book.taker_fee
+        share = reserve_share(order, steps)
+        if order.side > 0:
+            return self._buy(book, position, order, (steps, units, ticks, reference, total, share), rate, maker)
+        return self._sell(book, position, order, (steps, units, ticks, reference, total, share), rate, maker)
+
+    def _buy(
+        self, book: SymbolBook, position: Position, order: Order, deal: tuple[int, int, int, int, int, int], rate: int, maker: bool
+    ) -> str:
+        steps, units, ticks, reference, total, share = deal
+        if total > book.accounts[FREE] + share:
+            return BALANCE_INSUFFICIENT
+        fee = mul_div_ceil(units, rate, UNIT)
+        position.increase(units, total)
+        pnl = position.reduce(fee, mul_div_floor(total, fee, units)) if fee > 0 else 0
+        post(book.accounts, free=share - total, order=-share, pnl=total)
+        post(book.base_accounts, free=units - fee, fees=fee, pnl=-units)
+        order.reserve -= share
+        position.parent_id = order.client_order_id
+        self._outbox.fill(book, order, steps, ticks, reference, fee, book.instrument.base, pnl, maker)
+        return ""
+
+    def _sell(
+        self, book: SymbolBook, position: Position, order: Order, deal: tuple[int, int, int, int, int, int], rate: int, maker: bool
+    ) -> str:
+        steps, units, ticks, reference, total, share = deal
+        if units > book.base_accounts[FREE] + share or units > position.steps:
+            return BALANCE_INSUFFICIENT
+        fee = mul_div_ceil(total, rate, UNIT)
+        pnl = position.reduce(units, total)
+        post(book.base_accounts, free=share - units, order=-share, pnl=units)
+        post(book.accounts, free=total - fee, fees=fee, pnl=-total)
+        order.reserve -= share
+        self._outbox.fill(book, order, steps, ticks, reference, fee, book.instrument.quote, pnl, maker)
+        return ""
+
+    def reserve(self, book: SymbolBook, position: Position, order: Order) -> str:
+        """Hold what a limit order would spend: quote for a buy, base for a sell. Returns "" or the reason why it cannot be held."""
+        if order.limit is None:
+            return ""
+        accounts = _spent(book, order)
+        needed = book.instrument.notional(order.limit, order.leaves, up=True) if order.side > 0 else order.leaves * book.lot
+        if needed > accounts[FREE]:
+            return BALANCE_INSUFFICIENT
+        post(accounts, free=-needed, order=needed)
+        order.reserve = needed
+        return ""
+
+    def release(self, book: SymbolBook, order: Order) -> None:
+        """Give back what an order still holds."""
+        if order.reserve:
+            post(_spent(book, order), free=order.reserve, order=-order.reserve)
+            order.reserve = 0
+
+
+def _spent(book: SymbolBook, order: Order) -> list[int]:
+    return book.accounts if order.side > 0 else book.base_accounts

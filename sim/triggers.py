@@ -1,0 +1,55 @@
+"""Which conditional orders fire, and at which level of the path they stand. A trailing stop is a level that follows the price."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.instrument import Grid
+from sim.book import LAST, RESTING, UNTRIGGERED, Order, SymbolBook
+
+Level = tuple[int, bool, float]
+"""(price source, whether it is met by rising to it, price)."""
+
+
+def fires(order: Order, price: float) -> bool:
+    """Whether a conditional order fires at this price of its source."""
+    trigger = order.trigger
+    if trigger is None or order.activation is not None:
+        return False
+    return price >= trigger if order.rising else price <= trigger
+
+
+def follow(order: Order, price: float, grid: Grid) -> bool:
+    """Let a trailing stop see a price: it activates, then keeps its distance to the best price. Returns whether its level moved."""
+    out = -order.side  # +1: it protects a long
+    if order.activation is not None:
+        if (price - order.activation) * out < 0.0:
+            return False
+        order.activation = None
+    elif (price - order.extreme) * out <= 0.0:
+        return False
+    order.extreme = price
+    order.trigger = max(grid.value(1), grid.value(grid.count(price - out * order.distance)))
+    return True
+
+
+def through_level(order: Order, touch: bool, grid: Grid) -> float:
+    """The price at which a resting limit fills: one tick beyond it, or (``touch``) the limit itself."""
+    limit = order.limit or 0
+    return grid.value(limit if touch else limit - order.side)
+
+
+def levels(book: SymbolBook, touch: bool) -> Iterator[Level]:
+    """Every price at which something of this symbol would happen."""
+    for position in book.positions:
+        if position.steps and position.liquidation_price > 0.0:
+            yield 1, position.steps < 0, position.liquidation_price
+    grid = book.instrument.price_grid
+    for order in book.orders.values():
+        if order.state == RESTING:
+            yield LAST, order.side < 0, through_level(order, touch, grid)
+        elif order.state == UNTRIGGERED:
+            if order.activation is not None:
+                yield order.source, order.side < 0, order.activation
+            elif order.trigger is not None:
+                yield order.source, order.rising, order.trigger

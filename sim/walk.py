@@ -1,0 +1,188 @@
+"""The order of things in time: at each moment funding, then commands, then the price point; from moment to moment along the path.
+
+Also when a symbol need be looked at again: a bar that the wake levels let pass would change nothing.
+"""
+
+from __future__ import annotations
+
+from core.messages import FundingPayment
+from core.money import UNIT
+from sim.book import FRESH, INFINITY, Position, SymbolBook
+from sim.commands import CommandDesk
+from sim.events import Outbox
+from sim.funding import NEVER, funding_payment
+from sim.ledger import FREE, post
+from sim.matching import Matching, log_position
+from sim.metrics import ExchangeMetrics
+from sim.pricing import Path, low_comes_first, points, set_price
+from sim.settlement import liquidation_price
+from sim.triggers import Level, follow, levels
+
+Ohlc = tuple[float, float, float, float]
+
+
+class Walk:
+    """Goes through one bar."""
+
+    __slots__ = ("_desk", "_matching", "_metrics", "_outbox", "_pessimistic", "_touch")
+
+    def __init__(self, desk: CommandDesk, matching: Matching, outbox: Outbox, metrics: ExchangeMetrics, pessimistic: bool) -> None:
+        self._desk, self._matching, self._outbox, self._metrics = desk, matching, outbox, metrics
+        self._pessimistic = pessimistic
+        self._touch = matching.touch
+
+    def begin(self, book: SymbolBook, ts_open: int, last_mark: float) -> None:
+        """Stand at the open. Stamps before it found no position, or lie in a hole of the series: charged now, at the last mark."""
+        book.ts = ts_open
+        funding = book.funding
+        if funding.next_stamp < ts_open:
+            if book.is_spot or not _has_position(book):
+                funding.seek(ts_open)
+            while funding.next_stamp < ts_open:
+                self._settle_funding(book, round((last_mark or book.mark) * UNIT))
+        if book.waiting:
+            book.fresh, book.waiting = book.waiting, []
+            for order in book.fresh:
+                order.state = FRESH
+
+    def moment(self, book: SymbolBook, until: int) -> None:
+        """Everything at one time and place: funding and commands that are due ``until`` then, and what the prices cause."""
+        funding = book.funding
+        while funding.next_stamp <= until:
+            self._settle_funding(book, funding.marks[funding.cursor])
+        pending = book.pending
+        while pending and pending[0][0] <= until:
+            self._desk.handle(book, pending.popleft()[1])
+        if book.orders:
+            self._trail(book)
+        self._matching.price_point(book)
+
+    def has_more(self, book: SymbolBook, ts_close: int, floor: float, ceiling: float) -> bool:
+        """Whether anything can happen in the bar after its open; floor and ceiling are the extremes of all its paths."""
+        if book.pending and book.pending[0][0] < ts_close:
+            return True
+        if _has_position(book):
+            if book.funding.next_stamp < ts_close:
+                return True
+        elif not book.orders:
+            return False
+        if _is_trailing(book):
+            return True
+        return any(price <= ceiling if rising else price >= floor for _, rising, price in levels(book, self._touch))
+
+    def along(self, book: SymbolBook, ts_open: int, ts_close: int, last: Ohlc, mark: Ohlc, index: Ohlc) -> None:
+        """Follow the path from the open to the close."""
+        exposure = sum(position.steps for position in book.positions)
+        low_first = low_comes_first(last[0], last[3], self._pessimistic, exposure)
+        path = Path(ts_open, ts_close - ts_open, points(last, low_first), points(mark, low_first), points(index, low_first))
+        book.fell = book.rose = book.trailed = book.ambiguous = False
+        for leg in range(3):
+            here = 0.0
+            while (place := self._next_moment(book, path, leg, here, ts_close)) is not None:
+                here = place
+            path.move(book, leg, 1.0)
+            self._trail(book)
+        self._metrics.ambiguous_bars += book.ambiguous
+
+    def finish(self, book: SymbolBook, ts_close: int) -> None:
+        """Leave the bar: stamps inside it are settled, and the wake levels are set."""
+        if book.funding.next_stamp < ts_close:
+            book.funding.seek(ts_close)
+        refresh_wake(book, self._touch)
+
+    def _next_moment(self, book: SymbolBook, path: Path, leg: int, here: float, ts_close: int) -> float | None:
+        """Go to the next moment of this leg and let it happen. Returns its place; None when the rest of the leg is empty."""
+        ahead = list(levels(book, self._touch))
+        met = [(fraction, level) for level in ahead if (fraction := path.fraction_of(book, leg, level)) is not None]
+        due = min(book.funding.next_stamp, book.pending[0][0] if book.pending else NEVER)
+        timed = path.fraction_of_time(due, leg) if due < ts_close else None
+        places = [fraction for fraction, _ in met]
+        if timed is not None:
+            places.append(timed)
+        if not places:
+            return None
+        place = max(min(places), here)
+        path.move(book, leg, place)
+        for fraction, level in met:
+            if fraction <= place:
+                set_price(book, level[0], level[2])
+                self._note(book, path, level, ahead)
+        is_timed = timed is not None and timed <= place
+        book.ts = due if is_timed else max(book.ts, path.time_at(leg, place))
+        self.moment(book, due if is_timed else -1)
+        return place
+
+    def _note(self, book: SymbolBook, path: Path, level: Level, ahead: list[Level]) -> None:
+        """Mark the bar as ambiguous when the other order of its extremes could have given another outcome."""
+        rising = level[1]
+        if book.fell if rising else book.rose:
+            book.ambiguous = True
+        if any(other[1] != rising and path.is_reached(other) for other in ahead):
+            book.ambiguous = True
+        if book.trailed and any(order.distance and order.trigger == level[2] for order in book.orders.values()):
+            book.ambiguous = True
+        if rising:
+            book.rose = True
+        else:
+            book.fell = True
+
+    def _trail(self, book: SymbolBook) -> None:
+        for order in book.orders.values():
+            if order.distance and follow(order, book.price(order.source), book.instrument.price_grid):
+                book.trailed = True
+
+    def _settle_funding(self, book: SymbolBook, mark: int) -> None:
+        """Charge the stamp at the cursor to what is open, and go past it."""
+        funding = book.funding
+        stamp, rate = funding.next_stamp, funding.rates[funding.cursor]
+        funding.advance()
+        if book.is_spot:
+            return
+        for position in book.positions:
+            if position.steps:
+                self._charge(book, position, stamp, rate, mark)
+
+    def _charge(self, book: SymbolBook, position: Position, stamp: int, rate: int, mark: int) -> None:
+        """From free cash, then from the margin (which moves the liquidation price); what neither can pay comes from insurance."""
+        grid = book.instrument.qty_grid
+        owed = funding_payment(mark, position.steps, grid.num, grid.den, rate)
+        from_free = min(owed, book.accounts[FREE])
+        from_margin = min(owed - from_free, position.margin)
+        missing = owed - from_free - from_margin
+        post(book.accounts, free=-from_free, position=-from_margin, funding=owed, insurance=-missing)
+        self._metrics.insurance_paid += missing
+        payment = FundingPayment(book.symbol, stamp, owed - missing, rate, mark / UNIT, position.qty, position.idx)
+        self._outbox.funding_payments.append(payment)
+        self._outbox.emit(payment)
+        if from_margin:
+            position.margin -= from_margin
+            position.liquidation_price = liquidation_price(book, position, position.margin)
+            log_position(book, position)
+            if not position.margin:
+                self._matching.liquidate(book, position)
+
+
+def refresh_wake(book: SymbolBook, touch: bool) -> None:
+    """Set when the loop must call ``step`` again: at a time, or at a price of any of the paths."""
+    has_position = _has_position(book)
+    low, high = -INFINITY, INFINITY
+    if has_position or book.orders:
+        for _, rising, price in levels(book, touch):
+            if rising:
+                high = min(high, price)
+            else:
+                low = max(low, price)
+    book.wake_low, book.wake_high = low, high
+    if book.pending or book.waiting or (book.orders and _is_trailing(book)):
+        book.wake_ts = -1
+    else:
+        book.wake_ts = book.funding.next_stamp if has_position and not book.is_spot else NEVER
+
+
+def _has_position(book: SymbolBook) -> bool:
+    positions = book.positions
+    return positions[0].steps != 0 or (len(positions) > 1 and positions[1].steps != 0)
+
+
+def _is_trailing(book: SymbolBook) -> bool:
+    return any(order.distance and order.activation is None for order in book.orders.values())

@@ -1,0 +1,171 @@
+"""Finds strategies by id, by ``package.module:Class`` or by ``path/to/file.py:Class``, and checks their parameters.
+
+An id is the name of a file: ``ema_cross`` is strategies/ema_cross.py here, or in a folder of the user's own, which comes first. A user's
+file is run from its source each time it is loaded, so that an edit counts at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import strategies
+from core.errors import ConfigError
+from core.nearest import did_you_mean, nearest_name
+from strategies.base import BaseStrategy, PortfolioStrategy
+from strategies.loading import import_module, run_file, source_bytes
+
+_NOT_STRATEGIES: Final = ("base", "loading", "registry")
+_PACKAGE_FOLDER: Final = Path(strategies.__path__[0]).resolve()
+
+
+def strategy_ids(search: Sequence[Path] = ()) -> list[str]:
+    """Every id that can be loaded, sorted: the built-in ones, and the files in the folders of ``search``."""
+    ids = {module.name for module in pkgutil.iter_modules(strategies.__path__) if not module.ispkg} - set(_NOT_STRATEGIES)
+    for folder in _own_folders(search):
+        ids.update(path.stem for path in folder.glob("*.py") if path.stem.isidentifier() and not path.stem.startswith("_"))
+    return sorted(ids)
+
+
+def load_strategy(ref: str, search: Sequence[Path] = ()) -> type[BaseStrategy]:
+    """The class of a signal strategy. Relative file paths are looked for from the current folder, then in ``search``.
+
+    Raises ConfigError when there is none such, StrategyError when its file cannot be run.
+    """
+    cls = _load_class(ref.strip(), search)
+    if issubclass(cls, PortfolioStrategy):
+        raise ConfigError(f"{ref}: {cls.__name__} is a portfolio strategy; a system file takes signal strategies, one symbol at a time")
+    if not issubclass(cls, BaseStrategy):
+        raise ConfigError(f"{ref}: {cls.__name__} is not a strategy: derive it from strategies.base.BaseStrategy or VectorStrategy")
+    if cls.__module__ == BaseStrategy.__module__:
+        raise ConfigError(f"{ref}: {cls.__name__} is the interface; name a class that is derived from it")
+    return cls
+
+
+def check_params(cls: type[BaseStrategy], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that hold: the strategy's defaults with ``params`` over them.
+
+    Raises ConfigError for an unknown or mistyped one, and for values that the strategy's ``params_problem`` refuses.
+    """
+    effective = deepcopy(dict(cls.defaults))
+    for name, value in params.items():
+        if name not in effective:
+            raise ConfigError(f"params.{name}: {cls.__name__} has no such parameter: {did_you_mean(name, effective)}")
+        wanted = _mistyped(value, effective[name])
+        if wanted:
+            raise ConfigError(f"params.{name}: must be {wanted} (default {effective[name]!r}), not {value!r}")
+        effective[name] = value
+    problem = cls.params_problem(effective)
+    if problem:
+        raise ConfigError(f"params: {cls.__name__}: {problem}")
+    return effective
+
+
+def source_fingerprint(cls: type) -> str:
+    """SHA-256 (hex) of the sources of a class and of all that it is derived from, as loaded. Other modules that they use do not count."""
+    digest = sha256()
+    modules = dict.fromkeys(base.__module__ for base in cls.__mro__ if base is not object)
+    for name in modules:
+        digest.update(source_bytes(sys.modules.get(name), cls))
+    digest.update(cls.__qualname__.encode())
+    return digest.hexdigest()
+
+
+def builtin_systems() -> dict[str, tuple[str, str]]:
+    """The system files that come with keel, sorted by name: name -> (text, file name for errors)."""
+    folder = files(strategies).joinpath("systems")
+    found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name)
+    return {entry.name.removesuffix(".yaml"): (entry.read_text(encoding="utf-8"), f"strategies/systems/{entry.name}") for entry in found}
+
+
+# --- finding ---------------------------------------------------------------------------------------------------------
+
+
+def _load_class(ref: str, search: Sequence[Path]) -> type:
+    place, colon, class_name = ref.rpartition(":")
+    if not colon or not class_name.isidentifier():
+        return _sole_class(ref, _file_or_id(ref, search))
+    module = _file_module(ref, Path(place), search) if place.endswith(".py") else import_module(ref, place)
+    cls = getattr(module, class_name, None)
+    if not isinstance(cls, type):
+        raise ConfigError(f"{ref}: there is no class {class_name}: {did_you_mean(class_name, _strategy_classes(module))}")
+    return cls
+
+
+def _file_or_id(ref: str, search: Sequence[Path]) -> ModuleType:
+    if ref.endswith(".py"):
+        return _file_module(ref, Path(ref), search)
+    for folder in _own_folders(search):
+        if ref.isidentifier() and (folder / f"{ref}.py").is_file():
+            return run_file(folder / f"{ref}.py")
+    known = strategy_ids()
+    if ref in known:
+        return importlib.import_module(f"strategies.{ref}")
+    ids = strategy_ids(search)
+    advice = (
+        did_you_mean(ref, ids) if nearest_name(ref, ids) else f"there are {', '.join(ids)}; or give package.module:Class or file.py:Class"
+    )
+    raise ConfigError(f"there is no strategy {ref!r}: {advice}")
+
+
+def _own_folders(search: Sequence[Path]) -> list[Path]:
+    """The user's folders that exist. The package's own is left out: where keel runs in its checkout, home/strategies is the package."""
+    return [folder for folder in search if folder.is_dir() and folder.resolve() != _PACKAGE_FOLDER]
+
+
+def _file_module(ref: str, path: Path, search: Sequence[Path]) -> ModuleType:
+    places = [path] if path.is_absolute() else [path, *(folder / path for folder in search)]
+    for place in places:
+        if place.is_file():
+            return run_file(place)
+    looked = ", ".join(str(place) for place in places)
+    raise ConfigError(f"{ref}: there is no file {looked}")
+
+
+def _sole_class(ref: str, module: ModuleType) -> type:
+    classes = _strategy_classes(module)
+    if len(classes) == 1:
+        return next(iter(classes.values()))
+    if not classes:
+        raise ConfigError(f"{ref}: {module.__file__} defines no strategy: derive a class from strategies.base.BaseStrategy")
+    raise ConfigError(f"{ref}: {module.__file__} defines {', '.join(classes)}; say which, such as {module.__file__}:{next(iter(classes))}")
+
+
+def _strategy_classes(module: ModuleType) -> dict[str, type]:
+    """Public strategies that a module itself defines."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, type)
+        and issubclass(value, (BaseStrategy, PortfolioStrategy))
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+def _mistyped(value: Any, default: Any) -> str:
+    """What a value should have been, by its default; empty when it fits."""
+    if default is None:
+        return ""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "true or false"
+    if isinstance(default, int):
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number"
+    if isinstance(default, float):
+        return "" if isinstance(value, (int, float)) and not isinstance(value, bool) else "a number"
+    if isinstance(default, str):
+        return "" if isinstance(value, str) else "text"
+    if isinstance(default, Mapping):
+        return "" if isinstance(value, Mapping) else "a mapping"
+    return "" if isinstance(value, (list, tuple)) else "a list"

@@ -1,0 +1,149 @@
+"""Log lines: where they go, what they carry, what they never carry, what they cost when nobody wants them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.logging import LEVELS, get_logger, is_secret, log_context, log_context_scope, set_up_logging
+from core.errors import ConfigError
+
+log = get_logger("tests")
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv("KEEL_LOG_LEVEL", raising=False)
+    yield
+    set_up_logging(level="warning")
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Callable[[], list[dict[str, Any]]]:
+    """Sets logging up at debug level to a file, and reads it."""
+    file = tmp_path / "logs" / "run.jsonl"
+    set_up_logging(level="debug", file=file, console=False)
+    return lambda: [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_line_carries_event_fields_logger_level_and_time(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    log.bind(symbol="BTCUSDT").info("feed connected", attempt=2)
+    (line,) = lines()
+    assert line.pop("time").endswith("Z")
+    assert line == {"event": "feed connected", "level": "info", "logger": "tests", "symbol": "BTCUSDT", "attempt": 2}
+
+
+def test_scopes_nest_and_end(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    with log_context_scope(run_id="run-1", epoch="backtest"):
+        with log_context_scope(epoch="demo"):
+            log.info("inner")
+        log.info("outer")
+    log.info("none")
+    inner, outer, none = lines()
+    assert (inner["run_id"], inner["epoch"]) == ("run-1", "demo")
+    assert outer["epoch"] == "backtest"
+    assert "run_id" not in none
+    assert log_context() == {}
+
+
+def test_a_scope_ends_when_its_block_raises() -> None:
+    with pytest.raises(RuntimeError), log_context_scope(run_id="run-1"):
+        raise RuntimeError
+    assert log_context() == {}
+
+
+def test_an_exception_brings_its_traceback(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError:
+        log.exception("it failed")
+    (line,) = lines()
+    assert "ZeroDivisionError" in line["exception"]
+    assert line["level"] == "error"
+
+
+SECRET_NAMES = [
+    "api_key",
+    "API-KEY",
+    "apiSecret",
+    "secret",
+    "X-BAPI-SIGN",
+    "sign",
+    "password",
+    "access_token",
+    "Authorization",
+    "private_key",
+]
+OPEN_NAMES = ["signal", "signals", "key", "symbol", "run_id", "design", "assigned", "author"]
+
+
+def test_names_of_secrets() -> None:
+    assert [name for name in SECRET_NAMES if not is_secret(name)] == []
+    assert [name for name in OPEN_NAMES if is_secret(name)] == []
+
+
+def test_no_secret_reaches_a_line_at_any_depth(lines: Callable[[], list[dict[str, Any]]], tmp_path: Path) -> None:
+    log.warning("request", api_key="hunter2", headers={"X-BAPI-SIGN": "hunter2", "path": "/v5"}, tries=[{"password": "hunter2"}])
+    with log_context_scope(token="hunter2"):
+        log.warning("again")
+    assert "hunter2" not in (tmp_path / "logs" / "run.jsonl").read_text()
+    assert lines()[0]["headers"] == {"path": "/v5"}
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_only_lines_of_the_level_and_above_are_written(tmp_path: Path, level: str) -> None:
+    set_up_logging(level=level, file=tmp_path / "x.jsonl", console=False)
+    for name in ("debug", "info", "warning", "error"):
+        getattr(log, name)(name)
+    written = [json.loads(line)["event"] for line in (tmp_path / "x.jsonl").read_text().splitlines()]
+    assert written == [name for name in ("debug", "info", "warning", "error") if LEVELS[name] >= LEVELS[level]]
+
+
+def test_the_console_is_stderr_and_stdout_stays_clean(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(level="info")
+    log.info("bar late", symbol="BTCUSDT")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "bar late" in captured.err and "symbol" in captured.err and captured.err.count("\n") == 1
+
+
+def test_the_environment_gives_the_level(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("KEEL_LOG_LEVEL", "ERROR")
+    set_up_logging()
+    log.warning("quiet")
+    log.error("loud")
+    assert "quiet" not in (text := capsys.readouterr().err) and "loud" in text
+
+
+def test_bad_settings_are_refused_and_change_nothing(lines: Callable[[], list[dict[str, Any]]], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'loud'"):
+        set_up_logging(level="loud")
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        set_up_logging(file=tmp_path)
+    log.info("still here")
+    assert [line["event"] for line in lines()] == ["still here"]
+
+
+def test_what_json_lacks_is_written_as_text(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    log.info("odd", path=Path("/x"), number=float("nan"), kind=LEVELS.keys())
+    assert lines()[0]["path"] == "PosixPath('/x')"
+
+
+def test_structlog_is_not_imported_until_a_line_is_written() -> None:
+    code = (
+        "import sys\n"
+        "from adapters.logging import get_logger, log_context_scope\n"
+        "log = get_logger('x')\n"
+        "with log_context_scope(run_id='r'): log.debug('no')\n"
+        "assert 'structlog' not in sys.modules\n"
+        "log.warning('yes')\n"
+        "assert 'structlog' in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "yes" in done.stderr and "no" not in done.stderr.split() and done.stdout == ""

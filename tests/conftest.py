@@ -1,0 +1,90 @@
+"""Fixtures and settings of all rooms' tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from core.config import SystemConfig
+from core.frame import Frame
+from core.messages import FundingPayment
+from core.result import BacktestResult, Reconciliation
+from core.time_range import TimeRange
+from core.trade import Trade
+
+# A failing example is printed with what reproduces it; deadlines would time the machine, not the code.
+settings.register_profile("quick", deadline=None, max_examples=60)
+settings.register_profile("thorough", deadline=None, max_examples=600)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real market data, from KEEL_REAL_DATA; tests that ask for it are marked real_data and run by make test-all."""
+    folder = os.environ.get("KEEL_REAL_DATA", "")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("KEEL_REAL_DATA does not name a folder of market data")
+    return Path(folder).resolve()
+
+
+@pytest.fixture
+def small_result() -> Callable[..., BacktestResult]:
+    """Makes a small finished backtest whose money adds up: two closed trades, an open one, funding, a denied signal."""
+
+    def make(**changes: Any) -> BacktestResult:
+        hour, start = 3_600_000, 1_735_689_600_000
+        first = Trade(
+            number=1, symbol="BTCUSDT", side="LONG", entry_ts=start + hour, entry_price=94_000.1, qty=0.1, entry_notional=940_001_000_000,
+            exit_ts=start + 3 * hour, exit_price=95_000.5, exit_notional=950_005_000_000, gross_pnl=10_004_000_000, fees=1_039_503_300,
+            funding=-12_345_678, entry_fees=517_000_550, entry_order=1, exit_order=2, fills=2, exit_reason="signal", strategy="ema_cross",
+        )  # fmt: skip
+        second = Trade(
+            number=2, symbol="BTCUSDT", side="SHORT", entry_ts=start + 3 * hour, entry_price=95_000.5, qty=0.001,
+            entry_notional=9_500_050_000,
+            exit_ts=start + 4 * hour, exit_price=95_100.0, exit_notional=9_510_000_000, gross_pnl=-9_950_000, fees=10_455_528,
+            entry_order=2, exit_order=3, fills=2, exit_reason='stop_loss, "hard"', strategy="ema_cross",
+        )  # fmt: skip
+        left = Trade(
+            number=3,
+            symbol="BTCUSDT",
+            side="LONG",
+            entry_ts=start + 4 * hour,
+            entry_price=95_100.0,
+            qty=0.01,
+            entry_notional=95_100_000_000,
+        )
+        final = 1_000_000_000_000 + 9_994_050_000 - 1_049_958_828 + 12_345_678
+        content: dict[str, Any] = {
+            "system": SystemConfig(system="ema_cross", strategy="ema_cross", symbols=["BTCUSDT"], timeframe="1h"),
+            "window": TimeRange(start, start + 24 * hour),
+            "metrics": {"net_profit": 89.5643685, "sharpe": None, "total_trades": 2, "win_rate": 50.0, "final_equity": 10_089.5643685},
+            "metric_notes": {"sharpe": "fewer than 30 days"},
+            "proof": {"drawdown": {"longest_days": 0.5, "underwater": np.zeros(500)}, "monthly": [["2025-01", 0.9]]},
+            "trades": [first, second],
+            "open_trades": [left],
+            "fills": [],
+            "funding_payments": [
+                FundingPayment("BTCUSDT", start + 2 * hour, -12_345_679, -1000, 94_500.0, 0.1),
+                FundingPayment("BTCUSDT", start + 8 * hour, 1, 1000, 94_500.0, 0.01),
+            ],
+            "liquidations": [],
+            "equity_curve": Frame(
+                start + hour * np.arange(25),
+                {"equity": 10_000 + np.linspace(0, 89.5643685, 25), "equity_worst": np.full(25, 1e-7), "margin": np.full(25, 1 / 3)},
+            ),
+            "reconciliation": Reconciliation(
+                1_000_000_000_000, 9_994_050_000, 0, 1_049_958_828, -12_345_678, 0, 0, final_balance=final, final_equity=final
+            ),
+            "trust": {"open_is_previous_close": True, "ambiguous_bars": 0},
+            "timing": {"run_s": 0.25},
+            "order_log": [{"ts": start, "symbol": "BTCUSDT", "kind": "denied", "reason": "max_position_usd"}],
+        }
+        return BacktestResult(**(content | changes))
+
+    return make
