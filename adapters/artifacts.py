@@ -124,16 +124,25 @@ _COPY_WITH_DISTANCE = _COPY.replace(
 
 
 def trade_row(trade: Trade) -> dict[str, Any]:
-    """One trade as it stands in trades.jsonl and trades.csv; an open one has None for its exit."""
+    """One trade as it stands in trades.jsonl and trades.csv; an open one has None for its exit.
+
+    Raises InvariantError for a price, quantity or return that is not finite.
+    """
     row: dict[str, Any] = {name: getattr(trade, name) for name in trade.__struct_fields__}
-    row.update({name: to_text(row[name]) for name in MONEY_FIELDS})
+    for name in MONEY_FIELDS:
+        row[name] = to_text(row[name])
     row["net_pnl"] = to_text(trade.net_pnl)
     row["return_pct"] = trade.return_pct
     row["holding_ms"] = trade.holding_ms
     row["entry_time"] = to_iso(trade.entry_ts)
     row["exit_time"] = None if trade.exit_ts is None else to_iso(trade.exit_ts)
-    checked: dict[str, Any] = plain(row, f"trade {trade.number}")
-    return checked
+    for name in _FLOAT_FIELDS:
+        if row[name] is not None:
+            row[name] = plain(row[name], f"trade {trade.number}.{name}")
+    return row
+
+
+_FLOAT_FIELDS = ("entry_price", "exit_price", "qty", "return_pct")
 
 
 def money_of(reconciliation: Reconciliation) -> dict[str, str]:

@@ -21,7 +21,7 @@ class Frame:
     """One series of one symbol: ``ts`` (int64, ms UTC; for bars the open) and float64 columns of the same length.
 
     ``frame["close"]`` and ``frame.close`` give a column; ``len(frame)`` the rows; ``frame[10:20]`` a frame of those rows (views).
-    Raises DataError when columns differ in length or times do not strictly ascend (of trades: descend; several fall into one ms).
+    Raises DataError when columns differ in length or times do not strictly ascend (trades may share one).
     """
 
     __slots__ = ("_columns", "kind", "symbol", "timeframe", "ts")

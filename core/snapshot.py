@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
+import msgspec
+
 from core.errors import ConfigError
 from core.frame import Frame
 from core.messages import Bar
@@ -122,19 +124,16 @@ class HtfViews(Mapping[str, TimeframeView]):
         return len(self._context.htf_timeframes)
 
 
-class RuntimeSnapshot:
+class RuntimeSnapshot(msgspec.Struct, gc=False, eq=False):
     """One symbol at the close of one decision bar. ``index`` counts the bars of the series from the first warm-up bar.
 
     ``target``: what a vector strategy's array says at this bar (0 for other strategies).
     """
 
-    __slots__ = ("_context", "bar_ltf", "index", "target")
-
-    def __init__(self, context: SnapshotContext, bar_ltf: Bar, index: int, target: int = 0) -> None:
-        self._context = context
-        self.bar_ltf = bar_ltf
-        self.index = index
-        self.target = target
+    _context: SnapshotContext
+    bar_ltf: Bar
+    index: int
+    target: int = 0
 
     @property
     def ts_close(self) -> int:

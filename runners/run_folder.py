@@ -6,6 +6,7 @@ import os
 import platform
 import secrets
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -56,6 +57,7 @@ def is_alive(mark: Mapping[str, object]) -> bool:
     return True
 
 
+@cache
 def code_versions() -> dict[str, str]:
     """The versions that a result depends on."""
     names = ("keel-trader", "numpy", "TA-Lib", "duckdb", "msgspec")

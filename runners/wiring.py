@@ -69,7 +69,6 @@ def wire_backtest(prepared: Prepared, prefix: str) -> BacktestParts:
     portfolio = Portfolio(
         instruments.values(),
         to_units(system.initial_equity),
-        capacity=len(feed),
         order_number=executor.order_number,
         strategy=system.strategy,
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+import msgspec
+
 from core.errors import ConfigError
 from core.instrument import Instrument
 from core.messages import (
@@ -39,67 +41,42 @@ FRESH, RESTING, UNTRIGGERED, WAITING = range(4)
 STOP_LOSS, TAKE_PROFIT, TRAILING = "stop_loss", "take_profit", "trailing"
 
 
-class Order:
+class Order(msgspec.Struct, eq=False):
     """One live order. Quantities in steps, limit in ticks, trigger as a float price (mark and index are not on the grid)."""
 
-    __slots__ = (
-        "activation",
-        "announced",
-        "bracket",
-        "client_order_id",
-        "close_on_trigger",
-        "distance",
-        "extreme",
-        "filled",
-        "is_full",
-        "leaves",
-        "limit",
-        "order_type",
-        "parent_id",
-        "partner",
-        "position_idx",
-        "reason",
-        "reduce_only",
-        "reserve",
-        "rising",
-        "role",
-        "sequence",
-        "side",
-        "side_name",
-        "source",
-        "state",
-        "time_in_force",
-        "trigger",
-    )
-
-    def __init__(self, client_order_id: str, side: Side, order_type: OrderType, leaves: int, sequence: int) -> None:
-        self.client_order_id = client_order_id
-        self.side_name: Side = side
-        self.side = 1 if side == "BUY" else -1
-        self.order_type: OrderType = order_type
-        self.leaves = leaves
-        self.filled = 0
-        self.sequence = sequence
-        self.state = FRESH
-        self.announced = False  # whether "accepted" was emitted
-        self.limit: int | None = None
-        self.trigger: float | None = None
-        self.source = LAST
-        self.rising = False
-        self.time_in_force: TimeInForce = "GTC"
-        self.reduce_only = False
-        self.close_on_trigger = False
-        self.position_idx = 0
-        self.bracket: Bracket | None = None
-        self.reason = "signal"
-        self.reserve = 0  # order margin held for it, in the units of the coin that it would spend
-        self.role = ""  # of a bracket's child: stop_loss, take_profit or trailing
-        self.is_full = False
-        self.parent_id: str | None = None
-        self.partner: Order | None = None  # the other leg of a partial bracket
-        self.distance = 0.0
-        self.activation: float | None = None  # until a trailing stop follows
-        self.extreme = 0.0
+    client_order_id: str
+    side_name: Side
+    side: int
+    """+1 buys, -1 sells."""
+    order_type: OrderType
+    leaves: int
+    sequence: int
+    limit: int | None = None
+    time_in_force: TimeInForce = "GTC"
+    reduce_only: bool = False
+    close_on_trigger: bool = False
+    position_idx: int = 0
+    bracket: Bracket | None = None
+    reason: str = "signal"
+    filled: int = 0
+    state: int = FRESH
+    announced: bool = False
+    """Whether "accepted" was emitted."""
+    trigger: float | None = None
+    source: int = LAST
+    rising: bool = False
+    reserve: int = 0
+    """Order margin held for it, in the units of the coin that it would spend."""
+    role: str = ""
+    """Of a bracket's child: stop_loss, take_profit or trailing."""
+    is_full: bool = False
+    parent_id: str | None = None
+    partner: Order | None = None
+    """The other leg of a partial bracket."""
+    distance: float = 0.0
+    activation: float | None = None
+    """Price from which a trailing stop follows; None once it does."""
+    extreme: float = 0.0
 
 
 class Position(PositionBook):
@@ -195,10 +172,10 @@ class SymbolBook:
 
     def position(self, idx: int) -> Position | None:
         """The position with this index; None when the account's position mode has no such index."""
-        for position in self.positions:
-            if position.idx == idx:
-                return position
-        return None
+        positions = self.positions
+        if positions[0].idx == idx:
+            return positions[0]
+        return positions[1] if len(positions) > 1 and positions[1].idx == idx else None
 
     def price(self, source: int) -> float:
         """The price of a source at the present moment."""

@@ -95,6 +95,7 @@ class Brackets:
         child = Order(
             self._new_id(parent_id, _SUFFIX[role]),
             "SELL" if out > 0 else "BUY",
+            -out,
             "stop_market" if limit is None else "stop_limit",
             steps,
             self._next_sequence(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from core.instrument import Grid
 from core.messages import AmendOrder, CancelOrder, SetTradingStop, SubmitOrder
 from sim import constraints
 from sim.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
@@ -40,21 +41,19 @@ class CommandDesk:
 
     def _submit(self, book: SymbolBook, command: SubmitOrder) -> None:
         self._metrics.orders += 1
-        if command.client_order_id in self._used_ids:
+        order = self._make(book, command)
+        if order.client_order_id in self._used_ids:
             reason = "170141 Duplicate clientOrderId." if book.is_spot else "110072 OrderLinkedID is duplicate"
         else:
-            reason = check_submit(book, command, book.position(command.position_idx))
-        if reason:
-            self._reject(book, command, reason)
-            return
-        order = self._make(book, command)
+            reason = check_submit(book, command, order)
         limit = order.limit
-        if limit is not None:
+        if limit is not None and not reason:
             reason = check_band(book, order)
-            if reason:
-                self._reject(book, command, reason)
-                return
             self._metrics.moved_to_band += limit != order.limit
+        if reason:
+            self._metrics.rejected += 1
+            self._outbox.answer(book.symbol, command.client_order_id, book.ts, "rejected", reason, command.side)
+            return
         self._used_ids.add(order.client_order_id)
         if order.trigger is not None:
             order.state = UNTRIGGERED
@@ -65,28 +64,41 @@ class CommandDesk:
         book.fresh.append(order)
 
     def _make(self, book: SymbolBook, command: SubmitOrder) -> Order:
-        instrument = book.instrument
+        """The order of a command whose values are not checked yet (what is no number counts as 0)."""
+        side, kind = command.side, command.order_type
         order = Order(
-            command.client_order_id, command.side, command.order_type, instrument.qty_grid.count(command.qty), self._next_sequence()
+            command.client_order_id,
+            side,
+            1 if side == "BUY" else -1,
+            kind,
+            count_or_zero(book.instrument.qty_grid, command.qty),
+            self._next_sequence(),
+            None,
+            command.time_in_force,
+            command.reduce_only,
+            command.close_on_trigger,
+            command.position_idx,
+            command.bracket,
+            command.reason,
         )
-        order.reduce_only, order.close_on_trigger = command.reduce_only, command.close_on_trigger
-        order.position_idx, order.bracket, order.reason = command.position_idx, command.bracket, command.reason
-        order.time_in_force = command.time_in_force
-        if command.order_type in ("limit", "stop_limit") and command.price is not None:
-            order.limit = instrument.price_grid.count(command.price)
-        if command.order_type in ("stop_market", "stop_limit") and command.trigger_price is not None:
-            order.trigger, order.source = command.trigger_price, SOURCES[command.trigger_by]
+        if kind == "market":
+            position = book.position(command.position_idx) if order.leaves == 0 else None
+            if position is not None:
+                order.leaves = abs(position.steps) // book.lot
+        else:
+            self._set_prices(book, order, command)
+        return order
+
+    @staticmethod
+    def _set_prices(book: SymbolBook, order: Order, command: SubmitOrder) -> None:
+        if order.order_type != "stop_market":
+            order.limit = count_or_zero(book.instrument.price_grid, command.price)
+        if order.order_type != "limit":
+            order.source, trigger = SOURCES[command.trigger_by], command.trigger_price
+            order.trigger = 0.0 if trigger is None else trigger
             current = book.price(order.source)
             rises = order.side > 0 if order.trigger == current else order.trigger > current
             order.rising = rises if command.trigger_rising is None else command.trigger_rising
-        elif command.qty == 0.0:
-            position = book.position(command.position_idx)
-            order.leaves = abs(position.steps) // book.lot if position is not None else 0
-        return order
-
-    def _reject(self, book: SymbolBook, command: SubmitOrder, reason: str) -> None:
-        self._metrics.rejected += 1
-        self._outbox.answer(book.symbol, command.client_order_id, book.ts, "rejected", reason, command.side)
 
     def _cancel(self, book: SymbolBook, command: CancelOrder) -> None:
         order = book.orders.get(command.client_order_id)
@@ -154,3 +166,10 @@ class CommandDesk:
             self._outbox.answer(book.symbol, f"{book.symbol}-trading-stop", book.ts, "rejected", reason)
             return
         self._matching.brackets.replace(book, position, command.bracket)
+
+
+def count_or_zero(grid: Grid, value: float | None) -> int:
+    """The nearest count of a finite value, else 0."""
+    if value is None or not -1e15 < value < 1e15:
+        return 0
+    return round(value * grid.den / grid.num)

@@ -23,6 +23,14 @@ AMEND_UNKNOWN: Final = {
     False: "110001 order not exists or too late to replace",
     True: "170213 Order does not exist.",
 }
+QTY_TOO_SMALL: Final = {
+    False: "10001 The number of contracts exceeds minimum limit allowed",
+    True: "170136 Order quantity exceeded lower limit.",
+}
+QTY_TOO_LARGE: Final = {
+    False: "10001 The number of contracts exceeds maximum limit allowed",
+    True: "170135 Order quantity exceeded upper limit.",
+}
 POST_ONLY: Final = "EC_PostOnlyWillTakeLiquidity"
 NO_LIQUIDITY: Final = "EC_NoImmediateQtyToFill"
 NOT_WHOLE: Final = "EC_CancelForNoFullFill"
@@ -40,50 +48,50 @@ _LIMIT_TYPES: Final = ("limit", "stop_limit")
 _STOP_TYPES: Final = ("stop_market", "stop_limit")
 
 
-def check_submit(book: SymbolBook, command: SubmitOrder, position: Position | None) -> str:
+def check_submit(book: SymbolBook, command: SubmitOrder, order: Order) -> str:
     """Why an order may not be taken on, by its own values and the position; margin is looked at when it opens or rests."""
+    position = book.position(order.position_idx)
     if position is None:
         return "10001 position idx not match position mode"
-    instrument = book.instrument
-    closes_all = command.qty == 0.0 and command.reduce_only and command.close_on_trigger
-    if not closes_all:
-        refusal = _check_qty(instrument, command)
-        if refusal:
-            return refusal
-    if command.order_type != "market":
+    kind, side = order.order_type, order.side
+    refusal = _check_qty(book, command, order)
+    if not refusal and kind != "market":
         refusal = _check_prices(book, command)
-        if refusal:
-            return refusal
-    if command.reduce_only:
-        if command.bracket is not None:
+    if refusal:
+        return refusal
+    if order.reduce_only:
+        if order.bracket is not None:
             return "10001 take profit and stop loss cannot be set on a reduce-only order"
-        if command.order_type not in _STOP_TYPES and not closable_steps(book, position, 1 if command.side == "BUY" else -1):
-            return REDUCE_ONLY_FLAT
-    else:
-        if command.position_idx and (command.side == "BUY") != (command.position_idx == 1):
-            return "110017 Reduce-only rule not satisfied"
-        refusal = _check_notional(book, command)
-        if refusal:
-            return refusal
-    if command.bracket is not None:
-        base = command.price if command.price is not None else command.trigger_price if command.trigger_price is not None else book.last
-        return check_bracket(instrument, position, command.bracket, 1 if command.side == "BUY" else -1, base)
-    return ""
+        return REDUCE_ONLY_FLAT if kind not in _STOP_TYPES and not closable_steps(book, position, side) else ""
+    if order.position_idx and (side > 0) != (order.position_idx == 1):
+        return "110017 Reduce-only rule not satisfied"
+    base = command.price if kind in _LIMIT_TYPES else command.trigger_price if kind == "stop_market" else book.last
+    if base is None:
+        return "10001 Price invalid"
+    refusal = _check_notional(book.instrument, order, base)
+    if not refusal and order.bracket is not None:
+        refusal = check_bracket(book.instrument, position, order.bracket, side, base)
+    return refusal
 
 
-def _check_qty(instrument: Instrument, command: SubmitOrder) -> str:
-    qty, spot = command.qty, instrument.category == "spot"
-    if not math.isfinite(qty) or qty <= 0.0:
-        return "170130 Data sent for parameter 'qty' is not valid." if spot else "10001 Qty invalid"
-    grid = instrument.qty_grid
-    if grid.value(round(qty * grid.den / grid.num)) != qty:
-        return "170137 Order quantity has too many decimals." if spot else "10001 Qty invalid"
+def _check_qty(book: SymbolBook, command: SubmitOrder, order: Order) -> str:
+    qty, steps = command.qty, order.leaves
+    if qty == 0.0 and command.reduce_only and command.close_on_trigger:
+        return ""
+    grid = book.instrument.qty_grid
+    if not qty > 0.0 or steps * grid.num / grid.den != qty:
+        return "170137 Order quantity has too many decimals." if book.is_spot else "10001 Qty invalid"
     if command.reduce_only:
         return ""
-    if qty < instrument.min_qty:
-        return "170136 Order quantity exceeded lower limit." if spot else "10001 The number of contracts exceeds minimum limit allowed"
-    if qty > (instrument.max_qty if command.order_type in _LIMIT_TYPES else instrument.max_market_qty):
-        return "170135 Order quantity exceeded upper limit." if spot else "10001 The number of contracts exceeds maximum limit allowed"
+    if steps < book.min_steps:
+        return (
+            QTY_TOO_SMALL[book.is_spot]
+        )
+    instrument = book.instrument
+    if qty > (instrument.max_qty if order.order_type in _LIMIT_TYPES else instrument.max_market_qty):
+        return (
+            QTY_TOO_LARGE[book.is_spot]
+        )
     return ""
 
 
@@ -114,15 +122,10 @@ def _check_trigger(book: SymbolBook, command: SubmitOrder) -> str:
     return ""
 
 
-def _check_notional(book: SymbolBook, command: SubmitOrder) -> str:
-    instrument = book.instrument
-    if not instrument.min_notional:
+def _check_notional(instrument: Instrument, order: Order, price: float) -> str:
+    if instrument.notional(instrument.price_grid.count(price), order.leaves) >= instrument.min_notional:
         return ""
-    price = command.price if command.price is not None else command.trigger_price if command.trigger_price is not None else book.last
-    ticks, steps = instrument.price_grid.count(price), instrument.qty_grid.count(command.qty)
-    if instrument.notional(ticks, steps) >= instrument.min_notional:
-        return ""
-    if book.is_spot:
+    if instrument.category == "spot":
         return "170140 Order value exceeded lower limit."
     return f"110094 Order does not meet minimum order value {instrument.min_notional / UNIT:g}{instrument.quote}"
 

@@ -22,8 +22,7 @@ class Outbox:
 
     def order(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str = "") -> None:
         """State of one order, as it is now."""
-        instrument = book.instrument
-        value = instrument.qty_grid.value
+        grid = book.instrument.qty_grid
         limit = order.limit
         self.emit(
             OrderUpdate(
@@ -31,11 +30,11 @@ class Outbox:
                 book.symbol,
                 book.ts,
                 status,
-                value(order.filled),
-                value(order.leaves),
+                order.filled * grid.num / grid.den,
+                order.leaves * grid.num / grid.den,
                 reason,
                 order.order_type,
-                None if limit is None else instrument.price_grid.value(limit),
+                None if limit is None else book.instrument.price_grid.value(limit),
                 order.trigger,
                 order.side_name,
                 order.parent_id,
@@ -61,21 +60,21 @@ class Outbox:
     ) -> None:
         """One execution of ``steps`` at ``ticks``."""
         instrument = book.instrument
-        grid = instrument.price_grid
+        grid, lots = instrument.price_grid, instrument.qty_grid
         fills = self.fills
-        price = grid.value(ticks)
+        price = ticks * grid.num / grid.den
         fill = Fill(
             f"f-{len(fills) + 1}",
             order.client_order_id,
             book.symbol,
             book.ts,
             order.side_name,
-            instrument.qty_grid.value(steps),
+            steps * lots.num / lots.den,
             price,
             fee,
             pnl,
             maker,
-            price if reference == ticks else grid.value(reference),
+            price if reference == ticks else reference * grid.num / grid.den,
             kind,
             fee_coin,
             order.position_idx,

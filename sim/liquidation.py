@@ -56,6 +56,6 @@ class Takeover:
         )  # fmt: skip
 
     def _order(self, liquidation: Liquidation, steps: int) -> Order:
-        order = Order(f"liquidation-{self._count}", liquidation.side, "market", steps, 0)
+        order = Order(f"liquidation-{self._count}", liquidation.side, 1 if liquidation.side == "BUY" else -1, "market", steps, 0)
         order.reason, order.position_idx = "liquidation", liquidation.position_idx
         return order

@@ -42,7 +42,8 @@ class LinearSettlement:
             hold = book.margin.to_hold(total - closing_notional, side)
             position.increase(side * opening, total - closing_notional)
             margin += hold
-            price = liquidation_price(book, position, margin)
+            extra = 0 if margin == hold else margin - book.margin.to_hold(position.cost, side)
+            price = book.margin.liquidation_price(side, position.qty * side, position.cost, extra)
             refusal = _refusal(book, position, price, cash - hold)
             if refusal:
                 position.steps, position.cost = held, saved_cost

@@ -66,7 +66,7 @@ class Walk:
                 return True
         elif not book.orders:
             return False
-        if _is_trailing(book):
+        if book.orders and _is_trailing(book):
             return True
         return any(price <= ceiling if rising else price >= floor for _, rising, price in levels(book, self._touch))
 

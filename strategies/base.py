@@ -77,7 +77,14 @@ class VectorStrategy(BaseStrategy):
         """The change of ``snapshot.target``, if there is one."""
         value = snapshot.target
         symbol = snapshot.bar_ltf.symbol
-        if value == HOLD or value == self._acted.get(symbol, 0):
+        try:
+            acted = self._acted[symbol]
+        except KeyError:  # a symbol's first bar; a try costs nothing on all the others
+            acted = 0
+            self._acted = {**self._acted, symbol: acted}
+        if value == acted:
+            return None
+        if value == HOLD:
             return None
         self._acted = {**self._acted, symbol: value}
         return Signal(symbol, "LONG" if value > 0 else "SHORT" if value < 0 else "FLAT")

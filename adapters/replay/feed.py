@@ -55,12 +55,12 @@ class ReplayFeed:
         self.execution_timeframe = histories[0].execution.timeframe
         self._duration = tf_ms(self.execution_timeframe)
         self._step = max(1, chunk_rows // len(self.histories))
-        self._closes = _union_of_closes([history.execution for history in self.histories], self._duration)
-        self._rows = [_rows_at(history.execution, self._closes - self._duration) for history in self.histories]
+        self.closes = _union_of_closes([history.execution for history in self.histories], self._duration)
+        self._rows = [_rows_at(history.execution, self.closes - self._duration) for history in self.histories]
 
     def __len__(self) -> int:
         """Instants."""
-        return len(self._closes)
+        return len(self.closes)
 
     @property
     def bars(self) -> int:
@@ -74,11 +74,11 @@ class ReplayFeed:
 
     def chunks(self) -> Iterator[Chunk]:
         """The whole run, chunk by chunk."""
-        for start in range(0, len(self._closes), self._step):
-            end = min(start + self._step, len(self._closes))
-            closes = self._closes[start:end]
+        for start in range(0, len(self.closes), self._step):
+            end = min(start + self._step, len(self.closes))
+            closes = self.closes[start:end]
             lanes = [self._lane(position, history, start, end) for position, history in enumerate(self.histories)]
-            previous = int(self._closes[start - 1]) if start else int(closes[0]) - self._duration
+            previous = int(self.closes[start - 1]) if start else int(closes[0]) - self._duration
             yield Chunk(closes.tolist(), lanes, self._before(previous, closes), self._after(previous, closes))
 
     def _lane(self, position: int, history: SymbolHistory, start: int, end: int) -> Lane:

@@ -42,7 +42,7 @@
       showarrow: false, font: { color: color("@muted"), size: 11 }, ...a, x: 0, xanchor: "left", xshift: -(narrow ? 50 : 58),
     }));
     return {
-      showlegend: true, autosize: true, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", dragmode: "zoom",
+      showlegend: true, autosize: true, paper_bgcolor: color("@paper"), plot_bgcolor: color("@paper"), dragmode: "zoom",
       font: { family, size: 12, color: color("@ink") },
       margin: { l: narrow ? 50 : 58, r: 6, t: 30, b: 38 },
       hoverlabel: { bgcolor: color("@raised"), bordercolor: color("@line"), font: { family, color: color("@ink"), size: 12 }, align: "left" },

@@ -153,12 +153,9 @@ def choose(name: str, what: str, option: str | None, in_columns: set[str], hints
 
 
 def timeframe_of_spacing(ts: np.ndarray) -> str | None:
-    """The timeframe whose length is both the smallest and the commonest distance of times (any order); None when there is none."""
-    distances = np.diff(np.unique(ts))
-    if not len(distances):
-        return None
-    values, counts = np.unique(distances, return_counts=True)
-    if values[0] != values[np.argmax(counts)]:
+    """The timeframe whose length is the smallest distance of times (any order) and that of more than half; None when there is none."""
+    values, counts = np.unique(np.diff(np.unique(ts)), return_counts=True)
+    if not len(values) or 2 * counts[0] <= counts.sum():
         return None
     return next((timeframe for timeframe, length in TIMEFRAMES.items() if length == values[0]), None)
 

@@ -22,7 +22,7 @@ from adapters.store.detection import (
 )
 from adapters.store.raw_file import RawFile, open_raw
 from adapters.store.records import ImportReport, WriteReport
-from adapters.store.schema import BAR_KINDS, KINDS, SeriesKey
+from adapters.store.schema import BAR_KINDS, KINDS, TABLES, SeriesKey
 from adapters.store.writes import write
 from core.errors import DataError
 
@@ -135,7 +135,8 @@ def _values(raw: RawFile, group: str, places: dict[str, int]) -> Columns:
         return columns
     if group == "trades":
         return {"price": raw.numbers(places["price"]), "qty": raw.numbers(places["qty"]), **_sides(raw, places), **_ids(raw, places)}
-    return {group: raw.numbers(places[group])}
+    name = TABLES[group].columns[0][0]
+    return {name: raw.numbers(places[name])}
 
 
 def _sides(raw: RawFile, places: dict[str, int]) -> Columns:

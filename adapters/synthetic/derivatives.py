@@ -71,7 +71,8 @@ def mark_over_index(start_ms: int, premium: np.ndarray, funding: Columns) -> np.
     by_funding = settled * ((_FUNDING_MS - ts % _FUNDING_MS) / _FUNDING_MS)
     smooth = _moving_mean(premium, _SMOOTHING_MIN)
     middle = np.maximum(np.minimum(by_funding, smooth), np.minimum(np.maximum(by_funding, smooth), premium))
-    return 1.0 + middle
+    ratio: np.ndarray = 1.0 + middle
+    return ratio
 
 
 def make_open_interest(seed: int, symbol: str, start_ms: int, minutes: int, hour_regime: np.ndarray, mean: float, grid: Grid) -> Columns:

@@ -19,14 +19,19 @@ from core.snapshot import PositionView
 
 
 class Line:
-    """One symbol's line of the account. ``qty`` and ``entry_value`` (signed quote coins) make the valuation one multiplication."""
+    """One symbol's line of the account.
 
-    __slots__ = ("book", "entry_value", "funding_rate", "has_mark", "instrument", "last", "mark", "qty", "unrealized")
+    ``value`` is what it adds to cash in the account's equity: qty x mark - offset. A perpetual's offset is its signed cost (so that the value
+    is the unrealised PnL); what spot holds was paid for out of cash, and its offset is 0.
+    """
+
+    __slots__ = ("book", "funding_rate", "has_mark", "instrument", "is_linear", "last", "mark", "offset", "qty", "value")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.book = PositionBook(instrument)
-        self.last = self.mark = self.qty = self.entry_value = self.unrealized = 0.0
+        self.is_linear = instrument.category == "linear"
+        self.last = self.mark = self.qty = self.offset = self.value = 0.0
         self.has_mark = False
         self.funding_rate: float | None = None
 
@@ -34,8 +39,9 @@ class Line:
         """Take over the book's state after a change of it."""
         book = self.book
         self.qty = book.qty
-        self.entry_value = book.cost / 1e8 if book.steps > 0 else -book.cost / 1e8
-        self.unrealized = self.qty * self.mark - self.entry_value
+        if self.is_linear:
+            self.offset = book.cost / 1e8 if book.steps > 0 else -book.cost / 1e8
+        self.value = self.qty * self.mark - self.offset
 
 
 class Portfolio:
@@ -46,20 +52,19 @@ class Portfolio:
         instruments: Iterable[Instrument],
         initial_equity: int,
         *,
-        capacity: int = 0,
         order_number: Callable[[str], int] = lambda client_order_id: 0,
         strategy: str = "",
     ) -> None:
         self.lines = {instrument.symbol: Line(instrument) for instrument in instruments}
         self.cash = self.initial_equity = initial_equity
         self.fees = self.funding = self.realized = self.slippage = self.liquidation_loss = 0
-        self.equity = initial_equity / UNIT
+        self.equity = self._cash_value = initial_equity / UNIT
         self.trade_log = TradeLog(strategy)
         self._order_number = order_number
         self._open: list[Line] = []
-        self.equity_values = array("d", bytes(8 * capacity))
-        self.equity_times = array("q", bytes(8 * capacity))
-        self.instants = 0
+        self.equity_values = array("d")
+        """Equity at each closed instant."""
+        self._keep = self.equity_values.append
 
     # --- market ---
 
@@ -69,7 +74,7 @@ class Portfolio:
         line.has_mark = True
         line.mark = mark.price
         if line.qty:
-            line.unrealized = line.qty * mark.price - line.entry_value
+            line.value = line.qty * mark.price - line.offset
 
     def on_funding_rate(self, rate: FundingRate) -> None:
         """The rate that was settled last."""
@@ -82,28 +87,30 @@ class Portfolio:
         if not line.has_mark:
             line.mark = close
             if line.qty:
-                line.unrealized = line.qty * close - line.entry_value
+                line.value = line.qty * close - line.offset
 
     def on_instant(self, ts: int) -> None:
         """All bars of this instant are in: mark the account to market and keep the point of the equity curve."""
         if self._open:
-            self._value()
-        n = self.instants
-        self.equity_times[n] = ts
-        self.equity_values[n] = self.equity
-        self.instants = n + 1
+            equity = self._cash_value
+            for line in self._open:
+                equity += line.value
+            self.equity = equity
+        self._keep(self.equity)
 
     # --- venue ---
 
     def on_fill(self, fill: Fill) -> None:
         """Book a fill: position, cash, fees, slippage, trade. Raises InvariantError where the venue's realised PnL differs from ours."""
         line = self.lines[fill.symbol]
-        if line.instrument.category == "spot":
-            self._book_spot(line, fill)
-        else:
+        was_flat = not line.book.steps
+        if line.is_linear:
             self._book_linear(line, fill)
+        else:
+            self._book_spot(line, fill)
         line.revalue()
-        self._open = [line for line in self.lines.values() if line.book.steps]
+        if was_flat or not line.book.steps:
+            self._open = [line for line in self.lines.values() if line.book.steps]
         self._value()
 
     def on_funding(self, payment: FundingPayment) -> None:
@@ -167,9 +174,9 @@ class Portfolio:
         )  # fmt: skip
 
     def _value(self) -> None:
-        equity = self.cash / 1e8
+        self._cash_value = equity = self.cash / 1e8
         for line in self._open:
-            equity += line.unrealized if line.instrument.category == "linear" else line.qty * line.mark
+            equity += line.value
         self.equity = equity
 
     # --- what others read ---
@@ -177,7 +184,7 @@ class Portfolio:
     def steps(self, symbol: str) -> int:
         """Signed position in quantity steps (spot: whole steps of the holding)."""
         line = self.lines[symbol]
-        if line.instrument.category == "linear":
+        if line.is_linear:
             return line.book.steps
         return line.instrument.qty_grid.floor(line.qty)
 
@@ -217,7 +224,7 @@ class Portfolio:
     def position_view(self, symbol: str) -> PositionView:
         """The position as strategies see it."""
         line = self.lines[symbol]
-        return PositionView(symbol, line.qty, line.book.entry_price, line.mark, line.unrealized if line.book.steps else 0.0)
+        return PositionView(symbol, line.qty, line.book.entry_price, line.mark, line.book.unrealized(line.mark))
 
 
 def spot_fee_value(fill: Fill, instrument: Instrument) -> int:

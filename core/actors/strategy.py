@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
 from core.errors import KeelError, StrategyError
 from core.messages import Fill, Message, OrderUpdate, Signal
 from core.ports import Strategy
@@ -67,9 +65,12 @@ class StrategyActor:
             )
         if signal.symbol not in self._symbols:
             raise StrategyError(f"strategy {self.strategy_id} decided for {signal.symbol!r}, which its system does not trade")
-        if signal.ts != snapshot.ts_close or not signal.strategy:
-            signal = msgspec.structs.replace(signal, ts=snapshot.ts_close, strategy=signal.strategy or self.strategy_id)
-        self._emit(signal)
+        self._emit(
+            Signal(
+                signal.symbol, signal.direction, signal.size_usd, signal.strategy or self.strategy_id, signal.confidence, signal.metadata,
+                signal.stop_loss, signal.take_profit, signal.trailing, signal.order_type, signal.limit_price, snapshot.bar_ltf.ts_close,
+            )
+        )  # fmt: skip
 
     def on_fill(self, fill: Fill) -> None:
         """Pass a fill on."""

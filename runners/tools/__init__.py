@@ -1,0 +1,81 @@
+"""The typed tools: one registry behind every command, and for orchestrators.
+
+    from runners.tools import backtest_run_tool
+
+    answer = backtest_run_tool("ema_cross", "sample", {"params.fast": 10}, home="my-folder")
+    if answer["ok"]:
+        print(answer["data"]["metrics"]["sharpe"])
+
+Each is a ``Tool`` (``runners/tools/registry.py``) and answers ``{"ok": True, "data": …}`` or ``{"ok": False, "error": …}``. They are
+imported when they are first used: a command pays only for its own.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runners.tools.backtest import backtest_list_systems_tool, backtest_run_tool
+    from runners.tools.data import (
+        data_export_tool,
+        data_fill_tool,
+        data_gaps_tool,
+        data_import_instruments_tool,
+        data_import_tool,
+        data_list_tool,
+        data_synth_tool,
+        data_verify_tool,
+    )
+    from runners.tools.diagnostics import doctor_tool
+    from runners.tools.runs import runs_compare_tool, runs_list_tool, runs_report_tool, runs_show_tool
+    from runners.tools.smoke import smoke_backtest_tool
+    from runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
+
+_PLACES = {
+    "backtest": ("backtest_list_systems_tool", "backtest_run_tool"),
+    "data": (
+        "data_export_tool",
+        "data_fill_tool",
+        "data_gaps_tool",
+        "data_import_instruments_tool",
+        "data_import_tool",
+        "data_list_tool",
+        "data_synth_tool",
+        "data_verify_tool",
+    ),
+    "diagnostics": ("doctor_tool",),
+    "runs": ("runs_compare_tool", "runs_list_tool", "runs_report_tool", "runs_show_tool"),
+    "smoke": ("smoke_backtest_tool",),
+    "systems": ("systems_new_tool", "systems_schema_tool", "systems_show_tool", "systems_validate_tool"),
+}
+
+__all__ = [
+    "backtest_list_systems_tool",
+    "backtest_run_tool",
+    "data_export_tool",
+    "data_fill_tool",
+    "data_gaps_tool",
+    "data_import_instruments_tool",
+    "data_import_tool",
+    "data_list_tool",
+    "data_synth_tool",
+    "data_verify_tool",
+    "doctor_tool",
+    "runs_compare_tool",
+    "runs_list_tool",
+    "runs_report_tool",
+    "runs_show_tool",
+    "smoke_backtest_tool",
+    "systems_new_tool",
+    "systems_schema_tool",
+    "systems_show_tool",
+    "systems_validate_tool",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"runners.tools.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

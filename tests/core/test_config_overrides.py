@@ -47,6 +47,7 @@ REFUSED = [
     (["risk.levrage=1"], "override 'risk.levrage=1': risk.levrage: unknown key: did you mean leverage?"),
     (["parms.fast=1"], "override 'parms.fast=1': parms: unknown key: did you mean params?"),
     (["params.fast=5", "risk.leverage=0.5"], "override 'risk.leverage=0.5': risk.leverage: must be a number of at least 1"),
+    (["risk.leverage=0.4", "risk.leverage=0.5"], "override 'risk.leverage=0.5': risk.leverage: must be"),
     (["symbols=ETHUSDT"], "override 'symbols=ETHUSDT': symbols: must be a list"),
     (["symbols=[ETHUSDT, eth]"], "override 'symbols=[ETHUSDT, eth]': symbols[1]: 'eth' is not a symbol"),
     (["category=spot", "risk.leverage=3"], "override 'risk.leverage=3': risk.leverage: spot has no leverage"),

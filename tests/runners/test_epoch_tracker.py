@@ -196,19 +196,28 @@ def test_hand_logged_trades_and_a_backtests_own_do_not_mix(tracker: Tracker, sma
         one.epoch_complete(run_id, BACKTEST, "X", small_result())
 
 
-def test_lines_of_two_processes_never_mix(tmp_path: Path) -> None:
+def test_events_of_two_processes_are_all_there_and_whole(tmp_path: Path) -> None:
+    """They begin at the same moment, and write as fast as they can: 200 events each, and 3,000 lines that do not wait for the disk."""
     code = (
         "import sys\n"
+        "from pathlib import Path\n"
+        "from adapters.whole_file import append_line\n"
         "from runners.events import append_event\n"
         "from runners.home import Home\n"
+        "home, name = Home.find(sys.argv[1]), sys.argv[2]\n"
+        "(home.root / name).touch()\n"
+        "while not ((home.root / 'a').exists() and (home.root / 'b').exists()): pass\n"
+        "for number in range(3000):\n"
+        "    append_line(home.logs / 'lines', f'{name} {number} {name * (number % 700)}'.encode(), durable=False)\n"
         "for number in range(200):\n"
-        "    append_event(Home.find(sys.argv[1]), 0, 'x', {'strategy_id': sys.argv[2], 'number': number, 'filler': 'f' * (number * 40)})\n"
+        "    append_event(home, 0, 'x', {'strategy_id': name, 'number': number, 'filler': 'f' * (number * 40)})\n"
     )
     workers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in ("a", "b")]
     assert [worker.wait() for worker in workers] == [0, 0]
-    lines = (tmp_path / "logs" / "events_19700101.jsonl").read_text().splitlines()
-    events = [json.loads(line) for line in lines if line]
+    lines = [line for line in (tmp_path / "logs" / "lines").read_text().splitlines() if line]
+    events = [json.loads(line) for line in (tmp_path / "logs" / "events_19700101.jsonl").read_text().splitlines() if line]
     for name in ("a", "b"):
+        assert [line for line in lines if line[0] == name] == [f"{name} {number} {name * (number % 700)}" for number in range(3000)]
         assert [event["number"] for event in events if event["strategy_id"] == name] == list(range(200))
 
 

@@ -46,7 +46,7 @@ CASES: list[tuple[str, dict[str, Any], Account, Signal, list[tuple[Any, ...]]]] 
     ("margin reserve", {"margin_reserve_percent": 10.0}, Account(50.0), LONG, [("BUY", 0.45)]),
     ("nothing left", {}, Account(0.0), LONG, [("leverage", 0.0, 1.0)]),
     ("no policy, no leverage cap", {"policy": "none"}, Account(50.0), LONG, [("BUY", 1.0)]),
-    ("no policy, no limits", {"policy": "none", "max_position_usd": 1.0, "max_open_positions": 1}, Account(ETHUSDT=1.0), LONG, [("BUY", 1.0)]),
+    ("no policy, no limits", {"policy": "none", "max_position_usd": 1.0}, Account(ETHUSDT=1.0), LONG, [("BUY", 1.0)]),
     # positions
     ("two of two", {"max_open_positions": 2}, Account(ETHUSDT=1.0), LONG, [("BUY", 1.0)]),
     ("a third of two", {"max_open_positions": 2}, Account(ETHUSDT=1.0, SOLUSDT=1.0), LONG, [("max_open_positions", 2.0, 2.0)]),
@@ -55,7 +55,7 @@ CASES: list[tuple[str, dict[str, Any], Account, Signal, list[tuple[Any, ...]]]] 
     ("collar at its edge", {"price_collar_percent": 5.0}, Account(), limit("LONG", 95.0), [("BUY", 1.0)]),
     ("collar beyond", {"price_collar_percent": 5.0}, Account(), limit("LONG", 94.9), [("price_collar_percent", 5.1, 5.0)]),
     ("collar above", {"price_collar_percent": 5.0}, Account(), limit("SHORT", 105.1), [("price_collar_percent", 5.1, 5.0)]),
-    ("collar holds for exits", {"price_collar_percent": 5.0}, Account(BTCUSDT=1.0), limit("FLAT", 106.0), [("price_collar_percent", 6.0, 5.0)]),
+    ("collar on exits", {"price_collar_percent": 5.0}, Account(BTCUSDT=1.0), limit("FLAT", 106.0), [("price_collar_percent", 6.0, 5.0)]),
     ("collar ignores market orders", {"price_collar_percent": 5.0}, Account(BTCUSDT=1.0), FLAT, [("SELL", 1.0)]),
     ("no policy, no collar", {"policy": "none", "price_collar_percent": 5.0}, Account(), limit("LONG", 50.0), [("BUY", 1.0)]),
     # what cannot be worked with
@@ -75,7 +75,9 @@ def test_limits(risk: dict[str, Any], account: Account, signal: Signal, wanted: 
 
 def test_room_keeps_both_fees_back() -> None:
     """At leverage 10 and 0.055 % taker, 100 coins of margin carry 100 / (0.1 + 0.0011) = 989.119 of notional."""
-    desk = Desk(Account(100.0), risk={"leverage": 10.0}, sizing={"model": "fixed_qty", "qty": 50.0}, symbols=(instrument(taker_fee=55_000),))
+    desk = Desk(
+        Account(100.0), risk={"leverage": 10.0}, sizing={"model": "fixed_qty", "qty": 50.0}, symbols=(instrument(taker_fee=55_000),)
+    )
     desk.actor.on_signal(LONG)
     assert outcome(desk.out) == [("BUY", 9.891)]
 
@@ -184,7 +186,11 @@ def test_orders_per_minute_roll_with_the_clock() -> None:
         return message.reason if isinstance(message, SignalDenied) else "sent"
 
     assert [tries(DAY), tries(DAY + 10), tries(DAY + 20)] == ["sent", "sent", "max_orders_per_minute"]
-    assert [tries(DAY + MINUTE - 1), tries(DAY + MINUTE), tries(DAY + MINUTE + 9)] == ["max_orders_per_minute", "sent", "max_orders_per_minute"]
+    assert [tries(DAY + MINUTE - 1), tries(DAY + MINUTE), tries(DAY + MINUTE + 9)] == [
+        "max_orders_per_minute",
+        "sent",
+        "max_orders_per_minute",
+    ]
     assert tries(DAY + MINUTE + 10) == "sent"
 
 

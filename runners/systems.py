@@ -1,0 +1,187 @@
+"""Finds and loads system files with their strategies.
+
+A system is named by its id (a file ``<home>/systems/<id>.yaml``, which comes first, or a built-in one) or by the path of a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from core.config import SystemConfig
+from core.errors import ConfigError, KeelError
+from core.nearest import did_you_mean, nearest_name
+from core.system_file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
+from runners.home import Home
+from strategies.base import BaseStrategy
+from strategies.registry import builtin_systems, check_params, load_strategy, source_fingerprint
+
+Origin = Literal["built-in", "own", "file", "run"]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemSource:
+    """The text of a system file. filename: what errors name; path: where it lies, None for what has no file of its own."""
+
+    name: str
+    text: str
+    filename: str
+    origin: Origin
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSystem:
+    """A system that can run: its configuration with the parameters that hold, and the class of its strategy."""
+
+    config: SystemConfig
+    strategy: type[BaseStrategy]
+    filename: str
+    origin: Origin
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The strategy's parameters, defaults filled in."""
+        return self.config.params
+
+    @property
+    def strategy_fingerprint(self) -> str:
+        """SHA-256 of the strategy's sources."""
+        return source_fingerprint(self.strategy)
+
+    def with_overrides(self, overrides: Sequence[str]) -> LoadedSystem:
+        """The same strategy under a configuration with other keys set."""
+        config = apply_overrides(self.config, overrides)
+        params = check_params(self.strategy, config.params)
+        return LoadedSystem(msgspec.structs.replace(config, params=params), self.strategy, self.filename, self.origin)
+
+
+def list_sources(home: Home) -> Iterator[SystemSource]:
+    """Every system file: the user's own, then the built-in ones whose names they do not take."""
+    own = {source.name: source for source in _own_sources(home)}
+    yield from own.values()
+    yield from (source for name, source in _builtin_sources().items() if name not in own)
+
+
+def find_source(reference: str, home: Home) -> SystemSource:
+    """The system file that is meant. Raises ConfigError, with what there is, when there is none."""
+    if reference.endswith((".yaml", ".yml")) or "/" in reference:
+        return _read(Path(reference).expanduser(), "file")
+    known = {source.name: source for source in list_sources(home)}
+    if reference in known:
+        return known[reference]
+    advice = did_you_mean(reference, known) if nearest_name(reference, known) else f"there are {', '.join(known)}; or give a file"
+    raise ConfigError(f"there is no system {reference!r}: {advice}")
+
+
+def load_system(reference: str, home: Home, overrides: Sequence[str] = (), *, seed: int | None = None) -> LoadedSystem:
+    """A system by name or file with keys overridden, its strategy loaded and its parameters checked.
+
+    seed: becomes the parameter ``seed`` of a strategy that has one. Raises ConfigError with file and line, StrategyError.
+    """
+    source = find_source(reference, home)
+    config = apply_overrides(decode_system(source.text, source.filename), overrides)
+    folders = [home.strategies] if source.path is None else [home.strategies, source.path.parent]
+    with _located(source, ("strategy",), overrides):
+        strategy = load_strategy(config.strategy, folders)
+    return _with_params(config, strategy, source, seed, overrides)
+
+
+def load_recorded(effective: Mapping[str, Any], filename: str, where: str, home: Home) -> LoadedSystem:
+    """The system of a run, from the configuration that its config.json holds. Raises ConfigError and StrategyError."""
+    config = system_from_dict(effective, where)
+    folder = Path(filename).expanduser().parent
+    strategy = load_strategy(config.strategy, [home.strategies, folder])
+    return LoadedSystem(msgspec.structs.replace(config, params=check_params(strategy, config.params)), strategy, filename, "run")
+
+
+def effective_system(loaded: LoadedSystem) -> dict[str, Any]:
+    """Every key of the system with the value that holds, the strategy's own parameters included. Plain JSON data."""
+    return effective_dict(loaded.config)
+
+
+def override_texts(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[str]:
+    """Overrides as "key.path=VALUE" texts, from such texts or from a mapping, nested or with dotted keys."""
+    if overrides is None:
+        return []
+    if not isinstance(overrides, Mapping):
+        return list(overrides)
+    return [f"{key}={_yaml_value(value)}" for key, value in _flat(overrides, "")]
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _own_sources(home: Home) -> list[SystemSource]:
+    folder = home.systems
+    return [_read(path, "own") for path in sorted(folder.glob("*.yaml"))] if folder.is_dir() else []
+
+
+def _builtin_sources() -> dict[str, SystemSource]:
+    return {name: SystemSource(name, text, filename, "built-in") for name, (text, filename) in builtin_systems().items()}
+
+
+def _read(path: Path, origin: Origin) -> SystemSource:
+    try:
+        return SystemSource(path.stem, path.read_text(encoding="utf-8"), str(path), origin, path.absolute())
+    except OSError as error:
+        raise ConfigError(f"the system file {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"the system file {path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from error
+
+
+def _with_params(
+    config: SystemConfig, strategy: type[BaseStrategy], source: SystemSource, seed: int | None, overrides: Sequence[str]
+) -> LoadedSystem:
+    given = dict(config.params)
+    if seed is not None and "seed" in strategy.defaults:
+        given["seed"] = seed
+    try:
+        params = check_params(strategy, given)
+    except ConfigError as error:
+        name = str(error).partition(":")[0].removeprefix("params.")
+        with _located(source, ("params", name), overrides):
+            raise
+    return LoadedSystem(msgspec.structs.replace(config, params=params), strategy, source.filename, source.origin)
+
+
+class _located:
+    """Puts file and line of a key before a person's error, unless an override set that key."""
+
+    def __init__(self, source: SystemSource, path: tuple[str, ...], overrides: Sequence[str]) -> None:
+        self._source, self._path, self._overrides = source, path, overrides
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if not isinstance(error, KeelError):
+            return
+        dotted = ".".join(self._path)
+        text = next((text for text in reversed(self._overrides) if text.partition("=")[0].strip() == dotted), None)
+        place = f"override {text!r}" if text else locate_key(self._source.text, self._source.filename, self._path)
+        raise type(error)(f"{place}: {error}") from error
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _yaml_value(value: Any) -> str:
+    """A value as YAML that is read back as it was: JSON, but for floats in plain digits, which YAML 1.1 asks for."""
+    if isinstance(value, float):
+        text = format(Decimal(repr(value)), "f")
+        return text if "." in text else f"{text}.0"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(_yaml_value(entry) for entry in value)}]"
+    return json.dumps(value)

@@ -1,0 +1,199 @@
+"""What a file is said to be by its columns and path, and what becomes of its rows."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+
+from adapters.store.detection import path_hints, timeframe_of_spacing, to_milliseconds
+from core.errors import DataError
+
+START = 1_735_689_600_000
+BAR = "2,3,1,2.5,10"
+
+
+def csv(times: list[object], header: str = "ts,open,high,low,close,volume", row: str = BAR) -> str:
+    return "\n".join([header, *(f"{ts},{row}" for ts in times)]) + "\n"
+
+
+MINUTES = [START, START + 60_000, START + 120_000]
+
+
+@pytest.mark.parametrize(
+    ("times", "unit"),
+    [
+        (MINUTES, "ms"),
+        ([ts // 1000 for ts in MINUTES], "s"),
+        ([f"{ts / 1000:.1f}" for ts in MINUTES], "s"),
+        ([ts * 1000 for ts in MINUTES], "us"),
+        ([ts * 1_000_000 for ts in MINUTES], "ns"),
+        (["2025-01-01T00:00:00Z", "2025-01-01 00:01:00", "2025-01-01T03:02:00+03:00"], "time"),
+        (["2025-01-01 00:00", "2025-01-01 00:01", "2025-01-01 00:02"], "time"),
+    ],
+)
+def test_times_of_every_form_become_ms(store, file, times, unit):
+    report = store.import_file(file("kline_1m/BTCUSDT.csv", csv(times)))
+    assert report.time_unit == unit
+    assert store.get_ohlcv("BTCUSDT", "1m").ts.tolist() == MINUTES
+
+
+@pytest.mark.parametrize("sql", ["TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_S", "TIMESTAMPTZ"])
+def test_timestamp_columns_of_parquet_become_ms(store, tmp_path, sql):
+    path = tmp_path / "BTCUSDT_1m.parquet"
+    times = ", ".join(f"('2025-01-01 00:0{minute}:00+00'::TIMESTAMPTZ)" for minute in range(3))
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.sql(f"SELECT t::{sql} AS open_time, 2.0 o, 3.0 h, 1.0 l, 2.5 c, 10 v FROM (VALUES {times}) x(t)").write_parquet(str(path))
+    store.import_file(path)
+    assert store.get_ohlcv("BTCUSDT", "1m").ts.tolist() == MINUTES
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "kind"),
+    [
+        ("ts_open,open,high,low,close,volume", BAR, "last"),
+        ("Open Time;Open;High;Low;Close;Volume", "2;3;1;2.5;10", "last"),
+        ("timestamp\to\th\tl\tc\tv", "2\t3\t1\t2.5\t10", "last"),
+        ("fundingRateTimestamp,fundingRate", "0.0001", "funding"),
+        ("calc_time,funding_interval_hours,last_funding_rate", "8,0.0001", "funding"),
+        ("timestamp,openInterest", "123.5", "open_interest"),
+        ("time,price,qty,side,trade_id", "100.5,0.1,Buy,{n}", "trades"),
+        ("transact_time,price,quantity,is_buyer_maker,agg_trade_id", "100.5,0.1,true,{n}", "trades"),
+    ],
+)
+def test_columns_say_the_kind(store, file, header, row, kind):
+    delimiter = next(mark for mark in ";\t," if mark in header)
+    lines = [header, *(f"{ts}{delimiter}{row.format(n=n)}" for n, ts in enumerate(MINUTES))]
+    report = store.import_file(file("BTCUSDT.csv", "\n".join(lines) + "\n"), timeframe="1m" if kind == "last" else None)
+    assert (report.kind, report.inserted) == (kind, 3)
+    assert store.has_series("BTCUSDT", kind=kind, timeframe="1m" if kind == "last" else "")
+
+
+@pytest.mark.parametrize(
+    ("path", "symbol", "timeframe", "kind", "category"),
+    [
+        ("bybit/linear/kline_5m/BTCUSDT.parquet", {"BTCUSDT"}, {"5m"}, {"last"}, {"linear"}),
+        ("bybit/spot/mark_1h/ETHUSDT.parquet", {"ETHUSDT"}, {"1h"}, {"mark"}, {"spot"}),
+        ("SOLUSDT/last_15m.parquet", {"SOLUSDT"}, {"15m"}, {"last"}, set()),
+        ("BTCUSDT-4h-2025-01.csv", {"BTCUSDT"}, {"4h"}, set(), set()),
+        ("indexPriceKlines/btcusdt_1m.csv.gz", {"BTCUSDT"}, {"1m"}, {"index"}, set()),
+        ("1000PEPEUSDT_1H.csv", {"1000PEPEUSDT"}, {"1h"}, set(), set()),
+        ("BTCUSDT_and_ETHUSDT_60.csv", {"BTCUSDT", "ETHUSDT"}, set(), set(), set()),
+        ("candles.csv", set(), set(), {"last"}, set()),
+    ],
+)
+def test_path_says_what_the_file_is(path, symbol, timeframe, kind, category):
+    assert path_hints(Path("/x/y/z") / path) == {"symbol": symbol, "timeframe": timeframe, "kind": kind, "category": category}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options", "way_out"),
+    [
+        ("bars.csv", csv(MINUTES), {}, "--symbol"),
+        ("BTCUSDT.csv", csv([START]), {}, "--timeframe"),
+        ("BTCUSDT.csv", csv([START, START + 60_000, START + 240_000, START + 360_000]), {}, "--timeframe"),
+        ("BTCUSDT_ETHUSDT_1m.csv", csv(MINUTES), {}, "--symbol"),
+        ("BTCUSDT_1m.csv", csv(MINUTES, "ts,open,high,low,close", "2,3,1,2.5"), {}, "--kind"),
+        ("BTCUSDT_1m.csv", csv(MINUTES, row="2,3,1,2.5,0"), {}, "--kind"),
+        ("mark_index_1m/BTCUSDT.csv", csv(MINUTES), {}, "--kind"),
+        ("premiumIndex_1m/BTCUSDT.csv", csv(MINUTES), {}, "--kind"),
+        (
+            "BTCUSDT_1m.csv",
+            csv(MINUTES, "symbol,ts,open,high,low,close,volume").replace("\n1", "\nETHUSDT,1"),
+            {"symbol": "BTCUSDT"},
+            "--symbol",
+        ),
+        ("x_1m.csv", f"symbol,ts,o,h,l,c,v\nAUSDT,{START},{BAR}\nBUSDT,{START},{BAR}\n", {}, "--symbol"),
+        ("BTCUSDT_1m.csv", csv(MINUTES), {"kind": "funding"}, "--kind"),
+    ],
+)
+def test_doubt_names_the_option_that_settles_it(store, file, name, text, options, way_out):
+    with pytest.raises(DataError, match=way_out):
+        store.import_file(file(name, text), **options)
+    assert store.coverage() == []
+
+
+def test_option_chooses_among_several_symbols_and_lines_keep_their_numbers(store, file):
+    text = f"symbol,ts,o,h,l,c,v\nAUSDT,{START},{BAR}\nBUSDT,{START},{BAR}\nAUSDT,{START + 60_000},2,3,1,oops,1\n"
+    assert store.import_file(file("x_1m.csv", text), symbol="BUSDT").rows == 1
+    with pytest.raises(DataError, match="line 4: c is 'oops'"):
+        store.import_file(file("x_1m.csv", text), symbol="AUSDT")
+
+
+def test_timeframe_is_read_from_the_distances_when_nothing_says_it(store, file):
+    report = store.import_file(file("BTCUSDT.csv", csv([START + n * 3_600_000 for n in (0, 1, 2, 4)])))
+    assert report.timeframe == "1h"
+    assert any("timeframe 1h" in note for note in report.notes)
+    assert timeframe_of_spacing(np.array([START])) is None
+
+
+def test_unsorted_rows_are_sorted_and_equal_rows_kept_once(store, file):
+    times = [MINUTES[2], MINUTES[0], MINUTES[1], MINUTES[0]]
+    report = store.import_file(file("BTCUSDT_1m.csv", csv(times)))
+    assert (report.rows, report.duplicates, report.sorted_rows) == (3, 1, True)
+    assert store.get_ohlcv("BTCUSDT", "1m").ts.tolist() == MINUTES
+
+
+def test_importing_twice_changes_nothing(store, file):
+    path = file("BTCUSDT_1m.csv", csv(MINUTES))
+    first = store.import_file(path)
+    before = store.fingerprint("BTCUSDT", "1m")
+    second = store.import_file(path)
+    assert (first.inserted, first.unchanged) == (3, 0)
+    assert (second.inserted, second.replaced, second.unchanged) == (0, 0, 3)
+    assert store.fingerprint("BTCUSDT", "1m") == before
+
+
+def test_other_values_need_leave_to_overwrite(store, file):
+    store.import_file(file("BTCUSDT_1m.csv", csv(MINUTES)))
+    other = file("new/BTCUSDT_1m.csv", csv(MINUTES[1:], row="2,3,1,2.75,10"))
+    with pytest.raises(DataError, match=r"close 2.5 in the store .from import:BTCUSDT_1m.csv., 2.75 here"):
+        store.import_file(other)
+    assert store.get_ohlcv("BTCUSDT", "1m").close.tolist() == [2.5, 2.5, 2.5]
+    report = store.import_file(other, allow_overwrite=True)
+    assert (report.inserted, report.replaced) == (0, 2)
+    assert store.get_ohlcv("BTCUSDT", "1m").close.tolist() == [2.5, 2.75, 2.75]
+
+
+def test_trades_of_one_millisecond_keep_their_order_with_and_without_ids(store, file):
+    rows = [f"{START},{price},0.1,{side}" for price, side in ((5, "buy"), (4, "sell"), (4, "sell"))]
+    text = "ts,price,qty,side\n" + "\n".join(rows) + "\n"
+    assert store.import_file(file("BTCUSDT.csv", text)).inserted == 3
+    assert store.import_file(file("BTCUSDT.csv", text)).unchanged == 3
+    trades = store.get_trades("BTCUSDT")
+    assert (trades.price.tolist(), trades.side.tolist()) == ([5, 4, 4], [1, -1, -1])
+
+
+def test_gzip_and_quotes_and_byte_order_mark(store, tmp_path):
+    path = tmp_path / "it's BTCUSDT 1m.csv.gz"
+    path.write_bytes(gzip.compress(("\ufeff" + csv(MINUTES, '"Open Time",open,high,low,close,volume')).encode()))
+    assert store.import_file(path).rows == 3
+
+
+def test_a_folder_of_parquet_becomes_a_store_in_memory(tmp_path, store, bars):
+    from adapters.store import HistoricalDataStore
+
+    for kind, timeframe in (("last", "1m"), ("mark", "1h")):
+        store.upsert_bars("BTCUSDT", timeframe, bars(100, timeframe), source="made", kind=kind)
+        (tmp_path / "BTCUSDT").mkdir(exist_ok=True)
+        columns = {
+            "time": store.get_ohlcv("BTCUSDT", timeframe, kind=kind).ts,
+            **{k: v for k, v in bars(100, timeframe).items() if k != "ts"},
+        }
+        connection = duckdb.connect()
+        connection.register("made", columns)
+        connection.sql("SELECT * FROM made").write_parquet(str(tmp_path / "BTCUSDT" / f"{kind}_{timeframe}.parquet"))
+    with HistoricalDataStore.from_parquet(tmp_path) as loaded:
+        assert loaded.fingerprint("BTCUSDT", "1m") == store.fingerprint("BTCUSDT", "1m")
+        assert loaded.fingerprint("BTCUSDT", "1h", "mark") == store.fingerprint("BTCUSDT", "1h", "mark")
+        assert loaded.timeframes("BTCUSDT") == ["1m"]
+
+
+@pytest.mark.parametrize("text", ["12345", "0", "-5", "1735689600000000000000"])
+def test_a_number_that_is_no_time_is_refused(text):
+    with pytest.raises(DataError, match="no time"):
+        to_milliseconds("f", np.array([float(text)]), lambda row: f"row {row + 1}")

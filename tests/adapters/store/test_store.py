@@ -1,0 +1,216 @@
+"""Reading and writing: idempotence, ranges, built bars, one owner, and errors that say what there is instead."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.store import HistoricalDataStore
+from core.errors import ConfigError, DataError
+from core.time_range import TimeRange
+from core.timeframe import floor_ts, tf_ms
+
+START = 1_735_689_600_000
+MINUTE = 60_000
+ROOT = Path(__file__).parents[3]
+
+
+def test_columns_are_contiguous_and_ranges_half_open(store, bars):
+    columns = bars(100)
+    store.upsert_bars("BTCUSDT", "1m", columns, source="made")
+    frame = store.get_ohlcv("BTCUSDT", "1m", START + 10 * MINUTE, START + 20 * MINUTE)
+    assert frame.ts.dtype == np.int64 and frame.ts.tolist() == columns["ts"][10:20].tolist()
+    for name in ("open", "high", "low", "close", "volume"):
+        assert frame[name].dtype == np.float64 and frame[name].flags["C_CONTIGUOUS"]
+        assert frame[name].tolist() == columns[name][10:20].tolist()
+    assert (frame.symbol, frame.timeframe, frame.kind) == ("BTCUSDT", "1m", "last")
+    span = TimeRange(START + 10 * MINUTE, START + 20 * MINUTE)
+    assert store.get_ohlcv("BTCUSDT", "1m", span).ts.tolist() == frame.ts.tolist()
+    assert len(store.get_ohlcv("BTCUSDT", "1m", "2025-01-01", "2025-01-01T00:05")) == 5
+
+
+@given(parts=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), min_size=1, max_size=6))
+def test_upserts_in_any_order_give_what_a_dict_gives(parts):
+    oracle: dict[int, float] = {}
+    with HistoricalDataStore(":memory:") as store:
+        for number, (first, count) in enumerate(parts, 1):
+            ts = START + np.arange(first, first + count, dtype=np.int64) * MINUTE
+            flat = np.full(count, float(number))
+            columns = {"ts": ts, "open": flat, "high": flat, "low": flat, "close": flat, "volume": flat}
+            stored = sum(int(moment) in oracle for moment in ts)
+            report = store.upsert_bars("BTCUSDT", "1m", columns, source=f"part {number}")
+            assert (report.inserted, report.replaced, report.unchanged) == (count - stored, stored, 0)
+            oracle.update(dict.fromkeys(ts.tolist(), float(number)))
+            assert store.upsert_bars("BTCUSDT", "1m", columns, source="again").unchanged == count
+        frame = store.get_ohlcv("BTCUSDT", "1m")
+        assert dict(zip(frame.ts.tolist(), frame.close.tolist(), strict=True)) == oracle
+        assert frame.ts.tolist() == sorted(oracle)
+        assert sum(store.sources("BTCUSDT", "1m").values()) == len(oracle)
+
+
+def test_kinds_envs_and_categories_lie_apart(store, bars):
+    places = [{}, {"kind": "mark"}, {"kind": "index"}, {"env": "demo"}, {"category": "spot"}]
+    for seed, place in enumerate(places):
+        store.upsert_bars("BTCUSDT", "1h", bars(5, "1h", seed=seed), source="made", **place)
+    for seed, place in enumerate(places):
+        assert store.get_ohlcv("BTCUSDT", "1h", **place).close.tolist() == bars(5, "1h", seed=seed)["close"].tolist()
+    assert [one.rows for one in store.coverage()] == [5] * 5
+
+
+@pytest.mark.parametrize("timeframe", ["3m", "5m", "1h", "1d", "1w"])
+def test_built_bars_equal_a_slow_reckoning_and_are_complete(store, bars, timeframe):
+    columns = bars(16 * 1440, start=START - 3 * 86_400_000 + 7 * MINUTE)
+    keep = np.ones(len(columns["ts"]), dtype=bool)
+    keep[5000:5003] = False
+    store.upsert_bars("BTCUSDT", "1m", {name: column[keep] for name, column in columns.items()}, source="made")
+    groups: dict[int, list[int]] = {}
+    for row in np.flatnonzero(keep):
+        groups.setdefault(floor_ts(int(columns["ts"][row]), timeframe), []).append(int(row))
+    whole = {ts: rows for ts, rows in groups.items() if len(rows) == tf_ms(timeframe) // MINUTE}
+    frame = store.get_ohlcv("BTCUSDT", timeframe)
+    assert frame.ts.tolist() == sorted(whole)
+    assert frame.open.tolist() == [columns["open"][rows[0]] for rows in whole.values()]
+    assert frame.high.tolist() == [max(columns["high"][rows]) for rows in whole.values()]
+    assert frame.low.tolist() == [min(columns["low"][rows]) for rows in whole.values()]
+    assert frame.close.tolist() == [columns["close"][rows[-1]] for rows in whole.values()]
+    np.testing.assert_allclose(frame.volume, [columns["volume"][rows].sum() for rows in whole.values()], rtol=1e-12)
+
+
+def test_the_coarsest_complete_finer_series_is_taken_and_own_bars_first(store, bars):
+    def close_of(seed: int, row: int, timeframe: str, count: int) -> float:
+        return float(bars(count, timeframe, seed=seed)["close"][row])
+
+    store.upsert_bars("BTCUSDT", "1m", bars(240, "1m", seed=1), source="made")
+    holed = {name: np.delete(column, 20) for name, column in bars(48, "5m", seed=2).items()}
+    store.upsert_bars("BTCUSDT", "5m", holed, source="made")
+    window = TimeRange(START, START + 240 * MINUTE)
+    assert store.get_ohlcv("BTCUSDT", "1h", window).close[0] == close_of(1, 59, "1m", 240), "5m has a gap, 1m is complete"
+    store.upsert_bars("BTCUSDT", "15m", bars(16, "15m", seed=3), source="made")
+    assert store.get_ohlcv("BTCUSDT", "1h", window).close[0] == close_of(3, 3, "15m", 16)
+    store.upsert_bars("BTCUSDT", "1h", bars(2, "1h", seed=4), source="made")
+    assert store.get_ohlcv("BTCUSDT", "1h", window).close.tolist() == bars(2, "1h", seed=4)["close"].tolist(), "own bars, nothing added"
+    many = store.get_multi_timeframe_data("BTCUSDT", ["1m", "4h"], window)
+    assert {name: len(frame) for name, frame in many.items()} == {"1m": 240, "4h": 1}
+    assert store.timeframes("BTCUSDT") == ["1m", "5m", "15m", "1h"]
+
+
+def test_a_built_bar_that_opens_before_the_end_is_whole(store, bars):
+    store.upsert_bars("BTCUSDT", "1m", bars(120), source="made")
+    assert store.get_ohlcv("BTCUSDT", "1h", START, START + 61 * MINUTE).ts.tolist() == [START, START + 60 * MINUTE]
+
+
+def test_nothing_there_says_what_there_is(store, bars):
+    with pytest.raises(DataError, match="is empty"):
+        store.get_ohlcv("BTCUSDT", "1h")
+    store.upsert_bars("BTCUSDT", "1h", bars(5, "1h"), source="made")
+    with pytest.raises(DataError, match=r"no ETHUSDT linear last 1h live rows at any time: it has BTCUSDT \(linear\)"):
+        store.get_ohlcv("ETHUSDT", "1h")
+    with pytest.raises(DataError, match=r"of BTCUSDT it has last 1h \(2025-01-01T00:00:00Z to 2025-01-01T04:00:00Z\)"):
+        store.get_ohlcv("BTCUSDT", "5m", "2025-01-01", "2025-01-02")
+    with pytest.raises(DataError, match="funding"):
+        store.get_funding_rates("BTCUSDT")
+    assert store.find("BTCUSDT", "5m") is None
+    assert store.find("BTCUSDT", kind="funding") is None and store.find("BTCUSDT", kind="open_interest") is None
+    for wrong in ({"symbol": "btc"}, {"timeframe": "7m"}, {"env": "prod"}, {"kind": "premium"}, {"category": "inverse"}):
+        with pytest.raises(ConfigError):
+            store.get_ohlcv(**({"symbol": "BTCUSDT", "timeframe": "1h"} | wrong))
+
+
+def test_points_come_back(store):
+    ts = START + np.arange(3, dtype=np.int64) * 28_800_000
+    store.upsert_funding("BTCUSDT", {"ts": ts, "funding_rate": np.array([1e-4, -2e-4, 0.0])}, source="made")
+    store.upsert_open_interest("BTCUSDT", {"ts": ts, "open_interest": np.array([1.0, 2.0, 3.0])}, source="made")
+    assert store.get_funding_rates("BTCUSDT").funding_rate.tolist() == [1e-4, -2e-4, 0.0]
+    assert store.get_open_interest("BTCUSDT", START + 1).open_interest.tolist() == [2.0, 3.0]
+    assert store.span("BTCUSDT", kind="funding") == (int(ts[0]), int(ts[-1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"high": np.array([0.5])}, "high is below low"),
+        ({"ts": np.array([START + 1])}, "not where a 1m bar opens"),
+        ({"ts": np.array([START], dtype=float)}, "int64"),
+        ({"close": np.array([1.0, 2.0])}, "shape"),
+        ({"volume": np.array([np.nan])}, "finite"),
+    ],
+)
+def test_upserts_keep_the_same_rules_as_imports(store, change, message):
+    one = np.array([1.0])
+    columns = {"ts": np.array([START]), "open": one, "high": one, "low": one, "close": one, "volume": one} | change
+    with pytest.raises(DataError, match=message):
+        store.upsert_bars("BTCUSDT", "1m", columns, source="made")
+    assert store.coverage() == []
+
+
+def test_fingerprint_follows_rows_not_history_of_writing(store, bars, tmp_path):
+    columns = bars(50)
+    store.upsert_bars("BTCUSDT", "1m", columns, source="made")
+    with HistoricalDataStore(tmp_path / "s.duckdb") as other:
+        for part in (slice(30, 50), slice(0, 35)):
+            other.upsert_bars("BTCUSDT", "1m", {name: column[part] for name, column in columns.items()}, source="else")
+        assert other.fingerprint("BTCUSDT", "1m") == store.fingerprint("BTCUSDT", "1m")
+        columns["close"] = columns["low"].copy()
+        other.upsert_bars("BTCUSDT", "1m", columns, source="made")
+        assert other.fingerprint("BTCUSDT", "1m") != store.fingerprint("BTCUSDT", "1m")
+    assert store.fingerprint("BTCUSDT", "1m", end=START + MINUTE) != store.fingerprint("BTCUSDT", "1m")
+
+
+def test_the_file_is_made_kept_and_reread(tmp_path, bars, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with HistoricalDataStore() as store:
+        store.upsert_bars("BTCUSDT", "1m", bars(10), source="made")
+    assert (tmp_path / "data" / "keel.duckdb").is_file()
+    with HistoricalDataStore(read_only=True) as store:
+        assert len(store.get_ohlcv("BTCUSDT", "1m")) == 10
+        with pytest.raises(DataError, match="read-only"):
+            store.upsert_bars("BTCUSDT", "1m", bars(10), source="made")
+    with pytest.raises(DataError, match="there is no store at"):
+        HistoricalDataStore(tmp_path / "else.duckdb", read_only=True)
+    assert not (tmp_path / "else.duckdb").exists()
+
+
+def test_a_store_opened_by_another_process_names_it(tmp_path):
+    path = tmp_path / "keel.duckdb"
+    code = "import sys; from adapters.store import HistoricalDataStore\ntry: HistoricalDataStore(sys.argv[1])\nexcept Exception as e: print(repr(e))"
+    with HistoricalDataStore(path):
+        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, cwd=ROOT, check=True)
+        with pytest.raises(DataError, match="another mode"):
+            HistoricalDataStore(path, read_only=True)
+    assert "DataError" in done.stdout and f"process {os.getpid()}" in done.stdout and "try again" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize("damage", ["text", "cut", "header"])
+def test_a_damaged_file_is_one_clear_error(tmp_path, bars, damage):
+    path = tmp_path / "keel.duckdb"
+    with HistoricalDataStore(path) as store:
+        store.upsert_bars("BTCUSDT", "1m", bars(1000), source="made")
+    whole = path.read_bytes()
+    path.write_bytes(
+        {"text": b"hello" * 1000, "cut": whole[: len(whole) // 8], "header": whole[:4096] + bytes(4096) + whole[8192:]}[damage]
+    )
+    with pytest.raises(DataError, match="damaged or is not a store") as caught, HistoricalDataStore(path) as store:
+        store.get_ohlcv("BTCUSDT", "1m")
+    assert "\n" not in str(caught.value)
+
+
+def test_another_programs_database_and_other_versions_are_refused(tmp_path):
+    path = tmp_path / "other.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE mine (a INT)")
+    with pytest.raises(DataError, match="not a store of ours"):
+        HistoricalDataStore(path)
+    HistoricalDataStore(tmp_path / "keel.duckdb").close()
+    with duckdb.connect(str(tmp_path / "keel.duckdb")) as connection:
+        connection.execute("UPDATE meta SET value = '99'")
+    with pytest.raises(DataError, match="schema version 99"):
+        HistoricalDataStore(tmp_path / "keel.duckdb")
