@@ -22,10 +22,12 @@ Handler = Callable[[Any], None]
 class Bus:
     """Ordered, synchronous dispatch of messages by type (and, if asked, by symbol)."""
 
-    __slots__ = ("_failed", "_handlers", "_loop", "_taps", "_wake", "queue")
+    __slots__ = ("_failed", "_handlers", "_loop", "_routes", "_subscriptions", "_taps", "_wake", "queue")
 
     def __init__(self) -> None:
+        self._subscriptions: dict[type, list[tuple[str | None, Handler]]] = {}
         self._handlers: dict[type, tuple[Handler, ...]] = {}
+        self._routes: dict[type, dict[str, tuple[Handler, ...]]] = {}
         self.queue: deque[Message] = deque()
         self._taps: tuple[Handler, ...] = ()
         self._failed: str | None = None
@@ -34,15 +36,14 @@ class Bus:
 
     def subscribe(self, message_type: type[M], handler: Callable[[M], None], symbol: str | None = None) -> None:
         """Call ``handler`` with every message of exactly this type; with ``symbol``, only where the message's symbol equals it."""
-        if symbol is not None:
-            wanted, inner = symbol, handler
-
-            def only_symbol(message: Any) -> None:
-                if message.symbol == wanted:
-                    inner(message)
-
-            handler = only_symbol
-        self._handlers[message_type] = (*self._handlers.get(message_type, ()), handler)
+        entries = self._subscriptions.setdefault(message_type, [])
+        entries.append((symbol, handler))
+        self._handlers[message_type] = tuple(handler for wanted, handler in entries if wanted is None)
+        symbols = {wanted: None for wanted, _ in entries if wanted is not None}
+        if symbols:
+            self._routes[message_type] = {
+                name: tuple(handler for wanted, handler in entries if wanted is None or wanted == name) for name in symbols
+            }
 
     def tap(self, handler: Callable[[Message], None]) -> None:
         """Call ``handler`` with each message that comes from outside, before its handlers: the journal's place."""
@@ -56,16 +57,16 @@ class Bus:
 
     def deliver(self, message: Message) -> None:
         """Dispatch an inbound message at once, then drain what it caused."""
+        self.deliver_to(self._handlers_of(message), message)
+
+    def deliver_to(self, handlers: tuple[Handler, ...], message: Message) -> None:
+        """As ``deliver``, to what ``handlers_of`` gave for the message's type and symbol: a replay asks once, and not at every bar."""
         if self._taps:
             for tap in self._taps:
                 tap(message)
         try:
-            for handler in self._handlers[message.__class__]:
+            for handler in handlers:
                 handler(message)
-        except KeyError as error:
-            if message.__class__ in self._handlers:
-                self._fail(message, error)
-                raise
         except BaseException as error:
             self._fail(message, error)
             raise
@@ -76,15 +77,25 @@ class Bus:
         """Dispatch queued messages until none is left."""
         if self._failed is not None:
             raise InvariantError(f"the bus stopped after an error and takes no more messages: {self._failed}")
-        queue, handlers = self.queue, self._handlers
+        queue, handlers, routes = self.queue, self._handlers, self._routes
         while queue:
             message = queue.popleft()
+            kind = message.__class__
             try:
-                for handler in handlers.get(message.__class__, ()):
+                for handler in self._handlers_of(message) if kind in routes else handlers.get(kind, ()):
                     handler(message)
             except BaseException as error:
                 self._fail(message, error)
                 raise
+
+    def handlers_of(self, message_type: type[Message], symbol: str) -> tuple[Handler, ...]:
+        """Who hears messages of a type for a symbol, in order."""
+        found = self._routes[message_type].get(symbol) if message_type in self._routes else None
+        return self._handlers.get(message_type, ()) if found is None else found
+
+    def _handlers_of(self, message: Any) -> tuple[Handler, ...]:
+        kind = message.__class__
+        return self.handlers_of(kind, message.symbol) if kind in self._routes else self._handlers.get(kind, ())
 
     @property
     def failed(self) -> str | None:

@@ -64,29 +64,30 @@ def _add_symbol(
     distance: Floats,
 ) -> None:
     execution = history.execution
-    closes = execution.ts + tf_ms(execution.timeframe)
-    bar = np.searchsorted(closes, times, side="right") - 1
-    seen, bar = bar >= 0, np.maximum(bar, 0)
+    duration = tf_ms(execution.timeframe)
+    closes = execution.ts + duration
     close, low, high = _marks(history)
+    has_bar: npt.NDArray[np.bool_] | bool = True
+    if len(closes) != len(times) or not np.array_equal(closes, times):
+        bar = np.searchsorted(closes, times, side="right") - 1
+        has_bar = (bar >= 0) & (closes[np.maximum(bar, 0)] == times)
+        close, low, high = (np.where(bar >= 0, column[np.maximum(bar, 0)], 0.0) for column in (close, low, high))
     change_times = np.array([entry[0] for entry in log], dtype=np.int64)
+    changed_in = np.searchsorted(times, change_times)  # the instant that closes the bar in which each change happened
+    lengths = np.diff(np.concatenate([[0], changed_in, [len(times)]]))
     grid = history.instrument.book_grid
-    quantities = np.concatenate([[0.0], [grid.value(entry[1]) for entry in log]])
-    margins = np.concatenate([[0.0], [entry[3] / UNIT for entry in log]])
-    liquidations = np.concatenate([[0.0], [entry[4] or 0.0 for entry in log]])
-    state = np.searchsorted(change_times, times, side="right")
-    before = np.searchsorted(change_times, times - tf_ms(execution.timeframe), side="right")
-    held = np.where(seen, quantities[state], 0.0)
-    notional += np.abs(held) * close[bar]
-    margin += np.where(seen, margins[state], 0.0)
-    unchanged = seen & (state == before) & (held != 0) & (closes[bar] == times)
-    extreme = np.where(held > 0, low[bar], high[bar])
-    worst += np.where(unchanged, held * (extreme - close[bar]), 0.0)
-    liquidation = liquidations[state]
-    exposed = seen & (held != 0) & (liquidation > 0)
-    price = np.where(unchanged, extreme, close[bar])
+    held = np.repeat(np.array([0.0, *(grid.value(entry[1]) for entry in log)]), lengths)
+    margin += np.repeat(np.array([0.0, *(entry[3] / UNIT for entry in log)]), lengths)
+    liquidation = np.repeat(np.array([0.0, *(entry[4] or 0.0 for entry in log)]), lengths)
+    notional += np.abs(held) * close
+    unchanged = np.full(len(times), True) & has_bar
+    unchanged[changed_in[changed_in < len(times)]] = False
+    extreme = np.where(unchanged, np.where(held > 0, low, high), close)
+    worst += held * (extreme - close)
+    gap = np.where(held > 0, extreme - liquidation, liquidation - extreme)
+    gap[(held == 0) | (liquidation <= 0)] = np.inf
     with np.errstate(divide="ignore", invalid="ignore"):
-        gap = np.where(held > 0, price - liquidation, liquidation - price) / price * 100.0
-    np.minimum(distance, np.where(exposed, np.maximum(gap, 0.0), np.inf), out=distance)
+        np.minimum(distance, np.maximum(gap, 0.0) / extreme * 100.0, out=distance)
 
 
 def _marks(history: SymbolHistory) -> tuple[Floats, Floats, Floats]:

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.replay.feed import Chunk, ReplayFeed, Row
+from adapters.replay.feed import Chunk, ReplayFeed
 from adapters.replay.history import PriceColumns
 from core.actors.market_data import MarketData
 from core.actors.portfolio import Portfolio
+from core.actors.risk import RiskActor
 from core.bus import Bus
 from core.clock import ReplayClock
 from core.messages import Bar, MarkPrice
@@ -39,7 +40,7 @@ class Cycle:
     venue: SimulatedExchange
     portfolio: Portfolio
     market_data: MarketData
-    risk: Any
+    risk: RiskActor
 
 
 def replay(feed: ReplayFeed, cycle: Cycle, progress: Callable[[int, int], None] | None = None) -> int:
@@ -67,47 +68,102 @@ def replay(feed: ReplayFeed, cycle: Cycle, progress: Callable[[int, int], None] 
 
 
 def _replay_chunk(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
-    """One chunk. This is the hot path: every name is local, and nobody is called who has nothing to do."""
-    clock, venue, bus = cycle.clock, cycle.venue, cycle.bus
-    deliver, drain, queue = bus.deliver, bus.drain, bus.queue
-    close_account, decide = cycle.portfolio.on_instant, cycle.market_data.on_instant
-    check_limits = cycle.risk.on_instant if cycle.risk.needs_instant else None
+    """One chunk: (execution bars, whether the run stopped)."""
+    if len(chunk.lanes) == 1 and chunk.lanes[0].present is None:
+        return _replay_one(feed, cycle, chunk, start)
+    return _replay_many(feed, cycle, chunk, start)
+
+
+def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
+    """``_replay_many`` for a single symbol without holes, unrolled: this is the hot path, in which every name is local and nobody is called
+    who has nothing to do. A test holds that both give the same messages."""
+    clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
+    deliver, deliver_to, drain, queue = bus.deliver, bus.deliver_to, bus.drain, bus.queue
+    close_account, decide = portfolio.on_instant, cycle.market_data.on_instant
+    limits, fresh = risk.limits, cycle.market_data.fresh
+    lane = chunk.lanes[0]
+    symbol, has_mark = lane.symbol, lane.has_mark
+    handlers, book, step = bus.handlers_of(Bar, symbol), venue.books[symbol], Stepper(feed, 0, venue).step
+    timeframe = feed.execution_timeframe
+    duration = tf_ms(timeframe)
+    before, after = iter(chunk.before), iter(chunk.after)
+    next_before, early = next(before, _END)
+    next_after, late = next(after, _END)
+    instant = start
+    for ts, open_, high, low, close, volume, reach_low, reach_high, valuation in zip(chunk.closes, *lane.columns, strict=True):
+        clock.now_ms = ts
+        stopped = False
+        if ts > book.wake_ts or reach_low <= book.wake_low or reach_high >= book.wake_high:
+            step(book, ts - duration, ts, instant, open_, high, low, close, volume)
+            if queue:
+                drain()
+                stopped = venue.stop_reason is not None
+        while next_before <= ts:
+            deliver(early)
+            next_before, early = next(before, _END)
+        if has_mark:
+            deliver(MarkPrice(symbol, ts, valuation))
+        deliver_to(handlers, Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume))
+        while next_after <= ts:
+            deliver(late)
+            next_after, late = next(after, _END)
+        equity = close_account(ts)
+        if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end or ts >= risk.next_due:
+            risk.on_instant(ts)
+        if fresh:
+            decide(ts)
+        if queue:
+            drain()
+        instant += 1
+        if stopped:
+            return instant - start, True
+    return instant - start, False
+
+
+def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
+    """Any number of symbols, each with or without a bar at an instant."""
+    clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
+    deliver, deliver_to, drain, queue = bus.deliver, bus.deliver_to, bus.drain, bus.queue
+    close_account, decide = portfolio.on_instant, cycle.market_data.on_instant
+    limits, fresh = risk.limits, cycle.market_data.fresh
     timeframe = feed.execution_timeframe
     duration = tf_ms(timeframe)
     lanes = [
-        (Stepper(feed, position, venue), lane.symbol, venue.books[lane.symbol], lane.has_mark) for position, lane in enumerate(chunk.lanes)
+        (lane.symbol, lane.has_mark, bus.handlers_of(Bar, lane.symbol), venue.books[lane.symbol], Stepper(feed, position, venue).step)
+        for position, lane in enumerate(chunk.lanes)
     ]
     before, after = iter(chunk.before), iter(chunk.after)
     next_before, early = next(before, _END)
     next_after, late = next(after, _END)
     bars, instant = 0, start
-    for ts, rows in zip(chunk.closes, zip(*(lane.rows for lane in chunk.lanes), strict=True), strict=True):
+    all_rows = zip(*(lane.rows(len(chunk.closes)) for lane in chunk.lanes), strict=True)
+    for ts, rows in zip(chunk.closes, all_rows, strict=True):
         clock.now_ms = ts
-        ts_open = ts - duration
-        for (stepper, _, book, _), row in zip(lanes, rows):  # noqa: B905 (strict costs time here, and both have a lane each)
-            if row is not None and (ts > book.wake_ts or row[5] <= book.wake_low or row[6] >= book.wake_high):
-                stepper.step(book, ts_open, ts, instant, row)
         stopped = False
+        for (_, _, _, book, step), row in zip(lanes, rows):  # noqa: B905 (strict costs time here, and both have a lane each)
+            if row is not None and (ts > book.wake_ts or row[5] <= book.wake_low or row[6] >= book.wake_high):
+                step(book, ts - duration, ts, instant, row[0], row[1], row[2], row[3], row[4])
         if queue:
             drain()
             stopped = venue.stop_reason is not None
         while next_before <= ts:
             deliver(early)
             next_before, early = next(before, _END)
-        for (_, symbol, _, has_mark), row in zip(lanes, rows):  # noqa: B905
+        for (symbol, has_mark, handlers, _, _), row in zip(lanes, rows):  # noqa: B905
             if row is not None:
                 open_, high, low, close, volume, _, _, valuation = row
                 if has_mark:
                     deliver(MarkPrice(symbol, ts, valuation))
-                deliver(Bar(symbol, timeframe, ts_open, ts, open_, high, low, close, volume))
+                deliver_to(handlers, Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume))
                 bars += 1
         while next_after <= ts:
             deliver(late)
             next_after, late = next(after, _END)
-        close_account(ts)
-        if check_limits is not None:
-            check_limits(ts)
-        decide(ts)
+        equity = close_account(ts)
+        if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end or ts >= risk.next_due:
+            risk.on_instant(ts)
+        if fresh:
+            decide(ts)
         if queue:
             drain()
         instant += 1
@@ -128,9 +184,11 @@ class Stepper:
         self._index = _views(history.index)
         self._volatility = None if history.volatility_bps is None else history.volatility_bps.data
 
-    def step(self, book: SymbolBook, ts_open: int, ts_close: int, instant: int, row: Row) -> None:
+    def step(
+        self, book: SymbolBook, ts_open: int, ts_close: int, instant: int, open: float, high: float, low: float, close: float, volume: float
+    ) -> None:
         """Process one bar; ``instant`` is its place in the feed."""
-        prices: Prices = (row[0], row[1], row[2], row[3])
+        prices: Prices = (open, high, low, close)
         mark = index = prices
         volatility = 0.0
         if self._mark is not None or self._index is not None or self._volatility is not None:
@@ -141,7 +199,7 @@ class Stepper:
                 index = _at(self._index, at)
             if self._volatility is not None:
                 volatility = self._volatility[at]
-        self._step(book, ts_open, ts_close, *prices, row[4], *mark, *index, volatility)
+        self._step(book, ts_open, ts_close, *prices, volume, *mark, *index, volatility)
 
 
 def _at(views: Views, row: int) -> Prices:

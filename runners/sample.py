@@ -83,7 +83,7 @@ def _write(store: HistoricalDataStore, symbol: str, kind: str, series: Synthetic
 def _refuse_real(store: HistoricalDataStore, symbols: Sequence[str]) -> None:
     """Invented prices never mix with real ones: a symbol that has bars from elsewhere keeps them."""
     for entry in store.coverage():
-        real = [source for source in entry.sources if source != SOURCE]
+        real = [source for source in entry.sources if source != SOURCE and not source.startswith("built:")]
         if entry.symbol in symbols and entry.category == "linear" and real:
             raise ConfigError(
                 f"{entry.symbol} {entry.kind} {entry.timeframe} in {store.path} is from {', '.join(real)}: invented history would mix with"

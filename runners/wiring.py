@@ -99,10 +99,6 @@ def wire_backtest(prepared: Prepared, prefix: str) -> BacktestParts:
     _load_funding(prepared, venue)
     messages: list[Message] = []
     subscriptions: list[tuple[type[Message], Any]] = [
-        (MarkPrice, portfolio.on_mark),
-        (FundingRate, portfolio.on_funding_rate),
-        (Bar, portfolio.on_bar),
-        (Bar, market_data.on_bar),
         (Signal, risk.on_signal),
         (OrderIntent, executor.on_intent),
         *((kind, messages.append) for kind in LOGGED),
@@ -127,6 +123,11 @@ def wire_backtest(prepared: Prepared, prefix: str) -> BacktestParts:
         subscriptions.append((Fill, strategy.on_fill))
     if strategy.hears_orders:
         subscriptions.append((OrderUpdate, strategy.on_order))
+    for symbol, line in portfolio.lines.items():
+        bus.subscribe(MarkPrice, line.on_mark, symbol)
+        bus.subscribe(FundingRate, line.on_funding_rate, symbol)
+        bus.subscribe(Bar, line.on_bar, symbol)
+        bus.subscribe(Bar, market_data.contexts[symbol].on_bar, symbol)
     for kind, handler in subscriptions:
         bus.subscribe(kind, handler)
     strategy.start()
@@ -147,7 +148,8 @@ def _contexts(prepared: Prepared, portfolio: Portfolio) -> list[SymbolContext]:
             if closed:
                 above.reveal_to(closed - 1)
             higher[timeframe] = above
-        contexts.append(SymbolContext(history.symbol, prepared.system.timeframe, series, higher, portfolio))
+        every_bar = prepared.strategy.reads_every_bar
+        contexts.append(SymbolContext(history.symbol, prepared.system.timeframe, series, higher, portfolio, every_bar=every_bar))
     return contexts
 
 

@@ -79,11 +79,14 @@ class Matching:
             for position in book.positions:
                 if position.steps and is_touched(position.steps, book.mark, position.liquidation_price):
                     self.liquidate(book, position)
+            has_filled = False
             if book.orders:
                 self._fire_triggers(book)
-                self._fill_resting(book)
+                has_filled = self._fill_resting(book)
             takers = book.fresh
             if not takers:
+                if has_filled:
+                    continue  # what they brought to life may be due at once
                 return
             book.fresh = []
             if len(takers) > 1:
@@ -132,7 +135,7 @@ class Matching:
         if order.role:
             self.brackets.on_fired(book, position, order)
 
-    def _fill_resting(self, book: SymbolBook) -> None:
+    def _fill_resting(self, book: SymbolBook) -> bool:
         grid, last = book.instrument.price_grid, book.last
         due = []
         for order in book.orders.values():
@@ -142,12 +145,14 @@ class Matching:
                     due.append(order)
         if len(due) > 1:
             due.sort(key=_sequence)
+        has_filled = False
         for order in due:
-            if order.state != RESTING or order.client_order_id not in book.orders or order.limit is None:
+            if order.state != RESTING or order.limit is None:
                 continue
             steps = self._within_cap(book, order.leaves)
             if steps:
-                self._execute(book, order, steps, order.limit, order.limit, maker=True)
+                has_filled |= self._execute(book, order, steps, order.limit, order.limit, maker=True)
+        return has_filled
 
     # --- takers ---
 

@@ -34,6 +34,7 @@ class Walk:
     def begin(self, book: SymbolBook, ts_open: int, last_mark: float) -> None:
         """Stand at the open. Stamps before it found no position, or lie in a hole of the series: charged now, at the last mark."""
         book.ts = ts_open
+        book.fell = book.rose = book.trailed = book.ambiguous = False
         funding = book.funding
         if funding.next_stamp < ts_open:
             if book.is_spot or not _has_position(book):
@@ -75,19 +76,19 @@ class Walk:
         exposure = sum(position.steps for position in book.positions)
         low_first = low_comes_first(last[0], last[3], self._pessimistic, exposure)
         path = Path(ts_open, ts_close - ts_open, points(last, low_first), points(mark, low_first), points(index, low_first))
-        book.fell = book.rose = book.trailed = book.ambiguous = False
         for leg in range(3):
             here = 0.0
             while (place := self._next_moment(book, path, leg, here, ts_close)) is not None:
                 here = place
             path.move(book, leg, 1.0)
             self._trail(book)
-        self._metrics.ambiguous_bars += book.ambiguous
 
     def finish(self, book: SymbolBook, ts_close: int) -> None:
         """Leave the bar: stamps inside it are settled, and the wake levels are set."""
         if book.funding.next_stamp < ts_close:
             book.funding.seek(ts_close)
+        if book.ambiguous:
+            self._metrics.ambiguous_bars += 1
         refresh_wake(book, self._touch)
 
     def _next_moment(self, book: SymbolBook, path: Path, leg: int, here: float, ts_close: int) -> float | None:

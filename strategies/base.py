@@ -47,6 +47,11 @@ class BaseStrategy:
         """What is wrong with these parameters taken together, for people; empty when nothing is."""
         return ""
 
+    @property
+    def reads_every_bar(self) -> bool:
+        """Whether ``generate_signal`` has to be called at each bar. A vector strategy's needs it only where its array's value changes."""
+        return True
+
     def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
         """A decision at this bar's close, or None to leave things as they are."""
         raise TypeError(f"{type(self).__name__} must define generate_signal(snapshot, params)")
@@ -68,6 +73,11 @@ class VectorStrategy(BaseStrategy):
         A feature that its history does not yet allow is nan; every comparison with nan is false.
         """
         raise TypeError(f"{type(self).__name__} must define signals(frame, params)")
+
+    @property
+    def reads_every_bar(self) -> bool:
+        """False, unless a subclass brings a ``generate_signal`` of its own."""
+        return type(self).generate_signal is not VectorStrategy.generate_signal
 
     def on_start(self, params: Mapping[str, Any]) -> None:
         """Begin flat."""

@@ -27,11 +27,23 @@ Row = tuple[float, ...]
 
 @dataclass(slots=True)
 class Lane:
-    """One symbol's execution bars within a chunk. ``rows`` has None where the symbol has no bar at that instant."""
+    """One symbol's execution bars within a chunk: eight columns (see Row), and ``present``, the instants (counted within the chunk) at which
+    it has a bar; None when it has one at each."""
 
     symbol: str
     has_mark: bool
-    rows: Sequence[Row | None] | Iterator[Row | None]
+    columns: list[list[float]]
+    present: list[int] | None
+
+    def rows(self, instants: int) -> Iterator[Row | None]:
+        """A row per instant, None where the symbol has no bar."""
+        rows = zip(*self.columns, strict=True)
+        if self.present is None:
+            return rows
+        filled: list[Row | None] = [None] * instants
+        for instant, row in zip(self.present, rows, strict=True):
+            filled[instant] = row
+        return iter(filled)
 
 
 @dataclass(slots=True)
@@ -84,12 +96,11 @@ class ReplayFeed:
     def _lane(self, position: int, history: SymbolHistory, start: int, end: int) -> Lane:
         mapping = self._rows[position]
         if mapping is None:
-            return Lane(history.symbol, history.mark is not None, zip(*_columns(history, start, end), strict=True))
+            return Lane(history.symbol, history.mark is not None, _columns(history, start, end), None)
         wanted = mapping[start:end]
-        present = wanted[wanted >= 0]
-        first, last = (int(present[0]), int(present[-1]) + 1) if len(present) else (0, 0)
-        rows = iter(zip(*_columns(history, first, last), strict=True))
-        return Lane(history.symbol, history.mark is not None, [next(rows) if row >= 0 else None for row in wanted.tolist()])
+        present = np.flatnonzero(wanted >= 0)
+        first = int(wanted[present[0]]) if len(present) else 0
+        return Lane(history.symbol, history.mark is not None, _columns(history, first, first + len(present)), present.tolist())
 
     def _before(self, previous: int, closes: np.ndarray[Any, Any]) -> list[tuple[int, Message]]:
         events: list[tuple[int, int, int, Message]] = []

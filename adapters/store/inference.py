@@ -20,6 +20,8 @@ SHARE_ON_GRID = 0.999
 MIN_NOTIONAL = to_units("5")
 _LARGEST_ORDER = 1e9
 _SAMPLE = 20_000
+_COUNTABLE = 1e11
+"""Beyond so many steps a double no longer shows whether it is a multiple of one: there the smaller half of the numbers decides."""
 _QUOTES = re.compile(r"^(?P<base>.+?)(?P<quote>USDT|USDC|USDE|USD1|USD|EUR|BRL|BTC|ETH|PERP)$")
 _STEPS = [Grid.from_text(f"{digit}e{exponent}") for exponent in range(6, -13, -1) for digit in (5, 2, 1)]
 """Candidates, the largest first."""
@@ -41,7 +43,7 @@ def infer_instrument(
     qty_grid = infer_grid(traded, f"{symbol} {category}: volumes") if len(traded) else Grid(1, 1000)
     linear = category == "linear"
     used = (tiers or generic_tiers()) if linear else ()
-    largest = qty_grid.value(max(1, qty_grid.floor(_LARGEST_ORDER / float(prices.max()))))
+    largest = qty_grid.value(max(1, qty_grid.floor(_LARGEST_ORDER / float(np.nanmax(prices)))))
     return Instrument(
         symbol=symbol,
         category=category,
@@ -63,11 +65,16 @@ def infer_instrument(
 
 
 def infer_grid(values: np.ndarray, what: str) -> Grid:
-    """The largest candidate step on which 99.9 % of the values lie. Raises DataError when none does."""
-    stride = max(1, len(values) // _SAMPLE)
-    sample = np.unique(values[::stride])
+    """The largest candidate step on which 99.9 % of the positive, finite values lie. Raises DataError when none does, or none is left."""
+    usable = values[np.isfinite(values) & (values > 0)]
+    sample = np.unique(usable[:: max(1, len(usable) // _SAMPLE)])
+    middle = float(np.median(sample)) if len(sample) else 0.0
     for grid in _STEPS:
-        if np.count_nonzero(_is_on(sample, grid)) >= SHARE_ON_GRID * len(sample):
+        largest = _COUNTABLE * grid.num / grid.den
+        if middle > largest:
+            break
+        shown = sample[sample <= largest]
+        if len(shown) and np.count_nonzero(_is_on(shown, grid)) >= SHARE_ON_GRID * len(shown):
             return grid
     raise DataError(
         f"{what} lie on no grid of 1, 2 or 5 times a power of ten: import the instrument (keel data import-instruments FILE.json)"
@@ -96,4 +103,4 @@ def _is_on(values: np.ndarray, grid: Grid) -> np.ndarray:
     """Which values are multiples of the step, within the rounding of a double (sums of volumes are not exact)."""
     counts = values * grid.den / grid.num
     with np.errstate(invalid="ignore"):
-        return np.abs(counts - np.rint(counts)) <= np.maximum(1e-12 * np.abs(counts), 1e-9)
+        return np.abs(counts - np.rint(counts)) <= np.maximum(1e-13 * np.abs(counts), 1e-9)

@@ -3,7 +3,7 @@ means a damaged or foreign file. What markets do (silence, leaps, odd prices, ga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from adapters.store.gaps import gaps_of
 from adapters.store.inference import off_grid_rows
 from adapters.store.records import Finding, Severity
 from adapters.store.schema import BAR_KINDS, SeriesKey
+from core.errors import DataError
 from core.instrument import Grid
 from core.time_range import to_iso
 
@@ -22,8 +23,8 @@ OUTLIER_LEAST = 0.05
 _ZERO_VOLUME_SHARE = 0.01
 
 
-def verify_series(db: Database, ident: int, key: SeriesKey, grid: Grid | None) -> list[Finding]:
-    """All checks of one series, in storage order. ``grid``: the price grid to hold last prices against, None for no such check."""
+def verify_series(db: Database, ident: int, key: SeriesKey, grid_of: Callable[[SeriesKey], Grid]) -> list[Finding]:
+    """All checks of one series, in storage order. ``grid_of`` gives the price grid to hold last prices against, or raises DataError."""
     stored = db.arrays(key.table.select, [ident, -(2**62), 2**62])
     if not len(stored["ts"]):
         return []
@@ -34,7 +35,7 @@ def verify_series(db: Database, ident: int, key: SeriesKey, grid: Grid | None) -
     if key.kind in BAR_KINDS:
         found += [*_bars(key, columns), *_returns(key, columns)]
     if key.kind == "last":
-        found += [*_volume(key, columns), *_grid(key, columns, grid)]
+        found += [*_volume(key, columns), *_grid(key, columns, grid_of)]
     return found
 
 
@@ -87,11 +88,15 @@ def _volume(key: SeriesKey, columns: dict[str, np.ndarray]) -> Iterator[Finding]
     yield from _finding(key, "zero_volume", columns["ts"], rows, f"nothing traded ({share:.2%} of the bars)", severity)
 
 
-def _grid(key: SeriesKey, columns: dict[str, np.ndarray], grid: Grid | None) -> Iterator[Finding]:
-    if grid is not None:
-        prices = np.stack([columns[name] for name in ("open", "high", "low", "close")])
-        rows = off_grid_rows(prices, grid)
-        yield from _finding(key, "off_grid", columns["ts"], rows, f"a price is not a multiple of {grid.text(1)}", "warning")
+def _grid(key: SeriesKey, columns: dict[str, np.ndarray], grid_of: Callable[[SeriesKey], Grid]) -> Iterator[Finding]:
+    try:
+        grid = grid_of(key)
+    except DataError as error:  # prices on no grid at all are a finding too, not the end of the checks
+        yield _make(key, "off_grid", int(columns["ts"][0]), str(error), "warning", len(columns["ts"]))
+        return
+    prices = np.stack([columns[name] for name in ("open", "high", "low", "close")])
+    rows = off_grid_rows(prices, grid)
+    yield from _finding(key, "off_grid", columns["ts"], rows, f"a price is not a multiple of {grid.text(1)}", "warning")
 
 
 def _finding(key: SeriesKey, check: str, ts: np.ndarray, rows: np.ndarray, what: str, severity: Severity) -> Iterator[Finding]:

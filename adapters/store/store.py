@@ -308,7 +308,7 @@ class HistoricalDataStore:
         for ident, key in all_series(self._db).items():
             wanted = (symbol, env, category)
             if all(want in (None, have) for want, have in zip(wanted, (key.symbol, key.env, key.category), strict=True)):
-                found += verify_series(self._db, ident, key, self._grid_of(key))
+                found += verify_series(self._db, ident, key, self._grid_of)
         return found
 
     def export(
@@ -379,8 +379,6 @@ class HistoricalDataStore:
         with self._db.transaction():
             return write(self._db, key, ordered.columns, source, overwrite=True)
 
-    def _grid_of(self, key: SeriesKey) -> Grid | None:
-        if key.kind != "last" or span(self._db, key) is None:
-            return None
+    def _grid_of(self, key: SeriesKey) -> Grid:
         category: Category = "spot" if key.category == "spot" else "linear"
         return self.instrument(key.symbol, category, env=key.env).price_grid

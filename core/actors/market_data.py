@@ -149,13 +149,35 @@ class AccountReader(Protocol):
 
 
 class SymbolContext:
-    """One symbol's series and the account: what its snapshots ask when they are read."""
+    """One symbol's series and the account: what its snapshots ask when they are read. ``on_bar`` is its part of market_data.
 
-    def __init__(self, symbol: str, timeframe: str, series: Series, higher: Mapping[str, Series], account: AccountReader) -> None:
+    every_bar False: the strategy decides by its array alone, so that only a bar at which the array's value changes can bring a signal; the
+    others make no snapshot.
+    """
+
+    __slots__ = ("_account", "_every_bar", "_target", "fresh", "higher", "series", "symbol", "timeframe")
+
+    def __init__(
+        self, symbol: str, timeframe: str, series: Series, higher: Mapping[str, Series], account: AccountReader, *, every_bar: bool = True
+    ) -> None:
         self.symbol, self.timeframe = symbol, timeframe
+        self._every_bar = every_bar
+        self._target = 0
         self.series = series
         self.higher = dict(higher)
         self._account = account
+        self.fresh: list[RuntimeSnapshot] = []
+        """Where new snapshots go: market_data's list, handed on at the end of the instant."""
+
+    def on_bar(self, bar: Bar) -> None:
+        """Take a closed bar of any timeframe that the system reads; others (a finer execution timeframe's) pass by."""
+        if bar.tf == self.timeframe:
+            target = self.series.advance(bar)
+            if self._every_bar or target != self._target:
+                self._target = target
+                self.fresh.append(RuntimeSnapshot(self, bar, self.series.index, target))
+        elif bar.tf in self.higher:
+            self.higher[bar.tf].advance(bar)
 
     @property
     def htf_timeframes(self) -> tuple[str, ...]:
@@ -185,33 +207,23 @@ class SymbolContext:
 
 
 class MarketData:
-    """Bars in, snapshots out."""
+    """Bars in (through each symbol's context), snapshots out. ``fresh`` holds the snapshots of the instant that is not closed yet."""
 
-    __slots__ = ("_contexts", "_fresh", "_on_snapshot")
+    __slots__ = ("_on_snapshot", "contexts", "fresh")
 
     def __init__(self, contexts: Sequence[SymbolContext], on_snapshot: Callable[[RuntimeSnapshot], None]) -> None:
-        self._contexts = {context.symbol: context for context in contexts}
+        self.contexts = {context.symbol: context for context in contexts}
         self._on_snapshot = on_snapshot
-        self._fresh: list[RuntimeSnapshot] = []
-
-    def on_bar(self, bar: Bar) -> None:
-        """Take a closed bar of any timeframe that the system reads; others (a finer execution timeframe's) pass by."""
-        context = self._contexts[bar.symbol]
-        if bar.tf == context.timeframe:
-            series = context.series
-            target = series.advance(bar)
-            self._fresh.append(RuntimeSnapshot(context, bar, series.index, target))
-        elif bar.tf in context.higher:
-            context.higher[bar.tf].advance(bar)
+        self.fresh: list[RuntimeSnapshot] = []
+        for context in contexts:
+            context.fresh = self.fresh
 
     def on_instant(self, ts: int) -> None:
         """All bars of this instant are in: one snapshot for each symbol whose decision bar closed."""
-        fresh = self._fresh
-        if fresh:
-            for snapshot in fresh:
-                self._on_snapshot(snapshot)
-            fresh.clear()
+        for snapshot in self.fresh:
+            self._on_snapshot(snapshot)
+        self.fresh.clear()
 
     def read_feature(self, symbol: str, name: str) -> float:
         """A feature's value at a symbol's latest bar."""
-        return self._contexts[symbol].read_feature(name)
+        return self.contexts[symbol].read_feature(name)

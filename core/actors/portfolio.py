@@ -43,6 +43,25 @@ class Line:
             self.offset = book.cost / 1e8 if book.steps > 0 else -book.cost / 1e8
         self.value = self.qty * self.mark - self.offset
 
+    def on_mark(self, mark: MarkPrice) -> None:
+        """The mark price: it values the position from now on."""
+        self.has_mark = True
+        self.mark = price = mark.price
+        if self.qty:
+            self.value = self.qty * price - self.offset
+
+    def on_funding_rate(self, rate: FundingRate) -> None:
+        """The rate that was settled last."""
+        self.funding_rate = rate.rate
+
+    def on_bar(self, bar: Bar) -> None:
+        """The last price; without a mark it is the mark, too."""
+        self.last = close = bar.close
+        if not self.has_mark:
+            self.mark = close
+            if self.qty:
+                self.value = self.qty * close - self.offset
+
 
 class Portfolio:
     """Owner of the account's state; others read it. ``equity`` is that of the latest closed instant, or after the latest fill."""
@@ -68,35 +87,17 @@ class Portfolio:
 
     # --- market ---
 
-    def on_mark(self, mark: MarkPrice) -> None:
-        """The mark price of a symbol: it values the position from now on."""
-        line = self.lines[mark.symbol]
-        line.has_mark = True
-        line.mark = mark.price
-        if line.qty:
-            line.value = line.qty * mark.price - line.offset
-
-    def on_funding_rate(self, rate: FundingRate) -> None:
-        """The rate that was settled last."""
-        self.lines[rate.symbol].funding_rate = rate.rate
-
-    def on_bar(self, bar: Bar) -> None:
-        """The last price; without a mark it is the mark, too."""
-        line = self.lines[bar.symbol]
-        line.last = close = bar.close
-        if not line.has_mark:
-            line.mark = close
-            if line.qty:
-                line.value = line.qty * close - line.offset
-
-    def on_instant(self, ts: int) -> None:
-        """All bars of this instant are in: mark the account to market and keep the point of the equity curve."""
+    def on_instant(self, ts: int) -> float:
+        """All bars of this instant are in: mark the account to market, keep the point of the equity curve, and return it."""
         if self._open:
             equity = self._cash_value
             for line in self._open:
                 equity += line.value
             self.equity = equity
-        self._keep(self.equity)
+        else:
+            equity = self.equity
+        self._keep(equity)
+        return equity
 
     # --- venue ---
 

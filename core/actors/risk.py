@@ -5,7 +5,8 @@ A signal is a target. In the direction that is held already it changes nothing (
 the signal itself is malformed. Orders in flight count: positions by what is certain to come, exposure by the worst that may.
 
 Portfolio hears fills before risk does (so that ``steps`` is the position after the fill), and risk hears Halt and Resume from the bus,
-its own included. ``needs_instant`` and ``needs_fills`` tell whether the loop has to call at all.
+its own included. ``needs_instant`` and ``needs_fills`` tell whether the loop has to call at all; ``limits`` and ``next_due`` are public
+so that the loop can compare by itself and call ``on_instant`` only when it has something to do.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ class RiskActor:
         "_flattening",
         "_flights",
         "_instruments",
-        "_limits",
         "_max_bars",
-        "_next_due",
         "_portfolio",
         "_sides",
         "_timeframe",
+        "limits",
         "manager",
         "needs_fills",
         "needs_instant",
+        "next_due",
     )
 
     def __init__(
@@ -71,14 +72,14 @@ class RiskActor:
         self._emit = emit
         self._timeframe = timeframe
         self._flights = Flights(working, instruments)
-        self._limits = self.manager.limits
+        self.limits = self.manager.limits
         self._flatten_on_limit = config.on_limit == "flatten"
         self._flattening = ""
         self._max_bars = self.manager.exits.max_bars
         self._sides: dict[str, int] = {}
         self._due: dict[str, int] = {}
-        self._next_due: float = math.inf
-        self.needs_instant = self._limits.is_limited or self._max_bars is not None
+        self.next_due: float = math.inf
+        self.needs_instant = self.limits.is_limited or self._max_bars is not None
         self.needs_fills = self._max_bars is not None or (config.policy == "rules" and config.cooldown_bars > 0)
 
     # --- signals ---
@@ -218,18 +219,18 @@ class RiskActor:
 
     def on_instant(self, ts: int) -> None:
         """All bars that close at ts are in, the account is marked: roll the day, watch loss and drawdown, close what has run its bars."""
-        limits, equity = self._limits, self._portfolio.equity
+        limits, equity = self.limits, self._portfolio.equity
         if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end:
             self._observe(ts, equity)
-        if ts >= self._next_due:
+        if ts >= self.next_due:
             self._close_due(ts)
 
     def _observe(self, ts: int, equity: float) -> None:
-        was_locked = self._limits.is_day_locked
-        breach = self._limits.observe(ts, equity)
+        was_locked = self.limits.is_day_locked
+        breach = self.limits.observe(ts, equity)
         if breach is not None:
             self._emit(Halt(ts, breach, self._flatten_on_limit))
-        elif was_locked and not self._limits.is_day_locked:
+        elif was_locked and not self.limits.is_day_locked:
             self._emit(Resume(ts, "daily_loss_percent"))
 
     def _close_due(self, ts: int) -> None:
@@ -240,7 +241,7 @@ class RiskActor:
             if ts >= due:
                 self._close_at_market(symbol, ts, "max_bars")
                 self._due[symbol] = floor_ts(ts, self._timeframe) + tf_ms(self._timeframe)  # again, should this one not be filled
-        self._next_due = min(self._due.values(), default=math.inf)
+        self.next_due = min(self._due.values(), default=math.inf)
 
     # --- what happened ---
 
@@ -259,7 +260,7 @@ class RiskActor:
         if side and self._max_bars is not None:
             self._due[symbol] = floor_ts(fill.ts, self._timeframe) + self._max_bars * tf_ms(self._timeframe)
         if not self._flattening:
-            self._next_due = min(self._due.values(), default=math.inf)
+            self.next_due = min(self._due.values(), default=math.inf)
 
     # --- the gate ---
 
@@ -286,11 +287,11 @@ class RiskActor:
         if is_done and self._flights.is_empty:
             self._end_flattening()
         else:
-            self._next_due = -math.inf
+            self.next_due = -math.inf
 
     def _end_flattening(self) -> None:
         self._flattening = ""
-        self._next_due = min(self._due.values(), default=math.inf)
+        self.next_due = min(self._due.values(), default=math.inf)
 
     def _close_at_market(self, symbol: str, ts: int, reason: str) -> bool:
         held = self._held(symbol, self._expected(symbol))

@@ -196,6 +196,6 @@ class RulesPolicy:
 def _check_collar(limit_price: float, mark: float, collar_percent: float) -> RiskDecision:
     """A no for a limit price further than the collar from the mark; exactly at it is allowed."""
     distance = abs(limit_price - mark)
-    if distance * 100.0 < collar_percent * mark:
+    if distance * 100.0 <= collar_percent * mark:
         return APPROVED
     return denied("price_collar_percent", 100.0 * distance / mark if mark > 0.0 else math.inf, collar_percent)

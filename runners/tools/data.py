@@ -18,7 +18,7 @@ from runners.tools.registry import Request, Response, ToolContext, tool
 class SynthRequest(Request, frozen=True):
     """symbols: perpetuals such as BTCUSDT; start, end: dates or times, UTC; seed: the same gives the same."""
 
-    symbols: Annotated[list[str], msgspec.Meta(min_length=1)] = ["BTCUSDT", "ETHUSDT"]
+    symbols: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)] = ("BTCUSDT", "ETHUSDT")
     start: str = "2024-01-01"
     end: str = "2025-01-01"
     seed: Annotated[int, msgspec.Meta(ge=0)] = 7
@@ -38,7 +38,7 @@ class SynthResponse(Response, frozen=True, kw_only=True):
 class ImportRequest(Request, frozen=True):
     """Files to import; what their columns or path say need not be said. overwrite: put other values in place of stored ones."""
 
-    files: Annotated[list[str], msgspec.Meta(min_length=1)]
+    files: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     symbol: str | None = None
     timeframe: str | None = None
     kind: str | None = None
@@ -64,7 +64,7 @@ class ImportResponse(Response, frozen=True, kw_only=True):
 class InstrumentsRequest(Request, frozen=True):
     """The exchange's instruments-info or risk-limit answers (JSON)."""
 
-    files: Annotated[list[str], msgspec.Meta(min_length=1)]
+    files: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
 class InstrumentsResponse(Response, frozen=True, kw_only=True):
@@ -273,9 +273,7 @@ def data_export_tool(request: ExportRequest, context: ToolContext) -> ExportResp
             raise ConfigError(f"bars of the {request.kind} price need a timeframe: --timeframe 1h")
         tf_ms(request.timeframe)
     with HistoricalDataStore(context.home.store, read_only=True) as store:
-        rows = store.export(
-            path, request.symbol, request.timeframe, request.kind, request.start, request.end, category=request.category
-        )
+        rows = store.export(path, request.symbol, request.timeframe, request.kind, request.start, request.end, category=request.category)
     return ExportResponse(path=str(path), rows=rows)
 
 

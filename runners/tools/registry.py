@@ -136,4 +136,8 @@ def find_tool(name: str) -> Tool[Any, Any]:
 
 def error_data(error: KeelError) -> dict[str, Any]:
     """An error as plain data; ``exit_code`` is what a command exits with."""
-    return {"type": type(error).__name__, "message": "\n".join([str(error), *getattr(error, "__notes__", ())]), "exit_code": error.exit_code}
+    return {
+        "type": type(error).__name__,
+        "message": "\n".join([str(error), *getattr(error, "__notes__", ())]),
+        "exit_code": error.exit_code,
+    }

@@ -10,7 +10,18 @@ import pytest
 from core.clock import ReplayClock
 from core.config import ExecutionConfig
 from core.instrument import Grid, Instrument, build_tiers, generic_tiers
-from core.messages import AmendOrder, Bracket, CancelAll, CancelOrder, Fill, FundingPayment, Liquidation, OrderUpdate, SetTradingStop, SubmitOrder
+from core.messages import (
+    AmendOrder,
+    Bracket,
+    CancelAll,
+    CancelOrder,
+    Fill,
+    FundingPayment,
+    Liquidation,
+    OrderUpdate,
+    SetTradingStop,
+    SubmitOrder,
+)
 from core.money import UNIT, to_text, to_units
 from sim.exchange import RiskProfileConfig, SimulatedExchange
 

@@ -1,4 +1,4 @@
-"""Orders as the venue answers them: every time in force, stops, reduce-only, amendments, cancels, refusals. Tables of (given, when, then)."""
+"""Orders as the venue answers them: every time in force, stops, reduce-only, amendments, cancels, refusals."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def costs(**more):
         pytest.param({"price": 95.0}, {"limit_fill": "touch"}, (100.0, 101.0, 95.0, 100.0),
                      ["accepted a", "fill a BUY 1 @ 95 maker", "filled a"], id="touch fills when reached"),
         pytest.param({"price": 105.0}, {}, FLAT, ["fill a BUY 1 @ 100 taker", "filled a"], id="a limit that crosses takes"),
-        pytest.param({"price": 101.0}, {"slippage_bps": 500.0}, FLAT, ["fill a BUY 1 @ 101 taker", "filled a"], id="never worse than its limit"),
+        pytest.param({"price": 101.0}, {"slippage_bps": 500.0}, FLAT, ["fill a BUY 1 @ 101 taker", "filled a"],
+                     id="never worse than its limit"),
         pytest.param({"price": 100.0}, {"half_spread_bps": 100.0}, FLAT, ["accepted a"], id="half a spread away it does not cross"),
-        pytest.param({"price": 101.0}, {"half_spread_bps": 100.0}, FLAT, ["fill a BUY 1 @ 101 taker", "filled a"], id="at the ask it crosses"),
+        pytest.param({"price": 101.0}, {"half_spread_bps": 100.0}, FLAT, ["fill a BUY 1 @ 101 taker", "filled a"],
+                     id="at the ask it crosses"),
         pytest.param({"price": 100.0, "time_in_force": "POST_ONLY"}, {}, FLAT,
                      ["accepted a", "expired a EC_PostOnlyWillTakeLiquidity"], id="post-only that would cross"),
         pytest.param({"price": 99.0, "time_in_force": "POST_ONLY"}, {}, DIP,
@@ -197,7 +199,7 @@ def test_resting_orders_hold_margin_and_give_it_back(venue) -> None:
     v = venue(config=ExecutionConfig(slippage_bps=0.0), leverage=10.0)
     v.send("a", "BUY", 1.0, price=90.0).bar(FLAT)
     assert v.account["order"] == "9.09405"  # 9 + 0.0495 + 0.04455
-    v.bar((100.0, 100.0, 80.0, 100.0))
+    v.bar((100.0, 100.0, 85.0, 100.0))
     assert "order" not in v.account
     assert v.account["position"] == "9.04455"
 

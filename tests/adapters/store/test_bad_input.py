@@ -73,7 +73,7 @@ def test_parquet_cut_in_half(store, tmp_path):
     path = tmp_path / "BTCUSDT_1m.parquet"
     duckdb.sql("SELECT 1735689600000 + 60000 * i AS ts, 2.0 o, 3.0 h, 1.0 l, 2.0 c, 1.0 v FROM range(10000) t(i)").write_parquet(str(path))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match="BTCUSDT_1m.parquet.*magic bytes"):
+    with pytest.raises(DataError, match=r"BTCUSDT_1m\.parquet.*magic bytes"):
         store.import_file(path)
     path.write_bytes(b"")
     with pytest.raises(DataError, match="the file is empty"):
@@ -85,7 +85,7 @@ def test_files_that_are_not_there_or_not_ours(store, tmp_path):
     with pytest.raises(DataError, match="no such file"):
         store.import_file(tmp_path / "nothing.csv")
     (tmp_path / "x.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match="only .csv"):
+    with pytest.raises(DataError, match="can be imported"):
         store.import_file(tmp_path / "x.xlsx")
     (tmp_path / "BTCUSDT_1m.csv").write_bytes(b"\xff\xfe\x00\x01\x80\x81\n\x80")
     with pytest.raises(DataError, match="UTF-8"):

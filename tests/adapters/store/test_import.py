@@ -47,7 +47,8 @@ def test_timestamp_columns_of_parquet_become_ms(store, tmp_path, sql):
     times = ", ".join(f"('2025-01-01 00:0{minute}:00+00'::TIMESTAMPTZ)" for minute in range(3))
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.sql(f"SELECT t::{sql} AS open_time, 2.0 o, 3.0 h, 1.0 l, 2.5 c, 10 v FROM (VALUES {times}) x(t)").write_parquet(str(path))
+    columns = f"SELECT t::{sql} AS open_time, 2.0 o, 3.0 h, 1.0 l, 2.5 c, 10 v FROM (VALUES {times}) x(t)"  # noqa: S608  # our own text
+    connection.sql(columns).write_parquet(str(path))
     store.import_file(path)
     assert store.get_ohlcv("BTCUSDT", "1m").ts.tolist() == MINUTES
 

@@ -17,7 +17,8 @@ TOLD = 1_735_809_771_618
 LINEAR = {
     "symbol": "BTCUSDT", "contractType": "LinearPerpetual", "baseCoin": "BTC", "quoteCoin": "USDT", "fundingInterval": 240,
     "leverageFilter": {"maxLeverage": "100.00"}, "priceFilter": {"tickSize": "0.10"},
-    "lotSizeFilter": {"maxOrderQty": "1190.000", "minOrderQty": "0.001", "qtyStep": "0.001", "maxMktOrderQty": "500", "minNotionalValue": "5"},
+    "lotSizeFilter": {"maxOrderQty": "1190.000", "minOrderQty": "0.001", "qtyStep": "0.001", "maxMktOrderQty": "500",
+                      "minNotionalValue": "5"},
     "riskParameters": {"priceLimitRatioX": "0.01", "priceLimitRatioY": "0.02"},
 }  # fmt: skip
 SPOT = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.store import HistoricalDataStore
@@ -21,6 +21,15 @@ from core.timeframe import floor_ts, tf_ms
 START = 1_735_689_600_000
 MINUTE = 60_000
 ROOT = Path(__file__).parents[3]
+_OPEN = """
+import sys
+from adapters.store import HistoricalDataStore
+from core.errors import DataError
+try:
+    HistoricalDataStore(sys.argv[1])
+except DataError as error:
+    print(error)
+"""
 
 
 def test_columns_are_contiguous_and_ranges_half_open(store, bars):
@@ -37,23 +46,31 @@ def test_columns_are_contiguous_and_ranges_half_open(store, bars):
     assert len(store.get_ohlcv("BTCUSDT", "1m", "2025-01-01", "2025-01-01T00:05")) == 5
 
 
-@given(parts=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), min_size=1, max_size=6))
-def test_upserts_in_any_order_give_what_a_dict_gives(parts):
-    oracle: dict[int, float] = {}
+@pytest.fixture(scope="module")
+def shared():
+    """One store for all examples of a property; each takes a symbol of its own."""
     with HistoricalDataStore(":memory:") as store:
-        for number, (first, count) in enumerate(parts, 1):
-            ts = START + np.arange(first, first + count, dtype=np.int64) * MINUTE
-            flat = np.full(count, float(number))
-            columns = {"ts": ts, "open": flat, "high": flat, "low": flat, "close": flat, "volume": flat}
-            stored = sum(int(moment) in oracle for moment in ts)
-            report = store.upsert_bars("BTCUSDT", "1m", columns, source=f"part {number}")
-            assert (report.inserted, report.replaced, report.unchanged) == (count - stored, stored, 0)
-            oracle.update(dict.fromkeys(ts.tolist(), float(number)))
-            assert store.upsert_bars("BTCUSDT", "1m", columns, source="again").unchanged == count
-        frame = store.get_ohlcv("BTCUSDT", "1m")
-        assert dict(zip(frame.ts.tolist(), frame.close.tolist(), strict=True)) == oracle
-        assert frame.ts.tolist() == sorted(oracle)
-        assert sum(store.sources("BTCUSDT", "1m").values()) == len(oracle)
+        yield store, iter(range(10**9))
+
+
+@given(parts=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 30)), min_size=1, max_size=5))
+@settings(max_examples=30)
+def test_upserts_in_any_order_give_what_a_dict_gives(shared, parts):
+    store, numbers = shared
+    symbol, oracle = f"S{next(numbers)}USDT", dict[int, float]()
+    for number, (first, count) in enumerate(parts, 1):
+        ts = START + np.arange(first, first + count, dtype=np.int64) * MINUTE
+        flat = np.full(count, float(number))
+        columns = {"ts": ts, "open": flat, "high": flat, "low": flat, "close": flat, "volume": flat}
+        stored = sum(int(moment) in oracle for moment in ts)
+        report = store.upsert_bars(symbol, "1m", columns, source=f"part {number}")
+        assert (report.inserted, report.replaced, report.unchanged) == (count - stored, stored, 0)
+        oracle.update(dict.fromkeys(ts.tolist(), float(number)))
+        assert store.upsert_bars(symbol, "1m", columns, source="again").unchanged == count
+    frame = store.get_ohlcv(symbol, "1m")
+    assert dict(zip(frame.ts.tolist(), frame.close.tolist(), strict=True)) == oracle
+    assert frame.ts.tolist() == sorted(oracle)
+    assert sum(store.sources(symbol, "1m").values()) == len(oracle)
 
 
 def test_kinds_envs_and_categories_lie_apart(store, bars):
@@ -180,12 +197,11 @@ def test_the_file_is_made_kept_and_reread(tmp_path, bars, monkeypatch):
 
 def test_a_store_opened_by_another_process_names_it(tmp_path):
     path = tmp_path / "keel.duckdb"
-    code = "import sys; from adapters.store import HistoricalDataStore\ntry: HistoricalDataStore(sys.argv[1])\nexcept Exception as e: print(repr(e))"
     with HistoricalDataStore(path):
-        done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, cwd=ROOT, check=True)
+        done = subprocess.run([sys.executable, "-c", _OPEN, str(path)], capture_output=True, text=True, cwd=ROOT, check=True)
         with pytest.raises(DataError, match="another mode"):
             HistoricalDataStore(path, read_only=True)
-    assert "DataError" in done.stdout and f"process {os.getpid()}" in done.stdout and "try again" in done.stdout
+    assert f"process {os.getpid()}" in done.stdout and "try again" in done.stdout
     assert len(done.stdout.splitlines()) == 1
 
 

@@ -195,6 +195,13 @@ def test_cancel_first_cancels_what_rests_of_the_symbol_but_no_bracket() -> None:
     ]
 
 
+def test_an_intent_that_does_not_say_so_cancels_nothing() -> None:
+    actor, out, _ = executor()
+    actor.on_intent(intent(order_type="limit", price=99.0))
+    actor.on_intent(intent())
+    assert [type(command) for command in out] == [SubmitOrder, SubmitOrder]
+
+
 def test_an_intent_of_nothing_only_cancels() -> None:
     actor, out, _ = executor()
     actor.on_intent(intent(order_type="limit", price=99.0))

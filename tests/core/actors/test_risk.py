@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.config import ExitsConfig
-from core.messages import CancelOrder, Fill, Message, OrderIntent, OrderUpdate, Signal, SignalDenied
+from core.messages import CancelOrder, Fill, Halt, Message, OrderIntent, OrderUpdate, Signal, SignalDenied
 from tests.core.risk.account import DAY, HOUR, Account, Desk, instrument
 
 
@@ -110,7 +110,8 @@ def test_a_market_order_in_flight_is_part_of_the_position(taken: bool) -> None:
 
 
 def test_a_resting_entry_is_replaced() -> None:
-    desk = Desk()
+    """It takes no room of its own: it will be cancelled first."""
+    desk = Desk(risk={"max_open_positions": 1, "cooldown_bars": 1})
     desk.actor.on_signal(signal("LONG", order_type="limit", limit_price=99.0))
     desk.said()
     desk.executor.on_order_update(OrderUpdate("t-1", "BTCUSDT", DAY, "accepted", order_type="limit"))
@@ -141,6 +142,28 @@ def test_an_order_that_leads_away_from_the_target_is_cancelled(held: float, dire
     desk.actor.on_signal(signal(direction))
     desk.said()
     assert desk.commands == ([CancelOrder("t-1", "BTCUSDT", DAY)] if cancelled else [])
+
+
+def test_two_spot_entries_of_one_instant_share_the_wallet() -> None:
+    """100 coins: the first takes 60, 40 are left to the second."""
+    spot = (instrument(category="spot"), instrument("ETHUSDT", category="spot"))
+    desk = Desk(Account(100.0), symbols=spot, allow_short=False, sizing={"model": "fixed_qty", "qty": 0.6})
+    desk.actor.on_signal(signal("LONG"))
+    desk.actor.on_signal(signal("LONG", "ETHUSDT"))
+    assert orders(desk.out) == [("BTCUSDT", "BUY", 0.6, False), ("ETHUSDT", "BUY", 0.4, False)]
+
+
+def test_flattening_goes_on_when_an_order_in_flight_is_filled_late() -> None:
+    """An entry that had not arrived at the halt fills after it: the next instant closes it."""
+    desk = Desk(exits=ExitsConfig(max_bars=99))
+    desk.actor.on_signal(signal("LONG"))
+    desk.said()
+    desk.executor.on_order_update(OrderUpdate("t-1", "BTCUSDT", DAY, "accepted"))
+    desk.actor.on_halt(Halt(DAY, "panic", flatten=True))
+    assert orders(desk.said()) == []
+    fill(desk, 0.5, DAY + 1)
+    desk.actor.on_instant(DAY + HOUR)
+    assert orders(desk.said()) == [("BTCUSDT", "SELL", 0.5, True)]
 
 
 # --- exits by time ---

@@ -47,6 +47,7 @@ CASES: list[tuple[str, dict[str, Any], Account, Signal, list[tuple[Any, ...]]]] 
     ("nothing left", {}, Account(0.0), LONG, [("leverage", 0.0, 1.0)]),
     ("no policy, no leverage cap", {"policy": "none"}, Account(50.0), LONG, [("BUY", 1.0)]),
     ("no policy, no limits", {"policy": "none", "max_position_usd": 1.0}, Account(ETHUSDT=1.0), LONG, [("BUY", 1.0)]),
+    ("a dear limit binds more", {"price_collar_percent": 100.0}, Account(50.0), limit("LONG", 125.0), [("BUY", 0.4)]),
     # positions
     ("two of two", {"max_open_positions": 2}, Account(ETHUSDT=1.0), LONG, [("BUY", 1.0)]),
     ("a third of two", {"max_open_positions": 2}, Account(ETHUSDT=1.0, SOLUSDT=1.0), LONG, [("max_open_positions", 2.0, 2.0)]),

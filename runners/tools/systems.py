@@ -1,0 +1,199 @@
+"""System tools: showing, checking and making system files, and their JSON schema."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import runners
+from core.errors import ConfigError, DataError, KeelError
+from core.features import parse_features
+from core.risk.exits import hidden_features
+from core.system_file import SCHEMA_ID, decode_system, system_schema
+from runners.home import Home
+from runners.systems import LoadedSystem, SystemSource, effective_system, find_source, load_system, override_texts
+from runners.tools.registry import Request, Response, ToolContext, tool
+from runners.user_code import load_function
+from strategies.registry import builtin_systems, strategy_ids
+
+
+class ShowRequest(Request, frozen=True):
+    """A system by name or file, with overrides."""
+
+    system_id: str
+    overrides: dict[str, Any] | list[str] | None = None
+
+
+class ShowResponse(Response, frozen=True, kw_only=True):
+    """effective: every key with the value that holds; features: the strategy's and the file's together; text: the file as written."""
+
+    name: str
+    origin: str
+    file: str
+    strategy_class: str
+    effective: dict[str, Any]
+    features: dict[str, dict[str, Any]]
+    text: str
+
+
+class ValidateResponse(Response, frozen=True, kw_only=True):
+    """A system that can run: its file, strategy and features were all found and checked."""
+
+    name: str
+    file: str
+    strategy_class: str
+    features: list[str]
+    windows: list[str]
+
+
+class NewRequest(Request, frozen=True):
+    """A system of one's own. from_system: copy this one; strategy: write a strategy file of the same name, too."""
+
+    name: str
+    from_system: str | None = None
+    strategy: bool = False
+
+
+class NewResponse(Response, frozen=True, kw_only=True):
+    """What was written; ``written`` has the system file first."""
+
+    name: str
+    written: list[str]
+
+
+class SchemaRequest(Request, frozen=True):
+    """Nothing is asked."""
+
+
+class SchemaResponse(Response, frozen=True, kw_only=True):
+    """The JSON schema (draft 2020-12) of a system file."""
+
+    schema: dict[str, Any]
+
+
+@tool("systems_show", ShowRequest, ShowResponse)
+def systems_show_tool(request: ShowRequest, context: ToolContext) -> ShowResponse:
+    """One system: its file, and every key with the value that holds."""
+    source = find_source(request.system_id, context.home)
+    loaded = load_system(request.system_id, context.home, override_texts(request.overrides))
+    return ShowResponse(
+        name=loaded.config.system,
+        origin=source.origin,
+        file=source.filename,
+        strategy_class=f"{loaded.strategy.__module__}.{loaded.strategy.__qualname__}",
+        effective=effective_system(loaded),
+        features=_features(loaded),
+        text=source.text,
+    )
+
+
+@tool("systems_validate", ShowRequest, ValidateResponse)
+def systems_validate_tool(request: ShowRequest, context: ToolContext) -> ValidateResponse:
+    """Check a system whole: keys, values, strategy, parameters, features, windows and promotion rules."""
+    loaded = load_system(request.system_id, context.home, override_texts(request.overrides))
+    return _validated(loaded)
+
+
+@tool("systems_new", NewRequest, NewResponse)
+def systems_new_tool(request: NewRequest, context: ToolContext) -> NewResponse:
+    """Write a new system file (and a strategy) into the home; nothing that is there is overwritten."""
+    contents = _new_files(request, context.home)
+    taken = [str(path) for path in contents if path.exists()]
+    if taken:
+        raise ConfigError(f"{', '.join(taken)} exists already: choose another name, or remove it first")
+    schema = context.home.systems / SCHEMA_ID
+    if not schema.exists():
+        contents[schema] = msgspec.json.format(msgspec.json.encode(system_schema()), indent=2).decode() + "\n"
+    written = _write_all(contents)
+    try:
+        _validated(load_system(str(context.home.systems / f"{request.name}.yaml"), context.home))
+    except KeelError:
+        for path in written:
+            path.unlink()
+        raise
+    return NewResponse(name=request.name, written=[str(path) for path in written])
+
+
+@tool("systems_schema", SchemaRequest, SchemaResponse)
+def systems_schema_tool(request: SchemaRequest, context: ToolContext) -> SchemaResponse:
+    """The JSON schema of a system file, for editors."""
+    return SchemaResponse(schema=system_schema())
+
+
+def _features(loaded: LoadedSystem) -> dict[str, dict[str, Any]]:
+    return {name: dict(spec) for name, spec in {**loaded.strategy.features, **loaded.config.features}.items()}
+
+
+def _validated(loaded: LoadedSystem) -> ValidateResponse:
+    config = loaded.config
+    declared = {**_features(loaded), **hidden_features(config.exits, config.sizing)}
+    specs = parse_features(declared, loaded.params, config.timeframe)
+    for spec in specs:
+        if spec.is_user_function:
+            load_function(spec.fn)
+    return ValidateResponse(
+        name=config.system,
+        file=loaded.filename,
+        strategy_class=f"{loaded.strategy.__module__}.{loaded.strategy.__qualname__}",
+        features=[spec.name for spec in specs],
+        windows=list(config.windows),
+    )
+
+
+# --- new files -------------------------------------------------------------------------------------------------------
+
+
+def _new_files(request: NewRequest, home: Home) -> dict[Path, str]:
+    name = request.name
+    if not name.isidentifier() or not name.isascii():
+        raise ConfigError(f"{name!r} cannot name a system and its files: use letters, digits and _, such as my_trend")
+    if name in builtin_systems() or name in strategy_ids():
+        raise ConfigError(f"{name} is the name of a built-in system or strategy: choose another")
+    if request.from_system is not None and request.strategy:
+        raise ConfigError("give --from to copy a system, or --strategy to begin with a strategy of your own, not both")
+    if request.from_system is not None:
+        text = _copied(find_source(request.from_system, home), name)
+        return {home.systems / f"{name}.yaml": text}
+    found = {home.systems / f"{name}.yaml": _template("system.yaml", name, name if request.strategy else "ema_cross")}
+    if request.strategy:
+        found[home.strategies / f"{name}.py"] = _template("strategy.py", name, name)
+    return found
+
+
+def _template(kind: str, name: str, strategy: str) -> str:
+    """A template from the package with its placeholders filled in."""
+    text = files(runners).joinpath("templates", f"{kind}.template").read_text(encoding="utf-8")
+    class_name = "".join(part.capitalize() for part in name.split("_") if part)
+    for mark, value in (("@NAME@", name), ("@STRATEGY@", strategy), ("@CLASS@", class_name)):
+        text = text.replace(mark, value)
+    return text
+
+
+def _copied(source: SystemSource, name: str) -> str:
+    """The text of a system file under another id: the line of its key ``system`` is replaced, comments stay."""
+    decode_system(source.text, source.filename)
+    lines = source.text.split("\n")
+    place = next((row for row, line in enumerate(lines) if line.split(":")[0].strip("\"' ") == "system"), None)
+    if place is None:
+        raise ConfigError(f"{source.filename}: the key system stands on no line of its own: write it as system: {source.name}")
+    lines[place] = f"system: {name}"
+    return "\n".join(lines)
+
+
+def _write_all(contents: dict[Path, str]) -> list[Path]:
+    """Write new files; when one cannot be written, those before it are removed again."""
+    written: list[Path] = []
+    try:
+        for path, text in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("x", encoding="utf-8") as file:
+                written.append(path)
+                file.write(text)
+    except OSError as error:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise DataError(f"{error.filename or 'a new file'} could not be written: {error.strerror or error}; nothing was kept") from error
+    return written

@@ -1,0 +1,112 @@
+"""Spot: two balances, fees in what is received, dust, no shorting, no leverage."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.config import ExecutionConfig
+from core.errors import ConfigError
+from core.messages import Bracket
+from core.money import to_text, to_units
+
+FLAT = (100.0, 100.0, 100.0, 100.0)
+FEES = ExecutionConfig(slippage_bps=0.0)
+
+
+def base(v) -> str:
+    """Free base coins."""
+    return to_text(v.book.base_accounts[0])
+
+
+def test_a_buy_pays_quote_and_its_fee_in_base(venue, make_spot) -> None:
+    v = venue(make_spot(), config=FEES).send("a", "BUY", 1.0)
+    assert v.bar(FLAT) == ["fill a BUY 1 @ 100 taker", "filled a"]
+    fill = v.exchange.fills[0]
+    assert (to_text(fill.fee), fill.fee_coin) == ("0.001", "X")
+    assert (v.account["free"], base(v)) == ("9900", "0.999")
+
+
+def test_a_sell_pays_its_fee_in_quote(venue, make_spot) -> None:
+    v = venue(make_spot(), config=FEES).send("a", "BUY", 2.0)
+    v.bar(FLAT)
+    v.send("b", "SELL", 1.0).bar((110.0,) * 4)
+    fill = v.exchange.fills[1]
+    assert (to_text(fill.fee), fill.fee_coin) == ("0.11", "USDT")
+    assert (v.account["free"], base(v)) == ("9909.89", "0.998")
+    assert to_text(fill.realized_pnl) == "10"
+
+
+def test_a_close_sells_the_floor_and_the_rest_is_dust(venue, make_spot) -> None:
+    v = venue(make_spot(), config=FEES).send("a", "BUY", 1.0)
+    v.bar(FLAT)
+    assert v.send("b", "SELL", 1.0).bar(FLAT) == ["rejected b 170131"]
+    assert v.send("c", "SELL", 1.0, reduce_only=True).bar(FLAT) == ["fill c SELL 0.99 @ 100 taker", "filled c"]
+    assert base(v) == "0.009"
+    assert v.send("d", "SELL", 1.0, reduce_only=True).bar(FLAT) == ["rejected d 110017"]
+
+
+def test_nothing_is_sold_short(venue, make_spot) -> None:
+    assert venue(make_spot()).send("a", "SELL", 1.0).bar(FLAT) == ["rejected a 170131"]
+
+
+@pytest.mark.parametrize(
+    ("side", "order", "said"),
+    [
+        ("BUY", {"price": 100.01}, "rejected b 170134"),
+        ("BUY", {"qty": 0.005}, "rejected b 170137"),
+        ("BUY", {"qty": 0.01}, "rejected b 170140"),
+        ("BUY", {"qty": 1000.0}, "rejected b 170131"),
+        ("BUY", {"qty": 1000.0, "price": 90.0}, "rejected b 170131"),
+        ("SELL", {"qty": 5.0, "price": 110.0}, "rejected b 170131"),
+        ("BUY", {"price": 111.0}, "rejected b 170193"),
+        ("SELL", {"price": 89.0}, "rejected b 170194"),
+    ],
+)
+def test_refusals_have_spot_codes(venue, make_spot, side, order, said) -> None:
+    instrument = make_spot(min_notional=to_units("5"), price_limit_x=to_units("0.05"), price_limit_y=to_units("0.05"))
+    v = venue(instrument).send("a", "BUY", 2.0)
+    v.bar(FLAT)
+    assert v.send("b", side, **({"qty": 1.0} | order)).bar(FLAT) == [said]
+
+
+def test_unknown_orders_have_spot_codes(venue, make_spot) -> None:
+    assert venue(make_spot()).cancel("x").amend("x", price=5.0).bar(FLAT) == ["cancel_rejected x 170213", "amend_rejected x 170213"]
+
+
+def test_resting_orders_hold_what_they_would_spend(venue, make_spot) -> None:
+    v = venue(make_spot()).send("a", "BUY", 2.0)
+    v.bar(FLAT)
+    v.send("b", "BUY", 1.0, price=90.0).send("s", "SELL", 1.5, price=110.0).bar(FLAT)
+    assert v.account["order"] == "90"
+    assert to_text(v.book.base_accounts[1]) == "1.5"
+    assert v.bar((100.0, 112.0, 100.0, 100.0)) == ["fill s SELL 1.5 @ 110 maker", "filled s"]
+    assert v.cancel("b").bar(FLAT) == ["cancelled b CancelByUser"]
+    assert "order" not in v.account and v.book.base_accounts[1] == 0
+
+
+def test_exits_sell_the_floor_of_the_holding(venue, make_spot) -> None:
+    v = venue(make_spot(), config=FEES).send("a", "BUY", 1.0, bracket=Bracket(stop_loss=95.0, take_profit=120.0))
+    v.bar(FLAT)
+    assert v.bar((100.0, 100.0, 90.0, 90.0))[-2:] == ["fill a-sl SELL 0.99 @ 95 taker", "filled a-sl"]
+    assert v.book.orders == {}
+
+
+def test_spot_pays_no_funding_and_is_never_liquidated(venue, make_spot) -> None:
+    v = venue(make_spot()).funding((1, "0.01", 100.0)).send("a", "BUY", 100.0)
+    v.bar(FLAT)
+    assert v.bar((1.0,) * 4) == []
+
+
+def test_a_rest_that_cannot_be_sold_ends_the_run_with_its_equity_named(venue, make_spot) -> None:
+    """All cash went into coins; sold down to dust at a tenth, neither side can trade: 0.009 coins at 600 are worth more than 5 USDT."""
+    instrument = make_spot(min_notional=to_units("5"))
+    v = venue(instrument, config=FEES, capital=100.0).send("a", "BUY", 1.0)
+    v.bar(FLAT)
+    v.send("b", "SELL", 0.0, reduce_only=True, close_on_trigger=True).bar((5.06,) * 4)
+    assert v.exchange.should_stop() is None or v.exchange.should_stop().code == "account_blown"
+
+
+@pytest.mark.parametrize(("changes", "more"), [({}, {"leverage": 2.0}), ({}, {"hedge": True}), ({"base_unit": 7}, {})])
+def test_what_spot_has_not(venue, make_spot, changes, more) -> None:
+    with pytest.raises(ConfigError):
+        venue(make_spot(**changes), **more)
