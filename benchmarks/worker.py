@@ -22,6 +22,8 @@ def keel(store_path: Path, rows: int) -> dict[str, Any]:
     from runners.backtest import run_system
     from strategies.ema_cross import EmaCross
 
+    import talib  # noqa: F401 (imports are not measured, on either side)
+
     with HistoricalDataStore(store_path, read_only=True) as store:
         system = crossover_system()
         began = time.perf_counter()

@@ -57,18 +57,14 @@ class Bus:
 
     def deliver(self, message: Message) -> None:
         """Dispatch an inbound message at once, then drain what it caused."""
-        self.deliver_to(self._handlers_of(message), message)
-
-    def deliver_to(self, handlers: tuple[Handler, ...], message: Message) -> None:
-        """As ``deliver``, to what ``handlers_of`` gave for the message's type and symbol: a replay asks once, and not at every bar."""
         if self._taps:
             for tap in self._taps:
                 tap(message)
         try:
-            for handler in handlers:
+            for handler in self._handlers_of(message):
                 handler(message)
         except BaseException as error:
-            self._fail(message, error)
+            self.fail(type(message).__name__, error)
             raise
         if self.queue:
             self.drain()
@@ -85,7 +81,7 @@ class Bus:
                 for handler in self._handlers_of(message) if kind in routes else handlers.get(kind, ()):
                     handler(message)
             except BaseException as error:
-                self._fail(message, error)
+                self.fail(kind.__name__, error)
                 raise
 
     def handlers_of(self, message_type: type[Message], symbol: str) -> tuple[Handler, ...]:
@@ -102,8 +98,14 @@ class Bus:
         """What stopped the bus, if anything did."""
         return self._failed
 
-    def _fail(self, message: Message, error: BaseException) -> None:
-        self._failed = f"{type(message).__name__}: {type(error).__name__}: {error}"
+    @property
+    def is_tapped(self) -> bool:
+        """Whether anybody listens to what comes from outside."""
+        return bool(self._taps)
+
+    def fail(self, where: str, error: BaseException) -> None:
+        """Stop for good: drop the queue, take nothing more."""
+        self._failed = f"{where}: {type(error).__name__}: {error}"
         self.queue.clear()
 
     async def run(self) -> None:

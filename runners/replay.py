@@ -24,6 +24,8 @@ from core.timeframe import tf_ms
 from sim.book import SymbolBook
 from sim.exchange import SimulatedExchange
 
+COLLECT_EVERY = 2_000_000
+"""Instants between two runs of the cyclic collector, which is off in the loop: messages make no cycles, a user's strategy may."""
 Prices = tuple[float, float, float, float]
 """open, high, low, close"""
 Views = tuple[memoryview, memoryview, memoryview, memoryview]
@@ -46,10 +48,10 @@ class Cycle:
 def replay(feed: ReplayFeed, cycle: Cycle, progress: Callable[[int, int], None] | None = None) -> int:
     """Run the whole feed; returns the number of execution bars that went through. Stops early when the venue's stop condition holds."""
     was_enabled = gc.isenabled()
-    gc.collect()
     gc.freeze()
     gc.disable()
     bars = start = 0
+    collect_at = COLLECT_EVERY
     try:
         for chunk in feed.chunks():
             done, stopped = _replay_chunk(feed, cycle, chunk, start)
@@ -57,7 +59,9 @@ def replay(feed: ReplayFeed, cycle: Cycle, progress: Callable[[int, int], None] 
             start += len(chunk.closes)
             if stopped:
                 break
-            gc.collect(0)
+            if start >= collect_at:
+                gc.collect()
+                collect_at = start + COLLECT_EVERY
             if progress is not None:
                 progress(start, len(feed))
     finally:
@@ -69,23 +73,30 @@ def replay(feed: ReplayFeed, cycle: Cycle, progress: Callable[[int, int], None] 
 
 def _replay_chunk(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
     """One chunk: (execution bars, whether the run stopped)."""
-    if len(chunk.lanes) == 1 and chunk.lanes[0].present is None:
-        return _replay_one(feed, cycle, chunk, start)
+    if len(chunk.lanes) == 1 and chunk.lanes[0].present is None and not cycle.bus.is_tapped:
+        try:
+            return _replay_one(feed, cycle, chunk, start)
+        except BaseException as error:
+            cycle.bus.fail("replay", error)
+            raise
     return _replay_many(feed, cycle, chunk, start)
 
 
 def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
-    """``_replay_many`` for a single symbol without holes, unrolled: this is the hot path, in which every name is local and nobody is called
-    who has nothing to do. A test holds that both give the same messages."""
+    """``_replay_many`` for a single symbol without holes, with ``Bus.deliver`` unrolled for its bars: this is the hot path, in which every
+    name is local and nobody is called who has nothing to do. A test holds that both give the same messages."""
     clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
-    deliver, deliver_to, drain, queue = bus.deliver, bus.deliver_to, bus.drain, bus.queue
+    deliver, drain, queue = bus.deliver, bus.drain, bus.queue
     close_account, decide = portfolio.on_instant, cycle.market_data.on_instant
     limits, fresh = risk.limits, cycle.market_data.fresh
-    lane = chunk.lanes[0]
-    symbol, has_mark = lane.symbol, lane.has_mark
-    handlers, book, step = bus.handlers_of(Bar, symbol), venue.books[symbol], Stepper(feed, 0, venue).step
     timeframe = feed.execution_timeframe
     duration = tf_ms(timeframe)
+    lane = chunk.lanes[0]
+    symbol, has_mark = lane.symbol, lane.has_mark
+    book, step = venue.books[symbol], Stepper(feed, 0, venue).step
+    context = cycle.market_data.contexts[symbol]
+    hearers = bus.handlers_of(Bar, symbol)
+    others = tuple(handler for handler in hearers if handler != context.on_bar) if timeframe == feed.timeframe else hearers
     before, after = iter(chunk.before), iter(chunk.after)
     next_before, early = next(before, _END)
     next_after, late = next(after, _END)
@@ -103,7 +114,12 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
             next_before, early = next(before, _END)
         if has_mark:
             deliver(MarkPrice(symbol, ts, valuation))
-        deliver_to(handlers, Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume))
+        ts_open = ts - duration
+        bar = Bar(symbol, timeframe, ts_open, ts, open_, high, low, close, volume)
+        for hear in hearers if ts_open >= context.wake_ts else others:
+            hear(bar)
+        if queue:
+            drain()
         while next_after <= ts:
             deliver(late)
             next_after, late = next(after, _END)
@@ -123,13 +139,13 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
 def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
     """Any number of symbols, each with or without a bar at an instant."""
     clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
-    deliver, deliver_to, drain, queue = bus.deliver, bus.deliver_to, bus.drain, bus.queue
+    deliver, drain, queue = bus.deliver, bus.drain, bus.queue
     close_account, decide = portfolio.on_instant, cycle.market_data.on_instant
     limits, fresh = risk.limits, cycle.market_data.fresh
     timeframe = feed.execution_timeframe
     duration = tf_ms(timeframe)
     lanes = [
-        (lane.symbol, lane.has_mark, bus.handlers_of(Bar, lane.symbol), venue.books[lane.symbol], Stepper(feed, position, venue).step)
+        (lane.symbol, lane.has_mark, venue.books[lane.symbol], Stepper(feed, position, venue).step)
         for position, lane in enumerate(chunk.lanes)
     ]
     before, after = iter(chunk.before), iter(chunk.after)
@@ -140,7 +156,7 @@ def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tu
     for ts, rows in zip(chunk.closes, all_rows, strict=True):
         clock.now_ms = ts
         stopped = False
-        for (_, _, _, book, step), row in zip(lanes, rows):  # noqa: B905 (strict costs time here, and both have a lane each)
+        for (_, _, book, step), row in zip(lanes, rows):  # noqa: B905 (strict costs time here, and both have a lane each)
             if row is not None and (ts > book.wake_ts or row[5] <= book.wake_low or row[6] >= book.wake_high):
                 step(book, ts - duration, ts, instant, row[0], row[1], row[2], row[3], row[4])
         if queue:
@@ -149,12 +165,12 @@ def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tu
         while next_before <= ts:
             deliver(early)
             next_before, early = next(before, _END)
-        for (symbol, has_mark, handlers, _, _), row in zip(lanes, rows):  # noqa: B905
+        for (symbol, has_mark, _, _), row in zip(lanes, rows):  # noqa: B905
             if row is not None:
                 open_, high, low, close, volume, _, _, valuation = row
                 if has_mark:
                     deliver(MarkPrice(symbol, ts, valuation))
-                deliver_to(handlers, Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume))
+                deliver(Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume))
                 bars += 1
         while next_after <= ts:
             deliver(late)

@@ -148,8 +148,8 @@ def _contexts(prepared: Prepared, portfolio: Portfolio) -> list[SymbolContext]:
             if closed:
                 above.reveal_to(closed - 1)
             higher[timeframe] = above
-        every_bar = prepared.strategy.reads_every_bar
-        contexts.append(SymbolContext(history.symbol, prepared.system.timeframe, series, higher, portfolio, every_bar=every_bar))
+        changes = None if prepared.strategy.reads_every_bar else series.changes()
+        contexts.append(SymbolContext(history.symbol, prepared.system.timeframe, series, higher, portfolio, changes=changes))
     return contexts
 
 

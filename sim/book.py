@@ -103,7 +103,6 @@ class SymbolBook:
         "accounts",
         "ambiguous",
         "base_accounts",
-        "capped",
         "fell",
         "fresh",
         "funding",
@@ -165,7 +164,7 @@ class SymbolBook:
         self.last = self.mark = self.index = 0.0
         self.volume = self.volatility_bps = 0.0
         self.volume_left = -1  # steps that may still be taken from this bar; -1: no cap
-        self.fell = self.rose = self.trailed = self.ambiguous = self.capped = False
+        self.fell = self.rose = self.trailed = self.ambiguous = False
         self.wake_ts = NEVER
         self.wake_low = -INFINITY
         self.wake_high = INFINITY

@@ -47,7 +47,7 @@ class CommandDesk:
         else:
             reason = check_submit(book, command, order)
         limit = order.limit
-        if limit is not None and not reason:
+        if limit is not None and order.trigger is None and not reason:  # a stop-limit meets the band when it fires
             reason = check_band(book, order)
             self._metrics.moved_to_band += limit != order.limit
         if reason:
@@ -121,12 +121,14 @@ class CommandDesk:
         if order is None or reason:
             self._outbox.answer(book.symbol, command.client_order_id, book.ts, "amend_rejected", reason)
             return
-        saved = (order.leaves, order.limit, order.trigger, order.sequence)
+        saved = (order.leaves, order.limit, order.trigger, order.sequence, order.rising)
         self._change(book, order, command)
-        if order.state == RESTING and not self._reserve_again(book, order):
-            order.leaves, order.limit, order.trigger, order.sequence = saved
+        if order.state in (RESTING, FRESH):
+            reason = check_band(book, order) or self._reserve_again(book, order)
+        if reason:
+            order.leaves, order.limit, order.trigger, order.sequence, order.rising = saved
             self._reserve_again(book, order)
-            self._outbox.answer(book.symbol, command.client_order_id, book.ts, "amend_rejected", constraints.NOT_ENOUGH_MARGIN)
+            self._outbox.answer(book.symbol, command.client_order_id, book.ts, "amend_rejected", reason)
             return
         self._outbox.order(book, order, "amended")
         if order.state == RESTING:
@@ -148,10 +150,11 @@ class CommandDesk:
                 current = book.price(order.source)
                 order.rising = order.side > 0 if order.trigger == current else order.trigger > current
 
-    def _reserve_again(self, book: SymbolBook, order: Order) -> bool:
+    def _reserve_again(self, book: SymbolBook, order: Order) -> str:
+        """Hold what the order needs as it is now; "" or the reason why it cannot be held."""
         settlement, position = self._matching.settlement(book), book.position(order.position_idx)
         settlement.release(book, order)
-        return position is not None and not settlement.reserve(book, position, order)
+        return settlement.reserve(book, position, order) if position is not None else ""
 
     def _set_trading_stop(self, book: SymbolBook, command: SetTradingStop) -> None:
         position = book.position(command.position_idx)

@@ -84,14 +84,10 @@ def _check_qty(book: SymbolBook, command: SubmitOrder, order: Order) -> str:
     if command.reduce_only:
         return ""
     if steps < book.min_steps:
-        return (
-            QTY_TOO_SMALL[book.is_spot]
-        )
+        return QTY_TOO_SMALL[book.is_spot]
     instrument = book.instrument
     if qty > (instrument.max_qty if order.order_type in _LIMIT_TYPES else instrument.max_market_qty):
-        return (
-            QTY_TOO_LARGE[book.is_spot]
-        )
+        return QTY_TOO_LARGE[book.is_spot]
     return ""
 
 

@@ -25,7 +25,6 @@ from core.messages import (
     FundingPayment,
     FundingRate,
     Liquidation,
-    MarkPrice,
     Message,
     SetTradingStop,
     SubmitOrder,
@@ -116,9 +115,10 @@ class SimulatedExchange:
             self._outbox.funding_payments,
             self._outbox.liquidations,
         )
-        found = {name: instruments[name] if instruments is not None else default_instrument(name) for name in symbols}
+        found = {name: _find(name, instruments) for name in symbols}
         self.books = {name: self._make_book(instrument, hedge_mode) for name, instrument in found.items()}
-        self._account = Portfolio(found.values(), to_units(initial_capital)) if emit is None else None
+        one_way_alone = emit is None and not hedge_mode
+        self._account = Portfolio(found.values(), to_units(initial_capital)) if one_way_alone else None
         self.equity_curve: list[tuple[int, float]] = []
         """(ts, equity in quote coins) after each ``process_bar``."""
         for coin in sorted({instrument.quote for instrument in found.values()}):
@@ -131,6 +131,7 @@ class SimulatedExchange:
         self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, self._next_sequence, self._stop)
         self._desk = CommandDesk(self._matching, self._outbox, self.metrics, used_ids, self._next_sequence)
         self._walk = Walk(self._desk, self._matching, self._outbox, self.metrics, execution_config.path == "pessimistic")
+        self._touch = self._matching.touch
         share = execution_config.max_volume_share
         self._volume_share = None if share == "none" else share
 
@@ -172,27 +173,30 @@ class SimulatedExchange:
         index_open: float, index_high: float, index_low: float, index_close: float, volatility_bps: float = 0.0,
     ) -> None:  # fmt: skip
         """One bar of one symbol: what is due at its open, then along its path; prices as plain floats, volume in base units."""
-        walk, last_mark = self._walk, book.mark
+        walk = self._walk
         book.last, book.mark, book.index = open, mark_open, index_open
         book.volume, book.volatility_bps = volume, volatility_bps
         if self._volume_share is not None:
             book.volume_left = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid)
-        walk.begin(book, ts_open, last_mark)
+        walk.begin(book, ts_open)
         walk.moment(book, ts_open)
-        if walk.has_more(book, ts_close, min(low, mark_low, index_low), max(high, mark_high, index_high)):
+        refresh_wake(book, self._touch)
+        if ts_close > book.wake_ts or min(low, mark_low, index_low) <= book.wake_low or max(high, mark_high, index_high) >= book.wake_high:
             walk.along(
                 book, ts_open, ts_close, (open, high, low, close), (mark_open, mark_high, mark_low, mark_close),
                 (index_open, index_high, index_low, index_close),
             )  # fmt: skip
+            refresh_wake(book, self._touch)
+        if book.ambiguous:
+            self.metrics.ambiguous_bars += 1
         book.last, book.mark, book.index, book.ts = close, mark_close, index_close, ts_close
-        walk.finish(book, ts_close)
 
     def set_funding(self, symbol: str, stamps: list[int], rates: list[int], marks: list[int]) -> None:
         """The whole funding schedule of a symbol: stamps in ms, rates and marks at the stamps in 1e-8."""
         book = self.books[symbol]
         book.funding.load(symbol, stamps, rates, marks)
         book.funding.seek(book.ts)
-        refresh_wake(book, self._matching.touch)
+        refresh_wake(book, self._touch)
 
     def process_bar(
         self,
@@ -211,14 +215,14 @@ class SimulatedExchange:
         indexed = index if index is not None else marked
         self._add_funding(book, funding_rates, marked)
         before = {coin: list(accounts) for coin, accounts in self.ledger.coins.items()}
-        seen = (len(self.fills), len(self.funding_payments), len(self.liquidations))
+        seen = (len(self.fills), len(self.funding_payments), len(self.liquidations), len(self.events))
         volatility = abs(bar.open / prev_bar.open - 1.0) * 1e4 if prev_bar is not None else 0.0
         self.step(
             book, bar.ts_open, bar.ts_close, bar.open, bar.high, bar.low, bar.close, bar.volume,
             marked.open, marked.high, marked.low, marked.close, indexed.open, indexed.high, indexed.low, indexed.close, volatility,
         )  # fmt: skip
         self.clock.now_ms = max(self.clock.now_ms, bar.ts_close)
-        self._keep_account(bar, marked, seen[0], seen[1])
+        self._keep_account(bar, self.events[seen[3] :])
         liquidations = self.liquidations[seen[2] :]
         return StepResult(
             self.fills[seen[0] :], self.funding_payments[seen[1] :], liquidations[-1] if liquidations else None, self._changes(before)
@@ -255,6 +259,17 @@ class SimulatedExchange:
         book = self.books.get(symbol_or_coin)
         return self.ledger.wallet(book.instrument.quote if book is not None else symbol_or_coin)
 
+    def equity(self, symbol_or_coin: str) -> float:
+        """Balance and what open positions (at mark) and spot holdings (at last) are worth, as of the bars processed, in quote coins."""
+        given = self.books.get(symbol_or_coin)
+        coin = given.instrument.quote if given is not None else symbol_or_coin
+        value = self.ledger.wallet(coin) / UNIT
+        for book in self.books.values():
+            if book.instrument.quote == coin:
+                for position in book.positions:
+                    value += position.qty * book.last if book.is_spot else position.unrealized(book.mark)
+        return value
+
     @property
     def state(self) -> dict[str, Any]:
         """Balances, positions and live orders as plain data."""
@@ -275,8 +290,10 @@ class SimulatedExchange:
 
     @property
     def trades(self) -> list[Trade]:
-        """Closed round trips of stand-alone use."""
-        return self._account.trade_log.closed if self._account is not None else []
+        """Closed round trips of stand-alone use, one-way. Raises ConfigError elsewhere: there the portfolio of the run tells them."""
+        if self._account is None:
+            raise ConfigError("round trips are kept in stand-alone one-way use only (without emit and hedge_mode)")
+        return self._account.trade_log.closed
 
     # --- inside ---
 
@@ -310,19 +327,14 @@ class SimulatedExchange:
                 fraction = chosen.constant if isinstance(chosen, ConstantFunding) else rate.rate
                 book.funding.append(rate.ts, to_units(fraction), round(mark.open * UNIT))
 
-    def _keep_account(self, bar: Bar, mark: Bar, fills: int, payments: int) -> None:
-        if self._account is None:
-            return
-        for fill in self.fills[fills:]:
-            self._account.on_fill(fill)
-        for payment in self.funding_payments[payments:]:
-            self._account.on_funding(payment)
-        self._account.on_bar(bar)
-        self._account.on_mark(MarkPrice(bar.symbol, bar.ts_close, mark.close))
-        self._account.equity_times.append(0)
-        self._account.equity_values.append(0.0)
-        self._account.on_instant(bar.ts_close)
-        self.equity_curve.append((bar.ts_close, self._account.equity))
+    def _keep_account(self, bar: Bar, events: list[Message]) -> None:
+        if self._account is not None:
+            for event in events:
+                if isinstance(event, Fill):
+                    self._account.on_fill(event)
+                elif isinstance(event, FundingPayment):
+                    self._account.on_funding(event)
+        self.equity_curve.append((bar.ts_close, self.equity(bar.symbol)))
 
     def _changes(self, before: dict[str, Accounts]) -> list[LedgerUpdate]:
         return [
@@ -339,6 +351,14 @@ def default_instrument(symbol: str) -> Instrument:
         symbol, "linear", symbol.removesuffix("USDT"), "USDT", Grid.from_text("0.01"), Grid.from_text("0.001"), 0.001, 1e9, 1e9,
         to_units("5"), PERPETUAL_TAKER, PERPETUAL_MAKER, tiers=generic_tiers(), source="default",
     )  # fmt: skip
+
+
+def _find(symbol: str, instruments: Mapping[str, Instrument] | None) -> Instrument:
+    if instruments is None:
+        return default_instrument(symbol)
+    if symbol not in instruments:
+        raise ConfigError(f"no instrument for {symbol}; there are {', '.join(instruments) or 'none'}")
+    return instruments[symbol]
 
 
 def _fee(profile: float | None, config: float | None, instrument: int) -> int:

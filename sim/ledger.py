@@ -55,19 +55,27 @@ def post(
 
     Raises InvariantError when the amounts do not sum to zero, or would take an account of the trader below zero or any beyond the bound.
     """
-    after = (
-        accounts[0] + free,
-        accounts[1] + order,
-        accounts[2] + position,
-        accounts[3] + fees,
-        accounts[4] + funding,
-        accounts[5] + pnl,
-        accounts[6] + insurance,
-        accounts[7] + external,
-    )
-    if sum(after) or after[0] < 0 or after[1] < 0 or after[2] < 0 or max(after) >= LIMIT or min(after) <= -LIMIT:
-        raise InvariantError(_refusal(accounts, after))
-    accounts[:] = after
+    free += accounts[0]
+    order += accounts[1]
+    position += accounts[2]
+    fees += accounts[3]
+    funding += accounts[4]
+    pnl += accounts[5]
+    insurance += accounts[6]
+    external += accounts[7]
+    if (
+        free + order + position + fees + funding + pnl + insurance + external
+        or not 0 <= free < LIMIT
+        or not 0 <= order < LIMIT
+        or not 0 <= position < LIMIT
+        or not -LIMIT < fees < LIMIT
+        or not -LIMIT < funding < LIMIT
+        or not -LIMIT < pnl < LIMIT
+        or not -LIMIT < insurance < LIMIT
+        or not -LIMIT < external < LIMIT
+    ):
+        raise InvariantError(_refusal(accounts, (free, order, position, fees, funding, pnl, insurance, external)))
+    accounts[:] = free, order, position, fees, funding, pnl, insurance, external
 
 
 def _refusal(before: Accounts, after: tuple[int, ...]) -> str:

@@ -13,7 +13,7 @@ from core.messages import OrderStatus
 from sim import constraints
 from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
 from sim.brackets import Brackets
-from sim.constraints import closable_steps
+from sim.constraints import check_band, closable_steps
 from sim.events import Outbox
 from sim.execution import MAX_COST_RATE, crosses, impact_rate, reference_ticks, taker_ticks
 from sim.liquidation import Takeover, is_touched
@@ -77,7 +77,7 @@ class Matching:
         """Everything that the present prices cause, until they cause nothing more."""
         while True:
             for position in book.positions:
-                if position.steps and is_touched(position.steps, book.mark, position.liquidation_price):
+                if position.liquidation_price and is_touched(position.steps, book.mark, position.liquidation_price):
                     self.liquidate(book, position)
             has_filled = False
             if book.orders:
@@ -131,9 +131,13 @@ class Matching:
                 return
         order.state = FRESH
         self._outbox.order(book, order, "triggered")
-        book.fresh.append(order)
         if order.role:
             self.brackets.on_fired(book, position, order)
+        refusal = check_band(book, order)
+        if refusal:
+            self._refuse(book, order, refusal)
+            return
+        book.fresh.append(order)
 
     def _fill_resting(self, book: SymbolBook) -> bool:
         grid, last = book.instrument.price_grid, book.last
@@ -180,7 +184,7 @@ class Matching:
                     self._wait(book, order)
                     return
                 self.announce(book, order)
-        ticks = taker_ticks(reference, self._cost_rate(book, steps), side)
+        ticks = taker_ticks(reference, self._cost_rate(book, steps) if self._has_impact else self._rate, side)
         if self._execute(book, order, steps, ticks, reference, maker=False) and order.leaves:
             self._wait(book, order)
 
@@ -223,7 +227,7 @@ class Matching:
         """How many of these steps the bar's volume still has for us."""
         if book.volume_left < 0 or steps <= book.volume_left:
             return steps
-        book.capped = True
+        self._metrics.capped += 1
         return book.volume_left
 
     def _execute(self, book: SymbolBook, order: Order, steps: int, ticks: int, reference: int, *, maker: bool) -> bool:
@@ -232,19 +236,21 @@ class Matching:
         if position is None:
             return False
         held = position.steps
-        refusal = self.settlement(book).fill(book, position, order, steps, ticks, reference, maker)
+        settlement = self._spot if book.is_spot else self._linear
+        refusal = settlement.fill(book, position, order, steps, ticks, reference, maker)
         if refusal:
             self._refuse(book, order, refusal)
             return False
         order.leaves -= steps
         order.filled += steps
-        self._count(book, steps, ticks, reference, maker)
+        self._count(book, steps, maker)
         if order.leaves:
             self._outbox.order(book, order, "partially_filled")
         else:
             self.end(book, order, "filled", "")
         log_position(book, position)
-        self._after_change(book, position, order, held)
+        if book.orders or order.bracket is not None or abs(position.steps) < book.lot:
+            self._after_change(book, position, order, held)
         return True
 
     def _after_change(self, book: SymbolBook, position: Position, order: Order, held: int) -> None:
@@ -274,20 +280,18 @@ class Matching:
                 order.leaves = closable
                 self._outbox.order(book, order, "amended", constraints.BY_REDUCE_ONLY)
 
-    def _count(self, book: SymbolBook, steps: int, ticks: int, reference: int, maker: bool) -> None:
+    def _count(self, book: SymbolBook, steps: int, maker: bool) -> None:
         metrics = self._metrics
         if maker:
             metrics.maker_fills += 1
         else:
             metrics.taker_fills += 1
-            if ticks != reference:
-                metrics.slippage += book.instrument.notional(abs(ticks - reference), steps)
         if book.volume_left >= 0:
             book.volume_left -= steps
-        if book.volume > 0.0:
-            share = book.instrument.qty_grid.value(steps) / book.volume
-            if share > metrics.volume_share_max:
-                metrics.volume_share_max = share
+        lots = book.instrument.qty_grid
+        qty = steps * lots.num / lots.den
+        if qty > metrics.volume_share_max * book.volume and book.volume > 0.0:
+            metrics.volume_share_max = qty / book.volume
 
     # --- states of an order ---
 

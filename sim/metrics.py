@@ -13,27 +13,27 @@ PositionLog = Sequence[tuple[int, int, int, int, float]]
 
 
 class ExchangeMetrics:
-    """Counters of one run. Money in 1e-8 of the quote coin."""
+    """Counters of one run. insurance_paid in 1e-8 of the quote coin; capped: executions that the volume cap cut or put off.
+
+    volume_share_max: the largest share of a bar's volume that one execution took.
+    """
 
     __slots__ = (
         "ambiguous_bars",
-        "capped_fills",
+        "capped",
         "insurance_paid",
         "liquidations",
         "maker_fills",
         "moved_to_band",
-        "off_grid_fills",
         "orders",
         "rejected",
-        "slippage",
         "taker_fills",
         "volume_share_max",
     )
 
     def __init__(self) -> None:
         self.ambiguous_bars = self.insurance_paid = self.liquidations = self.moved_to_band = 0
-        self.maker_fills = self.taker_fills = self.off_grid_fills = self.capped_fills = self.orders = self.rejected = 0
-        self.slippage = 0
+        self.maker_fills = self.taker_fills = self.capped = self.orders = self.rejected = 0
         self.volume_share_max = 0.0
 
     def trust(self) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class LinearSettlement:
         instrument: Instrument = book.instrument
         total = instrument.notional(ticks, steps)
         fee = mul_div_ceil(total, book.maker_fee if maker else book.taker_fee, UNIT)
-        share = reserve_share(order, steps)
+        share = reserve_share(order, steps) if order.reserve else 0
         closing, opening = split_fill(held, side * steps)
         released = pnl = closing_notional = hold = 0
         if closing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.instrument import Grid
-from sim.book import LAST, RESTING, UNTRIGGERED, Order, SymbolBook
+from sim.book import LAST, MARK, RESTING, UNTRIGGERED, Order, SymbolBook
 
 Level = tuple[int, bool, float]
 """(price source, whether it is met by rising to it, price)."""
@@ -43,7 +43,7 @@ def levels(book: SymbolBook, touch: bool) -> Iterator[Level]:
     """Every price at which something of this symbol would happen."""
     for position in book.positions:
         if position.steps and position.liquidation_price > 0.0:
-            yield 1, position.steps < 0, position.liquidation_price
+            yield MARK, position.steps < 0, position.liquidation_price
     grid = book.instrument.price_grid
     for order in book.orders.values():
         if order.state == RESTING:

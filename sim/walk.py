@@ -31,8 +31,8 @@ class Walk:
         self._pessimistic = pessimistic
         self._touch = matching.touch
 
-    def begin(self, book: SymbolBook, ts_open: int, last_mark: float) -> None:
-        """Stand at the open. Stamps before it found no position, or lie in a hole of the series: charged now, at the last mark."""
+    def begin(self, book: SymbolBook, ts_open: int) -> None:
+        """Stand at the open. Stamps before it found no position, or lie in a hole of the series: those are charged now."""
         book.ts = ts_open
         book.fell = book.rose = book.trailed = book.ambiguous = False
         funding = book.funding
@@ -40,7 +40,7 @@ class Walk:
             if book.is_spot or not _has_position(book):
                 funding.seek(ts_open)
             while funding.next_stamp < ts_open:
-                self._settle_funding(book, round((last_mark or book.mark) * UNIT))
+                self._settle_funding(book)
         if book.waiting:
             book.fresh, book.waiting = book.waiting, []
             for order in book.fresh:
@@ -50,26 +50,13 @@ class Walk:
         """Everything at one time and place: funding and commands that are due ``until`` then, and what the prices cause."""
         funding = book.funding
         while funding.next_stamp <= until:
-            self._settle_funding(book, funding.marks[funding.cursor])
+            self._settle_funding(book)
         pending = book.pending
         while pending and pending[0][0] <= until:
             self._desk.handle(book, pending.popleft()[1])
         if book.orders:
             self._trail(book)
         self._matching.price_point(book)
-
-    def has_more(self, book: SymbolBook, ts_close: int, floor: float, ceiling: float) -> bool:
-        """Whether anything can happen in the bar after its open; floor and ceiling are the extremes of all its paths."""
-        if book.pending and book.pending[0][0] < ts_close:
-            return True
-        if _has_position(book):
-            if book.funding.next_stamp < ts_close:
-                return True
-        elif not book.orders:
-            return False
-        if book.orders and _is_trailing(book):
-            return True
-        return any(price <= ceiling if rising else price >= floor for _, rising, price in levels(book, self._touch))
 
     def along(self, book: SymbolBook, ts_open: int, ts_close: int, last: Ohlc, mark: Ohlc, index: Ohlc) -> None:
         """Follow the path from the open to the close."""
@@ -82,14 +69,6 @@ class Walk:
                 here = place
             path.move(book, leg, 1.0)
             self._trail(book)
-
-    def finish(self, book: SymbolBook, ts_close: int) -> None:
-        """Leave the bar: stamps inside it are settled, and the wake levels are set."""
-        if book.funding.next_stamp < ts_close:
-            book.funding.seek(ts_close)
-        if book.ambiguous:
-            self._metrics.ambiguous_bars += 1
-        refresh_wake(book, self._touch)
 
     def _next_moment(self, book: SymbolBook, path: Path, leg: int, here: float, ts_close: int) -> float | None:
         """Go to the next moment of this leg and let it happen. Returns its place; None when the rest of the leg is empty."""
@@ -132,10 +111,10 @@ class Walk:
             if order.distance and follow(order, book.price(order.source), book.instrument.price_grid):
                 book.trailed = True
 
-    def _settle_funding(self, book: SymbolBook, mark: int) -> None:
+    def _settle_funding(self, book: SymbolBook) -> None:
         """Charge the stamp at the cursor to what is open, and go past it."""
         funding = book.funding
-        stamp, rate = funding.next_stamp, funding.rates[funding.cursor]
+        stamp, rate, mark = funding.next_stamp, funding.rates[funding.cursor], funding.marks[funding.cursor]
         funding.advance()
         if book.is_spot:
             return
@@ -164,15 +143,16 @@ class Walk:
 
 
 def refresh_wake(book: SymbolBook, touch: bool) -> None:
-    """Set when the loop must call ``step`` again: at a time, or at a price of any of the paths."""
-    has_position = _has_position(book)
+    """Set when the symbol must be looked at: after a time, or at a price of any of the paths."""
     low, high = -INFINITY, INFINITY
+    has_position = _has_position(book)
     if has_position or book.orders:
         for _, rising, price in levels(book, touch):
             if rising:
-                high = min(high, price)
-            else:
-                low = max(low, price)
+                if price < high:
+                    high = price
+            elif price > low:
+                low = price
     book.wake_low, book.wake_high = low, high
     if book.pending or book.waiting or (book.orders and _is_trailing(book)):
         book.wake_ts = -1

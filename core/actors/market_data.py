@@ -89,12 +89,26 @@ class ReplaySeries:
         self.index = index
 
     def advance(self, bar: Bar) -> int:
-        """Reveal the next row, which must be this bar's, and return its vector target. Raises DataError when it is another."""
-        self.index = index = self.index + 1
+        """Reveal everything up to this bar, which must be a later row of the series, and return its vector target.
+
+        Raises DataError when the series has no such row: a bar that is not its own.
+        """
+        index = self.index + 1
         if index >= self._rows or self._ts[index] != bar.ts_open:
-            raise DataError(f"{self.symbol} {self.timeframe}: the bar of {to_iso(bar.ts_open)} is not the next of its series")
+            index = int(np.searchsorted(self._frame.ts, bar.ts_open))
+            if not self.index < index < self._rows or self._ts[index] != bar.ts_open:
+                raise DataError(f"{self.symbol} {self.timeframe}: the bar of {to_iso(bar.ts_open)} is not a later one of its series")
+        self.index = index
         target: int = self._targets[index]
         return target
+
+    def changes(self) -> list[int]:
+        """Opens of the rows after the revealed ones whose vector target differs from that of the row before (before the first: 0, flat)."""
+        rows = slice(self.index + 1, self._rows)
+        targets = np.frombuffer(self._targets, dtype=np.int8)[rows]
+        before = np.concatenate([np.zeros(1, dtype=np.int8), targets[:-1]])
+        times: list[int] = self._frame.ts[rows][targets != before].tolist()
+        return times
 
     def value(self, name: str, index: int) -> float:
         """A column's value at a row that has been reached."""
@@ -148,34 +162,45 @@ class AccountReader(Protocol):
     def funding_rate(self, symbol: str) -> float | None: ...
 
 
+_NEVER = 1 << 62
+
+
 class SymbolContext:
     """One symbol's series and the account: what its snapshots ask when they are read. ``on_bar`` is its part of market_data.
 
-    every_bar False: the strategy decides by its array alone, so that only a bar at which the array's value changes can bring a signal; the
-    others make no snapshot.
+    changes: opens of the only bars that can bring a signal, for a strategy that decides by an array (see ReplaySeries.changes); the others
+    make no snapshot, and a replay need not even call ``on_bar`` for a decision bar that opens before ``wake_ts``. None: every bar counts.
     """
 
-    __slots__ = ("_account", "_every_bar", "_target", "fresh", "higher", "series", "symbol", "timeframe")
+    __slots__ = ("_account", "_changes", "fresh", "higher", "series", "symbol", "timeframe", "wake_ts")
 
     def __init__(
-        self, symbol: str, timeframe: str, series: Series, higher: Mapping[str, Series], account: AccountReader, *, every_bar: bool = True
+        self,
+        symbol: str,
+        timeframe: str,
+        series: Series,
+        higher: Mapping[str, Series],
+        account: AccountReader,
+        *,
+        changes: Sequence[int] | None = None,
     ) -> None:
         self.symbol, self.timeframe = symbol, timeframe
-        self._every_bar = every_bar
-        self._target = 0
         self.series = series
         self.higher = dict(higher)
         self._account = account
+        self._changes = None if changes is None else iter(changes)
+        self.wake_ts = 0 if self._changes is None else next(self._changes, _NEVER)
         self.fresh: list[RuntimeSnapshot] = []
         """Where new snapshots go: market_data's list, handed on at the end of the instant."""
 
     def on_bar(self, bar: Bar) -> None:
         """Take a closed bar of any timeframe that the system reads; others (a finer execution timeframe's) pass by."""
         if bar.tf == self.timeframe:
-            target = self.series.advance(bar)
-            if self._every_bar or target != self._target:
-                self._target = target
+            if bar.ts_open >= self.wake_ts:
+                target = self.series.advance(bar)
                 self.fresh.append(RuntimeSnapshot(self, bar, self.series.index, target))
+                if self._changes is not None:
+                    self.wake_ts = next(self._changes, _NEVER)
         elif bar.tf in self.higher:
             self.higher[bar.tf].advance(bar)
 

@@ -134,6 +134,15 @@ def find_tool(name: str) -> Tool[Any, Any]:
     return tools[name]
 
 
+def call_tool(name: str, arguments: Mapping[str, Any] | bytes | str, context: ToolContext) -> dict[str, Any]:
+    """``{ok, data | error}`` of the tool of this name; an unknown name is an error like any other."""
+    try:
+        found = find_tool(name)
+    except ConfigError as error:
+        return {"ok": False, "error": error_data(error)}
+    return found.call(arguments, context)
+
+
 def error_data(error: KeelError) -> dict[str, Any]:
     """An error as plain data; ``exit_code`` is what a command exits with."""
     return {

@@ -50,7 +50,8 @@ def costs(**more):
                      id="a market FOK wants all"),
         pytest.param({"trigger_price": 103.0}, {}, DIP, ["accepted a", "triggered a", "fill a BUY 1 @ 103 taker", "filled a"],
                      id="a stop fires at its level"),
-        pytest.param({"trigger_price": 103.0}, {"slippage_bps": 100.0}, DIP, ["accepted a", "triggered a", "fill a BUY 1 @ 105 taker", "filled a"],
+        pytest.param({"trigger_price": 103.0}, {"slippage_bps": 100.0}, DIP,
+                     ["accepted a", "triggered a", "fill a BUY 1 @ 105 taker", "filled a"],
                      id="and pays its costs, rounded against it"),
         pytest.param({"trigger_price": 95.0}, {}, DIP, ["accepted a", "triggered a", "fill a BUY 1 @ 95 taker", "filled a"],
                      id="below the price it falls to its trigger"),
@@ -266,7 +267,7 @@ def test_impact_grows_with_the_root_of_the_share_of_volume(venue, make_perpetual
     v = venue(make_perpetual("0.1"), config=costs(impact=ImpactConfig(base_bps=1.0, coefficient=0.5)), capital=1e6)
     v.send("a", "BUY", 25.0).bar((10000.0,) * 4, volume=100.0, volatility_bps=40.0)
     assert v.exchange.fills[0].price == 10011.0
-    assert v.exchange.metrics.slippage == to_units("275")
+    assert v.exchange.metrics.volume_share_max == 0.25
 
 
 def test_latency_delays_arrival_inside_the_bar(venue) -> None:
@@ -300,3 +301,17 @@ def test_hedge_mode_closes_each_side_by_itself(venue) -> None:
     assert v.bar((110.0,) * 4) == ["fill x SELL 1 @ 110 taker", "filled x"]
     assert [position.steps for position in v.book.positions] == [0, -200]
     assert v.exchange.fills[-1].realized_pnl == to_units("10")
+
+
+def test_a_stop_limit_meets_the_price_band_when_it_fires(venue, make_perpetual) -> None:
+    v = venue(make_perpetual(price_limit_x=to_units("0.05"), price_limit_y=to_units("0.05")))
+    v.send("a", "BUY", 1.0, trigger_price=150.0, price=152.0).bar(FLAT)
+    assert v.book.orders["a"].limit == 152
+    assert v.bar((150.0,) * 4)[:2] == ["triggered a", "fill a BUY 1 @ 150 taker"]
+
+
+def test_two_amendments_at_one_moment_hold_the_margin_of_the_last(venue) -> None:
+    v = venue()
+    v.send("a", "BUY", 1.0, price=90.0).bar(FLAT)
+    v.amend("a", qty=2.0).amend("a", qty=5.0).bar(FLAT)
+    assert v.account["order"] == "450"

@@ -125,8 +125,8 @@ def test_a_stamp_inside_the_bar_is_paid_at_its_place(venue) -> None:
     assert stamps == [1_000_000, 1_800_000]
 
 
-def test_stamps_inside_a_hole_are_charged_at_the_next_open_with_the_last_mark(venue) -> None:
-    v = venue().funding((2, "0.0001", 500.0)).send("in", "BUY", 1.0)
+def test_stamps_inside_a_hole_are_charged_at_the_next_open_at_the_mark_of_the_schedule(venue) -> None:
+    v = venue().funding((2, "0.0001", 100.0)).send("in", "BUY", 1.0)
     v.bar(FLAT)
     v.hour = 4
     assert v.bar((120.0,) * 4) == ["funding 0.01"]

@@ -97,13 +97,16 @@ def test_spot_pays_no_funding_and_is_never_liquidated(venue, make_spot) -> None:
     assert v.bar((1.0,) * 4) == []
 
 
-def test_a_rest_that_cannot_be_sold_ends_the_run_with_its_equity_named(venue, make_spot) -> None:
-    """All cash went into coins; sold down to dust at a tenth, neither side can trade: 0.009 coins at 600 are worth more than 5 USDT."""
-    instrument = make_spot(min_notional=to_units("5"))
-    v = venue(instrument, config=FEES, capital=100.0).send("a", "BUY", 1.0)
+def test_a_rest_that_cannot_be_sold_ends_the_run_when_nothing_can_be_bought_either(venue, make_spot) -> None:
+    """Cash of 5.489 and dust of 0.009 coins: at 5.55 another order is possible, at 600 neither the dust nor the cash makes one."""
+    v = venue(make_spot("0.01", min_notional=to_units("5")), config=FEES, capital=100.0).send("a", "BUY", 1.0)
     v.bar(FLAT)
-    v.send("b", "SELL", 0.0, reduce_only=True, close_on_trigger=True).bar((5.06,) * 4)
-    assert v.exchange.should_stop() is None or v.exchange.should_stop().code == "account_blown"
+    v.send("b", "SELL", 0.0, reduce_only=True, close_on_trigger=True).bar((5.55,) * 4)
+    assert v.exchange.should_stop() is None
+    assert v.send("c", "BUY", 0.01).bar((600.0,) * 4) == ["rejected c 170131"]
+    reason = v.exchange.should_stop()
+    assert reason is not None and reason.code == "insufficient_free_margin"
+    assert "equity 10.8890055 USDT, free 5.4890055 USDT; the smallest order needs 6 USDT" in reason.detail
 
 
 @pytest.mark.parametrize(("changes", "more"), [({}, {"leverage": 2.0}), ({}, {"hedge": True}), ({"base_unit": 7}, {})])

@@ -1,0 +1,277 @@
+"""``keel data``: history into the store, what it has, and out again."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from core.errors import DataError
+from runners.cli.output import SYNTHETIC, moment, table
+from runners.cli.session import Session, common, example
+from runners.tools.data import (
+    ExportRequest,
+    FillResponse,
+    GapsResponse,
+    ImportRequest,
+    ImportResponse,
+    InstrumentsRequest,
+    ListRequest,
+    ListResponse,
+    SeriesRequest,
+    SynthRequest,
+    VerifyRequest,
+    VerifyResponse,
+    data_export_tool,
+    data_fill_tool,
+    data_gaps_tool,
+    data_import_instruments_tool,
+    data_import_tool,
+    data_list_tool,
+    data_synth_tool,
+    data_verify_tool,
+)
+
+_KINDS = click.Choice(["last", "mark", "index", "funding", "open_interest", "trades"])
+_CATEGORIES = click.Choice(["linear", "spot"])
+_BAD_DATA = DataError.exit_code
+_SHOWN_GAPS = 20
+
+
+@click.group(no_args_is_help=True, epilog=example("keel data import btc_1h.parquet", "keel data list"))
+@common
+def data() -> None:
+    """History: bring it in, look at it, check it, write it out. It lies in <home>/data/keel.duckdb."""
+
+
+@data.command(epilog=example("keel data synth", "keel data synth --symbol SOLUSDT --start 2024-06-01 --end 2024-09-01 --seed 3"))
+@click.option("--symbol", "symbols", multiple=True, metavar="S", default=("BTCUSDT", "ETHUSDT"), show_default=True, help="May be repeated.")
+@click.option("--start", metavar="D", default="2024-01-01", show_default=True, help="First day, UTC.")
+@click.option("--end", metavar="D", default="2025-01-01", show_default=True, help="The day before which it ends.")
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="The same seed gives the same history.")
+@common
+@click.pass_obj
+def synth(session: Session, symbols: tuple[str, ...], start: str, end: str, seed: int) -> None:
+    """Invent a realistic sample history: 1m bars of last, mark and index, funding, open interest. It is labelled synthetic."""
+    answer = data_synth_tool.run(SynthRequest(symbols, start, end, seed), session.context())
+
+    def show() -> None:
+        click.secho(SYNTHETIC, bold=True)
+        rows = [[entry.symbol, entry.kind, entry.timeframe, entry.rows, entry.inserted] for entry in answer.series]
+        table(["symbol", "kind", "timeframe", "rows", "new"], rows, right=(3, 4))
+        click.echo(f"{moment(answer.start)} to {moment(answer.end)}, seed {answer.seed}, in {answer.store}")
+
+    session.answer(answer, show)
+
+
+@data.command(
+    "import",
+    epilog=example("keel data import bybit/linear/kline_1h/BTCUSDT.parquet", "keel data import ticks.csv --symbol BTCUSDT --timeframe 1m"),
+)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--symbol", metavar="S", help="Where neither columns nor path say it.")
+@click.option("--timeframe", metavar="TF", help="Of bars.")
+@click.option("--kind", type=_KINDS, help="What the rows are.")
+@click.option("--category", type=_CATEGORIES, help="linear (USDT perpetuals) or spot.")
+@click.option("--overwrite", is_flag=True, help="Put other values in place of stored ones; otherwise they are an error.")
+@common
+@click.pass_obj
+def import_(
+    session: Session,
+    files: tuple[str, ...],
+    symbol: str | None,
+    timeframe: str | None,
+    kind: str | None,
+    category: str | None,
+    overwrite: bool,
+) -> int:
+    """Import CSV or Parquet files. What their columns or path say (symbol, timeframe, mark_1h/) need not be said again.
+
+    Each file is imported whole or not at all; a file that is refused does not stop the others, and the exit code is 3.
+    """
+    request = ImportRequest(files, symbol=symbol, timeframe=timeframe, kind=kind, category=category, overwrite=overwrite)
+    answer = data_import_tool.run(request, session.context())
+    session.answer(answer, lambda: _show_import(answer))
+    for failed in answer.failed:
+        click.echo(f"error: {failed.error}", err=True)
+    return _BAD_DATA if answer.failed else 0
+
+
+@data.command("import-instruments", epilog=example("keel data import-instruments instruments-info.json risk-limit.json"))
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@common
+@click.pass_obj
+def import_instruments(session: Session, files: tuple[str, ...]) -> None:
+    """Import ticks, steps, limits, fees and risk tiers from the exchange's own JSON answers."""
+    answer = data_import_instruments_tool.run(InstrumentsRequest(files), session.context())
+    session.answer(answer, lambda: table(["file", "symbols"], [[path, count] for path, count in answer.symbols.items()], right=(1,)))
+
+
+@data.command("list", epilog=example("keel data list", "keel data list --symbol BTCUSDT --json"))
+@click.option("--symbol", metavar="S", help="Only this one.")
+@common
+@click.pass_obj
+def list_(session: Session, symbol: str | None) -> None:
+    """What the store has: rows, span, gaps and sources of every series."""
+    answer = data_list_tool.run(ListRequest(symbol), session.context())
+    session.answer(answer, lambda: _show_series(answer))
+
+
+@data.command(epilog=example("keel data gaps --symbol BTCUSDT --timeframe 5m"))
+@click.option("--symbol", metavar="S", help="Only this one.")
+@click.option("--timeframe", metavar="TF", help="Only these bars.")
+@click.option("--kind", type=_KINDS, default="last", show_default=True)
+@click.option("--category", type=_CATEGORIES, default="linear", show_default=True)
+@common
+@click.pass_obj
+def gaps(session: Session, /, **selection: Any) -> None:
+    """Bars and settlements that are missing inside the stored series."""
+    answer = data_gaps_tool.run(SeriesRequest(**selection), session.context())
+    session.answer(answer, lambda: _show_gaps(answer))
+
+
+@data.command(epilog=example("keel data fill --symbol BTCUSDT --timeframe 1h"))
+@click.option("--symbol", metavar="S", help="Only this one.")
+@click.option("--timeframe", metavar="TF", help="Only these bars.")
+@click.option("--kind", type=click.Choice(["last", "mark", "index"]), default="last", show_default=True)
+@click.option("--category", type=_CATEGORIES, default="linear", show_default=True)
+@common
+@click.pass_obj
+def fill(session: Session, /, **selection: Any) -> None:
+    """Build missing bars out of finer ones, where these are complete. Nothing is invented or carried forward."""
+    answer = data_fill_tool.run(SeriesRequest(**selection), session.context())
+    session.answer(answer, lambda: _show_fill(answer))
+
+
+@data.command(epilog=example("keel data verify", "keel data verify --symbol BTCUSDT --json"))
+@click.option("--symbol", metavar="S", help="Only this one.")
+@common
+@click.pass_obj
+def verify(session: Session, symbol: str | None) -> int:
+    """Check the stored series; the exit code is 3 when something is found that a store must never hold."""
+    answer = data_verify_tool.run(VerifyRequest(symbol), session.context())
+    session.answer(answer, lambda: _show_findings(answer))
+    return _BAD_DATA if answer.errors else 0
+
+
+@data.command(
+    epilog=example("keel data export BTCUSDT --timeframe 1h --out btc_1h.parquet", "keel data export BTCUSDT --kind funding --format csv")
+)
+@click.argument("symbol")
+@click.option("--timeframe", metavar="TF", default="", help="Of bars.")
+@click.option("--kind", type=_KINDS, default="last", show_default=True)
+@click.option("--category", type=_CATEGORIES, default="linear", show_default=True)
+@click.option("--start", metavar="D", help="From here on.")
+@click.option("--end", metavar="D", help="Before that.")
+@click.option("--format", "format_", type=click.Choice(["parquet", "csv"]), help="Default: as the file's name says.")
+@click.option("--out", metavar="PATH", help="Default: SYMBOL_KIND_TIMEFRAME here.")
+@common
+@click.pass_obj
+def export(
+    session: Session,
+    symbol: str,
+    timeframe: str,
+    kind: str,
+    category: str,
+    start: str | None,
+    end: str | None,
+    format_: str | None,
+    out: str | None,
+) -> None:
+    """Write one series to a Parquet or CSV file, whole or not at all."""
+    name = out or f"{'_'.join(part for part in (symbol, kind, timeframe) if part)}.{format_ or 'parquet'}"
+    request = ExportRequest(symbol, name, timeframe, kind, category, format_, start, end)
+    answer = data_export_tool.run(request, session.context())
+    session.answer(answer, lambda: click.echo(f"{answer.rows:,} rows to {answer.path}"))
+
+
+# --- what people see -------------------------------------------------------------------------------------------------
+
+
+def _show_import(answer: ImportResponse) -> None:
+    rows = [
+        [
+            Path(entry.path).name,
+            entry.symbol,
+            entry.category,
+            f"{entry.kind} {entry.timeframe}".strip(),
+            entry.rows,
+            entry.inserted,
+            entry.replaced,
+            entry.time_unit,
+            f"{moment(entry.first)} to {moment(entry.last)}",
+        ]
+        for entry in answer.imported
+    ]
+    if rows:
+        headers = ["file", "symbol", "category", "series", "rows", "new", "replaced", "times in", "span"]
+        table(headers, rows, right=(4, 5, 6))
+    for entry in answer.imported:
+        for note in entry.notes:
+            click.echo(f"  {Path(entry.path).name}: {note}")
+    sys.stdout.flush()
+
+
+def _show_series(answer: ListResponse) -> None:
+    if not answer.series:
+        click.echo(f"{answer.store} has no such series: keel data import FILE… brings history in")
+        return
+    rows = [
+        [
+            entry.symbol,
+            entry.category,
+            f"{entry.kind} {entry.timeframe}".strip(),
+            entry.rows,
+            moment(entry.first),
+            moment(entry.last),
+            entry.gaps,
+            _sources(entry.sources),
+        ]
+        for entry in answer.series
+    ]
+    table(["symbol", "category", "series", "rows", "first", "last", "gaps", "from"], rows, right=(3, 6))
+
+
+def _sources(sources: dict[str, int]) -> str:
+    names = [name.upper() if name.startswith("synthetic") else name for name in sources]
+    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
+
+
+def _show_gaps(answer: GapsResponse) -> None:
+    rows = [
+        [series.symbol, f"{series.kind} {series.timeframe}".strip(), moment(gap.start), moment(gap.end), gap.missing]
+        for series in answer.series
+        for gap in series.gaps
+    ]
+    if not rows:
+        click.echo(f"no gaps in {len(answer.series)} series")
+        return
+    table(["symbol", "series", "from", "to", "missing"], rows[:_SHOWN_GAPS], right=(4,))
+    more = f", of which {_SHOWN_GAPS} are shown (--json has all)" if len(rows) > _SHOWN_GAPS else ""
+    click.echo(f"{answer.missing:,} missing in {len(rows):,} gaps{more}")
+
+
+def _show_fill(answer: FillResponse) -> None:
+    rows = [
+        [
+            series.symbol,
+            f"{series.kind} {series.timeframe}",
+            series.report.filled,
+            ", ".join(f"{count:,} from {source}" for source, count in series.report.built_from.items()) or "–",
+            sum(gap.missing for gap in series.report.remaining),
+        ]
+        for series in answer.series
+    ]
+    table(["symbol", "series", "built", "out of", "still missing"], rows, right=(2, 4))
+
+
+def _show_findings(answer: VerifyResponse) -> None:
+    rows = [
+        [finding.severity, finding.symbol, f"{finding.kind} {finding.timeframe}".strip(), finding.check, finding.detail]
+        for finding in answer.findings
+    ]
+    if rows:
+        table(["severity", "symbol", "series", "check", "what"], rows)
+    click.echo(f"{answer.errors} errors, {answer.warnings} warnings")

@@ -1,0 +1,77 @@
+"""The figures of a backtest as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table
+from runners.cli.process import process_age_s
+from runners.tools.backtest import BacktestResponse, Outcome
+
+DOCUMENTED = ("run_id", "artifacts", "system_uid", "metrics", "reconciliation", "trust", "timing")
+"""The keys of ``keel backtest --json``; with --bounds there is ``bounds``, too."""
+
+
+def documented(answer: BacktestResponse) -> dict[str, Any]:
+    """What scripts read. timing.total_s is of the whole process."""
+    found = {name: getattr(answer, name) for name in DOCUMENTED}
+    found["timing"] = {**answer.timing, "total_s": round(process_age_s(), 4)}
+    if answer.bounds:
+        found["bounds"] = answer.bounds
+    return found
+
+
+def show_backtest(answer: BacktestResponse) -> None:
+    """A run: what it was, its key figures, its costs, the verdict, and where it is kept."""
+    if answer.trust["synthetic"]:
+        click.secho(SYNTHETIC, bold=True)
+    name = f" (window {answer.window['name']})" if answer.window["name"] else ""
+    click.echo(f"{answer.system} on {', '.join(answer.symbols)}, {answer.window['start']} to {answer.window['end']}{name}")
+    if answer.stop_reason:
+        click.echo(f"stopped early: {answer.stop_reason}")
+    timing = answer.timing
+    pairs(
+        [
+            *key_figures(answer.metrics, answer.quote),
+            ("promotion", _verdict(answer)),
+            ("run", answer.run_id),
+            ("artifacts", answer.artifacts),
+            ("report", answer.report),
+            ("speed", f"{timing['bars']:,} bars, loaded in {timing['load_s']:.2f} s, run in {timing['run_s']:.2f} s"),
+        ]
+    )
+    if answer.bounds:
+        show_bounds(answer.bounds, answer.quote)
+
+
+def key_figures(metrics: dict[str, Any], coin: str) -> list[tuple[str, str]]:
+    """Names and texts of the figures that matter most. Money may be decimal text or a number."""
+    trades = f"{metrics['total_trades']:,}"
+    won = f", won {percent(metrics['win_rate'], 1)}" if metrics.get("win_rate") is not None else ""
+    return [
+        ("net profit", f"{money(metrics['net_profit'], coin)}  ({percent(100 * metrics['total_return'])})"),
+        ("final equity", money(metrics["final_equity"], coin)),
+        ("max drawdown", f"{money(metrics['max_drawdown_abs'], coin)}  ({percent(metrics['max_drawdown_pct'])})"),
+        ("sharpe, sortino, calmar", ", ".join(ratio(metrics[name]) for name in ("sharpe", "sortino", "calmar"))),
+        ("closed trades", f"{trades}{won}"),
+        ("profit factor", ratio(metrics["profit_factor"])),
+        ("average trade", f"{money(metrics['avg_trade_pnl'], coin)}  ({percent(metrics['avg_trade_return_pct'], 3)})"),
+        ("fees, funding, slippage", ", ".join(money(metrics[name], coin) for name in ("fees", "funding", "slippage"))),
+        ("in the market", percent(metrics["exposure_pct"], 1)),
+    ]
+
+
+def show_bounds(bounds: dict[str, Outcome], coin: str) -> None:
+    """The figures under both paths through the bars, side by side."""
+    paths = list(bounds)
+    columns = [dict(key_figures(bounds[path].metrics, coin)) for path in paths]
+    click.echo("\nBounds: what the order of high and low inside a bar can change")
+    table(["", *(f"{path} path" for path in paths)], [[name, *(column[name] for column in columns)] for name in columns[0]])
+
+
+def _verdict(answer: BacktestResponse) -> str:
+    if answer.passed is None:
+        return ""
+    return f"{'passed' if answer.passed else 'not passed'}: {answer.promotion_reason}"

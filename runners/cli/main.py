@@ -1,0 +1,133 @@
+"""The command ``keel``: its commands, and what becomes of errors.
+
+Nothing heavy is imported here: each command's module is imported when the command is called, so that ``keel --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from core.errors import InvariantError, KeelError
+from runners.cli.session import Session, common
+
+INTERRUPTED = 130
+
+COMMANDS = {
+    "run": ("runners.cli.run:run", "The main job: a sample history, a backtest over it, and its report."),
+    "data": ("runners.cli.data:data", "History: bring it in, look at it, check it, write it out."),
+    "systems": ("runners.cli.systems:systems", "System files: list, show, validate, and begin one of your own."),
+    "backtest": ("runners.cli.backtest:backtest", "Run a system over a window of the stored history."),
+    "runs": ("runners.cli.runs:runs", "The runs that were kept: list, show, compare, report."),
+    "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
+    "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
+    "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
+    "smoke": ("runners.cli.smoke:smoke", "Run the whole system once over a small invented history."),
+}
+"""Name -> (where it is, the line that --help shows)."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def __init__(self, *, lazy: Mapping[str, tuple[str, str]], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self._lazy:
+            return None
+        module, _, attribute = self._lazy[name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The lines of the table above: importing the commands for their help would cost a second."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        click.echo(f"keel {version('keel-trader')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    no_args_is_help=True,
+    epilog="\b\nExamples:\n  keel run                          a sample history, a backtest, a report\n"
+    "  keel data import btc_1h.parquet   bring history of your own in\n"
+    "  keel backtest ema_cross --window 6M --set params.fast=10",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and leave.")
+@common
+def cli() -> None:
+    """keel: the same trading system in a backtest, on a demo account and live.
+
+    History, systems, runs and logs live in the home folder: --home DIR, else KEEL_HOME, else the current folder.
+    """
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; returns its exit code. Errors are told on stderr, with --json as one object on stdout, too."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    session = Session(as_json="--json" in given, debug="--debug" in given)
+    try:
+        code = cli.main(given, prog_name="keel", standalone_mode=False, obj=session)
+        return code if isinstance(code, int) else 0
+    except click.Abort:
+        return _tell(session, "Interrupted", "interrupted", INTERRUPTED)
+    except click.UsageError as error:
+        where = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
+        return _tell(session, "UsageError", f"{error.format_message()}{where}", 2)
+    except click.ClickException as error:
+        return _tell(session, type(error).__name__, error.format_message(), 2)
+    except KeelError as error:
+        return _tell(session, type(error).__name__, "\n".join([str(error), *getattr(error, "__notes__", ())]), error.exit_code)
+    except Exception as error:  # noqa: BLE001 (the last door: a person gets a sentence, and with --debug the traceback)
+        return _tell(session, type(error).__name__, _our_mistake(error), 1)
+    finally:
+        session.close()
+
+
+def main() -> None:
+    """The entry point of ``keel``."""
+    sys.exit(run())
+
+
+def _our_mistake(error: Exception) -> str:
+    kind = "an invariant does not hold" if isinstance(error, InvariantError) else f"an unforeseen {type(error).__name__}"
+    lines = [
+        f"{kind}: {error}",
+        *getattr(error, "__notes__", ()),
+        "this is a mistake of ours, not yours: --debug shows where; please report it",
+    ]
+    return "\n".join(lines)
+
+
+def _tell(session: Session, kind: str, message: str, code: int) -> int:
+    session.close()
+    if session.debug and sys.exc_info()[0] is not None and code != INTERRUPTED:
+        traceback.print_exc(file=sys.stderr)
+    if session.as_json:
+        click.echo(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
+    first, *more = message.split("\n")
+    click.echo("\n".join([f"error: {first}", *(f"  {line}" for line in more)]), err=True)
+    return code
+
+
+if __name__ == "__main__":
+    main()

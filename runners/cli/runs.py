@@ -1,0 +1,203 @@
+"""``keel runs``: the runs that were kept."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from runners.cli.figures import key_figures
+from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table
+from runners.cli.session import Session, common, example
+from runners.tools.runs import (
+    CompareRequest,
+    CompareResponse,
+    ReportRequest,
+    RunRequest,
+    RunsRequest,
+    RunsResponse,
+    ShowResponse,
+    runs_compare_tool,
+    runs_list_tool,
+    runs_report_tool,
+    runs_show_tool,
+)
+
+
+@click.group(no_args_is_help=True, epilog=example("keel runs list", "keel runs show last"))
+@common
+def runs() -> None:
+    """The runs that were kept. A run is named by its id, a beginning of it, its folder, or "last"."""
+
+
+@runs.command("list", epilog=example("keel runs list --limit 10", "keel runs list --strategy ema_cross --json"))
+@click.option("--epoch", type=click.Choice(["idea", "creation", "backtest", "demo", "live"]), help="Only of this epoch.")
+@click.option("--strategy", "strategy_id", metavar="S", help="Only of this system.")
+@click.option("--limit", type=click.IntRange(min=0), default=20, show_default=True, help="At most so many; 0 for all.")
+@common
+@click.pass_obj
+def list_(session: Session, epoch: str | None, strategy_id: str | None, limit: int) -> None:
+    """The runs, newest first: also those that failed and those that are under way."""
+    answer = runs_list_tool.run(RunsRequest(epoch, strategy_id, limit), session.context())
+    session.answer(answer, lambda: _show_list(answer))
+
+
+@runs.command(epilog=example("keel runs show last", "keel runs show 3f2a --json"))
+@click.argument("run")
+@common
+@click.pass_obj
+def show(session: Session, run: str) -> None:
+    """One RUN: status, figures, where the money went to the last unit, and what the numbers rest on."""
+    answer = runs_show_tool.run(RunRequest(run), session.context())
+    session.answer(answer, lambda: _show_run(answer))
+
+
+@runs.command(epilog=example("keel runs compare 3f2a 9b1c"))
+@click.argument("a")
+@click.argument("b")
+@common
+@click.pass_obj
+def compare(session: Session, a: str, b: str) -> None:
+    """Runs A and B side by side: configuration, metrics, the first trade that differs, files byte for byte."""
+    answer = runs_compare_tool.run(CompareRequest(a, b), session.context())
+    session.answer(answer, lambda: _show_comparison(answer))
+
+
+@runs.command(epilog=example("keel runs report last --open"))
+@click.argument("run")
+@click.option("--again", is_flag=True, help="Draw it anew even if it is there.")
+@click.option("--open", "open_", is_flag=True, help="Open it in the browser.")
+@common
+@click.pass_obj
+def report(session: Session, run: str, again: bool, open_: bool) -> None:
+    """The HTML report of RUN.
+
+    A run that was made without one is computed again from its own configuration; the report is drawn only when trades and equity are those
+    that were kept.
+    """
+    answer = runs_report_tool.run(ReportRequest(run, again), session.context())
+    if answer.drawn:
+        session.note("the run was computed again, with the same trades and equity, and its report drawn")
+    session.answer(answer, lambda: click.echo(answer.path))
+    if open_:
+        click.launch(answer.path)
+
+
+# --- what people see -------------------------------------------------------------------------------------------------
+
+
+def _show_list(answer: RunsResponse) -> None:
+    if not answer.runs:
+        click.echo("no runs yet: keel run makes one")
+        return
+    rows = [
+        [
+            run.run_id,
+            run.started[:16].replace("T", " "),
+            run.strategy_id,
+            run.epoch,
+            run.symbol,
+            run.status if run.stop_reason is None else f"{run.status}, {run.stop_reason}",
+            money(_text(run.metrics.get("net_profit"))),
+            ratio(run.metrics.get("sharpe")),
+            percent(run.metrics.get("max_drawdown_pct"), 1),
+            run.metrics.get("total_trades"),
+            {True: "passed", False: "not passed", None: ""}[run.passed],
+        ]
+        for run in answer.runs
+    ]
+    headers = ["run", "started", "system", "epoch", "symbol", "status", "net profit", "sharpe", "drawdown", "trades", "promotion"]
+    table(headers, rows, right=(6, 7, 8, 9))
+    if answer.total > len(answer.runs):
+        click.echo(f"{len(answer.runs)} of {answer.total} runs; --limit 0 shows all")
+
+
+def _show_run(answer: ShowResponse) -> None:
+    run, result = answer.run, answer.result
+    if answer.trust.get("synthetic"):
+        click.secho(SYNTHETIC, bold=True)
+    window = result.get("window") or {}
+    span = f", {window['start']} to {window['end']}" if window else ""
+    click.echo(f"{run.run_id}: {run.strategy_id} on {run.symbol}, {run.epoch}{span}")
+    stop = result.get("stop_reason")
+    pairs(
+        [
+            ("status", run.status),
+            ("stopped", f"{stop['code']} at {stop['time']}: {stop['detail']}" if stop else None),
+            ("error", run.error),
+            ("started", run.started),
+            ("system uid", result.get("system_uid")),
+            ("messages", result.get("message_hash")),
+            ("artifacts", run.artifacts),
+            ("files", ", ".join(answer.files)),
+        ]
+    )
+    if "exposure_pct" in answer.metrics:
+        click.echo("\nKey figures")
+        pairs(key_figures({name: _money_text(name, value) for name, value in answer.metrics.items()}, ""))
+    _show_money(answer)
+    _show_trust(answer.trust)
+    if answer.rules:
+        click.echo("\nPromotion")
+        for rule in answer.rules:
+            found = rule["reason"] or f"is {rule['value']:.6g}"
+            click.echo(f"  {'passed' if rule['passed'] else 'failed'}  {rule['rule']}  ({found})")
+
+
+def _show_money(answer: ShowResponse) -> None:
+    if not answer.reconciliation:
+        return
+    click.echo("\nWhere the money went (exact)")
+    width = max(len(line["amount"].split(".")[0]) for line in answer.reconciliation)
+    for line in answer.reconciliation:
+        whole, point, rest = line["amount"].partition(".")
+        sign = "=" if line["kind"] == "sum" else "+" if line["kind"] == "change" else " "
+        click.echo(f"  {sign} {line['label']:<28} {whole:>{width}}{point}{rest}")
+
+
+def _show_trust(trust: dict[str, Any]) -> None:
+    if not trust:
+        return
+    click.echo("\nWhat the numbers rest on")
+    for name, value in trust.items():
+        if name == "not_modelled":
+            click.echo(f"  not modelled: {'; '.join(value)}")
+        elif name == "symbols":
+            for symbol, facts in value.items():
+                click.echo(f"  {symbol}: " + "; ".join(f"{fact.replace('_', ' ')} {_plain(found)}" for fact, found in facts.items()))
+        else:
+            click.echo(f"  {name.replace('_', ' ')}: {_plain(value)}")
+
+
+def _show_comparison(answer: CompareResponse) -> None:
+    click.echo(f"a: {answer.a}\nb: {answer.b}")
+    for title, entries in (("configuration", answer.config), ("metrics", answer.metrics)):
+        if not entries:
+            click.echo(f"{title}: the same")
+            continue
+        click.echo(f"\n{title}")
+        table(["key", "a", "b"], [[entry.key, _plain(entry.a), _plain(entry.b)] for entry in entries])
+    same = {True: "the same, byte for byte", False: "different", None: "neither run has any"}
+    click.echo(f"\ntrades: {same[answer.same_trades]}\nequity: {same[answer.same_equity]}")
+    if answer.first_trade is not None:
+        trade = answer.first_trade
+        click.echo(f"the first trade that differs is number {trade.key}\n  a: {_plain(trade.a)}\n  b: {_plain(trade.b)}")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value)
+    return "–" if value is None else "yes" if value is True else "no" if value is False else str(value)
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else repr(value)
+
+
+def _money_text(name: str, value: Any) -> Any:
+    return (
+        _text(value)
+        if name in ("net_profit", "final_equity", "max_drawdown_abs", "avg_trade_pnl", "fees", "funding", "slippage")
+        else value
+    )

@@ -1,0 +1,31 @@
+"""``keel smoke``: the whole system once, small."""
+
+from __future__ import annotations
+
+import click
+
+from runners.cli.session import Session, common, example
+from runners.tools.smoke import SmokeRequest, SmokeResponse, smoke_backtest_tool
+
+
+@click.group(no_args_is_help=True, epilog=example("keel smoke backtest"))
+@common
+def smoke() -> None:
+    """Run the whole system once over a small invented history."""
+
+
+@smoke.command(epilog=example("keel smoke backtest", "keel smoke backtest --seed 3 --json"))
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the invented history.")
+@common
+@click.pass_obj
+def backtest(session: Session, seed: int) -> int:
+    """Two built-in systems, each twice, in a folder of their own: they trade, their books add up, both times give the same bytes."""
+    answer = smoke_backtest_tool.run(SmokeRequest(seed), session.context())
+    session.answer(answer, lambda: _show(answer))
+    return 0 if answer.ok else 1
+
+
+def _show(answer: SmokeResponse) -> None:
+    for check in answer.checks:
+        click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name}  ({check.detail})")
+    click.echo("PASS" if answer.ok else "FAIL")
