@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.config import SystemConfig
 from core.frame import Frame
@@ -88,6 +88,21 @@ class BacktestResult(Mapping[str, Any]):
     system_uid: str = ""
     message_hash: str = ""
     artifacts: Path | None = None
+    deferred: dict[str, Callable[[], Any]] = field(default_factory=dict, repr=False)
+    """Attributes that are computed when they are first read, by name: what a sweep of many runs does not pay for."""
+
+    def __post_init__(self) -> None:
+        for name in self.deferred:
+            delattr(self, name)
+
+    if not TYPE_CHECKING:  # a type checker sees the fields themselves
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("_") or name == "deferred" or name not in self.deferred:
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            value = self.deferred.pop(name)()
+            setattr(self, name, value)
+            return value
 
     def __getitem__(self, name: str) -> Any:
         return self.metrics[name]

@@ -87,16 +87,20 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
     curve = equity_curve(times, equity, prepared.histories, venue.position_log, prepared.window.start_ms, system.initial_equity)
     trades, open_trades = portfolio.trade_log.closed, portfolio.trade_log.open
     standard = compute_backtest_metrics(trades, curve, system.initial_equity, open_trades=open_trades)
-    benchmark = None
-    if system.benchmark == "hold":
-        benchmark = buy_and_hold(prepared.histories[0], times, prepared.window.start_ms, system.initial_equity, system.execution)
     source = RunFacts(trades, open_trades, venue.fills, venue.funding_payments, venue.liquidations, curve)
+    deferred: dict[str, Callable[[], Any]] = {
+        "proof": lambda: compute_proof_metrics(source, ProofConfig(initial_equity=system.initial_equity)),
+        "message_hash": lambda: message_hash(parts.messages, equity),
+    }
+    if system.benchmark == "hold":
+        first, start = prepared.histories[0], prepared.window.start_ms
+        deferred["benchmark"] = lambda: buy_and_hold(first, times, start, system.initial_equity, system.execution)
     return BacktestResult(
         system=system,
         window=prepared.window,
         metrics=standard.metrics,
         metric_notes=standard.notes,
-        proof=compute_proof_metrics(source, ProofConfig(initial_equity=system.initial_equity)),
+        proof=None,
         trades=trades,
         open_trades=open_trades,
         fills=venue.fills,
@@ -108,9 +112,8 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         timing={},
         stop_reason=venue.stop_reason,
         bars={history.symbol: history.execution for history in prepared.histories},
-        benchmark=benchmark,
         order_log=parts.executor.order_log.entries,
-        message_hash=message_hash(parts.messages, equity),
+        deferred=deferred,
     )
 
 

@@ -17,6 +17,7 @@ from core.config import SystemConfig
 from core.errors import KeelError, StrategyError
 from core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
 from core.frame import Frame
+from core.projection import project
 from core.risk.exits import hidden_features
 from core.time_range import TimeRange
 from core.timeframe import tf_ms
@@ -106,14 +107,6 @@ def _columns_of(
     targets = vector_targets(strategy, decision, params) if isinstance(strategy, VectorStrategy) else None
     first = int(np.searchsorted(decision.ts, plan.window.start_ms))
     return SymbolColumns(decision, (*own, *projected), higher, targets, first)
-
-
-def project(higher: Frame, column: npt.NDArray[np.float64], decision: Frame) -> npt.NDArray[np.float64]:
-    """A higher timeframe's column at each decision bar: the value of the last higher bar that had closed by then; nan before the first."""
-    closes = decision.ts + tf_ms(decision.timeframe)
-    rows = np.searchsorted(higher.ts + tf_ms(higher.timeframe), closes, side="right") - 1
-    values: npt.NDArray[np.float64] = np.where(rows >= 0, column[np.maximum(rows, 0)] if len(column) else np.nan, np.nan)
-    return values
 
 
 def _with_inputs(store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistory, frame: Frame) -> Frame:

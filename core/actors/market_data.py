@@ -41,8 +41,30 @@ class HistoryBuffer:
             for name, column in self._columns.items():
                 column[new] = columns[name][new]
             self._rows = rows
+        return self.frame(rows)
+
+    def append(self, ts: int, values: Mapping[str, float]) -> None:
+        """One more row."""
+        row = self._rows
+        self._grow(row + 1)
+        self._ts[row] = ts
+        for name, column in self._columns.items():
+            column[row] = values[name]
+        self._rows = row + 1
+
+    def frame(self, rows: int) -> Frame:
+        """A read-only frame of the first ``rows`` rows, which are there."""
         views = {name: _read_only(column[:rows]) for name, column in self._columns.items()}
         return Frame(_read_only(self._ts[:rows]), views, symbol=self._symbol, timeframe=self._timeframe)
+
+    def value(self, name: str, row: int) -> float:
+        """A column's value at a row that is there."""
+        return float(self._columns[name][row])
+
+    @property
+    def ts(self) -> Column:
+        """The times of the rows that are there, read-only."""
+        return _read_only(self._ts[: self._rows])
 
     def _grow(self, rows: int) -> None:
         if rows <= len(self._ts):

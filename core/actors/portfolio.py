@@ -123,22 +123,30 @@ class Portfolio:
 
     def _book_linear(self, line: Line, fill: Fill) -> None:
         instrument, book = line.instrument, line.book
-        ticks = instrument.price_grid.count(fill.price)
-        steps = instrument.qty_grid.count(fill.qty)
-        closing, opening = split_fill(book.steps, steps if fill.side == "BUY" else -steps)
+        price_grid, held, fee = instrument.price_grid, book.steps, fill.fee
+        ticks, steps = price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
+        signed = steps if fill.side == "BUY" else -steps
+        closing, opening = split_fill(held, signed)
         total = instrument.notional(ticks, steps)
-        closing_notional = total if not opening else instrument.notional(ticks, closing) if closing else 0
-        pnl = book.reduce(closing, closing_notional) if closing else 0
+        closing_notional = pnl = slippage = 0
+        if closing:
+            closing_notional = instrument.notional(ticks, closing) if opening else total
+            pnl = book.reduce(closing, closing_notional)
         if opening:
-            book.increase(opening if fill.side == "BUY" else -opening, total - closing_notional)
-        if fill.kind == "bust":
+            book.increase(opening if signed > 0 else -opening, total - closing_notional)
+        if pnl != fill.realized_pnl:
+            if fill.kind != "bust":
+                raise InvariantError(f"{fill.symbol} {fill.fill_id}: the venue realised {fill.realized_pnl}, our book {pnl} (in 1e-8)")
             self.liquidation_loss += pnl - fill.realized_pnl
             pnl = fill.realized_pnl
-        elif pnl != fill.realized_pnl:
-            raise InvariantError(f"{fill.symbol} {fill.fill_id}: the venue realised {fill.realized_pnl}, our book {pnl} (in 1e-8)")
-        slippage = instrument.notional(abs(ticks - instrument.price_grid.count(fill.reference)), steps)
-        self.cash = check_bound(self.cash + pnl - fill.fee, "cash")
-        self._sum(fill, line, closing, opening, total, closing_notional, pnl, fill.fee, slippage)
+        if fill.reference != fill.price:
+            slippage = instrument.notional(abs(ticks - price_grid.count(fill.reference)), steps)
+        self.cash = check_bound(self.cash + pnl - fee, "cash")
+        self.realized += pnl
+        self.fees += fee
+        self.slippage += slippage
+        order = self._order_number(fill.client_order_id)
+        self.trade_log.on_fill(fill, order, instrument, closing, opening, held + signed, total, closing_notional, pnl, fee, slippage)
 
     def _book_spot(self, line: Line, fill: Fill) -> None:
         """A spot fill moves quote against base; a fee in base counts as base sold at the fill's price to pay it."""
@@ -161,18 +169,12 @@ class Portfolio:
             pnl = book.reduce(units, total)
             self.cash += total - fee
         check_bound(self.cash, "cash")
-        self._sum(fill, line, 0 if is_buy else units, units if is_buy else 0, total, 0 if is_buy else total, pnl, fee, slippage)
-
-    def _sum(
-        self, fill: Fill, line: Line, closing: int, opening: int, total: int, closing_notional: int, pnl: int, fee: int, slippage: int
-    ) -> None:
         self.realized += pnl
         self.fees += fee
         self.slippage += slippage
-        self.trade_log.on_parts(
-            fill, self._order_number(fill.client_order_id), line.instrument, closing=closing, opening=opening, held_after=line.book.steps,
-            notional=total, closing_notional=closing_notional, pnl=pnl, fee=fee, slippage=slippage,
-        )  # fmt: skip
+        closing, opening = (0, units) if is_buy else (units, 0)
+        order, closing_notional = self._order_number(fill.client_order_id), 0 if is_buy else total
+        self.trade_log.on_fill(fill, order, instrument, closing, opening, book.steps, total, closing_notional, pnl, fee, slippage)
 
     def _value(self) -> None:
         self._cash_value = equity = self.cash / 1e8

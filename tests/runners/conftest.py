@@ -18,10 +18,6 @@ from runners.cli.main import run
 from runners.home import Home
 from runners.sample import write_sample
 
-WINDOW = ("--start", "2024-01-15", "--end", "2024-01-22")
-SHORT_WARMUP = ("--set", "warmup_bars=250")
-"""The history begins on 2024-01-01: 14 days are 336 bars of 1h."""
-
 
 @dataclass(frozen=True)
 class Answer:

