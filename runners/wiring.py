@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +60,14 @@ class BacktestParts:
     """Commands and venue events in order, for the run's hash."""
 
 
-def wire_backtest(prepared: Prepared, prefix: str) -> BacktestParts:
-    """The five actors, the bus and the simulated exchange over a prepared history. ``prefix`` begins every client order id."""
+MakeContexts = Callable[[Prepared, Portfolio], list[SymbolContext]]
+
+
+def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContexts | None = None) -> BacktestParts:
+    """The five actors, the bus and the simulated exchange over a prepared history. ``prefix`` begins every client order id.
+
+    make_contexts: the series behind the snapshots; None: the prepared columns, revealed bar by bar.
+    """
     system = prepared.system
     instruments = {history.symbol: history.instrument for history in prepared.histories}
     feed = ReplayFeed(prepared.histories, system.timeframe)
@@ -82,7 +89,7 @@ def wire_backtest(prepared: Prepared, prefix: str) -> BacktestParts:
         emit=bus.publish,
     )
     strategy = StrategyActor(prepared.strategy, system.strategy, prepared.params, tuple(instruments), bus.publish)
-    market_data = MarketData(_contexts(prepared, portfolio), strategy.on_snapshot)
+    market_data = MarketData((make_contexts or _contexts)(prepared, portfolio), strategy.on_snapshot)
     risk = RiskActor(
         system.risk,
         system.sizing,

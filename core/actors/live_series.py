@@ -71,7 +71,7 @@ class LiveSeries:
         return self.index + 1
 
     def advance(self, bar: Bar) -> int:
-        """Take the next closed bar and return the vector target at it (0 without an array). Raises DataError for a bar that is not later."""
+        """Take the next closed bar and return the vector target at it (0 without an array). DataError for a bar that is not later."""
         if bar.symbol != self.symbol or bar.tf != self.timeframe:
             raise InvariantError(f"a {bar.symbol} {bar.tf} bar came to the series {self.symbol} {self.timeframe}")
         row: dict[str, float] = {"ts": bar.ts_open, **{name: getattr(bar, name) for name in BAR_COLUMNS}}

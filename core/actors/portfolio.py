@@ -81,6 +81,7 @@ class Portfolio:
         self.trade_log = TradeLog(strategy)
         self._order_number = order_number
         self._open: list[Line] = []
+        self._sole: Line | None = None  # the only open line, where there is one: what most runs have at most bars
         self.equity_values = array("d")
         """Equity at each closed instant."""
         self._keep = self.equity_values.append
@@ -89,12 +90,12 @@ class Portfolio:
 
     def on_instant(self, ts: int) -> float:
         """All bars of this instant are in: mark the account to market, keep the point of the equity curve, and return it."""
-        if self._open:
-            equity = self._cash_value
-            for line in self._open:
-                equity += line.value
-            self.equity = equity
+        sole = self._sole
+        if sole is not None:
+            self.equity = equity = self._cash_value + sole.value
         else:
+            if self._open:
+                self._value()
             equity = self.equity
         self._keep(equity)
         return equity
@@ -112,6 +113,7 @@ class Portfolio:
         line.revalue()
         if was_flat or not line.book.steps:
             self._open = [line for line in self.lines.values() if line.book.steps]
+            self._sole = self._open[0] if len(self._open) == 1 else None
         self._value()
 
     def on_funding(self, payment: FundingPayment) -> None:

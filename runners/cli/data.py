@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +192,7 @@ def export(
 def _show_import(answer: ImportResponse) -> None:
     rows = [
         [
-            Path(entry.path).name,
+            _short(entry.path),
             entry.symbol,
             entry.category,
             f"{entry.kind} {entry.timeframe}".strip(),
@@ -210,8 +209,12 @@ def _show_import(answer: ImportResponse) -> None:
         table(headers, rows, right=(4, 5, 6))
     for entry in answer.imported:
         for note in entry.notes:
-            click.echo(f"  {Path(entry.path).name}: {note}")
-    sys.stdout.flush()
+            click.echo(f"  {_short(entry.path)}: {note}")
+
+
+def _short(path: str) -> str:
+    """A file with its folder: many files of many folders are called BTCUSDT.parquet."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def _show_series(answer: ListResponse) -> None:
