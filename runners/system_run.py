@@ -109,7 +109,7 @@ def write_run_report(result: BacktestResult, folder: Path) -> Path:
     """report.html in a run's folder. Raises DataError when it cannot be written; the run's other files are whole."""
     from adapters.report import write_report
 
-    return write_report(result, folder / "report.html")
+    return write_report(result, folder / "report.html", source_label=", ".join(result.trust.get("data_sources", ())) or None)
 
 
 def run_again(run: RunInfo, store: HistoricalDataStore, home: Home) -> BacktestResult:

@@ -157,9 +157,7 @@ def plain_system(*symbols: str, **changes: Any) -> SystemConfig:
     return SystemConfig(**(values | changes))
 
 
-def made_ready(
-    store: HistoricalDataStore, system: SystemConfig, start: Moment, end: Moment, strategy: BaseStrategy
-) -> Prepared:
+def made_ready(store: HistoricalDataStore, system: SystemConfig, start: Moment, end: Moment, strategy: BaseStrategy) -> Prepared:
     """A run that is loaded."""
     return prepare(store, system, TimeRange.from_dates(start, end), strategy, system.params, load_function=load_function)
 

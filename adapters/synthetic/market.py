@@ -39,8 +39,8 @@ class Regime:
 RANGE, UP, DOWN, TURBULENT = range(4)
 REGIMES = (
     Regime(0.72, 0.0, 60.0, 1.0, 0.08, 0.0005, (0.0, 0.45, 0.35, 0.2)),
-    Regime(0.92, 0.045, 48.0, 5.0, 0.12, 0.0015, (0.6, 0.0, 0.2, 0.2)),
-    Regime(1.08, -0.05, 36.0, -1.0, 0.15, -0.0005, (0.5, 0.3, 0.0, 0.2)),
+    Regime(0.92, 0.10, 72.0, 5.0, 0.12, 0.0015, (0.6, 0.0, 0.2, 0.2)),
+    Regime(1.08, -0.11, 60.0, -1.0, 0.15, -0.0005, (0.5, 0.3, 0.0, 0.2)),
     Regime(2.1, -0.08, 8.0, -4.0, 1.5, -0.015, (0.4, 0.35, 0.25, 0.0)),
 )
 
@@ -50,7 +50,7 @@ _HOURLY = (*_NIGHT, *_DAY)
 _WEEKDAY = (1.06, 1.05, 1.03, 1.02, 1.02, 0.62, 0.76)
 """Deviation by hour of the day (UTC) and by weekday, Monday first, in the proportions of the real perpetuals."""
 
-_PULL = 1 / 600
+_PULL = 1 / 1500
 """Share of its displacement that a range takes back each minute."""
 _ALPHA, _BETA, _HIGHEST = 0.045, 0.948, 30.0
 """Clustering (GARCH(1,1) with a mean of 1), and a lid on its variance."""

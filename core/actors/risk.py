@@ -21,6 +21,7 @@ from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, S
 from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
 from core.risk.exits import ReadFeature
 from core.risk.manager import RiskManager
+from core.risk.market import Market
 from core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
 from core.timeframe import floor_ts, tf_ms
 
@@ -37,6 +38,7 @@ class RiskActor:
         "_flattening",
         "_flights",
         "_instruments",
+        "_markets",
         "_max_bars",
         "_portfolio",
         "_sides",
@@ -68,6 +70,7 @@ class RiskActor:
             allow_short=allow_short,
         )  # fmt: skip
         self._instruments = instruments
+        self._markets = self.manager.markets
         self._portfolio = portfolio
         self._emit = emit
         self._timeframe = timeframe
@@ -87,24 +90,29 @@ class RiskActor:
     def on_signal(self, signal: Signal) -> None:
         """Turn a decision into orders, or say why not."""
         symbol, direction = signal.symbol, signal.direction
-        if symbol not in self._instruments:
+        market = self._markets.get(symbol)
+        if market is None:
             self._deny(signal, denied("unknown_symbol"))
             return
-        state = self._expected(symbol)
-        held = self._held(symbol, state)
+        state = self._portfolio if self._flights.is_empty() else self._expected(symbol)
+        held = state.steps(symbol)
+        if held and market.is_spot:
+            held = _sellable(held, market, state)
         if direction == "FLAT":
             self._exit(signal, held, state)
         elif held and (held > 0) == (direction == "LONG"):
             self._cancel_against(signal)
         else:
-            self._enter(signal, held, state)
+            self._enter(signal, held, state, market)
 
-    def _enter(self, signal: Signal, held: int, state: PortfolioView) -> None:
-        answer: RiskDecision | Sizing = self.manager.policy.check(signal, state)
+    def _enter(self, signal: Signal, held: int, state: PortfolioView, market: Market) -> None:
+        manager = self.manager
+        answer: RiskDecision | Sizing = manager.policy.check(signal, state)
         if answer.allowed:
-            answer = sizing = self.manager.size_position(signal, state)
+            price = state.last(signal.symbol)
+            answer = sizing = manager.size(signal, price, state)
             if sizing.allowed:
-                self._send_entry(signal, sizing, held)
+                self._send_entry(signal, sizing, held, price, market)
                 return
         self._deny(signal, answer)
         if held and answer.reason not in MALFORMED:
@@ -131,12 +139,13 @@ class RiskActor:
 
     # --- orders ---
 
-    def _send_entry(self, signal: Signal, sizing: Sizing, held: int) -> None:
+    def _send_entry(self, signal: Signal, sizing: Sizing, held: int, price: float, market: Market) -> None:
         """One order of (target - position); where that is more than the exchange takes at once, the closing half goes first."""
         qty, cancel_first = sizing.quantity, True
+        is_market = signal.order_type == "market"
         if held:
-            qty = self._instruments[signal.symbol].qty_grid.value(sizing.steps + abs(held))
-            if qty > self._most_qty(signal.symbol, signal.order_type):
+            qty = (sizing.steps + abs(held)) * market.qty_num / market.qty_den
+            if qty > (market.max_market_qty if is_market else market.max_qty):
                 self._send_close(signal.symbol, held, signal.ts, signal)
                 qty, cancel_first = sizing.quantity, False
         is_buy = signal.direction == "LONG"
@@ -147,7 +156,7 @@ class RiskActor:
                 qty,
                 signal.ts,
                 signal.order_type,
-                self._limit_price(signal, is_buy),
+                None if is_market else self._limit_price(signal, is_buy),
                 None,
                 "last",
                 "GTC",
@@ -156,7 +165,7 @@ class RiskActor:
                 cancel_first,
                 "signal",
                 signal.strategy,
-                self._portfolio.last(signal.symbol),
+                price,
             )
         )
 
@@ -166,7 +175,8 @@ class RiskActor:
         order_type: OrderType = signal.order_type if signal is not None else "market"
         price = self._limit_price(signal, is_buy) if signal is not None else None
         strategy = signal.strategy if signal is not None else ""
-        grid, most = self._instruments[symbol].qty_grid, self._most_qty(symbol, order_type)
+        market = self._markets[symbol]
+        grid, most = market.instrument.qty_grid, market.max_market_qty if order_type == "market" else market.max_qty
         left, cancel_first = abs(held), True
         while left > 0:
             steps = left if grid.value(left) <= most else max(1, grid.floor(most))
@@ -192,28 +202,19 @@ class RiskActor:
         grid = self._instruments[signal.symbol].price_grid
         return grid.value(grid.floor(signal.limit_price) if is_buy else grid.ceil(signal.limit_price))
 
-    def _most_qty(self, symbol: str, order_type: OrderType) -> float:
-        instrument = self._instruments[symbol]
-        return (instrument.max_market_qty if order_type == "market" else instrument.max_qty) or math.inf
-
     # --- the account, with what is on its way ---
 
     def _expected(self, symbol: str) -> PortfolioView:
         """The account as it will be when this symbol's waiting orders are cancelled, which every order of ours does first."""
-        if self._flights.is_empty:
+        if self._flights.is_empty():
             return self._portfolio
         flights = [flight for flight in self._flights.listed() if flight.certain or flight.symbol != symbol]
         return ExpectedView(self._portfolio, self._instruments, flights)
 
     def _held(self, symbol: str, state: PortfolioView) -> int:
-        """The position in steps; a spot holding that is worth less than the exchange's minimum cannot be sold, and counts as none."""
-        steps = state.steps(symbol)
-        if steps and self._instruments[symbol].category == "spot":
-            instrument = self._instruments[symbol]
-            worth = instrument.notional(instrument.price_grid.count(state.last(symbol)), steps)
-            if worth < instrument.min_notional or instrument.qty_grid.value(steps) < instrument.min_qty:
-                return 0
-        return steps
+        """The position in steps, as far as it can be sold."""
+        steps, market = state.steps(symbol), self._markets[symbol]
+        return _sellable(steps, market, state) if steps and market.is_spot else steps
 
     # --- time ---
 
@@ -284,7 +285,7 @@ class RiskActor:
         is_done = True
         for symbol in self._instruments:
             is_done = not self._close_at_market(symbol, ts, reason) and is_done
-        if is_done and self._flights.is_empty:
+        if is_done and self._flights.is_empty():
             self._end_flattening()
         else:
             self.next_due = -math.inf
@@ -298,3 +299,10 @@ class RiskActor:
         if held:
             self._send_close(symbol, held, ts, reason=reason)
         return held != 0
+
+
+def _sellable(steps: int, market: Market, state: PortfolioView) -> int:
+    """A spot holding in steps; one that is worth less than the exchange's minimum cannot be sold, and counts as none."""
+    instrument = market.instrument
+    worth = instrument.notional(instrument.price_grid.count(state.last(instrument.symbol)), steps)
+    return 0 if worth < market.min_notional or instrument.qty_grid.value(steps) < market.min_qty else steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.instrument import Instrument
 from core.messages import Fill
-from core.money import mul_div_floor
+from core.money import UNIT, mul_div_floor
 from core.trade import Trade
 
 
@@ -46,17 +46,16 @@ class OpenTrade:
     def to_trade(self, exit_order: int | None = None, exit_reason: str = "") -> Trade:
         """The trade as a record; without an exit order as one that is still open."""
         value = self.instrument.book_grid.value
-        exit_qty = value(self.closed_steps)
         return Trade(
             number=self.number,
             symbol=self.instrument.symbol,
             side="LONG" if self.is_long else "SHORT",
             entry_ts=self.entry_ts,
-            entry_price=self.entry_notional / 1e8 / value(self.entry_steps),
+            entry_price=self._price(self.entry_notional, self.entry_steps),
             qty=value(self.peak_steps),
             entry_notional=self.entry_notional,
             exit_ts=None if exit_order is None else self.last_ts,
-            exit_price=self.closed_notional / 1e8 / exit_qty if exit_qty else None,
+            exit_price=self._price(self.closed_notional, self.closed_steps) if self.closed_steps else None,
             exit_notional=self.closed_notional,
             gross_pnl=self.gross,
             fees=self.entry_fees + self.exit_fees,
@@ -70,6 +69,11 @@ class OpenTrade:
             exit_reason=exit_reason,
             strategy=self.strategy,
         )
+
+    def _price(self, notional: int, steps: int) -> float:
+        """notional / quantity, divided once: fills of one price average to that very price."""
+        grid = self.instrument.book_grid
+        return notional * grid.den / (steps * grid.num * UNIT)
 
 
 class TradeLog:

@@ -49,20 +49,18 @@ def hidden_features(exits: ExitsConfig | None, sizing: SizingConfig) -> dict[str
 
 
 class ExitRules:
-    """Turns a signal into its bracket."""
+    """Turns a signal into its bracket. ``are_set``: whether the system has exits of its own."""
 
-    __slots__ = ("_exits", "_has_exits", "_read_feature", "max_bars")
+    __slots__ = ("_exits", "_read_feature", "are_set", "max_bars")
 
     def __init__(self, exits: ExitsConfig | None, read_feature: ReadFeature) -> None:
         self._exits = exits if exits is not None else ExitsConfig()
-        self._has_exits = not (self._exits.stop_loss is self._exits.take_profit is self._exits.trailing is None)
+        self.are_set = not (self._exits.stop_loss is self._exits.take_profit is self._exits.trailing is None)
         self._read_feature = read_feature
         self.max_bars = self._exits.max_bars
 
-    def bracket(self, signal: Signal, close: float, grid: Grid | None) -> Bracket | RiskDecision | None:
-        """The exits of an entry, None when it has none, or a no. A signal's own exit takes the place of the system's of that kind."""
-        if not self._has_exits and signal.stop_loss is None and signal.take_profit is None and signal.trailing is None:
-            return None
+    def bracket(self, signal: Signal, close: float, grid: Grid | None) -> Bracket | RiskDecision:
+        """The exits of an entry, or a no. A signal's own exit takes the place of the system's of that kind."""
         entry = signal.limit_price if signal.order_type == "limit" and signal.limit_price is not None else close
         up = signal.direction == "LONG"
         exits, symbol = self._exits, signal.symbol

@@ -19,12 +19,13 @@ Breach = Literal["daily_loss_percent", "max_drawdown_percent"]
 
 class AccountLimits:
     """Daily loss and drawdown. ``floor``, ``peak`` and ``day_end`` are public so that the hot path can compare without a call:
-    ``observe`` has something to do only when equity <= floor, equity > peak or ts >= day_end.
+    ``observe`` has something to do only when equity <= floor, equity > peak or ts >= day_end. ``decision`` is what a signal is told:
+    a no while a limit is broken.
 
     A daily breach holds until the next UTC day, a drawdown breach for good. A loss that equals its limit is a breach.
     """
 
-    __slots__ = ("_daily", "_daily_value", "_day_start", "_drawdown", "_drawdown_value", "_top", "day_end", "floor", "peak")
+    __slots__ = ("_daily", "_daily_value", "_day_start", "_drawdown", "_drawdown_value", "_top", "day_end", "decision", "floor", "peak")
 
     def __init__(self, config: RiskConfig) -> None:
         limited = config.policy == "rules"
@@ -33,6 +34,7 @@ class AccountLimits:
         self._daily_value: float | None = None
         self._drawdown_value: float | None = None
         self._day_start = self._top = 0.0
+        self.decision = APPROVED
         self.floor = -math.inf
         self.peak = 0.0 if self._drawdown is not None else math.inf
         self.day_end: float = 0 if self._daily is not None else math.inf
@@ -53,15 +55,8 @@ class AccountLimits:
             return None
         breach = self._find_breach(equity)
         self._set_floor()
+        self._decide()
         return breach
-
-    def check(self) -> RiskDecision:
-        """A no while a limit is broken."""
-        if self._drawdown_value is not None:
-            return denied("max_drawdown_percent", self._drawdown_value, self._drawdown or 0.0)
-        if self._daily_value is not None:
-            return denied("daily_loss_percent", self._daily_value, self._daily or 0.0)
-        return APPROVED
 
     @property
     def is_day_locked(self) -> bool:
@@ -73,6 +68,16 @@ class AccountLimits:
         self._day_start = equity
         self._daily_value = None
         self._set_floor()
+        self._decide()
+
+    def _decide(self) -> None:
+        """A drawdown, which holds for good, is told before the day's loss."""
+        if self._drawdown_value is not None:
+            self.decision = denied("max_drawdown_percent", self._drawdown_value, self._drawdown or 0.0)
+        elif self._daily_value is not None:
+            self.decision = denied("daily_loss_percent", self._daily_value, self._daily or 0.0)
+        else:
+            self.decision = APPROVED
 
     def _set_floor(self) -> None:
         floor = -math.inf

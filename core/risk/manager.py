@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from core.clock import Clock, ReplayClock
 from core.config import ExitsConfig, RiskConfig, SizingConfig
@@ -16,6 +16,7 @@ from core.messages import Bracket, Signal
 from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
 from core.risk.exits import ExitRules, ReadFeature
 from core.risk.limits import AccountLimits
+from core.risk.market import Market
 from core.risk.rules import Gate, NoPolicy, RiskPolicy, RulesPolicy
 from core.risk.sizing import PRICELESS, build_sizer, floor_to_market, size_without_market
 from core.risk.snapshot_view import as_view
@@ -29,10 +30,11 @@ def _no_feature(symbol: str, name: str) -> float:
 class RiskManager:
     """Screens and sizes. ``RiskManager()`` has default limits and knows no instruments: sizes are then not floored.
 
-    ``policy``, ``limits`` and ``gate`` hold what is remembered from one signal to the next; the risk actor feeds them.
+    ``policy``, ``limits`` and ``gate`` hold what is remembered from one signal to the next; the risk actor feeds them. ``markets`` is what
+    the instruments were when it was made.
     """
 
-    __slots__ = ("_instruments", "_model", "_sizer", "exits", "gate", "limits", "policy")
+    __slots__ = ("_instruments", "_model", "_sizer", "exits", "gate", "limits", "markets", "policy")
 
     def __init__(
         self,
@@ -49,6 +51,7 @@ class RiskManager:
         config = config if config is not None else RiskConfig()
         sizing = sizing if sizing is not None else SizingConfig()
         self._instruments = instruments if instruments is not None else {}
+        self.markets = {symbol: Market(instrument) for symbol, instrument in self._instruments.items()}
         self._model = sizing.model
         self._sizer = build_sizer(sizing, self._instruments, read_feature)
         self.exits = ExitRules(exits, read_feature)
@@ -58,7 +61,7 @@ class RiskManager:
         self.policy: RiskPolicy = base
         if config.policy == "rules":
             clock = clock if clock is not None else ReplayClock()
-            self.policy = RulesPolicy(config, base, self.limits, self._instruments, clock=clock, timeframe=timeframe)
+            self.policy = RulesPolicy(config, base, self.limits, self.markets, clock=clock, timeframe=timeframe)
 
     def check_signal(self, signal: Signal, portfolio_snapshot: Any) -> RiskDecision:
         """The whole pipeline as one answer. ``adjusted_size`` is the notional to trade where it is not the signal's own ``size_usd``.
@@ -72,7 +75,7 @@ class RiskManager:
         price = state.last(signal.symbol)
         if not price > 0.0 and self._model in PRICELESS and not self._instruments:
             price = 1.0  # sizes are notional: without a price, a quantity is counted in quote coins
-        sizing = self._size(signal, price, state)
+        sizing = self.size(signal, price, state)
         if not sizing.allowed:
             return denied(sizing.reason or "no_equity", sizing.value, sizing.limit)
         if signal.size_usd > 0.0 and math.isclose(sizing.wanted_usd, signal.size_usd, rel_tol=1e-12):
@@ -84,45 +87,45 @@ class RiskManager:
         view = as_view(state, self._instruments)
         if signal.direction == "FLAT":
             return Sizing(True)
-        return self._size(signal, view.last(signal.symbol), view)
+        return self.size(signal, view.last(signal.symbol), view)
 
-    def _size(self, signal: Signal, price: float, state: PortfolioView) -> Sizing:
-        instrument = self._instruments.get(signal.symbol)
-        no = self._malformed(signal, price, instrument)
-        if no is not None:
-            return unsized(no)
-        bracket = self.exits.bracket(signal, price, instrument.price_grid if instrument is not None else None)
-        if isinstance(bracket, RiskDecision):
-            return unsized(bracket)
+    def size(self, signal: Signal, price: float, state: PortfolioView) -> Sizing:
+        """``size_position`` of an entry for who has a view and the decision price: exits, then the sizer's quantity, capped by the
+        signal's wish and by the policy's room. Steps that the usual signal (at market, no wish, no exits) does not need are not called."""
+        market = self.markets.get(signal.symbol)
+        wish, is_limit = signal.size_usd, signal.order_type == "limit"
+        if wish or is_limit or market is None or not price > 0.0:
+            no = self._malformed(signal, price, market)
+            if no is not None:
+                return unsized(no)
+        bracket: Bracket | RiskDecision | None = None
+        if self.exits.are_set or signal.stop_loss is not None or signal.take_profit is not None or signal.trailing is not None:
+            bracket = self.exits.bracket(signal, price, market.instrument.price_grid if market is not None else None)
+            if isinstance(bracket, RiskDecision):
+                return unsized(bracket)
         qty = self._sizer(signal, price, bracket, state)
         if isinstance(qty, RiskDecision):
             return unsized(qty)
-        return self._capped(signal, price, qty, bracket, instrument, state)
-
-    def _capped(
-        self, signal: Signal, price: float, qty: float, bracket: Bracket | None, instrument: Instrument | None, state: PortfolioView
-    ) -> Sizing:
-        """The sizer's quantity, capped by the signal's wish and by the policy's room."""
-        wish = signal.size_usd
-        if wish > 0.0 and wish < qty * price:
+        if wish and wish < qty * price:
             qty = wish / price
-        room, reason, limit = self.policy.room(signal, state)
-        order_price = price
-        if signal.order_type == "limit" and signal.limit_price is not None:
+        order_price = dearest = price
+        if is_limit and signal.limit_price is not None:
             order_price = signal.limit_price
-        dearest = max(price, order_price)
-        limited_by: Reason | None = None
+            dearest = max(price, order_price)
+        room, reason, limit = self.policy.room(signal, state)
+        limited_by: Reason | Literal[""] = ""
         if room < qty * dearest:
             qty, limited_by = room / dearest, reason
         else:
             limit = 0.0
-        if instrument is None:
+        if market is None:
             return size_without_market(qty, price, limited_by, limit, bracket)
-        return floor_to_market(signal, qty, price, order_price, limited_by, limit, instrument, bracket)
+        most = market.max_qty if is_limit else market.max_market_qty
+        return floor_to_market(market, qty, price, order_price, most, limited_by, limit, bracket)
 
-    def _malformed(self, signal: Signal, price: float, instrument: Instrument | None) -> RiskDecision | None:
+    def _malformed(self, signal: Signal, price: float, market: Market | None) -> RiskDecision | None:
         """A no for what cannot be worked with."""
-        if instrument is None and self._instruments:
+        if market is None and self.markets:
             return denied("unknown_symbol")
         if not price > 0.0:
             return denied("no_price", price)

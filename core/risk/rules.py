@@ -7,22 +7,25 @@ passes everything but the price collar. Minimum and maximum sizes are the exchan
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from typing import Final, Protocol
 
 from core.clock import Clock
 from core.config import RiskConfig
-from core.instrument import Instrument
 from core.messages import Signal
 from core.money import UNIT
 from core.risk.decision import APPROVED, Reason, RiskDecision, denied
 from core.risk.limits import AccountLimits, Cooldown, Throttle
+from core.risk.market import Market
 from core.risk.view import PortfolioView
 
 Room = tuple[float, Reason, float]
 """The largest notional that a position may have, the limit that says so, and that limit as the system file states it."""
 
-_NO_LIMIT: Room = (math.inf, "leverage", math.inf)
+_LEVERAGE: Final[Reason] = "leverage"
+_NO_LIMIT: Room = (math.inf, _LEVERAGE, math.inf)
+
+Rule = Callable[[Signal, PortfolioView], RiskDecision]
 
 
 class RiskPolicy(Protocol):
@@ -80,14 +83,14 @@ class NoPolicy:
 class RulesPolicy:
     """The limits of the system file's ``risk``."""
 
-    __slots__ = ("_base", "_collar", "_config", "_cooldown", "_instruments", "_limits", "_throttle", "_unit_margins")
+    __slots__ = ("_base", "_collar", "_config", "_cooldown", "_limits", "_markets", "_more", "_share", "_throttle", "_unit_margin")
 
     def __init__(
         self,
         config: RiskConfig,
         base: NoPolicy,
         limits: AccountLimits,
-        instruments: Mapping[str, Instrument],
+        markets: Mapping[str, Market],
         *,
         clock: Clock,
         timeframe: str,
@@ -95,11 +98,13 @@ class RulesPolicy:
         self._config = config
         self._base = base
         self._limits = limits
-        self._instruments = instruments
+        self._markets = markets
         self._collar = config.price_collar_percent
         self._cooldown = Cooldown(config.cooldown_bars, timeframe) if config.cooldown_bars else None
         self._throttle = Throttle(config.max_orders_per_minute, clock) if config.max_orders_per_minute is not None else None
-        self._unit_margins: dict[str, float] = {}
+        self._more = self._configured()
+        self._share = 1.0 - config.margin_reserve_percent / 100.0
+        self._unit_margin = {symbol: _unit_margin(market, config.leverage) for symbol, market in markets.items()}
 
     def check(self, signal: Signal, state: PortfolioView) -> RiskDecision:
         """Whether the signal may become an order. ``adjusted_size``: its wish, where a limit leaves less room."""
@@ -111,9 +116,11 @@ class RulesPolicy:
             return APPROVED
         decision = self._base.check(signal, state)
         if decision.allowed:
-            decision = self._check_memory(signal, state)
-        if decision.allowed and self._config.max_open_positions is not None:
-            decision = self._check_open_positions(signal.symbol, state, self._config.max_open_positions)
+            decision = self._limits.decision
+        for rule in self._more:
+            if not decision.allowed:
+                return decision
+            decision = rule(signal, state)
         if decision.allowed and signal.size_usd > 0.0:
             return self._check_wish(signal, state)
         return decision
@@ -123,12 +130,13 @@ class RulesPolicy:
         config, symbol = self._config, signal.symbol
         own = state.notional(symbol)
         others = state.gross_notional() - own
-        room: Room = (self._affordable(signal, state, own, others), "leverage", config.leverage)
-        if config.max_position_usd is not None and config.max_position_usd < room[0]:
-            room = (config.max_position_usd, "max_position_usd", config.max_position_usd)
-        if config.max_gross_usd is not None and config.max_gross_usd - others < room[0]:
-            room = (config.max_gross_usd - others, "max_gross_usd", config.max_gross_usd)
-        return room
+        usd, reason, limit = self._affordable(symbol, state, own, others), _LEVERAGE, config.leverage
+        if config.max_position_usd is not None and config.max_position_usd < usd:
+            usd = limit = config.max_position_usd
+            reason = "max_position_usd"
+        if config.max_gross_usd is not None and config.max_gross_usd - others < usd:
+            usd, reason, limit = config.max_gross_usd - others, "max_gross_usd", config.max_gross_usd
+        return usd, reason, limit
 
     def note_exit(self, symbol: str, ts: int) -> None:
         """The symbol's position was closed at ts."""
@@ -142,21 +150,24 @@ class RulesPolicy:
 
     # --- one rule each ---
 
-    def _check_memory(self, signal: Signal, state: PortfolioView) -> RiskDecision:
-        decision = self._limits.check()
-        if decision.allowed and self._cooldown is not None:
-            decision = self._cooldown.check(signal.symbol, signal.ts, self._is_held(signal.symbol, state))
-        if decision.allowed and self._throttle is not None:
-            decision = self._throttle.check()
-        return decision
+    def _configured(self) -> tuple[Rule, ...]:
+        """The rules of this system that remember or count, in the order in which they are asked."""
+        rules: list[Rule] = []
+        if self._cooldown is not None:
+            cooldown = self._cooldown
+            rules.append(lambda signal, state: cooldown.check(signal.symbol, signal.ts, self._is_held(signal.symbol, state)))
+        if self._throttle is not None:
+            throttle = self._throttle
+            rules.append(lambda signal, state: throttle.check())
+        if self._config.max_open_positions is not None:
+            most = self._config.max_open_positions
+            rules.append(lambda signal, state: _check_open_positions(signal.symbol, state, most))
+        return tuple(rules)
 
     def _is_held(self, symbol: str, state: PortfolioView) -> bool:
-        dust = self._instruments[symbol].min_notional / UNIT if self._is_spot(symbol) else 0.0
+        market = self._markets.get(symbol)
+        dust = market.min_notional / UNIT if market is not None and market.is_spot else 0.0
         return state.notional(symbol) > dust
-
-    def _check_open_positions(self, symbol: str, state: PortfolioView, limit: int) -> RiskDecision:
-        others = state.open_positions() - (1 if state.steps(symbol) else 0)
-        return APPROVED if others < limit else denied("max_open_positions", float(others), float(limit))
 
     def _check_wish(self, signal: Signal, state: PortfolioView) -> RiskDecision:
         usd, reason, limit = self.room(signal, state)
@@ -164,33 +175,30 @@ class RulesPolicy:
             return APPROVED
         return RiskDecision(True, usd, reason, signal.size_usd, limit) if usd > 0.0 else denied(reason, usd, limit)
 
-    def _affordable(self, signal: Signal, state: PortfolioView, own: float, others: float) -> float:
+    def _affordable(self, symbol: str, state: PortfolioView, own: float, others: float) -> float:
         """Notional whose initial margin and fees (to open and to close) the account can pay beside its other positions'.
 
         Unrealised profit of other positions is not spendable (isolated margin); that of the symbol itself is realised by the flip.
         On spot the wallet is the quote balance: other holdings have left it already.
         """
-        symbol = signal.symbol
-        share = 1.0 - self._config.margin_reserve_percent / 100.0
+        margin = self._unit_margin.get(symbol, 1.0 / self._config.leverage)
         wallet = state.cash / UNIT
-        if self._is_spot(symbol):
-            return wallet * share
+        if not margin:
+            return wallet * self._share
         if own:
             wallet += state.position_qty(symbol) * (state.mark(symbol) - state.entry_price(symbol))
-        return min(state.equity, wallet) * share / self._unit_margin(symbol) - others
+        equity = state.equity
+        return (wallet if wallet < equity else equity) * self._share / margin - others
 
-    def _unit_margin(self, symbol: str) -> float:
-        """What one quote coin of notional binds: its initial margin, and the fees to open and to close."""
-        margin = self._unit_margins.get(symbol)
-        if margin is None:
-            instrument = self._instruments.get(symbol)
-            fees = 2.0 * max(0, instrument.taker_fee) / UNIT if instrument is not None else 0.0
-            margin = self._unit_margins[symbol] = 1.0 / self._config.leverage + fees
-        return margin
 
-    def _is_spot(self, symbol: str) -> bool:
-        instrument = self._instruments.get(symbol)
-        return instrument is not None and instrument.category == "spot"
+def _unit_margin(market: Market, leverage: float) -> float:
+    """What one quote coin of notional binds: its initial margin, and the fees to open and to close; 0 on spot, which knows no margin."""
+    return 0.0 if market.is_spot else 1.0 / leverage + 2.0 * max(0, market.instrument.taker_fee) / UNIT
+
+
+def _check_open_positions(symbol: str, state: PortfolioView, limit: int) -> RiskDecision:
+    others = state.open_positions() - (1 if state.steps(symbol) else 0)
+    return APPROVED if others < limit else denied("max_open_positions", float(others), float(limit))
 
 
 def _check_collar(limit_price: float, mark: float, collar_percent: float) -> RiskDecision:

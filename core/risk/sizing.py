@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Literal
 
 from core.config import SizingConfig
 from core.errors import ConfigError
-from core.instrument import Instrument
 from core.messages import Bracket, Signal
 from core.money import UNIT
 from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
 from core.risk.exits import ReadFeature, atr_feature, volatility_feature
+from core.risk.market import Market
 from core.risk.view import PortfolioView
 
 Sizer = Callable[[Signal, float, Bracket | None, PortfolioView], float | RiskDecision]
@@ -41,41 +41,46 @@ def build_sizer(sizing: SizingConfig, symbols: Iterable[str], read_feature: Read
 
 
 def floor_to_market(
-    signal: Signal,
+    market: Market,
     qty: float,
     price: float,
     order_price: float,
-    limited_by: Reason | None,
+    most: float,
+    limited_by: Reason | Literal[""],
     limit: float,
-    instrument: Instrument,
     bracket: Bracket | None,
 ) -> Sizing:
-    """A wanted quantity as one that the exchange takes: at most its maximum, floored to the step, not under its minimums.
+    """A wanted quantity as one that the exchange takes: at most ``most``, floored to the step, not under its minimums.
 
     price: of the decision. order_price: what the exchange's minimum value is counted at (a limit order's own price).
     ``limited_by``, ``limit``: what has already made it smaller; that is then the reason when too little is left.
+    Grids are worked out in place (core/instrument.py says how): every entry comes through here.
     """
-    most = instrument.max_market_qty if signal.order_type == "market" else instrument.max_qty
-    if 0.0 < most < qty:
+    if most < qty:
         qty, limited_by, limit = most, "max_qty", most
     if not qty > 0.0:
         return unsized(denied(limited_by or "no_equity", qty * price, limit))
-    steps = instrument.qty_grid.floor(qty)
-    quantity = instrument.qty_grid.value(steps)
-    if steps <= 0 or quantity < instrument.min_qty:
-        return Sizing(False, reason=limited_by or "below_min_qty", value=quantity, limit=limit if limited_by else instrument.min_qty)
-    notional = instrument.notional(instrument.price_grid.count(order_price), steps)
-    if notional < instrument.min_notional:
-        least = instrument.min_notional / UNIT
-        return Sizing(False, reason=limited_by or "below_min_notional", value=notional / UNIT, limit=limit if limited_by else least)
-    return Sizing(True, quantity, quantity * price, limited_by or "", qty * price, limit, steps, qty * price, bracket)
+    num, den = market.qty_num, market.qty_den
+    steps = round(qty * den / num)
+    quantity = steps * num / den
+    if quantity > qty:
+        steps -= 1
+        quantity = steps * num / den
+    if steps <= 0 or quantity < market.min_qty:
+        return Sizing(False, reason=limited_by or "below_min_qty", value=quantity, limit=limit if limited_by else market.min_qty)
+    notional = market.instrument.notional(round(order_price * market.price_den / market.price_num), steps)
+    if notional < market.min_notional:
+        least = limit if limited_by else market.min_notional / UNIT
+        return Sizing(False, reason=limited_by or "below_min_notional", value=notional / UNIT, limit=least)
+    wanted_usd = qty * price
+    return Sizing(True, quantity, quantity * price, limited_by, wanted_usd, limit, steps, wanted_usd, bracket)
 
 
-def size_without_market(qty: float, price: float, limited_by: Reason | None, limit: float, bracket: Bracket | None) -> Sizing:
+def size_without_market(qty: float, price: float, limited_by: Reason | Literal[""], limit: float, bracket: Bracket | None) -> Sizing:
     """The same where no instrument is known: nothing to floor to, no minimum."""
     if not qty > 0.0:
         return unsized(denied(limited_by or "no_equity", qty * price, limit))
-    return Sizing(True, qty, qty * price, limited_by or "", qty * price, limit, 0, qty * price, bracket)
+    return Sizing(True, qty, qty * price, limited_by, qty * price, limit, 0, qty * price, bracket)
 
 
 def _fixed_qty(qty: float) -> Sizer:

@@ -74,6 +74,10 @@ class InFlight(NamedTuple):
     reduce_only: bool
 
 
+_OUTBOX_KEPT = 32
+"""Intents that may have been taken already are let go of when there are more than these: not at each one, which costs time."""
+
+
 class Flights:
     """What is between risk and the position: intents that the executor has not taken yet, and its open orders."""
 
@@ -89,9 +93,9 @@ class Flights:
         """An intent goes out."""
         self._sent += 1
         self._outbox.append(intent)
-        self._forget_taken()
+        if len(self._outbox) > _OUTBOX_KEPT:
+            self._forget_taken()
 
-    @property
     def is_empty(self) -> bool:
         """Whether nothing is on its way."""
         return self._sent == self._working.received and not self._working.own_open

@@ -78,7 +78,7 @@ def _rich_table(headers: Sequence[str], cells: list[list[str]], right: Sequence[
 
     drawn = Table(box=None, header_style="bold", pad_edge=False)
     for place, header in enumerate(headers):
-        drawn.add_column(header, justify="right" if place in right else "left", overflow="fold")
+        drawn.add_column(header, justify="right" if place in right else "left", overflow="fold", no_wrap=place == 0)
     for row in cells:
         drawn.add_row(*row)
     Console(highlight=False, markup=False).print(drawn)

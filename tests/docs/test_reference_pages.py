@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
+import duckdb
 import msgspec
 import pytest
 
-from adapters.store import HistoricalDataStore
+from adapters.store.schema import CREATE
 from core import config
 from core.errors import KeelError
 from core.metrics import METRICS, proof_parts
@@ -113,14 +114,15 @@ def test_every_proof_metric_with_its_formula(part: str) -> None:
 
 def test_every_table_and_column_of_the_store() -> None:
     text = section(page("data.md"), "## Tables")
-    with HistoricalDataStore(":memory:") as store:
-        stored = store._db.rows("SELECT table_name, column_name, data_type FROM duckdb_columns() ORDER BY table_name, column_index")
-    tables: dict[str, list[tuple[str, str]]] = {}
+    with duckdb.connect() as connection:
+        for statement in CREATE:
+            connection.execute(statement)
+        stored = connection.execute("SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY ALL").fetchall()
+    tables: dict[str, dict[str, str]] = {}
     for table, column, kind in stored:
-        tables.setdefault(table, []).append((column, kind))
+        tables.setdefault(table, {})[column] = kind
     for table, columns in tables.items():
-        documented = [(cells[0], cells[1]) for cells in rows(section(text, f"### `{table}`"))]
-        assert documented == columns, table
+        assert {cells[0]: cells[1] for cells in rows(section(text, f"### `{table}`"))} == columns, table
     assert {name.strip("`") for name in re.findall(r"^### (`\w+`)", text, re.MULTILINE)} == set(tables)
 
 

@@ -38,9 +38,8 @@ def groups() -> dict[str, list[FeatureSpec]]:
 
 
 def bar_of(frame: Frame, row: int) -> Bar:
-    return bar(0, 0.0).__class__(
-        frame.symbol, frame.timeframe, int(frame.ts[row]), int(frame.ts[row]) + HOUR, *(float(frame[name][row]) for name in BAR_COLUMNS)
-    )
+    prices = (float(frame[name][row]) for name in BAR_COLUMNS)
+    return Bar(frame.symbol, frame.timeframe, int(frame.ts[row]), int(frame.ts[row]) + HOUR, *prices)
 
 
 def live(frame: Frame, warm: int) -> tuple[LiveSeries, dict[str, LiveSeries]]:
@@ -120,7 +119,7 @@ def test_history_is_a_copy_that_nothing_later_reaches() -> None:
     series, _ = live(frame, 10)
     shown = series.history_to(9)
     assert not shown.close.flags.writeable and not shown.ts.flags.writeable
-    assert not set(frame["close"][10:].tolist()) - set(frame["close"][:10].tolist()) & set(np.asarray(shown.close.base).tolist())
+    assert set(np.asarray(shown.close.base).tolist()) <= {0.0, *frame["close"][:10].tolist()}
     before = shown.close.tobytes()
     for row in range(10, HOURS):
         series.advance(bar_of(frame, row))

@@ -1,0 +1,37 @@
+"""An instrument as risk asks for it at every signal: grids as bare integers, an absent maximum as infinity. Unpacked once, when risk is made."""
+
+from __future__ import annotations
+
+import math
+
+from core.instrument import Instrument
+
+
+class Market:
+    """One symbol's market. A quantity of n steps is ``n * qty_num / qty_den``, exactly as ``Grid.value`` has it; prices likewise.
+
+    ``min_notional`` is in 1e-8 of the quote coin; ``max_market_qty`` (of a market order) and ``max_qty`` (of any other) in base units.
+    """
+
+    __slots__ = (
+        "instrument",
+        "is_spot",
+        "max_market_qty",
+        "max_qty",
+        "min_notional",
+        "min_qty",
+        "price_den",
+        "price_num",
+        "qty_den",
+        "qty_num",
+    )
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.is_spot = instrument.category == "spot"
+        self.qty_num, self.qty_den = instrument.qty_grid.num, instrument.qty_grid.den
+        self.price_num, self.price_den = instrument.price_grid.num, instrument.price_grid.den
+        self.min_qty = instrument.min_qty
+        self.min_notional = instrument.min_notional
+        self.max_qty = instrument.max_qty or math.inf
+        self.max_market_qty = instrument.max_market_qty or math.inf

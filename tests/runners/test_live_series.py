@@ -1,0 +1,136 @@
+"""A whole run over series that grow bar by bar gives the messages of the replay, to the byte: a backtest decides what live would."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from adapters.replay.history import SymbolHistory
+from adapters.store import HistoricalDataStore
+from core.actors.live_series import LiveSeries
+from core.actors.market_data import SymbolContext
+from core.actors.portfolio import Portfolio
+from core.config import SystemConfig
+from core.features import by_timeframe, parse_features
+from core.frame import Frame
+from core.messages import FeedGap, Fill
+from core.risk.exits import hidden_features
+from core.timeframe import tf_ms
+from runners.outcome import message_hash
+from runners.preparation import Prepared, SymbolColumns, vector_targets
+from runners.replay import replay
+from runners.user_code import load_function
+from runners.wiring import BacktestParts, wire_backtest
+from strategies.base import BaseStrategy, Features, VectorStrategy
+from tests.builders import DAY, START, add_series, builtin, coarser, made_ready, sample, sample_store
+
+FROM, TO = START + 20 * DAY, START + 40 * DAY
+
+
+def grown(prepared: Prepared, gaps: list[FeedGap]) -> Callable[[Prepared, Portfolio], list[SymbolContext]]:
+    """Contexts over LiveSeries, opened on the warm-up bars alone."""
+    system, strategy, params = prepared.system, prepared.strategy, prepared.params
+    declared = {**strategy.features, **system.features, **hidden_features(system.exits, system.sizing)}
+    specs = by_timeframe(parse_features(declared, params, system.timeframe), system.timeframe)
+
+    def series_of(history: SymbolHistory, columns: SymbolColumns) -> tuple[LiveSeries, dict[str, LiveSeries]]:
+        higher = {}
+        for timeframe, (frame, _) in columns.higher.items():
+            closed = int(np.searchsorted(frame.ts + tf_ms(timeframe), prepared.window.start_ms, side="right"))
+            higher[timeframe] = LiveSeries(known(frame, closed), specs[timeframe], load=load_function)
+        series = LiveSeries(
+            known(columns.decision, columns.first),
+            specs[system.timeframe],
+            load=load_function,
+            higher=list(higher.values()),
+            targets=(lambda frame: vector_targets(strategy, frame, params)) if isinstance(strategy, VectorStrategy) else None,
+            report=gaps.append,
+            qty_grid=history.instrument.qty_grid,
+        )
+        return series, higher
+
+    def make(prepared: Prepared, portfolio: Portfolio) -> list[SymbolContext]:
+        contexts = []
+        for history, columns in zip(prepared.histories, prepared.columns, strict=True):
+            series, higher = series_of(history, columns)
+            contexts.append(SymbolContext(history.symbol, system.timeframe, series, higher, portfolio))
+        return contexts
+
+    return make
+
+
+def known(frame: Frame, rows: int) -> Frame:
+    return Frame(frame.ts[:rows], {name: frame[name][:rows] for name in ("open", "high", "low", "close", "volume")},
+                 symbol=frame.symbol, timeframe=frame.timeframe)  # fmt: skip
+
+
+def hash_of(parts: BacktestParts) -> str:
+    replay(parts.feed, parts.cycle)
+    return message_hash(parts.messages, np.frombuffer(parts.portfolio.equity_values, dtype=np.float64))
+
+
+def both_ways(store: HistoricalDataStore, system: SystemConfig, strategy: type[BaseStrategy]) -> tuple[str, str, list[Fill]]:
+    """The hash of a run over revealed columns, that of one over growing series, and the latter's fills."""
+    prepared = made_ready(store, system, FROM, TO, strategy())
+    revealed = hash_of(wire_backtest(prepared, "t"))
+    fresh = replace(
+        made_ready(store, system, FROM, TO, strategy()),
+        histories=[replace(history, higher={}) for history in prepared.histories],  # what is built is not fed, too
+    )
+    gaps: list[FeedGap] = []
+    parts = wire_backtest(fresh, "t", make_contexts=grown(fresh, gaps))
+    growing = hash_of(parts)
+    assert not gaps
+    return revealed, growing, parts.venue.fills
+
+
+SYSTEMS = [
+    ("ema_cross", ()),
+    ("rsi_reversion", ("params.oversold=35", "params.overbought=65")),
+    ("momentum", ("params.threshold=1",)),
+    ("hold", ()),
+    ("atr_breakout", ()),
+    (
+        "atr_breakout",
+        ("execution_timeframe=1h", "timeframe=1h", "features.trend={fn: EMA, timeperiod: 5, timeframe: 1d}", "warmup_bars=20"),
+    ),
+    ("ema_cross", ("exits={stop_loss: {atr: 2}, take_profit: {atr: 3}}", "sizing={model: inverse_vol}", "timeframe=30m")),
+]
+
+
+@pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
+def test_the_messages_are_those_of_the_replay(name: str, overrides: tuple[str, ...]) -> None:
+    system, strategy = builtin(name, "warmup_bars=100", *overrides)
+    with sample_store() as store:
+        revealed, growing, fills = both_ways(store, system, strategy)
+    assert growing == revealed
+    assert len(fills) > 0
+
+
+class VolumeTrend(VectorStrategy):
+    """Reads a 4h timeframe's volume as well as its closes."""
+
+    features: ClassVar[Features] = {
+        "flow": {"fn": "OBV", "timeframe": "4h"},
+        "flow_mean": {"fn": "SMA", "timeperiod": 6, "timeframe": "4h", "input": "flow"},
+    }
+
+    def signals(self, frame, params):  # type: ignore[no-untyped-def]  # as a user may write it
+        return np.where(frame["flow"] > frame["flow_mean"], 1, -1).astype(np.int8)
+
+
+def test_two_symbols_and_volumes_of_a_higher_timeframe() -> None:
+    """The store's own 4h bars state their volume on the step, and so do those that are built out of its 1h bars."""
+    symbols = ("BTCUSDT", "ETHUSDT")
+    system, _ = builtin("hold", "warmup_bars=60", "symbols=[BTCUSDT, ETHUSDT]", "sizing={model: fixed_usd, usd: 1000}")
+    with sample_store(symbols) as store:
+        for symbol, series in sample(symbols).series.items():
+            for minutes in (60, 240):
+                add_series(store, coarser(series.last, minutes), symbol, f"{minutes // 60}h", series.instrument)
+        revealed, growing, fills = both_ways(store, system, VolumeTrend)
+    assert growing == revealed
+    assert {fill.symbol for fill in fills} == set(symbols)
