@@ -43,6 +43,8 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.whole_process
+	$(BIN)/python -m benchmarks.store
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 
 from adapters.store import HistoricalDataStore
 from benchmarks.crossover import random_walk
@@ -42,10 +43,15 @@ def prepare(folder: Path, rows: int) -> tuple[Path, Path]:
     store_path, parquet = folder / "bars.duckdb", folder / "bars.parquet"
     with HistoricalDataStore(store_path) as store:
         store.upsert_bars("BTCUSDT", "1m", columns, source="benchmark")
+    write_parquet(columns, parquet)
+    return store_path, parquet
+
+
+def write_parquet(columns: dict[str, np.ndarray], path: Path) -> None:
+    """The columns as a Parquet file."""
     connection = duckdb.connect()
     connection.register("columns", columns)
-    connection.execute(f"COPY (SELECT * FROM columns) TO '{parquet}' (FORMAT parquet)")
-    return store_path, parquet
+    connection.sql("SELECT * FROM columns").write_parquet(str(path))
 
 
 def main() -> None:
@@ -64,12 +70,14 @@ def main() -> None:
     keel, peer = (min(runs, key=lambda run: run["seconds"]) for runs in (keel_runs, peer_runs))
     ratio = peer["seconds"] / keel["seconds"]
     linear = keel["seconds"] / (10 * tenth["seconds"])
-    print(f"EMA 20/50 crossover, {options.rows:,} bars of 1m, {keel['trades']:,} trades; {platform.machine()}, Python {platform.python_version()}")
+    machine = f"{platform.machine()}, Python {platform.python_version()}"
+    print(f"EMA 20/50 crossover, {options.rows:,} bars of 1m, {keel['trades']:,} trades; {machine}")
     print(f"{'':16}{'seconds':>9}{'bars/s':>12}{'peak MB':>9}{'trades':>9}")
     for title, run in (("keel", keel), ("backtesting.py", peer)):
         print(f"{title:16}{run['seconds']:>9.2f}{options.rows / run['seconds']:>12,.0f}{run['peak_mb']:>9.0f}{run['trades']:>9,}")
     print(f"keel spends {json.dumps(keel['timing'])}")
-    print(f"speed {ratio:.2f}x (gate {GATE}x), memory {keel['peak_mb'] / peer['peak_mb']:.2f}x, time from a tenth of the bars: {linear:.2f} x linear")
+    memory = keel["peak_mb"] / peer["peak_mb"]
+    print(f"speed {ratio:.2f}x (gate {GATE}x), memory {memory:.2f}x, time from a tenth of the bars: {linear:.2f} x linear")
     if keel["trades"] != peer["trades"]:
         raise SystemExit("the two sides made different trades")
     if ratio < GATE or keel["peak_mb"] > peer["peak_mb"]:

@@ -17,12 +17,12 @@ from benchmarks.crossover import FAST, MINUTE_MS, SLOW, START_MS, crossover_syst
 
 def keel(store_path: Path, rows: int) -> dict[str, Any]:
     """The whole run: loading from DuckDB, features, replay through bus and actors, metrics, reconciliation."""
+    import talib  # noqa: F401 (imports are not measured, on either side)
+
     from adapters.store import HistoricalDataStore
     from core.time_range import TimeRange
     from runners.backtest import run_system
     from strategies.ema_cross import EmaCross
-
-    import talib  # noqa: F401 (imports are not measured, on either side)
 
     with HistoricalDataStore(store_path, read_only=True) as store:
         system = crossover_system()

@@ -24,6 +24,12 @@ TRANSITIONS: Final[dict[OrderState, tuple[OrderState, ...]]] = {
 
 CLOSED: Final = frozenset(state for state, after in TRANSITIONS.items() if not after)
 
+
+def trading_stop_id(symbol: str) -> str:
+    """The id under which a venue refuses a SetTradingStop (status rejected): it is about a position, and no order has it."""
+    return f"{symbol}-trading-stop"
+
+
 _STATE_OF: Final[dict[OrderStatus, OrderState | None]] = {
     "accepted": "accepted",
     "rejected": "rejected",

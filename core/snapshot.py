@@ -12,9 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from core.errors import ConfigError
+from core.errors import ConfigError, DataError
 from core.frame import Frame
 from core.messages import Bar
+from core.time_range import to_iso
 
 
 class SeriesReader(Protocol):
@@ -115,7 +116,10 @@ class HtfViews(Mapping[str, TimeframeView]):
                 f"the system has no timeframe {timeframe!r}; it has {', '.join(self._context.htf_timeframes) or 'no higher one'}"
                 " (a feature that names a timeframe adds it)"
             )
-        return TimeframeView(self._context.htf_reader(timeframe), self._context.htf_index(timeframe, self._ts_close))
+        index = self._context.htf_index(timeframe, self._ts_close)
+        if index < 0:
+            raise DataError(f"no {timeframe} bar has closed by {to_iso(self._ts_close)}: give the system warm-up bars (warmup_bars)")
+        return TimeframeView(self._context.htf_reader(timeframe), index)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._context.htf_timeframes)

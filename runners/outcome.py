@@ -23,7 +23,8 @@ from sim.exchange import SimulatedExchange
 
 def reconcile(portfolio: Portfolio, venue: SimulatedExchange, instruments: dict[str, Instrument], fills: Sequence[Fill]) -> Reconciliation:
     """Where the money went, from three books: the venue's ledger (balance), the portfolio's sums (fees, funding, slippage), the fills at
-    their reference prices (gross). Raises InvariantError when the ledger's balance is not the portfolio's cash."""
+    their reference prices (gross). Raises InvariantError when the ledger's balance is not the portfolio's cash, or the
+    equity at the end is not what both hold."""
     quote = next(iter(instruments.values())).quote
     balance = venue.balance(quote)
     if balance != portfolio.cash:
@@ -36,6 +37,7 @@ def reconcile(portfolio: Portfolio, venue: SimulatedExchange, instruments: dict[
             held_cost += line.book.cost if line.book.steps > 0 else -line.book.cost
         is_spot = is_spot or line.instrument.category == "spot"
     unrealized = value - held_cost
+    _check_equity(portfolio, balance + (value if is_spot else unrealized), quote)
     flow = sum(_reference_flow(fill, instruments[fill.symbol]) for fill in fills)
     final_equity = balance + (value if is_spot else unrealized)
     return Reconciliation(
@@ -50,6 +52,12 @@ def reconcile(portfolio: Portfolio, venue: SimulatedExchange, instruments: dict[
         final_equity=final_equity,
         insurance=venue.insurance_paid,
     )
+
+
+def _check_equity(portfolio: Portfolio, final_equity: int, quote: str) -> None:
+    """The last point of the equity curve is a float made instant by instant; it must be what the books say, to the rounding of floats."""
+    if abs(portfolio.equity - final_equity / UNIT) > 1e-6 + 1e-11 * abs(portfolio.equity):
+        raise InvariantError(f"the run ends with an equity of {portfolio.equity!r} {quote}, the books say {to_text(final_equity)}")
 
 
 def _reference_flow(fill: Fill, instrument: Instrument) -> int:
@@ -81,6 +89,7 @@ def trust(system: SystemConfig, histories: Sequence[SymbolHistory], venue: Simul
         "open_is_previous_close": _mean([history.trust["open_is_previous_close"] for history in histories]),
         "ambiguous_bars": venue.ambiguous_bars,
         "skipped_bars": sum(history.trust["skipped_bars"] for history in histories),
+        "partial_bars": sum(history.trust["partial_bars"] for history in histories),
         "off_grid_prices": sum(history.trust["off_grid_prices"] for history in histories),
         "path": system.execution.path,
         "limit_fill": system.execution.limit_fill,

@@ -14,7 +14,7 @@ from adapters.replay.loader import ReplayPlan, load_histories
 from adapters.replay.marks import price_columns
 from adapters.store import HistoricalDataStore
 from core.config import SystemConfig
-from core.errors import KeelError, StrategyError
+from core.errors import DataError, KeelError, StrategyError
 from core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
 from core.frame import Frame
 from core.projection import project
@@ -99,54 +99,71 @@ def _columns_of(
     higher: dict[str, tuple[Frame, tuple[str, ...]]] = {}
     projected: dict[str, npt.NDArray[np.float64]] = {}
     for timeframe, frame in history.higher.items():
-        values = engine.compute(groups[timeframe], _with_inputs(store, plan, history, frame))
+        values = engine.compute(groups[timeframe], _with_inputs(store, plan, frame))
         higher[timeframe] = (frame.with_columns(values), tuple(values))
         projected |= {name: project(frame, column, history.decision) for name, column in values.items()}
-    own = engine.compute(groups[plan.timeframe], _with_inputs(store, plan, history, history.decision))
+    own = engine.compute(groups[plan.timeframe], _with_inputs(store, plan, history.decision))
     decision = history.decision.with_columns({**own, **projected})
     targets = vector_targets(strategy, decision, params) if isinstance(strategy, VectorStrategy) else None
     first = int(np.searchsorted(decision.ts, plan.window.start_ms))
     return SymbolColumns(decision, (*own, *projected), higher, targets, first)
 
 
-def _with_inputs(store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistory, frame: Frame) -> Frame:
+def _with_inputs(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> Frame:
     """The frame with the further inputs that features read, each as known at the bar's close."""
     extra: dict[str, npt.NDArray[np.float64]] = {}
-    closes = frame.ts + tf_ms(frame.timeframe)
+    until = int(frame.ts[-1]) + tf_ms(frame.timeframe) + 1 if len(frame) else 1
     where = {"env": plan.env, "category": plan.category}
     if "mark_close" in plan.inputs:
-        marks = price_columns(store, frame, "mark", env=plan.env, category=plan.category, earlier=history.decision)
+        marks = price_columns(store, frame, "mark", env=plan.env, category=plan.category)
         extra["mark_close"] = frame["close"] if marks is None else marks.valuation
-    if "funding_rate" in plan.inputs:
-        rates = store.find(history.symbol, "", 0, int(closes[-1]) + 1, kind="funding", **where)
-        extra["funding_rate"] = _as_known(rates, "funding_rate", closes)
-    if "open_interest" in plan.inputs:
-        interest = store.find(history.symbol, "", 0, int(closes[-1]) + 1, kind="open_interest", **where)
-        extra["open_interest"] = _as_known(interest, "open_interest", closes)
+    for name, kind in _POINTS.items():
+        if name in plan.inputs:
+            points = store.find(frame.symbol, "", 0, until, kind=kind, **where)
+            if points is None and not store.has_series(frame.symbol, kind=kind, **where):
+                raise DataError(
+                    f"{frame.symbol}: a feature takes {name}, and the store has none: import it with `keel data import FILE --kind {kind}`,"
+                    " or leave the feature out"
+                )
+            extra[name] = _as_known(points, name, frame)
     return frame.with_columns(extra) if extra else frame
 
 
-def _as_known(series: Frame | None, name: str, closes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    if series is None or not len(series):
-        return np.full(len(closes), np.nan)
-    rows = np.searchsorted(series.ts, closes, side="right") - 1
+_POINTS = {"funding_rate": "funding", "open_interest": "open_interest"}
+"""Inputs that are series of points in time, and the store's kind of each."""
+
+
+def _as_known(series: Frame | None, name: str, frame: Frame) -> npt.NDArray[np.float64]:
+    """A series' last value at or before each bar's close; nan before the first."""
+    if series is None:
+        return np.full(len(frame), np.nan)
+    rows = np.searchsorted(series.ts, frame.ts + tf_ms(frame.timeframe), side="right") - 1
     known: npt.NDArray[np.float64] = np.where(rows >= 0, series[name][np.maximum(rows, 0)], np.nan)
     return known
 
 
 def vector_targets(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any]) -> npt.NDArray[np.int8]:
-    """The strategy's array over the frame, checked: int8-able, one value per bar, each of 1, -1, 0, HOLD."""
+    """The strategy's array over the frame (which it cannot change), checked: one value per bar, each of 1, -1, 0, HOLD."""
     name = type(strategy).__name__
     try:
-        values = np.asarray(strategy.signals(frame, params))
+        values = np.asarray(strategy.signals(_read_only(frame), params))
     except KeelError:
         raise
     except Exception as error:
         raise StrategyError(f"{name}.signals raised {type(error).__name__} for {frame.symbol}: {error}") from error
     if values.shape != (len(frame),):
         raise StrategyError(f"{name}.signals gave {values.shape} values for {len(frame)} bars of {frame.symbol}: one per bar is needed")
-    allowed = np.isin(values, (-1, 0, 1, HOLD))
+    allowed = np.isin(values, (-1, 0, 1, HOLD)) if values.dtype.kind in "biuf" else np.zeros(len(values), dtype=bool)
     if not allowed.all():
         row = int(np.argmin(allowed))
         raise StrategyError(f"{name}.signals gave {values[row]!r} for {frame.symbol} at row {row}: use 1, -1, 0 or HOLD")
     return values.astype(np.int8)
+
+
+def _read_only(frame: Frame) -> Frame:
+    """The same columns as views that cannot be written."""
+    views = {name: column.view() for name, column in frame.to_dict().items()}
+    for view in views.values():
+        view.flags.writeable = False
+    ts = views.pop("ts")
+    return Frame(ts, views, symbol=frame.symbol, timeframe=frame.timeframe, kind=frame.kind)

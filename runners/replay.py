@@ -73,13 +73,14 @@ def replay(feed: ReplayFeed, cycle: Cycle, progress: Callable[[int, int], None] 
 
 def _replay_chunk(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
     """One chunk: (execution bars, whether the run stopped)."""
-    if len(chunk.lanes) == 1 and chunk.lanes[0].present is None and not cycle.bus.is_tapped:
-        try:
-            return _replay_one(feed, cycle, chunk, start)
-        except BaseException as error:
+    is_plain = len(chunk.lanes) == 1 and chunk.lanes[0].present is None and not cycle.bus.is_tapped
+    run = _replay_one if is_plain else _replay_many
+    try:
+        return run(feed, cycle, chunk, start)
+    except BaseException as error:
+        if cycle.bus.failed is None:
             cycle.bus.fail("replay", error)
-            raise
-    return _replay_many(feed, cycle, chunk, start)
+        raise
 
 
 def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:

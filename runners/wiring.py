@@ -70,7 +70,7 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
     """
     system = prepared.system
     instruments = {history.symbol: history.instrument for history in prepared.histories}
-    feed = ReplayFeed(prepared.histories, system.timeframe)
+    feed = ReplayFeed(prepared.histories, system.timeframe, start_ms=prepared.window.start_ms)
     bus, clock = Bus(), ReplayClock(prepared.window.start_ms)
     executor = Executor(prefix, instruments, clock, bus.publish)
     portfolio = Portfolio(

@@ -116,10 +116,15 @@ class SymbolBook:
         "margin",
         "mark",
         "min_steps",
+        "min_value",
         "orders",
         "pending",
         "position_log",
         "positions",
+        "price_den",
+        "price_num",
+        "qty_den",
+        "qty_num",
         "rose",
         "symbol",
         "taker_fee",
@@ -152,7 +157,11 @@ class SymbolBook:
         self.accounts = accounts
         self.base_accounts = base_accounts
         self.lot = lot_of(instrument)
+        self.price_num, self.price_den = instrument.price_grid.num, instrument.price_grid.den
+        self.qty_num, self.qty_den = instrument.qty_grid.num, instrument.qty_grid.den
         self.min_steps = max(1, instrument.qty_grid.ceil(instrument.min_qty))
+        numerator, denominator = instrument.notional_factor
+        self.min_value = -(-instrument.min_notional * denominator // numerator)  # smallest ticks x steps worth the smallest notional
         self.positions = [Position(instrument, idx) for idx in ((1, 2) if hedge else (0,))]
         self.position_log: list[tuple[int, int, int, int, float]] = []
         self.orders: dict[str, Order] = {}

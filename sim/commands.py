@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from core.instrument import Grid
 from core.messages import AmendOrder, CancelOrder, SetTradingStop, SubmitOrder
+from core.orders import trading_stop_id
 from sim import constraints
 from sim.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
 from sim.constraints import check_amend, check_band, check_bracket, check_submit
@@ -111,8 +112,6 @@ class CommandDesk:
     def _drop(self, book: SymbolBook, order: Order) -> None:
         if order in book.fresh:
             book.fresh.remove(order)
-        if order in book.waiting:
-            book.waiting.remove(order)
         self._matching.cancel(book, order, constraints.BY_USER)
 
     def _amend(self, book: SymbolBook, command: AmendOrder) -> None:
@@ -166,7 +165,7 @@ class CommandDesk:
             base = book.price(SOURCES[command.bracket.trigger])
             reason = check_bracket(book.instrument, position, command.bracket, 1 if position.steps > 0 else -1, base)
         if position is None or reason:
-            self._outbox.answer(book.symbol, f"{book.symbol}-trading-stop", book.ts, "rejected", reason)
+            self._outbox.answer(book.symbol, trading_stop_id(book.symbol), book.ts, "rejected", reason)
             return
         self._matching.brackets.replace(book, position, command.bracket)
 

@@ -22,16 +22,15 @@ class Outbox:
 
     def order(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str = "") -> None:
         """State of one order, as it is now."""
-        grid = book.instrument.qty_grid
-        limit = order.limit
+        num, den, limit = book.qty_num, book.qty_den, order.limit
         self.emit(
             OrderUpdate(
                 order.client_order_id,
                 book.symbol,
                 book.ts,
                 status,
-                order.filled * grid.num / grid.den,
-                order.leaves * grid.num / grid.den,
+                order.filled * num / den,
+                order.leaves * num / den,
                 reason,
                 order.order_type,
                 None if limit is None else book.instrument.price_grid.value(limit),
@@ -59,22 +58,20 @@ class Outbox:
         kind: FillKind = "trade",
     ) -> None:
         """One execution of ``steps`` at ``ticks``."""
-        instrument = book.instrument
-        grid, lots = instrument.price_grid, instrument.qty_grid
-        fills = self.fills
-        price = ticks * grid.num / grid.den
+        num, den, fills = book.price_num, book.price_den, self.fills
+        price = ticks * num / den
         fill = Fill(
             f"f-{len(fills) + 1}",
             order.client_order_id,
             book.symbol,
             book.ts,
             order.side_name,
-            steps * lots.num / lots.den,
+            steps * book.qty_num / book.qty_den,
             price,
             fee,
             pnl,
             maker,
-            price if reference == ticks else reference * grid.num / grid.den,
+            price if reference == ticks else reference * num / den,
             kind,
             fee_coin,
             order.position_idx,

@@ -34,6 +34,7 @@ from core.result import StopReason
 from core.trade import Trade
 from sim.book import Command, SymbolBook
 from sim.commands import CommandDesk
+from sim.direct import DirectWay
 from sim.events import Outbox
 from sim.execution import volume_cap_steps
 from sim.ledger import ACCOUNTS, FREE, ORDER, POSITION, Accounts, Ledger
@@ -132,6 +133,8 @@ class SimulatedExchange:
         self._desk = CommandDesk(self._matching, self._outbox, self.metrics, used_ids, self._next_sequence)
         self._walk = Walk(self._desk, self._matching, self._outbox, self.metrics, execution_config.path == "pessimistic")
         self._touch = self._matching.touch
+        has_direct = DirectWay.is_open_to(execution_config, hedge_mode=hedge_mode)
+        self._direct = DirectWay(self._matching, self.metrics, used_ids) if has_direct else None
         share = execution_config.max_volume_share
         self._volume_share = None if share == "none" else share
 
@@ -159,9 +162,10 @@ class SimulatedExchange:
         self._queue(command.symbol, command)
 
     def _queue(self, symbol: str, command: Command) -> None:
-        book = self.books.get(symbol)
-        if book is None:
-            raise ConfigError(f"the simulated exchange does not trade {symbol}; it has {', '.join(self.books)}")
+        try:
+            book = self.books[symbol]
+        except KeyError:
+            raise ConfigError(f"the simulated exchange does not trade {symbol}; it has {', '.join(self.books)}") from None
         book.pending.append((self.clock.now_ms + self._latency_ms, command))
         book.wake_ts = -1
 
@@ -173,16 +177,22 @@ class SimulatedExchange:
         index_open: float, index_high: float, index_low: float, index_close: float, volatility_bps: float = 0.0,
     ) -> None:  # fmt: skip
         """One bar of one symbol: what is due at its open, then along its path; prices as plain floats, volume in base units."""
-        walk = self._walk
         book.last, book.mark, book.index = open, mark_open, index_open
         book.volume, book.volatility_bps = volume, volatility_bps
         if self._volume_share is not None:
             book.volume_left = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid)
-        walk.begin(book, ts_open)
-        walk.moment(book, ts_open)
+        direct = self._direct
+        if direct is None or not direct.take(book, ts_open):
+            self._walk.begin(book, ts_open)
+            self._walk.moment(book, ts_open)
         refresh_wake(book, self._touch)
-        if ts_close > book.wake_ts or min(low, mark_low, index_low) <= book.wake_low or max(high, mark_high, index_high) >= book.wake_high:
-            walk.along(
+        below, above = book.wake_low, book.wake_high
+        if (
+            ts_close > book.wake_ts
+            or low <= below or mark_low <= below or index_low <= below
+            or high >= above or mark_high >= above or index_high >= above
+        ):  # fmt: skip
+            self._walk.along(
                 book, ts_open, ts_close, (open, high, low, close), (mark_open, mark_high, mark_low, mark_close),
                 (index_open, index_high, index_low, index_close),
             )  # fmt: skip

@@ -81,14 +81,27 @@ def max_leverage(value: int, tiers: tuple[RiskTier, ...]) -> int:
     return 0
 
 
+def leverage_limit(leverage: int, tiers: tuple[RiskTier, ...]) -> int:
+    """The largest position value up to which no tier allows less than this leverage; 0 when the first one does not."""
+    limit = 0
+    for tier in tiers:
+        if tier.max_leverage < leverage:
+            break
+        limit = tier.limit
+    return limit
+
+
 class IsolatedMargin:
     """Each position has its own margin; its liquidation price depends on nothing else. One per symbol."""
 
-    __slots__ = ("_leverage", "_taker", "_tiers", "leverage", "taker_fee", "tiers")
+    __slots__ = ("_first", "_leverage", "_taker", "_tiers", "leverage", "taker_fee", "tiers", "unlimited_to")
 
     def __init__(self, leverage: int, taker_fee: int, tiers: tuple[RiskTier, ...]) -> None:
         self.leverage, self.taker_fee, self.tiers = leverage, taker_fee, tiers
         self._leverage, self._taker, self._tiers = leverage / UNIT, taker_fee / UNIT, tiers_as_floats(tiers)
+        self._first = self._tiers[0]
+        self.unlimited_to = leverage_limit(leverage, tiers)
+        """Up to this value (1e-8) of a position every tier allows the leverage."""
 
     def to_hold(self, cost: int, side: int) -> int:
         """What a position opened at ``cost`` holds: initial margin and fee to close."""
@@ -101,6 +114,10 @@ class IsolatedMargin:
 
     def liquidation_price(self, side: int, qty: float, cost: int, extra: int) -> float:
         """Liquidation price of an open position; cost and extra margin in 1e-8; 0: never (long)."""
+        limit, rate, deduction = self._first
+        price = liquidation_price(side, qty, cost / UNIT, self._leverage, extra / UNIT, self._taker, rate, deduction)
+        if qty * price <= limit:
+            return price
         return liquidation_price_by_tier(side, qty, cost / UNIT, self._leverage, extra / UNIT, self._taker, self._tiers)
 
     def bankruptcy_price(self, side: int, qty: float, cost: int, extra: int) -> float:

@@ -41,11 +41,11 @@ class Matching:
         "_linear",
         "_metrics",
         "_outbox",
-        "_rate",
         "_spot",
         "_stop_watch",
         "_takeover",
         "brackets",
+        "taker_rate",
         "touch",
     )
 
@@ -63,7 +63,7 @@ class Matching:
         self._linear, self._spot = settlements
         self._stop_watch = stop_watch
         self._half_spread = config.half_spread_rate
-        self._rate = min(config.half_spread_rate + config.slippage_rate, MAX_COST_RATE)
+        self.taker_rate = min(config.half_spread_rate + config.slippage_rate, MAX_COST_RATE)
         self._has_impact = config.impact != "none"
         impact = config.impact
         self._base_bps, self._coefficient = (0.0, 0.0) if impact == "none" else (impact.base_bps, impact.coefficient)
@@ -135,7 +135,7 @@ class Matching:
             self.brackets.on_fired(book, position, order)
         refusal = check_band(book, order)
         if refusal:
-            self._refuse(book, order, refusal)
+            self.refuse(book, order, refusal)
             return
         book.fresh.append(order)
 
@@ -167,7 +167,7 @@ class Matching:
             position = book.position(order.position_idx)
             order.leaves = min(order.leaves, closable_steps(book, position, side)) if position is not None else 0
             if not order.leaves:
-                self._refuse(book, order, constraints.REDUCE_ONLY_FLAT)
+                self.refuse(book, order, constraints.REDUCE_ONLY_FLAT)
                 return
         reference = reference_ticks(book.last, book.instrument.price_grid, side)
         if order.limit is not None:
@@ -184,7 +184,7 @@ class Matching:
                     self._wait(book, order)
                     return
                 self.announce(book, order)
-        ticks = taker_ticks(reference, self._cost_rate(book, steps) if self._has_impact else self._rate, side)
+        ticks = taker_ticks(reference, self._cost_rate(book, steps) if self._has_impact else self.taker_rate, side)
         if self._execute(book, order, steps, ticks, reference, maker=False) and order.leaves:
             self._wait(book, order)
 
@@ -194,7 +194,7 @@ class Matching:
             return
         refusal = self.settlement(book).reserve(book, position, order) if not order.reserve else ""
         if refusal:
-            self._refuse(book, order, refusal)
+            self.refuse(book, order, refusal)
             return
         side = order.side
         if not crosses(limit, taker_ticks(reference, self._half_spread, side), side):
@@ -218,9 +218,9 @@ class Matching:
 
     def _cost_rate(self, book: SymbolBook, steps: int) -> int:
         if not self._has_impact:
-            return self._rate
+            return self.taker_rate
         qty = book.instrument.qty_grid.value(steps)
-        rate = self._rate + impact_rate(self._base_bps, self._coefficient, book.volatility_bps, qty, book.volume)
+        rate = self.taker_rate + impact_rate(self._base_bps, self._coefficient, book.volatility_bps, qty, book.volume)
         return min(rate, MAX_COST_RATE)
 
     def _within_cap(self, book: SymbolBook, steps: int) -> int:
@@ -233,13 +233,15 @@ class Matching:
     def _execute(self, book: SymbolBook, order: Order, steps: int, ticks: int, reference: int, *, maker: bool) -> bool:
         """Book one execution and what follows from it. Returns False when it was refused (the order has ended)."""
         position = book.position(order.position_idx)
-        if position is None:
-            return False
+        return position is not None and self.execute(book, position, order, steps, ticks, reference, maker)
+
+    def execute(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> bool:
+        """The same, for an order whose position is at hand."""
         held = position.steps
         settlement = self._spot if book.is_spot else self._linear
         refusal = settlement.fill(book, position, order, steps, ticks, reference, maker)
         if refusal:
-            self._refuse(book, order, refusal)
+            self.refuse(book, order, refusal)
             return False
         order.leaves -= steps
         order.filled += steps
@@ -249,7 +251,7 @@ class Matching:
         else:
             self.end(book, order, "filled", "")
         log_position(book, position)
-        if book.orders or order.bracket is not None or abs(position.steps) < book.lot:
+        if book.orders or order.bracket is not None or -book.lot < position.steps < book.lot:
             self._after_change(book, position, order, held)
         return True
 
@@ -281,17 +283,16 @@ class Matching:
                 self._outbox.order(book, order, "amended", constraints.BY_REDUCE_ONLY)
 
     def _count(self, book: SymbolBook, steps: int, maker: bool) -> None:
-        metrics = self._metrics
+        metrics, volume = self._metrics, book.volume
         if maker:
             metrics.maker_fills += 1
         else:
             metrics.taker_fills += 1
         if book.volume_left >= 0:
             book.volume_left -= steps
-        lots = book.instrument.qty_grid
-        qty = steps * lots.num / lots.den
-        if qty > metrics.volume_share_max * book.volume and book.volume > 0.0:
-            metrics.volume_share_max = qty / book.volume
+        qty = steps * book.qty_num / book.qty_den
+        if qty > metrics.volume_share_max * volume and volume > 0.0:
+            metrics.volume_share_max = qty / volume
 
     # --- states of an order ---
 
@@ -309,6 +310,8 @@ class Matching:
     def end(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str) -> None:
         """Take an order off the book, give back what it holds, say so."""
         book.orders.pop(order.client_order_id, None)
+        if order.state == WAITING:
+            book.waiting.remove(order)
         order.state = -1
         if order.reserve:
             self.settlement(book).release(book, order)
@@ -345,7 +348,7 @@ class Matching:
         self.announce(book, order)
         self.end(book, order, "expired", reason)
 
-    def _refuse(self, book: SymbolBook, order: Order, reason: str) -> None:
+    def refuse(self, book: SymbolBook, order: Order, reason: str) -> None:
         """The order cannot be: rejected while nothing was said of it, else cancelled."""
         if not order.announced:
             self._metrics.rejected += 1

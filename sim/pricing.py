@@ -55,8 +55,8 @@ class Path:
         return max(0.0, offset / self.duration) if offset <= self.duration else None
 
     def time_at(self, leg: int, fraction: float) -> int:
-        """The time of a place, in whole ms."""
-        return self.ts_open + int(self.duration * (leg + fraction) / 3.0)
+        """The time of a place, in whole ms; that of the last point is the bar's last: its close belongs to the next bar."""
+        return self.ts_open + min(int(self.duration * (leg + fraction) / 3.0), self.duration - 1)
 
     def move(self, book: SymbolBook, leg: int, fraction: float) -> None:
         """Bring the book's prices to a place of the path."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from core.instrument import Instrument
 from core.messages import FillKind
 from core.money import UNIT, mul_div_ceil, mul_div_floor
-from core.position import split_fill
 from sim.book import UNTRIGGERED, Order, Position, SymbolBook
 from sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
 from sim.events import Outbox
@@ -28,22 +27,27 @@ class LinearSettlement:
         side, held, saved_cost = order.side, position.steps, position.cost
         instrument: Instrument = book.instrument
         total = instrument.notional(ticks, steps)
+        policy, accounts = book.margin, book.accounts
         fee = mul_div_ceil(total, book.maker_fee if maker else book.taker_fee, UNIT)
         share = reserve_share(order, steps) if order.reserve else 0
-        closing, opening = split_fill(held, side * steps)
         released = pnl = closing_notional = hold = 0
-        if closing:
+        opening = steps
+        if held * side < 0:
+            size = -held * side
+            closing = steps if steps < size else size
+            opening = steps - closing
             closing_notional = instrument.notional(ticks, closing) if opening else total
-            released = position.margin if closing == abs(held) else mul_div_floor(position.margin, closing, abs(held))
+            released = position.margin if closing == size else mul_div_floor(position.margin, closing, size)
             pnl = position.reduce(closing, closing_notional)
-        cash = book.accounts[FREE] + share + released + pnl - fee
+        cash = accounts[FREE] + share + released + pnl - fee
         margin = position.margin - released
         if opening:
-            hold = book.margin.to_hold(total - closing_notional, side)
+            hold = policy.to_hold(total - closing_notional, side)
             position.increase(side * opening, total - closing_notional)
             margin += hold
-            extra = 0 if margin == hold else margin - book.margin.to_hold(position.cost, side)
-            price = book.margin.liquidation_price(side, position.qty * side, position.cost, extra)
+            cost = position.cost
+            extra = 0 if margin == hold else margin - policy.to_hold(cost, side)
+            price = policy.liquidation_price(side, position.steps * side * book.qty_num / book.qty_den, cost, extra)
             refusal = _refusal(book, position, price, cash - hold)
             if refusal:
                 position.steps, position.cost = held, saved_cost
@@ -55,7 +59,7 @@ class LinearSettlement:
             return ""
         else:
             position.liquidation_price = liquidation_price(book, position, margin) if position.steps else 0.0
-        post(book.accounts, share + released + pnl - fee - hold, -share, hold - released, fee, 0, -pnl)
+        post(accounts, share + released + pnl - fee - hold, -share, hold - released, fee, 0, -pnl)
         position.margin = margin
         order.reserve -= share
         self._outbox.fill(book, order, steps, ticks, reference, fee, instrument.quote, pnl, maker)
@@ -155,7 +159,8 @@ def _refusal(book: SymbolBook, position: Position, price: float, cash_left: int)
     """Why the position that an order would make may not be."""
     if cash_left < 0:
         return NOT_ENOUGH_MARGIN
-    if book.leverage > max_leverage(position.cost, book.margin.tiers):
+    policy, cost = book.margin, position.cost
+    if cost > policy.unlimited_to and policy.leverage > max_leverage(cost, policy.tiers):
         return EXCEEDS_TIER
     if price > 0.0 and (book.mark <= price if position.steps > 0 else book.mark >= price):
         return WOULD_LIQUIDATE

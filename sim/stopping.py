@@ -16,6 +16,9 @@ class StopWatch:
 
     account_blown: equity is below what the smallest order needs. insufficient_free_margin: it is not (a spot holding that is too small
     to sell counts), yet every further order would be refused.
+
+    It looks while a symbol is stepped. That symbol's price is the present one; of the others' it knows nothing, since the loop may have
+    skipped their bars: what they need is judged by its lower bound at any price, what they hold is taken at cost.
     """
 
     __slots__ = ("_books", "_ledger", "reason")
@@ -38,8 +41,8 @@ class StopWatch:
             return
         needs = []
         for other in self._books.values():
-            need = smallest_order(other)
-            if need is None or other.orders or _is_open(other) or other.accounts[FREE] >= need:
+            need = smallest_order(other, other.last) if other is book else least_need(other)
+            if other.orders or _is_open(other, other is book) or other.accounts[FREE] >= need:
                 return
             needs.append(need)
         need, equity = min(needs), self._equity(book)
@@ -54,7 +57,7 @@ class StopWatch:
     def _equity(self, book: SymbolBook) -> int:
         quote = book.instrument.quote
         holdings = sum(
-            round(other.last * position.qty * UNIT)
+            round(other.last * position.qty * UNIT) if other is book else position.cost
             for other in self._books.values()
             if other.is_spot and other.instrument.quote == quote
             for position in other.positions
@@ -62,20 +65,27 @@ class StopWatch:
         return self._ledger.wallet(quote) + holdings
 
 
-def smallest_order(book: SymbolBook) -> int | None:
-    """What the smallest order at the last price would take from free cash, in 1e-8; None before the first bar."""
-    if not book.last > 0.0:
-        return None
+def smallest_order(book: SymbolBook, price: float) -> int:
+    """What the smallest order at this price would take from free cash, in 1e-8."""
     instrument = book.instrument
-    ticks = max(1, instrument.price_grid.floor(book.last))
+    ticks = max(1, instrument.price_grid.floor(price))
     one = max(1, instrument.notional(ticks, 1))
     steps = max(book.min_steps, -(-instrument.min_notional // one))
-    notional = instrument.notional(ticks, steps, up=True)
+    return _taken(book, instrument.notional(ticks, steps, up=True))
+
+
+def least_need(book: SymbolBook) -> int:
+    """What the smallest order would take at least, whatever the price is, in 1e-8."""
+    instrument = book.instrument
+    return _taken(book, max(instrument.min_notional, instrument.notional(1, book.min_steps, up=True)))
+
+
+def _taken(book: SymbolBook, notional: int) -> int:
     return notional if book.is_spot else book.margin.to_order(notional, 1)
 
 
-def _is_open(book: SymbolBook) -> bool:
-    """Whether something could be closed: a position, or a spot holding of at least the smallest order."""
+def _is_open(book: SymbolBook, has_price: bool) -> bool:
+    """Whether something could be closed: a position, or a spot holding of the smallest order (without a price: of its quantity)."""
     instrument = book.instrument
     for position in book.positions:
         if not book.is_spot:
@@ -83,7 +93,8 @@ def _is_open(book: SymbolBook) -> bool:
                 return True
             continue
         steps = position.steps // book.lot
-        value = instrument.notional(max(1, instrument.price_grid.floor(book.last)), steps) if steps else 0
-        if steps >= book.min_steps and value >= instrument.min_notional:
+        if steps < book.min_steps:
+            continue
+        if not has_price or instrument.notional(max(1, instrument.price_grid.floor(book.last)), steps) >= instrument.min_notional:
             return True
     return False

@@ -145,8 +145,18 @@ class Walk:
 def refresh_wake(book: SymbolBook, touch: bool) -> None:
     """Set when the symbol must be looked at: after a time, or at a price of any of the paths."""
     low, high = -INFINITY, INFINITY
-    has_position = _has_position(book)
-    if has_position or book.orders:
+    positions, orders = book.positions, book.orders
+    if not orders and len(positions) == 1:  # what ``levels`` would say of one position alone
+        position = positions[0]
+        steps, price = position.steps, position.liquidation_price
+        has_position = steps != 0
+        if has_position and price > 0.0:
+            if steps > 0:
+                low = price
+            else:
+                high = price
+    else:
+        has_position = _has_position(book)
         for _, rising, price in levels(book, touch):
             if rising:
                 if price < high:
@@ -154,7 +164,7 @@ def refresh_wake(book: SymbolBook, touch: bool) -> None:
             elif price > low:
                 low = price
     book.wake_low, book.wake_high = low, high
-    if book.pending or book.waiting or (book.orders and _is_trailing(book)):
+    if book.pending or book.waiting or (orders and _is_trailing(book)):
         book.wake_ts = -1
     else:
         book.wake_ts = book.funding.next_stamp if has_position and not book.is_spot else NEVER

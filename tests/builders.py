@@ -82,18 +82,26 @@ def sample(symbols: tuple[str, ...] = ("BTCUSDT",), days: int = 40, seed: int = 
 
 
 def sample_store(
-    symbols: tuple[str, ...] = ("BTCUSDT",), days: int = 40, *, until: int | None = None, minutes: int = 5, marks: bool = True
+    symbols: tuple[str, ...] = ("BTCUSDT",), days: int = 40, *, until: int | None = None, minutes: int = 5
 ) -> HistoricalDataStore:
-    """A store in memory of the sample: bars of ``minutes`` of last (and mark and index), funding, open interest; cut at ``until``."""
+    """A store in memory of the sample: bars of so many minutes of last, mark and index, funding, open interest; cut at ``until``."""
     store = HistoricalDataStore(":memory:")
-    for symbol, series in sample(symbols, days).series.items():
+    for series in sample(symbols, days).series.values():
         store.upsert_instrument(series.instrument)
-        for kind in ("last", "mark", "index") if marks else ("last",):
-            columns = cut(coarser(getattr(series, kind), minutes), until, minutes * MINUTE)
-            store.upsert_bars(symbol, f"{minutes}m" if minutes < 60 else f"{minutes // 60}h", columns, source=SOURCE, kind=kind)
-        store.upsert_funding(symbol, cut(series.funding, until, 0), source=SOURCE)
-        store.upsert_open_interest(symbol, cut(series.open_interest, until, 0), source=SOURCE)
+    grow(store, symbols, days, START, until or START + days * DAY, minutes=minutes)
     return store
+
+
+def grow(store: HistoricalDataStore, symbols: tuple[str, ...], days: int, since: int, until: int, *, minutes: int = 5) -> None:
+    """Write what has come to be known after ``since`` and until ``until``."""
+    for symbol, series in sample(symbols, days).series.items():
+        for kind in ("last", "mark", "index"):
+            bars = between(coarser(getattr(series, kind), minutes), since, until, minutes * MINUTE)
+            store.upsert_bars(symbol, f"{minutes}m", bars, source=SOURCE, kind=kind)
+        for write, points in ((store.upsert_funding, series.funding), (store.upsert_open_interest, series.open_interest)):
+            known = between(points, since, until, 0)
+            if len(known["ts"]):
+                write(symbol, known, source=SOURCE)
 
 
 def coarser(columns: Mapping[str, np.ndarray], minutes: int) -> dict[str, np.ndarray]:
@@ -105,9 +113,10 @@ def coarser(columns: Mapping[str, np.ndarray], minutes: int) -> dict[str, np.nda
     }  # fmt: skip
 
 
-def cut(columns: Mapping[str, np.ndarray], until: int | None, duration: int) -> dict[str, np.ndarray]:
-    """The rows that are known at ``until``: bars that have closed, points that have come."""
-    keep = np.full(len(columns["ts"]), True) if until is None else columns["ts"] + duration <= until
+def between(columns: Mapping[str, np.ndarray], since: int, until: int, duration: int) -> dict[str, np.ndarray]:
+    """The rows that come to be known in (since, until]: bars that close, points that come (at START itself, too)."""
+    known = columns["ts"] + duration
+    keep = (known > since - (since == START)) & (known <= until)
     return {name: column[keep] for name, column in columns.items()}
 
 

@@ -1,19 +1,17 @@
 """Replays history: the execution bars of all symbols, instant by instant, in chunks, with the rarer messages between them.
 
-Order within one instant T (ARCHITECTURE "Order within one instant"): funding rates and marks of T, then the bars that close at T, finest
-timeframe first, symbols in the order of the system; open interest last. Columns become lists in chunks, never whole.
+Order within one instant T: what a hole has held up, by its own time; funding rates of T; the execution bars that close at T, each after its
+mark, symbols in the order of the system; coarser bars of T, finest first; open interest last. Columns become lists in chunks, never whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from adapters.replay.history import Floats, PriceColumns, SymbolHistory
-from core.errors import InvariantError
+from adapters.replay.history import Floats, FundingColumns, Ints, PriceColumns, SymbolHistory
 from core.frame import BAR_COLUMNS, Frame
 from core.messages import Bar, FundingRate, Message, OpenInterest
 from core.timeframe import tf_ms
@@ -27,8 +25,8 @@ Row = tuple[float, ...]
 
 @dataclass(slots=True)
 class Lane:
-    """One symbol's execution bars within a chunk: eight columns (see Row), and ``present``, the instants (counted within the chunk) at which
-    it has a bar; None when it has one at each."""
+    """One symbol's execution bars within a chunk: eight columns (see Row), and ``present``, the instants (counted within the chunk) at
+    which it has a bar; None when it has one at each."""
 
     symbol: str
     has_mark: bool
@@ -53,21 +51,27 @@ class Chunk:
     closes: list[int]
     lanes: list[Lane]
     before: list[tuple[int, Message]]
-    """(instant, message), ascending: funding rates, delivered before the bars of that instant."""
+    """(instant, message), ascending: funding rates and what is late, delivered before the bars of that instant."""
     after: list[tuple[int, Message]]
     """(instant, message), ascending: coarser bars, then open interest."""
 
 
 class ReplayFeed:
-    """All symbols of a run. ``timeframe`` is the decision timeframe; execution bars of the same timeframe serve for both."""
+    """All symbols of a run. ``timeframe`` is the decision timeframe; execution bars of the same timeframe serve for both.
 
-    def __init__(self, histories: Sequence[SymbolHistory], timeframe: str, *, chunk_rows: int = CHUNK_ROWS) -> None:
+    start_ms: when the window begins; None: with the first bar.
+    """
+
+    def __init__(
+        self, histories: Sequence[SymbolHistory], timeframe: str, *, start_ms: int | None = None, chunk_rows: int = CHUNK_ROWS
+    ) -> None:
         self.histories = list(histories)
         self.timeframe = timeframe
         self.execution_timeframe = histories[0].execution.timeframe
         self._duration = tf_ms(self.execution_timeframe)
         self._step = max(1, chunk_rows // len(self.histories))
         self.closes = _union_of_closes([history.execution for history in self.histories], self._duration)
+        self._start = int(self.closes[0]) - self._duration if start_ms is None else start_ms
         self._rows = [_rows_at(history.execution, self.closes - self._duration) for history in self.histories]
 
     def __len__(self) -> int:
@@ -90,8 +94,13 @@ class ReplayFeed:
             end = min(start + self._step, len(self.closes))
             closes = self.closes[start:end]
             lanes = [self._lane(position, history, start, end) for position, history in enumerate(self.histories)]
-            previous = int(self.closes[start - 1]) if start else int(closes[0]) - self._duration
-            yield Chunk(closes.tolist(), lanes, self._before(previous, closes), self._after(previous, closes))
+            events = self._events(int(self.closes[start - 1]) if start else None, closes)
+            yield Chunk(
+                closes.tolist(),
+                lanes,
+                [(instant, message) for instant, ts, kind, _, message in events if kind == _FUNDING or ts < instant],
+                [(instant, message) for instant, ts, kind, _, message in events if kind != _FUNDING and ts == instant],
+            )
 
     def _lane(self, position: int, history: SymbolHistory, start: int, end: int) -> Lane:
         mapping = self._rows[position]
@@ -102,44 +111,61 @@ class ReplayFeed:
         first = int(wanted[present[0]]) if len(present) else 0
         return Lane(history.symbol, history.mark is not None, _columns(history, first, first + len(present)), present.tolist())
 
-    def _before(self, previous: int, closes: np.ndarray[Any, Any]) -> list[tuple[int, Message]]:
-        events: list[tuple[int, int, int, Message]] = []
+    def _events(self, previous: int | None, closes: Ints) -> list[_Event]:
+        """All that is not an execution bar of the instants after ``previous`` (None: from the beginning), in order of delivery."""
+        until = int(closes[-1])
+        known, closed = (-1, self._start) if previous is None else (previous, previous)
+        events: list[_Event] = []
         for order, history in enumerate(self.histories):
-            funding = history.funding
-            if funding is None:
-                continue
-            first, last = np.searchsorted(funding.stamps, (previous, int(closes[-1])), side="right")
-            for stamp, rate in zip(funding.stamps[first:last].tolist(), funding.rates[first:last].tolist(), strict=True):
-                events.append((_instant_of(stamp, closes), stamp, order, FundingRate(history.symbol, stamp, rate)))
-        events.sort(key=lambda event: event[:3])
-        return [(instant, message) for instant, _, _, message in events]
-
-    def _after(self, previous: int, closes: np.ndarray[Any, Any]) -> list[tuple[int, Message]]:
-        events: list[tuple[int, int, int, Message]] = []
-        for order, history in enumerate(self.histories):
-            coarser = list(history.higher.values())
-            if self.timeframe != self.execution_timeframe:
-                coarser.append(history.decision)
-            for frame in coarser:
-                duration = tf_ms(frame.timeframe)
-                for bar in _bars_closing(frame, duration, previous, int(closes[-1])):
-                    events.append((_instant_of(bar.ts_close, closes), duration, order, bar))
+            if history.funding is not None:
+                events += _rates(history.symbol, history.funding, known, closes, order)
+            coarser = [history.decision, *history.higher.values()]
+            for frame in coarser[1 if self.timeframe == self.execution_timeframe else 0 :]:
+                events += _bars(frame, closed, closes, order)
             if history.open_interest is not None:
-                part = history.open_interest.between(previous + 1, int(closes[-1]) + 1)
-                for stamp, value in zip(part.ts.tolist(), part["open_interest"].tolist(), strict=True):
-                    events.append((_instant_of(stamp, closes), 1 << 60, order, OpenInterest(history.symbol, stamp, value)))
-        events.sort(key=lambda event: event[:3])
-        return [(instant, message) for instant, _, _, message in events]
+                points = history.open_interest.between(known + 1, until + 1)
+                times, values = points.ts.tolist(), points["open_interest"].tolist()
+                for instant, ts, value in zip(_instants(points.ts, closes), times, values, strict=True):
+                    events.append((instant, ts, _OPEN_INTEREST, order, OpenInterest(history.symbol, ts, value)))
+        events.sort()  # no two are alike up to the message, so that messages are never compared
+        return events
 
 
-def _union_of_closes(frames: Sequence[Frame], duration: int) -> np.ndarray[Any, Any]:
+_Event = tuple[int, int, int, int, Message]
+"""(instant of delivery, own time, kind, place of the symbol, message); kind: the length of a bar, or one of these two."""
+_FUNDING, _OPEN_INTEREST = -1, 1 << 60
+
+
+def _rates(symbol: str, funding: FundingColumns, after: int, closes: Ints, order: int) -> Iterator[_Event]:
+    first, last = np.searchsorted(funding.stamps, (after, int(closes[-1])), side="right")
+    stamps, rates = funding.stamps[first:last], funding.rates[first:last].tolist()
+    for instant, ts, rate in zip(_instants(stamps, closes), stamps.tolist(), rates, strict=True):
+        yield instant, ts, _FUNDING, order, FundingRate(symbol, ts, rate)
+
+
+def _bars(frame: Frame, after: int, closes: Ints, order: int) -> Iterator[_Event]:
+    """The bars of a frame with after < ts_close <= the last instant."""
+    symbol, timeframe, duration = frame.symbol, frame.timeframe, tf_ms(frame.timeframe)
+    part = frame.between(after - duration + 1, int(closes[-1]) - duration + 1)
+    columns = (part[name].tolist() for name in BAR_COLUMNS)
+    for instant, ts, *values in zip(_instants(part.ts + duration, closes), part.ts.tolist(), *columns, strict=True):
+        yield instant, ts + duration, duration, order, Bar(symbol, timeframe, ts, ts + duration, *values)
+
+
+def _instants(times: Ints, closes: Ints) -> list[int]:
+    """For each time the first instant at or after it: where a hole swallowed its own, the message comes with the next bar."""
+    instants: list[int] = closes[np.searchsorted(closes, times)].tolist()
+    return instants
+
+
+def _union_of_closes(frames: Sequence[Frame], duration: int) -> Ints:
     first = frames[0].ts
     if all(len(frame) == len(first) and bool((frame.ts == first).all()) for frame in frames[1:]):
         return first + duration
     return np.unique(np.concatenate([frame.ts for frame in frames])) + duration
 
 
-def _rows_at(frame: Frame, opens: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+def _rows_at(frame: Frame, opens: Ints) -> Ints | None:
     """For each instant the frame's row that opens there, -1 where there is none; None when every instant has its row."""
     if len(frame) == len(opens):
         return None
@@ -167,19 +193,3 @@ def _columns(history: SymbolHistory, start: int, end: int) -> list[list[float]]:
 
 def _reach(low: Floats, high: Floats, extra: PriceColumns, start: int, end: int) -> tuple[Floats, Floats]:
     return np.minimum(low, extra.low[start:end]), np.maximum(high, extra.high[start:end])
-
-
-def _instant_of(ts: int, closes: np.ndarray[Any, Any]) -> int:
-    """The first instant at or after a time: where a hole swallowed its own instant, the message comes with the next bar."""
-    position = int(np.searchsorted(closes, ts))
-    if position >= len(closes):
-        raise InvariantError(f"no instant at or after {ts} in this chunk")
-    return int(closes[position])
-
-
-def _bars_closing(frame: Frame, duration: int, after: int, until: int) -> Iterator[Bar]:
-    """The bars of a frame with after < ts_close <= until."""
-    part = frame.between(after - duration + 1, until - duration + 1)
-    opens = part.ts.tolist()
-    for ts_open, *values in zip(opens, *(part[name].tolist() for name in BAR_COLUMNS), strict=True):
-        yield Bar(frame.symbol, frame.timeframe, ts_open, ts_open + duration, *values)

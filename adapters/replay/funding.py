@@ -1,13 +1,15 @@
 """Funding times, rates and marks of a window: from the stored series, from a constant rate, or none.
 
-Intervals come from the series itself (they change). A hole that is longer than its neighbours is an error that names it.
+Intervals come from the series itself (they change). A hole that is longer than its neighbours is an error that names it. A stamp inside a
+hole of the execution bars keeps its time; the exchange charges it at the next bar's beginning, at the mark that was known at the stamp.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from adapters.replay.history import FundingColumns, PriceColumns
+from adapters.replay.history import Floats, FundingColumns, Ints, PriceColumns
+from adapters.replay.marks import Kind
 from adapters.store import HistoricalDataStore
 from core.config import ConstantFunding, ExecutionConfig
 from core.errors import DataError
@@ -17,6 +19,13 @@ from core.time_range import TimeRange, to_iso
 from core.timeframe import DAY_MS, MINUTE_MS, tf_ms
 
 _WAY_OUT = "import it with `keel data import FILE --kind funding`, or set execution.funding to none or {constant: RATE}"
+_MARK: Kind = "mark"
+_AROUND_MS = 3 * DAY_MS
+"""Read before and after the window, so that the intervals at its ends have neighbours."""
+_LONGER = 1.25
+"""An interval of more than this times another is the longer one: exchanges stamp some milliseconds late."""
+_CHANGE_INTERVALS = 3
+"""So many longer intervals on end are a change of the interval; fewer are a hole."""
 
 
 def funding_columns(
@@ -24,73 +33,86 @@ def funding_columns(
     instrument: Instrument,
     execution: Frame,
     mark: PriceColumns | None,
-    mark_opens: Frame | None,
     window: TimeRange,
     config: ExecutionConfig,
     *,
     env: str,
 ) -> FundingColumns | None:
-    """Funding stamps in [start, end) with the mark at each; None for spot and for ``funding: none``.
+    """Funding stamps of the window (see FundingColumns) with the mark at each; None for spot and for ``funding: none``.
 
-    mark_opens: the finest mark series; the mark at a stamp is the open of its bar that begins there, else the derived one.
+    The mark at a stamp is the open of the mark bar that begins there, else the derived one. Raises DataError for missing rates.
     """
     if instrument.category == "spot" or config.funding == "none":
         return None
     if isinstance(config.funding, ConstantFunding):
         interval = instrument.funding_interval_min * MINUTE_MS
         first = -(-window.start_ms // interval) * interval
-        stamps = np.arange(first, window.end_ms, interval, dtype=np.int64)
+        stamps = np.arange(first - interval, window.end_ms + 1, interval, dtype=np.int64)
         rates, source = np.full(len(stamps), config.funding.constant), "constant"
     else:
         stamps, rates = _stored(store, instrument.symbol, window, env)
         source = "history"
-    marks = _marks_at(stamps, execution, mark, mark_opens)
-    return FundingColumns(_into_bars(stamps, execution), rates, marks, source)
+    marks = _marks_at(stamps, execution, mark)
+    if mark is not None and len(stamps):
+        _take_bars_that_begin(marks, stamps, store, execution, mark, env)
+    return FundingColumns(stamps, rates, marks, source)
 
 
-def _stored(store: HistoricalDataStore, symbol: str, window: TimeRange, env: str) -> tuple[np.ndarray, np.ndarray]:
-    around = store.find(symbol, "", window.start_ms - 3 * DAY_MS, window.end_ms + 3 * DAY_MS, env=env, kind="funding")
+def _stored(store: HistoricalDataStore, symbol: str, window: TimeRange, env: str) -> tuple[Ints, Floats]:
+    around = store.find(symbol, "", window.start_ms - _AROUND_MS, window.end_ms + _AROUND_MS, env=env, kind="funding")
     if around is None:
         raise DataError(f"{symbol}: the store has no funding rates near {window}; {_WAY_OUT}")
-    _refuse_holes(symbol, around.ts, window)
-    inside = around.between(window.start_ms, window.end_ms)
-    return inside.ts, inside["funding_rate"]
+    refuse_holes(symbol, around.ts, window)
+    first, last = np.searchsorted(around.ts, (window.start_ms, window.end_ms + 1))
+    known = slice(max(0, int(first) - 1), int(last))
+    return around.ts[known], around["funding_rate"][known]
 
 
-def _refuse_holes(symbol: str, stamps: np.ndarray, window: TimeRange) -> None:
+def refuse_holes(symbol: str, stamps: Ints, window: TimeRange) -> None:
+    """Raise DataError, naming the first, where stamps are missing in the window. stamps: those in it and around it."""
     if len(stamps) < 2:
         raise DataError(f"{symbol}: only {len(stamps)} funding rate near {window}; {_WAY_OUT}")
     spacing = np.diff(stamps)
-    before = np.concatenate([spacing[:1], spacing[:-1]])
-    beyond = np.concatenate([spacing[1:], spacing[-1:]])
-    holes = [(int(stamps[k]), int(stamps[k + 1])) for k in np.flatnonzero(spacing > np.maximum(before, beyond))]
-    longest = int(spacing.max())
-    if int(stamps[0]) > window.start_ms + longest:
+    holes = [(int(stamps[row]), int(stamps[row + 1])) for row in _too_long(spacing)]
+    if int(stamps[0]) - int(spacing[0]) > window.start_ms + MINUTE_MS:
         holes.insert(0, (window.start_ms, int(stamps[0])))
-    if int(stamps[-1]) + longest < window.end_ms:
+    if int(stamps[-1]) + int(spacing[-1]) < window.end_ms - MINUTE_MS:
         holes.append((int(stamps[-1]), window.end_ms))
     for start, end in holes:
         if start < window.end_ms and end > window.start_ms:
             raise DataError(f"{symbol}: funding rates are missing between {to_iso(start)} and {to_iso(end)}; {_WAY_OUT}")
 
 
-def _marks_at(stamps: np.ndarray, execution: Frame, mark: PriceColumns | None, mark_opens: Frame | None) -> np.ndarray:
-    rows = np.searchsorted(execution.ts, stamps, side="left")
-    at_open = rows < len(execution)
-    rows = np.minimum(rows, len(execution) - 1)
-    opens = execution["open"] if mark is None else mark.open
-    closes = execution["close"] if mark is None else mark.valuation
-    values = np.where(at_open & (execution.ts[rows] == stamps), opens[rows], closes[np.maximum(rows - 1, 0)])
-    if mark_opens is not None:
-        _, here, there = np.intersect1d(stamps, mark_opens.ts, assume_unique=True, return_indices=True)
-        values[here] = mark_opens["open"][there]
+def _too_long(spacing: Ints) -> list[int]:
+    """Rows of intervals that belong to a short run of ones longer than those on either side of it."""
+    changes = (spacing[1:] > _LONGER * spacing[:-1]) | (spacing[:-1] > _LONGER * spacing[1:])
+    starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
+    if len(starts) == 1:
+        return []
+    lengths = np.diff(np.concatenate([starts, [len(spacing)]]))
+    level = spacing[starts].astype(np.float64)
+    before, beyond = np.concatenate([[0.0], level[:-1]]), np.concatenate([level[1:], [0.0]])
+    holes = (level > _LONGER * np.maximum(before, beyond)) & (lengths < _CHANGE_INTERVALS)
+    return [int(start) + step for start, length in zip(starts[holes], lengths[holes], strict=True) for step in range(int(length))]
+
+
+def _marks_at(stamps: Ints, execution: Frame, mark: PriceColumns | None) -> Floats:
+    """What is known of the mark at each stamp: the open of the bar in which it lies; in a hole the valuation at the last close."""
+    row = np.maximum(np.searchsorted(execution.ts, stamps, side="right") - 1, 0)
+    inside = stamps < execution.ts[row] + tf_ms(execution.timeframe)
+    opens, closes = (execution["open"], execution["close"]) if mark is None else (mark.open, mark.valuation)
+    values: Floats = np.where(inside, opens[row], closes[row])
     return values
 
 
-def _into_bars(stamps: np.ndarray, execution: Frame) -> np.ndarray:
-    """Stamps that fall into a hole of the execution bars are charged at the next bar's beginning."""
-    rows = np.searchsorted(execution.ts, stamps, side="right") - 1
-    covered = (rows >= 0) & (stamps < execution.ts[np.maximum(rows, 0)] + tf_ms(execution.timeframe))
-    following = np.minimum(rows + 1, len(execution) - 1)
-    moved: np.ndarray = np.where(covered, stamps, np.maximum(stamps, execution.ts[following]))
-    return moved
+def _take_bars_that_begin(marks: Floats, stamps: Ints, store: HistoricalDataStore, execution: Frame, mark: PriceColumns, env: str) -> None:
+    """Put in the opens of stored mark bars that begin at a stamp, the finest last."""
+    whole = stamps - stamps % MINUTE_MS
+    if mark.exact == len(execution) and np.isin(whole, execution.ts).all():
+        return
+    span = (int(whole[0]), int(whole[-1]) + 1)
+    for timeframe in reversed(store.timeframes(execution.symbol, kind=_MARK, env=env)):
+        bars = store.find(execution.symbol, timeframe, *span, env=env, kind=_MARK)
+        if bars is not None:
+            _, here, there = np.intersect1d(whole, bars.ts, assume_unique=True, return_indices=True)
+            marks[here] = bars["open"][there]

@@ -12,6 +12,7 @@ from core.frame import Frame
 from core.instrument import Instrument
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(slots=True)
@@ -19,7 +20,8 @@ class PriceColumns:
     """Mark (or index) prices at each execution bar.
 
     ``open high low close`` is the path by which the exchange triggers and liquidates; ``valuation`` is what is known at the bar's
-    close: the price that values positions. ``exact`` counts the bars that came from a series of the execution timeframe itself.
+    close: the price that values positions. ``exact`` counts the bars that came from a series of the execution timeframe itself,
+    ``derived`` those valued by last price x basis; at the rest nothing was known yet.
     """
 
     open: Floats
@@ -28,14 +30,18 @@ class PriceColumns:
     close: Floats
     valuation: Floats
     exact: int
+    derived: int
     source: str
 
 
 @dataclass(slots=True)
 class FundingColumns:
-    """Funding times (ms) with rates (fractions) and the mark price at each."""
+    """Funding times (ms) with rates (fractions) and the mark price at each.
 
-    stamps: npt.NDArray[np.int64]
+    From the last one before the window, which is known when it begins, to that at its end: neither is paid.
+    """
+
+    stamps: Ints
     rates: Floats
     marks: Floats
     source: str

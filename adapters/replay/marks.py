@@ -7,104 +7,139 @@ may not) the derived path is clamped into [low, high] of the coarser bar that co
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from adapters.replay.history import Floats, PriceColumns
+from adapters.replay.history import Floats, Ints, PriceColumns
 from adapters.store import HistoricalDataStore
 from core.frame import Frame
-from core.timeframe import TIMEFRAMES, tf_ms
+from core.timeframe import TIMEFRAMES, is_finer, tf_ms
 
 Kind = Literal["mark", "index"]
-Ints = npt.NDArray[np.int64]
+PATH = ("open", "high", "low", "close")
 _LOOK_BACK_BARS = 48
-"""Coarse bars loaded before the first one needed, so that it has a basis."""
+"""Bars of each series loaded before the first one needed, so that it has a basis."""
 
 
 def price_columns(
-    store: HistoricalDataStore, frame: Frame, kind: Kind, *, env: str, category: str, earlier: Frame | None = None
+    store: HistoricalDataStore, frame: Frame, kind: Kind, *, env: str, category: str, fallback: PriceColumns | None = None
 ) -> PriceColumns | None:
-    """Mark (or index) prices at every bar of ``frame``; None when the store has nothing of this kind for the symbol.
+    """Mark (or index) prices at every bar of ``frame``; None when the store has nothing of this kind for it.
 
-    earlier: last-price bars of any timeframe that reach back further than the frame, for the basis before its first bar.
+    fallback: what stands where nothing is known yet (the mark, for the index); without it the last price does.
     """
     available = store.timeframes(frame.symbol, kind=kind, env=env, category=category)
     if not available or not len(frame):
         return None
-    duration = tf_ms(frame.timeframe)
-    start, end = int(frame.ts[0]), int(frame.ts[-1]) + duration
-    finest = min(available, key=tf_ms)
-    own = None
-    if tf_ms(finest) <= duration:
-        own = store.find(frame.symbol, frame.timeframe, start - duration, end, env=env, kind=kind, category=category)
-    coarse_name = next((name for name in TIMEFRAMES if name in available and tf_ms(name) > duration), None)
-    coarse = None
-    if coarse_name is not None:
-        back = _LOOK_BACK_BARS * tf_ms(coarse_name)
-        coarse = store.find(frame.symbol, coarse_name, start - back, end, env=env, kind=kind, category=category)
-    return derive(frame, own, coarse, earlier, source=kind)
+    start, end = int(frame.ts[0]), int(frame.ts[-1]) + tf_ms(frame.timeframe)
+    known: list[Frame] = []
+    before: list[Frame] = []
+    for timeframe in _usable(available, frame.timeframe):
+        back = start - _LOOK_BACK_BARS * tf_ms(timeframe)
+        found = store.find(frame.symbol, timeframe, back, end, env=env, kind=kind, category=category)
+        if found is None:
+            continue
+        if timeframe == frame.timeframe and np.array_equal(found.between(start, end).ts, frame.ts):
+            return _as_it_is(found.between(start, end), kind)
+        last = store.find(frame.symbol, timeframe, back, start, env=env, category=category)
+        known.insert(0, found)
+        if last is not None:
+            before.insert(0, last)
+    return derive(frame, known, before, source=kind, fallback=fallback) if known else None
 
 
-def derive(frame: Frame, own: Frame | None, coarse: Frame | None, earlier: Frame | None, *, source: str) -> PriceColumns:
-    """The columns from bars of the same timeframe (``own``), a coarser series (``coarse``) and last prices before the frame."""
+def derive(
+    frame: Frame, known: Sequence[Frame], before: Sequence[Frame], *, source: str, fallback: PriceColumns | None = None
+) -> PriceColumns | None:
+    """The columns from bars of mark or index, coarsest first and at most as fine as the frame; None when they tell nothing of it.
+
+    before: last-price bars before the frame, for the basis at its beginning.
+    """
     duration = tf_ms(frame.timeframe)
-    closes = frame.ts + duration
-    pair_times, basis = _pairs(frame, own, coarse, earlier)
-    at_open = _latest(pair_times, basis, frame.ts)
-    at_close = _latest(pair_times, basis, closes)
-    path = {name: frame[name] * at_open for name in ("open", "high", "low", "close")}
-    if coarse is not None and len(coarse):
-        _clamp(path, frame.ts, coarse)
-    valuation = frame["close"] * at_close
-    if coarse is not None and len(coarse):
-        _replace(valuation, closes, coarse.ts + tf_ms(coarse.timeframe), coarse["close"])
-    exact = 0
-    if own is not None and len(own):
-        _replace(valuation, frame.ts, own.ts, own["close"])
+    times, basis = _pairs(frame, known, before)
+    opening, closing = np.searchsorted(frame.ts, times), np.searchsorted(frame.ts, times - duration)
+    at_open = _from_row_on(opening, basis, len(frame))
+    path = {name: frame[name] * at_open for name in PATH}
+    valuation = frame["close"] * _from_row_on(closing, basis, len(frame))
+    first_open, first_close = (int(rows[0]) if len(rows) else len(frame) for rows in (opening, closing))
+    if fallback is not None:
+        valuation[:first_close] = fallback.valuation[:first_close]
         for name, column in path.items():
-            exact = _replace(column, frame.ts, own.ts, own[name])
-    return PriceColumns(**path, valuation=valuation, exact=exact, source=source)
+            column[:first_open] = getattr(fallback, name)[:first_open]
+    covered = exact = 0
+    for bars in known:
+        rows, there = _rows_at(frame.ts, bars.ts + tf_ms(bars.timeframe) - duration)
+        valuation[rows] = bars["close"][there]
+        if bars.timeframe != frame.timeframe:
+            covered += _clamp(path, frame.ts, bars)
+            continue
+        exact = len(rows)
+        for name, column in path.items():
+            column[rows] = bars[name][there]
+    if first_close == len(frame) and not covered and not exact:
+        return None
+    return PriceColumns(**path, valuation=valuation, exact=exact, derived=len(frame) - first_close - exact, source=source)
 
 
-def _pairs(frame: Frame, own: Frame | None, coarse: Frame | None, earlier: Frame | None) -> tuple[Ints, Floats]:
-    """(close times, mark / last) at every close at which both are known, ascending."""
-    last_times, last_values = _closes([part for part in (earlier, frame) if part is not None])
-    known_times, known_values = _closes([part for part in (coarse, own) if part is not None])
-    times, at_last, at_known = np.intersect1d(last_times, known_times, assume_unique=True, return_indices=True)
-    return times, known_values[at_known] / last_values[at_last]
+def _usable(available: Sequence[str], timeframe: str) -> list[str]:
+    """Timeframes of bars that cover whole bars of ``timeframe`` and that the store has, or can build out of others that do not."""
+    own = [name for name in available if name == timeframe or is_finer(name, timeframe)]
+    odd = [name for name in available if name not in own and not is_finer(timeframe, name)]
+    usable = [timeframe] if own else []
+    for name in TIMEFRAMES:
+        if is_finer(timeframe, name) and (name in available or any(is_finer(other, name) for other in odd)):
+            usable.append(name)
+    return usable
 
 
-def _closes(frames: list[Frame]) -> tuple[Ints, Floats]:
-    """Close times and prices of several frames; where two close together the later frame's price stands."""
-    if not frames:
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    times = np.concatenate([frame.ts + tf_ms(frame.timeframe) for frame in frames])[::-1]
-    values = np.concatenate([frame["close"] for frame in frames])[::-1]
-    unique, first = np.unique(times, return_index=True)
-    return unique, values[first]
+def _as_it_is(own: Frame, source: str) -> PriceColumns:
+    path = {name: own[name] for name in PATH}
+    return PriceColumns(**path, valuation=own["close"], exact=len(own), derived=0, source=source)
 
 
-def _latest(times: Ints, values: Floats, at: Ints) -> Floats:
-    """The value of the latest time not after each ``at``; 1 where there is none."""
-    if not len(times):
-        return np.ones(len(at))
-    position = np.searchsorted(times, at, side="right") - 1
-    found: Floats = np.where(position >= 0, values[np.maximum(position, 0)], 1.0)
-    return found
+def _pairs(frame: Frame, known: Sequence[Frame], before: Sequence[Frame]) -> tuple[Ints, Floats]:
+    """(close times, mark / last) at every close at which both are known, ascending; the finest series' where several have one."""
+    times: list[Ints] = []
+    basis: list[Floats] = []
+    for bars in known:
+        closes = bars.ts + tf_ms(bars.timeframe)
+        for last in (frame, *before):
+            rows, there = _rows_at(last.ts, closes - tf_ms(last.timeframe))
+            times.append(closes[there])
+            basis.append(bars["close"][there] / last["close"][rows])
+    joined = np.concatenate(times)[::-1]
+    unique, first = np.unique(joined, return_index=True)
+    return unique, np.concatenate(basis)[::-1][first]
 
 
-def _clamp(path: dict[str, Any], opens: Ints, coarse: Frame) -> None:
-    position = np.searchsorted(coarse.ts, opens, side="right") - 1
-    inside = (position >= 0) & (opens < coarse.ts[np.maximum(position, 0)] + tf_ms(coarse.timeframe))
-    rows = position[inside]
+def _from_row_on(rows: Ints, values: Floats, count: int) -> Floats:
+    """A column in which each value holds from its row on until the next one's; 1 before the first."""
+    lengths = np.diff(np.concatenate([[0], rows, [count]]))
+    return np.repeat(np.concatenate([[1.0], values]), lengths)
+
+
+def _rows_at(ts: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+    """(rows of ``ts``, rows of ``wanted``) that hold the same times; both ascend."""
+    rows = np.searchsorted(ts, wanted)
+    there = np.flatnonzero(ts[np.minimum(rows, len(ts) - 1)] == wanted)
+    return rows[there], there
+
+
+def _clamp(path: dict[str, Floats], opens: Ints, bars: Frame) -> int:
+    """Bring the path into the bars that cover it; returns the number of rows that one covers."""
+    begin, end = np.searchsorted(opens, bars.ts), np.searchsorted(opens, bars.ts + tf_ms(bars.timeframe))
+    edges = np.concatenate([[0], np.stack([begin, end], axis=1).ravel(), [len(opens)]])
+    lengths = np.diff(edges)
+    low, high = (np.repeat(_between(bars[name], nothing), lengths) for name, nothing in (("low", -np.inf), ("high", np.inf)))
     for column in path.values():
-        column[inside] = np.clip(column[inside], coarse["low"][rows], coarse["high"][rows])
+        np.clip(column, low, high, out=column)
+    return int((end - begin).sum())
 
 
-def _replace(column: Floats, at: Ints, times: Ints, values: Floats) -> int:
-    """Write the values whose times occur among ``at`` into the column; returns how many."""
-    _, here, there = np.intersect1d(at, times, assume_unique=True, return_indices=True)
-    column[here] = values[there]
-    return len(here)
+def _between(values: Floats, nothing: float) -> Floats:
+    """nothing, value, nothing, value, ..., nothing: what holds between bars, and in them."""
+    mixed = np.full(2 * len(values) + 1, nothing)
+    mixed[1::2] = values
+    return mixed

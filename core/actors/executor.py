@@ -14,7 +14,7 @@ from core.clock import Clock
 from core.errors import ConfigError, InvariantError
 from core.instrument import Instrument
 from core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
-from core.orders import CLOSED, OrderRecord, OrderState, advance
+from core.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
 
 MAX_ID_LENGTH = 36
 _MAX_PREFIX_LENGTH = 24  # leaves eleven digits for the number
@@ -118,6 +118,9 @@ class Executor:
         if record is None:
             if update.status in _REFUSALS and self.order_number(update.client_order_id):
                 return  # it had ended before the cancellation or amendment arrived
+            if update.status == "rejected" and update.client_order_id == trading_stop_id(update.symbol):
+                self.order_log.add("rejected", update.ts, update.symbol, update.reason)
+                return
             record = self._adopt(update)
         record.state = state = advance(record.state, update.status)
         record.ts_updated = update.ts

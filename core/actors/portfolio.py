@@ -124,12 +124,12 @@ class Portfolio:
         self._value()
 
     def _book_linear(self, line: Line, fill: Fill) -> None:
-        instrument, book = line.instrument, line.book
-        price_grid, held, fee = instrument.price_grid, book.steps, fill.fee
+        instrument, book, fee = line.instrument, line.book, fill.fee
+        price_grid, held = instrument.price_grid, book.steps
         ticks, steps = price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
-        signed = steps if fill.side == "BUY" else -steps
-        closing, opening = split_fill(held, signed)
         total = instrument.notional(ticks, steps)
+        signed = steps if fill.side == "BUY" else -steps
+        closing, opening = split_fill(held, signed) if held else (0, steps)
         closing_notional = pnl = slippage = 0
         if closing:
             closing_notional = instrument.notional(ticks, closing) if opening else total
@@ -176,7 +176,8 @@ class Portfolio:
         self.slippage += slippage
         closing, opening = (0, units) if is_buy else (units, 0)
         order, closing_notional = self._order_number(fill.client_order_id), 0 if is_buy else total
-        self.trade_log.on_fill(fill, order, instrument, closing, opening, book.steps, total, closing_notional, pnl, fee, slippage)
+        held = book.steps if is_buy or instrument.qty_grid.floor(book.qty) else 0  # dust is flat
+        self.trade_log.on_fill(fill, order, instrument, closing, opening, held, total, closing_notional, pnl, fee, slippage)
 
     def _value(self) -> None:
         self._cash_value = equity = self.cash / 1e8

@@ -40,10 +40,15 @@ class StrategyActor:
         return self._on_order is not None
 
     def start(self) -> None:
-        """Call the strategy's ``on_start(params)``, if it has one."""
+        """Call the strategy's ``on_start(params)``, if it has one. Raises StrategyError for what it raises."""
         on_start: Callable[[Mapping[str, Any]], None] | None = getattr(self.strategy, "on_start", None)
         if on_start is not None:
-            on_start(self._params)
+            try:
+                on_start(self._params)
+            except KeelError:
+                raise
+            except Exception as error:
+                raise self._failure(error, "in on_start") from error
 
     def on_snapshot(self, snapshot: RuntimeSnapshot) -> None:
         """Ask for a decision; publish it when there is one. Raises StrategyError, with the cause, for what the strategy raises."""
@@ -52,8 +57,7 @@ class StrategyActor:
         except KeelError:
             raise
         except Exception as error:
-            where = f"{snapshot.symbol} at {to_iso(snapshot.ts_close)}"
-            raise StrategyError(f"strategy {self.strategy_id} raised {type(error).__name__} for {where}: {error}") from error
+            raise self._failure(error, f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}") from error
         if signal is not None:
             self._publish(signal, snapshot)
 
@@ -73,11 +77,24 @@ class StrategyActor:
         )  # fmt: skip
 
     def on_fill(self, fill: Fill) -> None:
-        """Pass a fill on."""
+        """Pass a fill on. Raises StrategyError for what the strategy raises."""
         if self._on_fill is not None:
-            self._on_fill(fill)
+            try:
+                self._on_fill(fill)
+            except KeelError:
+                raise
+            except Exception as error:
+                raise self._failure(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}") from error
 
     def on_order(self, update: OrderUpdate) -> None:
-        """Pass an order update on."""
+        """Pass an order update on. Raises StrategyError for what the strategy raises."""
         if self._on_order is not None:
-            self._on_order(update)
+            try:
+                self._on_order(update)
+            except KeelError:
+                raise
+            except Exception as error:
+                raise self._failure(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}") from error
+
+    def _failure(self, error: Exception, where: str) -> StrategyError:
+        return StrategyError(f"strategy {self.strategy_id} raised {type(error).__name__} {where}: {error}")

@@ -111,6 +111,8 @@ class TradeLog:
             if current is None:
                 self._count += 1
                 self._open[symbol] = current = OpenTrade(self._count, instrument, held_after > 0, ts, order, self._strategy)
+            if not closing:
+                current.gross += pnl  # of the base coin that went for a spot fee
             current.open_part(ts, opening, notional - closing_notional, fee, slippage, abs(held_after))
 
     def on_funding(self, symbol: str, amount: int) -> None:

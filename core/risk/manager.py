@@ -98,11 +98,12 @@ class RiskManager:
             no = self._malformed(signal, price, market)
             if no is not None:
                 return unsized(no)
-        bracket: Bracket | RiskDecision | None = None
+        bracket: Bracket | None = None
         if self.exits.are_set or signal.stop_loss is not None or signal.take_profit is not None or signal.trailing is not None:
-            bracket = self.exits.bracket(signal, price, market.instrument.price_grid if market is not None else None)
-            if isinstance(bracket, RiskDecision):
-                return unsized(bracket)
+            exits = self.exits.bracket(signal, price, market.instrument.price_grid if market is not None else None)
+            if isinstance(exits, RiskDecision):
+                return unsized(exits)
+            bracket = exits
         qty = self._sizer(signal, price, bracket, state)
         if isinstance(qty, RiskDecision):
             return unsized(qty)

@@ -83,7 +83,20 @@ class NoPolicy:
 class RulesPolicy:
     """The limits of the system file's ``risk``."""
 
-    __slots__ = ("_base", "_collar", "_config", "_cooldown", "_limits", "_markets", "_more", "_share", "_throttle", "_unit_margin")
+    __slots__ = (
+        "_base",
+        "_collar",
+        "_cooldown",
+        "_leverage",
+        "_limits",
+        "_markets",
+        "_max_gross_usd",
+        "_max_position_usd",
+        "_more",
+        "_share",
+        "_throttle",
+        "_unit_margin",
+    )
 
     def __init__(
         self,
@@ -95,14 +108,16 @@ class RulesPolicy:
         clock: Clock,
         timeframe: str,
     ) -> None:
-        self._config = config
         self._base = base
         self._limits = limits
         self._markets = markets
         self._collar = config.price_collar_percent
         self._cooldown = Cooldown(config.cooldown_bars, timeframe) if config.cooldown_bars else None
         self._throttle = Throttle(config.max_orders_per_minute, clock) if config.max_orders_per_minute is not None else None
-        self._more = self._configured()
+        self._more = self._configured(config.max_open_positions)
+        self._leverage = config.leverage
+        self._max_position_usd = config.max_position_usd or math.inf
+        self._max_gross_usd = config.max_gross_usd or math.inf
         self._share = 1.0 - config.margin_reserve_percent / 100.0
         self._unit_margin = {symbol: _unit_margin(market, config.leverage) for symbol, market in markets.items()}
 
@@ -127,15 +142,14 @@ class RulesPolicy:
 
     def room(self, signal: Signal, state: PortfolioView) -> Room:
         """The largest notional that the symbol's position may have after the order; what it has now is taken to be closed first."""
-        config, symbol = self._config, signal.symbol
+        symbol = signal.symbol
         own = state.notional(symbol)
         others = state.gross_notional() - own
-        usd, reason, limit = self._affordable(symbol, state, own, others), _LEVERAGE, config.leverage
-        if config.max_position_usd is not None and config.max_position_usd < usd:
-            usd = limit = config.max_position_usd
-            reason = "max_position_usd"
-        if config.max_gross_usd is not None and config.max_gross_usd - others < usd:
-            usd, reason, limit = config.max_gross_usd - others, "max_gross_usd", config.max_gross_usd
+        usd, reason, limit = self._affordable(symbol, state, own, others), _LEVERAGE, self._leverage
+        if self._max_position_usd < usd:
+            usd, reason, limit = self._max_position_usd, "max_position_usd", self._max_position_usd
+        if self._max_gross_usd - others < usd:
+            usd, reason, limit = self._max_gross_usd - others, "max_gross_usd", self._max_gross_usd
         return usd, reason, limit
 
     def note_exit(self, symbol: str, ts: int) -> None:
@@ -150,7 +164,7 @@ class RulesPolicy:
 
     # --- one rule each ---
 
-    def _configured(self) -> tuple[Rule, ...]:
+    def _configured(self, max_open_positions: int | None) -> tuple[Rule, ...]:
         """The rules of this system that remember or count, in the order in which they are asked."""
         rules: list[Rule] = []
         if self._cooldown is not None:
@@ -159,9 +173,8 @@ class RulesPolicy:
         if self._throttle is not None:
             throttle = self._throttle
             rules.append(lambda signal, state: throttle.check())
-        if self._config.max_open_positions is not None:
-            most = self._config.max_open_positions
-            rules.append(lambda signal, state: _check_open_positions(signal.symbol, state, most))
+        if max_open_positions is not None:
+            rules.append(lambda signal, state: _check_open_positions(signal.symbol, state, max_open_positions))
         return tuple(rules)
 
     def _is_held(self, symbol: str, state: PortfolioView) -> bool:
@@ -181,7 +194,7 @@ class RulesPolicy:
         Unrealised profit of other positions is not spendable (isolated margin); that of the symbol itself is realised by the flip.
         On spot the wallet is the quote balance: other holdings have left it already.
         """
-        margin = self._unit_margin.get(symbol, 1.0 / self._config.leverage)
+        margin = self._unit_margin.get(symbol, 1.0 / self._leverage)
         wallet = state.cash / UNIT
         if not margin:
             return wallet * self._share

@@ -68,10 +68,11 @@ def floor_to_market(
         quantity = steps * num / den
     if steps <= 0 or quantity < market.min_qty:
         return Sizing(False, reason=limited_by or "below_min_qty", value=quantity, limit=limit if limited_by else market.min_qty)
-    notional = market.instrument.notional(round(order_price * market.price_den / market.price_num), steps)
-    if notional < market.min_notional:
-        least = limit if limited_by else market.min_notional / UNIT
-        return Sizing(False, reason=limited_by or "below_min_notional", value=notional / UNIT, limit=least)
+    if quantity * order_price < market.ample_usd or order_price < market.tick:  # else the exact value is not worth its time
+        notional = market.instrument.notional(round(order_price * market.price_den / market.price_num), steps)
+        if notional < market.min_notional:
+            least = limit if limited_by else market.min_notional / UNIT
+            return Sizing(False, reason=limited_by or "below_min_notional", value=notional / UNIT, limit=least)
     wanted_usd = qty * price
     return Sizing(True, quantity, quantity * price, limited_by, wanted_usd, limit, steps, wanted_usd, bracket)
 

@@ -13,6 +13,7 @@ import pytest
 from runners.home import Home
 from runners.sample import write_sample
 
+
 @pytest.fixture(scope="session")
 def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with 105 days of BTCUSDT and 19 of ETHUSDT: the first part of the sample that ``keel run`` makes."""

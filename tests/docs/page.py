@@ -33,7 +33,7 @@ from runners.cli.main import run as run_keel
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
-NOT_RUN = re.compile(r"^(make( |$)|python3? -m venv |\. |pip install |git clone |cd |keel run$|keel menu$|uv )")
+NOT_RUN = re.compile(r"^(make( |$)|python3? -m venv |\. |pip install |keel run$|keel menu$)")
 """What may stand in a console block."""
 
 _FILE = re.compile(r"^# (?P<path>[\w/-]+\.(?:py|yaml|csv))$")

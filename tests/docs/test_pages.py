@@ -12,6 +12,7 @@ import pytest
 from tests.docs.page import PAGES, PROJECT, run_page
 
 _LINK = re.compile(r"(?P<picture>!?)\[[^\]]*\]\((?P<target>[^)#\s]+)(?:#[^)]*)?\)")
+_FENCE = re.compile(r"^\s*```(\w*)$", re.MULTILINE)
 _PATH = re.compile(r"`((?:core|sim|adapters|runners|strategies|tests|docs|examples)/[\w./-]+)`")
 
 
@@ -19,6 +20,13 @@ _PATH = re.compile(r"`((?:core|sim|adapters|runners|strategies|tests|docs|exampl
 def test_snippets_run(page: Path, enter_home: Callable[[], Any]) -> None:
     with enter_home():
         run_page(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_no_snippet_is_left_out(page: Path) -> None:
+    """Every block begins with a language that the runner knows, or is text."""
+    languages = _FENCE.findall(page.read_text(encoding="utf-8"))[::2]
+    assert set(languages) <= {"python", "yaml", "sh", "output", "console", "text"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)

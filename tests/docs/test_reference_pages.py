@@ -6,7 +6,8 @@ import ast
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_args
 
 import click
 import duckdb
@@ -17,6 +18,7 @@ from adapters.store.schema import CREATE
 from core import config
 from core.errors import KeelError
 from core.metrics import METRICS, proof_parts
+from core.risk.decision import Reason
 from runners.cli.main import INTERRUPTED, cli
 from runners.tools import backtest_run_tool
 from runners.tools.registry import all_tools
@@ -104,7 +106,7 @@ def test_every_proof_metric_with_its_formula(part: str) -> None:
     """The formulas are the strings below the fields in core/metrics/proof_parts.py."""
     tree = ast.parse(inspect.getsource(getattr(proof_parts, part)))
     body = tree.body[0].body  # type: ignore[attr-defined]  # the class
-    formulas = {field.target.id: text.value.value for field, text in zip(body, body[1:], strict=False) if isinstance(field, ast.AnnAssign)}
+    formulas = {field.target.id: text.value.value for field, text in pairwise(body) if isinstance(field, ast.AnnAssign)}
     documented = {cells[0]: cells[1] for cells in rows(section(page("metrics.md"), f"### {part}"))}
     assert documented == formulas
 
@@ -117,7 +119,9 @@ def test_every_table_and_column_of_the_store() -> None:
     with duckdb.connect() as connection:
         for statement in CREATE:
             connection.execute(statement)
-        stored = connection.execute("SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY ALL").fetchall()
+        stored = connection.execute(
+            "SELECT table_name, column_name, data_type FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"
+        ).fetchall()
     tables: dict[str, dict[str, str]] = {}
     for table, column, kind in stored:
         tables.setdefault(table, {})[column] = kind
@@ -145,7 +149,8 @@ def test_every_command_has_an_example_and_its_options() -> None:
     everywhere = section(text, "## Options of every command")
     for name, command in commands(cli, "keel"):
         about = section(text, f"## `{name}`")
-        assert re.search(rf"^\$ {name}\b", about, re.MULTILINE) or name in ("keel run", "keel menu"), f"{name} has no example"
+        called = name.replace("keel ", r"keel (--home \w+ )?", 1)
+        assert re.search(rf"^\$ {called}\b", about, re.MULTILINE) or name in ("keel run", "keel menu"), f"{name} has no example"
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 assert any(f"`{option}" in about or f"`{option}" in everywhere for option in parameter.opts), f"{name}: {parameter.opts}"
@@ -177,3 +182,8 @@ def test_every_trust_line_and_artifact_is_explained(enter_home: Callable[[], Any
     explained = {cells[0] for cells in rows(section(page("fills.md"), "## What a result rests on"))}
     assert explained == {*trust, *(f"symbols.{line}" for line in trust["symbols"]["BTCUSDT"])}
     assert {cells[0] for cells in rows(section(page("epochs.md"), "## Artifacts, file by file"))} == files
+
+
+def test_every_reason_of_a_denial() -> None:
+    documented = [cells[0] for cells in rows(section(page("life-of-an-order.md"), "## Two kinds of no"))]
+    assert documented == list(get_args(Reason))

@@ -1,7 +1,7 @@
 """keel beside backtesting.py, which is not ours: an EMA 20/50 crossover over the same bars and the same averages gives the same trades.
 
-Flips by one order, filled at the next bar's open, 0.055 % taker, no slippage, quantity 1, leverage 1, equity far above the notional; what is
-open at the end is left open by both.
+Flips by one order, filled at the next bar's open, 0.055 % taker, no slippage, quantity 1, leverage 1, equity far above the notional; what
+is open at the end is left open by both.
 """
 
 from __future__ import annotations

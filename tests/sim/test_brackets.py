@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from core.actors.executor import Executor
 from core.config import ExecutionConfig
 from core.messages import Bracket
 
@@ -169,3 +170,13 @@ def test_a_trailing_stop_that_fires_in_the_bar_that_moved_it_is_ambiguous(venue)
     v.bar(FLAT)
     v.bar(DOWN)
     assert v.exchange.ambiguous_bars == 1
+
+
+def test_a_refused_trading_stop_is_no_order_to_the_executor(venue) -> None:
+    v = venue()
+    executor = Executor("keel", {v.symbol: v.instrument}, v.clock, v.events.append)
+    v.exits(stop_loss=95.0).bar(FLAT)
+    (refusal,) = v.events
+    executor.on_order_update(refusal)
+    assert executor.orders_made == 0 and not executor.open_orders() and not executor.bracket_orders()
+    assert [(entry["kind"], entry["reason"], entry["order"]) for entry in executor.order_log.entries] == [("rejected", refusal.reason, 0)]

@@ -1,0 +1,190 @@
+"""One symbol's market as the public sees it: prices, candles, trades, a book around the last price, funding and open interest."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Final
+
+from core.instrument import Category, Instrument
+from core.money import UNIT, to_text, to_units
+from sim.sandbox import texts
+from sim.sandbox.candles import Candles
+
+Level = tuple[int, int]
+"""(price in ticks, size in steps)"""
+
+TRADES_KEPT: Final = 1000
+MAX_DEPTH: Final = 1000
+_HASH = 2654435761
+INTEREST_RATE: Final = to_units("0.0001")
+
+
+@dataclass(frozen=True, slots=True)
+class PublicTrade:
+    """One trade of the public tape; ``side`` is the taker's."""
+
+    trade_id: str
+    ts: int
+    side: str
+    ticks: int
+    steps: int
+    direction: str
+    seq: int
+
+
+class SymbolMarket:
+    """What is known of one symbol. ``name`` is how the simulated exchanges call its book; ``symbol`` is the one on the wire."""
+
+    def __init__(self, instrument: Instrument, symbol_id: int, duration_ms: int, seed: int) -> None:
+        self.symbol = instrument.symbol
+        self.category: Category = instrument.category
+        self.name = book_name(self.category, self.symbol)
+        self.instrument = instrument
+        self.symbol_id = symbol_id
+        self.candles = Candles(duration_ms)
+        self.last = self.mark = self.index = 0.0
+        self.trades: deque[PublicTrade] = deque(maxlen=TRADES_KEPT)
+        self.fresh_trades: list[PublicTrade] = []
+        self.liquidations: list[dict[str, Any]] = []
+        self.funding: list[tuple[int, int]] = []
+        """(stamp, rate in 1e-8) of what was settled, ascending."""
+        self.next_funding: tuple[int, int] | None = None
+        self.open_interest: list[tuple[int, float]] = []
+        self.moves = 0
+        """How often the market moved: the book's sizes follow from it."""
+        self.seq = 10_000_000 * symbol_id
+        self._salt = seed * 7919 + symbol_id
+        self._trade_count = 0
+        self._direction = "PlusTick"
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is a contract."""
+        return self.category == "linear"
+
+    def take(self, ts_open: int, ts_close: int, prices: tuple[float, ...], volume: float) -> None:
+        """A piece of market has passed: twelve prices (last, mark, index) and volume in base units."""
+        self.candles.add(ts_open, prices, volume)
+        self.last, self.mark, self.index = prices[3], prices[7], prices[11]
+        self.moves += 1
+        self.seq += 1
+        if volume > 0.0:
+            self._trade(ts_open, ts_close, prices, volume)
+
+    def settle_until(self, ts: int, schedule: tuple[list[int], list[int], list[int]]) -> None:
+        """Say which funding stamps of a known schedule lie behind, and which comes next."""
+        stamps, rates, _ = schedule
+        known = len(self.funding)
+        while known < len(stamps) and stamps[known] <= ts:
+            self.funding.append((stamps[known], rates[known]))
+            known += 1
+        self.next_funding = (stamps[known], rates[known]) if known < len(stamps) else None
+
+    def book(self, depth: int) -> tuple[list[Level], list[Level]]:
+        """Bids (descending) and asks (ascending). Invented: sizes are a fixed function of level and of how often the market moved."""
+        grid = self.instrument.price_grid
+        best = max(1, grid.count(self.last))
+        bids = [(ticks, self._size(ticks, False)) for ticks in range(best, max(0, best - depth), -1)]
+        return bids, [(ticks, self._size(ticks, True)) for ticks in range(best + 1, best + 1 + depth)]
+
+    def _size(self, ticks: int, is_ask: bool) -> int:
+        """Steps at a level; a seventh of the levels change with each move."""
+        turn = (self.moves + ticks) // 7
+        mixed = (ticks * _HASH ^ (turn * 40503 + self._salt + is_ask)) * _HASH & 0xFFFFFFFF
+        return 1 + (mixed >> 8) % 5000
+
+    def _trade(self, ts_open: int, ts_close: int, prices: tuple[float, ...], volume: float) -> None:
+        """Two prints: at the extreme that lies further off, and at the close."""
+        grid, lots = self.instrument.price_grid, self.instrument.qty_grid
+        steps = max(1, lots.count(volume))
+        far = prices[1] if prices[1] - prices[0] > prices[0] - prices[2] else prices[2]
+        shares = [(far, steps // 2), (prices[3], steps - steps // 2)]
+        for place, (price, share) in enumerate(shares):
+            if not share:
+                continue
+            ticks = max(1, grid.count(price))
+            before = self.trades[-1].ticks if self.trades else ticks
+            rises = ticks > before or (ticks == before and self._direction in ("PlusTick", "ZeroPlusTick"))
+            self._direction = ("Plus" if rises else "Minus") + "Tick" if ticks != before else "Zero" + ("Plus" if rises else "Minus") + "Tick"
+            self._trade_count += 1
+            self.seq += 1
+            ts = ts_open + (ts_close - 1 - ts_open) * (place + 1) // 2
+            trade = PublicTrade(
+                f"{self.symbol_id:08x}-0000-5000-8000-{self._trade_count:012x}", ts, "Buy" if rises else "Sell", ticks, share,
+                self._direction, self.seq,
+            )  # fmt: skip
+            self.trades.append(trade)
+            self.fresh_trades.append(trade)
+
+    # --- texts ---
+
+    def price(self, value: float) -> str:
+        """A price with the tick's decimals."""
+        return texts.price(self.instrument, value)
+
+    def qty(self, steps: int) -> str:
+        """A quantity in steps."""
+        return self.instrument.qty_grid.text(steps)
+
+    def levels(self, side: list[Level]) -> list[list[str]]:
+        """Levels as the wire has them."""
+        grid, lots = self.instrument.price_grid, self.instrument.qty_grid
+        return [[grid.text(ticks), lots.text(steps)] for ticks, steps in side]
+
+    def interest(self) -> tuple[float, float]:
+        """(open interest of both sides, of one side) in base units; where the feed has none, an invented one."""
+        value = self.open_interest[-1][1] if self.open_interest else self.instrument.qty_grid.value(50_000_000)
+        return value, value / 2.0
+
+    def ticker(self) -> dict[str, str]:
+        """The ticker as REST gives it."""
+        day = self.candles.day() or (self.last, self.last, self.last, 0.0, 0.0, self.last)
+        bids, asks = self.book(1)
+        lots, grid = self.instrument.qty_grid, self.instrument.price_grid
+        change = self.last / day[0] - 1.0 if day[0] else 0.0
+        row = {
+            "symbol": self.symbol, "bid1Price": grid.text(bids[0][0]), "bid1Size": lots.text(bids[0][1]),
+            "ask1Price": grid.text(asks[0][0]), "ask1Size": lots.text(asks[0][1]), "lastPrice": self.price(self.last),
+            "prevPrice24h": self.price(day[0]), "price24hPcnt": texts.decimal(change, 6), "highPrice24h": self.price(day[1]),
+            "lowPrice24h": self.price(day[2]), "turnover24h": f"{day[4]:.4f}", "volume24h": f"{day[3]:.4f}",
+        }  # fmt: skip
+        if not self.is_linear:
+            return {**row, "usdIndexPrice": texts.decimal(self.index)}
+        both, single = self.interest()
+        stamp, rate = self.next_funding or (0, 0)
+        return {
+            **row, "indexPrice": self.price(self.index), "markPrice": self.price(self.mark), "prevPrice1h": self.price(day[5]),
+            "openInterest": texts.decimal(both), "openInterestValue": f"{both * self.mark:.2f}", "singleOpenInterest": texts.decimal(single),
+            "singleOpenInterestValue": f"{single * self.mark:.2f}", "fundingRate": to_text(rate), "nextFundingTime": str(stamp) if stamp else "",
+            "predictedDeliveryPrice": "", "basisRate": "", "basis": "", "deliveryFeeRate": "", "deliveryTime": "0", "preOpenPrice": "",
+            "preQty": "", "curPreListingPhase": "", "fundingIntervalHour": str(self.instrument.funding_interval_min // 60),
+            "fundingCap": "0.005", "basisRateYear": "",
+        }  # fmt: skip
+
+    def live_ticker(self) -> dict[str, str]:
+        """The ticker as the stream gives it: linear has more, spot has no book."""
+        row = self.ticker()
+        if self.is_linear:
+            for name in ("predictedDeliveryPrice", "basisRate", "basis", "deliveryFeeRate", "deliveryTime", "basisRateYear"):
+                del row[name]
+            return {"symbol": row.pop("symbol"), "tickDirection": self._direction, **row}
+        for name in ("bid1Price", "bid1Size", "ask1Price", "ask1Size"):
+            del row[name]
+        return row
+
+    def price_limits(self) -> tuple[str, str]:
+        """(highest price of a buy, lowest of a sell) now; the premium term is taken as 0 (ASSUMED)."""
+        x, y = self.instrument.price_limit_x / UNIT, self.instrument.price_limit_y / UNIT
+        grid = self.instrument.price_grid
+        if self.is_linear:
+            buy = min(self.mark * (1.0 + y), max(self.index, self.mark * (1.0 + x)))
+            sell = max(self.mark * (1.0 - y), min(self.index, self.mark * (1.0 - x)))
+        else:
+            buy, sell = self.index * (1.0 + min(x, y)), self.index * (1.0 - min(x, y))
+        return grid.text(grid.floor(buy)), grid.text(max(1, grid.ceil(sell)))
+
+
+def book_name(category: str, symbol: str) -> str:
+    """Spot and linear of one symbol are two books of one account."""
+    return symbol if category == "linear" else f"{symbol}.SPOT"

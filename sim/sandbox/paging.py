@@ -1,0 +1,56 @@
+"""Lists: newest first, windows of time, and opaque cursors that come percent-encoded and go back verbatim."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote
+
+from sim.sandbox.errors import params_error
+from sim.sandbox.params import Params, moment, text, whole
+
+T = TypeVar("T")
+WEEK_MS = 7 * 86_400_000
+
+
+def page(rows: Sequence[T], params: Params, *, limit: int, highest: int, key: Callable[[T], int]) -> tuple[list[T], str]:
+    """One page of rows that come newest first: what follows the cursor, and the next cursor ("" on the last page).
+
+    ``key`` is unique and falls along the rows: a cursor names the last row that was given.
+    """
+    size = whole(params, "limit", limit, low=1, high=highest)
+    after = _after(text(params, "cursor"))
+    kept = [row for row in rows if key(row) < after] if after is not None else list(rows)
+    if len(kept) <= size:
+        return kept, ""
+    return kept[:size], quote(f"{key(kept[size - 1])}:{size},{key(kept[0])}:1", safe="")
+
+
+def _after(cursor: str) -> int | None:
+    if not cursor:
+        return None
+    first = unquote(cursor).partition(":")[0]
+    if not first.isdigit():
+        raise params_error("cursor invalid")
+    return int(first)
+
+
+def window(params: Params, now_ms: int, *, default_ms: int = WEEK_MS) -> tuple[int, int]:
+    """[start, end] in ms of a list with a window of at most seven days; either end alone gives the other."""
+    start, end = moment(params, "startTime"), moment(params, "endTime")
+    if start is None and end is None:
+        return now_ms - default_ms, now_ms + 1
+    if start is None:
+        return (end or 0) - default_ms, end or 0
+    if end is None:
+        return start, start + default_ms
+    if end < start:
+        raise params_error("startTime should be less than endTime")  # ASSUMED words
+    if end - start > WEEK_MS:
+        raise params_error("the time range between startTime and endTime must not exceed 7 days")  # ASSUMED words
+    return start, end
+
+
+def listing(category: str, rows: list[dict[str, Any]], cursor: str) -> dict[str, Any]:
+    """The usual shape of a list."""
+    return {"category": category, "list": rows, "nextPageCursor": cursor}

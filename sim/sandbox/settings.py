@@ -1,0 +1,56 @@
+"""How a sandbox is set up: profile, pace, accounts, and the exchange's own times."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from core.config import ExecutionConfig
+
+Profile = Literal["mainnet", "demo"]
+Pace = Literal["real", "max", "lockstep"]
+
+DEFAULT_KEY = "sandbox-key"
+DEFAULT_SECRET = "sandbox-secret"
+DEFAULT_USDT = 100_000.0
+
+
+class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One account: its key pair, its USDT (a float on 1e-8), and how its positions are held."""
+
+    key: str = DEFAULT_KEY
+    secret: str = DEFAULT_SECRET
+    usdt: float = DEFAULT_USDT
+    leverage: float = 10.0
+    """Of every linear symbol until set-leverage (ASSUMED: Bybit's default of 10x)."""
+    margin_mode: Literal["isolated", "cross"] = "isolated"
+    hedge: bool = False
+    read_only: bool = False
+    """A key without the permission to trade: 10005."""
+
+
+class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One sandbox. Times in ms."""
+
+    profile: Profile = "mainnet"
+    pace: Pace = "real"
+    factor: float = 1.0
+    """Market time per wall time at pace real."""
+    tick_ms: int = 1000
+    """Wall time between two moves of the market at pace real."""
+    seed: int = 7
+    accounts: tuple[AccountSettings, ...] = (AccountSettings(),)
+    execution: ExecutionConfig = ExecutionConfig()
+    rest_lag_ms: int = 0
+    """How far order, execution and closed-pnl lists are behind the private stream."""
+    limit_factor: float = 1.0
+    """Multiplies every request budget; replays faster than real time would otherwise be bounded by them (ASSUMED)."""
+    ban_ms: int = 600_000
+    """How long an address that broke the IP limit gets HTTP 403."""
+    idle_ms: int = 600_000
+    unsubscribed_idle_ms: int = 61_000
+    idle_check_ms: int = 1_000
+    level1_repeat_ms: int = 3_000
+    clock_skew_ms: int = 0
+    """By how much the server's clock is ahead of the given one."""

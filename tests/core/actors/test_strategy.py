@@ -1,0 +1,134 @@
+"""The strategy's host: what it hands on, stamps, checks and refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from core.actors.strategy import StrategyActor
+from core.errors import ConfigError, StrategyError
+from core.messages import Fill, Message, OrderUpdate, Signal
+from core.snapshot import RuntimeSnapshot
+from tests.builders import HOUR, START, Fills, bar
+
+BTC = "BTCUSDT"
+
+
+class Scripted:
+    """Answers with what it was given, or raises it; keeps what it heard."""
+
+    def __init__(self, answer: Any = None, feedback: Exception | None = None) -> None:
+        self.answer, self.feedback = answer, feedback
+        self.heard: list[Any] = []
+
+    def on_start(self, params: Mapping[str, Any]) -> None:
+        self._hear(params)
+
+    def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Any:
+        self.heard.append((snapshot.index, params))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def on_fill(self, fill: Fill) -> None:
+        self._hear(fill)
+
+    def on_order(self, update: OrderUpdate) -> None:
+        self._hear(update)
+
+    def _hear(self, thing: Any) -> None:
+        if self.feedback is not None:
+            raise self.feedback
+        self.heard.append(thing)
+
+
+class Silent:
+    """Has nothing but the one method that it must have."""
+
+    def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        return None
+
+
+def hosted(strategy: Any) -> tuple[StrategyActor, list[Message]]:
+    out: list[Message] = []
+    return StrategyActor(strategy, "mine", {"fast": 3}, (BTC, "ETHUSDT"), out.append), out
+
+
+def snapshot(index: int = 7) -> RuntimeSnapshot:
+    context: Any = None  # nothing of it is read here
+    return RuntimeSnapshot(context, bar(2, 100.0), index)
+
+
+def test_a_decision_is_published_with_its_time_and_its_strategy() -> None:
+    """The time is the bar's close, whatever the strategy wrote; a strategy name of its own stays; nothing else changes."""
+    given = Signal(BTC, "LONG", 250.0, confidence=0.5, metadata={"why": [1]}, stop_loss=90.0, take_profit=120.0, trailing=3.0,
+                   order_type="limit", limit_price=99.5, ts=5)  # fmt: skip
+    actor, out = hosted(Scripted(given))
+    actor.on_snapshot(snapshot())
+    assert out == [
+        Signal(BTC, "LONG", 250.0, "mine", 0.5, {"why": [1]}, 90.0, 120.0, 3.0, "limit", 99.5, START + 3 * HOUR),
+    ]
+    actor, out = hosted(Scripted(Signal("ETHUSDT", "FLAT", strategy="part-2")))
+    actor.on_snapshot(snapshot())
+    assert out == [Signal("ETHUSDT", "FLAT", strategy="part-2", ts=START + 3 * HOUR)]
+
+
+def test_no_decision_is_nothing() -> None:
+    strategy = Scripted(None)
+    actor, out = hosted(strategy)
+    actor.on_snapshot(snapshot())
+    assert out == [] and strategy.heard == [(7, {"fast": 3})]
+
+
+REFUSED = [
+    (ZeroDivisionError("by zero"), "strategy mine raised ZeroDivisionError for BTCUSDT at 2024-01-01T03:00:00Z: by zero"),
+    ("LONG", "strategy mine returned str for BTCUSDT at 2024-01-01T03:00:00Z: return a Signal or None"),
+    ([Signal(BTC, "LONG")], "strategy mine returned list for BTCUSDT"),
+    (Signal("SOLUSDT", "LONG"), "strategy mine decided for 'SOLUSDT', which its system does not trade"),
+]
+
+
+@pytest.mark.parametrize(("answer", "words"), REFUSED)
+def test_what_is_no_decision_is_refused(answer: Any, words: str) -> None:
+    actor, out = hosted(Scripted(answer))
+    with pytest.raises(StrategyError) as caught:
+        actor.on_snapshot(snapshot())
+    assert str(caught.value).startswith(words)
+    assert out == []
+    assert caught.value.__cause__ is (answer if isinstance(answer, Exception) else None)
+
+
+def test_an_error_that_is_for_people_already_stays_as_it_is() -> None:
+    error = ConfigError("no timeframe 2h")
+    for actor in (hosted(Scripted(error))[0], hosted(Scripted(feedback=error))[0]):
+        with pytest.raises(ConfigError, match=r"^no timeframe 2h$"):
+            actor.start()
+            actor.on_snapshot(snapshot())
+
+
+def test_feedback_goes_to_those_who_hear_it() -> None:
+    fill = Fills()("BUY", 1.0, 100.0)
+    update = OrderUpdate("t-1", BTC, START, "accepted")
+    strategy = Scripted()
+    actor, _ = hosted(strategy)
+    actor.start()
+    actor.on_fill(fill)
+    actor.on_order(update)
+    assert strategy.heard == [{"fast": 3}, fill, update]
+    assert actor.hears_fills and actor.hears_orders
+    silent, _ = hosted(Silent())
+    silent.start()
+    assert not silent.hears_fills and not silent.hears_orders
+
+
+def test_what_feedback_raises_names_the_place() -> None:
+    actor, _ = hosted(Scripted(feedback=KeyError("x")))
+    for call, where in (
+        (actor.start, "in on_start"),
+        (lambda: actor.on_fill(Fills()("BUY", 1.0, 100.0)), "in on_fill for BTCUSDT at 2024-01-01T00:01:00Z"),
+        (lambda: actor.on_order(OrderUpdate("t-1", BTC, START, "accepted")), "in on_order for BTCUSDT at 2024-01-01T00:00:00Z"),
+    ):
+        with pytest.raises(StrategyError, match=f"strategy mine raised KeyError {where}: 'x'"):
+            call()
