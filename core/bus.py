@@ -29,7 +29,7 @@ class Bus:
         self._handlers: dict[type, tuple[Handler, ...]] = {}
         self._routes: dict[type, dict[str, tuple[Handler, ...]]] = {}
         self.queue: deque[Message] = deque()
-        self._taps: tuple[Handler, ...] = ()
+        self._taps: tuple[Callable[[Message], object], ...] = ()
         self._failed: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
@@ -45,7 +45,7 @@ class Bus:
                 name: tuple(handler for wanted, handler in entries if wanted is None or wanted == name) for name in symbols
             }
 
-    def tap(self, handler: Callable[[Message], None]) -> None:
+    def tap(self, handler: Callable[[Message], object]) -> None:
         """Call ``handler`` with each message that comes from outside, before its handlers: the journal's place."""
         self._taps = (*self._taps, handler)
 

@@ -57,7 +57,11 @@ def run_system(
 
 
 def run_prepared(prepared: Prepared, *, uid: str = "", progress: Progress | None = None, load_s: float = 0.0) -> BacktestResult:
-    """Run what ``prepare`` has loaded. load_s: how long that took, for the timing. Raises KeelErrors for what a person can mend."""
+    """Run what ``prepare`` has loaded. load_s: how long that took, for the timing. Raises KeelErrors for what a person can mend.
+
+    An error ends a backtest where it is raised, whatever the system's ``on_fault`` says: that key tells demo and live what to do with
+    positions at a real exchange, and here there are none.
+    """
     began = time.perf_counter()
     parts = wire_backtest(prepared, (uid or "0" * 8)[:8])
     bars = replay(parts.feed, parts.cycle, progress)
@@ -224,9 +228,9 @@ class BacktestEngine:
     def run(
         self, strategy: BaseStrategy | type[BaseStrategy] | StrategyFunction, config: Mapping[str, Any] | None = None
     ) -> BacktestResult:
-        """Run a strategy (an instance, a class, or a plain function); ``config`` holds its parameters."""
+        """Run a strategy (an instance, a class, or a plain function); ``config`` holds its parameters, None: those of the system."""
         self._strategy = _instance(strategy)
-        given = dict(config or {})
+        given = dict(self.system.params if config is None else config)
         self._params = given if isinstance(self._strategy, FunctionStrategy) else check_params(type(self._strategy), given)
         with _opened(self._store) as store:
             self._result = run_system(store, self.system, self.window, self._strategy, self._params, env=self._env)

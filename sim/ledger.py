@@ -55,14 +55,15 @@ def post(
 
     Raises InvariantError when the amounts do not sum to zero, or would take an account of the trader below zero or any beyond the bound.
     """
-    free += accounts[0]
-    order += accounts[1]
-    position += accounts[2]
-    fees += accounts[3]
-    funding += accounts[4]
-    pnl += accounts[5]
-    insurance += accounts[6]
-    external += accounts[7]
+    old_free, old_order, old_position, old_fees, old_funding, old_pnl, old_insurance, old_external = accounts
+    free += old_free
+    order += old_order
+    position += old_position
+    fees += old_fees
+    funding += old_funding
+    pnl += old_pnl
+    insurance += old_insurance
+    external += old_external
     if (
         free + order + position + fees + funding + pnl + insurance + external
         or not 0 <= free < LIMIT

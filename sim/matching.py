@@ -309,7 +309,8 @@ class Matching:
 
     def end(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str) -> None:
         """Take an order off the book, give back what it holds, say so."""
-        book.orders.pop(order.client_order_id, None)
+        if book.orders:
+            book.orders.pop(order.client_order_id, None)
         if order.state == WAITING:
             book.waiting.remove(order)
         order.state = -1

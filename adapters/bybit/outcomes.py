@@ -60,7 +60,9 @@ _TABLE: Final[dict[int, Outcome]] = {
     **dict.fromkeys(_DENIED, Outcome.DENIED),
 }
 
-NOT_EXECUTED: Final = frozenset({Outcome.REFUSED, Outcome.NOT_SENT, Outcome.LIMITED, Outcome.CLOCK, Outcome.BUSY, Outcome.DENIED, Outcome.BANNED})
+NOT_EXECUTED: Final = frozenset(
+    {Outcome.REFUSED, Outcome.NOT_SENT, Outcome.LIMITED, Outcome.CLOCK, Outcome.BUSY, Outcome.DENIED, Outcome.BANNED}
+)
 """Answers after which it is certain that nothing happened."""
 SUCCESS: Final = frozenset({Outcome.OK, Outcome.UNCHANGED})
 MAY_BE_SENT_AGAIN: Final = frozenset({Outcome.LIMITED, Outcome.CLOCK, Outcome.BUSY})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.replay.history import Floats, FundingColumns, Ints, PriceColumns
-from adapters.replay.marks import Kind
+from adapters.replay.marks import Kind, rows_at
 from adapters.store import HistoricalDataStore
 from core.config import ConstantFunding, ExecutionConfig
 from core.errors import DataError
@@ -108,11 +108,12 @@ def _marks_at(stamps: Ints, execution: Frame, mark: PriceColumns | None) -> Floa
 def _take_bars_that_begin(marks: Floats, stamps: Ints, store: HistoricalDataStore, execution: Frame, mark: PriceColumns, env: str) -> None:
     """Put in the opens of stored mark bars that begin at a stamp, the finest last."""
     whole = stamps - stamps % MINUTE_MS
-    if mark.exact == len(execution) and np.isin(whole, execution.ts).all():
+    paid = whole[(whole >= execution.ts[0]) & (whole <= execution.ts[-1])]
+    if mark.exact == len(execution) and len(rows_at(execution.ts, paid)[0]) == len(paid):
         return
     span = (int(whole[0]), int(whole[-1]) + 1)
     for timeframe in reversed(store.timeframes(execution.symbol, kind=_MARK, env=env)):
         bars = store.find(execution.symbol, timeframe, *span, env=env, kind=_MARK)
         if bars is not None:
-            _, here, there = np.intersect1d(whole, bars.ts, assume_unique=True, return_indices=True)
-            marks[here] = bars["open"][there]
+            rows, there = rows_at(bars.ts, whole)
+            marks[there] = bars["open"][rows]

@@ -70,7 +70,7 @@ def derive(
             column[:first_open] = getattr(fallback, name)[:first_open]
     covered = exact = 0
     for bars in known:
-        rows, there = _rows_at(frame.ts, bars.ts + tf_ms(bars.timeframe) - duration)
+        rows, there = rows_at(frame.ts, bars.ts + tf_ms(bars.timeframe) - duration)
         valuation[rows] = bars["close"][there]
         if bars.timeframe != frame.timeframe:
             covered += _clamp(path, frame.ts, bars)
@@ -106,7 +106,7 @@ def _pairs(frame: Frame, known: Sequence[Frame], before: Sequence[Frame]) -> tup
     for bars in known:
         closes = bars.ts + tf_ms(bars.timeframe)
         for last in (frame, *before):
-            rows, there = _rows_at(last.ts, closes - tf_ms(last.timeframe))
+            rows, there = rows_at(last.ts, closes - tf_ms(last.timeframe))
             times.append(closes[there])
             basis.append(bars["close"][there] / last["close"][rows])
     joined = np.concatenate(times)[::-1]
@@ -120,8 +120,8 @@ def _from_row_on(rows: Ints, values: Floats, count: int) -> Floats:
     return np.repeat(np.concatenate([[1.0], values]), lengths)
 
 
-def _rows_at(ts: Ints, wanted: Ints) -> tuple[Ints, Ints]:
-    """(rows of ``ts``, rows of ``wanted``) that hold the same times; both ascend."""
+def rows_at(ts: Ints, wanted: Ints) -> tuple[Ints, Ints]:
+    """(rows of ``ts``, rows of ``wanted``) that hold the same times; both ascend, and ``ts`` has a row."""
     rows = np.searchsorted(ts, wanted)
     there = np.flatnonzero(ts[np.minimum(rows, len(ts) - 1)] == wanted)
     return rows[there], there

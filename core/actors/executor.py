@@ -7,6 +7,7 @@ parent_id, before any fill of theirs) and take the next number. Closed orders ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 from core.actors.order_log import Kind, OrderLog
@@ -29,7 +30,7 @@ class Executor:
         "_children",
         "_clock",
         "_emit",
-        "_instruments",
+        "_grids",
         "_live",
         "_prefix",
         "_reasons",
@@ -51,7 +52,7 @@ class Executor:
         if not prefix or len(prefix) > _MAX_PREFIX_LENGTH or not _ALPHABET.issuperset(prefix):
             raise ConfigError(f"order id prefix {prefix!r}: 1 to {_MAX_PREFIX_LENGTH} of A-Z a-z 0-9 _ - are needed")
         self._prefix = prefix + "-"
-        self._instruments = instruments
+        self._grids = {symbol: (each.qty_grid.num, each.qty_grid.den) for symbol, each in instruments.items()}
         self._clock = clock
         self._emit = emit
         self._live: dict[str, OrderRecord] = {}
@@ -66,23 +67,27 @@ class Executor:
     def on_intent(self, intent: OrderIntent) -> None:
         """Submit an approved order, after cancelling what rests of the symbol when it says so. qty 0: only cancel."""
         self.received += 1
+        symbol, qty = intent.symbol, intent.qty
         if intent.cancel_first and self.own_open:
-            for record in self.open_orders(intent.symbol):
+            for record in self.open_orders(symbol):
                 self._cancel(record)
-        if intent.qty == 0.0:
+        if qty == 0.0:
             return
-        if not (intent.qty > 0.0 and self._instruments[intent.symbol].qty_grid.is_on(intent.qty)):
-            raise InvariantError(f"{intent.symbol}: an intent of {intent.qty!r}, which is not a positive quantity on the grid")
-        self._reasons.append(intent.reason)
-        number = len(self._reasons)
-        client_order_id = self._prefix + str(number)
+        num, den = self._grids[symbol]
+        if not 0.0 < qty < math.inf or round(qty * den / num) * num / den != qty:  # Grid.is_on, in place
+            raise InvariantError(f"{symbol}: an intent of {qty!r}, which is not a positive quantity on the grid")
+        reason, side = intent.reason, intent.side
+        reasons = self._reasons
+        reasons.append(reason)
+        number = len(reasons)
+        client_order_id = f"{self._prefix}{number}"
         now = self._clock.now_ms
         command = SubmitOrder(
             client_order_id,
-            intent.symbol,
-            intent.side,
+            symbol,
+            side,
             intent.order_type,
-            intent.qty,
+            qty,
             now,
             intent.price,
             intent.trigger_price,
@@ -93,9 +98,9 @@ class Executor:
             False,
             0,
             intent.bracket,
-            intent.reason,
+            reason,
         )
-        self._live[client_order_id] = OrderRecord(number, client_order_id, intent.symbol, intent.side, now, command)
+        self._live[client_order_id] = OrderRecord(number, client_order_id, symbol, side, now, command)
         self.own_open += 1
         self._emit(command)
 
@@ -124,16 +129,25 @@ class Executor:
             record = self._adopt(update)
         record.state = state = advance(record.state, update.status)
         record.ts_updated = update.ts
-        if state in CLOSED:
-            self._close(record, update)
+        if state not in CLOSED:
+            return
+        record.reason = update.reason
+        del self._live[update.client_order_id]
+        self.closed_counts[state] += 1
+        if record.parent_id is None:
+            self.own_open -= 1
+        if state == "rejected" or state == "expired":
+            self.order_log.add(state, update.ts, record.symbol, update.reason, order=record.number)
 
     def on_fill(self, fill: Fill) -> None:
         """Count what was filled. A takeover (kind bust) belongs to no order. Raises InvariantError for more than was ordered."""
         record = self._live.get(fill.client_order_id)
         if record is None:
             return  # its last update was here first, or it is a takeover
-        grid = self._instruments[record.symbol].qty_grid
-        filled = grid.value(grid.count(record.filled_qty + fill.qty)) if record.filled_qty else fill.qty
+        filled = fill.qty
+        if record.filled_qty:
+            num, den = self._grids[record.symbol]
+            filled = round((record.filled_qty + filled) * den / num) * num / den
         command = record.command
         if command is not None and 0.0 < command.qty < filled:
             raise InvariantError(f"{fill.symbol} {fill.client_order_id}: {filled} filled of {command.qty}")
@@ -185,12 +199,3 @@ class Executor:
         self._children[update.client_order_id] = number
         self._live[update.client_order_id] = record
         return record
-
-    def _close(self, record: OrderRecord, update: OrderUpdate) -> None:
-        record.reason = update.reason
-        del self._live[record.client_order_id]
-        self.closed_counts[record.state] += 1
-        if record.parent_id is None:
-            self.own_open -= 1
-        if record.state == "rejected" or record.state == "expired":
-            self.order_log.add(record.state, update.ts, record.symbol, update.reason, order=record.number)

@@ -21,8 +21,8 @@ from core.snapshot import PositionView
 class Line:
     """One symbol's line of the account.
 
-    ``value`` is what it adds to cash in the account's equity: qty x mark - offset. A perpetual's offset is its signed cost (so that the value
-    is the unrealised PnL); what spot holds was paid for out of cash, and its offset is 0.
+    ``value`` is what it adds to cash in the account's equity: qty x mark - offset. A perpetual's offset is its signed cost (so that the
+    value is the unrealised PnL); what spot holds was paid for out of cash, and its offset is 0.
     """
 
     __slots__ = ("book", "funding_rate", "has_mark", "instrument", "is_linear", "last", "mark", "offset", "qty", "value")
@@ -157,7 +157,7 @@ class Portfolio:
         units = instrument.book_grid.count(fill.qty)
         is_buy = fill.side == "BUY"
         total = instrument.notional(ticks, lots, up=is_buy)
-        slippage = instrument.notional(abs(ticks - instrument.price_grid.count(fill.reference)), lots)
+        slippage = abs(total - instrument.notional(instrument.price_grid.count(fill.reference), lots, up=is_buy))  # exact with rests, too
         pnl, fee = 0, fill.fee
         if is_buy:
             book.increase(units, total)

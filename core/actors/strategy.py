@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from core.errors import KeelError, StrategyError
+from core.errors import InvariantError, KeelError, StrategyError
 from core.messages import Fill, Message, OrderUpdate, Signal
 from core.ports import Strategy
 from core.snapshot import RuntimeSnapshot
@@ -45,7 +45,7 @@ class StrategyActor:
         if on_start is not None:
             try:
                 on_start(self._params)
-            except KeelError:
+            except (KeelError, InvariantError):
                 raise
             except Exception as error:
                 raise self._failure(error, "in on_start") from error
@@ -54,7 +54,7 @@ class StrategyActor:
         """Ask for a decision; publish it when there is one. Raises StrategyError, with the cause, for what the strategy raises."""
         try:
             signal = self._generate(snapshot, self._params)
-        except KeelError:
+        except (KeelError, InvariantError):
             raise
         except Exception as error:
             raise self._failure(error, f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}") from error
@@ -81,7 +81,7 @@ class StrategyActor:
         if self._on_fill is not None:
             try:
                 self._on_fill(fill)
-            except KeelError:
+            except (KeelError, InvariantError):
                 raise
             except Exception as error:
                 raise self._failure(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}") from error
@@ -91,7 +91,7 @@ class StrategyActor:
         if self._on_order is not None:
             try:
                 self._on_order(update)
-            except KeelError:
+            except (KeelError, InvariantError):
                 raise
             except Exception as error:
                 raise self._failure(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}") from error

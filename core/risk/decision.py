@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, final
 
 import msgspec
 
@@ -52,6 +52,7 @@ MALFORMED: Final[frozenset[str]] = frozenset(
 """Reasons that say the signal itself cannot be trusted: nothing of it is done, not even the closing half of a flip."""
 
 
+@final
 class RiskDecision(msgspec.Struct, frozen=True, gc=False):
     """Whether a signal may become an order.
 

@@ -90,8 +90,10 @@ class RiskManager:
         return self.size(signal, view.last(signal.symbol), view)
 
     def size(self, signal: Signal, price: float, state: PortfolioView) -> Sizing:
-        """``size_position`` of an entry for who has a view and the decision price: exits, then the sizer's quantity, capped by the
-        signal's wish and by the policy's room. Steps that the usual signal (at market, no wish, no exits) does not need are not called."""
+        """``size_position`` of an entry, for those who have a view and the decision price.
+
+        Every signal that trades comes through here: what the usual one (at market, no wish, no exits) does not need is not called.
+        """
         market = self.markets.get(signal.symbol)
         wish, is_limit = signal.size_usd, signal.order_type == "limit"
         if wish or is_limit or market is None or not price > 0.0:
@@ -105,7 +107,7 @@ class RiskManager:
                 return unsized(exits)
             bracket = exits
         qty = self._sizer(signal, price, bracket, state)
-        if isinstance(qty, RiskDecision):
+        if type(qty) is RiskDecision:
             return unsized(qty)
         if wish and wish < qty * price:
             qty = wish / price

@@ -12,7 +12,7 @@ class Market:
     """One symbol's market. A quantity of n steps is ``n * qty_num / qty_den``, exactly as ``Grid.value`` has it; prices likewise.
 
     ``min_notional`` is in 1e-8 of the quote coin; ``max_market_qty`` (of a market order) and ``max_qty`` (of any other) in base units.
-    ``ample_usd``: an order of so many quote coins, at ``tick`` or above, is over the minimum however its price is rounded to the grid.
+    ``ample_usd``: an order of so many quote coins, at a price of ``tick`` or more, is over the minimum however its price is rounded.
     """
 
     __slots__ = (
@@ -37,7 +37,7 @@ class Market:
         self.price_num, self.price_den = instrument.price_grid.num, instrument.price_grid.den
         self.min_qty = instrument.min_qty
         self.min_notional = instrument.min_notional
-        self.ample_usd = 3.0 * instrument.min_notional / UNIT  # half a tick of one tick, at most, is rounded off
+        self.ample_usd = 3.0 * instrument.min_notional / UNIT  # from one tick on, rounding takes off a third of a price at most
         self.tick = self.price_num / self.price_den
         self.max_qty = instrument.max_qty or math.inf
         self.max_market_qty = instrument.max_market_qty or math.inf

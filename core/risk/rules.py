@@ -87,6 +87,7 @@ class RulesPolicy:
         "_base",
         "_collar",
         "_cooldown",
+        "_least_margin",
         "_leverage",
         "_limits",
         "_markets",
@@ -95,7 +96,7 @@ class RulesPolicy:
         "_more",
         "_share",
         "_throttle",
-        "_unit_margin",
+        "_unit_margins",
     )
 
     def __init__(
@@ -116,10 +117,11 @@ class RulesPolicy:
         self._throttle = Throttle(config.max_orders_per_minute, clock) if config.max_orders_per_minute is not None else None
         self._more = self._configured(config.max_open_positions)
         self._leverage = config.leverage
+        self._least_margin = 1.0 / config.leverage
         self._max_position_usd = config.max_position_usd or math.inf
         self._max_gross_usd = config.max_gross_usd or math.inf
         self._share = 1.0 - config.margin_reserve_percent / 100.0
-        self._unit_margin = {symbol: _unit_margin(market, config.leverage) for symbol, market in markets.items()}
+        self._unit_margins = {symbol: _unit_margin(market, config.leverage) for symbol, market in markets.items()}
 
     def check(self, signal: Signal, state: PortfolioView) -> RiskDecision:
         """Whether the signal may become an order. ``adjusted_size``: its wish, where a limit leaves less room."""
@@ -141,11 +143,25 @@ class RulesPolicy:
         return decision
 
     def room(self, signal: Signal, state: PortfolioView) -> Room:
-        """The largest notional that the symbol's position may have after the order; what it has now is taken to be closed first."""
+        """The largest notional that the symbol's position may have after the order; what it has now is taken to be closed first.
+
+        That is what the account can pay the initial margin and the fees (to open and to close) of, beside its other positions, unless
+        a limit says less. Unrealised profit of other positions is not spendable (isolated margin); that of the symbol itself is realised
+        by the flip. On spot the wallet is the quote balance: other holdings have left it already.
+        """
         symbol = signal.symbol
         own = state.notional(symbol)
         others = state.gross_notional() - own
-        usd, reason, limit = self._affordable(symbol, state, own, others), _LEVERAGE, self._leverage
+        wallet = state.cash / UNIT
+        margin = self._unit_margins.get(symbol, self._least_margin)
+        if not margin:
+            usd = wallet * self._share
+        else:
+            if own:
+                wallet += state.position_qty(symbol) * (state.mark(symbol) - state.entry_price(symbol))
+            equity = state.equity
+            usd = (wallet if wallet < equity else equity) * self._share / margin - others
+        reason, limit = _LEVERAGE, self._leverage
         if self._max_position_usd < usd:
             usd, reason, limit = self._max_position_usd, "max_position_usd", self._max_position_usd
         if self._max_gross_usd - others < usd:
@@ -187,21 +203,6 @@ class RulesPolicy:
         if signal.size_usd <= usd:
             return APPROVED
         return RiskDecision(True, usd, reason, signal.size_usd, limit) if usd > 0.0 else denied(reason, usd, limit)
-
-    def _affordable(self, symbol: str, state: PortfolioView, own: float, others: float) -> float:
-        """Notional whose initial margin and fees (to open and to close) the account can pay beside its other positions'.
-
-        Unrealised profit of other positions is not spendable (isolated margin); that of the symbol itself is realised by the flip.
-        On spot the wallet is the quote balance: other holdings have left it already.
-        """
-        margin = self._unit_margin.get(symbol, 1.0 / self._leverage)
-        wallet = state.cash / UNIT
-        if not margin:
-            return wallet * self._share
-        if own:
-            wallet += state.position_qty(symbol) * (state.mark(symbol) - state.entry_price(symbol))
-        equity = state.equity
-        return (wallet if wallet < equity else equity) * self._share / margin - others
 
 
 def _unit_margin(market: Market, leverage: float) -> float:

@@ -68,7 +68,7 @@ def floor_to_market(
         quantity = steps * num / den
     if steps <= 0 or quantity < market.min_qty:
         return Sizing(False, reason=limited_by or "below_min_qty", value=quantity, limit=limit if limited_by else market.min_qty)
-    if quantity * order_price < market.ample_usd or order_price < market.tick:  # else the exact value is not worth its time
+    if quantity * order_price < market.ample_usd or order_price < market.tick:  # near the minimum: by its exact value
         notional = market.instrument.notional(round(order_price * market.price_den / market.price_num), steps)
         if notional < market.min_notional:
             least = limit if limited_by else market.min_notional / UNIT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -87,7 +86,7 @@ class Flights:
         self._working = working
         self._instruments = instruments
         self._sent = working.received
-        self._outbox: deque[OrderIntent] = deque()
+        self._outbox: list[OrderIntent] = []
 
     def note(self, intent: OrderIntent) -> None:
         """An intent goes out."""
@@ -127,8 +126,7 @@ class Flights:
 
     def _forget_taken(self) -> None:
         waiting = self._sent - self._working.received
-        while len(self._outbox) > waiting:
-            self._outbox.popleft()
+        del self._outbox[: len(self._outbox) - waiting]
 
 
 class ExpectedView:

@@ -62,6 +62,11 @@ class Walk:
         """(mark - index) / index, as funding looks at it."""
         return self._smooth
 
+    @property
+    def mark(self) -> float:
+        """The mark price now."""
+        return self._index * (1.0 + self._smooth)
+
     def history(self, end_ms: int, minutes: int = HISTORY_MINUTES) -> SymbolSeries:
         """Minutes that end where the walk begins."""
         pieces = [self.advance(MINUTE_MS) for _ in range(minutes)]

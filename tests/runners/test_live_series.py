@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from core.features import by_timeframe, parse_features
 from core.frame import Frame
 from core.messages import FeedGap, Fill
 from core.risk.exits import hidden_features
+from core.time_range import Moment
 from core.timeframe import tf_ms
 from runners.outcome import message_hash
 from runners.preparation import Prepared, SymbolColumns, vector_targets
@@ -31,8 +33,10 @@ from tests.builders import DAY, START, add_series, builtin, coarser, made_ready,
 FROM, TO = START + 20 * DAY, START + 40 * DAY
 
 
-def grown(prepared: Prepared, gaps: list[FeedGap]) -> Callable[[Prepared, Portfolio], list[SymbolContext]]:
-    """Contexts over LiveSeries, opened on the warm-up bars alone."""
+def grown(
+    prepared: Prepared, gaps: list[FeedGap], inputs: Mapping[str, Mapping[str, np.ndarray]]
+) -> Callable[[Prepared, Portfolio], list[SymbolContext]]:
+    """Contexts over LiveSeries, opened on the warm-up bars alone. inputs: by symbol, further inputs as known at each decision bar."""
     system, strategy, params = prepared.system, prepared.strategy, prepared.params
     declared = {**strategy.features, **system.features, **hidden_features(system.exits, system.sizing)}
     specs = by_timeframe(parse_features(declared, params, system.timeframe), system.timeframe)
@@ -42,10 +46,13 @@ def grown(prepared: Prepared, gaps: list[FeedGap]) -> Callable[[Prepared, Portfo
         for timeframe, (frame, _) in columns.higher.items():
             closed = int(np.searchsorted(frame.ts + tf_ms(timeframe), prepared.window.start_ms, side="right"))
             higher[timeframe] = LiveSeries(known(frame, closed), specs[timeframe], load=load_function)
+        extra = inputs.get(history.symbol, {})
+        opens = {ts: row for row, ts in enumerate(columns.decision.ts.tolist())}
         series = LiveSeries(
-            known(columns.decision, columns.first),
+            known(columns.decision, columns.first).with_columns({name: column[: columns.first] for name, column in extra.items()}),
             specs[system.timeframe],
             load=load_function,
+            inputs=lambda bar: {name: float(column[opens[bar.ts_open]]) for name, column in extra.items()},
             higher=list(higher.values()),
             targets=(lambda frame: vector_targets(strategy, frame, params)) if isinstance(strategy, VectorStrategy) else None,
             report=gaps.append,
@@ -73,16 +80,23 @@ def hash_of(parts: BacktestParts) -> str:
     return message_hash(parts.messages, np.frombuffer(parts.portfolio.equity_values, dtype=np.float64))
 
 
-def both_ways(store: HistoricalDataStore, system: SystemConfig, strategy: type[BaseStrategy]) -> tuple[str, str, list[Fill]]:
+def both_ways(
+    store: HistoricalDataStore,
+    system: SystemConfig,
+    strategy: type[BaseStrategy],
+    inputs: Callable[[Frame], Mapping[str, np.ndarray]] = lambda frame: {},
+    span: tuple[Moment, Moment] = (FROM, TO),
+) -> tuple[str, str, list[Fill]]:
     """The hash of a run over revealed columns, that of one over growing series, and the latter's fills."""
-    prepared = made_ready(store, system, FROM, TO, strategy())
+    prepared = made_ready(store, system, *span, strategy())
     revealed = hash_of(wire_backtest(prepared, "t"))
     fresh = replace(
-        made_ready(store, system, FROM, TO, strategy()),
+        made_ready(store, system, *span, strategy()),
         histories=[replace(history, higher={}) for history in prepared.histories],  # what is built is not fed, too
     )
+    known_inputs = {history.symbol: inputs(history.decision) for history in fresh.histories}
     gaps: list[FeedGap] = []
-    parts = wire_backtest(fresh, "t", make_contexts=grown(fresh, gaps))
+    parts = wire_backtest(fresh, "t", make_contexts=grown(fresh, gaps, known_inputs))
     growing = hash_of(parts)
     assert not gaps
     return revealed, growing, parts.venue.fills
@@ -134,3 +148,56 @@ def test_two_symbols_and_volumes_of_a_higher_timeframe() -> None:
         revealed, growing, fills = both_ways(store, system, VolumeTrend)
     assert growing == revealed
     assert {fill.symbol for fill in fills} == set(symbols)
+
+
+class Carry(VectorStrategy):
+    """Reads what is no bar: the mark, the funding rate, open interest."""
+
+    features: ClassVar[Features] = {
+        "basis": {"fn": "SUB", "input": ["mark_close", "close"]},
+        "crowd": {"fn": "EMA", "timeperiod": 5, "input": "open_interest"},
+        "rate": {"fn": "SMA", "timeperiod": 9, "input": "funding_rate"},
+    }
+
+    def signals(self, frame, params):  # type: ignore[no-untyped-def]  # as a user may write it
+        score = np.sign(frame["basis"]) - np.sign(frame["rate"]) + np.sign(np.diff(frame["crowd"], prepend=np.nan))
+        return np.where(score > 0, 1, np.where(score < 0, -1, 2)).astype(np.int8)
+
+
+def test_features_of_mark_funding_and_open_interest() -> None:
+    """Live they come with each bar, as the messages before its close left them; here worked out from the sample's own points."""
+    made = sample().series["BTCUSDT"]
+    marks = coarser(made.mark, 60)
+
+    def known_at(points: Mapping[str, np.ndarray], name: str, closes: np.ndarray) -> np.ndarray:
+        rows = np.searchsorted(points["ts"], closes, side="right") - 1
+        return np.where(rows >= 0, points[name][rows], np.nan)
+
+    def inputs(frame: Frame) -> dict[str, np.ndarray]:
+        closes = frame.ts + tf_ms("1h")
+        return {
+            "mark_close": marks["close"][np.searchsorted(marks["ts"], frame.ts)],
+            "funding_rate": known_at(made.funding, "funding_rate", closes),
+            "open_interest": known_at(made.open_interest, "open_interest", closes),
+        }
+
+    system, _ = builtin("hold", "warmup_bars=100", "sizing={model: fixed_usd, usd: 1000}")
+    with sample_store() as store:
+        revealed, growing, fills = both_ways(store, system, Carry, inputs)
+    assert growing == revealed
+    assert len(fills) > 20
+
+
+@pytest.mark.real_data
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["atr_breakout", "hold"])
+def test_on_real_bars(real_data: Path, name: str) -> None:
+    """BTCUSDT, three months of 2025, with the exchange's own 1h and 4h bars in the replay and built ones beside it."""
+    system, strategy = builtin(name)
+    with HistoricalDataStore(":memory:") as store:
+        for folder in ("kline_5m", "kline_1h", "kline_4h", "funding"):
+            store.import_file(real_data / "bybit" / "linear" / folder / "BTCUSDT.parquet")
+        chosen = VolumeTrend if name == "hold" else strategy
+        revealed, growing, fills = both_ways(store, system, chosen, span=("2025-02-01", "2025-05-01"))
+    assert growing == revealed
+    assert len(fills) > 20

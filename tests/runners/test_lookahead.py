@@ -20,7 +20,7 @@ from tests.builders import DAY, HOUR, MINUTE, START, builtin, coarser, grow, mad
 
 FROM = START + 9 * DAY
 DAYS = 12
-BARS = 20
+BARS = 16
 SYMBOLS = ("BTCUSDT",)
 NOW = ("position", "equity", "mark_price", "funding_rate")
 """Of a snapshot that was kept these are the account's and the market's now; all else stays at its bar."""
@@ -200,7 +200,7 @@ def test_the_built_in_systems_decide_the_same_on_a_history_that_ends_there() -> 
     with sample_store(SYMBOLS, DAYS) as store:
         whole = {name: decided(store, system, strategy(), WINDOW) for name, (system, strategy) in systems.items()}
     assert {name: len(signals) > 3 for name, signals in whole.items()} == {name: name != "hold" for name in LIVELY}
-    for bars, store in growing(WINDOW - 9, WINDOW):
+    for bars, store in growing(WINDOW - 6, WINDOW):
         for name, (system, strategy) in systems.items():
             expected = [signal for signal in whole[name] if signal.ts <= FROM + bars * HOUR]
             assert decided(store, system, strategy(), bars) == expected, (name, bars)

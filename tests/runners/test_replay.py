@@ -136,8 +136,8 @@ class Witness(BaseStrategy):
 
 @pytest.mark.parametrize("symbols", [("BTCUSDT", "ETHUSDT"), ("ETHUSDT", "BTCUSDT")])
 def test_the_order_within_one_instant(symbols: tuple[str, str]) -> None:
-    """The venue first, so that a strategy sees the fills of the bar that has just closed; then funding, then mark and bar, symbols in the order
-    of the system file; then strategies, in that order; their orders wait for the next bar."""
+    """The venue first, so that a strategy sees the fills of the bar that has just closed; then funding, then bars, symbols in the order of
+    the system file; then the strategy, in that order; its orders wait for the next bar."""
     store = store_of([(100.0, 101.0, 99.0, 100.0)] * 4)
     add_series(store, [(10.0, 11.0, 9.0, 10.0)] * 4, "ETHUSDT")
     for symbol in symbols:

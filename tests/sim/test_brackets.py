@@ -180,3 +180,12 @@ def test_a_refused_trading_stop_is_no_order_to_the_executor(venue) -> None:
     executor.on_order_update(refusal)
     assert executor.orders_made == 0 and not executor.open_orders() and not executor.bracket_orders()
     assert [(entry["kind"], entry["reason"], entry["order"]) for entry in executor.order_log.entries] == [("rejected", refusal.reason, 0)]
+
+
+def test_an_exit_that_ends_while_it_waits_for_volume_stays_ended(venue) -> None:
+    """It fires in a bar without volume; within that bar new exits replace it: the next bar's volume finds nothing of it."""
+    v = venue(config=ExecutionConfig(slippage_bps=0.0, latency_ms=2_700_000, max_volume_share=0.1))
+    v.send("a", "BUY", 1.0, bracket=Bracket(stop_loss=95.0)).bar(FLAT)
+    said = v.exits(stop_loss=80.0).bar((100.0, 100.0, 90.0, 100.0), volume=0.0)
+    assert said == ["triggered a-sl", "cancelled a-sl CancelByTpSlTsClear", "accepted a-sl2"]
+    assert v.bar(FLAT) == [] and v.steps == 100

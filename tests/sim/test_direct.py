@@ -53,15 +53,15 @@ def orders(draw: st.DrawFn, numbers: int) -> tuple[str, str, float, dict[str, An
 @settings(suppress_health_check=list(HealthCheck))
 @given(
     data=st.data(),
-    kind=st.sampled_from(["linear", "linear", "linear", "hedge", "spot"]),
+    kind=st.sampled_from(["linear", "linear", "linear", "linear", "hedge", "spot"]),
     leverage=st.sampled_from([1.0, 5.0, 25.0, 60.0]),
     config=st.builds(
-        ExecutionConfig,
-        latency_ms=st.sampled_from([0, 0, 0, 900_000]),
-        half_spread_bps=st.sampled_from([0.0, 0.0, 40.0]),
+        lambda costs, **rest: ExecutionConfig(**costs, **rest),
+        latency_ms=st.sampled_from([0, 0, 900_000]),
         slippage_bps=st.sampled_from([0.0, 1.0]),
-        impact=st.sampled_from(["none", "none", "none", ImpactConfig(base_bps=1.0, coefficient=0.3)]),
-        max_volume_share=st.sampled_from(["none", "none", "none", 0.05]),
+        costs=st.sampled_from(
+            [{}, {}, {}, {"half_spread_bps": 40.0}, {"max_volume_share": 0.05}, {"impact": ImpactConfig(base_bps=1.0, coefficient=0.3)}]
+        ),
     ),
     tick=st.sampled_from(["1", "0.5", "0.00001"]),
 )
@@ -130,6 +130,7 @@ def test_what_is_plain(venue, make_perpetual, order, plain) -> None:
     ("make", "plain"),
     [
         pytest.param(lambda v: v.send("b", "SELL", 1.0), True, id="one order"),
+        pytest.param(lambda v: setattr(v.clock, "now_ms", HOUR + 1) or v.send("b", "SELL", 1.0), False, id="one that is on its way"),
         pytest.param(lambda v: v, False, id="none"),
         pytest.param(lambda v: v.send("b", "SELL", 1.0).send("c", "SELL", 1.0), False, id="two"),
         pytest.param(lambda v: v.cancel("a"), False, id="another command"),
@@ -145,6 +146,16 @@ def test_where_the_short_way_is_open(venue, make, plain) -> None:
     make(v)
     assert v.exchange._direct.take(v.book, HOUR) is plain
     assert bool(v.events) is plain
+
+
+def test_a_close_that_eats_the_margin_of_the_rest_ends_in_its_takeover(venue) -> None:
+    sides = [venue(capital=100.0, leverage=10.0) for _ in range(2)]
+    sides[1].exchange._direct = None
+    for v in sides:
+        v.send("a", "BUY", 10.0).bar(FLAT)
+        said = v.send("b", "SELL", 4.0).bar((70.0,) * 4, mark=FLAT)
+        assert said == ["fill b SELL 4 @ 70 bust", "filled b", "liquidation SELL 6", "fill liquidation-1 SELL 6 @ 100 bust"]
+    assert sides[0].events == sides[1].events
 
 
 @pytest.mark.parametrize("config", [ExecutionConfig(max_volume_share=0.1), ExecutionConfig(impact=ImpactConfig(base_bps=1.0))])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.actors.strategy import StrategyActor
-from core.errors import ConfigError, StrategyError
+from core.errors import ConfigError, InvariantError, StrategyError
 from core.messages import Fill, Message, OrderUpdate, Signal
 from core.snapshot import RuntimeSnapshot
 from tests.builders import HOUR, START, Fills, bar
@@ -100,12 +100,14 @@ def test_what_is_no_decision_is_refused(answer: Any, words: str) -> None:
     assert caught.value.__cause__ is (answer if isinstance(answer, Exception) else None)
 
 
-def test_an_error_that_is_for_people_already_stays_as_it_is() -> None:
-    error = ConfigError("no timeframe 2h")
+@pytest.mark.parametrize("error", [ConfigError("no timeframe 2h"), InvariantError("the sum is off")])
+def test_an_error_that_says_who_it_is_for_stays_as_it_is(error: Exception) -> None:
+    """For people already, or a mistake of ours, which is not the strategy's though it passes through it."""
     for actor in (hosted(Scripted(error))[0], hosted(Scripted(feedback=error))[0]):
-        with pytest.raises(ConfigError, match=r"^no timeframe 2h$"):
+        with pytest.raises(type(error)) as caught:
             actor.start()
             actor.on_snapshot(snapshot())
+        assert caught.value is error
 
 
 def test_feedback_goes_to_those_who_hear_it() -> None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
@@ -101,6 +101,20 @@ def test_minimums_at_their_boundary(usd: float, min_qty: float, min_notional: st
         buy(), Account()
     )
     assert (sized.allowed, sized.reason) == (reason == "", reason)
+
+
+@given(ticks=st.floats(0.3, 3.0), share=st.floats(0.3, 3.5), tick=st.sampled_from(["0.1", "0.0001", "1"]))
+@example(ticks=1.45, share=1.3, tick="0.1")
+@example(ticks=0.4, share=3.4, tick="0.1")
+def test_the_minimum_value_counts_at_the_rounded_price(ticks: float, share: float, tick: str) -> None:
+    """At prices of few ticks, where rounding to the grid changes a value most, and values about the minimum; against exact decimals."""
+    account = Account(1e9)
+    price = account.prices["BTCUSDT"] = ticks * float(tick)
+    steps = max(1, round(share * 50.0 / price))
+    grids = {"price_grid": Grid.from_text(tick), "qty_grid": Grid.from_text("1"), "max_market_qty": 0.0}
+    sizer = manager({"model": "fixed_qty", "qty": float(steps)}, min_notional=to_units("50"), **grids)
+    if abs(ticks % 1.0 - 0.5) > 1e-6:  # at half a tick it is the float's last digit that decides
+        assert sizer.size_position(buy(), account).allowed == (round(ticks) * Decimal(tick) * steps >= 50)
 
 
 def test_a_price_that_is_not_there_is_a_no() -> None:

@@ -1,0 +1,71 @@
+"""The exchange's time, as near as a round trip can tell. Requests are stamped with it; a computer's clock that is far off stops trading.
+
+A timestamp must be later than server - recv_window and earlier than server + 1000 ms (fact sheet 2.1), so that a clock ahead by a second
+fails whatever the window is. Beyond 250 ms a notice goes out; beyond 500 ms we refuse: labels, journals and candles would be wrong too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from adapters.bybit.notices import Notice, Notify
+from core.errors import SafetyError
+
+ALERT_MS: Final = 250
+REFUSE_MS: Final = 500
+_SAMPLES: Final = 3
+
+
+def system_ms() -> int:
+    """The computer's clock, in ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """A clock that never jumps, in ms since some time."""
+    return time.monotonic_ns() // 1_000_000
+
+
+class ServerClock:
+    """``now_ms`` is the exchange's time: the computer's plus a measured offset. It serves as core's Clock."""
+
+    def __init__(self, local_ms: Callable[[], int] = system_ms, notify: Notify = lambda notice: None) -> None:
+        self._local_ms = local_ms
+        self._notify = notify
+        self.offset_ms = 0
+        """Server minus computer."""
+        self.uncertainty_ms = 0
+        self.measured_at: int | None = None
+        """Computer's time of the latest measurement."""
+
+    @property
+    def now_ms(self) -> int:
+        """The exchange's time, in ms since the epoch."""
+        return self._local_ms() + self.offset_ms
+
+    async def measure(self, read_server_ms: Callable[[], Awaitable[int]], samples: int = _SAMPLES) -> int:
+        """Ask for the server's time a few times and keep the answer of the shortest round trip. Returns the offset in ms."""
+        best: tuple[int, int] | None = None
+        for _ in range(samples):
+            before = self._local_ms()
+            server = await read_server_ms()
+            after = self._local_ms()
+            trip = max(0, after - before)
+            if best is None or trip < best[0]:
+                best = (trip, server - (before + after) // 2)
+        if best is not None:
+            self.uncertainty_ms, self.offset_ms = (best[0] + 1) // 2, best[1]
+            self.measured_at = self._local_ms()
+        return self.offset_ms
+
+    def check(self) -> None:
+        """Raises SafetyError beyond 500 ms (less what the measurement may be wrong by); notifies beyond 250 ms."""
+        off = max(0, abs(self.offset_ms) - self.uncertainty_ms)
+        direction = "behind" if self.offset_ms > 0 else "ahead of"
+        text = f"this computer's clock is {abs(self.offset_ms)} ms {direction} the exchange's"
+        if off > REFUSE_MS:
+            raise SafetyError(f"{text} (at most {REFUSE_MS} ms): switch time synchronisation on (NTP), then start again")
+        if off > ALERT_MS:
+            self._notify(Notice(self.now_ms, "clock_off", text))

@@ -1,0 +1,364 @@
+"""What the private topics and lists say, folded into the events of our orders and fills. Pure: no awaiting, no clock of its own.
+
+Topics have no order among each other, and each may be doubled, late or lost. So: quantity comes from executions alone, each counted once
+for good by its execution id; a status never makes quantity; an end that is told before its executions waits for them, and ``look`` is
+asked to fetch what is missing. Whatever arrives in whatever order, the final state is the same.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, MutableSet
+from math import ceil
+from typing import Final
+
+import msgspec
+
+from adapters.bybit import translate
+from adapters.bybit.brackets import BracketNames
+from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.realized import RealizedBooks
+from adapters.bybit.tracked import OrderIndex, TrackedOrder
+from adapters.bybit.wire import ExecutionRow, OrderRow, PositionRow, WalletRow
+from core.instrument import Instrument
+from core.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, PositionReport, SubmitOrder
+from core.orders import CLOSED, TRANSITIONS, advance
+
+_MAX_FOREIGN: Final = 10_000
+_ENDS: Final = ("filled", "cancelled", "rejected", "expired")
+
+Look = Callable[[str, str | None, str | None], None]
+"""(symbol, client order id, exchange's order id): please find out about this order."""
+
+
+def seen_key(message: Fill | FundingPayment) -> str:
+    """The key under which an execution is remembered for good: a journal's fills and funding payments give back the whole set."""
+    if isinstance(message, Fill):
+        return f"{message.symbol}:{message.fill_id}"
+    return f"{message.symbol}:funding:{message.ts}:{message.position_idx}"
+
+
+class AccountFold:
+    """The state of one account's orders and positions as told from outside; emits core messages.
+
+    seen: keys of every execution ever applied (``seen_key``); it is added to before the event is emitted.
+    look: called for what has to be read; it may be called often for the same order.
+    """
+
+    def __init__(
+        self,
+        instruments: Mapping[str, Instrument],
+        emit: Callable[[Message], None],
+        seen: MutableSet[str],
+        now_ms: Callable[[], int],
+        *,
+        notify: Notify,
+        look: Look,
+        on_entry_filled: Callable[[TrackedOrder], None] = lambda order: None,
+    ) -> None:
+        self._instruments, self._emit, self._seen, self._now_ms = instruments, emit, seen, now_ms
+        self._notify, self._look, self._on_entry_filled = notify, look, on_entry_filled
+        self.orders = OrderIndex()
+        self.books = RealizedBooks(instruments)
+        self.brackets = BracketNames()
+        self.positions: dict[tuple[str, int], PositionReport] = {}
+        self.balances: dict[str, BalanceReport] = {}
+        self.last_execution_ms = 0
+        self.counts: dict[str, int] = dict.fromkeys(("duplicate", "stale", "foreign_symbol", "external", "orphan"), 0)
+        self._orphans: dict[str, dict[str, ExecutionRow]] = {}
+        self._foreign: OrderedDict[str, None] = OrderedDict()
+        self._liquidation_price: dict[str, float] = {}
+
+    # --- from ourselves ---
+
+    def submitted(self, command: SubmitOrder) -> TrackedOrder:
+        """Follow an order that is about to be sent."""
+        instrument = self._instruments[command.symbol]
+        order = TrackedOrder(command.client_order_id, instrument, command.side, instrument.qty_grid.count(command.qty), command=command)
+        self.orders.add(order)
+        return order
+
+    def acknowledged(self, order: TrackedOrder, order_id: str | None) -> None:
+        """The exchange took the command and named the order; that it exists is told by its status, not by this."""
+        if order_id and order.order_id is None:
+            self.orders.link(order, order_id)
+            self._adopt_orphans(order_id, order)
+
+    def end(self, order: TrackedOrder, status: OrderStatus, reason: str) -> None:
+        """An end on positive evidence of our own: a definite no, or a proven absence."""
+        self._say(order, status, self._now_ms(), reason)
+
+    def answer(self, client_order_id: str, symbol: str, status: OrderStatus, reason: str) -> None:
+        """A no to a cancellation or amendment; the order goes on."""
+        order = self.orders.get(client_order_id)
+        if order is not None:
+            self._emit(order.update(status, self._now_ms(), reason))
+
+    # --- orders ---
+
+    def on_order(self, row: OrderRow) -> None:
+        """A row of the order topic or of a list. Raises PayloadError, with nothing changed, for one that cannot be read."""
+        instrument = self._instruments.get(row.symbol)
+        if instrument is None:
+            self.counts["foreign_symbol"] += 1
+            return
+        ts = translate.time_ms(row.updatedTime) if translate.number(row.updatedTime) else self._now_ms()
+        cumulative = translate.steps(instrument, row.cumExecQty, "cumExecQty")
+        order = self.orders.find(row.orderLinkId, row.orderId)
+        if order is None:
+            order = self._adopt(row, instrument, ts, cumulative)
+            if order is None:
+                return
+        told = translate.order_status(row, max(order.filled, cumulative))
+        if told is None:
+            text = f"{row.symbol} {order.client_order_id}: status {row.orderStatus!r} is not known"
+            self._notify(Notice(ts, "unknown_status", text, row.symbol, "error", freezes=True))
+            return
+        is_changed = order.differs(row) if ts >= order.last_ms else False
+        self.acknowledged(order, row.orderId)
+        self._follow(order, told, cumulative, ts, is_changed=is_changed)
+
+    def _follow(self, order: TrackedOrder, told: tuple[OrderStatus, str], cumulative: int, ts: int, *, is_changed: bool) -> None:
+        status, reason = told
+        if not order.is_open:
+            self._check_zombie(order, status, ts)
+            return
+        is_stale = ts < order.last_ms
+        order.last_ms = max(order.last_ms, ts)
+        if status in _ENDS:
+            quantity = cumulative or (order.qty if status == "filled" else 0)
+            order.ending = (status, reason, quantity, ts)
+            self._try_to_end(order)
+            return
+        if cumulative > order.filled:
+            self._look(order.symbol, order.client_order_id, order.order_id)
+        if is_stale:
+            self.counts["stale"] += 1
+        elif status == "triggered" or (status == "accepted" and order.state in ("submitted", "triggered")):
+            self._say(order, status, ts, reason)
+        elif is_changed:
+            self._say(order, "amended", ts, reason)
+
+    def _try_to_end(self, order: TrackedOrder) -> None:
+        if order.ending is None:
+            return
+        status, reason, quantity, ts = order.ending
+        if order.filled < quantity:
+            self._look(order.symbol, order.client_order_id, order.order_id)
+            return
+        if status == "rejected" and order.filled:
+            status = "expired"
+        self._say(order, status, ts, reason)
+
+    def _check_zombie(self, order: TrackedOrder, status: OrderStatus, ts: int) -> None:
+        """An order that ended for us and rests at the exchange: never silently."""
+        if status in _ENDS or ts <= order.last_ms:
+            self.counts["stale"] += 1
+            return
+        text = f"{order.symbol} {order.client_order_id} had ended as {order.state}, and the exchange now says {status}"
+        self._notify(Notice(ts, "order_returned", text, order.symbol, "error", freezes=True))
+
+    def _adopt(self, row: OrderRow, instrument: Instrument, ts: int, cumulative: int) -> TrackedOrder | None:
+        """Take in what the exchange made out of a bracket of ours; everything else unknown is somebody else's."""
+        if row.orderId in self._foreign:
+            return None
+        role = translate.ROLES.get(row.stopOrderType or "", "")
+        side = translate.side_of(row.side)
+        has_ended = row.orderStatus in ("Cancelled", "Deactivated", "Rejected") and not cumulative
+        name = self.brackets.name_of(row, role, self.orders) if role and not has_ended else None
+        if name is None:
+            self._make_foreign(row, ts, has_ended=has_ended or bool(role))
+            return None
+        parent_id, client_order_id = name
+        order = TrackedOrder(client_order_id, instrument, side, 0, parent_id=parent_id, role=role)
+        order.order_type = "stop_limit" if row.orderType == "Limit" else "stop_market"
+        order.differs(row)
+        order.last_ms = ts
+        self.orders.add(order)
+        self._say(order, "accepted", ts, "")
+        return order
+
+    def _make_foreign(self, row: OrderRow, ts: int, *, has_ended: bool) -> None:
+        self._foreign[row.orderId] = None
+        while len(self._foreign) > _MAX_FOREIGN:
+            self._foreign.popitem(last=False)
+        if not has_ended:
+            text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
+            self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True))
+        for execution in self._orphans.pop(row.orderId, {}).values():
+            self._book_external(execution, self._instruments[row.symbol])
+
+    # --- executions ---
+
+    def on_execution(self, row: ExecutionRow) -> bool:
+        """A row of the execution topic or list; returns whether it was new. Raises PayloadError, with nothing changed, for nonsense."""
+        instrument = self._instruments.get(row.symbol)
+        if instrument is None:
+            self.counts["foreign_symbol"] += 1
+            return False
+        key = f"{row.symbol}:{row.execId}"
+        if key in self._seen:
+            self.counts["duplicate"] += 1
+            return False
+        ts = translate.time_ms(row.execTime)
+        if row.execType == "Funding":
+            return self._on_funding(row, instrument, key)
+        if row.execType not in translate.MOVES_QUANTITY:
+            self._seen.add(key)
+            text = f"{row.symbol}: an execution of unknown kind {row.execType!r} ({row.execId})"
+            self._notify(Notice(ts, "unknown_execution", text, row.symbol, "error", freezes=True))
+            return True
+        order = self.orders.find(row.orderLinkId, row.orderId)
+        if order is not None:
+            self._book(row, order.instrument, order)
+            return True
+        if row.execType == "Trade" and row.orderId and row.orderId not in self._foreign:
+            return self._wait_for_order(row)
+        self._book_external(row, instrument)
+        return True
+
+    def give_up_on(self, order_id: str) -> None:
+        """Nobody knows the order of these executions: book them as somebody else's, for they did happen."""
+        for row in self._orphans.pop(order_id, {}).values():
+            self._book_external(row, self._instruments[row.symbol])
+
+    @property
+    def orphans(self) -> list[tuple[str, str]]:
+        """(symbol, order id) of executions that wait for their order."""
+        return [(next(iter(rows.values())).symbol, order_id) for order_id, rows in self._orphans.items()]
+
+    def _wait_for_order(self, row: ExecutionRow) -> bool:
+        translate.fill(row, self._instruments[row.symbol], "", "", 0)  # refuse nonsense now, not when its order comes
+        waiting = self._orphans.setdefault(row.orderId, {})
+        is_new = row.execId not in waiting
+        waiting[row.execId] = row
+        self.counts["orphan"] += is_new
+        self._look(row.symbol, row.orderLinkId or None, row.orderId)
+        return is_new
+
+    def _adopt_orphans(self, order_id: str, order: TrackedOrder) -> None:
+        for row in self._orphans.pop(order_id, {}).values():
+            if f"{row.symbol}:{row.execId}" not in self._seen:
+                self._book(row, order.instrument, order)
+
+    def _book(self, row: ExecutionRow, instrument: Instrument, order: TrackedOrder) -> None:
+        fill = translate.fill(row, instrument, order.client_order_id, order.reason, 0, order.position_idx)
+        ordered = translate.steps(instrument, row.orderQty, "orderQty")
+        if order.order_id is None and row.orderId:
+            self.orders.link(order, row.orderId)
+        fill = self._realize(fill, row)
+        order.filled += instrument.qty_grid.count(fill.qty)
+        if not order.qty or (order.role and ordered):
+            order.qty = ordered
+        if 0 < order.qty < order.filled:
+            text = f"{order.symbol} {order.client_order_id}: {order.filled} steps filled of {order.qty}"
+            self._notify(Notice(fill.ts, "overfilled", text, order.symbol, "error", freezes=True))
+        self._emit(fill)
+        self._note_entry(order, fill)
+        if order.ending is not None and order.filled >= order.ending[2]:
+            self._try_to_end(order)
+        elif order.is_open:
+            self._say(order, "filled" if order.qty and order.filled >= order.qty else "partially_filled", fill.ts, "")
+
+    def _note_entry(self, order: TrackedOrder, fill: Fill) -> None:
+        """An order that opened is the parent of the position's exits; what an order cannot carry (trailing) is set now."""
+        held = self.books.held(fill.symbol, fill.position_idx)
+        if order.parent_id is None and held and (held > 0) == (fill.side == "BUY"):
+            self.brackets.opened(fill.symbol, fill.position_idx, order.client_order_id)
+            self._on_entry_filled(order)
+
+    def _book_external(self, row: ExecutionRow, instrument: Instrument) -> None:
+        """What happened to our position without an order of ours: a takeover, a reduction for others, a person's own trade."""
+        is_takeover = row.execType == "BustTrade"
+        kind = "liquidation" if is_takeover else {"AdlTrade": "adl", "Trade": "external"}.get(row.execType, row.execType)
+        fill = translate.fill(row, instrument, f"{kind.lower()}-{row.execId}", kind, 0)
+        fill = self._realize(fill, row)
+        self.counts["external"] += 1
+        text = f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} ({row.execType}) was no order of ours"
+        self._notify(Notice(fill.ts, f"execution_{kind.lower()}", text, row.symbol, "error", freezes=not is_takeover))
+        if is_takeover:
+            self._emit(translate.liquidation(fill, row, self._liquidation_price.get(row.symbol, 0.0)))
+        self._emit(fill)
+
+    def _realize(self, fill: Fill, row: ExecutionRow) -> Fill:
+        """Count the execution for good and give it its PnL: ours, or for a takeover the exchange's."""
+        stated = translate.units(row.execPnl) if translate.number(row.execPnl) is not None else None
+        linear = self._instruments[fill.symbol].category == "linear"
+        self._seen.add(seen_key(fill))
+        self.last_execution_ms = max(self.last_execution_ms, fill.ts)
+        own = self.books.apply(fill)
+        if linear and stated is not None and fill.kind == "trade" and abs(stated - own) > 2 + ceil(fill.qty):
+            text = f"{fill.symbol} {fill.fill_id}: the exchange states a PnL of {stated}, our book {own} (in 1e-8)"
+            self._notify(Notice(fill.ts, "pnl_differs", text, fill.symbol))
+        if linear and fill.fee and fill.fee_coin != self._instruments[fill.symbol].quote:
+            text = f"{fill.symbol}: a fee was taken in {fill.fee_coin}: switch paying fees in another coin off"
+            self._notify(Notice(fill.ts, "fee_coin", text, fill.symbol, "error", freezes=True))
+        pnl = stated if fill.kind == "bust" and stated is not None else own
+        return msgspec.structs.replace(fill, realized_pnl=pnl)
+
+    def _on_funding(self, row: ExecutionRow, instrument: Instrument, key: str) -> bool:
+        payment = translate.funding_payment(row, instrument, self.books.held(row.symbol))
+        stamp_key = seen_key(payment)
+        self.last_execution_ms = max(self.last_execution_ms, translate.time_ms(row.execTime))
+        if stamp_key in self._seen:
+            self._seen.add(key)
+            self.counts["duplicate"] += 1
+            return False
+        self._seen.add(stamp_key)
+        self._seen.add(key)
+        self._emit(payment)
+        return True
+
+    # --- position and wallet ---
+
+    def on_position(self, row: PositionRow, ts: int) -> None:
+        """A position as stated; said once until it changes. Raises PayloadError."""
+        instrument = self._instruments.get(row.symbol)
+        if instrument is None:
+            self.counts["foreign_symbol"] += 1
+            return
+        report = translate.position_report(row, instrument, ts)
+        liquidation_price = translate.number(row.liqPrice)
+        self._liquidation_price[row.symbol] = float(liquidation_price or 0)
+        key = (row.symbol, report.position_idx)
+        before = self.positions.get(key)
+        if before is not None and report.ts < before.ts:
+            self.counts["stale"] += 1
+            return
+        self.positions[key] = report
+        if report.position_idx and report.qty:
+            text = f"{row.symbol}: a position of hedge mode appeared; this account was one-way"
+            self._notify(Notice(ts, "hedge_mode", text, row.symbol, "error", freezes=True))
+        if before is None or (before.qty, before.entry_price) != (report.qty, report.entry_price):
+            self._emit(report)
+
+    def on_wallet(self, row: WalletRow, ts: int) -> None:
+        """The wallet as stated; each coin is said once until it changes. Raises PayloadError."""
+        for coin in row.coin:
+            report = translate.balance_report(coin, ts)
+            before = self.balances.get(report.coin)
+            self.balances[report.coin] = report
+            if before is None or before.wallet != report.wallet:
+                self._emit(report)
+
+    # --- inside ---
+
+    def _say(self, order: TrackedOrder, status: OrderStatus, ts: int, reason: str) -> None:
+        """Emit an update that the table of states allows; what it does not allow was told before, in another order."""
+        target = {"amended": "accepted"}.get(status, status)
+        if not order.is_open or (target not in TRANSITIONS[order.state] and target != order.state):
+            self.counts["stale"] += 1
+            return
+        if target == order.state and status not in ("amended", "partially_filled"):
+            return
+        order.state = advance(order.state, status)
+        order.last_ms = max(order.last_ms, ts)
+        self._emit(order.update(status, ts, reason))
+        if order.state in CLOSED:
+            order.ending = None
+            self.orders.close(order)
+
+
+def seen_of(messages: Iterable[Message]) -> set[str]:
+    """The keys of all executions among a journal's messages."""
+    return {seen_key(message) for message in messages if isinstance(message, (Fill, FundingPayment))}

@@ -1,0 +1,119 @@
+"""Market data by REST: closed candles only, settled funding rates, instruments. Lists come newest first and are given oldest first.
+
+Whether a candle is closed is told by the exchange's own time in the same answer, not by a clock of ours: the newest row may be open, and
+nothing in it says so (fact sheet 3.2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from adapters.bybit import instruments, translate, wire
+from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
+from adapters.bybit.rest import RestClient
+from core.errors import ConfigError
+from core.instrument import Category, Instrument
+from core.messages import Bar, FundingRate
+from core.timeframe import floor_ts, tf_ms
+
+Kind = Literal["last", "mark", "index", "premium"]
+
+_PATHS: Final[dict[Kind, str]] = {
+    "last": "/v5/market/kline",
+    "mark": "/v5/market/mark-price-kline",
+    "index": "/v5/market/index-price-kline",
+    "premium": "/v5/market/premium-index-price-kline",
+}
+_CANDLES: Final = 1_000
+_RATES: Final = 200
+
+
+class MarketReader:
+    """Reads of one category. Rows that cannot be read raise: history with a hole in it is no history."""
+
+    def __init__(self, rest: RestClient, category: Category, notify: Notify = lambda notice: None) -> None:
+        self._rest, self._category, self._notify = rest, category, notify
+
+    async def bars(self, symbol: str, timeframe: str, start_ms: int, end_ms: int, kind: Kind = "last") -> list[Bar]:
+        """Closed candles with start_ms <= ts_open < end_ms, oldest first, each once. Raises ExchangeRefusal, PayloadError."""
+        step, found = tf_ms(timeframe), dict[int, Bar]()
+        begin = floor_ts(start_ms + step - 1, timeframe)
+        while begin < end_ms:
+            last = min(end_ms - 1, begin + (_CANDLES - 1) * step)
+            rows, now = await self._candles(symbol, timeframe, begin, last, kind)
+            for row in rows:
+                bar = translate.bar_of_list(symbol, timeframe, row)
+                if begin <= bar.ts_open <= last and bar.ts_close <= now:
+                    found[bar.ts_open] = bar
+            begin = floor_ts(last, timeframe) + step
+            if begin > now:
+                break
+        return [found[ts] for ts in sorted(found)]
+
+    async def funding_rates(self, symbol: str, start_ms: int, end_ms: int) -> list[FundingRate]:
+        """Settled rates with start_ms <= ts < end_ms, oldest first. Pages backwards from the end, since a start alone is refused."""
+        found: dict[int, FundingRate] = {}
+        end = end_ms - 1
+        while end >= start_ms:
+            params = {"category": self._category, "symbol": symbol, "startTime": start_ms, "endTime": end, "limit": _RATES}
+            listing = await self._rest.read(wire.Listing, "/v5/market/funding/history", params, private=False)
+            rates = [translate.funding_rate(wire.decode(wire.FundingRow, raw)) for raw in listing.rows]
+            fresh = [rate for rate in rates if start_ms <= rate.ts <= end]
+            found |= {rate.ts: rate for rate in fresh}
+            if len(rates) < _RATES or not fresh:
+                break
+            end = min(rate.ts for rate in fresh) - 1
+        return [found[ts] for ts in sorted(found)]
+
+    async def instruments(self, symbols: Sequence[str]) -> dict[str, Instrument]:
+        """The instruments as they are now, with the account's fees and the risk tiers. Raises ConfigError for one that cannot be traded."""
+        return {symbol: await self.instrument(symbol) for symbol in symbols}
+
+    async def instrument(self, symbol: str) -> Instrument:
+        """One instrument. Where the account's fees cannot be read (demo), the default rates and a notice."""
+        params = {"category": self._category, "symbol": symbol}
+        try:
+            answer = await self._rest.ask("/v5/market/instruments-info", params, private=False)
+            rows = [wire.decode(wire.InstrumentRow, raw) for raw in wire.decode(wire.Listing, answer.result).rows]
+        except ExchangeRefusal as error:
+            if error.outcome is not Outcome.REFUSED:
+                raise
+            rows = []
+        row = next((row for row in rows if row.symbol == symbol), None)
+        if row is None:
+            raise ConfigError(f"the exchange knows no {self._category} symbol {symbol!r}: names are upper case, such as BTCUSDT")
+        instruments.check_tradable(row, self._category)
+        return instruments.instrument(row, self._category, answer.time, await self._tiers(symbol), await self._fees(symbol))
+
+    async def _tiers(self, symbol: str) -> list[wire.TierRow]:
+        if self._category != "linear":
+            return []
+        params = {"category": self._category, "symbol": symbol}
+        return await self._rest.rows(wire.TierRow, "/v5/market/risk-limit", params, _fail, private=False)
+
+    async def _fees(self, symbol: str) -> wire.FeeRow | None:
+        try:
+            params = {"category": self._category, "symbol": symbol}
+            listing = await self._rest.read(wire.Listing, "/v5/account/fee-rate", params)
+        except ExchangeRefusal as error:
+            text = f"{symbol}: the account's fee rates cannot be read ({error}); the default rates are used"
+            self._notify(Notice(self._rest.clock.now_ms, "fees_unknown", text, symbol, "info"))
+            return None
+        rows = [wire.decode(wire.FeeRow, raw) for raw in listing.rows]
+        return next((row for row in rows if row.symbol == symbol), None)
+
+    async def _candles(self, symbol: str, timeframe: str, start: int, end: int, kind: Kind) -> tuple[list[list[wire.Number]], int]:
+        """(rows, the exchange's time): one page."""
+        params = {
+            "category": self._category, "symbol": symbol, "interval": translate.INTERVALS[timeframe], "start": start, "end": end,
+            "limit": _CANDLES,
+        }  # fmt: skip
+        answer = await self._rest.ask(_PATHS[kind], params, private=False)
+        listing = wire.decode(wire.Listing, answer.result)
+        return [wire.decode(list[wire.Number], raw) for raw in listing.rows], answer.time or self._rest.clock.now_ms
+
+
+def _fail(error: PayloadError) -> None:
+    raise error

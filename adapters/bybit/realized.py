@@ -1,0 +1,67 @@
+"""Realised PnL of the account's executions, by the same integer book that the portfolio keeps: the exchange states it only on the stream,
+rounded in its own way, and REST lists do not have it. What the exchange states is compared, never booked (but for takeovers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core.instrument import Instrument
+from core.messages import Fill
+from core.money import mul_div_floor
+from core.position import PositionBook, split_fill
+
+
+class RealizedBooks:
+    """One PositionBook per symbol and position index. Seeded with what was held before our first execution."""
+
+    def __init__(self, instruments: Mapping[str, Instrument]) -> None:
+        self._instruments = instruments
+        self._books: dict[tuple[str, int], PositionBook] = {}
+
+    def seed(self, symbol: str, steps: int, cost: int, position_idx: int = 0) -> None:
+        """What is held: signed steps of the book's grid, and cost in 1e-8. The portfolio must begin with the same."""
+        book = self._book(symbol, position_idx)
+        book.steps, book.cost = steps, cost
+
+    def held(self, symbol: str, position_idx: int = 0) -> int:
+        """Signed steps held, as our executions tell it."""
+        return self._book(symbol, position_idx).steps
+
+    def apply(self, fill: Fill) -> int:
+        """Book an execution; returns the realised PnL in 1e-8 of the quote coin, before fees."""
+        book = self._book(fill.symbol, fill.position_idx)
+        return self._linear(book, fill) if book.instrument.category == "linear" else self._spot(book, fill)
+
+    def _linear(self, book: PositionBook, fill: Fill) -> int:
+        instrument = book.instrument
+        ticks, steps = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
+        signed = steps if fill.side == "BUY" else -steps
+        closing, opening = split_fill(book.steps, signed)
+        total = instrument.notional(ticks, steps)
+        closing_notional = (instrument.notional(ticks, closing) if opening else total) if closing else 0
+        pnl = book.reduce(closing, closing_notional) if closing else 0
+        if opening:
+            book.increase(opening if signed > 0 else -opening, total - closing_notional)
+        return pnl
+
+    def _spot(self, book: PositionBook, fill: Fill) -> int:
+        instrument = book.instrument
+        ticks, lots = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
+        units = instrument.book_grid.count(fill.qty)
+        total = instrument.notional(ticks, lots, up=fill.side == "BUY")
+        if fill.side == "BUY":
+            book.increase(units, total)
+            if fill.fee_coin == instrument.base and fill.fee > 0:
+                return book.reduce(fill.fee, mul_div_floor(total, fill.fee, units))
+            return 0
+        known = min(units, book.steps)  # more than we bought: held from before, at a cost that nobody knows
+        if known <= 0:
+            return 0
+        return book.reduce(known, total if known == units else mul_div_floor(total, known, units))
+
+    def _book(self, symbol: str, position_idx: int) -> PositionBook:
+        found = self._books.get((symbol, position_idx))
+        if found is None:
+            found = self._books[symbol, position_idx] = PositionBook(self._instruments[symbol])
+        return found

@@ -1,0 +1,32 @@
+"""The journal: what was heard and what was ordered, on disk before it counts. The system of record; everything else is made from it.
+
+A folder holds segments (``000000000001.journal``, named after their first record), snapshots of state (``000000004711.snapshot``), a
+lock, and a ballast that is given up for the last words when the disk is full. A record is never changed; a journal never forgets.
+
+``Journal.open`` recovers: a torn tail (a crash in the middle of a write) is cut off and reported, damage before whole records is
+refused with its offset. ``read`` needs no lock and changes nothing. ``repair`` copies the whole prefix elsewhere.
+"""
+
+from __future__ import annotations
+
+from adapters.journal.codec import SessionStarted, UnknownMessage
+from adapters.journal.disk import Disk
+from adapters.journal.errors import DamagedJournal, JournalError
+from adapters.journal.journal import Journal
+from adapters.journal.reading import Record, read
+from adapters.journal.recovery import RecoveryReport
+from adapters.journal.repair import RepairReport, repair
+
+__all__ = [
+    "DamagedJournal",
+    "Disk",
+    "Journal",
+    "JournalError",
+    "Record",
+    "RecoveryReport",
+    "RepairReport",
+    "SessionStarted",
+    "UnknownMessage",
+    "read",
+    "repair",
+]

@@ -1,0 +1,198 @@
+"""The market and all accounts, moved together: piece by piece in real time, or bar by bar on command.
+
+Order within one piece: every account's exchange processes every symbol (symbols in their order), then the public market has moved. A bar
+therefore closes in public after everything that it caused in private.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from core.clock import ReplayClock
+from core.instrument import Instrument
+from sim.sandbox.account import Account
+from sim.sandbox.feed import SymbolSeries
+from sim.sandbox.market import SymbolMarket
+from sim.sandbox.settings import SandboxSettings
+from sim.sandbox.trade_desk import TradeDesk
+from sim.sandbox.views import position_push, wallet_row
+from sim.sandbox.walk import Piece
+
+
+@dataclass(slots=True)
+class Move:
+    """A while of market: [ts_open, ts_close), and what each symbol did in it (by book name); None stands for no bar."""
+
+    ts_open: int
+    ts_close: int
+    pieces: dict[str, Piece]
+    volatility: dict[str, float] = field(default_factory=dict)
+
+
+Schedule = tuple[list[int], list[int], list[int]]
+"""Funding: stamps in ms, rates and marks in 1e-8."""
+
+
+class Feed(Protocol):
+    """Where moves come from."""
+
+    duration_ms: int
+
+    def instruments(self) -> list[Instrument]: ...
+    def history(self, name: str) -> SymbolSeries | None: ...
+    def schedule(self, name: str) -> Schedule | None: ...
+    def start_ms(self) -> int: ...
+    def next_bar(self) -> Move | None: ...
+    def next_move(self, length_ms: int) -> Move | None: ...
+    def funding_due(self, ts_open: int) -> list[tuple[str, int, int, int]]: ...
+    def next_funding(self, name: str, ts: int) -> tuple[int, int] | None: ...
+    def bars_left(self) -> int | None: ...
+
+
+@dataclass(slots=True)
+class Moved:
+    """What the public can be told after a move: symbols that moved, and those whose base bar has closed."""
+
+    markets: list[SymbolMarket]
+    closed: list[SymbolMarket]
+    ts_open: int
+    ts_close: int
+
+
+class Engine:
+    """Implements ``trade_desk.Pulse``."""
+
+    def __init__(self, settings: SandboxSettings, feed: Feed, wall_ms: Callable[[], int]) -> None:
+        self.settings, self.feed = settings, feed
+        self._wall = wall_ms
+        self.clock = ReplayClock(feed.start_ms())
+        self._begun_at: tuple[int, int] | None = None
+        self.markets: dict[str, SymbolMarket] = {}
+        for number, instrument in enumerate(feed.instruments(), start=1):
+            market = SymbolMarket(instrument, number, feed.duration_ms, settings.seed)
+            self.markets[market.name] = market
+            self._load(market)
+        self.accounts: dict[str, Account] = {}
+        for number, account in enumerate(settings.accounts, start=1):
+            self.accounts[account.key] = Account(number, account, self.markets, settings.execution, self.clock, settings.seed, self)
+        for account in self.accounts.values():
+            self._prepare(account)
+        self.desk = TradeDesk(self.markets, self, settings.seed)
+
+    def _load(self, market: SymbolMarket) -> None:
+        series = self.feed.history(market.name)
+        if series is not None and series.first:
+            market.candles.load(series, series.first)
+            row = series.first - 1
+            mark = series.mark or series.last
+            market.last, market.mark, market.index = float(series.last[3][row]), float(mark[3][row]), float((series.index or mark)[3][row])
+        if series is not None and series.open_interest is not None:
+            stamps, values = series.open_interest
+            market.open_interest = list(zip(stamps.tolist(), values.tolist(), strict=True))
+        self._tell_funding(market)
+
+    def _tell_funding(self, market: SymbolMarket) -> None:
+        schedule = self.feed.schedule(market.name)
+        if schedule is not None:
+            market.settle_until(self.clock.now_ms, schedule)
+        elif market.is_linear:
+            market.next_funding = self.feed.next_funding(market.name, self.clock.now_ms)
+
+    def _prepare(self, account: Account) -> None:
+        """Stand every book at the price with which play begins."""
+        for name, market in self.markets.items():
+            book = account.exchange.books[name]
+            book.ts, book.last, book.mark, book.index = self.clock.now_ms, market.last, market.mark, market.index
+            schedule = self.feed.schedule(name)
+            if schedule is not None and market.is_linear:
+                account.exchange.set_funding(name, *schedule)
+
+    # --- time ---
+
+    def wall_ms(self) -> int:
+        """The server's own clock, which requests are signed against."""
+        return self._wall() + self.settings.clock_skew_ms
+
+    @property
+    def is_lockstep(self) -> bool:
+        """Whether the market moves on command only."""
+        return self.settings.pace == "lockstep"
+
+    @property
+    def now_ms(self) -> int:
+        """Market time."""
+        if self.settings.pace != "real" or self._begun_at is None:
+            return self.clock.now_ms
+        return max(self.clock.now_ms, self.due_ms())
+
+    def due_ms(self) -> int:
+        """The market time that the wall clock asks for, at pace real."""
+        if self._begun_at is None:
+            self._begun_at = (self._wall(), self.clock.now_ms)
+        wall, market = self._begun_at
+        return market + int((self._wall() - wall) * self.settings.factor)
+
+    # --- moves ---
+
+    def step_bar(self) -> Moved | None:
+        """One whole base bar; None when the feed has ended."""
+        move = self.feed.next_bar()
+        return None if move is None else self._apply(move)
+
+    def move(self, length_ms: int) -> Moved | None:
+        """The next piece, at most so long; None when the feed has ended."""
+        move = self.feed.next_move(length_ms)
+        return None if move is None else self._apply(move)
+
+    def _apply(self, move: Move) -> Moved:
+        for name, stamp, rate, mark in self.feed.funding_due(move.ts_open):
+            self.markets[name].funding.append((stamp, rate))
+            for account in self.accounts.values():
+                account.exchange.books[name].funding.append(stamp, rate, mark)
+        self.clock.now_ms = max(self.clock.now_ms, move.ts_close)
+        for account in self.accounts.values():
+            for name, piece in move.pieces.items():
+                book = account.exchange.books[name]
+                account.exchange.step(
+                    book, move.ts_open, move.ts_close, *piece.prices[:4], piece.volume, *piece.prices[4:], move.volatility.get(name, 0.0)
+                )
+            self._settle(account)
+        moved = [self.markets[name] for name in move.pieces]
+        for market in moved:
+            piece = move.pieces[market.name]
+            market.take(move.ts_open, move.ts_close, piece.prices, piece.volume)
+        for market in self.markets.values():
+            self._tell_funding(market)
+        is_end = move.ts_close % self.feed.duration_ms == 0
+        if is_end:
+            for market in moved:
+                market.candles.close()
+        return Moved(moved, moved if is_end else [], move.ts_open, move.ts_close)
+
+    def let_happen(self, account: Account, name: str) -> None:
+        """A moment without movement: what has arrived at this account's book is answered."""
+        market, book = self.markets[name], account.exchange.books[name]
+        now = self.now_ms
+        self.clock.now_ms = now
+        flat = (market.last,) * 4, (market.mark,) * 4, (market.index,) * 4
+        account.exchange.step(book, now, now + 1, *flat[0], 0.0, *flat[1], *flat[2])
+        self._settle(account)
+
+    def _settle(self, account: Account) -> None:
+        for market, liquidation in account.liquidations:
+            market.liquidations.append({
+                "T": liquidation.ts, "s": market.symbol, "S": "Buy" if liquidation.side == "SELL" else "Sell",
+                "v": market.instrument.format_qty(liquidation.qty), "p": market.price(liquidation.bankruptcy_price),
+            })  # fmt: skip
+        account.liquidations.clear()
+        account.finish(lambda name, idx: position_push(account, name, idx), lambda: wallet_row(account))
+
+
+def piece_length(settings: SandboxSettings, duration_ms: int) -> int:
+    """How long a piece of real-time play is: one tick, at most a base bar, dividing it."""
+    wanted = max(1, int(settings.tick_ms * settings.factor))
+    if wanted >= duration_ms:
+        return duration_ms
+    return next(length for length in range(wanted, 0, -1) if duration_ms % length == 0)

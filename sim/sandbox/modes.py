@@ -1,0 +1,122 @@
+"""Leverage, position mode, margin mode and added margin: what an account changes about its positions beside orders."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from core.instrument import generic_tiers
+from core.money import UNIT, to_units
+from sim.book import Position, SymbolBook
+from sim.ledger import FREE, post
+from sim.margin import IsolatedMargin, max_leverage
+from sim.sandbox.account import Account
+from sim.sandbox.errors import ApiError, params_error
+from sim.sandbox.market import SymbolMarket
+from sim.settlement import liquidation_price
+
+MARGIN_MODES: Final = {"isolated": "ISOLATED_MARGIN", "cross": "REGULAR_MARGIN"}
+
+
+def set_leverage(account: Account, market: SymbolMarket, leverage: float) -> None:
+    """Change a symbol's leverage; margin of an open position moves at once. Raises ApiError."""
+    book = account.exchange.books[market.name]
+    wanted = to_units(leverage)
+    instrument = market.instrument
+    if not UNIT <= wanted <= instrument.max_leverage or wanted % (UNIT // 100):
+        raise ApiError(10001, "leverage invalid")  # ASSUMED words
+    if wanted == book.leverage:
+        raise ApiError(110043, "leverage not modified")
+    tiers = instrument.tiers or generic_tiers()
+    policy = IsolatedMargin(wanted, book.taker_fee, tiers)
+    needed = 0
+    for position in book.positions:
+        if position.steps:
+            if wanted > max_leverage(position.cost, tiers):
+                raise ApiError(110013, "cannot set leverage gt maxLeverage by risk limit")  # ASSUMED words
+            side = 1 if position.steps > 0 else -1
+            needed += policy.to_hold(position.cost, side) - book.margin.to_hold(position.cost, side)
+    if needed > book.accounts[FREE]:
+        raise ApiError(110044, "available margin is insufficient")  # ASSUMED words
+    if any(order.reserve for order in book.orders.values()):
+        _reserve_again(account, book, policy)
+    for position in book.positions:
+        if position.steps:
+            side = 1 if position.steps > 0 else -1
+            add_to_margin(book, position, policy.to_hold(position.cost, side) - book.margin.to_hold(position.cost, side))
+    book.margin, book.leverage = policy, policy.leverage
+    for position in book.positions:
+        if position.steps:
+            position.liquidation_price = liquidation_price(book, position, position.margin)
+
+
+def _reserve_again(account: Account, book: SymbolBook, policy: IsolatedMargin) -> None:
+    """Resting orders hold margin by the new leverage, in proportion; refused when the cash is short."""
+    changes = []
+    for order in book.orders.values():
+        if order.reserve:
+            old, new = book.margin.to_order(UNIT * 10_000, order.side), policy.to_order(UNIT * 10_000, order.side)
+            changes.append((order, -(-order.reserve * new // old) - order.reserve))
+    total = sum(change for _, change in changes)
+    if total > book.accounts[FREE]:
+        raise ApiError(110044, "available margin is insufficient")  # ASSUMED words
+    for order, change in changes:
+        order.reserve += change
+    post(book.accounts, free=-total, order=total)
+
+
+def add_to_margin(book: SymbolBook, position: Position, amount: int) -> None:
+    """Move cash between free and a position's margin (1e-8; negative: back), and recompute its liquidation price."""
+    post(book.accounts, free=-amount, position=amount)
+    position.margin += amount
+    position.liquidation_price = liquidation_price(book, position, position.margin)
+
+
+def add_margin(account: Account, market: SymbolMarket, idx: int, amount: float) -> None:
+    """Add margin to (or take it from) an isolated position. Raises ApiError."""
+    book = account.exchange.books[market.name]
+    position = book.position(idx)
+    if position is None:
+        raise ApiError(10001, "position idx not match position mode")
+    if not position.steps:
+        raise ApiError(10001, "position is zero")  # ASSUMED words
+    units = to_units(amount)
+    if units == 0 or units % 10_000:
+        raise params_error("margin invalid")
+    if units > book.accounts[FREE]:
+        raise ApiError(110044, "available margin is insufficient")  # ASSUMED words
+    side = 1 if position.steps > 0 else -1
+    if units < 0 and position.margin + units < book.margin.to_hold(position.cost, side):
+        raise ApiError(110011, "position would be liquidated immediately")  # ASSUMED: only added margin can be taken back
+    add_to_margin(book, position, units)
+
+
+def switch_mode(account: Account, markets: list[SymbolMarket], mode: int) -> None:
+    """One-way (0) or hedge (3) for these symbols. Raises ApiError."""
+    if mode not in (0, 3):
+        raise params_error("mode invalid")
+    wanted = mode == 3
+    changing = [market for market in markets if account.is_hedge[market.name] != wanted]
+    if not changing:
+        raise ApiError(110025, "Position mode is not modified")
+    for market in changing:
+        book = account.exchange.books[market.name]
+        if any(position.steps for position in book.positions):
+            raise ApiError(110024, "You have an existing position, so position mode cannot be switched")  # ASSUMED words
+        if book.orders or book.pending or book.waiting:
+            raise ApiError(110028, "There are existing open orders, so position mode cannot be switched")  # ASSUMED words
+    for market in changing:
+        book = account.exchange.books[market.name]
+        book.positions = [Position(book.instrument, idx) for idx in ((1, 2) if wanted else (0,))]
+        account.is_hedge[market.name] = wanted
+
+
+def set_margin_mode(account: Account, mode: str, *, is_demo: bool) -> dict[str, Any]:
+    """Account-wide margin mode. Raises ApiError: the one it has (110026), isolated on demo (110073), what is not simulated (3400045)."""
+    if mode not in ("ISOLATED_MARGIN", "REGULAR_MARGIN", "PORTFOLIO_MARGIN"):
+        raise params_error("setMarginMode invalid")
+    if mode == MARGIN_MODES[account.settings.margin_mode]:
+        raise ApiError(110026, "Cross/isolated margin mode is not modified")  # ASSUMED words
+    if is_demo and mode == "ISOLATED_MARGIN":
+        raise ApiError(110073, "Set margin mode failed")
+    reason = f"sandbox: the margin mode of an account is chosen when it is made; {mode} cannot be switched to"
+    raise ApiError(3400045, "Set margin mode failed", result={"reasons": [{"reasonCode": "3400045", "reasonMsg": reason}]})

@@ -1,0 +1,240 @@
+"""Public REST: what needs no key."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from core.instrument import Instrument, generic_tiers
+from core.money import UNIT
+from sim.sandbox import texts
+from sim.sandbox.call import Call
+from sim.sandbox.candles import INDEX, LAST, MARK
+from sim.sandbox.errors import ApiError, params_error
+from sim.sandbox.market import SymbolMarket
+from sim.sandbox.params import category, market, moment, text, whole
+
+_OPEN_INTEREST = {"5min": 300_000, "15min": 900_000, "30min": 1_800_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
+_NOTHING = {"category": "", "list": [], "nextPageCursor": ""}
+_LAUNCHED = "1585526400000"
+
+
+def time(call: Call) -> dict[str, Any]:
+    """The server's clock (of the signatures; market time is another where history is replayed)."""
+    now = call.wall_ms
+    return {"timeSecond": str(now // 1000), "timeNano": str(now * 1_000_000)}
+
+
+def instruments_info(call: Call) -> dict[str, Any]:
+    """Instruments of a category."""
+    wanted = category(call.params)
+    if text(call.params, "symbol"):
+        rows = [market(call.params, call.engine.markets, result=_NOTHING)]
+    else:
+        base = text(call.params, "baseCoin")
+        rows = [one for one in call.engine.markets.values() if one.category == wanted and base in ("", one.instrument.base)]
+    if text(call.params, "status", "Trading") != "Trading":
+        rows = []
+    make = _linear_instrument if wanted == "linear" else _spot_instrument
+    if wanted == "spot":
+        return {"category": wanted, "list": [make(one) for one in rows]}
+    limit = whole(call.params, "limit", 500, low=1, high=1000)
+    begin = whole({"at": text(call.params, "cursor").removeprefix("first%3D").removeprefix("first=")}, "at", 0, low=0)
+    cursor = quote(f"first={begin + limit}", safe="") if begin + limit < len(rows) else ""
+    return {"category": wanted, "list": [make(one) for one in rows[begin : begin + limit]], "nextPageCursor": cursor}
+
+
+def _linear_instrument(one: SymbolMarket) -> dict[str, Any]:
+    instrument = one.instrument
+    grid, lots = instrument.price_grid, instrument.qty_grid
+    return {
+        "symbol": one.symbol, "symbolId": one.symbol_id, "contractType": "LinearPerpetual", "status": "Trading", "baseCoin": instrument.base,
+        "quoteCoin": instrument.quote, "settleCoin": instrument.quote, "launchTime": _LAUNCHED, "deliveryTime": "0", "deliveryFeeRate": "",
+        "priceScale": str(grid.decimals),
+        "leverageFilter": {"minLeverage": "1", "maxLeverage": f"{instrument.max_leverage / UNIT:.2f}", "leverageStep": "0.01"},
+        "priceFilter": {"minPrice": grid.text(1), "maxPrice": grid.text(19_999_998), "tickSize": grid.text(1)},
+        "lotSizeFilter": {
+            "maxOrderQty": _qty(instrument, instrument.max_qty), "minOrderQty": _qty(instrument, instrument.min_qty), "qtyStep": lots.text(1),
+            "postOnlyMaxOrderQty": _qty(instrument, instrument.max_qty), "maxMktOrderQty": _qty(instrument, instrument.max_market_qty),
+            "minNotionalValue": texts.money(instrument.min_notional),
+        },
+        "unifiedMarginTrade": True, "fundingInterval": instrument.funding_interval_min, "copyTrading": "none", "upperFundingRate": "0.005",
+        "lowerFundingRate": "-0.005", "isPreListing": False, "preListingInfo": None,
+        "riskParameters": {"priceLimitRatioX": texts.rate(instrument.price_limit_x), "priceLimitRatioY": texts.rate(instrument.price_limit_y)},
+        "displayName": "", "symbolType": "", "forbidUplWithdrawal": False,
+    }  # fmt: skip
+
+
+def _spot_instrument(one: SymbolMarket) -> dict[str, Any]:
+    instrument = one.instrument
+    largest = _qty(instrument, instrument.max_qty)
+    return {
+        "symbolId": one.symbol_id, "symbol": one.symbol, "baseCoin": instrument.base, "quoteCoin": instrument.quote, "innovation": "0",
+        "status": "Trading", "marginTrading": "none", "stTag": "0",
+        "lotSizeFilter": {
+            "basePrecision": instrument.qty_grid.text(1), "quotePrecision": "0.0000001", "minOrderQty": _qty(instrument, instrument.min_qty),
+            "maxOrderQty": largest, "minOrderAmt": texts.money(instrument.min_notional), "maxOrderAmt": "8000000", "maxLimitOrderQty": largest,
+            "maxMarketOrderQty": _qty(instrument, instrument.max_market_qty), "postOnlyMaxLimitOrderSize": largest,
+        },
+        "priceFilter": {"tickSize": instrument.price_grid.text(1)},
+        "riskParameters": {"priceLimitRatioX": texts.rate(instrument.price_limit_x), "priceLimitRatioY": texts.rate(instrument.price_limit_y)},
+        "symbolType": "", "xstockMultiplier": "",
+    }  # fmt: skip
+
+
+def _qty(instrument: Instrument, value: float) -> str:
+    return instrument.format_qty(value)
+
+
+def kline(call: Call) -> dict[str, Any]:
+    """Candles of the last price, newest first, with volume and turnover."""
+    return _klines(call, LAST)
+
+
+def mark_kline(call: Call) -> dict[str, Any]:
+    """Candles of the mark price."""
+    return _klines(call, MARK)
+
+
+def index_kline(call: Call) -> dict[str, Any]:
+    """Candles of the index price."""
+    return _klines(call, INDEX)
+
+
+def premium_kline(call: Call) -> dict[str, Any]:
+    """Candles of (mark - index) / index: open and close are exact, the extremes those of the two (ASSUMED)."""
+    marks, indexes = _klines(call, MARK), _klines(call, INDEX)
+    rows = []
+    for mark, index in zip(marks["list"], indexes["list"], strict=True):
+        first, last = (float(mark[at]) / float(index[at]) - 1.0 for at in (1, 4))
+        rows.append([mark[0], *(texts.decimal(value, 6) for value in (first, max(first, last), min(first, last), last))])
+    return {**marks, "list": rows}
+
+
+def _klines(call: Call, kind: int) -> dict[str, Any]:
+    params = {"category": "linear", **call.params}
+    one = market(params, call.engine.markets)
+    interval = text(params, "interval")
+    if not interval or not one.candles.offers(interval):
+        raise ApiError(10001, "Invalid period!")  # ASSUMED words
+    limit = whole(params, "limit", 200, low=1, high=1000)
+    since, until = moment(params, "start"), moment(params, "end")
+    if since is not None and until is None and len(one.candles.rows(interval, since, None, 1_000_000, kind)) > limit:
+        until = _nth_start(one, interval, since, limit)  # ASSUMED: with a start alone the rows begin there
+    rows = []
+    for start, (open_, high, low, close, volume, turnover) in reversed(one.candles.rows(interval, since, until, limit, kind)):
+        row = [str(start), *(one.price(value) for value in (open_, high, low, close))]
+        rows.append([*row, texts.decimal(volume), texts.decimal(turnover, 4)] if kind == LAST else row)
+    return {"category": one.category, "symbol": one.symbol, "list": rows}
+
+
+def _nth_start(one: SymbolMarket, interval: str, since: int, count: int) -> int:
+    starts = one.candles.rows(interval, since, None, 1_000_000)
+    return starts[min(count, len(starts)) - 1][0]
+
+
+def funding_history(call: Call) -> dict[str, Any]:
+    """Settled funding rates, newest first."""
+    one = market(call.params, call.engine.markets)
+    start, end = moment(call.params, "startTime"), moment(call.params, "endTime")
+    if start is not None and end is None:
+        raise params_error("startTime cannot be given without endTime")  # ASSUMED words
+    limit = whole(call.params, "limit", 200, low=1, high=200)
+    rows = [
+        {"symbol": one.symbol, "fundingRate": texts.rate(rate), "fundingRateTimestamp": str(stamp)}
+        for stamp, rate in reversed(one.funding)
+        if (start is None or stamp >= start) and (end is None or stamp <= end)
+    ]
+    return {"category": one.category, "list": rows[:limit]}
+
+
+def open_interest(call: Call) -> dict[str, Any]:
+    """Open interest, newest first: of the feed, or an invented constant on a grid of times."""
+    one = market(call.params, call.engine.markets)
+    step = _OPEN_INTEREST.get(text(call.params, "intervalTime"))
+    if step is None or not one.is_linear:
+        raise params_error("intervalTime invalid")
+    limit = whole(call.params, "limit", 50, low=1, high=200)
+    now = call.engine.now_ms
+    start, end = moment(call.params, "startTime"), moment(call.params, "endTime")
+    known = [(ts, value) for ts, value in one.open_interest if ts <= now]
+    if not known:
+        constant = one.interest()[0]
+        known = [(now - now % step - step * back, constant) for back in range(1000)][::-1]
+    kept = [
+        (ts, value) for ts, value in reversed(known)
+        if (start is None or ts >= start) and (end is None or ts <= end) and ts % step == 0
+    ]  # fmt: skip
+    rows = [
+        {"openInterest": f"{value:.8f}", "singleOpenInterest": texts.decimal(value / 2), "timestamp": str(ts)} for ts, value in kept[:limit]
+    ]
+    return {"category": one.category, "symbol": one.symbol, "list": rows, "nextPageCursor": ""}
+
+
+def tickers(call: Call) -> dict[str, Any]:
+    """Tickers of a category, or of one symbol."""
+    wanted = category(call.params)
+    if text(call.params, "symbol"):
+        rows = [market(call.params, call.engine.markets)]
+    else:
+        rows = [one for one in call.engine.markets.values() if one.category == wanted]
+    return {"category": wanted, "list": [one.ticker() for one in rows]}
+
+
+def orderbook(call: Call) -> dict[str, Any]:
+    """The book now; ``u`` is that of the stream's 1000 levels."""
+    one = market(call.params, call.engine.markets)
+    depth = whole(call.params, "limit", 25 if one.is_linear else 1, low=1, high=1000)
+    bids, asks = one.book(depth)
+    now = call.engine.now_ms
+    return {
+        "s": one.symbol, "b": one.levels(bids), "a": one.levels(asks), "ts": now, "u": call.book_update(one), "seq": one.seq, "cts": now,
+    }  # fmt: skip
+
+
+def recent_trade(call: Call) -> dict[str, Any]:
+    """The tape, newest first."""
+    one = market(call.params, call.engine.markets)
+    highest = 1000 if one.is_linear else 60
+    limit = whole(call.params, "limit", 500 if one.is_linear else 60, low=1, high=highest)
+    grid = one.instrument.price_grid
+    rows = [
+        {
+            "execId": trade.trade_id, "symbol": one.symbol, "price": grid.text(trade.ticks), "size": one.qty(trade.steps), "side": trade.side,
+            "time": str(trade.ts), "isBlockTrade": False, "isRPITrade": False, "seq": str(trade.seq),
+        }
+        for trade in list(one.trades)[::-1][:limit]
+    ]  # fmt: skip
+    return {"category": one.category, "list": rows}
+
+
+def risk_limit(call: Call) -> dict[str, Any]:
+    """Risk tiers; without a symbol 15 symbols to a page."""
+    if category(call.params) != "linear":
+        raise params_error("Category is invalid")
+    markets = [one for one in call.engine.markets.values() if one.is_linear]
+    cursor = ""
+    if text(call.params, "symbol"):
+        markets = [market(call.params, call.engine.markets)]
+    else:
+        begin = whole({"at": text(call.params, "cursor")}, "at", 0, low=0)
+        cursor = str(begin + 15) if begin + 15 < len(markets) else ""
+        markets = markets[begin : begin + 15]
+    rows = []
+    for one in markets:
+        for number, tier in enumerate(one.instrument.tiers or generic_tiers(), start=1):
+            rows.append({
+                "id": number, "symbol": one.symbol, "riskLimitValue": texts.money(tier.limit), "maintenanceMargin": texts.rate(tier.maintenance_rate),
+                "initialMargin": texts.rate(tier.initial_rate), "isLowestRisk": int(number == 1), "maxLeverage": f"{tier.max_leverage / UNIT:.2f}",
+                "mmDeduction": texts.money(tier.deduction) if number > 1 else "",
+            })  # fmt: skip
+    return {"category": "linear", "list": rows, "nextPageCursor": cursor}
+
+
+def price_limit(call: Call) -> dict[str, Any]:
+    """The allowed prices now."""
+    one = market({"category": "linear", **call.params}, call.engine.markets)
+    buy, sell = one.price_limits()
+    return {"symbol": one.symbol, "buyLmt": buy, "sellLmt": sell, "ts": str(call.engine.now_ms)}
+
+
