@@ -69,3 +69,29 @@ class ServerClock:
             raise SafetyError(f"{text} (at most {REFUSE_MS} ms): switch time synchronisation on (NTP), then start again")
         if off > ALERT_MS:
             self._notify(Notice(self.now_ms, "clock_off", text))
+
+
+class MarketClock:
+    """The time of the market's data. At the real exchange that is its clock; a sandbox that replays history has a time of its own, which
+    the public stream tells (``follows_stream``: the latest stamp seen, 0 before the first)."""
+
+    def __init__(self, server: ServerClock, *, follows_stream: bool = False) -> None:
+        self._server = server
+        self.follows_stream = follows_stream
+        self._observed = 0
+
+    @property
+    def now_ms(self) -> int:
+        """Market time, in ms since the epoch."""
+        return self._observed if self.follows_stream else self._server.now_ms
+
+    def observe(self, ts: int) -> None:
+        """A stamp of a public frame."""
+        self._observed = max(self._observed, ts)
+
+    def is_closed(self, ts_close: int, newest_open: int, stated_ms: int) -> bool:
+        """Whether a listed candle is closed. ``stated_ms``: the exchange's time in the same answer (0: it said none);
+        ``newest_open``: start of the youngest candle of the list, before which all must be closed."""
+        if self.follows_stream:
+            return ts_close <= max(self._observed, newest_open)
+        return ts_close <= (stated_ms or self._server.now_ms)

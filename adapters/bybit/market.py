@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from adapters.bybit import instruments, translate, wire
+from adapters.bybit.clock import MarketClock
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
 from adapters.bybit.rest import RestClient
@@ -33,8 +34,11 @@ _RATES: Final = 200
 class MarketReader:
     """Reads of one category. Rows that cannot be read raise: history with a hole in it is no history."""
 
-    def __init__(self, rest: RestClient, category: Category, notify: Notify = lambda notice: None) -> None:
+    def __init__(
+        self, rest: RestClient, category: Category, notify: Notify = lambda notice: None, *, market: MarketClock | None = None
+    ) -> None:
         self._rest, self._category, self._notify = rest, category, notify
+        self.market = market if market is not None else MarketClock(rest.clock)
 
     async def bars(self, symbol: str, timeframe: str, start_ms: int, end_ms: int, kind: Kind = "last") -> list[Bar]:
         """Closed candles with start_ms <= ts_open < end_ms, oldest first, each once. Raises ExchangeRefusal, PayloadError."""
@@ -42,13 +46,14 @@ class MarketReader:
         begin = floor_ts(start_ms + step - 1, timeframe)
         while begin < end_ms:
             last = min(end_ms - 1, begin + (_CANDLES - 1) * step)
-            rows, now = await self._candles(symbol, timeframe, begin, last, kind)
-            for row in rows:
-                bar = translate.bar_of_list(symbol, timeframe, row)
-                if begin <= bar.ts_open <= last and bar.ts_close <= now:
+            rows, stated = await self._candles(symbol, timeframe, begin, last, kind)
+            bars = [translate.bar_of_list(symbol, timeframe, row) for row in rows]
+            newest = max((bar.ts_open for bar in bars), default=0)
+            for bar in bars:
+                if begin <= bar.ts_open <= last and self.market.is_closed(bar.ts_close, newest, stated):
                     found[bar.ts_open] = bar
             begin = floor_ts(last, timeframe) + step
-            if begin > now:
+            if (not bars) if self.market.follows_stream else begin > (stated or self._rest.clock.now_ms):
                 break
         return [found[ts] for ts in sorted(found)]
 
@@ -105,14 +110,14 @@ class MarketReader:
         return next((row for row in rows if row.symbol == symbol), None)
 
     async def _candles(self, symbol: str, timeframe: str, start: int, end: int, kind: Kind) -> tuple[list[list[wire.Number]], int]:
-        """(rows, the exchange's time): one page."""
+        """(rows, the exchange's time or 0): one page."""
         params = {
             "category": self._category, "symbol": symbol, "interval": translate.INTERVALS[timeframe], "start": start, "end": end,
             "limit": _CANDLES,
         }  # fmt: skip
         answer = await self._rest.ask(_PATHS[kind], params, private=False)
         listing = wire.decode(wire.Listing, answer.result)
-        return [wire.decode(list[wire.Number], raw) for raw in listing.rows], answer.time or self._rest.clock.now_ms
+        return [wire.decode(list[wire.Number], raw) for raw in listing.rows], answer.time
 
 
 def _fail(error: PayloadError) -> None:

@@ -36,7 +36,7 @@ Line = tuple[str, str]
 class MarketStream:
     """Candles and marks of some symbols. ``publish`` takes Bar, MarkPrice, FundingRate and FeedGap.
 
-    next_open: per (symbol, timeframe) the start of the first candle that is wanted, after the warm-up's last; without it, the first that comes.
+    next_open: per (symbol, timeframe) the start of the first candle that is wanted (after the warm-up's last); else the first that comes.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class MarketStream:
         now_ms: Callable[[], int] = monotonic_ms,
         **stream_options: Any,
     ) -> None:
-        self._clock, self._category, self._reader = clock, category, reader
+        self._clock, self._category, self._reader, self._market = clock, category, reader, reader.market
         self._publish, self._notify, self._sleep, self._now_ms = publish, notify, sleep, now_ms
         self.lines = {line: CandleLine((next_open or {}).get(line)) for line in lines}
         self._tickers: dict[str, wire.TickerRow] = {}
@@ -100,6 +100,7 @@ class MarketStream:
 
     def _on_data(self, topic: str, frame: wire.Frame) -> None:
         kind, _, rest = topic.partition(".")
+        self._market.observe(frame.ts)
         if kind == "tickers":
             self._on_ticker(wire.decode(wire.TickerRow, frame.data), frame)
             return
@@ -150,7 +151,7 @@ class MarketStream:
         """A push that does not come: ask REST once it is due for too long, by the stream's own tale or by the clock."""
         while True:
             await self._sleep(GRACE_MS / 1000)
-            now = self._clock.now_ms
+            now = self._market.now_ms
             for line, series in self.lines.items():
                 due = series.next_open
                 is_late = due is not None and due + tf_ms(line[1]) + GRACE_MS < now
@@ -171,7 +172,7 @@ class MarketStream:
             begin = series.next_open
             if begin is None:
                 return
-            end = series.gap[1] if series.gap is not None else max(begin, self._clock.now_ms) + 1
+            end = series.gap[1] if series.gap is not None else max(begin + tf_ms(timeframe), self._market.now_ms) + 1
             try:
                 bars = await self._reader.bars(symbol, timeframe, begin, end)
             except (ExchangeRefusal, PayloadError) as error:
