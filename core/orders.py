@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+import msgspec
+
 from core.errors import InvariantError
 from core.messages import OrderStatus, Side, SubmitOrder
 
@@ -44,37 +46,20 @@ _STATE_OF: Final[dict[OrderStatus, OrderState | None]] = {
 }
 
 
-class OrderRecord:
+class OrderRecord(msgspec.Struct, gc=False, eq=False):
     """One order as the executor knows it. ``command`` is what was sent; the rest is what the venue said of it."""
 
-    __slots__ = (
-        "client_order_id",
-        "command",
-        "filled_qty",
-        "number",
-        "parent_id",
-        "reason",
-        "side",
-        "state",
-        "symbol",
-        "ts_created",
-        "ts_updated",
-    )
-
-    def __init__(
-        self, number: int, client_order_id: str, symbol: str, side: Side, ts: int, command: SubmitOrder | None, parent_id: str | None = None
-    ) -> None:
-        self.number = number
-        self.client_order_id = client_order_id
-        self.symbol = symbol
-        self.side = side
-        self.command = command
-        self.parent_id = parent_id
-        self.state: OrderState = "submitted"
-        self.filled_qty = 0.0
-        self.reason = ""
-        self.ts_created = ts
-        self.ts_updated = ts
+    number: int
+    client_order_id: str
+    symbol: str
+    side: Side
+    ts_created: int
+    command: SubmitOrder | None
+    parent_id: str | None = None
+    ts_updated: int = 0
+    state: OrderState = "submitted"
+    filled_qty: float = 0.0
+    reason: str = ""
 
     @property
     def is_open(self) -> bool:

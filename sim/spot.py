@@ -1,7 +1,7 @@
 """What a spot fill does: quote against base. A buy's fee is taken in base, so a holding may be off the step; nothing is sold short.
 
 The holding is a position counted in the ledger's units of the base coin. The fee of a buy leaves it at cost, as base given away at the
-fill's price; what is left under one step is dust.
+fill's price; what is left under one step is dust. A maker's rebate is credited in quote, on buys as on sells.
 """
 
 from __future__ import annotations
@@ -38,14 +38,18 @@ class SpotSettlement:
         steps, units, ticks, reference, total, share = deal
         if total > book.accounts[FREE] + share:
             return BALANCE_INSUFFICIENT
-        fee = mul_div_ceil(units, rate, UNIT)
+        fee, rebate, pnl = mul_div_ceil(units, rate, UNIT), 0, 0
         position.increase(units, total)
-        pnl = position.reduce(fee, mul_div_floor(total, fee, units)) if fee > 0 else 0
-        post(book.accounts, free=share - total, order=-share, pnl=total)
+        if fee < 0:  # a rebate comes in the coin that was paid with
+            fee, rebate = 0, mul_div_ceil(total, rate, UNIT)
+        elif fee:
+            pnl = position.reduce(fee, mul_div_floor(total, fee, units))
+        post(book.accounts, free=share - total - rebate, order=-share, fees=rebate, pnl=total)
         post(book.base_accounts, free=units - fee, fees=fee, pnl=-units)
         order.reserve -= share
         position.parent_id = order.client_order_id
-        self._outbox.fill(book, order, steps, ticks, reference, fee, book.instrument.base, pnl, maker)
+        coin = book.instrument.quote if rebate else book.instrument.base
+        self._outbox.fill(book, order, steps, ticks, reference, rebate or fee, coin, pnl, maker)
         return ""
 
     def _sell(

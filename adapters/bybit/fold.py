@@ -114,6 +114,7 @@ class AccountFold:
             text = f"{row.symbol} {order.client_order_id}: status {row.orderStatus!r} is not known"
             self._notify(Notice(ts, "unknown_status", text, row.symbol, "error", freezes=True))
             return
+        order.told = max(order.told, cumulative)
         is_changed = order.differs(row) if ts >= order.last_ms else False
         self.acknowledged(order, row.orderId)
         self._follow(order, told, cumulative, ts, is_changed=is_changed)
@@ -331,6 +332,12 @@ class AccountFold:
             self._notify(Notice(ts, "hedge_mode", text, row.symbol, "error", freezes=True))
         if before is None or (before.qty, before.entry_price) != (report.qty, report.entry_price):
             self._emit(report)
+
+    def flat(self, symbol: str, position_idx: int, ts: int) -> None:
+        """A position that the exchange lists no more."""
+        report = PositionReport(symbol, ts, 0.0, 0.0, position_idx)
+        self.positions[symbol, position_idx] = report
+        self._emit(report)
 
     def on_wallet(self, row: WalletRow, ts: int) -> None:
         """The wallet as stated; each coin is said once until it changes. Raises PayloadError."""

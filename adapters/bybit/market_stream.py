@@ -100,9 +100,10 @@ class MarketStream:
 
     def _on_data(self, topic: str, frame: wire.Frame) -> None:
         kind, _, rest = topic.partition(".")
-        self._market.observe(frame.ts)
+        ts = translate.time_ms(frame.ts)
+        self._market.observe(ts)
         if kind == "tickers":
-            self._on_ticker(wire.decode(wire.TickerRow, frame.data), frame)
+            self._on_ticker(wire.decode(wire.TickerRow, frame.data), ts, is_delta=frame.type == "delta")
             return
         interval, _, symbol = rest.partition(".")
         line = (symbol, translate.TIMEFRAME_OF.get(interval, ""))
@@ -125,15 +126,15 @@ class MarketStream:
         else:
             self._behind.pop(line, None)
 
-    def _on_ticker(self, row: wire.TickerRow, frame: wire.Frame) -> None:
+    def _on_ticker(self, row: wire.TickerRow, ts: int, *, is_delta: bool) -> None:
         before = self._tickers.get(row.symbol)
-        if before is None and frame.type == "delta":
+        if before is None and is_delta:
             return  # a change of what we have not seen
-        if before is not None and frame.type == "delta":
+        if before is not None and is_delta:
             row = wire.TickerRow(*(new if new is not None else old for new, old in zip(_values(row), _values(before), strict=True)))
         self._tickers[row.symbol] = row
         if row.markPrice not in (None, "") and (before is None or row.markPrice != before.markPrice):
-            self._publish(translate.mark_price(row.symbol, frame.ts or self._clock.now_ms, row.markPrice))
+            self._publish(translate.mark_price(row.symbol, ts, row.markPrice))
         if before is not None and translate.number(before.nextFundingTime) and row.nextFundingTime != before.nextFundingTime:
             stamp = translate.time_ms(before.nextFundingTime)
             if translate.time_ms(row.nextFundingTime) > stamp:

@@ -20,7 +20,7 @@ class TrackedOrder:
 
     __slots__ = (
         "client_order_id", "command", "ending", "filled", "instrument", "last_ms", "order_id", "order_type", "parent_id", "price", "qty",
-        "reason", "role", "side", "state", "trailing_set", "trigger",
+        "reason", "role", "side", "state", "told", "trailing_set", "trigger",
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +45,8 @@ class TrackedOrder:
         self.order_id: str | None = None
         self.ending: tuple[OrderStatus, str, int, int] | None = None
         """(status, reason, quantity it had filled, ts): an end that was told, whose executions are not all here yet."""
+        self.told = 0
+        """The largest executed quantity that any status told."""
         self.last_ms = 0
         self.trailing_set = False
 

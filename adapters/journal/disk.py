@@ -36,7 +36,6 @@ class Disk:
                 raise OSError(f"the system took {taken} of {len(rest)} bytes")
             rest, offset = rest[taken:], offset + taken
 
-
     def place(self, path: Path, content: bytes) -> int:
         """Create or replace a file whole and durably; returns a descriptor that writes to it. Raises OSError, and leaves nothing then."""
         part = path.with_name(f".{path.name}.part")

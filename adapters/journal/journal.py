@@ -22,9 +22,9 @@ from adapters.journal.ballast import LastWords, fill_ballast, last_words_of, say
 from adapters.journal.codec import Codec, SessionStarted, known_types
 from adapters.journal.disk import Disk
 from adapters.journal.errors import JournalError
-from adapters.journal.layout import DIGEST_BYTES, RECORD_BODY, RECORD_MARK, Mark, head_bytes, segment_name
+from adapters.journal.layout import DIGEST_BYTES, RECORD_BODY, RECORD_MARK, Mark, head_bytes, segment_name, segment_paths
 from adapters.journal.lock import FolderLock
-from adapters.journal.reading import Record, read
+from adapters.journal.reading import Record, paths_from, records, segments
 from adapters.journal.recovery import Recovered, RecoveryReport, recover
 from adapters.journal.snapshots import Snapshot, write_snapshot
 from adapters.journal.writer import SegmentWriter
@@ -57,7 +57,6 @@ class Journal:
         self.recovery: RecoveryReport = found.report
         self.state = found.state
         """The newest snapshot's bytes, None without one; the records after it come from ``recovered``."""
-        self._types = tuple(types)
         self._codec = Codec(known_types(types))
         self._clock = clock
         self._segment_bytes, self._buffer_bytes = sizes
@@ -209,8 +208,9 @@ class Journal:
     def recovered(self) -> Iterator[Record]:
         """The records that were found after the snapshot, without this session's."""
         report = self.recovery
-        records = read(self.folder, report.snapshot_seq + 1, types=self._types)
-        return islice(records, report.records)
+        since = report.snapshot_seq + 1
+        found = segments(paths_from(segment_paths(self.folder), since), is_checked=True)
+        return islice(records(found, self._codec, since), report.records)
 
     def last_words(self, text: str) -> None:
         """Say why, after the journal has failed: gives up the ballast and writes a line that the next ``open`` reports.

@@ -39,6 +39,9 @@ _HEAD = struct.Struct("<8sHxxIIQq8s")
 RECORD_SIZE = _RECORD.size
 """Bytes of a record before its payload."""
 
+Entry = tuple[int, int, int, int, int]
+"""A record: kind, seq, ts, and where its payload is in the content: start, end."""
+
 KindTable = list[tuple[str, list[str]]]
 """Per kind: the message type's name and its fields, in the order of the payload."""
 
@@ -65,16 +68,6 @@ class Head(NamedTuple):
     def start(self) -> Mark:
         """The place before the segment's first record."""
         return Mark(self.size, self.first_seq - 1, self.previous)
-
-
-class Entry(NamedTuple):
-    """A checked record; its payload is ``content[start:end]``."""
-
-    kind: int
-    seq: int
-    ts: int
-    start: int
-    end: int
 
 
 def digest_of(content: bytes | memoryview) -> bytes:
@@ -121,8 +114,10 @@ class Scan:
     """Walks a segment's records and checks each. When the walk is over, ``mark`` is the end of the last good one and ``trouble`` says
     why it ended there (None: the content is at its end)."""
 
-    def __init__(self, content: bytes, mark: Mark) -> None:
+    def __init__(self, content: bytes, mark: Mark, *, is_checked: bool = False) -> None:
+        """is_checked: the content was walked before, under a lock that is still held; its checksums are not computed again."""
         self.content = content
+        self.is_checked = is_checked
         self.mark = mark
         self.trouble: str | None = None
         self.is_record = False
@@ -130,19 +125,21 @@ class Scan:
 
     def __iter__(self) -> Iterator[Entry]:
         content, view, size = self.content, memoryview(self.content), len(self.content)
-        unpack, head_size, entry = _RECORD.unpack_from, RECORD_SIZE, Entry
+        unpack, head_size, is_checked = _RECORD.unpack_from, RECORD_SIZE, self.is_checked
         offset, seq, digest = self.mark
         start = offset + head_size
         while start <= size:
             check, mark, kind, length, found, ts, previous = unpack(content, offset)
             end = start + length
-            if end > size or check != blake2b(view[offset + 8 : end], digest_size=8).digest() or mark != RECORD_MARK:
+            if end > size or mark != RECORD_MARK:
+                break
+            if not is_checked and check != blake2b(view[offset + 8 : end], digest_size=8).digest():
                 break
             if found != seq + 1 or previous != digest:
                 self.is_record = True
                 break
             offset, seq, digest = end, found, check
-            yield entry(kind, found, ts, start, end)
+            yield kind, found, ts, start, end
             start = end + head_size
         self.mark = Mark(offset, seq, digest)
         self.trouble = self._trouble() if offset < size else None

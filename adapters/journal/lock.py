@@ -27,8 +27,8 @@ class FolderLock:
             raise SafetyError(
                 f"the journal {folder} is open already, by {holder}: stop that first; two writers would destroy it"
             ) from error
-        holder = f"process {os.getpid()} on {socket.gethostname()} ({purpose})".encode()
-        os.pwrite(self._descriptor, holder[:_HOLDER_BYTES].ljust(_HOLDER_BYTES), 0)
+        ours = f"process {os.getpid()} on {socket.gethostname()} ({purpose})".encode()
+        os.pwrite(self._descriptor, ours[:_HOLDER_BYTES].ljust(_HOLDER_BYTES), 0)
 
     def release(self) -> None:
         """Let the folder go. Harmless when repeated."""

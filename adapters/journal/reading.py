@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from core.errors import DataError
 from core.messages import Message
 
 
-class Record(NamedTuple):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One record. ts: the writer's clock when it was appended, ms. message: a Message, or an UnknownMessage."""
 
     seq: int
@@ -43,7 +43,22 @@ def read(folder: Path, from_seq: int = 0, *, types: Sequence[type[Message]] = ()
     paths = segment_paths(Path(folder))
     if not paths:
         raise DataError(f"there is no journal in {folder}")
-    return _records(paths_from(paths, from_seq), codec, from_seq)
+    return records(segments(paths_from(paths, from_seq)), codec, from_seq)
+
+
+def records(found: Iterable[Segment], codec: Codec, from_seq: int) -> Iterator[Record]:
+    """The records of segments from a number on, decoded. Raises DataError for one that is whole and cannot be decoded."""
+    for segment in found:
+        path, head, scan, _ = segment
+        view = memoryview(scan.content)
+        names, decoders = [name for name, _ in head.table], codec.decoders(head.table)
+        for kind, seq, ts, start, end in scan:
+            if seq < from_seq:
+                continue
+            try:
+                yield Record(seq, ts, names[kind], decoders[kind](view[start:end]))
+            except (msgspec.DecodeError, IndexError) as error:
+                raise DataError(f"{path}, byte {start}: record {seq} is whole, but this version cannot read it: {error}") from error
 
 
 def paths_from(paths: list[Path], seq: int) -> list[Path]:
@@ -52,7 +67,7 @@ def paths_from(paths: list[Path], seq: int) -> list[Path]:
     return paths[max(len(older) - 1, 0) :]
 
 
-def segments(paths: list[Path]) -> Iterator[Segment]:
+def segments(paths: list[Path], *, is_checked: bool = False) -> Iterator[Segment]:
     """Each segment; whoever takes one walks its scan to the end before the next. Raises DamagedJournal unless the chain is unbroken
     and every segment whole, but for a torn tail of the last."""
     before: Mark | None = None
@@ -61,7 +76,7 @@ def segments(paths: list[Path]) -> Iterator[Segment]:
         head = read_head(path, content)
         if before is not None:
             refuse_break(path, head, before)
-        found = Segment(path, head, Scan(content, head.start), path is paths[-1])
+        found = Segment(path, head, Scan(content, head.start, is_checked=is_checked), path is paths[-1])
         yield found
         _refuse_damage(found)
         before = found.scan.mark
@@ -88,17 +103,3 @@ def _refuse_damage(segment: Segment) -> None:
         return
     follows = "whole records follow" if segment.is_last else "another segment follows"
     raise DamagedJournal(segment.path, scan.mark.offset, f"{scan.trouble}; {follows}, so this is no write that was cut short")
-
-
-def _records(paths: list[Path], codec: Codec, from_seq: int) -> Iterator[Record]:
-    for segment in segments(paths):
-        path, head, scan, _ = segment
-        view = memoryview(scan.content)
-        names, decoders = [name for name, _ in head.table], codec.decoders(head.table)
-        for kind, seq, ts, start, end in scan:
-            if seq < from_seq:
-                continue
-            try:
-                yield Record(seq, ts, names[kind], decoders[kind](view[start:end]))
-            except (msgspec.DecodeError, IndexError) as error:
-                raise DataError(f"{path}, byte {start}: record {seq} is whole, but this version cannot read it: {error}") from error

@@ -200,7 +200,8 @@ class Portfolio:
 
     def entry_price(self, symbol: str) -> float:
         """Average entry price; 0 when flat."""
-        return self.lines[symbol].book.entry_price
+        line = self.lines[symbol]
+        return line.book.cost / 1e8 / abs(line.qty) if line.qty else 0.0
 
     def mark(self, symbol: str) -> float:
         """The latest mark price (last price where there is no mark)."""
@@ -221,7 +222,10 @@ class Portfolio:
 
     def gross_notional(self) -> float:
         """Sum of all positions' notionals, in quote coins."""
-        return sum(abs(line.qty) * line.mark for line in self._open)
+        gross = 0.0
+        for line in self._open:
+            gross += abs(line.qty) * line.mark
+        return gross
 
     def open_positions(self) -> int:
         """How many symbols have a position (a spot rest under one step is dust, and flat)."""

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from core.instrument import Instrument
 from core.messages import Fill
 from core.money import UNIT, mul_div_floor
 from core.trade import Trade
 
 
-class OpenTrade:
-    """The running sums of one open trade; quantities in the book's steps, money in 1e-8."""
+class RoundTrip(msgspec.Struct, gc=False, eq=False):
+    """The running sums of one trade; quantities in the book's steps, money in 1e-8. ``exit_order`` is None while it is open."""
 
-    __slots__ = (
-        "closed_notional", "closed_steps", "entry_fees", "entry_notional", "entry_order", "entry_slippage", "entry_steps", "entry_ts",
-        "exit_fees", "exit_slippage", "fills", "funding", "gross", "instrument", "is_long", "last_ts", "number", "peak_steps", "strategy",
-    )  # fmt: skip
-
-    def __init__(self, number: int, instrument: Instrument, is_long: bool, ts: int, order: int, strategy: str) -> None:
-        self.number, self.instrument, self.is_long = number, instrument, is_long
-        self.entry_ts, self.last_ts, self.entry_order, self.strategy = ts, ts, order, strategy
-        self.entry_steps = self.entry_notional = self.entry_fees = self.entry_slippage = self.peak_steps = 0
-        self.closed_steps = self.closed_notional = self.exit_fees = self.exit_slippage = self.gross = self.funding = self.fills = 0
+    number: int
+    instrument: Instrument
+    is_long: bool
+    entry_ts: int
+    entry_order: int
+    strategy: str
+    entry_steps: int
+    entry_notional: int
+    entry_fees: int
+    entry_slippage: int
+    peak_steps: int
+    last_ts: int
+    fills: int = 1
+    closed_steps: int = 0
+    closed_notional: int = 0
+    exit_fees: int = 0
+    exit_slippage: int = 0
+    gross: int = 0
+    funding: int = 0
+    exit_order: int | None = None
+    exit_reason: str = ""
 
     def open_part(self, ts: int, steps: int, notional: int, fee: int, slippage: int, held: int) -> None:
         """Book a fill (or the part of one) that opened; ``held`` steps are open after it."""
@@ -43,8 +56,8 @@ class OpenTrade:
         self.fills += 1
         self.last_ts = ts
 
-    def to_trade(self, exit_order: int | None = None, exit_reason: str = "") -> Trade:
-        """The trade as a record; without an exit order as one that is still open."""
+    def to_trade(self) -> Trade:
+        """The trade as a record."""
         value = self.instrument.book_grid.value
         return Trade(
             number=self.number,
@@ -54,7 +67,7 @@ class OpenTrade:
             entry_price=self._price(self.entry_notional, self.entry_steps),
             qty=value(self.peak_steps),
             entry_notional=self.entry_notional,
-            exit_ts=None if exit_order is None else self.last_ts,
+            exit_ts=None if self.exit_order is None else self.last_ts,
             exit_price=self._price(self.closed_notional, self.closed_steps) if self.closed_steps else None,
             exit_notional=self.closed_notional,
             gross_pnl=self.gross,
@@ -64,9 +77,9 @@ class OpenTrade:
             entry_fees=self.entry_fees,
             entry_slippage=self.entry_slippage,
             entry_order=self.entry_order,
-            exit_order=exit_order or 0,
+            exit_order=self.exit_order or 0,
             fills=self.fills,
-            exit_reason=exit_reason,
+            exit_reason=self.exit_reason,
             strategy=self.strategy,
         )
 
@@ -77,11 +90,12 @@ class OpenTrade:
 
 
 class TradeLog:
-    """Closed trades by exit time, and the one that each symbol has open."""
+    """Trades by exit time, and the one that each symbol has open."""
 
     def __init__(self, strategy: str = "") -> None:
-        self.closed: list[Trade] = []
-        self._open: dict[str, OpenTrade] = {}
+        self._ended: list[RoundTrip] = []
+        self._closed: list[Trade] = []
+        self._open: dict[str, RoundTrip] = {}
         self._count = 0
         self._strategy = strategy
 
@@ -101,19 +115,25 @@ class TradeLog:
                 closing_fee = mul_div_floor(fee, closing_notional, notional)
                 closing_slippage = mul_div_floor(slippage, closing_notional, notional) if slippage else 0
             current.close_part(ts, closing, closing_notional, pnl, closing_fee, closing_slippage)
+            fee -= closing_fee
+            slippage -= closing_slippage
             if opening or not held_after:
-                self.closed.append(current.to_trade(order, fill.reason))
+                current.exit_order, current.exit_reason = order, fill.reason
+                self._ended.append(current)
+                del self._open[symbol]
                 current = None
-                if not opening:
-                    del self._open[symbol]
-            fee, slippage = fee - closing_fee, slippage - closing_slippage
-        if opening:
-            if current is None:
-                self._count += 1
-                self._open[symbol] = current = OpenTrade(self._count, instrument, held_after > 0, ts, order, self._strategy)
-            if not closing:
-                current.gross += pnl  # of the base coin that went for a spot fee
-            current.open_part(ts, opening, notional - closing_notional, fee, slippage, abs(held_after))
+        if not opening:
+            return
+        notional -= closing_notional
+        if current is not None:
+            current.open_part(ts, opening, notional, fee, slippage, abs(held_after))
+        else:
+            self._count = number = self._count + 1
+            self._open[symbol] = current = RoundTrip(
+                number, instrument, held_after > 0, ts, order, self._strategy, opening, notional, fee, slippage, abs(held_after), ts
+            )
+        if not closing:
+            current.gross += pnl  # of the base coin that went for a spot fee
 
     def on_funding(self, symbol: str, amount: int) -> None:
         """Book a funding payment (positive: paid) on the symbol's open trade."""
@@ -122,6 +142,12 @@ class TradeLog:
             current.funding += amount
 
     @property
+    def closed(self) -> list[Trade]:
+        """The trades that have ended, by exit time. Made into records when they are asked for, which the loop of a backtest does not."""
+        self._closed += [trip.to_trade() for trip in self._ended[len(self._closed) :]]
+        return self._closed
+
+    @property
     def open(self) -> list[Trade]:
         """What is still open, by trade number, as trades without an exit."""
-        return [trade.to_trade() for trade in sorted(self._open.values(), key=lambda trade: trade.number)]
+        return [trip.to_trade() for trip in sorted(self._open.values(), key=lambda trip: trip.number)]

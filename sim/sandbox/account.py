@@ -270,7 +270,8 @@ class Account:
             "Market" if live.limit is None else "Limit", "IOC" if live.limit is None else "GTC", live.leaves,
             "" if update.price is None else market.price(update.price), update.ts, update.ts, position_idx=live.position_idx,
             reduce_only=True, close_on_trigger=True, trigger_price="" if trigger is None else market.price(trigger),
-            trigger_direction=1 if live.rising else 2, trigger_by=_SOURCE_NAMES[live.source], tpsl_mode="Full" if live.is_full else "Partial",
+            trigger_direction=1 if live.rising else 2, trigger_by=_SOURCE_NAMES[live.source],
+            tpsl_mode="Full" if live.is_full else "Partial",
             stop_order_type=role, create_type=f"CreateBy{role}", parent_link_id=parent.link_id if parent is not None else "",
             last_price=market.price(market.last), leaves=live.leaves,
         )  # fmt: skip
@@ -303,7 +304,8 @@ class Account:
         steps = market.instrument.qty_grid.count(fill.qty)
         price = market.price(fill.price)
         record = OrderRecord(
-            self.next_number(), market, f"{fill.client_order_id}@{fill.fill_id}", self.ids.next("order"), "", SIDES[fill.side], "Market", "IOC",
+            self.next_number(), market, f"{fill.client_order_id}@{fill.fill_id}", self.ids.next("order"), "", SIDES[fill.side], "Market",
+            "IOC",
             steps, price, fill.ts, fill.ts, status="Filled", position_idx=fill.position_idx, reduce_only=True,
             create_type="CreateByTakeOver_PassThrough", last_price=market.price(market.last),
         )  # fmt: skip
@@ -370,17 +372,21 @@ class Account:
         number = self.next_number()
         market.seq += 1
         row = {
-            "category": market.category, "symbol": market.symbol, "orderId": f"{payment.ts // 1000}-{market.symbol_id}-{self.uid}-{payment.position_idx}-2",
+            "category": market.category, "symbol": market.symbol,
+            "orderId": f"{payment.ts // 1000}-{market.symbol_id}-{self.uid}-{payment.position_idx}-2",
             "orderLinkId": "", "side": side, "orderPrice": "0", "orderQty": "0", "leavesQty": "0", "createType": "", "orderType": "UNKNOWN",
             "stopOrderType": "UNKNOWN", "execFee": texts.money(payment.amount), "execFeeV2": "", "execId": self.ids.next("execution"),
-            "execPrice": texts.decimal(payment.mark_price), "execQty": market.qty(steps), "execType": "Funding", "execValue": texts.money(value),
-            "execTime": str(payment.ts), "feeCurrency": "USDT", "isMaker": False, "feeRate": texts.rate(payment.rate), "tradeIv": "", "markIv": "",
+            "execPrice": texts.decimal(payment.mark_price), "execQty": market.qty(steps), "execType": "Funding",
+            "execValue": texts.money(value),
+            "execTime": str(payment.ts), "feeCurrency": "USDT", "isMaker": False, "feeRate": texts.rate(payment.rate), "tradeIv": "",
+            "markIv": "",
             "markPrice": texts.decimal(payment.mark_price), "indexPrice": "", "underlyingPrice": "", "blockTradeId": "", "closedSize": "",
             "seq": market.seq, "extraFees": "", "isLeverage": "0", "execPnl": "0", "marketUnit": "", "_number": number,
         }  # fmt: skip
         self._dirty[market.name] = None
         self._post(market, "USDT", -payment.amount, {
-            "type": "SETTLEMENT", "cashFlow": "0", "fee": "0", "funding": texts.money(-payment.amount), "symbol": market.symbol, "side": side,
+            "type": "SETTLEMENT", "cashFlow": "0", "fee": "0", "funding": texts.money(-payment.amount), "symbol": market.symbol,
+            "side": side,
             "orderLinkId": "", "orderId": row["orderId"], "feeRate": texts.rate(payment.rate if payment.qty > 0 else -payment.rate),
             "size": market.qty(steps), "qty": market.qty(steps), "tradePrice": texts.decimal(payment.mark_price), "tradeId": row["execId"],
             "ts": payment.ts,
@@ -395,14 +401,18 @@ class Account:
         instrument = market.instrument
         unit = instrument.base_unit if fill.fee_coin == instrument.base and not market.is_linear else UNIT
         return {
-            "category": market.category, "symbol": market.symbol, "orderId": record.order_id, "orderLinkId": record.link_id, "side": record.side,
+            "category": market.category, "symbol": market.symbol, "orderId": record.order_id, "orderLinkId": record.link_id,
+            "side": record.side,
             "orderPrice": record.price or "0", "orderQty": market.qty(record.steps), "leavesQty": market.qty(record.leaves),
             "createType": record.create_type, "orderType": record.order_type, "stopOrderType": record.stop_order_type or "UNKNOWN",
-            "execFee": texts.coins(fill.fee, unit), "execFeeV2": "", "execId": self.ids.next("execution"), "execPrice": market.price(fill.price),
+            "execFee": texts.coins(fill.fee, unit), "execFeeV2": "", "execId": self.ids.next("execution"),
+            "execPrice": market.price(fill.price),
             "execQty": market.qty(steps), "execType": exec_type, "execValue": texts.money(value), "execTime": str(fill.ts),
             "feeCurrency": fill.fee_coin, "isMaker": fill.maker, "feeRate": texts.rate(book.maker_fee if fill.maker else book.taker_fee),
-            "tradeIv": "", "markIv": "", "markPrice": texts.decimal(book.mark), "indexPrice": texts.decimal(book.index), "underlyingPrice": "",
-            "blockTradeId": "", "closedSize": "", "seq": market.seq, "extraFees": "", "isLeverage": record.is_leverage or "0", "execPnl": "0",
+            "tradeIv": "", "markIv": "", "markPrice": texts.decimal(book.mark), "indexPrice": texts.decimal(book.index),
+            "underlyingPrice": "",
+            "blockTradeId": "", "closedSize": "", "seq": market.seq, "extraFees": "", "isLeverage": record.is_leverage or "0",
+            "execPnl": "0",
             "marketUnit": record.market_unit, "_number": self.next_number(),
         }  # fmt: skip
 

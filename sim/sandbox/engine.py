@@ -12,6 +12,8 @@ from typing import Protocol
 
 from core.clock import ReplayClock
 from core.instrument import Instrument
+from sim.book import SymbolBook
+from sim.exchange import SimulatedExchange
 from sim.sandbox.account import Account
 from sim.sandbox.feed import SymbolSeries
 from sim.sandbox.market import SymbolMarket
@@ -68,6 +70,8 @@ class Engine:
         self.settings, self.feed = settings, feed
         self._wall = wall_ms
         self.clock = ReplayClock(feed.start_ms())
+        self.played_to = self.clock.now_ms
+        """Market time up to which the feed has been played."""
         self._begun_at: tuple[int, int] | None = None
         self.markets: dict[str, SymbolMarket] = {}
         for number, instrument in enumerate(feed.instruments(), start=1):
@@ -75,8 +79,8 @@ class Engine:
             self.markets[market.name] = market
             self._load(market)
         self.accounts: dict[str, Account] = {}
-        for number, account in enumerate(settings.accounts, start=1):
-            self.accounts[account.key] = Account(number, account, self.markets, settings.execution, self.clock, settings.seed, self)
+        for number, one in enumerate(settings.accounts, start=1):
+            self.accounts[one.key] = Account(number, one, self.markets, settings.execution, self.clock, settings.seed, self)
         for account in self.accounts.values():
             self._prepare(account)
         self.desk = TradeDesk(self.markets, self, settings.seed)
@@ -151,13 +155,12 @@ class Engine:
             self.markets[name].funding.append((stamp, rate))
             for account in self.accounts.values():
                 account.exchange.books[name].funding.append(stamp, rate, mark)
+        self.played_to = move.ts_close
         self.clock.now_ms = max(self.clock.now_ms, move.ts_close)
         for account in self.accounts.values():
             for name, piece in move.pieces.items():
                 book = account.exchange.books[name]
-                account.exchange.step(
-                    book, move.ts_open, move.ts_close, *piece.prices[:4], piece.volume, *piece.prices[4:], move.volatility.get(name, 0.0)
-                )
+                _pass(account.exchange, book, move.ts_open, move.ts_close, piece, move.volatility.get(name, 0.0))
             self._settle(account)
         moved = [self.markets[name] for name in move.pieces]
         for market in moved:
@@ -176,8 +179,8 @@ class Engine:
         market, book = self.markets[name], account.exchange.books[name]
         now = self.now_ms
         self.clock.now_ms = now
-        flat = (market.last,) * 4, (market.mark,) * 4, (market.index,) * 4
-        account.exchange.step(book, now, now + 1, *flat[0], 0.0, *flat[1], *flat[2])
+        still = Piece((*(market.last,) * 4, *(market.mark,) * 4, *(market.index,) * 4), 0.0)
+        _pass(account.exchange, book, now, now + 1, still, 0.0)
         self._settle(account)
 
     def _settle(self, account: Account) -> None:
@@ -188,6 +191,16 @@ class Engine:
             })  # fmt: skip
         account.liquidations.clear()
         account.finish(lambda name, idx: position_push(account, name, idx), lambda: wallet_row(account))
+
+
+def _pass(exchange: SimulatedExchange, book: SymbolBook, ts_open: int, ts_close: int, piece: Piece, volatility_bps: float) -> None:
+    """A piece goes through one account's book."""
+    open_, high, low, close, *others = piece.prices
+    mark_open, mark_high, mark_low, mark_close, index_open, index_high, index_low, index_close = others
+    exchange.step(
+        book, ts_open, ts_close, open_, high, low, close, piece.volume, mark_open, mark_high, mark_low, mark_close,
+        index_open, index_high, index_low, index_close, volatility_bps,
+    )  # fmt: skip
 
 
 def piece_length(settings: SandboxSettings, duration_ms: int) -> int:

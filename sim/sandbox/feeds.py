@@ -8,7 +8,7 @@ from core.instrument import Category, Instrument
 from core.money import UNIT, to_units
 from core.timeframe import MINUTE_MS
 from sim.sandbox.engine import Move, Schedule
-from sim.sandbox.feed import BarSource, SymbolSeries
+from sim.sandbox.feed import BarSource, Floats, SymbolSeries
 from sim.sandbox.market import INTEREST_RATE, book_name
 from sim.sandbox.walk import HISTORY_MINUTES, Piece, Walk, walk_instrument
 
@@ -179,7 +179,7 @@ class BarFeed:
     _bar: Move | None = None
 
 
-def _columns(series: SymbolSeries) -> np.ndarray:  # type: ignore[type-arg]  # rows of 13 floats
+def _columns(series: SymbolSeries) -> Floats:
     mark = series.mark or series.last
     return np.stack((*series.last, *mark, *(series.index or mark), series.volume), axis=1)
 

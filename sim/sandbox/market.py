@@ -155,8 +155,10 @@ class SymbolMarket:
         stamp, rate = self.next_funding or (0, 0)
         return {
             **row, "indexPrice": self.price(self.index), "markPrice": self.price(self.mark), "prevPrice1h": self.price(day[5]),
-            "openInterest": texts.decimal(both), "openInterestValue": f"{both * self.mark:.2f}", "singleOpenInterest": texts.decimal(single),
-            "singleOpenInterestValue": f"{single * self.mark:.2f}", "fundingRate": to_text(rate), "nextFundingTime": str(stamp) if stamp else "",
+            "openInterest": texts.decimal(both), "openInterestValue": f"{both * self.mark:.2f}",
+            "singleOpenInterest": texts.decimal(single),
+            "singleOpenInterestValue": f"{single * self.mark:.2f}", "fundingRate": to_text(rate),
+            "nextFundingTime": str(stamp) if stamp else "",
             "predictedDeliveryPrice": "", "basisRate": "", "basis": "", "deliveryFeeRate": "", "deliveryTime": "0", "preOpenPrice": "",
             "preQty": "", "curPreListingPhase": "", "fundingIntervalHour": str(self.instrument.funding_interval_min // 60),
             "fundingCap": "0.005", "basisRateYear": "",

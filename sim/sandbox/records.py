@@ -224,7 +224,8 @@ class ClosedPnl:
         size = lots.value(self.steps)
         return {
             "symbol": record.market.symbol, "orderId": record.order_id, "side": record.side, "qty": lots.text(record.steps),
-            "orderPrice": record.price or "0", "orderType": record.order_type, "execType": self.exec_type, "closedSize": lots.text(self.steps),
+            "orderPrice": record.price or "0", "orderType": record.order_type, "execType": self.exec_type,
+            "closedSize": lots.text(self.steps),
             "cumEntryValue": texts.money(self.entry_value), "avgEntryPrice": texts.decimal(self.entry_value / UNIT / size),
             "cumExitValue": texts.money(self.exit_value), "avgExitPrice": texts.decimal(self.exit_value / UNIT / size),
             "closedPnl": texts.money(self.net), "fillCount": str(self.fills), "leverage": self.leverage,

@@ -48,13 +48,15 @@ def _linear_instrument(one: SymbolMarket) -> dict[str, Any]:
     instrument = one.instrument
     grid, lots = instrument.price_grid, instrument.qty_grid
     return {
-        "symbol": one.symbol, "symbolId": one.symbol_id, "contractType": "LinearPerpetual", "status": "Trading", "baseCoin": instrument.base,
+        "symbol": one.symbol, "symbolId": one.symbol_id, "contractType": "LinearPerpetual", "status": "Trading",
+        "baseCoin": instrument.base,
         "quoteCoin": instrument.quote, "settleCoin": instrument.quote, "launchTime": _LAUNCHED, "deliveryTime": "0", "deliveryFeeRate": "",
         "priceScale": str(grid.decimals),
         "leverageFilter": {"minLeverage": "1", "maxLeverage": f"{instrument.max_leverage / UNIT:.2f}", "leverageStep": "0.01"},
         "priceFilter": {"minPrice": grid.text(1), "maxPrice": grid.text(19_999_998), "tickSize": grid.text(1)},
         "lotSizeFilter": {
-            "maxOrderQty": _qty(instrument, instrument.max_qty), "minOrderQty": _qty(instrument, instrument.min_qty), "qtyStep": lots.text(1),
+            "maxOrderQty": _qty(instrument, instrument.max_qty), "minOrderQty": _qty(instrument, instrument.min_qty),
+            "qtyStep": lots.text(1),
             "postOnlyMaxOrderQty": _qty(instrument, instrument.max_qty), "maxMktOrderQty": _qty(instrument, instrument.max_market_qty),
             "minNotionalValue": texts.money(instrument.min_notional),
         },
@@ -72,8 +74,10 @@ def _spot_instrument(one: SymbolMarket) -> dict[str, Any]:
         "symbolId": one.symbol_id, "symbol": one.symbol, "baseCoin": instrument.base, "quoteCoin": instrument.quote, "innovation": "0",
         "status": "Trading", "marginTrading": "none", "stTag": "0",
         "lotSizeFilter": {
-            "basePrecision": instrument.qty_grid.text(1), "quotePrecision": "0.0000001", "minOrderQty": _qty(instrument, instrument.min_qty),
-            "maxOrderQty": largest, "minOrderAmt": texts.money(instrument.min_notional), "maxOrderAmt": "8000000", "maxLimitOrderQty": largest,
+            "basePrecision": instrument.qty_grid.text(1), "quotePrecision": "0.0000001",
+            "minOrderQty": _qty(instrument, instrument.min_qty),
+            "maxOrderQty": largest, "minOrderAmt": texts.money(instrument.min_notional), "maxOrderAmt": "8000000",
+            "maxLimitOrderQty": largest,
             "maxMarketOrderQty": _qty(instrument, instrument.max_market_qty), "postOnlyMaxLimitOrderSize": largest,
         },
         "priceFilter": {"tickSize": instrument.price_grid.text(1)},
@@ -200,7 +204,8 @@ def recent_trade(call: Call) -> dict[str, Any]:
     grid = one.instrument.price_grid
     rows = [
         {
-            "execId": trade.trade_id, "symbol": one.symbol, "price": grid.text(trade.ticks), "size": one.qty(trade.steps), "side": trade.side,
+            "execId": trade.trade_id, "symbol": one.symbol, "price": grid.text(trade.ticks), "size": one.qty(trade.steps),
+            "side": trade.side,
             "time": str(trade.ts), "isBlockTrade": False, "isRPITrade": False, "seq": str(trade.seq),
         }
         for trade in list(one.trades)[::-1][:limit]
@@ -224,8 +229,10 @@ def risk_limit(call: Call) -> dict[str, Any]:
     for one in markets:
         for number, tier in enumerate(one.instrument.tiers or generic_tiers(), start=1):
             rows.append({
-                "id": number, "symbol": one.symbol, "riskLimitValue": texts.money(tier.limit), "maintenanceMargin": texts.rate(tier.maintenance_rate),
-                "initialMargin": texts.rate(tier.initial_rate), "isLowestRisk": int(number == 1), "maxLeverage": f"{tier.max_leverage / UNIT:.2f}",
+                "id": number, "symbol": one.symbol, "riskLimitValue": texts.money(tier.limit),
+                "maintenanceMargin": texts.rate(tier.maintenance_rate),
+                "initialMargin": texts.rate(tier.initial_rate), "isLowestRisk": int(number == 1),
+                "maxLeverage": f"{tier.max_leverage / UNIT:.2f}",
                 "mmDeduction": texts.money(tier.deduction) if number > 1 else "",
             })  # fmt: skip
     return {"category": "linear", "list": rows, "nextPageCursor": cursor}

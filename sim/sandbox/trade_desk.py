@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import msgspec
 import numpy as np
 
-from core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
+from core.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTradingStop, SubmitOrder
 from core.money import UNIT
 from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
 from sim.commands import count_or_zero
@@ -296,7 +296,7 @@ def _merged(book: SymbolBook, idx: int, params: Params, account: Account, at: Sy
     live = {child.role: child for child in position.children if child.is_full} if position is not None else {}
     loss, profit, trail = live.get(STOP_LOSS), live.get(TAKE_PROFIT), live.get(TRAILING)
     sources: dict[int, Any] = {0: "last", 1: "mark", 2: "index"}
-    known = next((sources[child.source] for child in live.values()), "last")
+    known: PriceSource = next((sources[child.source] for child in live.values()), "last")
     before = Bracket(
         loss.trigger if loss else None, profit.trigger if profit else None, trail.distance if trail else None,
         trail.activation if trail else None, known,

@@ -27,15 +27,19 @@ def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:
         "positionIdx": position.idx, "riskId": 1, "riskLimitValue": texts.money(_tier_limit(book, position)), "symbol": market.symbol,
         "side": {1: "Buy", -1: "Sell", 0: ""}[side], "size": market.qty(abs(steps)), "avgPrice": entry,
         "positionValue": texts.money(position.cost), "autoAddMargin": 0, "positionStatus": "Normal",
-        "leverage": texts.money(book.leverage), "breakEvenPrice": _break_even(book, position, state.current), "markPrice": market.price(book.mark),
+        "leverage": texts.money(book.leverage), "breakEvenPrice": _break_even(book, position, state.current),
+        "markPrice": market.price(book.mark),
         "liqPrice": liquidation, "positionIM": texts.money(initial), "positionIMByMp": texts.money(initial),
-        "positionMM": texts.money(maintenance), "positionMMByMp": texts.money(maintenance), "takeProfit": _exit(market, exits.get(TAKE_PROFIT)),
+        "positionMM": texts.money(maintenance), "positionMMByMp": texts.money(maintenance),
+        "takeProfit": _exit(market, exits.get(TAKE_PROFIT)),
         "stopLoss": _exit(market, exits.get(STOP_LOSS)),
         "trailingStop": market.price(exits[TRAILING].distance) if TRAILING in exits else "0", "sessionAvgPrice": "",
         "unrealisedPnl": texts.decimal(position.unrealized(book.mark)) if steps else "0", "curRealisedPnl": texts.money(state.current),
-        "cumRealisedPnl": texts.money(state.realised), "adlRankIndicator": 2 if steps else 0, "createdTime": str(state.created or account.clock.now_ms),
+        "cumRealisedPnl": texts.money(state.realised), "adlRankIndicator": 2 if steps else 0,
+        "createdTime": str(state.created or account.clock.now_ms),
         "updatedTime": str(state.updated or account.clock.now_ms), "openTime": state.open_time if steps else 0, "seq": state.seq,
-        "isReduceOnly": False, "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "", "tpslMode": "Full", "bustPrice": _bust(book, position),
+        "isReduceOnly": False, "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "", "tpslMode": "Full",
+        "bustPrice": _bust(book, position),
         "positionBalance": held, "tradeMode": 0,
     }  # fmt: skip
 
@@ -70,7 +74,8 @@ def wallet_row(account: Account, coins: list[str] | None = None) -> dict[str, An
     total = texts.decimal(equity)
     margin_balance = equity if equity > 0 else 1.0
     figures = {
-        "accountIMRate": texts.decimal(initial / UNIT / margin_balance, 4), "accountMMRate": texts.decimal(maintenance / UNIT / margin_balance, 4),
+        "accountIMRate": texts.decimal(initial / UNIT / margin_balance, 4),
+        "accountMMRate": texts.decimal(maintenance / UNIT / margin_balance, 4),
         "totalInitialMargin": texts.money(initial), "totalMaintenanceMargin": texts.money(maintenance),
     }  # fmt: skip
     return {
@@ -96,7 +101,8 @@ def _coin_row(account: Account, coin: str) -> dict[str, Any]:
     return {
         "coin": coin, "equity": texts.decimal(equity, 8 if unit == UNIT else 10), "usdValue": texts.decimal(equity * price),
         "walletBalance": texts.coins(wallet, unit), "locked": texts.coins(spot_locked, unit), "spotHedgingQty": "0", "borrowAmount": "0",
-        "accruedInterest": "0", "totalOrderIM": texts.coins(ledger[ORDER] - spot_locked, unit), "totalPositionIM": texts.money(initial - _orders_im(ledger, spot_locked) if is_quote else 0),
+        "accruedInterest": "0", "totalOrderIM": texts.coins(ledger[ORDER] - spot_locked, unit),
+        "totalPositionIM": texts.money(initial - _orders_im(ledger, spot_locked) if is_quote else 0),
         "totalPositionMM": texts.money(maintenance), "unrealisedPnl": texts.decimal(unrealised),
         "cumRealisedPnl": texts.money(account.realised.get(coin, 0)), "bonus": "0", "collateralSwitch": True, "marginCollateral": True,
         "colRes": "", "spotBorrow": "0", "free": "", "availableToWithdraw": "", "availableToBorrow": "",

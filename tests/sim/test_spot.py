@@ -26,6 +26,14 @@ def test_a_buy_pays_quote_and_its_fee_in_base(venue, make_spot) -> None:
     assert (v.account["free"], base(v)) == ("9900", "0.999")
 
 
+def test_a_makers_rebate_is_credited_in_quote(venue, make_spot) -> None:
+    v = venue(make_spot(), config=ExecutionConfig(slippage_bps=0.0, maker_fee=-0.001)).send("a", "BUY", 1.0, price=100.0)
+    v.bar((101.0,) * 4)
+    v.bar((101.0, 101.0, 99.0, 99.0))
+    assert (v.account["free"], base(v)) == ("9900.1", "1")
+    assert (to_text(v.exchange.fills[0].fee), v.exchange.fills[0].fee_coin) == ("-0.1", "USDT")
+
+
 def test_a_sell_pays_its_fee_in_quote(venue, make_spot) -> None:
     v = venue(make_spot(), config=FEES).send("a", "BUY", 2.0)
     v.bar(FLAT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -204,6 +205,40 @@ async def test_the_loop_and_a_thread_may_sync_at_once_while_segments_change(fold
     await asyncio.gather(*waiting)
     journal.close()
     assert [record.message for record in read(folder, 2)] == [message(number) for number in range(200)]
+
+
+async def test_a_waiter_is_served_by_the_close_that_comes_first(open_journal, message):
+    journal = open_journal()
+    journal.append(message(0))
+    waiter = asyncio.create_task(journal.wait_durable())
+    await asyncio.sleep(0)  # the waiter has asked for a sync that has not begun
+    journal.close()
+    assert await waiter == 2
+
+
+class OrderingDisk(Disk):
+    """Knows how much of each file was synced, and refuses to place a file while a segment before it is not durable."""
+
+    def __init__(self) -> None:
+        self.synced: dict[int, int] = {}
+
+    def sync(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        self.synced[status.st_ino] = status.st_size
+
+    def place(self, path: Path, content: bytes) -> int:
+        for segment in path.parent.glob("*.journal"):
+            status = segment.stat()
+            assert self.synced.get(status.st_ino) == status.st_size, f"{segment} is not durable before {path}"
+        return super().place(path, content)
+
+
+def test_a_segment_is_durable_whole_before_the_next_one_or_a_snapshot_is_there(folder, open_journal, message):
+    with open_journal(disk=OrderingDisk(), segment_bytes=800, buffer_bytes=100) as journal:
+        for number in range(50):
+            journal.append(message(number))
+        journal.write_snapshot(b"state")
+    assert len(list(folder.glob("*.journal"))) > 3
 
 
 async def test_waiting_for_a_record_that_was_never_appended_is_our_mistake(open_journal):

@@ -1,0 +1,155 @@
+"""Finding out. An order whose fate is unknown is looked for in everything that may know it, until there is positive evidence.
+
+Absence is evidence only under all of these: open orders, closed orders, history and executions are empty, twice, at least ten seconds
+apart, and the last time so late that a create that was still under way would have been refused as too old, and one that had arrived would
+have been listed. Until then the order is unknown and its symbol frozen. Nothing is ever sent again to find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+from adapters.bybit.account import AccountReader, OrderView
+from adapters.bybit.fold import AccountFold
+from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from adapters.bybit.rest import RECV_WINDOW_MS
+from adapters.bybit.tracked import TrackedOrder
+
+APART_MS: Final = 10_000
+LIST_LAG_MS: Final = 5_000
+_DELAYS_S: Final = (0.3, 0.5, 1.0, 2.0, 3.0, 4.0)
+_LOOK_DELAYS_S: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+
+class Resolver:
+    """Looks at orders. ``freeze``/``release`` hold a symbol while one of its orders is unknown. Times are monotonic ms."""
+
+    def __init__(
+        self,
+        reader: AccountReader,
+        fold: Callable[[], AccountFold],
+        *,
+        notify: Notify,
+        freeze: Callable[[str, str, str], None],
+        release: Callable[[str, str], None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        sleep: Callable[[float], Awaitable[None]],
+        now_ms: Callable[[], int],
+        stamp_ms: Callable[[], int],
+    ) -> None:
+        self._reader, self._fold, self._notify = reader, fold, notify
+        self._freeze, self._release, self._spawn = freeze, release, spawn
+        self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
+        self.unknown: dict[str, str] = {}
+        """Client id -> why its fate is unknown, of orders that are being looked for."""
+        self._looking: set[tuple[str | None, str | None]] = set()
+
+    # --- unknown orders ---
+
+    def doubt(self, order: TrackedOrder, why: str, sent_ms: int) -> None:
+        """The fate of an order is unknown since it was sent (monotonic ms): freeze its symbol and find out."""
+        if order.client_order_id in self.unknown or not order.is_open:
+            return
+        self.unknown[order.client_order_id] = why
+        text = f"{order.symbol} {order.client_order_id}: {why}; whether the exchange has it is being found out"
+        self._notify(Notice(self._stamp_ms(), "order_unknown", text, order.symbol))
+        self._freeze(order.symbol, f"unknown:{order.client_order_id}", text)
+        self._spawn(self._find_out(order, sent_ms + RECV_WINDOW_MS + 1_000 + LIST_LAG_MS))
+
+    async def _find_out(self, order: TrackedOrder, listed_by_ms: int) -> None:
+        first_absent: int | None = None
+        was, attempt = order.state, 0
+        while order.is_open and order.state == was:
+            await self._sleep(_DELAYS_S[min(attempt, len(_DELAYS_S) - 1)])
+            attempt += 1
+            asked = self._now_ms()
+            view = await self._view(order.symbol, order.client_order_id, order.order_id)
+            if view is None:
+                continue
+            if not view.is_absent:
+                if self.apply(view):
+                    break
+            elif first_absent is None:
+                first_absent = asked
+            elif asked - first_absent >= APART_MS and asked >= listed_by_ms:
+                self._prove_absent(order)
+        self.unknown.pop(order.client_order_id, None)
+        self._release(order.symbol, f"unknown:{order.client_order_id}")
+
+    def _prove_absent(self, order: TrackedOrder) -> None:
+        if order.order_id is None and order.state == "submitted" and not order.filled:
+            self._fold().end(order, "rejected", "not placed: the exchange has never heard of it")
+        else:
+            self._fold().end(order, "cancelled", "no longer known to the exchange")
+
+    # --- single looks ---
+
+    def look(self, symbol: str, client_order_id: str | None, order_id: str | None) -> None:
+        """Read one order soon, again and again until what was missing is here. Asked twice, it is done once."""
+        key = (client_order_id, order_id)
+        if key not in self._looking:
+            self._looking.add(key)
+            self._spawn(self._look(symbol, client_order_id, order_id))
+
+    async def _look(self, symbol: str, client_order_id: str | None, order_id: str | None) -> None:
+        fold = self._fold()
+        try:
+            for delay in _LOOK_DELAYS_S:
+                await self._sleep(delay)
+                if not self._is_wanted(client_order_id, order_id):
+                    return
+                view = await self._view(symbol, client_order_id if order_id is None else None, order_id)
+                if view is not None and not view.is_absent:
+                    self.apply(view)
+            if not self._is_wanted(client_order_id, order_id):
+                return
+            if order_id is not None and any(waiting == order_id for _, waiting in fold.orphans):
+                fold.give_up_on(order_id)
+                return
+            text = f"{symbol} {client_order_id or order_id}: executions that the exchange counts are in none of its lists"
+            self._notify(Notice(self._stamp_ms(), "executions_missing", text, symbol, "error", freezes=True))
+        finally:
+            self._looking.discard((client_order_id, order_id))
+
+    def _is_wanted(self, client_order_id: str | None, order_id: str | None) -> bool:
+        fold = self._fold()
+        if order_id is not None and any(waiting == order_id for _, waiting in fold.orphans):
+            return True
+        order = fold.orders.find(client_order_id, order_id)
+        return order is not None and order.is_open and (order.ending is not None or order.told > order.filled)
+
+    async def once(self, order: TrackedOrder) -> OrderView | None:
+        """Read an order now and take in what is said; None when it could not be read."""
+        view = await self._view(order.symbol, order.client_order_id, order.order_id)
+        if view is not None and not view.is_absent:
+            self.apply(view)
+        return view
+
+    def apply(self, view: OrderView) -> bool:
+        """Take in what the lists say: the order first where it is not known yet (its executions need it), else its executions first.
+        Returns whether all of it could be understood."""
+        fold = self._fold()
+        is_known = view.row is not None and fold.orders.find(view.row.orderLinkId, view.row.orderId) is not None
+        try:
+            if view.row is not None and not is_known:
+                fold.on_order(view.row)
+            for row in view.executions:
+                fold.on_execution(row)
+            if view.row is not None and is_known:
+                fold.on_order(view.row)
+        except PayloadError as error:
+            self._notify(Notice(self._stamp_ms(), "bad_message", f"lists: {str(error)[:300]}"))
+            return False
+        return True
+
+    async def _view(self, symbol: str, client_order_id: str | None, order_id: str | None) -> OrderView | None:
+        try:
+            # A bracket's order has no client id at the exchange; ours has one, which outlives an id that the exchange may change.
+            order = self._fold().orders.get(client_order_id)
+            by_own_id = client_order_id is not None and (order is None or order.parent_id is None)
+            return await self._reader.order(symbol, client_order_id, None if by_own_id else order_id)
+        except (ExchangeRefusal, PayloadError) as error:
+            self._notify(Notice(self._stamp_ms(), "look_failed", f"{symbol} {client_order_id or order_id}: {error}", symbol, "info"))
+            return None

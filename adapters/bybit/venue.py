@@ -1,0 +1,332 @@
+"""The exchange as the bus sees it: commands in, events out, and everything between them awaited in tasks of its own.
+
+Implements ``core.ports.Venue``. Ready means: the private stream is authenticated and acknowledged, and since its connection all lists have
+been read. Nothing that adds exposure leaves before that, nor for a frozen symbol; what reduces, and cancels, always may.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableSet
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+
+from adapters.bybit.account import AccountReader
+from adapters.bybit.clock import MarketClock, monotonic_ms
+from adapters.bybit.courier import Courier, Journal, Sender
+from adapters.bybit.endpoints import Endpoints
+from adapters.bybit.fold import AccountFold
+from adapters.bybit.lanes import Lanes
+from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.private_stream import PrivateStream
+from adapters.bybit.resolver import Resolver
+from adapters.bybit.rest import RestClient
+from adapters.bybit.secrets import Credentials
+from adapters.bybit.tracked import TrackedOrder
+from adapters.bybit.trade_stream import OPERATIONS, TradeStream
+from adapters.bybit.watch import Watch
+from core.errors import InvariantError
+from core.instrument import Category, Instrument
+from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
+from core.orders import OrderState
+
+BATCH: Final = 10
+READY_WAIT_S: Final = 5.0
+
+
+class RecoveredOrder(msgspec.Struct, frozen=True):
+    """An order that a journal holds open: its command, what became of it so far, and what was filled."""
+
+    command: SubmitOrder
+    state: OrderState = "submitted"
+    filled_qty: float = 0.0
+
+
+class BybitVenue:
+    """One account of one category.
+
+    publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
+    seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
+    connection (market time); everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    """
+
+    def __init__(
+        self,
+        where: Endpoints,
+        session: aiohttp.ClientSession,
+        credentials: Credentials,
+        rest: RestClient,
+        category: Category,
+        instruments: Mapping[str, Instrument],
+        publish: Callable[[Message], None],
+        *,
+        journal: Journal,
+        seen: MutableSet[str],
+        since_ms: int,
+        notify: Notify = lambda notice: None,
+        market: MarketClock | None = None,
+        current_price: Callable[[str], float | None] = lambda symbol: None,
+        use_trade_stream: bool = True,
+        settle_coin: str = "USDT",
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now_ms: Callable[[], int] = monotonic_ms,
+        **stream_options: Any,
+    ) -> None:
+        self._where, self._category, self._rest = where, category, rest
+        self._user_notify, self._sleep, self._now_ms = notify, sleep, now_ms
+        self._market = market if market is not None else MarketClock(rest.clock)
+        self._since_ms = since_ms
+        self._group: asyncio.TaskGroup | None = None
+        self._synced = asyncio.Event()
+        self.frozen: dict[str, dict[str, str]] = {}
+        """Symbol ("*": all) -> cause -> words."""
+        self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
+        self._resolver = Resolver(
+            self.reader,
+            lambda: self.fold,
+            notify=self._notify,
+            freeze=self.freeze,
+            release=self.release,
+            spawn=self._spawn,
+            sleep=sleep,
+            now_ms=now_ms,
+            stamp_ms=lambda: rest.clock.now_ms,
+        )
+        self.fold = AccountFold(
+            instruments,
+            publish,
+            seen,
+            lambda: self._market.now_ms or since_ms,
+            notify=self._notify,
+            look=self._resolver.look,
+            on_entry_filled=self._on_entry_filled,
+        )
+        options: dict[str, Any] = {"sleep": sleep, "now_ms": now_ms, **stream_options}
+        self.private = PrivateStream(
+            where, session, credentials, rest.clock, category, self.fold,
+            notify=self._notify, resync=self.resync, on_doubt=self._read_again_soon, on_lost=self._synced.clear, **options,
+        )  # fmt: skip
+        url = where.trade_url() if use_trade_stream else None
+        self.trade = (
+            None
+            if url is None
+            else TradeStream(
+                where.check_url(url, private=True), session, credentials, rest.clock, rest.budget, notify=self._notify, **options
+            )
+        )
+        self._watch = Watch(self, self._resolver, self._notify, sleep=sleep, now_ms=now_ms)
+        self._courier = Courier(
+            instruments,
+            self.fold,
+            self.reader,
+            self._resolver,
+            journal=journal,
+            sender=self._sender,
+            hold=self._hold,
+            awaited=self._watch.await_news,
+            measure_clock=rest.measure_clock,
+            current_price=current_price,
+            notify=self._notify,
+            sleep=sleep,
+            now_ms=now_ms,
+            stamp_ms=lambda: rest.clock.now_ms,
+        )
+        self._lanes = Lanes(self._courier.send, self._spawn, self._batch_size)
+
+    # --- core.ports.Venue ---
+
+    def submit_order(self, command: SubmitOrder) -> None:
+        """Place an order: it is followed from now on, journalled, and sent."""
+        self.fold.submitted(command)
+        self._lanes.put(command)
+
+    def amend_order(self, command: AmendOrder) -> None:
+        """Change a resting order."""
+        self._lanes.put(command)
+
+    def cancel_order(self, command: CancelOrder) -> None:
+        """Cancel one order, once what was sent of it before is answered."""
+        self._lanes.put(command)
+
+    def cancel_all(self, command: CancelAll) -> None:
+        """Cancel every resting order of a symbol or of the category."""
+        self._lanes.put(command)
+
+    def set_trading_stop(self, command: SetTradingStop) -> None:
+        """Set or remove the exits of a position."""
+        self._lanes.put(command)
+
+    # --- life ---
+
+    def recover(
+        self,
+        orders: Iterable[RecoveredOrder],
+        *,
+        used_names: Iterable[str] = (),
+        open_brackets: Iterable[tuple[str, str]] = (),
+        holdings: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
+        """Before ``run``: what a journal says was open. Orders in flight are looked for at the first connection, by I-7's rule.
+
+        used_names: every name ever given to a bracket's order; open_brackets: (parent id, name) of those still open;
+        holdings: symbol -> (signed steps of the book's grid, cost in 1e-8) held at ``since_ms``.
+        """
+        for symbol, (steps, cost) in (holdings or {}).items():
+            self.fold.books.seed(symbol, steps, cost)
+        self.fold.brackets.restore(used_names, open_brackets)
+        for known in orders:
+            order = self.fold.submitted(known.command)
+            order.state = known.state
+            order.filled = order.instrument.qty_grid.count(known.filled_qty)
+
+    async def run(self) -> None:
+        """Keep streams, tasks and the cadence of checks, until cancelled. An error of ours ends it with an exception group."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self.private.run())
+            if self.trade is not None:
+                group.create_task(self.trade.run())
+            group.create_task(self._watch.run())
+
+    async def wait_ready(self, timeout_s: float = 30.0) -> None:
+        """Raises VenueError with the reason when it is not ready in time. ``run`` must be running."""
+        await self.private.stream.wait_ready(timeout_s)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether orders that add exposure may leave (frozen symbols apart)."""
+        return self.private.stream.is_ready and self._synced.is_set()
+
+    @property
+    def in_flight(self) -> int:
+        """Commands that are not answered yet."""
+        return self._lanes.pending
+
+    @property
+    def unknown(self) -> Mapping[str, str]:
+        """Client id -> why, of orders whose fate is being found out."""
+        return self._resolver.unknown
+
+    async def idle(self) -> None:
+        """Wait until every command that was given so far has been answered and no order's fate is unknown."""
+        await self._lanes.idle()
+        while self._resolver.unknown:
+            await self._sleep(0.05)
+
+    # --- freezing ---
+
+    def freeze(self, symbol: str | None, cause: str, text: str) -> None:
+        """Let nothing that adds exposure leave for a symbol (None: for any)."""
+        self.frozen.setdefault(symbol or "*", {})[cause] = text
+
+    def release(self, symbol: str | None, cause: str | None = None) -> None:
+        """Take back a freeze, of one cause or of all."""
+        causes = self.frozen.get(symbol or "*", {})
+        if cause is None:
+            causes.clear()
+        else:
+            causes.pop(cause, None)
+        if not causes:
+            self.frozen.pop(symbol or "*", None)
+
+    # --- reading everything ---
+
+    async def resync(self) -> None:
+        """Read what may have been missed: executions since the last one, open orders, positions, wallet. Raises what the reads raise."""
+        self._synced.clear()
+        await self.read_executions()
+        await self._watch.read_open_orders(is_resync=True)
+        await self.read_positions()
+        await self.read_wallet()
+        for order in self.fold.orders:
+            if order.state == "submitted":
+                self._resolver.doubt(order, "sent before this connection, not heard of since", self._now_ms())
+        self._synced.set()
+
+    async def read_executions(self) -> None:
+        """Executions since a minute before the last one that we know."""
+        since = max(self.fold.last_execution_ms, self._since_ms) - 60_000
+        until = max(since, self._market.now_ms) + 60_000
+        if self._market.follows_stream:
+            until = max(until, since + 86_400_000)  # its own time may have run on unseen
+        for row in await self.reader.executions(since, until):
+            self.fold.on_execution(row)
+
+    async def read_positions(self) -> None:
+        """Positions as the exchange states them; one that is no longer listed is flat."""
+        now = self._market.now_ms or self._since_ms
+        rows = await self.reader.positions()
+        for row in rows:
+            self.fold.on_position(row, now)
+        listed = {(row.symbol, row.positionIdx or 0) for row in rows}
+        for key, known in list(self.fold.positions.items()):
+            if known.qty and key not in listed:
+                self.fold.flat(*key, now)
+
+    async def read_wallet(self) -> None:
+        """Balances as the exchange states them."""
+        self.fold.on_wallet(await self.reader.wallet(), self._market.now_ms or self._since_ms)
+
+    def stamp_ms(self) -> int:
+        """The exchange's time, for notices."""
+        return self._rest.clock.now_ms
+
+    async def measure_clock(self) -> int:
+        """Measure the offset to the exchange's clock; see ServerClock."""
+        return await self._rest.measure_clock()
+
+    def check_clock(self) -> None:
+        """Raises SafetyError when this computer's clock is too far off; takes back a freeze for it when it is right again."""
+        self._rest.clock.check()
+        self.release(None, "clock_off")
+
+    # --- inside ---
+
+    def _sender(self, path: str) -> Sender:
+        if self.trade is not None and self.trade.is_ready and path in OPERATIONS:
+            return self.trade
+        return self._rest
+
+    def _batch_size(self, kind: str) -> int:
+        """Batches exist for creates, amendments and cancels; the demo account has none for spot."""
+        if kind not in ("create", "amend", "cancel"):
+            return 1
+        return 1 if self._category == "spot" and self._where.environment.value == "demo" else BATCH
+
+    async def _hold(self, command: SubmitOrder) -> str:
+        """Why an order may not leave; "" when it may. What only reduces always may."""
+        if command.reduce_only:
+            return ""
+        if not self.is_ready:
+            try:
+                async with asyncio.timeout(READY_WAIT_S):
+                    await self._synced.wait()
+            except TimeoutError:
+                return f"not ready: {self.private.stream.problem or 'the account is being read'}"
+        for name in (command.symbol, "*"):
+            for text in self.frozen.get(name, {}).values():
+                return f"frozen: {text}"
+        return ""
+
+    def _on_entry_filled(self, order: TrackedOrder) -> None:
+        bracket = order.command.bracket if order.command is not None else None
+        if bracket is not None and bracket.trailing is not None and not order.trailing_set:
+            order.trailing_set = True
+            self._spawn(self._courier.set_trailing(order))
+
+    def _read_again_soon(self) -> None:
+        """A message was lost to us: read the lists instead."""
+        self._watch.hurry()
+
+    def _notify(self, notice: Notice) -> None:
+        if notice.freezes:
+            self.freeze(notice.symbol, notice.code, notice.text)
+        self._user_notify(notice)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._group is None:
+            work.close()
+            raise InvariantError("the venue is not running: start run() before commands are given")
+        self._group.create_task(work)

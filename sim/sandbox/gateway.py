@@ -1,0 +1,85 @@
+"""One request's way through budget and handler, for REST and the trade stream alike: an envelope comes out, whatever happens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.sandbox.account import Account
+from sim.sandbox.call import Call
+from sim.sandbox.engine import Engine
+from sim.sandbox.errors import NOT_ON_DEMO, TOO_MANY, ApiError
+from sim.sandbox.limits import Budget, Budgets
+from sim.sandbox.params import CATEGORIES, Params, text
+from sim.sandbox.public_hub import PublicHub
+from sim.sandbox.routes import Route
+
+
+class Gateway:
+    """Applies requests. ``lag_ms``: how far lists are behind; ``skew_ms``: how far the clock is off, both by faults."""
+
+    def __init__(self, engine: Engine, hub: PublicHub) -> None:
+        self.engine, self._hub = engine, hub
+        self.budgets = Budgets(engine.settings.limit_factor, engine.settings.ban_ms)
+        self.lag_ms = engine.settings.rest_lag_ms
+        self.skew_ms = 0
+        self._requests = 0
+
+    def wall_ms(self) -> int:
+        """The server's clock."""
+        return self.engine.wall_ms() + self.skew_ms
+
+    def set_lag(self, lag_ms: int) -> None:
+        """From now on lists are so far behind."""
+        self.lag_ms = lag_ms
+        for account in self.engine.accounts.values():
+            account.keeps_versions = lag_ms > 0
+
+    def apply(self, route: Route, name: str, params: Params, account: Account | None) -> tuple[dict[str, Any], dict[str, str]]:
+        """(envelope, headers) of one request that was let in."""
+        if account is None:
+            return self._run(route, Call(self.engine, params, self.wall_ms(), updates=self._updates(params))), {}
+        budget = self._budget(route, name, params, account)
+        items = params.get("request")
+        count = len(items) if route.is_order and isinstance(items, list) else 1
+        granted = budget.take(count, self.wall_ms())
+        headers = self.headers(budget, is_exceeded=granted == 0)
+        if not granted:
+            return self.refused(ApiError(*TOO_MANY)), headers
+        if self.engine.settings.profile == "demo" and not route.on_demo:
+            return self.refused(ApiError(*NOT_ON_DEMO)), headers
+        call = Call(self.engine, params, self.wall_ms(), self.lag_ms, granted, account)
+        return self._run(route, call), headers
+
+    def _run(self, route: Route, call: Call) -> dict[str, Any]:
+        try:
+            result = route.handler(call)
+        except ApiError as error:
+            return self.refused(error)
+        return self.envelope(0, route.message, result, call.extension)
+
+    def _updates(self, params: Params) -> dict[str, int]:
+        return {market.name: self._hub.update_of(market) for market in self.engine.markets.values() if market.symbol == params.get("symbol")}
+
+    def _budget(self, route: Route, name: str, params: Params, account: Account) -> Budget:
+        category = text(params, "category")
+        category = category if category in CATEGORIES else ""
+        limit = route.spot if category == "spot" and route.spot else route.limit
+        return self.budgets.of(account.uid, name, category, limit)
+
+    def headers(self, budget: Budget, *, is_exceeded: bool = False) -> dict[str, str]:
+        """The rate headers of an answer; the reset stamp lies in the future when the budget is spent."""
+        now = self.wall_ms()
+        self._requests += 1
+        reset = max(budget.reset_ms(now), now + 1) if is_exceeded else now
+        return {
+            "X-Bapi-Limit": str(budget.limit), "X-Bapi-Limit-Status": str(budget.left(now)), "X-Bapi-Limit-Reset-Timestamp": str(reset),
+            "Traceid": f"{self._requests:032x}", "Timenow": str(now),
+        }  # fmt: skip
+
+    def envelope(self, code: int, message: str, result: dict[str, Any], extension: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The shape of every answer."""
+        return {"retCode": code, "retMsg": message, "result": result, "retExtInfo": extension or {}, "time": self.wall_ms()}
+
+    def refused(self, error: ApiError) -> dict[str, Any]:
+        """A no."""
+        return self.envelope(error.code, error.text, error.result or {})

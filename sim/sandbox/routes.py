@@ -1,0 +1,81 @@
+"""Every endpoint: its handler, whether it needs a key, its request budget, and whether the demo profile has it (fact sheet 1, 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from sim.sandbox import rest_account as private
+from sim.sandbox import rest_market as public
+from sim.sandbox.call import Call
+
+Handler = Callable[[Call], dict[str, Any]]
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One endpoint. ``limit``: requests per second and account; ``spot``: the same for spot, where it differs."""
+
+    handler: Handler
+    limit: int = 0
+    spot: int = 0
+    on_demo: bool = True
+    is_order: bool = False
+    """Whether its item is an order: batches count each."""
+    message: str = "OK"
+
+    @property
+    def needs_key(self) -> bool:
+        """Public endpoints have no budget of their own."""
+        return self.limit > 0
+
+
+ROUTES: Final[dict[tuple[str, str], Route]] = {
+    ("GET", "/v5/market/time"): Route(public.time),
+    ("GET", "/v5/market/instruments-info"): Route(public.instruments_info),
+    ("GET", "/v5/market/kline"): Route(public.kline),
+    ("GET", "/v5/market/mark-price-kline"): Route(public.mark_kline),
+    ("GET", "/v5/market/index-price-kline"): Route(public.index_kline),
+    ("GET", "/v5/market/premium-index-price-kline"): Route(public.premium_kline),
+    ("GET", "/v5/market/funding/history"): Route(public.funding_history),
+    ("GET", "/v5/market/open-interest"): Route(public.open_interest),
+    ("GET", "/v5/market/tickers"): Route(public.tickers),
+    ("GET", "/v5/market/orderbook"): Route(public.orderbook),
+    ("GET", "/v5/market/recent-trade"): Route(public.recent_trade),
+    ("GET", "/v5/market/risk-limit"): Route(public.risk_limit),
+    ("GET", "/v5/market/price-limit"): Route(public.price_limit, message=""),
+    ("POST", "/v5/order/create"): Route(private.create, 10, 20),
+    ("POST", "/v5/order/amend"): Route(private.amend, 10),
+    ("POST", "/v5/order/cancel"): Route(private.cancel, 10, 20),
+    ("POST", "/v5/order/cancel-all"): Route(private.cancel_all, 10, 20),
+    ("POST", "/v5/order/create-batch"): Route(private.create_batch, 10, 20, is_order=True),
+    ("POST", "/v5/order/amend-batch"): Route(private.amend_batch, 10, is_order=True),
+    ("POST", "/v5/order/cancel-batch"): Route(private.cancel_batch, 10, 20, is_order=True),
+    ("GET", "/v5/order/realtime"): Route(private.realtime, 50),
+    ("GET", "/v5/order/history"): Route(private.history, 50),
+    ("GET", "/v5/execution/list"): Route(private.executions, 50),
+    ("GET", "/v5/position/list"): Route(private.positions, 50),
+    ("POST", "/v5/position/set-leverage"): Route(private.set_leverage, 10),
+    ("POST", "/v5/position/switch-mode"): Route(private.switch_mode, 10),
+    ("POST", "/v5/position/trading-stop"): Route(private.trading_stop, 10),
+    ("POST", "/v5/position/add-margin"): Route(private.add_margin, 10),
+    ("POST", "/v5/position/switch-isolated"): Route(private.switch_isolated, 10, on_demo=False),
+    ("GET", "/v5/position/closed-pnl"): Route(private.closed_pnl, 50),
+    ("GET", "/v5/position/symbol-info"): Route(private.symbol_info, 50, on_demo=False),
+    ("GET", "/v5/account/wallet-balance"): Route(private.wallet_balance, 50),
+    ("GET", "/v5/account/info"): Route(private.account_info, 50),
+    ("POST", "/v5/account/set-margin-mode"): Route(private.set_margin_mode, 5),
+    ("GET", "/v5/account/fee-rate"): Route(private.fee_rate, 5, on_demo=False),
+    ("GET", "/v5/account/transaction-log"): Route(private.transaction_log, 25),
+    ("GET", "/v5/account/user-setting-config"): Route(private.user_setting, 50, on_demo=False),
+    ("POST", "/v5/account/demo-apply-money"): Route(private.apply_demo_money, 1),
+    ("GET", "/v5/user/query-api"): Route(private.query_api, 10, message=""),
+    ("GET", "/v5/asset/coin/query-info"): Route(private.coin_info, 5, on_demo=False),
+}
+TRADE_OPS: Final = {
+    "order.create": "/v5/order/create", "order.amend": "/v5/order/amend", "order.cancel": "/v5/order/cancel",
+    "order.create-batch": "/v5/order/create-batch", "order.amend-batch": "/v5/order/amend-batch",
+    "order.cancel-batch": "/v5/order/cancel-batch",
+}  # fmt: skip
+"""Operations of the trade stream, and the endpoint that each is."""
