@@ -17,6 +17,7 @@ from core.money import UNIT, to_units
 from core.timeframe import tf_ms
 from sim.execution import reference_ticks, taker_ticks
 
+_CHUNK = 65_536
 PositionLog = Sequence[tuple[int, int, int, int, float]]
 """(ts, signed steps, cost, margin, liquidation price) at every change; money in 1e-8. A bar's changes have ts_open <= ts < ts_close."""
 
@@ -35,70 +36,65 @@ def equity_curve(
     its close. liquidation_distance_pct: the smallest distance of mark to liquidation price in the bar, in percent of the mark, over
     positions; nan without any. Positions are those at the bar's close.
     """
-    columns = _Columns(times, equity)
+    rows = len(times)
+    curve = {name: np.zeros(rows + 1) for name in ("equity", "equity_worst", "gross_notional", "margin")}
+    curve["equity"][0] = curve["equity_worst"][0] = initial_equity
+    curve["equity"][1:] = curve["equity_worst"][1:] = equity
+    curve["liquidation_distance_pct"] = np.full(rows + 1, np.inf)
     for history in histories:
         log = logs.get(history.symbol, ())
         if log:
-            columns.add(history, log)
-    columns.distance[np.isinf(columns.distance)] = np.nan
-    return Frame(
-        np.concatenate([[start_ms], times]),
-        {
-            "equity": np.concatenate([[initial_equity], equity]),
-            "equity_worst": np.concatenate([[initial_equity], columns.worst]),
-            "gross_notional": np.concatenate([[0.0], columns.notional]),
-            "margin": np.concatenate([[0.0], columns.margin]),
-            "liquidation_distance_pct": np.concatenate([[np.nan], columns.distance]),
-        },
-        kind="equity",
+            _add(times, {name: column[1:] for name, column in curve.items()}, history, log)
+    distance = curve["liquidation_distance_pct"]
+    distance[np.isinf(distance)] = np.nan
+    stamps = np.empty(rows + 1, dtype=np.int64)
+    stamps[0], stamps[1:] = start_ms, times
+    return Frame(stamps, curve, kind="equity")
+
+
+def _add(times: Ints, curve: Mapping[str, Floats], history: SymbolHistory, log: PositionLog) -> None:
+    """Add what one symbol's positions were, chunk by chunk: whole columns would go through fresh memory a dozen times."""
+    changes = np.array([entry[0] for entry in log], dtype=np.int64)
+    rows = np.searchsorted(times, changes, side="right")  # the instant that closes the bar of each change
+    value = history.instrument.book_grid.value
+    states = (
+        np.array([0.0, *(value(steps) for _, steps, _, _, _ in log)]),
+        np.array([0.0, *(margin / UNIT for _, _, _, margin, _ in log)]),
+        np.array([0.0, *(price for _, _, _, _, price in log)]),
     )
-
-
-class _Columns:
-    """The sums over symbols, row by row."""
-
-    def __init__(self, times: Ints, equity: Floats) -> None:
-        self.times = times
-        self.worst = equity.copy()
-        self.notional, self.margin = np.zeros(len(times)), np.zeros(len(times))
-        self.distance = np.full(len(times), np.inf)
-
-    def add(self, history: SymbolHistory, log: PositionLog) -> None:
-        """Add what one symbol's positions were."""
-        duration = tf_ms(history.execution.timeframe)
-        changes = np.array([entry[0] for entry in log], dtype=np.int64)
-        rows = np.searchsorted(self.times, changes, side="right")  # the instant that closes the bar of each change
-        lengths = np.diff(np.concatenate([[0], rows, [len(self.times)]]))
-        value = history.instrument.book_grid.value
-        held = np.repeat(np.array([0.0, *(value(steps) for _, steps, _, _, _ in log)]), lengths)
-        self.margin += np.repeat(np.array([0.0, *(margin / UNIT for _, _, _, margin, _ in log)]), lengths)
-        liquidation = np.repeat(np.array([0.0, *(price for _, _, _, _, price in log)]), lengths)
-        close, low, high = self._marks(history)
-        rows_in = rows[rows < len(self.times)]
-        later = rows_in[changes[: len(rows_in)] > self.times[rows_in] - duration]
-        low[later] = high[later] = close[later]
-        self._add_prices(held, liquidation, close, low, high)
-
-    def _add_prices(self, held: Floats, liquidation: Floats, close: Floats, low: Floats, high: Floats) -> None:
-        self.notional += np.abs(held) * close
-        extreme = np.where(held > 0, low, high)
-        self.worst += held * (extreme - close)
+    marks = _marks(times, history)
+    inside = rows < len(times)
+    opens = times[rows[inside]] - tf_ms(history.execution.timeframe)
+    later = rows[inside][changes[inside] > opens]  # positions that did not stand through the whole bar count with its close
+    for start in range(0, len(times), _CHUNK):
+        end = min(start + _CHUNK, len(times))
+        first, last = np.searchsorted(rows, start, side="right"), np.searchsorted(rows, end, side="left")
+        lengths = np.diff(np.concatenate([[start], rows[first:last], [end]]))
+        held, margin, liquidation = (np.repeat(state[first : last + 1], lengths) for state in states)
+        close, low, high = (column[start:end] for column in marks)
+        extreme = np.where(held > 0, np.minimum(low, close), np.maximum(high, close))
+        changed = later[slice(*np.searchsorted(later, (start, end)))] - start
+        extreme[changed] = close[changed]
+        part = {name: column[start:end] for name, column in curve.items()}
+        part["margin"] += margin
+        part["gross_notional"] += np.abs(held) * close
+        part["equity_worst"] += held * (extreme - close)
         away = np.sign(held) * (extreme - liquidation) / extreme * 100.0
         away[(held == 0) | (liquidation <= 0)] = np.inf
-        np.minimum(self.distance, np.maximum(away, 0.0), out=self.distance)
+        np.minimum(part["liquidation_distance_pct"], np.maximum(away, 0.0), out=part["liquidation_distance_pct"])
 
-    def _marks(self, history: SymbolHistory) -> tuple[Floats, Floats, Floats]:
-        """Mark (or last price) at each instant: close, low, high; where the symbol has no bar, its latest close for all three."""
-        close, low, high = marks_of(history)
-        closes = history.execution.ts + tf_ms(history.execution.timeframe)
-        if len(closes) >= len(self.times) and np.array_equal(closes[: len(self.times)], self.times):
-            close, low, high = (column[: len(self.times)] for column in (close, low, high))
-            return close, np.minimum(low, close), np.maximum(high, close)
-        bar = np.searchsorted(closes, self.times, side="right") - 1
-        at = np.maximum(bar, 0)
-        has_bar = (bar >= 0) & (closes[at] == self.times)
-        close = close[at]  # before its first bar nothing is held of it
-        return close, np.where(has_bar, np.minimum(low[at], close), close), np.where(has_bar, np.maximum(high[at], close), close)
+
+def _marks(times: Ints, history: SymbolHistory) -> tuple[Floats, Floats, Floats]:
+    """Mark (or last price) at each instant: close, low, high; where the symbol has no bar, its latest close for all three."""
+    close, low, high = marks_of(history)
+    closes = history.execution.ts + tf_ms(history.execution.timeframe)
+    if len(closes) >= len(times) and np.array_equal(closes[: len(times)], times):
+        return close, low, high
+    bar = np.searchsorted(closes, times, side="right") - 1
+    at = np.maximum(bar, 0)
+    has_bar = (bar >= 0) & (closes[at] == times)
+    close = close[at]  # before its first bar nothing is held of it
+    return close, np.where(has_bar, low[at], close), np.where(has_bar, high[at], close)
 
 
 def marks_of(history: SymbolHistory) -> tuple[Floats, Floats, Floats]:

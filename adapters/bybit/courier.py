@@ -7,7 +7,7 @@ most twice. Cancels and whole sets of exits may be repeated, since doing them tw
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from adapters.bybit import requests, wire
@@ -29,6 +29,7 @@ Journal = Callable[[Message], Awaitable[None] | None]
 _TRIES: Final = 3
 _BUSY_S: Final = 0.5
 _SWEEPS: Final = 10
+_AMENDMENT_DELAYS_S: Final = (0.5, 1.0, 2.0, 3.0, 5.0)
 _PATHS: Final = {"create": "/v5/order/create", "amend": "/v5/order/amend", "cancel": "/v5/order/cancel"}
 _TRADING_STOP: Final = "/v5/position/trading-stop"
 
@@ -55,6 +56,7 @@ class Courier:
         journal: Journal,
         sender: Callable[[str], Sender],
         hold: Callable[[SubmitOrder], Awaitable[str]],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
         awaited: Callable[[TrackedOrder], None],
         measure_clock: Callable[[], Awaitable[object]],
         current_price: Callable[[str], float | None],
@@ -64,7 +66,7 @@ class Courier:
         stamp_ms: Callable[[], int],
     ) -> None:
         self._instruments, self._fold, self._reader, self._resolver = instruments, fold, reader, resolver
-        self._journal, self._sender, self._hold, self._awaited = journal, sender, hold, awaited
+        self._journal, self._sender, self._hold, self._spawn, self._awaited = journal, sender, hold, spawn, awaited
         self._measure_clock, self._current_price, self._notify = measure_clock, current_price, notify
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
 
@@ -155,6 +157,16 @@ class Courier:
                 await self._before_again(answers)
             live = again
 
+    async def _find_amendment(self, command: AmendOrder, order: TrackedOrder, reason: str) -> None:
+        """Whether an amendment whose answer was lost came through: the order shows it, or after the request's own life shows it not."""
+        for delay in (0.0, *_AMENDMENT_DELAYS_S):
+            await self._sleep(delay)
+            if order.state in CLOSED or _is_amended(command, order):
+                return
+            await self._resolver.once(order)
+        if order.is_open and not _is_amended(command, order):
+            self._fold.answer(command.client_order_id, command.symbol, "amend_rejected", f"not applied: {reason}")
+
     def _change_body(self, command: AmendOrder | CancelOrder) -> requests.Body:
         order = self._fold.orders.get(command.client_order_id)
         own_id = order.order_id if order is not None and order.parent_id is not None else None
@@ -180,7 +192,8 @@ class Courier:
                 return True
             if isinstance(command, CancelOrder) and not is_last and outcome is not Outcome.GONE:
                 return False  # it still rests, as far as anybody knows: a second cancel harms nothing
-            if isinstance(command, AmendOrder) and _is_amended(command, order):
+            if isinstance(command, AmendOrder) and outcome is not Outcome.GONE:
+                self._spawn(self._find_amendment(command, order, answer.reason))
                 return True
             if view is None or view.is_absent or outcome is not Outcome.GONE:
                 self._resolver.doubt(order, f"{command.__class__.__name__}: {answer.reason}", self._now_ms())

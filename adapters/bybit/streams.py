@@ -224,13 +224,16 @@ class Stream:
         """Send and wait for the answer with this id; the waiting is registered before the first byte leaves."""
         waiting: asyncio.Future[wire.Frame] = asyncio.get_running_loop().create_future()
         self._requests[request] = waiting
+        patience = asyncio.ensure_future(self._sleep(ACK_S))
         try:
             await self.send(frame)
-            async with asyncio.timeout(ACK_S):
-                return await waiting
-        except TimeoutError:
-            raise StreamBroken(f"no answer to {frame['op']} {frame['args'][0] if frame['op'] == 'subscribe' else ''}".strip()) from None
+            await asyncio.wait({waiting, patience}, return_when=asyncio.FIRST_COMPLETED)
+            if not waiting.done():
+                what = frame["args"][0] if frame["op"] == "subscribe" else ""
+                raise StreamBroken(f"no answer to {frame['op']} {what}".strip())
+            return waiting.result()
         finally:
+            patience.cancel()
             self._requests.pop(request, None)
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:

@@ -33,7 +33,7 @@ from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradin
 from core.orders import OrderState
 
 BATCH: Final = 10
-READY_WAIT_S: Final = 5.0
+READY_WAIT_MS: Final = 5_000
 
 
 class RecoveredOrder(msgspec.Struct, frozen=True):
@@ -125,6 +125,7 @@ class BybitVenue:
             journal=journal,
             sender=self._sender,
             hold=self._hold,
+            spawn=self._spawn,
             awaited=self._watch.await_news,
             measure_clock=rest.measure_clock,
             current_price=current_price,
@@ -299,12 +300,11 @@ class BybitVenue:
         """Why an order may not leave; "" when it may. What only reduces always may."""
         if command.reduce_only:
             return ""
-        if not self.is_ready:
-            try:
-                async with asyncio.timeout(READY_WAIT_S):
-                    await self._synced.wait()
-            except TimeoutError:
+        patient_until = self._now_ms() + READY_WAIT_MS
+        while not self.is_ready:
+            if self._now_ms() >= patient_until:
                 return f"not ready: {self.private.stream.problem or 'the account is being read'}"
+            await self._sleep(0.05)
         for name in (command.symbol, "*"):
             for text in self.frozen.get(name, {}).values():
                 return f"frozen: {text}"

@@ -246,8 +246,13 @@ class Journal:
         """Go on in a new segment; the old one is durable before the new one is there."""
         self._writer.sync()
         if self._writer.written.offset > self._writer.start.offset:
-            self._writer.close()
-            self._writer = self._new_segment()
+            old = self._writer
+            try:
+                self._writer = self._new_segment()
+            except JournalError as error:
+                old.broken = str(error)
+                raise
+            old.close()
 
     def _new_segment(self) -> SegmentWriter:
         head = head_bytes(self.session, self._seq + 1, self._clock.now_ms, self._digest, self._codec.table)

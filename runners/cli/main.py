@@ -27,6 +27,7 @@ COMMANDS = {
     "runs": ("runners.cli.runs:runs", "The runs that were kept: list, show, compare, report."),
     "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
+    "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
     "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
     "smoke": ("runners.cli.smoke:smoke", "Run the whole system once over a small invented history."),
 }

@@ -49,20 +49,22 @@ class Connection:
 
     # --- out ---
 
-    def send(self, frame: dict[str, Any], name: str, *, symbol: str = "", state: str = "", is_pong: bool = False) -> None:
+    def send(
+        self, frame: dict[str, Any], name: str, *, symbol: str = "", state: str = "", is_pong: bool = False, delay_ms: int = 0
+    ) -> None:
         """Queue a frame. ``name``: its topic, or op:<op> of a control frame."""
         if self.is_frozen and not (is_pong and self.keeps_pong):
             return
         self.sent[name] = self.sent.get(name, 0) + 1
         if self._faults.is_quiet:
-            self._put(msgspec.json.encode(frame).decode())
+            self._put_later(msgspec.json.encode(frame).decode(), delay_ms)
             return
         key = self.account.settings.key if self.account is not None else ""
         event = Event(side="ws", name=name, when="after_apply", symbol=symbol, account=key, state=state)
-        self._send_with(frame, self._faults.fire(event))
+        self._send_with(frame, self._faults.fire(event), delay_ms)
 
-    def _send_with(self, frame: dict[str, Any], actions: list[Action]) -> None:
-        copies, gap_ms, delay_ms = 1, 0, 0
+    def _send_with(self, frame: dict[str, Any], actions: list[Action], delay_ms: int) -> None:
+        copies, gap_ms = 1, 0
         cut: int | None = None
         for action in actions:
             kind = action.kind

@@ -41,6 +41,8 @@ class Feed(Protocol):
     """Where moves come from."""
 
     duration_ms: int
+    is_now: bool
+    """Whether its market time is the wall's (at factor 1), from its start on."""
 
     def instruments(self) -> list[Instrument]: ...
     def history(self, name: str) -> SymbolSeries | None: ...
@@ -134,7 +136,8 @@ class Engine:
     def due_ms(self) -> int:
         """The market time that the wall clock asks for, at pace real."""
         if self._begun_at is None:
-            self._begun_at = (self._wall(), self.clock.now_ms)
+            start = self.clock.now_ms
+            self._begun_at = (start if self.feed.is_now and self.settings.factor == 1.0 else self._wall(), start)
         wall, market = self._begun_at
         return market + int((self._wall() - wall) * self.settings.factor)
 

@@ -20,6 +20,7 @@ class WalkFeed:
     """A random walk per symbol, for the perpetual and, with the same index, the spot pair. Base bars are minutes."""
 
     duration_ms = MINUTE_MS
+    is_now = True
 
     def __init__(self, symbols: list[str], start_ms: int, seed: int, *, minutes: int = HISTORY_MINUTES, spot: bool = True) -> None:
         self._now = self._start = start_ms - start_ms % MINUTE_MS
@@ -105,6 +106,8 @@ def _spot(piece: Piece, instrument: Instrument) -> Piece:
 
 class BarFeed:
     """Bars that were handed in. A symbol without a bar at an instant stands still there."""
+
+    is_now = False
 
     def __init__(self, source: BarSource) -> None:
         self.duration_ms = source.duration_ms

@@ -34,6 +34,10 @@ class PrivateHub:
             if connection in connections:
                 connections.remove(connection)
 
+    def topics(self, account: Account) -> list[str]:
+        """What is subscribed to, over all connections of an account."""
+        return [topic for connection in self._connections.get(account.uid, ()) for topic in connection.topics]
+
     def flush(self, account: Account) -> None:
         """Send what an account has to say, in order; rows of one topic that follow each other share a frame."""
         rows, account.outbox = account.outbox, []

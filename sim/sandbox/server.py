@@ -289,7 +289,7 @@ class SandboxServer:
         category = request.match_info["category"]
         if category not in CATEGORIES:
             return web.Response(status=404)
-        return await self._serve(request, "public", PublicChannel(category, self.public))
+        return await self._serve(request, "public", PublicChannel(category, self.public, self.settings.ack_ms))
 
     async def _private_socket(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, "private", PrivateChannel(self.gateway, self.private))

@@ -42,6 +42,9 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 7
     accounts: tuple[AccountSettings, ...] = (AccountSettings(),)
     execution: ExecutionConfig = ExecutionConfig()
+    ack_ms: int = 20
+    """How long a socket takes to acknowledge an order or a subscription (ASSUMED). pybit cannot bear an answer that comes at once: it
+    looks for what it waits for after sending."""
     rest_lag_ms: int = 0
     """How far order, execution and closed-pnl lists are behind the private stream."""
     limit_factor: float = 1.0

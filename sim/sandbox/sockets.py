@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -23,8 +24,8 @@ _MISSING: Final = object()
 class PublicChannel:
     """Answers control frames of a public socket."""
 
-    def __init__(self, category: str, hub: PublicHub) -> None:
-        self._category, self._hub = category, hub
+    def __init__(self, category: str, hub: PublicHub, ack_ms: int) -> None:
+        self._category, self._hub, self._ack_s = category, hub, ack_ms / 1000
 
     async def on_text(self, connection: Connection, text: str) -> None:
         """One frame of the client."""
@@ -40,6 +41,7 @@ class PublicChannel:
             connection.last_ping = connection.now()
             connection.send(self._reply(connection, frame, True, "pong", "ping"), "op:ping", is_pong=True)
         elif op in ("subscribe", "unsubscribe"):
+            await asyncio.sleep(self._ack_s)
             self._subscribe(connection, frame, op)
         else:
             connection.send(self._reply(connection, frame, False, "error:invalid op", op), f"op:{op}")
@@ -101,6 +103,7 @@ class PrivateChannel:
         elif op == "auth":
             self._auth(connection, frame)
         elif op in ("subscribe", "unsubscribe"):
+            await asyncio.sleep(self._gateway.engine.settings.ack_ms / 1000)
             self._subscribe(connection, frame, op)
         else:
             self._reply(connection, frame, False, "error:invalid op", op)
@@ -205,7 +208,8 @@ class TradeChannel:
             "retCode": envelope["retCode"], "retMsg": envelope["retMsg"], "op": op, "data": envelope["result"],
             "retExtInfo": envelope["retExtInfo"], "header": headers, "connId": connection.conn_id,
         }  # fmt: skip
-        connection.send(_with_id(frame, answer, "reqId"), op, symbol=str(params.get("symbol", "")))
+        symbol = str(params.get("symbol", ""))
+        connection.send(_with_id(frame, answer, "reqId"), op, symbol=symbol, delay_ms=self._gateway.engine.settings.ack_ms)
         self._on_applied(account)
 
     def _refusal(self, connection: Connection, frame: dict[str, Any]) -> tuple[int, str] | None:

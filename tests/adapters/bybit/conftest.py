@@ -130,13 +130,17 @@ async def desk_over(
     recover: Callable[[BybitVenue], None] | None = None,
     known: Desk | None = None,
     journal: Callable[[Message], Awaitable[None] | None] | None = None,
+    rules: tuple[dict[str, Any], ...] = (),
 ) -> AsyncIterator[Desk]:
     """Start a lock-step sandbox (or stand over the one of ``known``) and a venue over it."""
     if known is None:
-        server = SandboxServer(settings or SandboxSettings(pace="lockstep", limit_factor=100), WalkFeed(["BTCUSDT"], START_MS, 7), system_ms)
+        server = SandboxServer(
+            settings or SandboxSettings(pace="lockstep", limit_factor=100), WalkFeed(["BTCUSDT"], START_MS, 7), system_ms
+        )
         desk = Desk(server, await server.start())
     else:
         desk = Desk(known.server, known.url)
+    desk.faults(*rules)
     where = endpoints(Environment.SANDBOX, desk.url)
     connector = aiohttp.TCPConnector()
     async with aiohttp.ClientSession(connector=connector) as session:

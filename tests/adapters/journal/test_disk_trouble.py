@@ -80,6 +80,24 @@ def test_once_the_disk_has_refused_nothing_more_is_taken_even_when_there_is_room
     assert [record.seq for record in read(folder)] == [1]
 
 
+def test_a_disk_without_room_for_the_next_segment_ends_the_journal_with_that_reason(folder, open_journal, message):
+    disk = FaultyDisk()
+    journal = open_journal(disk=disk, segment_bytes=2500)
+    disk.room = 1000
+    acknowledged = [1]
+    with pytest.raises(JournalError, match="could not be created: No space left"):
+        for number in range(100):
+            acknowledged.append(journal.append_durable(message(number)))
+    assert "could not be created: No space left" in str(journal.failed)
+    disk.room = 1 << 40
+    with pytest.raises(JournalError, match="could not be created"):
+        journal.append(message(0))
+    journal.close()
+    assert [record.seq for record in read(folder)][: len(acknowledged)] == acknowledged
+    with open_journal() as again:
+        assert again.recovery.cut_bytes == 0
+
+
 def test_last_words_are_said_with_the_room_of_the_ballast_and_reported_by_the_next_start(folder, open_journal, message, clock):
     disk = FaultyDisk()
     journal = open_journal(disk=disk)

@@ -1,0 +1,125 @@
+"""``keel sandbox``: an exchange on this machine that speaks Bybit's protocol."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from core.errors import ConfigError, VenueError
+from runners.cli.session import Session, common, example
+
+if TYPE_CHECKING:
+    from sim.sandbox.engine import Feed
+    from sim.sandbox.settings import AccountSettings
+
+_SPEED = re.compile(r"x(\d+(?:\.\d+)?)")
+_REPLAY_BUDGETS = 100.0
+"""By how much request budgets grow where market time is not wall time."""
+
+
+@click.command(
+    epilog=example(
+        "keel sandbox",
+        "keel sandbox --feed store --symbols BTCUSDT --start 2024-06-01 --end 2024-07-01 --speed lockstep",
+        "keel sandbox --speed x60 --account alice:secret:5000 --account bob:other:5000 --profile demo",
+    )
+)
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, metavar="P", help="Port on 127.0.0.1; 0: any free one.  [default: 0]")
+@click.option("--feed", "feed_name", type=click.Choice(["walk", "store"]), default="walk", show_default=True, help="Invented, or stored bars.")
+@click.option("--symbols", default="BTCUSDT,ETHUSDT", show_default=True, metavar="S,S", help="What is traded, separated by commas.")
+@click.option("--start", metavar="D", help="With --feed store: first day or time, UTC.")
+@click.option("--end", metavar="D", help="With --feed store: the day or time before which it ends, UTC.")
+@click.option("--speed", default="real", show_default=True, metavar="V", help="real, max, lockstep (moves on command only), or xN.")
+@click.option("--account", "accounts", multiple=True, metavar="KEY:SECRET:USDT", help="May be repeated; else sandbox-key with 100000 USDT.")
+@click.option("--profile", type=click.Choice(["mainnet", "demo"]), default="mainnet", show_default=True, help="Which of Bybit's it is like.")
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the walk, of books and of faults.")
+@click.option("--faults", "fault_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Fault rules to begin with (JSON).")
+@common
+@click.pass_obj
+def sandbox(
+    session: Session,
+    port: int,
+    feed_name: str,
+    symbols: str,
+    start: str | None,
+    end: str | None,
+    speed: str,
+    accounts: tuple[str, ...],
+    profile: Any,
+    seed: int,
+    fault_file: Path | None,
+) -> None:
+    """Serve an exchange on this machine that speaks Bybit's v5 protocol, REST and WebSocket on one port, until Ctrl-C."""
+    from runners.sandbox import serve
+    from sim.sandbox.settings import SandboxSettings
+
+    pace, factor = _read_speed(speed)
+    names = [name.strip().upper() for name in symbols.split(",") if name.strip()]
+    if not names:
+        raise ConfigError("--symbols: name at least one symbol, such as BTCUSDT")
+    settings = SandboxSettings(profile=profile, pace=pace, factor=factor, seed=seed, limit_factor=factor if pace == "real" else _REPLAY_BUDGETS)
+    if accounts:
+        import msgspec
+
+        settings = msgspec.structs.replace(settings, accounts=_read_accounts(accounts))
+    faults = None
+    if fault_file is not None:
+        try:
+            faults = fault_file.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"--faults {fault_file}: {error.strerror or error}") from error
+    feed = _make_feed(session, feed_name, names, start, end, seed)
+    try:
+        serve(settings, feed, port, faults, lambda url: session.answer({"url": url}, lambda: click.echo(f"sandbox listening on {url}")))
+    except OSError as error:
+        raise VenueError(f"port {port} cannot be opened: {error.strerror or error}; choose another, or --port 0 for any free one") from error
+
+
+def _read_speed(text: str) -> tuple[Any, float]:
+    if text in ("real", "max", "lockstep"):
+        return text, 1.0
+    match = _SPEED.fullmatch(text)
+    if match is None or not 0 < float(match[1]) <= 100_000:
+        raise ConfigError(f"--speed {text}: use real, max, lockstep, or xN such as x60 (up to x100000)")
+    return "real", float(match[1])
+
+
+def _read_accounts(texts: tuple[str, ...]) -> tuple[AccountSettings, ...]:
+    from sim.sandbox.settings import AccountSettings
+
+    found: dict[str, AccountSettings] = {}
+    for place, text in enumerate(texts, start=1):
+        parts = text.split(":")
+        try:
+            key, secret, usdt = parts[0], parts[1], float(parts[2])
+        except (IndexError, ValueError):
+            raise ConfigError(f"--account number {place} is not KEY:SECRET:USDT, such as alice:secret:5000") from None
+        if len(parts) != 3 or not key or not secret or not 0 < usdt <= 1e9:
+            raise ConfigError(f"--account number {place} is not KEY:SECRET:USDT: a key, a secret and an amount of at most 1000000000")
+        if key in found:
+            raise ConfigError(f"--account: the key {key} is given twice; each account needs its own")
+        found[key] = AccountSettings(key=key, secret=secret, usdt=usdt)
+    return tuple(found.values())
+
+
+def _make_feed(session: Session, name: str, symbols: list[str], start: str | None, end: str | None, seed: int) -> Feed:
+    from sim.sandbox.feeds import BarFeed, WalkFeed
+
+    if name == "walk":
+        if start is not None or end is not None:
+            raise ConfigError("--start and --end belong to --feed store: a walk begins now and never ends")
+        from runners.clock import system_now
+
+        return WalkFeed(symbols, system_now(), seed)
+    from adapters.store import HistoricalDataStore
+    from core.config import ExecutionConfig
+    from core.time_range import TimeRange
+    from runners.sandbox import stored_bars
+
+    if start is None or end is None:
+        raise ConfigError("--feed store needs --start and --end, such as --start 2024-06-01 --end 2024-07-01")
+    with HistoricalDataStore(session.context().home.store, read_only=True) as store:
+        return BarFeed(stored_bars(store, symbols, TimeRange.from_dates(start, end), ExecutionConfig()))

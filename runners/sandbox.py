@@ -1,0 +1,141 @@
+"""Puts a sandbox together: the store's history as plain columns, or a walk; the system's clock; and the server around them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adapters.replay.history import PriceColumns, SymbolHistory
+from adapters.replay.loader import ReplayPlan, load_histories
+from adapters.replay.marks import price_columns
+from adapters.store import HistoricalDataStore
+from core.config import ExecutionConfig
+from core.errors import DataError
+from core.frame import Frame
+from core.instrument import Category
+from core.money import UNIT, to_units
+from core.time_range import TimeRange
+from core.timeframe import TIMEFRAMES, tf_ms
+from runners.clock import system_now
+from sim.sandbox.engine import Feed
+from sim.sandbox.feed import Floats, Prices, SymbolSeries
+from sim.sandbox.server import SandboxServer
+from sim.sandbox.settings import SandboxSettings
+
+PAST_BARS = 200_000
+"""How many bars before the start a client may ask for."""
+
+
+@dataclass(slots=True)
+class StoredBars:
+    """Implements ``sim.sandbox.feed.BarSource``."""
+
+    duration_ms: int
+    columns: list[SymbolSeries]
+
+    def series(self) -> Sequence[SymbolSeries]:
+        """A series per symbol and category."""
+        return self.columns
+
+
+def stored_bars(
+    store: HistoricalDataStore, symbols: Sequence[str], window: TimeRange, execution: ExecutionConfig, *, timeframe: str | None = None,
+    env: str = "live",
+) -> StoredBars:  # fmt: skip
+    """The store's bars of a window, exactly as a backtest replays them, and those before it as the past.
+
+    timeframe: of the bars; None: the shortest that the store has of every symbol. A symbol's spot pair comes along where it is stored.
+    Raises DataError for what is missing.
+    """
+    chosen = timeframe or _common_timeframe(store, symbols, env)
+    columns = []
+    categories: tuple[Category, ...] = ("linear", "spot")
+    for category in categories:
+        traded = tuple(symbol for symbol in symbols if chosen in store.timeframes(symbol, env=env, category=category))
+        if not traded:
+            continue
+        plan = ReplayPlan(traded, category, chosen, chosen, {chosen: 0}, window, execution, env=env)
+        columns += [_series(store, history, chosen, category, env) for history in load_histories(store, plan)]
+    return StoredBars(tf_ms(chosen), columns)
+
+
+def _common_timeframe(store: HistoricalDataStore, symbols: Sequence[str], env: str) -> str:
+    shared = set(TIMEFRAMES)
+    for symbol in symbols:
+        known = {*store.timeframes(symbol, env=env), *store.timeframes(symbol, env=env, category="spot")}
+        if not known:
+            raise DataError(f"{symbol}: the store has no bars; import some with `keel data import`, or use --feed walk")
+        shared &= known
+    if not shared:
+        raise DataError(f"{', '.join(symbols)}: the store has no timeframe that all of them have; import one with `keel data import`")
+    return min(shared, key=tf_ms)
+
+
+def _series(store: HistoricalDataStore, history: SymbolHistory, timeframe: str, category: Category, env: str) -> SymbolSeries:
+    """The past and the window of one symbol in one set of columns."""
+    frame = history.execution
+    start = int(frame.ts[0])
+    past = store.find(frame.symbol, timeframe, start - PAST_BARS * tf_ms(timeframe), start, env=env, category=category)
+    parts = [frame] if past is None else [past, frame]
+    first = 0 if past is None else len(past)
+    mark = _path(store, past, "mark", history.mark, env, category)
+    index = _path(store, past, "index", history.index, env, category)
+    funding = history.funding
+    interest = store.find(frame.symbol, "", start, int(frame.ts[-1]) + 1, env=env, kind="open_interest", category=category)
+    series = SymbolSeries(
+        history.instrument, np.concatenate([part.ts for part in parts]), _joined(parts), np.concatenate([part["volume"] for part in parts]),
+        first, mark, index,
+    )  # fmt: skip
+    if history.volatility_bps is not None:
+        series.volatility_bps = np.concatenate((np.zeros(first), history.volatility_bps))
+    if funding is not None:
+        marks = [round(mark_price * UNIT) for mark_price in funding.marks.tolist()]
+        series.funding = (funding.stamps.tolist(), [to_units(rate) for rate in funding.rates.tolist()], marks)
+    if interest is not None:
+        series.open_interest = (interest.ts, interest["open_interest"])
+    return series
+
+
+def _joined(parts: Sequence[Frame]) -> Prices:
+    open_, high, low, close = (np.concatenate([part[name] for part in parts]) for name in ("open", "high", "low", "close"))
+    return open_, high, low, close
+
+
+def _path(store: HistoricalDataStore, past: Frame | None, kind: Any, played: PriceColumns | None, env: str, category: str) -> Prices | None:
+    """Mark or index of past and window; None where the window has none."""
+    if played is None:
+        return None
+    names = ("open", "high", "low", "close")
+    window: list[Floats] = [getattr(played, name) for name in names]
+    if past is None or not len(past):
+        return window[0], window[1], window[2], window[3]
+    known = price_columns(store, past, kind, env=env, category=category)
+    before: list[Floats] = [past[name] if known is None else getattr(known, name) for name in names]
+    open_, high, low, close = (np.concatenate(pair) for pair in zip(before, window, strict=True))
+    return open_, high, low, close
+
+
+def serve(
+    settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]
+) -> None:
+    """Run a sandbox until it is stopped (``/admin/stop``, SIGINT or SIGTERM). Raises ConfigError for bad fault rules, OSError for the port."""
+    asyncio.run(_serve(settings, feed, port, faults, on_listening))
+
+
+async def _serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]) -> None:
+    server = SandboxServer(settings, feed, system_now)
+    if faults is not None:
+        server.put_faults(faults)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, server.request_stop)
+    try:
+        on_listening(await server.start(port))
+        await server.wait()
+    finally:
+        await server.stop()
