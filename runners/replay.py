@@ -8,6 +8,7 @@ out snapshots; (4) signals, intents and commands are drained. The venue is asked
 from __future__ import annotations
 
 import gc
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -84,12 +85,16 @@ def _replay_chunk(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> t
 
 
 def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
-    """``_replay_many`` for a single symbol without holes, with ``Bus.deliver`` unrolled for its bars: this is the hot path, in which every
-    name is local and nobody is called who has nothing to do. A test holds that both give the same messages."""
+    """``_replay_many`` for a single symbol without holes: this is the hot path, in which every name is local and nobody is called who has
+    nothing to do. A test holds that both give the same messages.
+
+    Most instants are quiet: the venue sleeps, no message is due, the strategy's array does not change. For them ``Bus.deliver`` and
+    ``Portfolio.on_instant`` are unrolled, with what they read held in local names, which are read anew after every other instant.
+    """
     clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
     deliver, drain, queue = bus.deliver, bus.drain, bus.queue
-    close_account, decide = portfolio.on_instant, cycle.market_data.on_instant
-    limits, fresh = risk.limits, cycle.market_data.fresh
+    decide, fresh, limits = cycle.market_data.on_instant, cycle.market_data.fresh, risk.limits
+    keep = portfolio.equity_values.append
     timeframe = feed.execution_timeframe
     duration = tf_ms(timeframe)
     lane = chunk.lanes[0]
@@ -97,44 +102,60 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
     book, step = venue.books[symbol], Stepper(feed, 0, venue).step
     context = cycle.market_data.contexts[symbol]
     hearers = bus.handlers_of(Bar, symbol)
-    others = tuple(handler for handler in hearers if handler != context.on_bar) if timeframe == feed.timeframe else hearers
+    others = tuple(hear for hear in hearers if hear != context.on_bar) if timeframe == feed.timeframe else hearers
     before, after = iter(chunk.before), iter(chunk.after)
     next_before, early = next(before, _END)
     next_after, late = next(after, _END)
-    instant = start
+    changed, stopped = True, False
     for ts, open_, high, low, close, volume, reach_low, reach_high, valuation in zip(chunk.closes, *lane.columns, strict=True):
+        if changed:
+            changed = False
+            wake_ts, wake_low, wake_high = book.wake_ts, book.wake_low, book.wake_high
+            sole, cash, equity = portfolio.sole, portfolio.cash_value, portfolio.equity
+            floor, peak, next_limit = limits.floor, limits.peak, min(limits.day_end, risk.next_due)
+            next_message = min(next_before, next_after)
+            next_decision = context.wake_ts + duration if others is not hearers else 0
         clock.now_ms = ts
-        stopped = False
-        if ts > book.wake_ts or reach_low <= book.wake_low or reach_high >= book.wake_high:
-            step(book, ts - duration, ts, instant, open_, high, low, close, volume)
+        if ts <= wake_ts and reach_low > wake_low and reach_high < wake_high and ts < next_message and ts < next_decision and not has_mark:
+            bar = Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume)
+            for hear in others:
+                hear(bar)
+            if sole is not None:
+                portfolio.equity = equity = cash + sole.value
+            keep(equity)
+        else:
+            changed = True
+            if ts > wake_ts or reach_low <= wake_low or reach_high >= wake_high:
+                step(book, ts - duration, ts, start + bisect_left(chunk.closes, ts), open_, high, low, close, volume)
+                if queue:
+                    drain()
+                    stopped = venue.stop_reason is not None
+            while next_before <= ts:
+                deliver(early)
+                next_before, early = next(before, _END)
+            if has_mark:
+                deliver(MarkPrice(symbol, ts, valuation))
+            bar = Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume)
+            for hear in hearers:
+                hear(bar)
             if queue:
                 drain()
-                stopped = venue.stop_reason is not None
-        while next_before <= ts:
-            deliver(early)
-            next_before, early = next(before, _END)
-        if has_mark:
-            deliver(MarkPrice(symbol, ts, valuation))
-        ts_open = ts - duration
-        bar = Bar(symbol, timeframe, ts_open, ts, open_, high, low, close, volume)
-        for hear in hearers if ts_open >= context.wake_ts else others:
-            hear(bar)
-        if queue:
-            drain()
-        while next_after <= ts:
-            deliver(late)
-            next_after, late = next(after, _END)
-        equity = close_account(ts)
-        if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end or ts >= risk.next_due:
+            while next_after <= ts:
+                deliver(late)
+                next_after, late = next(after, _END)
+            equity = portfolio.on_instant(ts)
+            floor, peak, next_limit = limits.floor, limits.peak, min(limits.day_end, risk.next_due)
+        if equity <= floor or equity > peak or ts >= next_limit:
             risk.on_instant(ts)
+            changed = True
         if fresh:
             decide(ts)
         if queue:
             drain()
-        instant += 1
+            changed = True
         if stopped:
-            return instant - start, True
-    return instant - start, False
+            return bisect_left(chunk.closes, ts) + 1, True
+    return len(chunk.closes), False
 
 
 def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:

@@ -1,12 +1,13 @@
 """State of one symbol at the venue: positions, live orders, queued commands, the moment inside the bar, and when to look again.
 
-Data only; what happens to it is decided elsewhere. Nothing here is shared between symbols but the accounts of their coins.
+Data only; what happens to it is decided elsewhere. Nothing here is shared between symbols but the accounts of their coins (under cross
+margin, the account that their positions stand on).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -28,6 +29,9 @@ from core.position import PositionBook
 from sim.funding import NEVER, FundingSchedule
 from sim.ledger import Accounts
 from sim.margin import IsolatedMargin
+
+if TYPE_CHECKING:
+    from sim.cross import CrossAccount
 
 Command = SubmitOrder | AmendOrder | CancelOrder | CancelAll | SetTradingStop
 
@@ -100,6 +104,7 @@ class SymbolBook:
     """
 
     __slots__ = (
+        "account",
         "accounts",
         "ambiguous",
         "base_accounts",
@@ -154,6 +159,7 @@ class SymbolBook:
         self.margin = margin
         self.leverage = margin.leverage
         self.taker_fee, self.maker_fee = fees
+        self.account: CrossAccount | None = None  # cross margin: what this symbol's positions stand on
         self.accounts = accounts
         self.base_accounts = base_accounts
         self.lot = lot_of(instrument)

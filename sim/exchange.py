@@ -34,6 +34,8 @@ from core.result import StopReason
 from core.trade import Trade
 from sim.book import Command, SymbolBook
 from sim.commands import CommandDesk
+from sim.cross import CrossAccount, shown
+from sim.cross_settlement import CrossSettlement
 from sim.direct import DirectWay
 from sim.events import Outbox
 from sim.execution import volume_cap_steps
@@ -117,7 +119,15 @@ class SimulatedExchange:
             self._outbox.liquidations,
         )
         found = {name: _find(name, instruments) for name in symbols}
+        is_cross = risk_profile.margin_mode == "cross"
+        quotes = dict.fromkeys(instrument.quote for instrument in found.values() if is_cross and instrument.category == "linear")
+        self.cross_accounts = {coin: CrossAccount(self.ledger.on_credit(coin)) for coin in quotes}
+        """By quote coin; none with isolated margin."""
         self.books = {name: self._make_book(instrument, hedge_mode) for name, instrument in found.items()}
+        for book in self.books.values():
+            if not book.is_spot and is_cross:
+                book.account = self.cross_accounts[book.instrument.quote]
+                book.account.books.append(book)
         one_way_alone = emit is None and not hedge_mode
         self._account = Portfolio(found.values(), to_units(initial_capital)) if one_way_alone else None
         self.equity_curve: list[tuple[int, float]] = []
@@ -128,12 +138,14 @@ class SimulatedExchange:
         self._sequence = 0
         used_ids: set[str] = set()
         self._stop = StopWatch(self.books, self.ledger)
-        settlements = (LinearSettlement(self._outbox, self.metrics), SpotSettlement(self._outbox))
+        cross, metrics = self.cross_accounts, self.metrics
+        linear = CrossSettlement(self._outbox, metrics, cross) if is_cross else LinearSettlement(self._outbox, metrics)
+        settlements = (linear, SpotSettlement(self._outbox, cross))
         self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, self._next_sequence, self._stop)
         self._desk = CommandDesk(self._matching, self._outbox, self.metrics, used_ids, self._next_sequence)
         self._walk = Walk(self._desk, self._matching, self._outbox, self.metrics, execution_config.path == "pessimistic")
         self._touch = self._matching.touch
-        has_direct = DirectWay.is_open_to(execution_config, hedge_mode=hedge_mode)
+        has_direct = DirectWay.is_open_to(execution_config, hedge_mode=hedge_mode) and not is_cross
         self._direct = DirectWay(self._matching, self.metrics, used_ids) if has_direct else None
         share = execution_config.max_volume_share
         self._volume_share = None if share == "none" else share
@@ -179,6 +191,8 @@ class SimulatedExchange:
         """One bar of one symbol: what is due at its open, then along its path; prices as plain floats, volume in base units."""
         book.last, book.mark, book.index = open, mark_open, index_open
         book.volume, book.volatility_bps = volume, volatility_bps
+        if book.account is not None:
+            book.account.begin(ts_open, ts_close)
         if self._volume_share is not None:
             book.volume_left = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid)
         direct = self._direct
@@ -261,7 +275,8 @@ class SimulatedExchange:
 
     @property
     def position_log(self) -> dict[str, list[tuple[int, int, int, int, float]]]:
-        """(ts, steps, cost, margin, liquidation price) at every change of a position, by symbol."""
+        """(ts, steps, cost, margin, liquidation price) at every change of a position, by symbol; under cross margin, its initial margin
+        at mark and the estimate as of then."""
         return {symbol: book.position_log for symbol, book in self.books.items()}
 
     def balance(self, symbol_or_coin: str) -> int:
@@ -282,7 +297,8 @@ class SimulatedExchange:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Balances, positions and live orders as plain data."""
+        """Balances, positions and live orders as plain data; under cross margin a position's margin is its initial margin at mark, and its
+        liquidation price the present estimate."""
         return {
             "balances": {
                 coin: {ACCOUNTS[account]: accounts[account] for account in (FREE, ORDER, POSITION)}
@@ -291,9 +307,10 @@ class SimulatedExchange:
             "positions": [
                 {
                     "symbol": book.symbol, "position_idx": position.idx, "qty": position.qty, "entry_price": position.entry_price,
-                    "margin": position.margin, "liquidation_price": position.liquidation_price,
+                    "margin": margin, "liquidation_price": liquidation_price,
                 }
                 for book in self.books.values() for position in book.positions if position.steps
+                for margin, liquidation_price in [shown(book, position)]
             ],
             "orders": [order.client_order_id for book in self.books.values() for order in book.orders.values()],
         }  # fmt: skip
@@ -381,7 +398,5 @@ def _check_account(symbols: list[str], initial_capital: float, profile: RiskProf
         raise ConfigError("the simulated exchange needs at least one symbol")
     if not initial_capital > 0:
         raise ConfigError(f"initial capital of {initial_capital:g}: it must be above 0")
-    if profile.margin_mode == "cross":
-        raise ConfigError("risk.margin_mode: cross is not simulated yet: it comes with the demo account; use isolated")
     if not profile.leverage >= 1:
         raise ConfigError(f"leverage {profile.leverage:g}: it must be at least 1")

@@ -1,7 +1,8 @@
 """Who owes whom: double-entry postings in integers of 1e-8 of their coin.
 
 Each coin has the same eight accounts in one list. A posting changes several of them at once and sums to zero, or nothing happens.
-The trader's accounts (free, order, position) never go below zero; the pools are the other side of every trade and may.
+The trader's accounts (free, order, position) never go below zero; the pools are the other side of every trade and may. Under cross margin
+free cash may, too: unrealised profit stands for it (sim/cross.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,12 @@ Accounts = list[int]
 """The balances of one coin, by the indices above."""
 
 
+class CreditAccounts(list[int]):
+    """The balances of a coin whose free cash may be below zero."""
+
+    __slots__ = ()
+
+
 class Ledger:
     """The accounts of every coin."""
 
@@ -29,6 +36,11 @@ class Ledger:
     def accounts(self, coin: str) -> Accounts:
         """The accounts of a coin; they begin at zero."""
         return self.coins.setdefault(coin, [0] * len(ACCOUNTS))
+
+    def on_credit(self, coin: str) -> Accounts:
+        """The accounts of a coin that has none yet, with cash that may be below zero."""
+        self.coins[coin] = CreditAccounts([0] * len(ACCOUNTS))
+        return self.coins[coin]
 
     def deposit(self, coin: str, amount: int) -> None:
         """Cash from outside into the trader's free cash."""
@@ -53,7 +65,8 @@ def post(
 ) -> None:
     """Change the accounts of one coin by these amounts; all checks first, then the mutation.
 
-    Raises InvariantError when the amounts do not sum to zero, or would take an account of the trader below zero or any beyond the bound.
+    Raises InvariantError when the amounts do not sum to zero, or would take an account of the trader below zero (free cash
+    only where it is not on credit) or any beyond the bound.
     """
     old_free, old_order, old_position, old_fees, old_funding, old_pnl, old_insurance, old_external = accounts
     free += old_free
@@ -75,8 +88,15 @@ def post(
         or not -LIMIT < insurance < LIMIT
         or not -LIMIT < external < LIMIT
     ):
-        raise InvariantError(_refusal(accounts, (free, order, position, fees, funding, pnl, insurance, external)))
+        after = (free, order, position, fees, funding, pnl, insurance, external)
+        if accounts.__class__ is not CreditAccounts or not _is_on_credit(after):
+            raise InvariantError(_refusal(accounts, after))
     accounts[:] = free, order, position, fees, funding, pnl, insurance, external
+
+
+def _is_on_credit(after: tuple[int, ...]) -> bool:
+    """Whether all is as it must be but for cash below zero."""
+    return not sum(after) and after[ORDER] >= 0 and after[POSITION] >= 0 and all(-LIMIT < amount < LIMIT for amount in after)
 
 
 def _refusal(before: Accounts, after: tuple[int, ...]) -> str:

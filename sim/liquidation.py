@@ -1,10 +1,18 @@
-"""When a position is taken over, and what is lost: the mark touches its liquidation price, its margin goes, insurance settles the rest."""
+"""What is lost when a position is taken over, in both margin modes. Insurance settles the rest.
+
+Isolated: the mark touched the position's liquidation price; it goes at its bankruptcy price with its margin, no more and no less. Cross: the
+account's maintenance margin rate reached 100 %; sim/cross.py tells which positions go, and at what price.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from core.messages import Liquidation
 from core.money import UNIT, mul_div_ceil
 from sim.book import Order, Position, SymbolBook
+from sim.cross import CrossAccount
+from sim.cross_settlement import insured
 from sim.events import Outbox
 from sim.ledger import post
 from sim.metrics import ExchangeMetrics
@@ -17,8 +25,22 @@ def is_touched(steps: int, mark: float, liquidation_price: float) -> bool:
     return mark <= liquidation_price if steps > 0 else mark >= liquidation_price
 
 
+class Terms(NamedTuple):
+    """How a position went. Prices as floats, ``ticks`` the fill's; pnl, fee, insurance in 1e-8.
+
+    pnl: what was booked, with what insurance gave; insurance: what it gave at least.
+    """
+
+    liquidation_price: float
+    bankruptcy_price: float
+    ticks: int
+    pnl: int
+    fee: int
+    insurance: int
+
+
 class Takeover:
-    """Takes positions over at their bankruptcy price."""
+    """Takes positions over."""
 
     __slots__ = ("_count", "_metrics", "_outbox")
 
@@ -26,36 +48,54 @@ class Takeover:
         self._outbox, self._metrics, self._count = outbox, metrics, 0
 
     def take_over(self, book: SymbolBook, position: Position) -> None:
-        """The whole position goes at its bankruptcy price: the trader loses its margin, no more and no less.
-
-        The pool gets what closing at the mark is worth; insurance keeps the difference, or adds it (counted).
-        """
-        instrument, margin = book.instrument, position.margin
-        steps, side = abs(position.steps), 1 if position.steps > 0 else -1
-        mark = instrument.price_grid.count(book.mark)
-        closing_fee = min(margin, book.margin.to_hold(position.cost, side) - mul_div_ceil(position.cost, UNIT, book.leverage))
-        at_mark = side * (position.cost - instrument.notional(mark, steps))  # the loss of closing at the mark
-        insurance = at_mark + closing_fee - margin
-        extra = margin - book.margin.to_hold(position.cost, side)
-        bankruptcy = book.margin.bankruptcy_price(side, position.qty * side, position.cost, extra)
-        post(book.accounts, position=-margin, fees=closing_fee, pnl=at_mark, insurance=-insurance)
-        liquidation = Liquidation(
-            book.symbol, book.ts, "SELL" if side > 0 else "BUY", instrument.qty_grid.value(steps), book.mark,
-            position.liquidation_price, bankruptcy, margin, max(0, insurance), position.idx,
-        )  # fmt: skip
+        """The whole position goes; one Liquidation and one Fill of kind bust tell it."""
+        steps, held = abs(position.steps), position.steps
+        terms = _isolated(book, position) if book.account is None else _cross(book, position, book.account)
         position.steps = position.cost = position.margin = 0
         position.liquidation_price = 0.0
         self._count += 1
         self._metrics.liquidations += 1
-        self._metrics.insurance_paid += max(0, insurance)
+        self._metrics.insurance_paid += terms.insurance
+        instrument = book.instrument
+        liquidation = Liquidation(
+            book.symbol, book.ts, "SELL" if held > 0 else "BUY", instrument.qty_grid.value(steps), book.mark, terms.liquidation_price,
+            terms.bankruptcy_price, max(0, terms.fee - terms.pnl), terms.insurance, position.idx,
+        )  # fmt: skip
         self._outbox.liquidations.append(liquidation)
         self._outbox.emit(liquidation)
-        self._outbox.fill(
-            book, self._order(liquidation, steps), steps, instrument.price_grid.count(bankruptcy), instrument.price_grid.count(bankruptcy),
-            closing_fee, instrument.quote, closing_fee - margin, False, "bust",
-        )  # fmt: skip
+        order = self._order(liquidation, steps)
+        self._outbox.fill(book, order, steps, terms.ticks, terms.ticks, terms.fee, instrument.quote, terms.pnl, False, "bust")
 
     def _order(self, liquidation: Liquidation, steps: int) -> Order:
         order = Order(f"liquidation-{self._count}", liquidation.side, 1 if liquidation.side == "BUY" else -1, "market", steps, 0)
         order.reason, order.position_idx = "liquidation", liquidation.position_idx
         return order
+
+
+def _isolated(book: SymbolBook, position: Position) -> Terms:
+    """At the bankruptcy price: the trader loses the position's margin. The pool gets what closing at the mark is worth; insurance keeps
+    the difference, or adds it (counted)."""
+    instrument, margin = book.instrument, position.margin
+    steps, side = abs(position.steps), 1 if position.steps > 0 else -1
+    mark = instrument.price_grid.count(book.mark)
+    closing_fee = min(margin, book.margin.to_hold(position.cost, side) - mul_div_ceil(position.cost, UNIT, book.leverage))
+    at_mark = side * (position.cost - instrument.notional(mark, steps))  # the loss of closing at the mark
+    insurance = at_mark + closing_fee - margin
+    extra = margin - book.margin.to_hold(position.cost, side)
+    bankruptcy = book.margin.bankruptcy_price(side, position.qty * side, position.cost, extra)
+    post(book.accounts, position=-margin, fees=closing_fee, pnl=at_mark, insurance=-insurance)
+    ticks = instrument.price_grid.count(bankruptcy)
+    return Terms(position.liquidation_price, bankruptcy, ticks, closing_fee - margin, closing_fee, max(0, insurance))
+
+
+def _cross(book: SymbolBook, position: Position, account: CrossAccount) -> Terms:
+    """At the mark, rounded against the trader, for the taker fee; insurance gives what the wallet then lacks, if this was the last one."""
+    instrument, grid = book.instrument, book.instrument.price_grid
+    steps, side = abs(position.steps), 1 if position.steps > 0 else -1
+    liquidation_price = account.liquidation_price(book)
+    ticks = max(1, grid.floor(book.mark) if side > 0 else grid.ceil(book.mark))
+    total = instrument.notional(ticks, steps)
+    fee, pnl = mul_div_ceil(total, book.taker_fee, UNIT), position.reduce(steps, total)
+    insurance = insured(account, pnl - fee)
+    post(book.accounts, free=pnl - fee + insurance, fees=fee, pnl=-pnl, insurance=-insurance)
+    return Terms(liquidation_price, grid.value(ticks), ticks, pnl + insurance, fee, insurance)

@@ -1,7 +1,7 @@
 """Initial and maintenance margin by tier, bankruptcy and liquidation price, for isolated positions of linear contracts.
 
-Money in integers of 1e-8, prices as floats. Source of every formula: fact sheet 6.4. ``IsolatedMargin`` is the policy of the exchange; a
-second policy (cross) takes its place where positions share the account's margin.
+Money in integers of 1e-8, prices as floats. Source of every formula: fact sheet 6.4. ``IsolatedMargin`` is the first policy of the exchange
+and a symbol's terms (leverage, fee, tiers) in both; where positions share the account's margin, sim/cross.py counts by the same terms.
 """
 
 from __future__ import annotations
@@ -107,6 +107,10 @@ class IsolatedMargin:
         """What a position opened at ``cost`` holds: initial margin and fee to close."""
         initial = mul_div_ceil(cost, UNIT, self.leverage)
         return initial + mul_div_ceil(cost - side * initial, self.taker_fee, UNIT)
+
+    def closing_fee(self, cost: int, side: int) -> int:
+        """The fee to close that is a part of ``to_hold``."""
+        return fee_to_close(cost, initial_margin(cost, self.leverage), side, self.taker_fee)
 
     def to_order(self, notional: int, side: int) -> int:
         """What an order that opens ``notional`` reserves."""

@@ -76,6 +76,8 @@ class Matching:
     def price_point(self, book: SymbolBook) -> None:
         """Everything that the present prices cause, until they cause nothing more."""
         while True:
+            if book.account is not None:
+                self.check_account(book)
             for position in book.positions:
                 if position.liquidation_price and is_touched(position.steps, book.mark, position.liquidation_price):
                     self.liquidate(book, position)
@@ -95,13 +97,22 @@ class Matching:
                 if order.state == FRESH:
                     self._take(book, order)
 
+    def check_account(self, book: SymbolBook) -> None:
+        """Cross margin: liquidate the account when its maintenance margin rate says so; ``book`` is the symbol that is stepped."""
+        account = book.account
+        if account is not None and account.is_due():
+            account.liquidate(book, self._end_before_liquidation, self.liquidate)
+
+    def _end_before_liquidation(self, book: SymbolBook, order: Order) -> None:
+        self.end(book, order, "cancelled", constraints.BEFORE_LIQUIDATION)
+
     def liquidate(self, book: SymbolBook, position: Position) -> None:
         """Cancel the symbol's orders, then take the position over."""
         book.ambiguous = book.ambiguous or any(
             order.state == UNTRIGGERED and fires(order, book.price(order.source)) for order in book.orders.values()
         )
         for order in [*book.orders.values(), *(order for order in book.fresh if order.client_order_id not in book.orders)]:
-            self.end(book, order, "cancelled", constraints.BEFORE_LIQUIDATION)
+            self._end_before_liquidation(book, order)
         book.fresh = []
         book.waiting = []
         position.children = []
@@ -359,7 +370,11 @@ class Matching:
 
 def log_position(book: SymbolBook, position: Position) -> None:
     """Keep the position as it is now in the symbol's log."""
-    book.position_log.append((book.ts, position.steps, position.cost, position.margin, position.liquidation_price))
+    if book.account is None:
+        book.position_log.append((book.ts, position.steps, position.cost, position.margin, position.liquidation_price))
+    else:
+        book.position_log.append((book.ts, position.steps, position.cost, *book.account.shown(book, position)))
+
 
 
 def _sequence(order: Order) -> int:

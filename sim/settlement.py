@@ -1,4 +1,5 @@
-"""What a fill does to a linear position, its margin and the accounts. A fill is booked whole or refused with nothing changed."""
+"""What a fill does to a linear position, its margin and the accounts: isolated margin. A fill is booked whole or refused with nothing
+changed. What a fill does under cross margin is in sim/cross_settlement.py."""
 
 from __future__ import annotations
 
@@ -115,9 +116,14 @@ class LinearSettlement:
 
     def release(self, book: SymbolBook, order: Order) -> None:
         """Give back what an order still holds."""
-        if order.reserve:
-            post(book.accounts, free=order.reserve, order=-order.reserve)
-            order.reserve = 0
+        release_margin(book, order)
+
+
+def release_margin(book: SymbolBook, order: Order) -> None:
+    """Order margin goes back into free cash."""
+    if order.reserve:
+        post(book.accounts, free=order.reserve, order=-order.reserve)
+        order.reserve = 0
 
 
 def reserve_share(order: Order, steps: int) -> int:

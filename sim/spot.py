@@ -6,21 +6,25 @@ fill's price; what is left under one step is dust. A maker's rebate is credited 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from core.money import UNIT, mul_div_ceil, mul_div_floor
 from sim.book import Order, Position, SymbolBook
 from sim.constraints import BALANCE_INSUFFICIENT
 from sim.events import Outbox
-from sim.ledger import FREE, post
+from sim.cross import CrossAccount
+from sim.ledger import FREE, Accounts, post
 from sim.settlement import reserve_share
 
 
 class SpotSettlement:
     """Balances of two coins; each fill is one posting in each."""
 
-    __slots__ = ("_outbox",)
+    __slots__ = ("_cross", "_outbox")
 
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
+    def __init__(self, outbox: Outbox, cross: Mapping[str, CrossAccount]) -> None:
+        """``cross``: the coins whose cash is margin of linear positions, too: spot may spend what is available of it."""
+        self._outbox, self._cross = outbox, cross
 
     def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
@@ -36,7 +40,7 @@ class SpotSettlement:
         self, book: SymbolBook, position: Position, order: Order, deal: tuple[int, int, int, int, int, int], rate: int, maker: bool
     ) -> str:
         steps, units, ticks, reference, total, share = deal
-        if total > book.accounts[FREE] + share:
+        if total > self._free(book.instrument.quote, book.accounts) + share:
             return BALANCE_INSUFFICIENT
         fee, rebate, pnl = mul_div_ceil(units, rate, UNIT), 0, 0
         position.increase(units, total)
@@ -71,12 +75,17 @@ class SpotSettlement:
         if order.limit is None:
             return ""
         accounts = _spent(book, order)
+        coin = book.instrument.quote if order.side > 0 else book.instrument.base
         needed = book.instrument.notional(order.limit, order.leaves, up=True) if order.side > 0 else order.leaves * book.lot
-        if needed > accounts[FREE]:
+        if needed > self._free(coin, accounts):
             return BALANCE_INSUFFICIENT
         post(accounts, free=-needed, order=needed)
         order.reserve = needed
         return ""
+
+    def _free(self, coin: str, accounts: Accounts) -> int:
+        account = self._cross.get(coin)
+        return accounts[FREE] if account is None else min(accounts[FREE], account.available())
 
     def release(self, book: SymbolBook, order: Order) -> None:
         """Give back what an order still holds."""

@@ -59,7 +59,7 @@ class Walk:
         self._matching.price_point(book)
 
     def along(self, book: SymbolBook, ts_open: int, ts_close: int, last: Ohlc, mark: Ohlc, index: Ohlc) -> None:
-        """Follow the path from the open to the close."""
+        """Follow the path from the open to the close. Under cross margin the account is looked at in every corner."""
         exposure = sum(position.steps for position in book.positions)
         low_first = low_comes_first(last[0], last[3], self._pessimistic, exposure)
         path = Path(ts_open, ts_close - ts_open, points(last, low_first), points(mark, low_first), points(index, low_first))
@@ -69,6 +69,9 @@ class Walk:
                 here = place
             path.move(book, leg, 1.0)
             self._trail(book)
+            if book.account is not None:
+                book.ts = max(book.ts, path.time_at(leg, 1.0))
+                self._matching.check_account(book)
 
     def _next_moment(self, book: SymbolBook, path: Path, leg: int, here: float, ts_close: int) -> float | None:
         """Go to the next moment of this leg and let it happen. Returns its place; None when the rest of the leg is empty."""
@@ -123,10 +126,13 @@ class Walk:
                 self._charge(book, position, stamp, rate, mark)
 
     def _charge(self, book: SymbolBook, position: Position, stamp: int, rate: int, mark: int) -> None:
-        """From free cash, then from the margin (which moves the liquidation price); what neither can pay comes from insurance."""
+        """From free cash, then from the margin (which moves the liquidation price); what neither can pay comes from insurance.
+
+        Under cross margin all of it goes against the wallet, and the account is looked at next.
+        """
         grid = book.instrument.qty_grid
         owed = funding_payment(mark, position.steps, grid.num, grid.den, rate)
-        from_free = min(owed, book.accounts[FREE])
+        from_free = owed if book.account is not None else min(owed, book.accounts[FREE])
         from_margin = min(owed - from_free, position.margin)
         missing = owed - from_free - from_margin
         post(book.accounts, free=-from_free, position=-from_margin, funding=owed, insurance=-missing)
@@ -167,7 +173,8 @@ def refresh_wake(book: SymbolBook, touch: bool) -> None:
     if book.pending or book.waiting or (orders and _is_trailing(book)):
         book.wake_ts = -1
     else:
-        book.wake_ts = book.funding.next_stamp if has_position and not book.is_spot else NEVER
+        next_stamp = book.funding.next_stamp if book.account is None else -1  # cross margin: the account needs every mark
+        book.wake_ts = next_stamp if has_position and not book.is_spot else NEVER
 
 
 def _has_position(book: SymbolBook) -> bool:

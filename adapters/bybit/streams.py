@@ -224,10 +224,11 @@ class Stream:
         """Send and wait for the answer with this id; the waiting is registered before the first byte leaves."""
         waiting: asyncio.Future[wire.Frame] = asyncio.get_running_loop().create_future()
         self._requests[request] = waiting
-        patience = asyncio.ensure_future(self._sleep(ACK_S))
+        patience: asyncio.Future[Any] = asyncio.ensure_future(self._sleep(ACK_S))
+        either: set[asyncio.Future[Any]] = {waiting, patience}
         try:
             await self.send(frame)
-            await asyncio.wait({waiting, patience}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not waiting.done():
                 what = frame["args"][0] if frame["op"] == "subscribe" else ""
                 raise StreamBroken(f"no answer to {frame['op']} {what}".strip())

@@ -16,7 +16,7 @@ from core.frame import BAR_COLUMNS, Frame
 from core.messages import Bar, FundingRate, Message, OpenInterest
 from core.timeframe import tf_ms
 
-CHUNK_ROWS = 16_384
+CHUNK_ROWS = 8_192
 """Rows of a chunk, over all symbols together."""
 
 Row = tuple[float, ...]

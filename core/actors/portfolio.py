@@ -77,11 +77,12 @@ class Portfolio:
         self.lines = {instrument.symbol: Line(instrument) for instrument in instruments}
         self.cash = self.initial_equity = initial_equity
         self.fees = self.funding = self.realized = self.slippage = self.liquidation_loss = 0
-        self.equity = self._cash_value = initial_equity / UNIT
+        self.equity = self.cash_value = initial_equity / UNIT
         self.trade_log = TradeLog(strategy)
         self._order_number = order_number
         self._open: list[Line] = []
-        self._sole: Line | None = None  # the only open line, where there is one: what most runs have at most bars
+        self.sole: Line | None = None
+        """The only open line, where there is one; equity is then ``cash_value`` + its value: what most runs have at most bars."""
         self.equity_values = array("d")
         """Equity at each closed instant."""
         self._keep = self.equity_values.append
@@ -90,9 +91,9 @@ class Portfolio:
 
     def on_instant(self, ts: int) -> float:
         """All bars of this instant are in: mark the account to market, keep the point of the equity curve, and return it."""
-        sole = self._sole
+        sole = self.sole
         if sole is not None:
-            self.equity = equity = self._cash_value + sole.value
+            self.equity = equity = self.cash_value + sole.value
         else:
             if self._open:
                 self._value()
@@ -113,7 +114,7 @@ class Portfolio:
         line.revalue()
         if was_flat or not line.book.steps:
             self._open = [line for line in self.lines.values() if line.book.steps]
-            self._sole = self._open[0] if len(self._open) == 1 else None
+            self.sole = self._open[0] if len(self._open) == 1 else None
         self._value()
 
     def on_funding(self, payment: FundingPayment) -> None:
@@ -180,7 +181,7 @@ class Portfolio:
         self.trade_log.on_fill(fill, order, instrument, closing, opening, held, total, closing_notional, pnl, fee, slippage)
 
     def _value(self) -> None:
-        self._cash_value = equity = self.cash / 1e8
+        self.cash_value = equity = self.cash / 1e8
         for line in self._open:
             equity += line.value
         self.equity = equity

@@ -114,7 +114,7 @@ HOSTS = {
 }
 
 
-@pytest.mark.parametrize(("environment", "host"), itertools.product(Environment, HOSTS))
+@pytest.mark.parametrize(("environment", "host"), list(itertools.product(Environment, HOSTS)))
 def test_a_private_request_goes_to_its_own_environment_or_nowhere(environment: Environment, host: str) -> None:
     where = endpoints(environment)
     if host == environment.value:

@@ -1,0 +1,89 @@
+"""What a fill does to a linear position under cross margin: the wallet takes what it realises, and the account says what may be opened."""
+
+from __future__ import annotations
+
+from core.messages import FillKind
+from core.money import UNIT, mul_div_ceil
+from core.position import split_fill
+from sim.book import Order, Position, SymbolBook
+from sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN
+from sim.cross import CrossAccount, net_of, value_at_mark
+from sim.events import Outbox
+from sim.ledger import post
+from sim.margin import max_leverage
+from sim.metrics import ExchangeMetrics
+from sim.settlement import closing_steps, release_margin, reserve_share
+
+
+class CrossSettlement:
+    """Contracts that share the margin of their quote coin. A fill is booked whole or refused with nothing changed."""
+
+    __slots__ = ("_accounts", "_metrics", "_outbox")
+
+    def __init__(self, outbox: Outbox, metrics: ExchangeMetrics, accounts: dict[str, CrossAccount]) -> None:
+        """``accounts``: by quote coin."""
+        self._outbox, self._metrics, self._accounts = outbox, metrics, accounts
+
+    def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str:
+        """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
+        side, held, saved_cost = order.side, position.steps, position.cost
+        total = book.instrument.notional(ticks, steps)
+        fee = mul_div_ceil(total, book.maker_fee if maker else book.taker_fee, UNIT)
+        share = reserve_share(order, steps)
+        closing, opening = split_fill(held, side * steps)
+        pnl = closing_notional = 0
+        if closing:
+            closing_notional = book.instrument.notional(ticks, closing) if opening else total
+            pnl = position.reduce(closing, closing_notional)
+        if opening:
+            position.increase(side * opening, total - closing_notional)
+            refusal = self._refusal(book, order, total - closing_notional, share, pnl - fee)
+            if refusal:
+                position.steps, position.cost = held, saved_cost
+                return refusal
+            position.parent_id = order.client_order_id
+        kind: FillKind = "trade"
+        paid = insured(self._accounts[book.instrument.quote], pnl - fee)
+        if paid:
+            kind = "bust"
+            self._metrics.insurance_paid += paid
+        post(book.accounts, free=share + pnl - fee + paid, order=-share, fees=fee, pnl=-pnl, insurance=-paid)
+        order.reserve -= share
+        self._outbox.fill(book, order, steps, ticks, reference, fee, book.instrument.quote, pnl + paid, maker, kind)
+        return ""
+
+    def _refusal(self, book: SymbolBook, order: Order, opened: int, share: int, change: int) -> str:
+        """Why the position that an order has just made in the book may not be. ``change``: of the wallet, by pnl and fee.
+
+        What an order reserved is its own, whatever has become of the account since: one that rests is not refused when it fills.
+        """
+        available = self._accounts[book.instrument.quote].available() + share + change
+        if available <= 0 and book.margin.to_order(opened, order.side) > share:
+            return NOT_ENOUGH_MARGIN
+        value = abs(value_at_mark(book, net_of(book)[0]))
+        if value > book.margin.unlimited_to and book.margin.leverage > max_leverage(value, book.margin.tiers):
+            return EXCEEDS_TIER
+        return ""
+
+    def reserve(self, book: SymbolBook, position: Position, order: Order) -> str:
+        """Hold margin for what a limit order would open, at its limit. Returns "" or the reason why it cannot be held."""
+        if order.limit is None or order.reduce_only:
+            return ""
+        opening = order.leaves - closing_steps(book, position, order)
+        if opening <= 0:
+            return ""
+        needed = book.margin.to_order(book.instrument.notional(order.limit, opening), order.side)
+        if self._accounts[book.instrument.quote].available() - needed <= 0:
+            return NOT_ENOUGH_MARGIN
+        post(book.accounts, free=-needed, order=needed)
+        order.reserve = needed
+        return ""
+
+    def release(self, book: SymbolBook, order: Order) -> None:
+        """Give back what an order still holds."""
+        release_margin(book, order)
+
+
+def insured(account: CrossAccount, change: int) -> int:
+    """What insurance pays when the wallet changes by this and nothing is open any more that could stand for what it lacks."""
+    return 0 if account.is_open() else max(0, -(account.wallet + change))

@@ -1,0 +1,287 @@
+"""The same news in any order, doubled, or with others between them, give the same account."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.bybit import wire
+from adapters.bybit.fold import AccountFold, seen_of
+from adapters.bybit.notices import Notice
+from adapters.bybit.outcomes import PayloadError
+from core.messages import Bracket, Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
+from core.orders import OrderState, advance
+from tests.builders import perpetual
+
+T0 = 1_700_000_000_000
+BTC = perpetual()
+
+
+class World:
+    """A fold with what it said."""
+
+    def __init__(self, seen: set[str] | None = None) -> None:
+        self.out: list[Message] = []
+        self.notices: list[Notice] = []
+        self.looked: list[tuple[str | None, str | None]] = []
+        self.seen = seen if seen is not None else set()
+        self.fold = AccountFold(
+            {"BTCUSDT": BTC}, self.out.append, self.seen, lambda: T0, notify=self.notices.append,
+            look=lambda symbol, client, order: self.looked.append((client, order)),
+        )  # fmt: skip
+
+    def submit(self, number: int = 1, **changes: Any) -> None:
+        values: dict[str, Any] = {
+            "client_order_id": f"t-{number}", "symbol": "BTCUSDT", "side": "BUY", "order_type": "limit", "qty": 0.01, "ts": T0, "price": 100.0,
+        }  # fmt: skip
+        self.fold.submitted(SubmitOrder(**(values | changes)))
+
+    def hear(self, row: wire.OrderRow | wire.ExecutionRow) -> None:
+        if isinstance(row, wire.OrderRow):
+            self.fold.on_order(row)
+        else:
+            self.fold.on_execution(row)
+
+    def statuses(self, name: str = "t-1") -> list[str]:
+        return [one.status for one in self.out if isinstance(one, OrderUpdate) and one.client_order_id == name]
+
+    @property
+    def fills(self) -> list[Fill]:
+        return [one for one in self.out if isinstance(one, Fill)]
+
+    @property
+    def steps(self) -> int:
+        return sum(BTC.qty_grid.count(fill.qty) * (1 if fill.side == "BUY" else -1) for fill in self.fills)
+
+
+def order(status: str, filled: str = "0", at: int = 0, link: str = "t-1", oid: str = "o-1", **more: Any) -> wire.OrderRow:
+    values = {
+        "orderType": "Limit",
+        "price": "100.0",
+        "qty": "0.010",
+        "cumExecQty": filled,
+        "updatedTime": str(T0 + at),
+        "orderLinkId": link,
+    }
+    return wire.OrderRow(oid, "BTCUSDT", more.pop("side", "Buy"), status, **(values | more))
+
+
+def execution(number: int, qty: str, at: int = 0, link: str = "t-1", oid: str = "o-1", **more: Any) -> wire.ExecutionRow:
+    values = {"orderId": oid, "orderLinkId": link, "execFee": "0.001", "orderQty": "0.010", "feeRate": "0.0001"}
+    kind, side = more.pop("kind", "Trade"), more.pop("side", "Buy")
+    return wire.ExecutionRow("BTCUSDT", f"e-{number}", kind, side, more.pop("price", "100.0"), qty, str(T0 + at), **(values | more))
+
+
+STORIES: dict[str, tuple[list[wire.OrderRow | wire.ExecutionRow], str, int]] = {
+    "filled in three": (
+        [order("New", at=1), execution(1, "0.002", 2), order("PartiallyFilled", "0.002", 2), execution(2, "0.003", 3), execution(3, "0.005", 4),
+         order("PartiallyFilled", "0.005", 3), order("Filled", "0.010", 4)], "filled", 10),
+    "partly filled, then cancelled": (
+        [order("New", at=1), execution(1, "0.004", 2), order("PartiallyFilled", "0.004", 2), order("Cancelled", "0.004", 3, cancelType="CancelByUser")],
+        "cancelled", 4),
+    "cancel lost the race: two Filled": (
+        [order("New", at=1), execution(1, "0.010", 2), order("Filled", "0.010", 2),
+         order("Filled", "0.010", 3, cancelType="CancelByUser", rejectReason="EC_OrigClOrdIDDoesNotExist")], "filled", 10),
+    "never filled": ([order("New", at=1), order("Cancelled", at=2, rejectReason="EC_PostOnlyWillTakeLiquidity")], "expired", 0),
+    "refused late": ([order("Rejected", at=2, rejectReason="EC_ReachRiskPriceLimit")], "rejected", 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STORIES)
+@given(seed=st.integers(0, 10**9))
+def test_any_order_of_the_news_ends_the_same(name: str, seed: int) -> None:
+    rows, expected, steps = STORIES[name]
+    rng = random.Random(seed)
+    told = [row for row in rows for _ in range(rng.choice((1, 1, 2, 3)))]
+    rng.shuffle(told)
+    world = World()
+    world.submit()
+    for row in told:
+        world.hear(row)
+        is_over = "filled" in world.statuses() or expected in world.statuses()
+        assert not is_over or world.steps == steps, "an end was told before its fills"
+    assert world.statuses()[-1] == expected
+    assert [world.statuses().count(end) for end in (expected,)] == [1]
+    assert world.steps == steps
+    state: OrderState = "submitted"
+    for one in world.out:
+        if isinstance(one, OrderUpdate):
+            state = advance(state, one.status)  # raises for what the table does not allow
+
+
+def test_a_status_alone_makes_no_quantity_and_asks_for_what_is_missing() -> None:
+    world = World()
+    world.submit()
+    world.hear(order("Filled", "0.010", 5))
+    assert world.out == []
+    assert world.looked == [("t-1", "o-1")]
+    world.hear(execution(1, "0.010", 5))
+    assert [type(one).__name__ for one in world.out] == ["Fill", "OrderUpdate"]
+
+
+def test_an_execution_is_counted_once_for_good_also_after_a_restart() -> None:
+    first = World()
+    first.submit()
+    first.hear(execution(1, "0.010", 5))
+    second = World(seen_of(first.out))
+    second.submit()
+    assert second.fold.on_execution(execution(1, "0.010", 5)) is False
+    assert second.out == []
+
+
+def test_a_late_fill_after_a_cancel_is_booked_and_ends_nothing_again() -> None:
+    world = World()
+    world.submit()
+    world.hear(order("New", at=1))
+    world.hear(order("Cancelled", at=2, cancelType="CancelByUser"))
+    world.hear(execution(1, "0.004", 2))
+    assert world.statuses() == ["accepted", "cancelled"]
+    assert world.steps == 4
+
+
+def test_an_order_that_returns_from_the_dead_freezes_its_symbol() -> None:
+    world = World()
+    world.submit()
+    world.hear(order("Cancelled", at=2))
+    world.hear(order("New", at=3))
+    assert [(notice.code, notice.freezes) for notice in world.notices] == [("order_returned", True)]
+
+
+def test_more_than_was_ordered_is_never_silent() -> None:
+    world = World()
+    world.submit()
+    for number in (1, 2):
+        world.hear(execution(number, "0.008", number))
+    assert world.steps == 16
+    assert "overfilled" in {notice.code for notice in world.notices}
+
+
+# --- kinds of execution ---
+
+
+def test_funding_moves_money_and_no_quantity_once_per_stamp() -> None:
+    world = World()
+    world.submit()
+    world.hear(execution(1, "0.010", 5))
+    for number in (2, 3):
+        world.hear(
+            execution(number, "0.010", 28_800_000, kind="Funding", link="", oid=f"f-{number}", execFee="-0.5", markPrice="101", side="Sell")
+        )
+    (payment,) = [one for one in world.out if isinstance(one, FundingPayment)]
+    assert (payment.amount, payment.qty, payment.rate, payment.mark_price) == (-50_000_000, 0.01, -10_000, 101.0)
+    assert world.steps == 10
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("rate", ["0.0001", "-0.0001"])
+@pytest.mark.parametrize("fee", ["0.5", "-0.5"])
+def test_who_paid_settles_the_sign_of_the_rate(sign: int, rate: str, fee: str) -> None:
+    world = World()
+    world.fold.books.seed("BTCUSDT", 10 * sign, 10**9)
+    world.hear(execution(2, "0.010", 0, kind="Funding", link="", oid="f", execFee=fee, feeRate=rate, side="Buy"))
+    (payment,) = [one for one in world.out if isinstance(one, FundingPayment)]
+    assert (payment.amount > 0) == (payment.qty * payment.rate > 0)
+    assert payment.qty * sign > 0
+
+
+def test_a_takeover_is_told_with_its_loss() -> None:
+    world = World()
+    world.submit()
+    world.hear(execution(1, "0.010", 5))
+    world.hear(execution(2, "0.010", 6, kind="BustTrade", link="", oid="x", side="Sell", price="90.05", execFee="0.002", execPnl="-0.1"))
+    (taken,) = [one for one in world.out if isinstance(one, Liquidation)]
+    assert (taken.loss, taken.bankruptcy_price) == (10_200_000, 90.05)
+    assert (world.fills[-1].kind, world.fills[-1].realized_pnl, world.steps) == ("bust", -10_000_000, 0)
+    assert not [notice for notice in world.notices if notice.freezes]
+
+
+@pytest.mark.parametrize("kind", ["AdlTrade", "BlockTrade", "Delivery", "MovePosition", "CorporateAction", "Settle"])
+def test_what_moves_quantity_without_us_is_booked_and_freezes(kind: str) -> None:
+    world = World()
+    world.hear(execution(1, "0.010", 5, kind=kind, link="", oid="x"))
+    assert world.steps == 10
+    assert [notice.freezes for notice in world.notices] == [True]
+
+
+def test_an_unknown_kind_moves_nothing_and_freezes() -> None:
+    world = World()
+    world.hear(execution(1, "0.010", 5, kind="Something", link="", oid="x"))
+    assert world.out == []
+    assert [(notice.code, notice.freezes) for notice in world.notices] == [("unknown_execution", True)]
+
+
+# --- brackets ---
+
+
+def child(kind: str, status: str, at: int, oid: str, trigger: str, filled: str = "0", **more: Any) -> wire.OrderRow:
+    return order(status, filled, at, "", oid, side="Sell", stopOrderType=kind, triggerPrice=trigger, orderType="Market", price="", **more)
+
+
+@given(st.permutations(range(5)))
+def test_a_stop_s_fill_waits_for_its_name(places: list[int]) -> None:
+    rows: list[wire.OrderRow | wire.ExecutionRow] = [
+        execution(1, "0.010", 1),
+        child("StopLoss", "Untriggered", 2, "s-1", "95"),
+        child("TakeProfit", "Untriggered", 2, "s-2", "110"),
+        execution(2, "0.010", 9, "", "s-1", side="Sell", price="95", stopOrderType="StopLoss"),
+        child("StopLoss", "Filled", 9, "s-1", "95", "0.010"),
+    ]
+    world = World()
+    world.submit(bracket=Bracket(stop_loss=95.0, take_profit=110.0))
+    for place in places:
+        world.hear(rows[place])
+    assert world.statuses("t-1-sl")[0] == "accepted"
+    assert world.statuses("t-1-sl")[-1] == "filled"
+    assert sorted((fill.client_order_id, fill.reason) for fill in world.fills) == [("t-1", "signal"), ("t-1-sl", "stop_loss")]
+    first = next(one for one in world.out if getattr(one, "client_order_id", "") == "t-1-sl")
+    assert isinstance(first, OrderUpdate) and first.parent_id == "t-1"
+
+
+def test_names_are_never_given_twice() -> None:
+    world = World()
+    world.submit()
+    for number in range(3):
+        world.hear(child("StopLoss", "Untriggered", number, f"s-{number}", "95", parentOrderLinkId="t-1"))
+    assert [one.client_order_id for one in world.out if isinstance(one, OrderUpdate)] == ["t-1-sl", "t-1-sl2", "t-1-sl3"]
+
+
+def test_after_a_restart_an_open_exit_keeps_its_name() -> None:
+    world = World()
+    world.fold.brackets.restore(["t-1-sl", "t-1-sl2"], [("t-1", "t-1-sl2")])
+    world.hear(child("StopLoss", "Untriggered", 1, "s-9", "95", parentOrderLinkId="t-1"))
+    world.hear(child("StopLoss", "Untriggered", 2, "s-10", "94", parentOrderLinkId="t-1"))
+    assert [one.client_order_id for one in world.out if isinstance(one, OrderUpdate)] == ["t-1-sl2", "t-1-sl3"]
+
+
+def test_a_trailing_stop_that_follows_the_market_is_no_amendment() -> None:
+    world = World()
+    world.submit()
+    for at, level in enumerate(("95", "96", "97")):
+        world.hear(child("TrailingStop", "Untriggered", at, "s-1", level, parentOrderLinkId="t-1"))
+    assert world.statuses("t-1-ts") == ["accepted"]
+
+
+# --- nonsense ---
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        execution(1, "0.0105", 5), execution(1, "NaN", 5), execution(1, "", 5), execution(1, "-0.01", 5), execution(1, "1e999", 5),
+        execution(1, "0.010", 5, price="100.05"), execution(1, "0.010", 5, price="0"), execution(1, "0.010", 5, side="Bought"),
+        execution(1, "0.010", 5, execFee="x"), execution(1, "0.010", 10**15), execution(1, "0.010", -T0),
+        execution(1, "Infinity", 5, link="", oid="nobody"),
+    ],
+)  # fmt: skip
+def test_an_execution_that_cannot_be_changes_nothing(row: wire.ExecutionRow) -> None:
+    world = World()
+    world.submit()
+    with pytest.raises(PayloadError):
+        world.hear(row)
+    assert (world.out, world.seen, world.fold.orphans) == ([], set(), [])
+    world.hear(execution(1, "0.010", 5))
+    assert world.statuses() == ["filled"]
