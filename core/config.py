@@ -63,12 +63,16 @@ class SizingConfig(Strict, frozen=True, kw_only=True):
     lookback_bars: Annotated[int, msgspec.Meta(ge=8)] = 96
 
 
+MarginMode = Literal["isolated", "cross"]
+
+
 class RiskConfig(Strict, frozen=True, kw_only=True):
     """The limits of the risk actor. None: no such limit. policy none: nothing is limited but what the venue itself refuses."""
 
     policy: Literal["rules", "none"] = "rules"
     leverage: Annotated[float, msgspec.Meta(ge=1, le=1000)] = 1.0
-    margin_mode: Literal["isolated", "cross"] = "isolated"
+    margin_mode: MarginMode = "isolated"
+    """isolated: each position has its own margin. cross: the whole account stands for all of them."""
     max_position_usd: Positive | None = None
     max_gross_usd: Positive | None = None
     max_open_positions: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -149,6 +153,13 @@ class Window(Strict, frozen=True, kw_only=True):
     end: str
 
 
+class DemoConfig(Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """What the demo account needs in place of the system's own keys. None: the system's."""
+
+    margin_mode: MarginMode | None = None
+    """Instead of ``risk.margin_mode``."""
+
+
 class SystemConfig(Strict, frozen=True, kw_only=True):
     """One system file, decoded."""
 
@@ -176,7 +187,7 @@ class SystemConfig(Strict, frozen=True, kw_only=True):
     sizing: SizingConfig = SizingConfig()
     risk: RiskConfig = RiskConfig()
     execution: ExecutionConfig = ExecutionConfig()
-    demo: Annotated[dict[str, Any], msgspec.Meta(description="What the demo account needs in place of the keys above.")] = {}
+    demo: Annotated[DemoConfig, msgspec.Meta(description="What the demo account needs in place of the keys above.")] = DemoConfig()
     benchmark: Annotated[Literal["hold", "none"], msgspec.Meta(description="hold: buy and hold of the first symbol beside the result.")] = (
         "hold"
     )
@@ -188,3 +199,11 @@ class SystemConfig(Strict, frozen=True, kw_only=True):
     on_fault: Annotated[Literal["halt", "flatten"], msgspec.Meta(description="What happens to positions when something breaks.")] = "halt"
     live: Annotated[dict[str, Any], msgspec.Meta(description="Limits and arming of the live runner.")] = {}
     description: Annotated[str, msgspec.Meta(description="A sentence for lists and reports.")] = ""
+
+
+def for_epoch(system: SystemConfig, epoch: str) -> SystemConfig:
+    """The system as an epoch runs it: on "demo" the keys of ``demo`` stand in place of its own; elsewhere it is what it is."""
+    mode = system.demo.margin_mode
+    if epoch != "demo" or mode is None:
+        return system
+    return msgspec.structs.replace(system, risk=msgspec.structs.replace(system.risk, margin_mode=mode))

@@ -134,6 +134,8 @@ def _spot(config: SystemConfig) -> Iterator[Problem]:
         yield Problem(("risk", "leverage"), f"spot has no leverage: write 1, not {config.risk.leverage:g}")
     if config.risk.margin_mode != "isolated":
         yield Problem(("risk", "margin_mode"), "spot has no margin: leave the key out")
+    if config.demo.margin_mode is not None:
+        yield Problem(("demo", "margin_mode"), "spot has no margin: leave the key out")
     if not isinstance(config.execution.funding, str):
         yield Problem(("execution", "funding"), "spot pays no funding: leave the key out")
     if config.exits is not None and config.exits.trigger != "last":

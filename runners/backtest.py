@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,18 +88,20 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
     reconciliation = reconcile(portfolio, venue, instruments, venue.fills)
     if reconciliation.difference:
         raise InvariantError(f"the run does not add up: {to_text(reconciliation.difference)} are missing in {reconciliation}")
-    curve = equity_curve(times, equity, prepared.histories, venue.position_log, prepared.window.start_ms, system.initial_equity)
+    of_run = (times, equity, prepared.histories, venue.position_log, prepared.window.start_ms, system.initial_equity)
+    curve = equity_curve(*of_run, detailed=False)
     trades, open_trades = portfolio.trade_log.closed, portfolio.trade_log.open
     standard = compute_backtest_metrics(trades, curve, system.initial_equity, open_trades=open_trades)
-    source = RunFacts(trades, open_trades, venue.fills, venue.funding_payments, venue.liquidations, curve)
     deferred: dict[str, Callable[[], Any]] = {
-        "proof": lambda: compute_proof_metrics(source, ProofConfig(initial_equity=system.initial_equity)),
+        "equity_curve": lambda: equity_curve(*of_run),
+        "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=system.initial_equity)),
+        "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
     }
     if system.benchmark == "hold":
         first, start = prepared.histories[0], prepared.window.start_ms
         deferred["benchmark"] = lambda: buy_and_hold(first, times, start, system.initial_equity, system.execution)
-    return BacktestResult(
+    result = BacktestResult(
         system=system,
         window=prepared.window,
         metrics=standard.metrics,
@@ -112,25 +114,14 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         liquidations=venue.liquidations,
         equity_curve=curve,
         reconciliation=reconciliation,
-        trust=trust(system, prepared.histories, venue),
+        trust={},
         timing={},
         stop_reason=venue.stop_reason,
         bars={history.symbol: history.execution for history in prepared.histories},
         order_log=parts.executor.order_log.entries,
         deferred=deferred,
     )
-
-
-@dataclass(slots=True)
-class RunFacts:
-    """What the proof metrics read."""
-
-    trades: list[Trade]
-    open_trades: list[Trade]
-    fills: Sequence[Any]
-    funding_payments: Sequence[Any]
-    liquidations: Sequence[Any]
-    equity_curve: Frame
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,24 +29,30 @@ def equity_curve(
     logs: Mapping[str, PositionLog],
     start_ms: int,
     initial_equity: float,
+    *,
+    detailed: bool = True,
 ) -> Frame:
     """The columns of ``BacktestResult.equity_curve``: ``times`` and ``equity`` are the loop's; the first row is the window's start.
 
     equity_worst: equity if every position had been valued at the worst mark of the bar; one that changed after the bar's open counts with
     its close. liquidation_distance_pct: the smallest distance of mark to liquidation price in the bar, in percent of the mark, over
-    positions; nan without any. Positions are those at the bar's close.
+    positions; nan without any. Positions are those at the bar's close. Without ``detailed`` only the first two columns: what the
+    standard metrics read.
     """
     rows = len(times)
-    curve = {name: np.zeros(rows + 1) for name in ("equity", "equity_worst", "gross_notional", "margin")}
+    names = ("equity", "equity_worst", "gross_notional", "margin") if detailed else ("equity", "equity_worst")
+    curve = {name: np.zeros(rows + 1) for name in names}
     curve["equity"][0] = curve["equity_worst"][0] = initial_equity
     curve["equity"][1:] = curve["equity_worst"][1:] = equity
-    curve["liquidation_distance_pct"] = np.full(rows + 1, np.inf)
+    if detailed:
+        curve["liquidation_distance_pct"] = np.full(rows + 1, np.inf)
     for history in histories:
         log = logs.get(history.symbol, ())
         if log:
             _add(times, {name: column[1:] for name, column in curve.items()}, history, log)
-    distance = curve["liquidation_distance_pct"]
-    distance[np.isinf(distance)] = np.nan
+    if detailed:
+        distance = curve["liquidation_distance_pct"]
+        distance[np.isinf(distance)] = np.nan
     stamps = np.empty(rows + 1, dtype=np.int64)
     stamps[0], stamps[1:] = start_ms, times
     return Frame(stamps, curve, kind="equity")
@@ -70,18 +76,20 @@ def _add(times: Ints, curve: Mapping[str, Floats], history: SymbolHistory, log: 
         end = min(start + _CHUNK, len(times))
         first, last = np.searchsorted(rows, start, side="right"), np.searchsorted(rows, end, side="left")
         lengths = np.diff(np.concatenate([[start], rows[first:last], [end]]))
-        held, margin, liquidation = (np.repeat(state[first : last + 1], lengths) for state in states)
+        held = np.repeat(states[0][first : last + 1], lengths)
         close, low, high = (column[start:end] for column in marks)
         extreme = np.where(held > 0, np.minimum(low, close), np.maximum(high, close))
         changed = later[slice(*np.searchsorted(later, (start, end)))] - start
         extreme[changed] = close[changed]
         part = {name: column[start:end] for name, column in curve.items()}
-        part["margin"] += margin
-        part["gross_notional"] += np.abs(held) * close
         part["equity_worst"] += held * (extreme - close)
-        away = np.sign(held) * (extreme - liquidation) / extreme * 100.0
-        away[(held == 0) | (liquidation <= 0)] = np.inf
-        np.minimum(part["liquidation_distance_pct"], np.maximum(away, 0.0), out=part["liquidation_distance_pct"])
+        if "margin" in part:
+            margin, liquidation = (np.repeat(state[first : last + 1], lengths) for state in states[1:])
+            part["margin"] += margin
+            part["gross_notional"] += np.abs(held) * close
+            away = np.sign(held) * (extreme - liquidation) / extreme * 100.0
+            away[(held == 0) | (liquidation <= 0)] = np.inf
+            np.minimum(part["liquidation_distance_pct"], np.maximum(away, 0.0), out=part["liquidation_distance_pct"])
 
 
 def _marks(times: Ints, history: SymbolHistory) -> tuple[Floats, Floats, Floats]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adapters.replay.history import SymbolHistory
+from adapters.replay.trust import oddities
 from core.actors.portfolio import Portfolio, spot_fee_value
 from core.config import SystemConfig
 from core.errors import InvariantError
@@ -78,19 +79,20 @@ def _reference_flow(fill: Fill, instrument: Instrument) -> int:
 def trust(system: SystemConfig, histories: Sequence[SymbolHistory], venue: SimulatedExchange) -> dict[str, Any]:
     """What the run's numbers rest on, for people: docs/fills.md explains each line."""
     execution_timeframe = system.execution_timeframe or system.timeframe
-    sources = sorted({source for history in histories for source in history.trust["data_source"]})
+    symbols: dict[str, dict[str, Any]] = {history.symbol: history.trust | oddities(history) for history in histories}
+    sources = sorted({source for facts in symbols.values() for source in facts["data_source"]})
     return {
         "synthetic": any("synthetic" in source for source in sources) or any(h.instrument.source == "synthetic" for h in histories),
         "data_sources": sources,
         "decision_timeframe": system.timeframe,
         "execution_timeframe": execution_timeframe,
         "execution_is_finer": execution_timeframe != system.timeframe,
-        "symbols": {history.symbol: history.trust for history in histories},
-        "open_is_previous_close": _mean([history.trust["open_is_previous_close"] for history in histories]),
+        "symbols": symbols,
+        "open_is_previous_close": _mean([facts["open_is_previous_close"] for facts in symbols.values()]),
         "ambiguous_bars": venue.ambiguous_bars,
-        "skipped_bars": sum(history.trust["skipped_bars"] for history in histories),
-        "partial_bars": sum(history.trust["partial_bars"] for history in histories),
-        "off_grid_prices": sum(history.trust["off_grid_prices"] for history in histories),
+        "skipped_bars": sum(facts["skipped_bars"] for facts in symbols.values()),
+        "partial_bars": sum(facts["partial_bars"] for facts in symbols.values()),
+        "off_grid_prices": sum(facts["off_grid_prices"] for facts in symbols.values()),
         "path": system.execution.path,
         "limit_fill": system.execution.limit_fill,
         "latency_ms": system.execution.latency_ms,

@@ -120,9 +120,7 @@ def _path(store: HistoricalDataStore, past: Frame | None, kind: Any, played: Pri
     return open_, high, low, close
 
 
-def serve(
-    settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]
-) -> None:
+def serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]) -> None:
     """Run a sandbox until it is stopped (``/admin/stop``, SIGINT or SIGTERM). Raises ConfigError for bad fault rules, OSError for the port."""
     asyncio.run(_serve(settings, feed, port, faults, on_listening))
 

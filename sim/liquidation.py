@@ -1,7 +1,7 @@
 """What is lost when a position is taken over, in both margin modes. Insurance settles the rest.
 
-Isolated: the mark touched the position's liquidation price; it goes at its bankruptcy price with its margin, no more and no less. Cross: the
-account's maintenance margin rate reached 100 %; sim/cross.py tells which positions go, and at what price.
+Isolated: the mark touched the position's liquidation price; it goes at its bankruptcy price with its margin, no more and no less. Cross:
+the account's maintenance margin rate reached 100 %; sim/cross.py tells which positions go, and at what price.
 """
 
 from __future__ import annotations

@@ -376,6 +376,5 @@ def log_position(book: SymbolBook, position: Position) -> None:
         book.position_log.append((book.ts, position.steps, position.cost, *book.account.shown(book, position)))
 
 
-
 def _sequence(order: Order) -> int:
     return order.sequence

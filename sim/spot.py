@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from core.money import UNIT, mul_div_ceil, mul_div_floor
 from sim.book import Order, Position, SymbolBook
 from sim.constraints import BALANCE_INSUFFICIENT
-from sim.events import Outbox
 from sim.cross import CrossAccount
+from sim.events import Outbox
 from sim.ledger import FREE, Accounts, post
 from sim.settlement import reserve_share
 

@@ -11,9 +11,7 @@ from adapters.store import HistoricalDataStore
 
 def trust_of(store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistory, skipped: int, partial: int) -> dict[str, object]:
     """Plain data for the run's ``trust``. skipped: execution bars that are missing; partial: coarser bars built from what was there."""
-    execution = history.execution
-    bars = len(execution)
-    opens, closes = execution["open"], execution["close"]
+    bars = len(history.execution)
     return {
         "bars": bars,
         "data_source": sorted(_sources(store, plan, history)),
@@ -21,11 +19,19 @@ def trust_of(store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistor
         "mark": _source(history.mark, bars, "last"),
         "index": _source(history.index, bars, "last" if history.mark is None else "mark"),
         "funding": _funding(history.funding, plan),
+        "skipped_bars": skipped,
+        "partial_bars": partial,
+    }
+
+
+def oddities(history: SymbolHistory) -> dict[str, object]:
+    """What is odd about the execution bars themselves; whole-column work, done when the run's ``trust`` is first read."""
+    execution, bars = history.execution, len(history.execution)
+    opens, closes = execution["open"], execution["close"]
+    return {
         "open_is_previous_close": float(np.mean(opens[1:] == closes[:-1])) if bars > 1 else None,
         "zero_volume_bars": int(np.count_nonzero(execution["volume"] == 0)),
         "off_grid_prices": _off_grid(history),
-        "skipped_bars": skipped,
-        "partial_bars": partial,
     }
 
 

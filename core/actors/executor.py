@@ -165,6 +165,9 @@ class Executor:
 
     def order_number(self, client_order_id: str) -> int:
         """The number under which an order was counted; 0 for one that is not known (a takeover's)."""
+        record = self._live.get(client_order_id)
+        if record is not None:
+            return record.number
         number = self._children.get(client_order_id)
         if number is not None:
             return number

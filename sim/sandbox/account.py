@@ -65,6 +65,8 @@ class Account:
         self.by_order_id: dict[str, OrderRecord] = {}
         self.by_link_id: dict[tuple[str, str], OrderRecord] = {}
         self.open_orders: dict[str, OrderRecord] = {}
+        self.burnt: set[str] = set()
+        """Names that the engine has seen on orders which were refused: it would call them used."""
         self.closed_orders: deque[OrderRecord] = deque(maxlen=100_000)
         self.recent_closed: deque[OrderRecord] = deque(maxlen=500)
         self.executions: list[dict[str, Any]] = []
@@ -117,6 +119,7 @@ class Account:
         self.by_order_id.pop(record.order_id, None)
         self.by_link_id.pop((record.category, record.link_id), None)
         self.open_orders.pop(record.sim_id, None)
+        self.burnt.add(record.sim_id)
 
     def position(self, name: str, idx: int) -> PositionState:
         """The state of a position; made when first asked for."""
@@ -178,6 +181,7 @@ class Account:
             fill, self._held = self._held, None
             record.leaves = grid.count(update.leaves_qty)
             record.status = "Filled" if status == "filled" else "PartiallyFilled"
+            self._set_price(record, update)
             self._execute(record, fill)
             return
         if status == "accepted":

@@ -62,7 +62,8 @@ class TradeDesk:
         if draft.link_id and (at.category, draft.link_id) in account.by_link_id:
             raise ApiError(*DUPLICATE_ID[at.category])
         order_id = account.ids.next("order")
-        sim_id = draft.link_id if draft.link_id and draft.link_id not in account.orders else order_id
+        is_free = bool(draft.link_id) and draft.link_id not in account.orders and draft.link_id not in account.burnt
+        sim_id = draft.link_id if is_free else order_id
         command = draft.command(sim_id, self._pulse.now_ms)
         if self._pulse.is_lockstep:
             self._refuse_by_request(account, at, command)

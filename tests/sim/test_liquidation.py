@@ -145,7 +145,6 @@ def test_a_refusal_alone_does_not_end_a_run(venue) -> None:
 @pytest.mark.parametrize(
     ("capital", "profile", "text"),
     [
-        (1000.0, RiskProfileConfig(margin_mode="cross"), "comes with the demo account"),
         (0.0, RiskProfileConfig(), "above 0"),
         (float("nan"), RiskProfileConfig(), "above 0"),
         (1000.0, RiskProfileConfig(leverage=0.5), "at least 1"),
