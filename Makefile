@@ -42,7 +42,7 @@ check: $(VENV)/.dev
 	$(BIN)/deptry .
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.peers $(BENCH)
 	$(BIN)/python -m benchmarks.whole_process
 	$(BIN)/python -m benchmarks.store
 

@@ -172,9 +172,10 @@ def refresh_wake(book: SymbolBook, touch: bool) -> None:
     book.wake_low, book.wake_high = low, high
     if book.pending or book.waiting or (orders and _is_trailing(book)):
         book.wake_ts = -1
+    elif has_position and not book.is_spot:
+        book.wake_ts = book.funding.next_stamp if book.account is None else -1  # cross margin: the account needs every mark
     else:
-        next_stamp = book.funding.next_stamp if book.account is None else -1  # cross margin: the account needs every mark
-        book.wake_ts = next_stamp if has_position and not book.is_spot else NEVER
+        book.wake_ts = NEVER
 
 
 def _has_position(book: SymbolBook) -> bool:

@@ -42,20 +42,18 @@ class MarketReader:
 
     async def bars(self, symbol: str, timeframe: str, start_ms: int, end_ms: int, kind: Kind = "last") -> list[Bar]:
         """Closed candles with start_ms <= ts_open < end_ms, oldest first, each once. Raises ExchangeRefusal, PayloadError."""
-        step, found = tf_ms(timeframe), dict[int, Bar]()
+        step, found = tf_ms(timeframe), dict[int, tuple[Bar, int]]()
         begin = floor_ts(start_ms + step - 1, timeframe)
         while begin < end_ms:
             last = min(end_ms - 1, begin + (_CANDLES - 1) * step)
             rows, stated = await self._candles(symbol, timeframe, begin, last, kind)
             bars = [translate.bar_of_list(symbol, timeframe, row) for row in rows]
-            newest = max((bar.ts_open for bar in bars), default=0)
-            for bar in bars:
-                if begin <= bar.ts_open <= last and self.market.is_closed(bar.ts_close, newest, stated):
-                    found[bar.ts_open] = bar
+            found |= {bar.ts_open: (bar, stated) for bar in bars if begin <= bar.ts_open <= last}
             begin = floor_ts(last, timeframe) + step
             if (not bars) if self.market.follows_stream else begin > (stated or self._rest.clock.now_ms):
                 break
-        return [found[ts] for ts in sorted(found)]
+        newest = max(found, default=0)
+        return [bar for _, (bar, stated) in sorted(found.items()) if self.market.is_closed(bar.ts_close, newest, stated)]
 
     async def funding_rates(self, symbol: str, start_ms: int, end_ms: int) -> list[FundingRate]:
         """Settled rates with start_ms <= ts < end_ms, oldest first. Pages backwards from the end, since a start alone is refused."""

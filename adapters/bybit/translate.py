@@ -6,7 +6,8 @@ missing, not finite, off the grid or absurd raises PayloadError: the message is 
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 from typing import Final
 
 from adapters.bybit.outcomes import PayloadError
@@ -37,7 +38,8 @@ from core.messages import (
 from core.money import UNIT, to_units
 from core.timeframe import tf_ms
 
-_BIGGEST: Final = Decimal(10) ** 15
+_NUMBER: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
+_MOST_DIGITS: Final = 15
 _EARLIEST_MS: Final = 946_684_800_000
 _LATEST_MS: Final = 4_102_444_800_000
 _SIDES: Final[dict[str, Side]] = {"Buy": "BUY", "Sell": "SELL"}
@@ -82,13 +84,12 @@ def number(value: Number) -> Decimal | None:
     """A number of the wire, None for what is absent. Raises PayloadError for what is not finite or beyond 1e15."""
     if value is None or value == "":
         return None
-    try:
-        found = Decimal(value) if isinstance(value, str) else Decimal(repr(value))
-    except InvalidOperation:
-        raise PayloadError(f"{str(value)[:40]!r} is not a number") from None
-    exponent = found.as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -30 or abs(found) >= _BIGGEST:
-        raise PayloadError(f"{str(value)[:40]!r} is not a number that can be")
+    text = value if isinstance(value, str) else repr(value)
+    if _NUMBER.fullmatch(text) is None:
+        raise PayloadError(f"{text[:40]!r} is not a number")
+    found = Decimal(text)
+    if found.adjusted() >= _MOST_DIGITS:
+        raise PayloadError(f"{text[:40]!r} is not a number that can be")
     return found
 
 
