@@ -53,11 +53,10 @@ def to_units(value: str | float | int | Decimal) -> int:
 
 def to_text(units: int) -> str:
     """An integer of 1e-8 as plain decimal text without trailing zeros: 5250000000 is "52.5"."""
-    sign = "-" if units < 0 else ""
-    whole, rest = divmod(abs(units), UNIT)
-    if not rest:
-        return f"{sign}{whole}"
-    return f"{sign}{whole}.{rest:08d}".rstrip("0")
+    if units < 0:
+        return "-" + to_text(-units)
+    whole, rest = divmod(units, UNIT)
+    return f"{whole}.{rest:08d}".rstrip("0") if rest else str(whole)
 
 
 def to_float(units: int) -> float:

@@ -12,6 +12,7 @@ from core.errors import ConfigError
 Moment = datetime | date | str | int
 """What is taken for a time: a datetime (naive means UTC), a date, ISO text, or milliseconds since the Unix epoch."""
 
+_EPOCH = datetime(1970, 1, 1)
 _WINDOW = re.compile(r"^(\d+)(m|h|d|w|M|Y)$")
 _STEPS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
@@ -41,8 +42,8 @@ def to_datetime(ts: int) -> datetime:
 
 def to_iso(ts: int) -> str:
     """Milliseconds since the Unix epoch as ISO text with a Z; milliseconds only where there are any."""
-    moment = to_datetime(ts)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S") + (f".{ts % 1000:03d}Z" if ts % 1000 else "Z")
+    moment = _EPOCH + timedelta(milliseconds=ts)
+    return moment.isoformat(timespec="milliseconds" if ts % 1000 else "seconds") + "Z"
 
 
 @dataclass(frozen=True, slots=True)

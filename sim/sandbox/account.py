@@ -171,7 +171,7 @@ class Account:
             if live is None:
                 return  # the answer to a command about an order that nobody holds
             record = self._adopt(update, live)
-        self._dirty[record.market.name] = None
+        self.touch(record.market)
         if status in ("amend_rejected", "cancel_rejected"):
             self._on_refused_change(record, update)
             return

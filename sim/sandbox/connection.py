@@ -40,7 +40,8 @@ class Connection:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._held: list[str] | None = None
         self._window = 0
-        self._closing: asyncio.Task[None] | None = None
+        self.closing: asyncio.Task[None] | None = None
+        """A close that the server began: the handler waits for it."""
         self._writer = asyncio.create_task(self._write())
 
     def now(self) -> float:
@@ -91,7 +92,7 @@ class Connection:
     def _act(self, action: Action) -> bool:
         """What is done to the connection or the server; returns whether the frame still goes out."""
         if action.kind == "close":
-            self._closing = asyncio.create_task(self.close(action.code or 1000))
+            self.closing = asyncio.create_task(self.close(action.code or 1000))
         elif action.kind == "abort":
             self.abort()
         elif action.kind == "freeze":

@@ -313,6 +313,8 @@ class SandboxServer:
                     await channel.on_text(connection, message.data)
                 elif message.type is WSMsgType.BINARY:
                     await channel.on_text(connection, message.data.decode("utf-8", "replace"))
+            if connection.closing is not None:
+                await connection.closing
         finally:
             self._connections.pop(connection, None)
             self.private.remove(connection)

@@ -60,6 +60,7 @@ SECTIONS = {
     "## `execution`": config.ExecutionConfig,
     "### `impact`": config.ImpactConfig,
     "### `funding: {constant: RATE}`": config.ConstantFunding,
+    "## `demo`": config.DemoConfig,
     "## `windows`": config.Window,
 }
 

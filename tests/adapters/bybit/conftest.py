@@ -54,6 +54,7 @@ class Desk:
         self.journal: list[Message] = []
         self.notices: list[Notice] = []
         self.seen: set[str] = set()
+        self.running: asyncio.Task[None] | None = None
         self.venue: BybitVenue
         self.rest: RestClient
         self.reader: MarketReader
@@ -111,6 +112,8 @@ class Desk:
         try:
             async with asyncio.timeout(timeout_s):
                 while not condition():
+                    if self.running is not None and self.running.done():
+                        self.running.result()  # the venue ended: its error is the better story
                     await asyncio.sleep(0.005)
         except TimeoutError:
             heard = [(getattr(one, "status", type(one).__name__), getattr(one, "client_order_id", "")) for one in self.published]
@@ -160,7 +163,7 @@ async def desk_over(
         )  # fmt: skip
         if recover is not None:
             recover(desk.venue)
-        running = asyncio.create_task(desk.venue.run())
+        running = desk.running = asyncio.create_task(desk.venue.run())
         try:
             if started:
                 await desk.venue.wait_ready(5.0)
