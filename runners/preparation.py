@@ -13,13 +13,14 @@ from adapters.replay.history import SymbolHistory
 from adapters.replay.loader import ReplayPlan, load_histories
 from adapters.replay.marks import price_columns
 from adapters.store import HistoricalDataStore
+from core.causality import first_peek
 from core.config import SystemConfig
 from core.errors import DataError, KeelError, StrategyError
 from core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
 from core.frame import Frame
 from core.projection import project
 from core.risk.exits import hidden_features
-from core.time_range import TimeRange
+from core.time_range import TimeRange, to_iso
 from core.timeframe import tf_ms
 from strategies.base import HOLD, BaseStrategy, VectorStrategy
 
@@ -99,14 +100,46 @@ def _columns_of(
     higher: dict[str, tuple[Frame, tuple[str, ...]]] = {}
     projected: dict[str, npt.NDArray[np.float64]] = {}
     for timeframe, frame in history.higher.items():
-        values = engine.compute(groups[timeframe], _with_inputs(store, plan, frame))
+        values = _computed(engine, groups[timeframe], _with_inputs(store, plan, frame), plan.warmup[timeframe])
         higher[timeframe] = (frame.with_columns(values), tuple(values))
         projected |= {name: project(frame, column, history.decision) for name, column in values.items()}
-    own = engine.compute(groups[plan.timeframe], _with_inputs(store, plan, history.decision))
+    own = _computed(engine, groups[plan.timeframe], _with_inputs(store, plan, history.decision), plan.warmup[plan.timeframe])
     decision = history.decision.with_columns({**own, **projected})
-    targets = vector_targets(strategy, decision, params) if isinstance(strategy, VectorStrategy) else None
     first = int(np.searchsorted(decision.ts, plan.window.start_ms))
+    targets = vector_targets(strategy, decision, params, first) if isinstance(strategy, VectorStrategy) else None
     return SymbolColumns(decision, (*own, *projected), higher, targets, first)
+
+
+def _computed(engine: VectorEngine, specs: Sequence[FeatureSpec], frame: Frame, first: int) -> dict[str, npt.NDArray[np.float64]]:
+    """The features of one frame; a user's function that looks ahead is refused (TA-Lib's do not: tests hold that)."""
+    columns = engine.compute(specs, frame)
+    for spec in specs:
+        if spec.is_user_function:
+            chain = _chain(spec, specs)
+
+            def over(length: int, name: str = spec.name, chain: Sequence[FeatureSpec] = chain) -> npt.NDArray[np.float64]:
+                return engine.compute(chain, frame[:length])[name]
+
+            _refuse_peek(f"feature {spec.name!r} ({spec.fn})", frame, first_peek(columns[spec.name], over, first))
+    return columns
+
+
+def _chain(spec: FeatureSpec, specs: Sequence[FeatureSpec]) -> list[FeatureSpec]:
+    """The specs that one feature needs, itself last."""
+    by_name = {other.name: other for other in specs}
+    needed = {spec.name: spec}
+    for name in spec.inputs:
+        if name in by_name:
+            needed = {other.name: other for other in _chain(by_name[name], specs)} | needed
+    return [other for other in specs if other.name in needed]
+
+
+def _refuse_peek(what: str, frame: Frame, row: int | None) -> None:
+    if row is not None:
+        raise StrategyError(
+            f"{what} looks ahead: for {frame.symbol} {frame.timeframe} its value at {to_iso(int(frame.ts[row]) + tf_ms(frame.timeframe))}"
+            " changes when the bars after it are taken away; use only rows up to the one that is decided"
+        )
 
 
 def _with_inputs(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> Frame:
@@ -142,14 +175,22 @@ def _as_known(series: Frame | None, name: str, frame: Frame) -> npt.NDArray[np.f
     return known
 
 
-def vector_targets(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any]) -> npt.NDArray[np.int8]:
-    """The strategy's array over the frame (which it cannot change), checked: one value per bar, each of 1, -1, 0, HOLD."""
+def vector_targets(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any], first: int = 0) -> npt.NDArray[np.int8]:
+    """The strategy's array over the frame (which it cannot change), checked: one value per bar, each of 1, -1, 0, HOLD, and none that
+    changes when the bars after it are taken away. ``first``: the row of the window's first bar."""
+    targets = _signals(strategy, frame, params)
+    peek = first_peek(targets, lambda length: _signals(strategy, frame[:length], params), first)
+    _refuse_peek(f"{type(strategy).__name__}.signals", frame, peek)
+    return targets
+
+
+def _signals(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any]) -> npt.NDArray[np.int8]:
     name = type(strategy).__name__
     try:
         values = np.asarray(strategy.signals(_read_only(frame), params))
     except KeelError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StrategyError(f"{name}.signals raised {type(error).__name__} for {frame.symbol}: {error}") from error
     if values.shape != (len(frame),):
         raise StrategyError(f"{name}.signals gave {values.shape} values for {len(frame)} bars of {frame.symbol}: one per bar is needed")

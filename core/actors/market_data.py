@@ -24,22 +24,24 @@ Column = npt.NDArray[Any]
 
 
 class HistoryBuffer:
-    """Rows copied up to the present, in arrays of their own that only ever grow at the end."""
+    """Rows copied up to the present, in memory of their own that only ever grows at the end. What it hands out can be read, and nobody can
+    write to it, by whatever ``base`` or flag: it is a view on memory that is exported read-only."""
 
     def __init__(self, symbol: str, timeframe: str, columns: Sequence[str]) -> None:
         self._symbol, self._timeframe = symbol, timeframe
-        self._rows = 0
-        self._ts = np.zeros(0, dtype=np.int64)
-        self._columns = {name: np.zeros(0) for name in columns}
+        self._rows = self._capacity = 0
+        self._names = ("ts", *columns)
+        self._written: dict[str, Column] = {}
+        self._shown: dict[str, Column] = {}
+        self._grow(1)
 
     def extend_to(self, rows: int, ts: Column, columns: Mapping[str, Column]) -> Frame:
         """A read-only frame of the first ``rows`` rows; rows that are new are copied out of the given columns."""
         if rows > self._rows:
             self._grow(rows)
             new = slice(self._rows, rows)
-            self._ts[new] = ts[new]
-            for name, column in self._columns.items():
-                column[new] = columns[name][new]
+            for name, column in self._written.items():
+                column[new] = ts[new] if name == "ts" else columns[name][new]
             self._rows = rows
         return self.frame(rows)
 
@@ -47,42 +49,36 @@ class HistoryBuffer:
         """One more row."""
         row = self._rows
         self._grow(row + 1)
-        self._ts[row] = ts
-        for name, column in self._columns.items():
-            column[row] = values[name]
+        for name, column in self._written.items():
+            column[row] = ts if name == "ts" else values[name]
         self._rows = row + 1
 
     def frame(self, rows: int) -> Frame:
         """A read-only frame of the first ``rows`` rows, which are there."""
-        views = {name: _read_only(column[:rows]) for name, column in self._columns.items()}
-        return Frame(_read_only(self._ts[:rows]), views, symbol=self._symbol, timeframe=self._timeframe)
+        views = {name: column[:rows] for name, column in self._shown.items()}
+        return Frame.of_views(views.pop("ts"), views, symbol=self._symbol, timeframe=self._timeframe)
 
     def value(self, name: str, row: int) -> float:
         """A column's value at a row that is there."""
-        return float(self._columns[name][row])
+        return float(self._written[name][row])
 
     @property
     def ts(self) -> Column:
         """The times of the rows that are there, read-only."""
-        return _read_only(self._ts[: self._rows])
+        return self._shown["ts"][: self._rows]
 
     def _grow(self, rows: int) -> None:
-        if rows <= len(self._ts):
+        if rows <= self._capacity:
             return
-        capacity = max(rows, 2 * len(self._ts), 1024)
-        self._ts = _resized(self._ts, capacity, self._rows)
-        self._columns = {name: _resized(column, capacity, self._rows) for name, column in self._columns.items()}
-
-
-def _resized(column: Column, capacity: int, rows: int) -> Column:
-    larger = np.zeros(capacity, dtype=column.dtype)
-    larger[:rows] = column[:rows]
-    return larger
-
-
-def _read_only(column: Column) -> Column:
-    column.flags.writeable = False
-    return column
+        self._capacity = max(rows, 2 * self._capacity, 1024)
+        for name in self._names:
+            kind: type = np.int64 if name == "ts" else np.float64
+            memory = bytearray(8 * self._capacity)
+            column: Column = np.frombuffer(memory, dtype=kind)
+            if self._rows:
+                column[: self._rows] = self._written[name][: self._rows]
+            self._written[name] = column
+            self._shown[name] = np.frombuffer(memoryview(memory).toreadonly(), dtype=kind)
 
 
 class ReplaySeries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any
 
 from core.errors import InvariantError, KeelError, StrategyError
@@ -47,7 +48,7 @@ class StrategyActor:
                 on_start(self._params)
             except (KeelError, InvariantError):
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise self._failure(error, "in on_start") from error
 
     def on_snapshot(self, snapshot: RuntimeSnapshot) -> None:
@@ -56,7 +57,7 @@ class StrategyActor:
             signal = self._generate(snapshot, self._params)
         except (KeelError, InvariantError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._failure(error, f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}") from error
         if signal is not None:
             self._publish(signal, snapshot)
@@ -69,12 +70,21 @@ class StrategyActor:
             )
         if signal.symbol not in self._symbols:
             raise StrategyError(f"strategy {self.strategy_id} decided for {signal.symbol!r}, which its system does not trade")
+        self._check_numbers(signal, snapshot)
         self._emit(
             Signal(
                 signal.symbol, signal.direction, signal.size_usd, signal.strategy or self.strategy_id, signal.confidence, signal.metadata,
                 signal.stop_loss, signal.take_profit, signal.trailing, signal.order_type, signal.limit_price, snapshot.bar_ltf.ts_close,
             )
         )  # fmt: skip
+
+    def _check_numbers(self, signal: Signal, snapshot: RuntimeSnapshot) -> None:
+        """Refuse what is not a number: it would go on as a size or a price. Not given (None) is fine."""
+        for name in ("size_usd", "confidence", "stop_loss", "take_profit", "trailing", "limit_price"):
+            value = getattr(signal, name)
+            if value is not None and not isfinite(value):
+                where = f"{snapshot.symbol} at {to_iso(snapshot.ts_close)}"
+                raise StrategyError(f"strategy {self.strategy_id} gave {name} = {value} for {where}: a finite number is needed")
 
     def on_fill(self, fill: Fill) -> None:
         """Pass a fill on. Raises StrategyError for what the strategy raises."""
@@ -83,7 +93,7 @@ class StrategyActor:
                 self._on_fill(fill)
             except (KeelError, InvariantError):
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise self._failure(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}") from error
 
     def on_order(self, update: OrderUpdate) -> None:
@@ -93,8 +103,8 @@ class StrategyActor:
                 self._on_order(update)
             except (KeelError, InvariantError):
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise self._failure(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}") from error
 
-    def _failure(self, error: Exception, where: str) -> StrategyError:
+    def _failure(self, error: BaseException, where: str) -> StrategyError:
         return StrategyError(f"strategy {self.strategy_id} raised {type(error).__name__} {where}: {error}")

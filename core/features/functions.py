@@ -37,7 +37,7 @@ class UserFunction:
             result = self._function(passed, **self._params)
         except InvariantError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise StrategyError(f"{self._where}: it raised {type(error).__name__}: {error}") from error
         return self._checked(result, len(frame))
 

@@ -28,15 +28,21 @@ _REPLAY_BUDGETS = 100.0
     )
 )
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, metavar="P", help="Port on 127.0.0.1; 0: any free one.  [default: 0]")
-@click.option("--feed", "feed_name", type=click.Choice(["walk", "store"]), default="walk", show_default=True, help="Invented, or stored bars.")
+@click.option(
+    "--feed", "feed_name", type=click.Choice(["walk", "store"]), default="walk", show_default=True, help="Invented, or stored bars."
+)
 @click.option("--symbols", default="BTCUSDT,ETHUSDT", show_default=True, metavar="S,S", help="What is traded, separated by commas.")
 @click.option("--start", metavar="D", help="With --feed store: first day or time, UTC.")
 @click.option("--end", metavar="D", help="With --feed store: the day or time before which it ends, UTC.")
 @click.option("--speed", default="real", show_default=True, metavar="V", help="real, max, lockstep (moves on command only), or xN.")
 @click.option("--account", "accounts", multiple=True, metavar="KEY:SECRET:USDT", help="May be repeated; else sandbox-key with 100000 USDT.")
-@click.option("--profile", type=click.Choice(["mainnet", "demo"]), default="mainnet", show_default=True, help="Which of Bybit's it is like.")
+@click.option(
+    "--profile", type=click.Choice(["mainnet", "demo"]), default="mainnet", show_default=True, help="Which of Bybit's it is like."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the walk, of books and of faults.")
-@click.option("--faults", "fault_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Fault rules to begin with (JSON).")
+@click.option(
+    "--faults", "fault_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Fault rules to begin with (JSON)."
+)
 @common
 @click.pass_obj
 def sandbox(
@@ -60,7 +66,9 @@ def sandbox(
     names = [name.strip().upper() for name in symbols.split(",") if name.strip()]
     if not names:
         raise ConfigError("--symbols: name at least one symbol, such as BTCUSDT")
-    settings = SandboxSettings(profile=profile, pace=pace, factor=factor, seed=seed, limit_factor=factor if pace == "real" else _REPLAY_BUDGETS)
+    settings = SandboxSettings(
+        profile=profile, pace=pace, factor=factor, seed=seed, limit_factor=factor if pace == "real" else _REPLAY_BUDGETS
+    )
     if accounts:
         import msgspec
 
@@ -75,7 +83,9 @@ def sandbox(
     try:
         serve(settings, feed, port, faults, lambda url: session.answer({"url": url}, lambda: click.echo(f"sandbox listening on {url}")))
     except OSError as error:
-        raise VenueError(f"port {port} cannot be opened: {error.strerror or error}; choose another, or --port 0 for any free one") from error
+        raise VenueError(
+            f"port {port} cannot be opened: {error.strerror or error}; choose another, or --port 0 for any free one"
+        ) from error
 
 
 def _read_speed(text: str) -> tuple[Any, float]:

@@ -88,7 +88,7 @@ class Candles:
 
     def offers(self, interval: str) -> bool:
         """Whether candles of this interval can be made out of the base bars."""
-        return interval in INTERVALS and interval_ms(interval) % self.duration_ms == 0 or interval == "M"
+        return (interval in INTERVALS and interval_ms(interval) % self.duration_ms == 0) or interval == "M"
 
     def rows(self, interval: str, since: int | None, until: int | None, limit: int, kind: int = LAST) -> list[tuple[int, list[float]]]:
         """Candles with since <= open <= until, the newest ``limit`` of them, oldest first: (open time, [o, h, l, c, volume, turnover]).
@@ -100,7 +100,9 @@ class Candles:
         span = (limit + 1) * interval_ms(interval) // self.duration_ms + 1
         begin = max(0, end - span)
         if since is not None:
-            begin = max(begin, int(np.searchsorted(ts, start_of(since + interval_ms(interval) - 1, interval) if interval != "M" else since)))
+            begin = max(
+                begin, int(np.searchsorted(ts, start_of(since + interval_ms(interval) - 1, interval) if interval != "M" else since))
+            )
         if begin >= end:
             return []
         made = self._group(ts[begin:end], values[:, begin:end], interval, kind)

@@ -24,7 +24,9 @@ class Server(Protocol):
 class Connection:
     """``channel`` is public, private or trade. ``topics`` are what it is subscribed to, in order."""
 
-    def __init__(self, socket: web.WebSocketResponse, request: web.Request, channel: str, conn_id: str, faults: Faults, server: Server) -> None:
+    def __init__(
+        self, socket: web.WebSocketResponse, request: web.Request, channel: str, conn_id: str, faults: Faults, server: Server
+    ) -> None:
         self.socket, self._request, self.channel, self.conn_id = socket, request, channel, conn_id
         self.topics: dict[str, None] = {}
         self.account: Account | None = None
@@ -40,8 +42,10 @@ class Connection:
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._held: list[str] | None = None
         self._window = 0
-        self.closing: asyncio.Task[None] | None = None
-        """A close that the server began: the handler waits for it."""
+        self.close_code: int | None = None
+        """With what the server wants to close."""
+        self.reader: asyncio.Task[None] | None = None
+        """What reads the client's frames."""
         self._writer = asyncio.create_task(self._write())
 
     def now(self) -> float:
@@ -92,7 +96,7 @@ class Connection:
     def _act(self, action: Action) -> bool:
         """What is done to the connection or the server; returns whether the frame still goes out."""
         if action.kind == "close":
-            self.closing = asyncio.create_task(self.close(action.code or 1000))
+            self.close(action.code or 1000)
         elif action.kind == "abort":
             self.abort()
         elif action.kind == "freeze":
@@ -163,9 +167,12 @@ class Connection:
 
     # --- end ---
 
-    async def close(self, code: int) -> None:
-        """Close with a close frame."""
-        await self.socket.close(code=code)
+    def close(self, code: int) -> None:
+        """Close with a close frame: reading ends, and whoever served the socket shakes hands."""
+        if self.close_code is None:
+            self.close_code = code
+            if self.reader is not None:
+                self.reader.cancel()
 
     def abort(self) -> None:
         """Cut the line without a close frame."""

@@ -176,7 +176,9 @@ def _check(rule: Rule, number: int) -> None:
     unknown = [name for name in given if name not in _FIELDS[action.kind]]
     where = f"faults: rules[{number}]"
     if unknown:
-        raise ConfigError(f"{where}: action {action.kind} has no {', '.join(unknown)}; it takes {', '.join(_FIELDS[action.kind]) or 'nothing'}")
+        raise ConfigError(
+            f"{where}: action {action.kind} has no {', '.join(unknown)}; it takes {', '.join(_FIELDS[action.kind]) or 'nothing'}"
+        )
     missing = {"delay": "ms", "truncate": "bytes", "mutate": "patch", "clock": "ms", "lag_query": "ms", "ban": "s", "reorder": "window"}
     needed = missing.get(action.kind)
     if needed is not None and getattr(action, needed) is None:

@@ -74,7 +74,9 @@ class WalkFeed:
         linear = {symbol: walk.advance(length) for symbol, walk in self._walks.items()}
         for instrument in self._instruments:
             piece = linear[instrument.symbol]
-            pieces[book_name(instrument.category, instrument.symbol)] = piece if instrument.category == "linear" else _spot(piece, instrument)
+            pieces[book_name(instrument.category, instrument.symbol)] = (
+                piece if instrument.category == "linear" else _spot(piece, instrument)
+            )
         self._now += length
         return Move(start, start + length, pieces)
 

@@ -58,7 +58,9 @@ class Gateway:
         return self.envelope(0, route.message, result, call.extension)
 
     def _updates(self, params: Params) -> dict[str, int]:
-        return {market.name: self._hub.update_of(market) for market in self.engine.markets.values() if market.symbol == params.get("symbol")}
+        return {
+            market.name: self._hub.update_of(market) for market in self.engine.markets.values() if market.symbol == params.get("symbol")
+        }
 
     def _budget(self, route: Route, name: str, params: Params, account: Account) -> Budget:
         category = text(params, "category")

@@ -106,7 +106,9 @@ class SymbolMarket:
             ticks = max(1, grid.count(price))
             before = self.trades[-1].ticks if self.trades else ticks
             rises = ticks > before or (ticks == before and self._direction in ("PlusTick", "ZeroPlusTick"))
-            self._direction = ("Plus" if rises else "Minus") + "Tick" if ticks != before else "Zero" + ("Plus" if rises else "Minus") + "Tick"
+            self._direction = (
+                ("Plus" if rises else "Minus") + "Tick" if ticks != before else "Zero" + ("Plus" if rises else "Minus") + "Tick"
+            )
             self._trade_count += 1
             self.seq += 1
             ts = ts_open + (ts_close - 1 - ts_open) * (place + 1) // 2

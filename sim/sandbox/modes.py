@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core.instrument import generic_tiers
-from core.money import UNIT, to_units
-from sim.book import Position, SymbolBook
+from core.money import UNIT, mul_div_ceil, to_units
+from sim.book import Order, Position, SymbolBook
 from sim.ledger import FREE, post
+from sim.liquidation import is_touched
 from sim.margin import IsolatedMargin, max_leverage
 from sim.sandbox.account import Account
 from sim.sandbox.errors import ApiError, params_error
@@ -18,50 +19,59 @@ MARGIN_MODES: Final = {"isolated": "ISOLATED_MARGIN", "cross": "REGULAR_MARGIN"}
 
 
 def set_leverage(account: Account, market: SymbolMarket, leverage: float) -> None:
-    """Change a symbol's leverage; margin of an open position moves at once. Raises ApiError."""
-    book = account.exchange.books[market.name]
+    """Change a symbol's leverage; what open positions and resting orders hold changes at once. Raises ApiError."""
+    book, instrument = account.exchange.books[market.name], market.instrument
     wanted = to_units(leverage)
-    instrument = market.instrument
     if not UNIT <= wanted <= instrument.max_leverage or wanted % (UNIT // 100):
         raise ApiError(10001, "leverage invalid")  # ASSUMED words
     if wanted == book.leverage:
         raise ApiError(110043, "leverage not modified")
-    tiers = instrument.tiers or generic_tiers()
-    policy = IsolatedMargin(wanted, book.taker_fee, tiers)
-    needed = 0
-    for position in book.positions:
-        if position.steps:
-            if wanted > max_leverage(position.cost, tiers):
-                raise ApiError(110013, "cannot set leverage gt maxLeverage by risk limit")  # ASSUMED words
-            side = 1 if position.steps > 0 else -1
-            needed += policy.to_hold(position.cost, side) - book.margin.to_hold(position.cost, side)
-    if needed > book.accounts[FREE]:
+    policy = IsolatedMargin(wanted, book.taker_fee, instrument.tiers or generic_tiers())
+    if any(position.steps and wanted > max_leverage(position.cost, policy.tiers) for position in book.positions):
+        raise ApiError(110013, "cannot set leverage gt maxLeverage by risk limit")  # ASSUMED words
+    _hold_by(book, policy)
+
+
+def _hold_by(book: SymbolBook, policy: IsolatedMargin) -> None:
+    """Move margin as the new leverage wants it, all of it or nothing. Raises ApiError."""
+    orders, positions = _order_changes(book, policy), _position_changes(book, policy)
+    for_orders, for_positions = sum(change for _, change in orders), sum(change for _, change in positions)
+    if for_orders + for_positions > book.accounts[FREE]:
         raise ApiError(110044, "available margin is insufficient")  # ASSUMED words
-    if any(order.reserve for order in book.orders.values()):
-        _reserve_again(account, book, policy)
-    for position in book.positions:
-        if position.steps:
-            side = 1 if position.steps > 0 else -1
-            add_to_margin(book, position, policy.to_hold(position.cost, side) - book.margin.to_hold(position.cost, side))
-    book.margin, book.leverage = policy, policy.leverage
-    for position in book.positions:
-        if position.steps:
-            position.liquidation_price = liquidation_price(book, position, position.margin)
+    before, saved = book.margin, [(position, position.margin, position.liquidation_price) for position in book.positions]
+    book.margin = policy
+    for position, change in positions:
+        position.margin += change
+        position.liquidation_price = liquidation_price(book, position, position.margin)
+    if any(position.margin < 0 or is_touched(position.steps, book.mark, position.liquidation_price) for position, _ in positions):
+        book.margin = before
+        for position, margin, price in saved:
+            position.margin, position.liquidation_price = margin, price
+        raise ApiError(110011, "position would be liquidated immediately")  # ASSUMED words
+    post(book.accounts, free=-for_orders - for_positions, order=for_orders, position=for_positions)
+    for order, change in orders:
+        order.reserve += change
+    book.leverage = policy.leverage
 
 
-def _reserve_again(account: Account, book: SymbolBook, policy: IsolatedMargin) -> None:
-    """Resting orders hold margin by the new leverage, in proportion; refused when the cash is short."""
+def _order_changes(book: SymbolBook, policy: IsolatedMargin) -> list[tuple[Order, int]]:
+    """By how much what resting orders hold changes with the leverage, in proportion."""
     changes = []
     for order in book.orders.values():
         if order.reserve:
             old, new = book.margin.to_order(UNIT * 10_000, order.side), policy.to_order(UNIT * 10_000, order.side)
-            changes.append((order, -(-order.reserve * new // old) - order.reserve))
-    total = sum(change for _, change in changes)
-    if total > book.accounts[FREE]:
-        raise ApiError(110044, "available margin is insufficient")  # ASSUMED words
-    for order, change in changes:
-        order.reserve += change
-    post(book.accounts, free=-total, order=total)
+            changes.append((order, mul_div_ceil(order.reserve, new, old) - order.reserve))
+    return changes
+
+
+def _position_changes(book: SymbolBook, policy: IsolatedMargin) -> list[tuple[Position, int]]:
+    """The same of open positions: what was added or eaten stays."""
+    changes = []
+    for position in book.positions:
+        if position.steps:
+            side = 1 if position.steps > 0 else -1
+            changes.append((position, policy.to_hold(position.cost, side) - book.margin.to_hold(position.cost, side)))
+    return changes
 
 
 def add_to_margin(book: SymbolBook, position: Position, amount: int) -> None:

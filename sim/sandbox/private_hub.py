@@ -10,7 +10,9 @@ from sim.sandbox.ids import IdSource
 
 PLAIN: Final = ("order", "execution", "position", "wallet", "greeks", "execution.fast")
 CATEGORISED: Final = tuple(
-    f"{topic}.{category}" for topic in ("order", "execution", "position", "execution.fast") for category in ("linear", "inverse", "option", "spot")
+    f"{topic}.{category}"
+    for topic in ("order", "execution", "position", "execution.fast")
+    for category in ("linear", "inverse", "option", "spot")
 )
 """Greeks are accepted and never come: there are no options here."""
 
@@ -61,7 +63,9 @@ class PrivateHub:
             for category in dict.fromkeys(str(row.get("category")) for row in clean):
                 name = f"{topic}.{category}"
                 if name in connection.topics:
-                    connection.send({**base, "topic": name, "data": [row for row in clean if row.get("category") == category]}, name, **about)
+                    connection.send(
+                        {**base, "topic": name, "data": [row for row in clean if row.get("category") == category]}, name, **about
+                    )
         if topic == "execution":
             self._send_fast(connection, base, clean, about)
 

@@ -68,7 +68,9 @@ def realtime(call: Call) -> dict[str, Any]:
         raise ApiError(10001, "Missing some parameters that must be filled in, symbol or settleCoin or baseCoin")  # ASSUMED words
     wants_closed = whole(call.params, "openOnly", 0, low=0, high=2) == 1
     account = call.account
-    pool: Iterable[OrderRecord] = [*account.recent_closed, *account.open_orders.values()] if call.lag_ms or wants_closed else account.open_orders.values()
+    pool: Iterable[OrderRecord] = (
+        [*account.recent_closed, *account.open_orders.values()] if call.lag_ms or wants_closed else account.open_orders.values()
+    )
     rows = []
     for record in _matching(sorted(pool, key=_number, reverse=True), wanted, call.params):
         row = _visible(record, call)
@@ -382,5 +384,3 @@ def apply_demo_money(call: Call) -> dict[str, Any]:
     for amount in amounts:
         call.account.transfer("USDT", amount)
     return {}
-
-

@@ -243,5 +243,3 @@ def price_limit(call: Call) -> dict[str, Any]:
     one = market({"category": "linear", **call.params}, call.engine.markets)
     buy, sell = one.price_limits()
     return {"symbol": one.symbol, "buyLmt": buy, "sellLmt": sell, "ts": str(call.engine.now_ms)}
-
-

@@ -307,15 +307,15 @@ class SandboxServer:
         connection = Connection(socket, request, name, self._ids.next("connection")[:20], self.faults, self)
         connection.idle_s = _active_time(request.query.get("max_active_time", "")) if name != "public" else None
         self._connections[connection] = socket
+        connection.reader = asyncio.create_task(_read(socket, connection, channel))
         try:
-            async for message in socket:
-                if message.type is WSMsgType.TEXT:
-                    await channel.on_text(connection, message.data)
-                elif message.type is WSMsgType.BINARY:
-                    await channel.on_text(connection, message.data.decode("utf-8", "replace"))
-            if connection.closing is not None:
-                await connection.closing
+            await asyncio.wait({connection.reader})
+            if connection.close_code is not None:
+                await socket.close(code=connection.close_code)
+            elif not connection.reader.cancelled() and (error := connection.reader.exception()) is not None:
+                raise error
         finally:
+            connection.reader.cancel()
             self._connections.pop(connection, None)
             self.private.remove(connection)
             for topic in list(connection.topics):
@@ -407,6 +407,14 @@ class SandboxServer:
             return refusal
         asyncio.get_running_loop().call_soon(self._stopped.set)
         return web.json_response({"stopping": True})
+
+
+async def _read(socket: web.WebSocketResponse, connection: Connection, channel: Channel) -> None:
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            await channel.on_text(connection, message.data)
+        elif message.type is WSMsgType.BINARY:
+            await channel.on_text(connection, message.data.decode("utf-8", "replace"))
 
 
 def _params(request: web.Request, body: bytes) -> Params | None:

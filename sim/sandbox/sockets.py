@@ -31,7 +31,9 @@ class PublicChannel:
         """One frame of the client."""
         frame = _decode(text)
         if frame is None:
-            connection.send({"success": False, "ret_msg": f"Failed to decode incoming data:{text[:200]}", "conn_id": connection.conn_id}, "op:error")
+            connection.send(
+                {"success": False, "ret_msg": f"Failed to decode incoming data:{text[:200]}", "conn_id": connection.conn_id}, "op:error"
+            )
             return
         op = str(frame.get("op", ""))
         actions = connection.before(f"op:{op}", "")
@@ -91,7 +93,9 @@ class PrivateChannel:
         """One frame of the client."""
         frame = _decode(text)
         if frame is None:
-            connection.send({"success": False, "ret_msg": f"Failed to decode incoming data:{text[:200]}", "conn_id": connection.conn_id}, "op:error")
+            connection.send(
+                {"success": False, "ret_msg": f"Failed to decode incoming data:{text[:200]}", "conn_id": connection.conn_id}, "op:error"
+            )
             return
         op = str(frame.get("op", ""))
         if not await connection.is_let_through(connection.before(f"op:{op}", "")):

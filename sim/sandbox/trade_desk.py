@@ -132,9 +132,7 @@ class TradeDesk:
         account.touch(record.market)
         account.exchange.cancel_order(CancelOrder(record.sim_id, record.market.name, self._pulse.now_ms))
 
-    def _find(
-        self, account: Account, at: SymbolMarket, params: Params, unknown: dict[str, tuple[int, str]]
-    ) -> OrderRecord:
+    def _find(self, account: Account, at: SymbolMarket, params: Params, unknown: dict[str, tuple[int, str]]) -> OrderRecord:
         order_id, link = text(params, "orderId"), text(params, "orderLinkId")
         if not order_id and not link:
             raise params_error("OrderId or orderLinkId is required")

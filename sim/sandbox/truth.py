@@ -1,4 +1,4 @@
-"""What the exchange knows, for a checker that trusts nobody else: orders, executions, positions, ledger, balances; and whether it adds up."""
+"""What the exchange knows, for a checker that trusts nobody else: orders, executions, positions, balances; and whether it adds up."""
 
 from __future__ import annotations
 
@@ -95,5 +95,3 @@ def problems(account: Account) -> list[str]:
         if record.sim_id not in live and record.sim_id not in waiting:
             found.append(f"order {record.order_id} is said to be {record.status}, and the engine does not have it")
     return found
-
-

@@ -226,7 +226,9 @@ def test_a_frozen_socket_still_answers_pings(sandbox: Sandbox) -> None:
     async def talk(socket: aiohttp.ClientWebSocketResponse) -> None:
         await ask(socket, {"op": "subscribe", "args": ["publicTrade.BTCUSDT"]})
         await hear(socket, 1)
-        await asyncio.to_thread(sandbox.faults, {"match": {"side": "ws", "topic": "publicTrade"}, "action": {"kind": "freeze", "keep_pong": True}})
+        await asyncio.to_thread(
+            sandbox.faults, {"match": {"side": "ws", "topic": "publicTrade"}, "action": {"kind": "freeze", "keep_pong": True}}
+        )
         pongs = 0
         while pongs < 20:
             await socket.send_json({"op": "ping"})

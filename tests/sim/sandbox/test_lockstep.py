@@ -32,7 +32,11 @@ def script(series: SymbolSeries, seed: int) -> list[list[Message]]:
         for _ in range(int(rng.integers(0, 3))):
             side = "BUY" if rng.random() < 0.5 else "SELL"
             out = 1.0 if side == "BUY" else -1.0
-            kind = str(rng.choice(["market", "limit", "stop_market", "stop_limit", "cancel", "amend", "exits"], p=[0.3, 0.25, 0.1, 0.05, 0.1, 0.1, 0.1]))
+            kind = str(
+                rng.choice(
+                    ["market", "limit", "stop_market", "stop_limit", "cancel", "amend", "exits"], p=[0.3, 0.25, 0.1, 0.05, 0.1, 0.1, 0.1]
+                )
+            )
             qty = round(float(rng.integers(1, 400)) / 1000.0, 3)
             near = round(close * (1.0 - out * float(rng.uniform(-0.001, 0.004))), 1)
             if kind == "cancel" and names:
@@ -64,7 +68,13 @@ def in_process(series: SymbolSeries, commands: list[list[Message]], usdt: float)
     """The exchange as a backtest drives it."""
     clock, events = ReplayClock(START), []  # type: ignore[var-annotated]  # messages of every kind
     exchange = SimulatedExchange(
-        SYMBOL, usdt, ExecutionConfig(), RiskProfileConfig(leverage=10.0), instruments={SYMBOL: series.instrument}, clock=clock, emit=events.append
+        SYMBOL,
+        usdt,
+        ExecutionConfig(),
+        RiskProfileConfig(leverage=10.0),
+        instruments={SYMBOL: series.instrument},
+        clock=clock,
+        emit=events.append,
     )
     exchange.set_funding(SYMBOL, *series.funding)
     book = exchange.books[SYMBOL]
@@ -151,9 +161,11 @@ def test_the_candle_is_confirmed_after_everything_that_it_caused() -> None:
 
     async def listen(url: str, sandbox: Any) -> list[str]:
         heard: list[str] = []
-        async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/v5/private") as private, session.ws_connect(
-            f"{url}/v5/public/linear"
-        ) as public:
+        async with (
+            aiohttp.ClientSession() as session,
+            session.ws_connect(f"{url}/v5/private") as private,
+            session.ws_connect(f"{url}/v5/public/linear") as public,
+        ):
             expires = wall_ms() + 5000
             await private.send_json({"op": "auth", "args": [KEY, str(expires), sign("sandbox-secret", f"GET/realtime{expires}")]})
             await private.send_json({"op": "subscribe", "args": ["execution"]})

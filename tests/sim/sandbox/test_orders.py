@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from core.config import ExecutionConfig
 from core.timeframe import DAY_MS, MINUTE_MS
 from sim.sandbox.settings import AccountSettings
-from tests.sim.sandbox.conftest import START, Sandbox, flat_bars, stepping
+from tests.sim.sandbox.conftest import KEY, START, Sandbox, flat_bars, stepping
 from tests.sim.sandbox.raw import Raw
 
 XYZ = {"category": "linear", "symbol": "XYZUSDT"}
@@ -45,8 +46,8 @@ def test_late_refusals_are_accepted_and_then_cancelled(name: str) -> None:
         assert orders(sandbox, *fields) == [("Cancelled", "UNKNOWN", reason, "0.0", "0.0")]
 
 
-def test_a_resting_limit_is_filled_as_maker_and_a_cancel_that_comes_too_late_is_told_as_a_second_fill() -> None:
-    with stepping(flat_bars(100, 100, 98, 98, symbol="XYZUSDT", funding=([START + 2 * MINUTE_MS], [0], [0]))) as sandbox:
+def test_a_resting_limit_is_filled_as_maker() -> None:
+    with stepping(flat_bars(100, 100, 98, 98, symbol="XYZUSDT")) as sandbox:
         client = Raw(sandbox)
         sandbox.step()
         order_id = place(client, orderType="Limit", price="99")
@@ -55,6 +56,24 @@ def test_a_resting_limit_is_filled_as_maker_and_a_cancel_that_comes_too_late_is_
         execution = sandbox.truth()["executions"][0]
         assert (execution["execPrice"], execution["isMaker"], execution["feeRate"]) == ("99.00", True, "0.0002")
         assert client.post("/v5/order/cancel", {**XYZ, "orderId": order_id})[2]["retCode"] == 110001
+
+
+def test_a_cancel_that_loses_the_race_is_told_as_a_second_fill() -> None:
+    """The order fills on the way from 100 to 98; the cancel arrives after that."""
+    slow = ExecutionConfig(latency_ms=40_000)
+    with stepping(flat_bars(100, 100, 100, 98, 98, symbol="XYZUSDT"), execution=slow) as sandbox:
+        client = Raw(sandbox)
+        sandbox.step()
+        order_id = place(client, orderType="Limit", price="99.5")
+        sandbox.step(2)
+        assert client.post("/v5/order/cancel", {**XYZ, "orderId": order_id})[2]["retCode"] == 0
+        heard: list[Any] = []
+        account = sandbox.server.engine.accounts[KEY]
+        sandbox.server.private.flush = lambda one: heard.extend(one.outbox) or one.outbox.clear()  # type: ignore[method-assign]
+        sandbox.step()
+        told = [(row["orderStatus"], row["cancelType"], row["rejectReason"]) for topic, row in heard if topic == "order"]
+        assert told == [("Filled", "UNKNOWN", "EC_NoError"), ("Filled", "CancelByUser", "EC_OrigClOrdIDDoesNotExist")]
+        assert not account.open_orders and sandbox.truth()["problems"] == []
 
 
 def test_a_conditional_order_holds_nothing_until_it_fires() -> None:
@@ -71,7 +90,10 @@ def test_a_conditional_order_holds_nothing_until_it_fires() -> None:
         assert orders(sandbox, "orderStatus", "stopOrderType", "triggerPrice") == [("Filled", "Stop", "103.00")]
 
 
-@pytest.mark.parametrize(("last", "fired", "cleared"), [(90, "StopLoss", "CancelByOCOTpCanceledBySlTriggered"), (120, "TakeProfit", "CancelByOCOSlCanceledByTpTriggered")])
+@pytest.mark.parametrize(
+    ("last", "fired", "cleared"),
+    [(90, "StopLoss", "CancelByOCOTpCanceledBySlTriggered"), (120, "TakeProfit", "CancelByOCOSlCanceledByTpTriggered")],
+)
 def test_exits_of_an_order_live_from_its_fill_and_one_ends_the_other(last: float, fired: str, cleared: str) -> None:
     with stepping(flat_bars(100, 100, 100, last, symbol="XYZUSDT")) as sandbox:
         client = Raw(sandbox)
@@ -161,7 +183,12 @@ def test_a_liquidation_is_a_bust_trade_of_the_exchanges_own() -> None:
         sandbox.step(2)
         truth = sandbox.truth()
         bust = truth["executions"][-1]
-        assert (bust["execType"], bust["createType"], bust["side"], bust["execQty"]) == ("BustTrade", "CreateByTakeOver_PassThrough", "Sell", "50.0")
+        assert (bust["execType"], bust["createType"], bust["side"], bust["execQty"]) == (
+            "BustTrade",
+            "CreateByTakeOver_PassThrough",
+            "Sell",
+            "50.0",
+        )
         assert [row["cancelType"] for row in truth["orders"]][1] == "CancelAllBeforeLiq"
         assert truth["log"][-1]["type"] == "LIQUIDATION"
         assert truth["problems"] == []
@@ -213,6 +240,4 @@ def test_an_order_outside_the_band_is_moved_to_its_edge() -> None:
 
 
 def free_of_slippage() -> Any:
-    from core.config import ExecutionConfig
-
     return ExecutionConfig(slippage_bps=0.0)

@@ -96,7 +96,9 @@ def test_an_unknown_symbol_has_the_empty_shell_of_a_list(raw: Raw) -> None:
 
 def test_a_signature_covers_the_bytes_as_they_came(raw: Raw) -> None:
     query = "symbol=BTCUSDT&category=linear&cursor=a%3A2%2Cb"
-    assert raw.get("/v5/order/realtime", query)[2]["retMsg"] == "params error: cursor invalid"  # signed well, whatever its order and escapes
+    assert (
+        raw.get("/v5/order/realtime", query)[2]["retMsg"] == "params error: cursor invalid"
+    )  # signed well, whatever its order and escapes
     headers = raw.signed_headers("category=linear&symbol=BTCUSDT")
     _, _, answer = raw.send("GET", "/v5/order/realtime?symbol=BTCUSDT&category=linear", None, headers)
     origin = f"{headers['X-BAPI-TIMESTAMP']}{raw.key}5000symbol=BTCUSDT&category=linear"
