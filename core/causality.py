@@ -26,8 +26,8 @@ def cuts(rows: int, first: int) -> list[int]:
     """Lengths of the prefixes to try, ascending: most within the first rows from ``first`` on, where they cost little, some further out."""
     first = max(first, _LEAST_ROWS)
     near = np.linspace(first + 1, min(rows, first + _NEAR_ROWS), _NEAR_CUTS).astype(int)
-    far = np.linspace(first + 1, min(rows, _FAR_ROWS), _FAR_CUTS).astype(int)
-    return sorted({int(cut) for cut in np.concatenate([near, far]) if 0 < cut < rows})
+    far = np.linspace(first + 1, max(first + 1, min(rows, _FAR_ROWS)), _FAR_CUTS).astype(int)
+    return sorted({int(cut) for cut in np.concatenate([near, far]) if first < cut < rows})
 
 
 def first_peek(column: npt.NDArray[np.generic], recompute: Callable[[int], npt.NDArray[np.generic]], first: int) -> int | None:

@@ -17,8 +17,7 @@ No bar of a symbol with an open position may be skipped: its mark is a part of w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from core.money import UNIT
 from sim.book import Order, Position, SymbolBook
@@ -120,24 +119,18 @@ class CrossAccount:
     ) -> None:
         """Free the account of what it cannot margin: orders by ``end``, positions by ``take_over``, which books each of them."""
         for book in self.books:
-            with self._standing(book, stepped):
-                for order in [order for order in book.orders.values() if order.reserve]:
-                    end(book, order)
+            self._stand(book, stepped)
+            for order in [order for order in book.orders.values() if order.reserve]:
+                end(book, order)
         while self.is_open() and (self.is_due() or self.wallet < 0):
             book, position = self._largest()
-            with self._standing(book, stepped):
-                take_over(book, position)
+            self._stand(book, stepped)
+            take_over(book, position)
 
-    @contextmanager
-    def _standing(self, book: SymbolBook, stepped: SymbolBook) -> Iterator[None]:
-        """Let a symbol speak while another one is stepped: at the end of the bar where it has been stepped already, else at its begin."""
-        before = book.ts
+    def _stand(self, book: SymbolBook, stepped: SymbolBook) -> None:
+        """Tell a symbol the time while another one is stepped: the bar's last where it has been stepped already, else its first."""
         if book is not stepped:
             book.ts = self._until - 1 if self.books.index(book) < self.books.index(stepped) else self._since
-        yield
-        if book is not stepped:
-            book.ts = before
-            book.wake_ts = -1  # its levels are made anew when it is stepped
 
     def _largest(self) -> tuple[SymbolBook, Position]:
         """The position with the largest maintenance margin, the earlier symbol's of two alike; the hedged side of one comes last."""

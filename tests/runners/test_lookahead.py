@@ -10,13 +10,14 @@ import pytest
 
 from adapters.store import HistoricalDataStore
 from core.config import SystemConfig
+from core.errors import StrategyError
 from core.frame import BAR_COLUMNS, Frame
 from core.messages import Signal
 from core.snapshot import RuntimeSnapshot
 from runners.replay import replay
 from runners.wiring import wire_backtest
-from strategies.base import BaseStrategy, Features
-from tests.builders import DAY, HOUR, MINUTE, START, builtin, coarser, grow, made_ready, plain_system, sample, sample_store
+from strategies.base import BaseStrategy, Features, VectorStrategy
+from tests.builders import DAY, HOUR, MINUTE, START, builtin, coarser, grow, made_ready, plain_system, sample, sample_store, store_of
 
 FROM = START + 9 * DAY
 DAYS = 12
@@ -212,3 +213,35 @@ def test_the_search_is_not_blind() -> None:
     leaky = frame[:2]  # a view: its base holds the rest
     arrays = [value for _, value in look(leaky) if isinstance(value, np.ndarray)]
     assert {4.0, 3.0} <= {value for array in arrays for buffer in behind(array) for value in buffer.ravel().tolist()}
+
+
+# --- what looks ahead in whole columns is refused ------------------------------------------------------------------------
+
+
+class PeeksByOneBar(VectorStrategy):
+    """Knows whether the next close is higher."""
+
+    def signals(self, frame: Any, params: Any) -> Any:
+        following = np.append(frame.close[1:], frame.close[-1])
+        return np.where(following > frame.close, 1, -1).astype(np.int8)
+
+
+class ReadsAPeekingFeature(BaseStrategy):
+    """Honest itself, with a feature that is not."""
+
+    features: ClassVar = {"tomorrow": {"fn": "tests.runners.test_lookahead:next_close"}}
+
+
+def next_close(frame: Any) -> Any:
+    """A user's function that gives each bar the close of the next."""
+    return np.append(frame.close[1:], frame.close[-1])
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"), [(PeeksByOneBar(), "PeeksByOneBar.signals looks ahead"), (ReadsAPeekingFeature(), "'tomorrow'")]
+)
+def test_an_array_or_a_feature_that_peeks_is_refused_before_the_run(strategy: BaseStrategy, words: str) -> None:
+    closes = np.round(100.0 * np.exp(np.cumsum(np.random.default_rng(5).standard_normal(400) * 1e-2)), 1).tolist()
+    bars = [(close, round(close + 0.5, 1), round(close - 0.5, 1), close) for close in closes]
+    with store_of(bars) as store, pytest.raises(StrategyError, match=words):
+        made_ready(store, plain_system(), START, START + 400 * HOUR, strategy)

@@ -279,12 +279,21 @@ def test_the_largest_maintenance_margin_goes_first_until_the_rate_is_below_100_p
 
 
 def test_nothing_is_owed_after_a_liquidation() -> None:
-    """X loses 1,020 of 1,000 and goes first. Y, with a profit of 20 against 4.9, could be held, but for the 20 that are owed."""
+    """X loses 1,020 of 1,000 and goes first. Y, with a profit of 40 and 20 left against 4.8, could be held, but for the 20 that are owed."""
     a = Account().send("a", "XUSDT", "BUY", 60.0).send("b", "YUSDT", "SELL", 10.0)
     a.bars(100.0, 100.0)
-    a.bars(100.0, 98.0)
-    assert [text for text in a.bars(83.0, 98.0) if text.startswith("liq")] == ["liquidation X SELL 60", "liquidation Y BUY 10"]
-    assert a.ledger == {"pnl": "1000"} and a.exchange.insurance_paid == 0
+    a.bars(100.0, 96.0)
+    assert [text for text in a.bars(83.0, 96.0) if text.startswith("liq")] == ["liquidation X SELL 60", "liquidation Y BUY 10"]
+    assert a.ledger == {"free": "20", "pnl": "980"} and a.exchange.insurance_paid == 0
+
+
+@pytest.mark.parametrize(("capital", "steps"), [(204.0, 0), (204.00000001, 1000)])
+def test_a_rate_of_exactly_100_percent_is_enough(capital: float, steps: int) -> None:
+    """10 X at 80 lose 200 and need 4."""
+    a = Account("XUSDT", capital=capital).send("a", "XUSDT", "BUY", 10.0)
+    a.bars(100.0)
+    a.bars(80.0)
+    assert a.steps == [steps]
 
 
 def test_both_go_in_their_order_and_insurance_pays_what_is_left_below_zero() -> None:
@@ -299,15 +308,19 @@ def test_both_go_in_their_order_and_insurance_pays_what_is_left_below_zero() -> 
     assert sum(fill.realized_pnl - fill.fee for fill in a.exchange.fills) == -to_units("1000")
 
 
-def test_the_fee_of_a_takeover_is_the_takers_and_the_mark_is_rounded_against_the_trader() -> None:
-    a = Account("XUSDT", config=ExecutionConfig(slippage_bps=0.0)).send("a", "XUSDT", "BUY", 50.0)
+@pytest.mark.parametrize(
+    ("side", "qty", "mark", "price", "fee", "lost"),
+    [("BUY", 50.5, 80.6, 80, "2.222", "997.2225"), ("SELL", 50.0, 119.3, 120, "3.3", "997.25")],
+)
+def test_the_fee_of_a_takeover_is_the_takers_and_the_mark_is_rounded_against_the_trader(side, qty, mark, price, fee, lost) -> None:
+    """What is lost is what the fee to open has left; that the price took more, insurance pays."""
+    a = Account("XUSDT", config=ExecutionConfig(slippage_bps=0.0)).send("a", "XUSDT", side, qty)
     a.bars(100.0)
-    assert a.bars(80.0, marks=[80.3])[-1] == "bust X SELL 50 @ 80"
-    fill = a.exchange.fills[-1]
-    assert to_text(fill.fee) == "2.2" and fill.realized_pnl == a.exchange.insurance_paid - to_units("1000")
-    b = Account("XUSDT").send("a", "XUSDT", "SELL", 50.0)
-    b.bars(100.0)
-    assert b.bars(120.0, marks=[119.9])[-1] == "bust X BUY 50 @ 120"
+    out = "SELL" if side == "BUY" else "BUY"
+    assert a.bars(float(price), marks=[mark])[-1] == f"bust X {out} {qty:g} @ {price}"
+    fill, liquidation = a.exchange.fills[-1], a.exchange.liquidations[-1]
+    assert (to_text(fill.fee), to_text(liquidation.loss), fill.realized_pnl - fill.fee) == (fee, lost, -liquidation.loss)
+    assert a.account.wallet == 0 and a.exchange.insurance_paid == liquidation.insurance > 0
 
 
 def test_it_is_looked_at_in_the_corners_of_the_path() -> None:
@@ -351,11 +364,15 @@ def test_symbols_that_were_stepped_already_speak_at_the_end_of_the_bar_others_at
     }  # fmt: skip
 
 
-def test_the_hedged_side_goes_last() -> None:
-    """80 long and 20 short, at 82: the long side goes with 1,440, the short one brings 360 back, and 80 are missing."""
-    a = Account("XUSDT", hedge=True).send("a", "XUSDT", "BUY", 80.0, position_idx=1).send("b", "XUSDT", "SELL", 20.0, position_idx=2)
+@pytest.mark.parametrize(
+    ("long", "short", "price", "first", "last"),
+    [(80.0, 20.0, 82.0, "SELL 80", "BUY 20"), (20.0, 80.0, 118.0, "BUY 80", "SELL 20")],
+)
+def test_the_hedged_side_goes_last(long: float, short: float, price: float, first: str, last: str) -> None:
+    """The larger side goes with a loss of 1,440, the smaller one brings 360 back, and 80 are missing."""
+    a = Account("XUSDT", hedge=True).send("a", "XUSDT", "BUY", long, position_idx=1).send("b", "XUSDT", "SELL", short, position_idx=2)
     a.bars(100.0)
-    assert [text for text in a.bars(82.0) if text.startswith("liq")] == ["liquidation X SELL 80", "liquidation X BUY 20"]
+    assert [text for text in a.bars(price) if text.startswith("liq")] == [f"liquidation X {first}", f"liquidation X {last}"]
     assert a.ledger == {"pnl": "1080", "insurance": "-80"}
 
 

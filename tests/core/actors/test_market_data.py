@@ -109,6 +109,21 @@ def test_history_is_copied_as_far_as_asked() -> None:
         first.close[0] = 1.0
 
 
+def test_nobody_can_write_to_history() -> None:
+    own = series()
+    own.reveal_to(5)
+    close = own.history_to(5).close
+    for write in (
+        lambda: close.__setitem__(0, 1.0),
+        lambda: close.setflags(write=True),
+        lambda: close.base.__setitem__(0, 1.0),
+        lambda: close.base.setflags(write=True),
+        lambda: own.history_to(5).ts.__setitem__(0, 1),
+    ):
+        with pytest.raises(ValueError, match=r"read-only|WRITEABLE"):
+            write()
+
+
 def test_a_buffer_grows_row_by_row_or_in_stretches() -> None:
     rows = 3000
     source = frame_of(rows)

@@ -110,6 +110,25 @@ def test_an_error_that_says_who_it_is_for_stays_as_it_is(error: Exception) -> No
         assert caught.value is error
 
 
+def test_a_strategy_that_leaves_the_program_has_failed() -> None:
+    class Leaves:
+        def generate_signal(self, snapshot: RuntimeSnapshot, params: Any) -> None:
+            raise SystemExit(0)
+
+    actor, _ = hosted(Leaves())
+    with pytest.raises(StrategyError, match="raised SystemExit for BTCUSDT at "):
+        actor.on_snapshot(snapshot())
+
+
+@pytest.mark.parametrize("field", ["size_usd", "confidence", "stop_loss", "take_profit", "trailing", "limit_price"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_number_that_is_none_is_refused_with_its_name(field: str, value: float) -> None:
+    actor, out = hosted(Scripted(Signal("BTCUSDT", "LONG", **{field: value})))
+    with pytest.raises(StrategyError, match=f"gave {field} = {value} for BTCUSDT at"):
+        actor.on_snapshot(snapshot())
+    assert out == []
+
+
 def test_feedback_goes_to_those_who_hear_it() -> None:
     fill = Fills()("BUY", 1.0, 100.0)
     update = OrderUpdate("t-1", BTC, START, "accepted")

@@ -1,0 +1,103 @@
+"""Where prices come from: the walk is the same from the same seed, stored bars are played along their path, candles add up."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.timeframe import DAY_MS, MINUTE_MS
+from sim.sandbox.candles import INDEX, LAST, MARK, Candles, end_of, start_of
+from sim.sandbox.engine import Engine, piece_length
+from sim.sandbox.feeds import BarFeed
+from sim.sandbox.settings import SandboxSettings
+from tests.sim.sandbox.conftest import START, Bars, flat_bars, made_bars, running, until, walk_feed, walking
+from tests.sim.sandbox.raw import Raw
+
+
+def test_a_walk_follows_from_its_seed() -> None:
+    def moves(seed: int) -> list[object]:
+        feed = walk_feed(minutes=5, start_ms=START, seed=seed)
+        return [move.pieces for move in (feed.next_move(1_000) for _ in range(50)) if move is not None]
+
+    assert moves(3) == moves(3) != moves(4)
+
+
+def test_a_walk_keeps_its_prices_on_the_grid_and_its_candles_whole() -> None:
+    feed = walk_feed(minutes=5, start_ms=START)
+    for _ in range(300):
+        move = feed.next_move(700)
+        assert move is not None and move.ts_open // MINUTE_MS == (move.ts_close - 1) // MINUTE_MS
+        for name, piece in move.pieces.items():
+            grid = next(
+                one for one in feed.instruments() if name.startswith(one.symbol) and (one.category == "spot") == ("." in name)
+            ).price_grid
+            for at in (0, 4, 8):
+                open_, high, low, close = piece.prices[at : at + 4]
+                assert low <= min(open_, close) <= max(open_, close) <= high
+            assert all(grid.is_on(price) for price in piece.prices[:4])
+
+
+@pytest.mark.parametrize("length", [1_000, 20_000, 60_000])
+def test_a_bar_in_pieces_has_the_bars_own_extremes(length: int) -> None:
+    series = made_bars(30)
+    feed = BarFeed(Bars(series))
+    candles = Candles(MINUTE_MS)
+    while (move := feed.next_move(length)) is not None:
+        piece = move.pieces["BTCUSDT"]
+        candles.add(move.ts_open, piece.prices, piece.volume)
+    candles.close()
+    for kind, columns in ((LAST, series.last), (MARK, series.mark), (INDEX, series.index)):
+        rows = candles.rows("1", None, None, 100, kind)
+        assert [start for start, _ in rows] == series.ts.tolist()
+        table = np.array([values[:4] for _, values in rows])
+        assert np.allclose(table, np.stack(columns or series.last, axis=1), rtol=0, atol=1e-9)
+
+
+@given(st.integers(1, 400), st.sampled_from(["1", "5", "60", "240", "D", "W", "M"]), st.integers(1, 50))
+def test_coarser_candles_are_those_of_their_minutes(count: int, interval: str, limit: int) -> None:
+    series = made_bars(count)
+    candles = Candles(MINUTE_MS)
+    candles.load(series, count)
+    rows = candles.rows(interval, None, None, limit)
+    starts = sorted({start_of(ts, interval) for ts in series.ts.tolist()})[-limit:]
+    assert [start for start, _ in rows] == starts
+    open_, high, low, close = series.last
+    for start, values in rows:
+        inside = (series.ts >= start) & (series.ts < end_of(start, interval))
+        expected = [open_[inside][0], high[inside].max(), low[inside].min(), close[inside][-1], series.volume[inside].sum()]
+        assert values[:5] == pytest.approx(expected)
+
+
+def test_months_and_weeks_begin_where_the_exchange_begins_them() -> None:
+    assert start_of(START + 40 * DAY_MS, "M") == START + 31 * DAY_MS
+    assert end_of(START + 31 * DAY_MS, "M") == START + 60 * DAY_MS  # February 2024
+    assert start_of(START + 6 * DAY_MS, "W") == START  # 2024-01-01 was a Monday
+
+
+@given(st.integers(1, 120_000), st.floats(0.1, 1000.0))
+def test_a_piece_divides_the_bar(tick_ms: int, factor: float) -> None:
+    length = piece_length(SandboxSettings(tick_ms=tick_ms, factor=factor), MINUTE_MS)
+    assert 1 <= length <= MINUTE_MS and MINUTE_MS % length == 0
+
+
+def test_a_symbol_without_a_bar_stands_still() -> None:
+    whole, holed = flat_bars(100, 101, 102, symbol="AUSDT"), flat_bars(10, 11, 12, symbol="BUSDT")
+    keep = np.array([True, False, True])
+    holed.ts, holed.volume = holed.ts[keep], holed.volume[keep]
+    holed.last = (holed.last[0][keep], holed.last[1][keep], holed.last[2][keep], holed.last[3][keep])
+    engine = Engine(SandboxSettings(pace="lockstep"), BarFeed(Bars(whole, holed)), lambda: START)
+    engine.step_bar()
+    moved = engine.step_bar()
+    assert moved is not None and [market.symbol for market in moved.closed] == ["AUSDT"]
+    assert engine.markets["BUSDT"].last == 10
+
+
+def test_stored_bars_play_at_any_speed_to_their_end() -> None:
+    with running(walking(pace="real", factor=6_000.0, tick_ms=10), BarFeed(Bars(made_bars(30)))) as sandbox:
+        until(lambda: sandbox.get("/admin/truth")["bars_left"] == 0)
+        rows = Raw(sandbox).result("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="1")["list"]
+        until(lambda: len(rows) <= 30)
+    with running(walking(pace="max"), BarFeed(Bars(made_bars(500)))) as sandbox:
+        until(lambda: sandbox.get("/admin/truth")["market_time"] == START + 500 * MINUTE_MS)
