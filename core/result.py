@@ -19,7 +19,8 @@ class Reconciliation:
     """Where the money went, in 1e-8 of the quote coin; adds up to the last unit.
 
     net = final_equity - initial_equity = gross - slippage - fees - funding - liquidation_loss + unrealized.
-    gross is at reference prices (before spread, slippage and impact); costs that were paid are positive.
+    gross is at reference prices (before spread, slippage and impact); costs that were paid are positive. liquidation_loss is what
+    takeovers took beyond the trading result at their prices; the rest of a lost margin is in gross.
     """
 
     initial_equity: int
@@ -32,6 +33,8 @@ class Reconciliation:
     final_balance: int
     final_equity: int
     insurance: int = 0
+    margin_lost: int = 0
+    """What positions lost when they were taken over. It stands in gross, fees and liquidation_loss already, and is no term of the sum."""
 
     @property
     def net(self) -> int:
@@ -84,6 +87,8 @@ class BacktestResult(Mapping[str, Any]):
     benchmark: Frame | None = None
     order_log: list[dict[str, Any]] = field(default_factory=list)
     """Denied signals, rejected and expired orders, by time."""
+    warnings: list[str] = field(default_factory=list)
+    """What must be known before a figure is read, a sentence each, as "what: how"; the worst first."""
     run_id: str = ""
     system_uid: str = ""
     message_hash: str = ""

@@ -31,6 +31,7 @@ from runners.outcome import message_hash, reconcile, trust
 from runners.preparation import Prepared, prepare
 from runners.replay import replay
 from runners.user_code import load_function
+from runners.warnings import run_warnings
 from runners.wiring import BacktestParts, wire_backtest
 from strategies.base import BaseStrategy
 from strategies.registry import check_params
@@ -97,6 +98,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=system.initial_equity)),
         "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
+        "warnings": lambda: run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=prepared.histories[0].instrument.quote),
     }
     if system.benchmark == "hold":
         first, start = prepared.histories[0], prepared.window.start_ms

@@ -52,6 +52,7 @@ def reconcile(portfolio: Portfolio, venue: SimulatedExchange, instruments: dict[
         final_balance=balance,
         final_equity=final_equity,
         insurance=venue.insurance_paid,
+        margin_lost=sum(event.loss for event in venue.liquidations),
     )
 
 

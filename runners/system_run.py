@@ -26,6 +26,7 @@ from runners.systems import LoadedSystem, load_recorded
 from runners.tracker import EpochResult
 from runners.user_code import load_function
 from runners.windows import NamedWindow
+from runners.wiring import check_venue
 
 Progress = Callable[[int, int], None]
 
@@ -65,6 +66,7 @@ def make_ready(loaded: LoadedSystem, window: NamedWindow, store: HistoricalDataS
         prepared = prepare(store, loaded.config, window.span, loaded.strategy(), loaded.params, load_function=load_function)
     except StrategyError as error:
         return ReadySystem(loaded, window, None, error, time.perf_counter() - began)
+    check_venue(loaded.config, {history.symbol: history.instrument for history in prepared.histories})
     return ReadySystem(loaded, window, prepared, None, time.perf_counter() - began)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,10 @@ from core.actors.portfolio import Portfolio
 from core.actors.risk import RiskActor
 from core.actors.strategy import StrategyActor
 from core.bus import Bus
-from core.clock import ReplayClock
+from core.clock import Clock, ReplayClock
+from core.config import SystemConfig
 from core.errors import InvariantError
+from core.instrument import Instrument
 from core.messages import (
     AmendOrder,
     Bar,
@@ -58,6 +60,8 @@ class BacktestParts:
     strategy: StrategyActor
     messages: list[Message]
     """Commands and venue events in order, for the run's hash."""
+    halts: list[Halt | Resume]
+    """When the gate was closed and opened, in order."""
 
 
 MakeContexts = Callable[[Prepared, Portfolio], list[SymbolContext]]
@@ -79,15 +83,7 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
         order_number=executor.order_number,
         strategy=system.strategy,
     )
-    venue = SimulatedExchange(
-        list(instruments),
-        system.initial_equity,
-        system.execution,
-        RiskProfileConfig.from_risk(system.risk, system.initial_equity),
-        instruments=instruments,
-        clock=clock,
-        emit=bus.publish,
-    )
+    venue = make_venue(system, instruments, clock, bus.publish)
     strategy = StrategyActor(prepared.strategy, system.strategy, prepared.params, tuple(instruments), bus.publish)
     market_data = MarketData((make_contexts or _contexts)(prepared, portfolio), strategy.on_snapshot)
     risk = RiskActor(
@@ -105,6 +101,7 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
     )
     _load_funding(prepared, venue)
     messages: list[Message] = []
+    halts: list[Halt | Resume] = []
     subscriptions: list[tuple[type[Message], Any]] = [
         (Signal, risk.on_signal),
         (OrderIntent, executor.on_intent),
@@ -118,6 +115,8 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
         (Fill, portfolio.on_fill),
         (Fill, executor.on_fill),
         (FundingPayment, portfolio.on_funding),
+        (Halt, halts.append),
+        (Resume, halts.append),
         (Halt, risk.on_halt),
         (Halt, executor.on_halt),
         (Resume, risk.on_resume),
@@ -139,7 +138,22 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
         bus.subscribe(kind, handler)
     strategy.start()
     cycle = Cycle(bus, clock, venue, portfolio, market_data, risk)
-    return BacktestParts(feed, cycle, venue, portfolio, risk, executor, strategy, messages)
+    return BacktestParts(feed, cycle, venue, portfolio, risk, executor, strategy, messages, halts)
+
+
+def make_venue(
+    system: SystemConfig, instruments: Mapping[str, Instrument], clock: Clock, emit: Callable[[Message], None]
+) -> SimulatedExchange:
+    """The simulated exchange of a system. Raises ConfigError for what it does not take: before a run begins, this is how to find out."""
+    profile = RiskProfileConfig.from_risk(system.risk, system.initial_equity)
+    return SimulatedExchange(
+        list(system.symbols), system.initial_equity, system.execution, profile, instruments=instruments, clock=clock, emit=emit
+    )
+
+
+def check_venue(system: SystemConfig, instruments: Mapping[str, Instrument]) -> None:
+    """Whether the exchange takes an account and execution such as the system's. Raises ConfigError where it does not."""
+    make_venue(system, instruments, ReplayClock(), lambda _: None)
 
 
 def _contexts(prepared: Prepared, portfolio: Portfolio) -> list[SymbolContext]:
