@@ -49,6 +49,17 @@ SUMMARY_METRICS = (
 )
 """The metrics of summary.json, in its order; the ones that a run lacks are left out."""
 
+EXACT_METRICS = {
+    "initial_equity": "initial_equity",
+    "final_equity": "final_equity",
+    "net_profit": "net",
+    "fees": "fees",
+    "funding": "funding",
+    "slippage": "slippage",
+    "unrealized_pnl": "unrealized",
+}
+"""Metrics whose exact amount stands in the reconciliation, and under which name."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFiles:
@@ -71,22 +82,27 @@ def write_result(folder: Path, result: BacktestResult, outcome: Mapping[str, Any
 
     outcome: what the epoch adds to results.json and summary.json (run id, status, verdict, ...).
     A run that a stop condition ended is completed, and says its ``stop_reason``.
-    Raises InvariantError, before any file is touched, when a number is not finite or a value has no plain form.
+    Raises InvariantError, before any file is touched, when a number is not finite or a value has no plain form; DataError when the
+    disk refuses: none of these files is there then, so that what is small may still find room.
     """
     trades = [trade_row(trade) for trade in result.trades]
     lines, table = _json_lines(trades), _csv_table(trades)
     structured = json_text(_structured(result))
     notes = {"notes": plain(result.metric_notes, "metric_notes"), "proof": without_columns(result.proof, "proof")}
     stop = None if result.stop_reason is None else result.stop_reason.code
-    head = {"run_id": result.run_id, "status": "completed", **(outcome or {}), "stop_reason": stop}
-    results, summary = _results(result.metrics, head, notes)
+    warned = {"warnings": list(result.warnings)}
+    head = {"run_id": result.run_id, "status": "completed", **(outcome or {}), "stop_reason": stop, **warned}
+    results, summary = _results(result.metrics, head, notes, exact=_exact_metrics(result))
     _check_equity(result.equity_curve)
-    write_bytes(folder / "trades.jsonl", lines)
-    write_bytes(folder / "trades.csv", table)
-    write_equity(folder / "equity.csv", result.equity_curve)
-    write_bytes(folder / "result.json", structured)
-    write_bytes(folder / "results.json", results)
-    write_bytes(folder / "summary.json", summary)
+    texts = {"trades.jsonl": lines, "trades.csv": table, "result.json": structured, "results.json": results, "summary.json": summary}
+    try:
+        write_equity(folder / "equity.csv", result.equity_curve)
+        for name, content in texts.items():
+            write_bytes(folder / name, content)
+    except DataError:
+        for name in ("equity.csv", *texts):
+            (folder / name).unlink(missing_ok=True)
+        raise
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
@@ -225,12 +241,21 @@ def _csv_table(rows: list[dict[str, Any]]) -> bytes:
 _NO_TRADE = Trade(number=0, symbol="", side="LONG", entry_ts=0, entry_price=0.0, qty=0.0, entry_notional=0)
 
 
-def _results(metrics: Mapping[str, Any], outcome: Mapping[str, Any], notes: Mapping[str, Any]) -> tuple[bytes, bytes]:
-    """results.json and summary.json."""
+def _exact_metrics(result: BacktestResult) -> dict[str, float]:
+    """The metrics that the books know to the last unit, as the numbers nearest to it: their text has no more than 8 decimals."""
+    amounts = money_of(result.reconciliation)
+    return {name: float(amounts[entry]) for name, entry in EXACT_METRICS.items() if result.metrics.get(name) is not None}
+
+
+def _results(
+    metrics: Mapping[str, Any], outcome: Mapping[str, Any], notes: Mapping[str, Any], *, exact: Mapping[str, float] | None = None
+) -> tuple[bytes, bytes]:
+    """results.json and summary.json. exact: what stands in the summary in place of metrics that are sums of floats."""
     head: dict[str, Any] = plain(outcome, "outcome")
     numbers: dict[str, Any] = plain(metrics, "metrics")
-    few = ("run_id", "strategy_id", "epoch", "symbol", "status", "stop_reason", "passed", "next_epoch")
-    summary = {name: head[name] for name in few if name in head} | {name: numbers[name] for name in SUMMARY_METRICS if name in numbers}
+    few = ("run_id", "strategy_id", "epoch", "symbol", "status", "stop_reason", "warnings", "passed", "next_epoch")
+    shown = numbers | dict(exact or {})
+    summary = {name: head[name] for name in few if name in head} | {name: shown[name] for name in SUMMARY_METRICS if name in shown}
     if head.get("error"):
         summary["error"] = f"{head['error']['type']}: {head['error']['message']}"
     return json_text({**head, "metrics": numbers, **notes}), json_text(summary)

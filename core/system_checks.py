@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
@@ -25,11 +25,19 @@ MAX_FEE: Final = 0.05
 _SYMBOL: Final = re.compile(r"[A-Z0-9]+")
 _SYSTEM_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _SIZING_KEYS: Final = {"qty": ("fixed_qty",), "usd": ("fixed_usd",), "stop_atr": ("risk_per_trade",)}
+_SIZING_READERS: Final = {
+    "percent": ("percent_equity", "risk_per_trade"),
+    "budget_percent": ("inverse_vol",),
+    "lookback_bars": ("inverse_vol",),
+    "atr_period": ("risk_per_trade",),
+}
+"""Keys of sizing that have a default, and the models that read them: they are refused only where they were written down."""
 _SIZING_NEEDS: Final = {"fixed_qty": "qty", "fixed_usd": "usd"}
 
 
-def cross_problems(config: SystemConfig) -> Iterator[Problem]:
-    """Every rule between keys that a system breaks, in the order of its keys."""
+def cross_problems(config: SystemConfig, written: Collection[KeyPath] = ()) -> Iterator[Problem]:
+    """Every rule between keys that a system breaks, in the order of its keys. written: the keys that somebody wrote down, of those
+    that hold: a key that has a default and is not read here is refused only among these."""
     if not _SYSTEM_ID.fullmatch(config.system):
         yield Problem(("system",), f"{config.system!r} cannot name files and folders: use letters, digits, _ . and -")
     if not config.strategy.strip():
@@ -41,6 +49,7 @@ def cross_problems(config: SystemConfig) -> Iterator[Problem]:
     if config.exits is not None:
         yield from _exits(config.exits)
     yield from _sizing(config.sizing)
+    yield from _unread_sizing(config.sizing, written)
     yield from _execution(config)
     if config.category == "spot":
         yield from _spot(config)
@@ -119,6 +128,16 @@ def _sizing(sizing: SizingConfig) -> Iterator[Problem]:
             yield Problem(("sizing", key), f"belongs to the model {models[0]}, and the model is {sizing.model}")
 
 
+def _unread_sizing(sizing: SizingConfig, written: Collection[KeyPath]) -> Iterator[Problem]:
+    """A section that is written whole, as a run records it, says no more than what holds; one that is not was meant key by key."""
+    if all(("sizing", key) in written for key in sizing.__struct_fields__):
+        return
+    for key, models in _SIZING_READERS.items():
+        if ("sizing", key) in written and sizing.model not in models:
+            read = f"the model{'s' if len(models) > 1 else ''} {' and '.join(models)}"
+            yield Problem(("sizing", key), f"is read by {read} only, and the model is {sizing.model}: leave it out")
+
+
 def _execution(config: SystemConfig) -> Iterator[Problem]:
     for key in ("taker_fee", "maker_fee"):
         fee = getattr(config.execution, key)
@@ -131,15 +150,15 @@ def _execution(config: SystemConfig) -> Iterator[Problem]:
 
 def _spot(config: SystemConfig) -> Iterator[Problem]:
     if config.risk.leverage != 1:
-        yield Problem(("risk", "leverage"), f"spot has no leverage: write 1, not {config.risk.leverage:g}")
+        yield Problem(("risk", "leverage"), f"spot has no leverage: write 1, not {config.risk.leverage:g} (--set risk.leverage=1)")
     if config.risk.margin_mode != "isolated":
-        yield Problem(("risk", "margin_mode"), "spot has no margin: leave the key out")
+        yield Problem(("risk", "margin_mode"), "spot has no margin: leave the key out (--set risk.margin_mode=isolated)")
     if config.demo.margin_mode is not None:
-        yield Problem(("demo", "margin_mode"), "spot has no margin: leave the key out")
+        yield Problem(("demo", "margin_mode"), "spot has no margin: leave the key out (--set demo.margin_mode=null)")
     if not isinstance(config.execution.funding, str):
-        yield Problem(("execution", "funding"), "spot pays no funding: leave the key out")
+        yield Problem(("execution", "funding"), "spot pays no funding: leave the key out (--set execution.funding=history)")
     if config.exits is not None and config.exits.trigger != "last":
-        yield Problem(("exits", "trigger"), f"spot has no {config.exits.trigger} price: use last")
+        yield Problem(("exits", "trigger"), f"spot has no {config.exits.trigger} price: use last (--set exits.trigger=last)")
 
 
 def _windows(config: SystemConfig) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ the Struct. All problems are told at once, each with its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -26,7 +26,7 @@ def decode_system(text: str, filename: str) -> SystemConfig:
     source = _parse(text, filename)
     if not isinstance(source.value, dict):
         raise ConfigError(f"{filename}:1: a system file is a mapping of keys (system, strategy, symbols, timeframe, ...)")
-    return _build(source.value, lambda path: f"{filename}:{source.line_of(path)}")
+    return _build(source.value, lambda path: f"{filename}:{source.line_of(path)}", source.lines)
 
 
 def system_from_dict(data: Mapping[str, Any], where: str) -> SystemConfig:
@@ -43,7 +43,7 @@ def apply_overrides(config: SystemConfig, overrides: Sequence[str]) -> SystemCon
     """The system with keys set by "key.path=VALUE" texts, in their order; VALUE is YAML. Raises ConfigError naming the override.
 
     Any key of the system file may be set; a mapping is set whole (``exits.stop_loss={percent: 2}``) or by key. Whether the strategy knows
-    a parameter is for the registry to say.
+    a parameter is for the registry to say. A key that is no longer read because an override chose another sizing model stays, unread.
     """
     data = msgspec.to_builtins(config)
     paths: list[tuple[KeyPath, str]] = []
@@ -51,7 +51,7 @@ def apply_overrides(config: SystemConfig, overrides: Sequence[str]) -> SystemCon
         path, value = _parse_override(text)
         _set_path(data, path, value)
         paths.append((path, text))
-    return _build(data, lambda path: _override_place(path, paths)) if paths else config
+    return _build(data, lambda path: _override_place(path, paths), _written(data, paths)) if paths else config
 
 
 def effective_dict(config: SystemConfig) -> dict[str, Any]:
@@ -80,10 +80,13 @@ def _parse(text: str, filename: str) -> YamlSource:
         raise ConfigError(f"{filename}:{problem.line}: {key}{problem.message}") from None
 
 
-def _build(data: dict[str, Any], place: Callable[[KeyPath], str]) -> SystemConfig:
+def _build(data: dict[str, Any], place: Callable[[KeyPath], str], written: Collection[KeyPath] = ()) -> SystemConfig:
+    """written: the keys that somebody wrote down, of those in ``data``."""
+    if data.get("execution_timeframe") == "none":
+        data = {**data, "execution_timeframe": None}  # as other keys are unset: YAML's own word for it is null
     _refuse(list(shape_problems(data, msgspec.inspect.type_info(SystemConfig))), place)
     config = msgspec.convert(data, SystemConfig)
-    _refuse(list(cross_problems(config)), place)
+    _refuse(list(cross_problems(config, written)), place)
     return config
 
 
@@ -115,6 +118,17 @@ def _set_path(data: dict[str, Any], path: KeyPath, value: Any) -> None:
             inner = data[str(key)] = {}
         data = inner
     data[str(last)] = value
+
+
+def _written(data: dict[str, Any], paths: list[tuple[KeyPath, str]]) -> set[KeyPath]:
+    """The keys that overrides have set, those inside a mapping that was set whole included."""
+    found: set[KeyPath] = set()
+    for path, _ in paths:
+        value: Any = data
+        for key in path:
+            value = value.get(str(key)) if isinstance(value, dict) else None
+        found |= {path, *((*path, name) for name in value)} if isinstance(value, dict) else {path}
+    return found
 
 
 def _override_place(path: KeyPath, paths: list[tuple[KeyPath, str]]) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec import inspect
 
 from core.errors import InvariantError
-from core.nearest import did_you_mean
+from core.nearest import did_you_mean, nearest_name
 from core.yaml_source import KeyPath
 
 
@@ -48,7 +48,7 @@ def _struct_problems(value: dict[str, Any], kind: inspect.StructType, path: KeyP
     fields = {field.encode_name: field for field in kind.fields}
     for key, item in value.items():
         if key not in fields:
-            yield Problem((*path, key), f"unknown key: {did_you_mean(key, fields)}")
+            yield Problem((*path, key), f"unknown key: {_what_was_meant(key, fields)}")
         else:
             yield from shape_problems(item, fields[key].type, (*path, key))
     for name, field in fields.items():
@@ -56,9 +56,31 @@ def _struct_problems(value: dict[str, Any], kind: inspect.StructType, path: KeyP
             yield Problem(path, f"the key {name} is missing")
 
 
+def _what_was_meant(key: str, fields: dict[str, inspect.Field]) -> str:
+    """The key's place where a section has it, else the nearest name of this level or of a section below it."""
+    below: dict[str, list[str]] = {}
+    for section, field in fields.items():
+        for struct in _structs(field.type):
+            for inner in struct.fields:
+                below.setdefault(inner.encode_name, []).append(f"{section}.{inner.encode_name}")
+    if key in below:
+        return f"it belongs into a section: {' or '.join(below[key])}"
+    near = nearest_name(key, [*fields, *below])
+    if near is None or near in fields:
+        return did_you_mean(key, fields)
+    return f"did you mean {' or '.join(below[near])}?"
+
+
+def _structs(kind: inspect.Type) -> list[inspect.StructType]:
+    """The mappings of known keys that a type allows."""
+    bare = _bare(kind)
+    options = [_bare(option) for option in bare.types] if isinstance(bare, inspect.UnionType) else [bare]
+    return [option for option in options if isinstance(option, inspect.StructType)]
+
+
 def _union_problems(value: Any, kind: inspect.UnionType, path: KeyPath) -> Iterator[Problem]:
     options = tuple(_bare(option) for option in kind.types)
-    structs = [option for option in options if isinstance(option, inspect.StructType)]
+    structs = _structs(kind)
     if isinstance(value, dict) and structs:
         yield from _struct_problems(value, structs[0], path)
     elif not any(_fits(value, option) for option in options):

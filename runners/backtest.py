@@ -86,6 +86,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
     equity = np.frombuffer(portfolio.equity_values, dtype=np.float64)
     times = parts.feed.closes[: len(equity)]
     instruments = {history.symbol: history.instrument for history in prepared.histories}
+    quote = prepared.histories[0].instrument.quote
     reconciliation = reconcile(portfolio, venue, instruments, venue.fills)
     if reconciliation.difference:
         raise InvariantError(f"the run does not add up: {to_text(reconciliation.difference)} are missing in {reconciliation}")
@@ -98,7 +99,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=system.initial_equity)),
         "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
-        "warnings": lambda: run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=prepared.histories[0].instrument.quote),
+        "warnings": lambda: run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=quote),
     }
     if system.benchmark == "hold":
         first, start = prepared.histories[0], prepared.window.start_ms

@@ -10,12 +10,13 @@ import numpy as np
 
 from adapters.logging import log_context_scope, without_secrets
 from adapters.plain_data import plain
-from core.errors import ConfigError, InvariantError
+from core.errors import ConfigError, DataError, InvariantError
 from core.promotion import PromotionRule, RuleVerdict
 from core.result import BacktestResult
 from runners.clock import system_now
 from runners.home import Home
 from runners.lifecycle import StrategyEpoch
+from runners.run_folder import ROOM_WANTED
 from runners.tracker import EpochResult, StrategyEpochTracker, plain_metrics
 
 Criteria = Callable[[Mapping[str, Any]], bool] | Sequence[str | PromotionRule]
@@ -44,7 +45,8 @@ def run_epoch(
     Before: the step is checked, config.json is written (effective_config: the whole configuration, where the caller has one). After:
     the criteria are judged, the artifacts written, the events appended and, when it passed and next_epoch is given, the strategy promoted.
     Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
-    raise_errors raises it again. Interrupts are never caught, and an InvariantError is always raised again.
+    raise_errors raises it again. An InvariantError is always raised again, and so is what keeps the artifacts from being written.
+    A KeyboardInterrupt marks the run interrupted and passes on; SystemExit and its like pass unmarked.
     Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
     """
     stage, judge = StrategyEpoch.of(epoch), _Judge(promotion_criteria)
@@ -59,21 +61,48 @@ def run_epoch(
         stage, symbol, timeframes, config={**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
     )
     try:
-        with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol):
-            returned = runner_fn(symbol=symbol, **runner_kwargs)
-            passed, reason, verdicts = judge.verdict(returned)
-    except Exception as error:
-        failed = tracker.epoch_failed(run_id, stage, symbol, error)
-        if raise_errors or isinstance(error, InvariantError):
+        try:
+            with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol):
+                returned = runner_fn(symbol=symbol, **runner_kwargs)
+                passed, reason, verdicts = judge.verdict(returned)
+        except Exception as error:
+            failed = tracker.epoch_failed(run_id, stage, symbol, error)
+            if raise_errors or isinstance(error, InvariantError):
+                raise
+            return failed
+        try:
+            return tracker.epoch_complete(
+                run_id, stage, symbol, returned, passed=passed, promotion_reason=reason, next_epoch=following, verdicts=verdicts
+            )
+        except InvariantError as error:
+            tracker.epoch_failed(run_id, stage, symbol, error)
             raise
-        return failed
-    try:
-        return tracker.epoch_complete(
-            run_id, stage, symbol, returned, passed=passed, promotion_reason=reason, next_epoch=following, verdicts=verdicts
-        )
-    except InvariantError as error:
-        tracker.epoch_failed(run_id, stage, symbol, error)
+        except DataError as error:
+            raise _unwritten(tracker, run_id, stage, symbol, error) from error
+    except KeyboardInterrupt as interrupt:
+        _mark_interrupted(tracker, run_id, stage, symbol, interrupt)
         raise
+
+
+def _unwritten(tracker: StrategyEpochTracker, run_id: str, stage: StrategyEpoch, symbol: str, error: DataError) -> DataError:
+    """The error of a run whose artifacts found no room. What is small is written in their place, if it can be: the run is then failed."""
+    told = DataError(f"the run was computed, and could not be kept: {error}; {ROOM_WANTED}")
+    try:
+        failed = tracker.epoch_failed(run_id, stage, symbol, told)
+        told.add_note(f"{run_id} is marked failed: {failed.artifacts}")
+    except (DataError, ConfigError) as second:
+        told.add_note(f"{run_id} could not be marked failed either: {second}")
+    return told
+
+
+def _mark_interrupted(
+    tracker: StrategyEpochTracker, run_id: str, stage: StrategyEpoch, symbol: str, interrupt: KeyboardInterrupt
+) -> None:
+    """The run's mark; where it has ended already, or cannot be written, the interrupt carries a note."""
+    try:
+        tracker.epoch_interrupted(run_id, stage, symbol)
+    except (DataError, ConfigError) as error:
+        interrupt.add_note(f"{run_id} was not marked interrupted: {error}")
 
 
 class _Judge:

@@ -26,7 +26,7 @@ log = get_logger("runners.registry")
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """One run as a list shows it. status: completed, failed, running or unfinished; metrics: those of summary.json."""
+    """One run as a list shows it. status: completed, failed, interrupted, running or unfinished; metrics: those of summary.json."""
 
     run_id: str
     folder: Path
@@ -43,6 +43,7 @@ class RunInfo:
     experiment: str | None
     arguments: dict[str, Any]
     metrics: dict[str, Any]
+    warnings: list[str]
 
     def read(self) -> RunFiles:
         """All its JSON files."""
@@ -75,7 +76,10 @@ class RunComparison:
 
 @dataclass(frozen=True, slots=True)
 class MoneyLine:
-    """One line of a reconciliation: exact decimal text, with its sign. kind: start, change (all of them add up), or sum."""
+    """One line of a reconciliation: exact decimal text, with its sign. kind: start, change (all of them add up), sum, or beside.
+
+    What stands beside is contained in the lines above already.
+    """
 
     label: str
     amount: str
@@ -175,17 +179,24 @@ def reconciliation(run: RunInfo) -> list[MoneyLine]:
         *changes,
         MoneyLine("final equity", amounts["final_equity"], "sum"),
         MoneyLine("of which wallet balance", amounts["final_balance"], "sum"),
-        MoneyLine("covered by the insurance fund", amounts["insurance"], "sum"),
+        MoneyLine(MARGIN_LOST, amounts.get("margin_lost", "0"), "beside"),
+        MoneyLine("covered by the insurance fund", amounts["insurance"], "beside"),
         MoneyLine("does not add up", to_text(to_units(amounts["final_equity"]) - total), "sum"),
     ]
 
+
+BEYOND = "liquidations beyond trading"
+"""What takeovers took beyond the trading result at their prices. The margin that was lost stands beside it: most of it is in the trading
+line."""
+
+MARGIN_LOST = "margin lost in liquidations"
 
 _CHANGES = (
     ("trading at reference prices", "gross", 1),
     ("spread, slippage and impact", "slippage", -1),
     ("fees", "fees", -1),
     ("funding", "funding", -1),
-    ("lost in liquidations", "liquidation_loss", -1),
+    (BEYOND, "liquidation_loss", -1),
     ("open positions, unrealised", "unrealized", 1),
 )
 
@@ -201,8 +212,9 @@ def system_uid(strategy_fingerprint: str, effective_config: Mapping[str, Any], d
 
 def _ending(summary: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: summary.get(name) for name in ("passed", "stop_reason", "error")}
-    head = {"run_id", "strategy_id", "epoch", "symbol", "status", "next_epoch", *named}
-    return {**named, "metrics": {name: value for name, value in summary.items() if name not in head}}
+    head = {"run_id", "strategy_id", "epoch", "symbol", "status", "next_epoch", "warnings", *named}
+    metrics = {name: value for name, value in summary.items() if name not in head}
+    return {**named, "warnings": summary.get("warnings", []), "metrics": metrics}
 
 
 def _configuration(files: RunFiles) -> dict[str, Any]:

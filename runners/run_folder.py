@@ -15,6 +15,9 @@ from core.time_range import to_datetime
 from runners.home import Home
 from runners.lifecycle import GATED, StrategyEpoch
 
+ROOM_WANTED = "make room on that disk, or give another home (--home DIR), and run it again"
+"""The way out of a full disk."""
+
 
 def new_run_id() -> str:
     """``run-`` and 12 hex digits, drawn at random: it names a folder and log lines, and decides nothing."""
@@ -30,6 +33,15 @@ def make_run_folder(home: Home, epoch: StrategyEpoch, run_id: str, now: int) -> 
     except OSError as error:
         raise DataError(f"the run's folder {folder} cannot be made: {error.strerror}") from error
     return folder
+
+
+def remove_run_folder(folder: Path) -> None:
+    """Take away the folder of a run that could not be begun, with the folder of its time where no other run is in it."""
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    if not any(folder.parent.iterdir()):
+        folder.parent.rmdir()
 
 
 def run_folders(home: Home, prefix: str = "run-") -> Iterator[Path]:

@@ -121,7 +121,7 @@ def _path(store: HistoricalDataStore, past: Frame | None, kind: Any, played: Pri
 
 
 def serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]) -> None:
-    """Run a sandbox until it is stopped (``/admin/stop``, SIGINT, SIGTERM). Raises ConfigError for bad fault rules, OSError for the port."""
+    """Run a sandbox until it is stopped (``/admin/stop``, SIGINT, SIGTERM). Raises ConfigError for bad rules, OSError for the port."""
     asyncio.run(_serve(settings, feed, port, faults, on_listening))
 
 

@@ -13,7 +13,7 @@ import msgspec
 from adapters.artifacts import read_json, write_config, write_metrics, write_result
 from adapters.plain_data import plain
 from adapters.whole_file import append_line
-from core.errors import ConfigError, InvariantError, SafetyError
+from core.errors import ConfigError, DataError, InvariantError, SafetyError
 from core.promotion import RuleVerdict
 from core.result import BacktestResult
 from core.time_range import to_iso
@@ -21,7 +21,7 @@ from runners.clock import system_now
 from runners.events import append_event, read_events
 from runners.home import Home
 from runners.lifecycle import LifeCycle, StrategyEpoch
-from runners.run_folder import code_versions, make_run_folder, new_run_id, process_mark, run_folders
+from runners.run_folder import ROOM_WANTED, code_versions, make_run_folder, new_run_id, process_mark, remove_run_folder, run_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class EpochResult(Mapping[str, Any]):
     """What became of one run; a Mapping of its fields (``result["run_id"]``).
 
     metrics: plain numbers, as in results.json.  passed: None when no criteria were given.  next_epoch: only where it passed.
-    status: completed or failed.  error: ``"Type: message"`` of a failed run.  artifacts: the run's folder.
+    status: completed, failed or interrupted.  error: ``"Type: message"`` of a failed run.  artifacts: the run's folder.
     """
 
     run_id: str
@@ -97,8 +97,12 @@ class StrategyEpochTracker:
         content = {"run": run, **names, "timeframes": _as_list(timeframes), **more, "code": code_versions()}
         checked = plain(content, "config", ConfigError)
         folder = self._folders[run_id] = make_run_folder(self._home, stage, run_id, now)
-        write_config(folder, checked)
-        self._event("epoch_started", run_id, stage, symbol, timeframes=_as_list(timeframes), artifacts=self._relative(folder), at=now)
+        try:
+            write_config(folder, checked)
+            self._event("epoch_started", run_id, stage, symbol, timeframes=_as_list(timeframes), artifacts=self._relative(folder), at=now)
+        except DataError as error:
+            remove_run_folder(folder)
+            raise DataError(f"no run was begun in {self._home.root}: {error}; {ROOM_WANTED}") from error
         return run_id
 
     def log_trade(self, run_id: str, symbol: str, side: str, size_usd: float, price: float, pnl: float, **more: Any) -> None:
@@ -149,13 +153,20 @@ class StrategyEpochTracker:
 
     def epoch_failed(self, run_id: str, epoch: StrategyEpoch | str, symbol: str, error: BaseException | str) -> EpochResult:
         """Mark a run failed: the error, with its traceback, in results.json and summary.json, then the event."""
+        return self._ended_early(run_id, epoch, symbol, "failed", _described(error))
+
+    def epoch_interrupted(self, run_id: str, epoch: StrategyEpoch | str, symbol: str) -> EpochResult:
+        """Mark a run interrupted by its user: results.json and summary.json say so, then the event."""
+        described = {"type": "Interrupted", "message": "stopped by its user (Ctrl-C) before it was done", "traceback": ""}
+        return self._ended_early(run_id, epoch, symbol, "interrupted", described)
+
+    def _ended_early(self, run_id: str, epoch: StrategyEpoch | str, symbol: str, status: str, described: dict[str, str]) -> EpochResult:
         stage, folder = self._check_run(run_id, epoch, symbol)
-        described = _described(error)
-        outcome = self._outcome(run_id, stage, symbol, False, "") | {"status": "failed", "next_epoch": None, "error": described}
+        outcome = self._outcome(run_id, stage, symbol, False, "") | {"status": status, "next_epoch": None, "error": described}
         write_metrics(folder, {}, outcome)
         text = f"{described['type']}: {described['message']}"
-        self._event("epoch_failed", run_id, stage, symbol, error=text)
-        return EpochResult(run_id, self.strategy_id, stage, symbol, {}, False, "", None, "failed", text, folder)
+        self._event(f"epoch_{status}", run_id, stage, symbol, error=text)
+        return EpochResult(run_id, self.strategy_id, stage, symbol, {}, False, "", None, status, text, folder)
 
     def promote(
         self, next_epoch: StrategyEpoch | str, *, epoch: StrategyEpoch | str | None = None, run_id: str = "", reason: str = ""

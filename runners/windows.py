@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from adapters.store import HistoricalDataStore
@@ -42,6 +43,16 @@ def choose_window(
     raise ConfigError(f"{system.system} has no window {name!r}: it has {known}; or give a span back from the last bar, such as 6M")
 
 
+def covered_windows(store: HistoricalDataStore, system: SystemConfig) -> dict[str, bool]:
+    """The windows that a system declares, and whether the store's execution bars span each of them for every symbol."""
+    wanted = {name: declared_window(system, name) for name in system.windows}
+    try:
+        spans = [stored_span(store, system, symbol) for symbol in system.symbols]
+    except DataError:  # a symbol of which there is nothing covers nothing
+        return dict.fromkeys(wanted, False)
+    return {name: _cover(spans, window) for name, window in wanted.items()}
+
+
 def declared_window(system: SystemConfig, name: str) -> TimeRange:
     """A window that the system declares."""
     window = system.windows[name]
@@ -68,12 +79,16 @@ def _first_covered(store: HistoricalDataStore, system: SystemConfig) -> NamedWin
     spans = {symbol: stored_span(store, system, symbol) for symbol in system.symbols}
     for name in system.windows:
         wanted = declared_window(system, name)
-        if all(span.start_ms <= wanted.start_ms and wanted.end_ms <= span.end_ms for span in spans.values()):
+        if _cover(spans.values(), wanted):
             return NamedWindow(name, wanted, f"window {name} ({wanted}): the first of {system.system} that the store covers")
     timeframe = system.execution_timeframe or system.timeframe
     have = "; ".join(f"{symbol} {timeframe} from {span}" for symbol, span in spans.items())
     declared = ", ".join(f"{name} ({declared_window(system, name)})" for name in system.windows)
     raise DataError(f"the store covers no window of {system.system}, {declared}: it has {have}; give --window 6M, or --start and --end")
+
+
+def _cover(spans: Iterable[TimeRange], wanted: TimeRange) -> bool:
+    return all(span.start_ms <= wanted.start_ms and wanted.end_ms <= span.end_ms for span in spans)
 
 
 def _last_close(store: HistoricalDataStore, system: SystemConfig) -> int:
@@ -86,5 +101,6 @@ def _nothing_stored(store: HistoricalDataStore, system: SystemConfig, symbol: st
     finer = ", ".join(name for name in TIMEFRAMES if name == wanted or is_finer(name, wanted))
     what = f"bars of {', '.join(stored)} only" if stored else f"no bars (there are {', '.join(have) or 'none'})"
     return DataError(
-        f"{symbol} {system.category}: the store has {what}; {wanted} bars are made from any of {finer}: import them (keel data import FILE)"
+        f"{symbol} {system.category}: the store has {what}; {wanted} bars are made from any of {finer}: import them (keel data import FILE"
+        f"{' --category spot' if system.category == 'spot' else ''})"
     )

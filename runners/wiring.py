@@ -1,14 +1,13 @@
-"""Puts a system together: the only file that knows concrete classes. Epochs differ by what is passed in here."""
+"""Puts a backtest together: the actors over replayed history, with the simulated exchange as their venue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from adapters.replay.feed import ReplayFeed
 from core.actors.executor import Executor
-from core.actors.market_data import MarketData, ReplaySeries, SymbolContext
+from core.actors.market_data import ReplaySeries, SymbolContext
 from core.actors.portfolio import Portfolio
 from core.actors.risk import RiskActor
 from core.actors.strategy import StrategyActor
@@ -17,34 +16,12 @@ from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
 from core.errors import InvariantError
 from core.instrument import Instrument
-from core.messages import (
-    AmendOrder,
-    Bar,
-    CancelAll,
-    CancelOrder,
-    Fill,
-    FundingPayment,
-    FundingRate,
-    Halt,
-    Liquidation,
-    MarkPrice,
-    Message,
-    OrderDenied,
-    OrderIntent,
-    OrderUpdate,
-    Resume,
-    SetTradingStop,
-    Signal,
-    SignalDenied,
-    SubmitOrder,
-)
+from core.messages import Halt, Message, Resume
 from core.money import to_units
+from runners.actors import LOGGED, make_actors, subscribe
 from runners.preparation import Prepared
 from runners.replay import Cycle
 from sim.exchange import RiskProfileConfig, SimulatedExchange
-
-LOGGED = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop, OrderUpdate, Fill, FundingPayment, Liquidation)
-"""What the message hash of a run covers, beside its equity."""
 
 
 @dataclass(slots=True)
@@ -84,61 +61,15 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
         strategy=system.strategy,
     )
     venue = make_venue(system, instruments, clock, bus.publish)
-    strategy = StrategyActor(prepared.strategy, system.strategy, prepared.params, tuple(instruments), bus.publish)
-    market_data = MarketData((make_contexts or _contexts)(prepared, portfolio), strategy.on_snapshot)
-    risk = RiskActor(
-        system.risk,
-        system.sizing,
-        system.exits,
-        instruments,
-        portfolio,
-        clock,
-        bus.publish,
-        timeframe=system.timeframe,
-        read_feature=market_data.read_feature,
-        allow_short=system.category == "linear",
-        working=executor,
-    )
+    contexts = (make_contexts or _contexts)(prepared, portfolio)
+    actors = make_actors(system, prepared.strategy, prepared.params, instruments, contexts, executor, portfolio, bus, clock)
     _load_funding(prepared, venue)
     messages: list[Message] = []
     halts: list[Halt | Resume] = []
-    subscriptions: list[tuple[type[Message], Any]] = [
-        (Signal, risk.on_signal),
-        (OrderIntent, executor.on_intent),
-        *((kind, messages.append) for kind in LOGGED),
-        (SubmitOrder, venue.submit_order),
-        (AmendOrder, venue.amend_order),
-        (CancelOrder, venue.cancel_order),
-        (CancelAll, venue.cancel_all),
-        (SetTradingStop, venue.set_trading_stop),
-        (OrderUpdate, executor.on_order_update),
-        (Fill, portfolio.on_fill),
-        (Fill, executor.on_fill),
-        (FundingPayment, portfolio.on_funding),
-        (Halt, halts.append),
-        (Resume, halts.append),
-        (Halt, risk.on_halt),
-        (Halt, executor.on_halt),
-        (Resume, risk.on_resume),
-        (SignalDenied, executor.on_denied),
-        (OrderDenied, executor.on_denied),
-    ]
-    if risk.needs_fills:
-        subscriptions.append((Fill, risk.on_fill))
-    if strategy.hears_fills:
-        subscriptions.append((Fill, strategy.on_fill))
-    if strategy.hears_orders:
-        subscriptions.append((OrderUpdate, strategy.on_order))
-    for symbol, line in portfolio.lines.items():
-        bus.subscribe(MarkPrice, line.on_mark, symbol)
-        bus.subscribe(FundingRate, line.on_funding_rate, symbol)
-        bus.subscribe(Bar, line.on_bar, symbol)
-        bus.subscribe(Bar, market_data.contexts[symbol].on_bar, symbol)
-    for kind, handler in subscriptions:
-        bus.subscribe(kind, handler)
-    strategy.start()
-    cycle = Cycle(bus, clock, venue, portfolio, market_data, risk)
-    return BacktestParts(feed, cycle, venue, portfolio, risk, executor, strategy, messages, halts)
+    subscribe(bus, actors, venue, {**dict.fromkeys(LOGGED, messages.append), Halt: halts.append, Resume: halts.append})
+    actors.strategy.start()
+    cycle = Cycle(bus, clock, venue, portfolio, actors.market_data, actors.risk)
+    return BacktestParts(feed, cycle, venue, portfolio, actors.risk, executor, actors.strategy, messages, halts)
 
 
 def make_venue(

@@ -46,7 +46,7 @@ from sim.metrics import ExchangeMetrics
 from sim.settlement import LinearSettlement
 from sim.spot import SpotSettlement
 from sim.stopping import StopWatch
-from sim.walk import Walk, refresh_wake
+from sim.walk import Walk, must_walk, refresh_wake
 
 
 class RiskProfileConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +205,9 @@ class SimulatedExchange:
             ts_close > book.wake_ts
             or low <= below or mark_low <= below or index_low <= below
             or high >= above or mark_high >= above or index_high >= above
+        ) and (
+            book.account is None
+            or must_walk(book, ts_close, min(low, mark_low, index_low), max(high, mark_high, index_high), mark_low, mark_high)
         ):  # fmt: skip
             self._walk.along(
                 book, ts_open, ts_close, (open, high, low, close), (mark_open, mark_high, mark_low, mark_close),

@@ -9,6 +9,7 @@ from core.messages import FundingPayment
 from core.money import UNIT
 from sim.book import FRESH, INFINITY, Position, SymbolBook
 from sim.commands import CommandDesk
+from sim.cross import net_of
 from sim.events import Outbox
 from sim.funding import NEVER, funding_payment
 from sim.ledger import FREE, post
@@ -146,6 +147,22 @@ class Walk:
             log_position(book, position)
             if not position.margin:
                 self._matching.liquidate(book, position)
+
+
+def must_walk(book: SymbolBook, ts_close: int, low: float, high: float, mark_low: float, mark_high: float) -> bool:
+    """Cross margin: whether anything can happen in the rest of a bar; low and high are those of all its paths.
+
+    A position alone needs no walk where the account could margin it at the worst mark of the bar: from there on each mark is better.
+    """
+    if low <= book.wake_low or high >= book.wake_high or ts_close > book.funding.next_stamp:
+        return True
+    if book.pending or book.waiting or book.account is None or _is_trailing(book):
+        return True
+    mark = book.mark
+    book.mark = mark_low if net_of(book)[0] > 0 else mark_high
+    is_due = book.account.is_due()
+    book.mark = mark
+    return is_due
 
 
 def refresh_wake(book: SymbolBook, touch: bool) -> None:

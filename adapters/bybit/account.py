@@ -71,7 +71,7 @@ class AccountReader:
             scope = {"category": self._category, "symbol": symbol, "orderId": row.orderId}
         executions = await self._rest.rows(wire.ExecutionRow, "/v5/execution/list", scope | {"limit": 100}, _fail)
         mine = [one for one in executions if _is_of(one, client_order_id, order_id or (row.orderId if row else None))]
-        return OrderView(row, sorted(mine, key=execution_order))
+        return OrderView(row, sorted(mine, key=translate.execution_order))
 
     async def executions(self, since_ms: int, until_ms: int) -> list[wire.ExecutionRow]:
         """All executions of the category in [since, until], oldest first, in windows of a week. Rows that cannot be read raise."""
@@ -82,7 +82,7 @@ class AccountReader:
             params = {"category": self._category, "startTime": begin, "endTime": end, "limit": 100}
             found += await self._rest.rows(wire.ExecutionRow, "/v5/execution/list", params, _fail)
             begin = end + 1
-        return sorted(found, key=execution_order)
+        return sorted(found, key=translate.execution_order)
 
     async def positions(self) -> list[wire.PositionRow]:
         """Every open position of the settle coin; spot has none."""
@@ -181,11 +181,6 @@ class AccountReader:
         rows = await self.position_rows(symbol)
         stated = [translate.number(row.leverage) for row in rows]
         return bool(stated) and all(value is not None and float(value) == leverage for value in stated)
-
-
-def execution_order(row: wire.ExecutionRow) -> tuple[int, str]:
-    """By time; the exchange's order among equal times is not stable."""
-    return translate.time_ms(row.execTime), row.execId
 
 
 def _ours(mode: str) -> str:

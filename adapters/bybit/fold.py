@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, MutableSet
-from math import ceil
 from typing import Final
 
 import msgspec
@@ -17,7 +16,7 @@ import msgspec
 from adapters.bybit import translate
 from adapters.bybit.brackets import BracketNames
 from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.realized import RealizedBooks
+from adapters.bybit.realized import RealizedBooks, tolerance
 from adapters.bybit.tracked import OrderIndex, TrackedOrder
 from adapters.bybit.wire import ExecutionRow, OrderRow, PositionRow, WalletRow
 from core.instrument import Instrument
@@ -42,7 +41,7 @@ class AccountFold:
     """The state of one account's orders and positions as told from outside; emits core messages.
 
     seen: keys of every execution ever applied (``seen_key``); it is added to before the event is emitted.
-    look: called for what has to be read; it may be called often for the same order.
+    look, read_executions: called for what has to be read; they may be called often for the same.
     """
 
     def __init__(
@@ -54,10 +53,12 @@ class AccountFold:
         *,
         notify: Notify,
         look: Look,
+        read_executions: Callable[[], None] = lambda: None,
         on_entry_filled: Callable[[TrackedOrder], None] = lambda order: None,
     ) -> None:
         self._instruments, self._emit, self._seen, self._now_ms = instruments, emit, seen, now_ms
         self._notify, self._look, self._on_entry_filled = notify, look, on_entry_filled
+        self._read_executions = read_executions
         self.orders = OrderIndex()
         self.books = RealizedBooks(instruments)
         self.brackets = BracketNames()
@@ -66,6 +67,9 @@ class AccountFold:
         self.last_execution_ms = 0
         self.counts: dict[str, int] = dict.fromkeys(("duplicate", "stale", "foreign_symbol", "external", "orphan"), 0)
         self._orphans: dict[str, dict[str, ExecutionRow]] = {}
+        self._waiting: dict[str, dict[str, tuple[ExecutionRow, TrackedOrder | None]]] = {}
+        self._distrusted: set[str] = set()
+        """Symbols whose book and the exchange's stated PnL do not agree, and no list could say why; until they are flat."""
         self._foreign: OrderedDict[str, None] = OrderedDict()
         self._liquidation_price: dict[str, float] = {}
 
@@ -186,8 +190,7 @@ class AccountFold:
         if not has_ended:
             text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
             self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True))
-        for execution in self._orphans.pop(row.orderId, {}).values():
-            self._book_external(execution, self._instruments[row.symbol])
+        self._adopt_orphans(row.orderId, None)
 
     # --- executions ---
 
@@ -209,19 +212,77 @@ class AccountFold:
             text = f"{row.symbol}: an execution of unknown kind {row.execType!r} ({row.execId})"
             self._notify(Notice(ts, "unknown_execution", text, row.symbol, "error", freezes=True))
             return True
+        translate.fill(row, instrument, "", "", 0)  # refuse nonsense now, not when its turn comes
         order = self.orders.find(row.orderLinkId, row.orderId)
-        if order is not None:
-            self._book(row, order.instrument, order)
-            return True
-        if row.execType == "Trade" and row.orderId and row.orderId not in self._foreign:
+        if order is None and row.execType == "Trade" and row.orderId and row.orderId not in self._foreign:
             return self._wait_for_order(row)
-        self._book_external(row, instrument)
-        return True
+        return self._take(row, order)
 
     def give_up_on(self, order_id: str) -> None:
         """Nobody knows the order of these executions: book them as somebody else's, for they did happen."""
-        for row in self._orphans.pop(order_id, {}).values():
-            self._book_external(row, self._instruments[row.symbol])
+        self._adopt_orphans(order_id, None)
+
+    def write_off(self, order: TrackedOrder) -> None:
+        """What the exchange counts of this order is in none of its lists: let other executions wait for it no longer."""
+        order.is_written_off = True
+        self._book_waiting(order.symbol)
+
+    # PnL depends on the order of executions. So while one of a symbol is known to be missing (a status counted it, or its order is not
+    # known yet), those that came after it wait, and are booked in the order of their times.
+
+    def _take(self, row: ExecutionRow, order: TrackedOrder | None) -> bool:
+        waiting = self._waiting.setdefault(row.symbol, {})
+        is_new = row.execId not in waiting
+        waiting[row.execId] = (row, order)
+        self._book_waiting(row.symbol)
+        return is_new
+
+    def _book_waiting(self, symbol: str) -> None:
+        waiting = self._waiting.get(symbol)
+        if not waiting or self._is_missing(symbol, waiting):
+            return
+        ordered = sorted(waiting.values(), key=lambda one: translate.execution_order(one[0]))
+        if self._is_suspect(symbol, [row for row, _ in ordered]):
+            self._read_executions()
+            return
+        del self._waiting[symbol]
+        for row, order in ordered:
+            if order is None:
+                self._book_external(row, self._instruments[symbol])
+            else:
+                self._book(row, order.instrument, order)
+
+    def _is_suspect(self, symbol: str, rows: Iterable[ExecutionRow]) -> bool:
+        """Whether the exchange states a PnL that our book would not come to: an earlier execution has not been heard of."""
+        instrument = self._instruments[symbol]
+        if instrument.category != "linear" or symbol in self._distrusted:
+            return False
+        return self.books.would_differ((translate.fill(row, instrument, "", "", 0), _stated_pnl(row)) for row in rows)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether executions wait for earlier ones."""
+        return bool(self._waiting)
+
+    def stop_waiting(self) -> None:
+        """The lists were read often enough: book what waits, as it is; a PnL that differs is told."""
+        for symbol in list(self._waiting):
+            self._distrusted.add(symbol)
+            self._book_waiting(symbol)
+
+    def _is_missing(self, symbol: str, waiting: Mapping[str, tuple[ExecutionRow, TrackedOrder | None]]) -> bool:
+        if any(orphan.symbol == symbol for rows in self._orphans.values() for orphan in rows.values()):
+            return True
+        here: dict[str, int] = {}
+        for row, order in waiting.values():
+            if order is not None:
+                quantity = translate.steps(order.instrument, row.execQty, "execQty")
+                here[order.client_order_id] = here.get(order.client_order_id, 0) + quantity
+        return any(
+            order.missing > here.get(order.client_order_id, 0)
+            for order in self.orders
+            if order.symbol == symbol and not order.is_written_off
+        )
 
     @property
     def orphans(self) -> list[tuple[str, str]]:
@@ -229,7 +290,6 @@ class AccountFold:
         return [(next(iter(rows.values())).symbol, order_id) for order_id, rows in self._orphans.items()]
 
     def _wait_for_order(self, row: ExecutionRow) -> bool:
-        translate.fill(row, self._instruments[row.symbol], "", "", 0)  # refuse nonsense now, not when its order comes
         waiting = self._orphans.setdefault(row.orderId, {})
         is_new = row.execId not in waiting
         waiting[row.execId] = row
@@ -237,10 +297,13 @@ class AccountFold:
         self._look(row.symbol, row.orderLinkId or None, row.orderId)
         return is_new
 
-    def _adopt_orphans(self, order_id: str, order: TrackedOrder) -> None:
-        for row in self._orphans.pop(order_id, {}).values():
+    def _adopt_orphans(self, order_id: str, order: TrackedOrder | None) -> None:
+        rows = self._orphans.pop(order_id, {})
+        for row in rows.values():
             if f"{row.symbol}:{row.execId}" not in self._seen:
-                self._book(row, order.instrument, order)
+                self._take(row, order)
+        for symbol in {row.symbol: None for row in rows.values()}:
+            self._book_waiting(symbol)
 
     def _book(self, row: ExecutionRow, instrument: Instrument, order: TrackedOrder) -> None:
         fill = translate.fill(row, instrument, order.client_order_id, order.reason, 0, order.position_idx)
@@ -283,12 +346,14 @@ class AccountFold:
 
     def _realize(self, fill: Fill, row: ExecutionRow) -> Fill:
         """Count the execution for good and give it its PnL: ours, or for a takeover the exchange's."""
-        stated = translate.units(row.execPnl) if translate.number(row.execPnl) is not None else None
+        stated = _stated_pnl(row)
         linear = self._instruments[fill.symbol].category == "linear"
         self._seen.add(seen_key(fill))
         self.last_execution_ms = max(self.last_execution_ms, fill.ts)
         own = self.books.apply(fill)
-        if linear and stated is not None and fill.kind == "trade" and abs(stated - own) > 2 + ceil(fill.qty):
+        if not self.books.held(fill.symbol, fill.position_idx):
+            self._distrusted.discard(fill.symbol)
+        if linear and stated is not None and fill.kind == "trade" and abs(stated - own) > tolerance(fill):
             text = f"{fill.symbol} {fill.fill_id}: the exchange states a PnL of {stated}, our book {own} (in 1e-8)"
             self._notify(Notice(fill.ts, "pnl_differs", text, fill.symbol))
         if linear and fill.fee and fill.fee_coin != self._instruments[fill.symbol].quote:
@@ -364,6 +429,11 @@ class AccountFold:
         if order.state in CLOSED:
             order.ending = None
             self.orders.close(order)
+            self._book_waiting(order.symbol)
+
+
+def _stated_pnl(row: ExecutionRow) -> int | None:
+    return translate.units(row.execPnl) if translate.number(row.execPnl) is not None else None
 
 
 def seen_of(messages: Iterable[Message]) -> set[str]:

@@ -91,6 +91,12 @@ class MarketStream:
                 task.cancel()
             await asyncio.gather(watching, *self._filling.values(), *self._rates, return_exceptions=True)
 
+    async def settle(self) -> None:
+        """Wait for the reads that came of what was heard so far: gaps that are filled, funding rates that were settled."""
+        reading = [task for task in (*self._filling.values(), *self._rates) if not task.done()]
+        if reading:
+            await asyncio.wait(reading)
+
     def age_ms(self, symbol: str) -> int | None:
         """How old the latest ticker of a symbol is; None before the first connection."""
         seen = self.stream.last_data_ms.get(f"tickers.{symbol}")

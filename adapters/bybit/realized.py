@@ -4,7 +4,8 @@ rounded in its own way, and REST lists do not have it. What the exchange states 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from math import ceil
 
 from core.instrument import Instrument
 from core.messages import Fill
@@ -27,6 +28,20 @@ class RealizedBooks:
     def held(self, symbol: str, position_idx: int = 0) -> int:
         """Signed steps held, as our executions tell it."""
         return self._book(symbol, position_idx).steps
+
+    def would_differ(self, fills: Iterable[tuple[Fill, int | None]]) -> bool:
+        """Whether, booked in this order, one of these fills of a symbol would give another PnL than the exchange states for it
+        (None: it states none): then what stands between our book and it is not here yet. Nothing is changed."""
+        trial = RealizedBooks(self._instruments)
+        for fill, stated in fills:
+            key = (fill.symbol, fill.position_idx)
+            if key not in trial._books:
+                book = self._book(*key)
+                trial.seed(fill.symbol, book.steps, book.cost, fill.position_idx)
+            own = trial.apply(fill)
+            if stated is not None and fill.kind == "trade" and abs(stated - own) > tolerance(fill):
+                return True
+        return False
 
     def apply(self, fill: Fill) -> int:
         """Book an execution; returns the realised PnL in 1e-8 of the quote coin, before fees."""
@@ -65,3 +80,8 @@ class RealizedBooks:
         if found is None:
             found = self._books[symbol, position_idx] = PositionBook(self._instruments[symbol])
         return found
+
+
+def tolerance(fill: Fill) -> int:
+    """How far two honest PnLs of a fill may lie apart, in 1e-8: the exchange rounds its entry price, we round each release of cost."""
+    return 2 + ceil(fill.qty)

@@ -108,6 +108,9 @@ class Resolver:
             if order_id is not None and any(waiting == order_id for _, waiting in fold.orphans):
                 fold.give_up_on(order_id)
                 return
+            order = fold.orders.find(client_order_id, order_id)
+            if order is not None:
+                fold.write_off(order)
             text = f"{symbol} {client_order_id or order_id}: executions that the exchange counts are in none of its lists"
             self._notify(Notice(self._stamp_ms(), "executions_missing", text, symbol, "error", freezes=True))
         finally:
@@ -118,7 +121,7 @@ class Resolver:
         if order_id is not None and any(waiting == order_id for _, waiting in fold.orphans):
             return True
         order = fold.orders.find(client_order_id, order_id)
-        return order is not None and order.is_open and (order.ending is not None or order.told > order.filled)
+        return order is not None and order.is_open and not order.is_written_off and order.missing > 0
 
     async def once(self, order: TrackedOrder) -> OrderView | None:
         """Read an order now and take in what is said; None when it could not be read."""

@@ -135,6 +135,11 @@ class Stream:
         except (aiohttp.ClientError, OSError) as error:
             raise StreamBroken(f"the {self.name} stream broke: {type(error).__name__}") from error
 
+    async def flush(self) -> None:
+        """Return when everything that the other side had sent by now has been heard: its pong comes after it. Raises StreamBroken."""
+        request = self._next_id()
+        await self._request(request, {"op": "ping", "req_id": request})
+
     async def run(self) -> None:
         """Connect, listen, and connect again, for ever. Raises LoginRefused after three refused logins in a row."""
         attempt = refused = 0
@@ -229,7 +234,7 @@ class Stream:
         try:
             await self.send(frame)
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if not waiting.done():
+            if not waiting.done() or waiting.cancelled():
                 what = frame["args"][0] if frame["op"] == "subscribe" else ""
                 raise StreamBroken(f"no answer to {frame['op']} {what}".strip())
             return waiting.result()
@@ -263,6 +268,9 @@ class Stream:
     def _control(self, frame: wire.Frame) -> None:
         if frame.op == "pong" or frame.ret_msg == "pong":
             self._last_pong_ms = self._now_ms()
+            asked = self._requests.get(str(frame.req_id))
+            if asked is not None and not asked.done():
+                asked.set_result(frame)
             return
         request = frame.req_id if frame.req_id not in (None, "") else frame.reqId
         waiting = self._requests.get(str(request)) if request is not None else self._only_waiting(frame)

@@ -19,7 +19,8 @@ class TrackedOrder:
     """An order of ours, or one that the exchange made out of a bracket of ours. Quantities in steps of the instrument's grid."""
 
     __slots__ = (
-        "client_order_id", "command", "ending", "filled", "instrument", "last_ms", "order_id", "order_type", "parent_id", "price", "qty",
+        "client_order_id", "command", "ending", "filled", "instrument", "is_written_off", "last_ms",
+        "order_id", "order_type", "parent_id", "price", "qty",
         "reason", "role", "side", "state", "told", "trailing_set", "trigger",
     )  # fmt: skip
 
@@ -49,6 +50,8 @@ class TrackedOrder:
         """The largest executed quantity that any status told."""
         self.last_ms = 0
         self.trailing_set = False
+        self.is_written_off = False
+        """Nobody waits for its missing executions any more."""
 
     @property
     def symbol(self) -> str:
@@ -69,6 +72,11 @@ class TrackedOrder:
     def is_entry(self) -> bool:
         """Whether it may add exposure."""
         return self.command is not None and not self.command.reduce_only
+
+    @property
+    def missing(self) -> int:
+        """Steps that a status counted as executed and that no execution has brought yet."""
+        return max(self.told, self.ending[2] if self.ending is not None else 0) - self.filled
 
     def differs(self, row: OrderRow) -> bool:
         """Take over price, quantity and trigger of a row; returns whether one of them is another now. A trailing stop's level follows the

@@ -261,6 +261,11 @@ def fill(row: ExecutionRow, instrument: Instrument, client_order_id: str, reason
     )  # fmt: skip
 
 
+def execution_order(row: ExecutionRow) -> tuple[int, int, str]:
+    """In which order executions happened: by time, then by the exchange's sequence; its lists are not stable among equal times."""
+    return time_ms(row.execTime), int(number(row.seq) or 0), row.execId
+
+
 def funding_payment(row: ExecutionRow, instrument: Instrument, held: int, position_idx: int = 0) -> FundingPayment:
     """An execution of type Funding. ``held``: the sign of our position, where it is known (0: the row's own side tells).
 

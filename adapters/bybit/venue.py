@@ -13,6 +13,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from adapters.bybit import translate
 from adapters.bybit.account import AccountReader
 from adapters.bybit.clock import MarketClock, monotonic_ms
 from adapters.bybit.courier import Courier, Journal, Sender
@@ -20,6 +21,7 @@ from adapters.bybit.endpoints import Endpoints
 from adapters.bybit.fold import AccountFold
 from adapters.bybit.lanes import Lanes
 from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.private_stream import PrivateStream
 from adapters.bybit.resolver import Resolver
 from adapters.bybit.rest import RestClient
@@ -80,6 +82,8 @@ class BybitVenue:
         self._since_ms = since_ms
         self._group: asyncio.TaskGroup | None = None
         self._synced = asyncio.Event()
+        self._is_catching_up = False
+        self._setting_exits = 0
         self.frozen: dict[str, dict[str, str]] = {}
         """Symbol ("*": all) -> cause -> words."""
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
@@ -101,6 +105,7 @@ class BybitVenue:
             lambda: self._market.now_ms or since_ms,
             notify=self._notify,
             look=self._resolver.look,
+            read_executions=self._catch_up_soon,
             on_entry_filled=self._on_entry_filled,
         )
         options: dict[str, Any] = {"sleep": sleep, "now_ms": now_ms, **stream_options}
@@ -213,8 +218,8 @@ class BybitVenue:
     async def idle(self) -> None:
         """Wait until every command that was given so far has been answered and no order's fate is unknown."""
         await self._lanes.idle()
-        while self._resolver.unknown:
-            await self._sleep(0.05)
+        while self._resolver.unknown or self._setting_exits:
+            await self._sleep(0.01 if self._setting_exits else 0.05)
 
     # --- freezing ---
 
@@ -247,13 +252,16 @@ class BybitVenue:
         self._synced.set()
 
     async def read_executions(self) -> None:
-        """Executions since a minute before the last one that we know."""
-        since = max(self.fold.last_execution_ms, self._since_ms) - 60_000
+        """Executions since a minute before the newest one that any list has given: what the stream lost may be older than what it told."""
+        since = self._listed_until_ms - 60_000
         until = max(since, self._market.now_ms) + 60_000
         if self._market.follows_stream:
             until = max(until, since + 86_400_000)  # its own time may have run on unseen
-        for row in await self.reader.executions(since, until):
+        rows = await self.reader.executions(since, until)
+        for row in rows:
             self.fold.on_execution(row)
+        if rows:
+            self._listed_until_ms = max(self._listed_until_ms, translate.time_ms(rows[-1].execTime))
 
     async def read_positions(self) -> None:
         """Positions as the exchange states them; one that is no longer listed is flat."""
@@ -314,7 +322,34 @@ class BybitVenue:
         bracket = order.command.bracket if order.command is not None else None
         if bracket is not None and bracket.trailing is not None and not order.trailing_set:
             order.trailing_set = True
-            self._spawn(self._courier.set_trailing(order))
+            self._setting_exits += 1
+            self._spawn(self._set_trailing(order))
+
+    async def _set_trailing(self, order: TrackedOrder) -> None:
+        try:
+            await self._courier.set_trailing(order)
+        finally:
+            self._setting_exits -= 1
+
+    def _catch_up_soon(self) -> None:
+        if not self._is_catching_up:
+            self._is_catching_up = True
+            self._spawn(self._catch_up())
+
+    async def _catch_up(self) -> None:
+        """An earlier execution is missing: read the list until what waits for it can be booked. The list may lag by some seconds."""
+        try:
+            for delay in (0.25, 0.5, 1.0, 2.0, 4.0):
+                await self._sleep(delay)
+                if not self.fold.is_waiting:
+                    return
+                try:
+                    await self.read_executions()
+                except (ExchangeRefusal, PayloadError) as error:
+                    self._notify(Notice(self.stamp_ms(), "check_failed", str(error)))
+            self.fold.stop_waiting()
+        finally:
+            self._is_catching_up = False
 
     def _read_again_soon(self) -> None:
         """A message was lost to us: read the lists instead."""

@@ -108,6 +108,7 @@ class ExecutionRow(msgspec.Struct):
     extraFees: list[ExtraFee] | str | None = None
     isMaker: bool | None = False
     markPrice: Number = None
+    seq: Number = None
     orderQty: Number = None
     leavesQty: Number = None
     execPnl: Number = None

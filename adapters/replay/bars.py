@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.replay.history import Ints
 from adapters.store import HistoricalDataStore
 from adapters.store.agreement import first_disagreement
+from adapters.store.gaps import bar_gaps
+from adapters.store.records import Gap
+from adapters.store.series import short_time
 from core.aggregate import aggregate
 from core.config import ExecutionConfig
 from core.errors import ConfigError, DataError
@@ -73,11 +75,10 @@ def with_warmup(store: HistoricalDataStore, plan: ReplayPlan, symbol: str, timef
         frame = store.find(symbol, timeframe, None, end, env=plan.env, category=plan.category) or frame
         have = int(np.searchsorted(frame.ts, begin))
     if have < wanted:
-        first, until = first_gap(frame.ts[:have], anchor, begin, tf_ms(timeframe))
+        gaps = bar_gaps(frame.ts[:have][frame.ts[:have] >= anchor], timeframe, anchor, begin)
         raise DataError(
-            f"{symbol} {timeframe}: {wanted} warm-up bars are needed before {to_iso(begin)}, from {to_iso(anchor)} on, and there are {have}"
-            f" of them: the first gap is from {to_iso(first)} to {to_iso(until)}; {_what_there_is(store, plan, symbol)};"
-            " import earlier history, start the window later, or set warmup_bars"
+            f"{symbol} {timeframe}: {wanted} warm-up bars are needed before {short_time(begin)} and {have} are there, missing"
+            f" {_in_words(gaps)}; {_what_there_is(store, plan, symbol)}: import earlier history, start the window later, or set warmup_bars"
         )
     part: Frame = frame[have - wanted :]
     return part
@@ -89,18 +90,40 @@ def execution_bars(store: HistoricalDataStore, plan: ReplayPlan, symbol: str) ->
 
 
 def missing_bars(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> int:
-    """How many bars a window's frame lacks; DataError names the first gap, unless the system skips gaps and there is a bar at all."""
+    """How many bars a window's frame lacks; DataError names the gap, unless the system skips gaps and there is a bar at all."""
     begin, end = plan.span(frame.timeframe)
     duration = tf_ms(frame.timeframe)
     missing = (end - begin) // duration - len(frame)
     if missing and not (plan.skips_gaps and len(frame)):
-        first, until = first_gap(frame.ts, begin, end, duration)
-        there = f"; {_what_there_is(store, plan, frame.symbol)}" if first == begin or until == end else ""
+        gaps = bar_gaps(frame.ts, frame.timeframe, begin, end)
+        there = f"; {_what_there_is(store, plan, frame.symbol)}" if gaps[0].start == begin or gaps[-1].end == end else ""
         raise DataError(
-            f"{frame.symbol} {frame.timeframe}: {missing} bars are missing in the window, first from {to_iso(first)} to {to_iso(until)}"
-            f"{there}; import them, build them with `keel data fill`, shorten the window, or set execution.gaps to skip"
+            f"{frame.symbol} {frame.timeframe}: {missing} {'bars are' if missing > 1 else 'bar is'} missing in the window,"
+            f" {_in_words(gaps)}{there}: import {'them' if missing > 1 else 'it'}, {_fill_advice(store, plan, frame)}shorten the window,"
+            " or set execution.gaps to skip"
         )
     return missing
+
+
+def _in_words(gaps: list[Gap]) -> str:
+    """Where bars are missing: the one gap, or how many there are and the first."""
+    span = f"from {short_time(gaps[0].start)} to {short_time(gaps[0].end)}"
+    return span if len(gaps) == 1 else f"in {len(gaps)} gaps, the first {span}"
+
+
+def _fill_advice(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> str:
+    """The command that builds missing bars inside a stored series, where a finer series has any of them; else nothing."""
+    first, last = store.span(frame.symbol, frame.timeframe, env=plan.env, category=plan.category) or (0, 0)
+    begin, end = plan.span(frame.timeframe)
+    buildable: set[int] = set()
+    for timeframe in store.timeframes(frame.symbol, env=plan.env, category=plan.category):
+        if is_finer(timeframe, frame.timeframe):
+            fine = _find(store, plan, frame.symbol, timeframe, max(begin, first), min(end, last))
+            buildable.update(np.setdiff1d(aggregate(fine, frame.timeframe).ts, frame.ts).tolist())
+    if not buildable:
+        return ""
+    category = f" --category {plan.category}" if plan.category != "linear" else ""
+    return f"build {len(buildable)} out of finer bars (keel data fill --symbol {frame.symbol} --timeframe {frame.timeframe}{category}), "
 
 
 def coarser_bars(
@@ -123,13 +146,6 @@ def coarser_bars(
     rest = built.between(int(stored.ts[-1]) + 1, end) if len(stored) else built
     partial = int(np.count_nonzero(~np.isin(rest.ts, whole.ts)))
     return _joined(_joined(frame.between(0, begin), stored), rest), partial
-
-
-def first_gap(ts: Ints, start: int, end: int, duration: int) -> tuple[int, int]:
-    """The first span of [start, end) that no bar covers."""
-    edges = np.concatenate([[start - duration], ts, [end]])
-    row = int(np.argmax(np.diff(edges) > duration))
-    return int(edges[row]) + duration, int(edges[row + 1])
 
 
 def _check_agreement(coarse: Frame, fine: Frame, instrument: Instrument) -> None:
@@ -156,10 +172,4 @@ def _joined(first: Frame, second: Frame) -> Frame:
 
 
 def _what_there_is(store: HistoricalDataStore, plan: ReplayPlan, symbol: str) -> str:
-    """The spans of a symbol's own bars, in words."""
-    spans = []
-    for timeframe in store.timeframes(symbol, env=plan.env, category=plan.category):
-        found = store.span(symbol, timeframe, env=plan.env, category=plan.category)
-        if found is not None:
-            spans.append(f"{timeframe} from {to_iso(found[0])} to {to_iso(found[1] + tf_ms(timeframe))}")
-    return f"the store has {', '.join(spans) or f'no bars of {symbol}'}"
+    return store.spans_in_words(symbol, env=plan.env, category=plan.category)

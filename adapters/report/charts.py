@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adapters.report.resample import extreme_band, extreme_rows
+from adapters.report.holes import emptied, hole_rows, lifted, segments
+from adapters.report.resample import SCREEN_BUCKETS, extreme_band, extreme_rows
 from adapters.report.text import duration, esc, money, percent, price, quantity, when
 from core.frame import Frame
 from core.metrics.curve import Curve
@@ -40,10 +41,10 @@ def floats(values: Floats) -> dict[str, str]:
 
 
 def line(name: str, ts: npt.NDArray[np.int64], values: Floats, color: str, *, width: float = 1.4, **more: Any) -> dict[str, Any]:
-    """A line over time through the rows that a screen can show."""
-    rows = extreme_rows(values)
+    """A line over time through the rows that a screen can show, broken where there are none."""
+    shown_ts, shown = lifted(ts, values, extreme_rows(values), hole_rows(ts))
     style = {"color": color, "width": width, **more.pop("line", {})}
-    trace = {"type": "scatter", "mode": "lines", "name": name, "x": times(ts[rows]), "y": floats(values[rows])}
+    trace = {"type": "scatter", "mode": "lines", "name": name, "x": times(shown_ts), "y": floats(shown)}
     return {**trace, "line": style, **more}
 
 
@@ -71,8 +72,15 @@ def equity_figure(falls: Drawdowns, benchmark: Frame | None, coin: str, axis: di
     if curve.worst is not None:
         traces.append(line("Worst within the bar", curve.ts, worst, "@neg/0.35", width=0.8, **below))
     area = {"fill": "tozeroy", "fillcolor": "@neg/0.16"}
+    holes = hole_rows(curve.ts)
+    if len(holes):  # a fill would go on across a nan
+        area_ts, edge = emptied(curve.ts, under, extreme_rows(under), holes)
+        shape = {"type": "scatter", "mode": "lines", "name": "Drawdown area", "x": times(area_ts), "y": floats(edge), "line": {"width": 0}}
+        traces.append({**shape, **area, **below, "hoverinfo": "skip", "hovertemplate": None})
+        area = {}
     traces.append(line("Drawdown", curve.ts, under, "@neg", width=1.1, **area, **below))
-    deepest = min(float(worst.min()), float(under.min()), -0.01)
+    deepest = min(float(worst.min()), float(under.min()))
+    deepest = deepest if deepest < -0.01 else -1.0  # next to nothing is drawn as nothing, on an axis of whole percents
     layout = {
         "hovermode": "x unified",
         "hoversubplots": "axis",
@@ -89,12 +97,11 @@ def exposure_figure(curve: Curve, gross: Floats, axis: dict[str, Any]) -> Figure
     """Gross notional as a percentage of equity: mean of each stretch of time, and the highest in it behind."""
     exposure = 100.0 * gross / np.where(curve.equity > 0, curve.equity, np.nan)
     known = np.where(np.isnan(exposure), 0.0, exposure)
-    starts, _, highest = extreme_band(known, known, EXPOSURE_STRETCHES)
-    lengths = np.diff(np.append(starts, len(known)))
-    common = {"type": "scatter", "mode": "lines", "x": times(curve.ts[starts]), "fill": "tozeroy", "hovertemplate": "%{y:.1f}%"}
+    ts, highest, means = _stretches(curve.ts, known)
+    common = {"type": "scatter", "mode": "lines", "x": times(ts), "fill": "tozeroy", "hovertemplate": "%{y:.1f}%"}
     style = {"shape": "hv", "width": 0}
     high = {**common, "name": "Highest", "y": floats(highest), "line": style, "fillcolor": "@accent/0.16"}
-    mean = {**common, "name": "Mean", "y": floats(np.add.reduceat(known, starts) / lengths), "line": style, "fillcolor": "@accent/0.75"}
+    mean = {**common, "name": "Mean", "y": floats(means), "line": style, "fillcolor": "@accent/0.75"}
     layout = {
         "hovermode": "x unified",
         "xaxis": axis,
@@ -143,10 +150,39 @@ def _worst_pct(falls: Drawdowns, worst: Floats) -> Floats:
     return np.asarray(100.0 * np.minimum(np.minimum(worst, falls.curve.equity) / before - 1.0, 0.0))
 
 
+def _stretches(ts: npt.NDArray[np.int64], values: Floats) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    """(beginnings, highest, mean) of stretches of equal row count; zero from the beginning of a hole on."""
+    parts, holes = [], hole_rows(ts)
+    for part in segments(len(ts), holes):
+        own_ts, own = ts[part], values[part]
+        starts, _, highest = extreme_band(own, own, max(1, EXPOSURE_STRETCHES * len(own) // len(ts)))
+        means = np.add.reduceat(own, starts) / np.diff(np.append(starts, len(own)))
+        parts.append((own_ts[starts], highest, means))
+        if part.stop < len(ts):
+            parts.append((own_ts[-1:] + 1, np.zeros(1), np.zeros(1)))
+    all_ts, highs, middles = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return all_ts, highs, middles
+
+
+def _band(bars: Frame, closes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    """(times, lows, highs) of the range behind the closes; at both edges of a hole it shrinks to the price there."""
+    parts, size = [], len(bars)
+    for part in segments(size, hole_rows(closes)):
+        low, high, close, opened, closed = bars["low"][part], bars["high"][part], bars["close"][part], bars.ts[part], closes[part]
+        starts, lows, highs = extreme_band(low, high, max(1, SCREEN_BUCKETS * len(low) // size))
+        middles = (opened[starts] + closed[np.append(starts[1:], len(low)) - 1]) // 2
+        if part.start:
+            parts.append((opened[:1], close[:1], close[:1]))
+        parts.append((middles, lows, highs))
+        if part.stop < size:
+            parts.append((closed[-1:], close[-1:], close[-1:]))
+    ts, lows, highs = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return ts, lows, highs
+
+
 def _price_traces(bars: Frame) -> list[dict[str, Any]]:
-    starts, lows, highs = extreme_band(bars["low"], bars["high"])
     closes = bars.ts + _bar_ms(bars)
-    middles = (bars.ts[starts] + closes[np.append(starts[1:], len(bars)) - 1]) // 2
+    middles, lows, highs = _band(bars, closes)
     common = {
         "type": "scatter",
         "mode": "lines",
@@ -191,7 +227,7 @@ def _markers(name: str, trades: list[Trade], symbol: str, color: str, size: floa
     at = np.array([(trade.exit_price if exits else trade.entry_price) or np.nan for trade in trades])
     edge = {"width": 1.0 if exits else 0, "color": color}
     marker = {"symbol": symbol, "color": color, "size": size - 0.5 if exits else size, "line": edge}
-    trace = {"type": "scatter", "mode": "markers", "name": name, "x": times(ts), "y": floats(at), "marker": marker}
+    trace = {"type": "scatter", "mode": "markers", "name": name, "x": times(ts), "y": floats(at), "marker": marker, "cliponaxis": False}
     return {**trace, "text": [trade_words(trade) for trade in trades], "hovertemplate": "%{text}<extra></extra>"}
 
 

@@ -29,7 +29,7 @@ def pnl_figure(trades: list[Trade], coin: str, axis: dict[str, Any]) -> Figure:
     layout = {
         "hovermode": "closest",
         "xaxis": axis,
-        "yaxis": {"tickformat": ",~r", "zeroline": True},
+        "yaxis": {"tickformat": ",~r", "zeroline": True, "rangemode": "tozero"},
         "showlegend": False,
         "annotations": [unit(coin)],
     }
@@ -52,7 +52,7 @@ def return_figure(returns: Floats) -> Figure:
         traces.append({**normal, "line": style, "hoverinfo": "skip"})
     layout = {
         "xaxis": {"ticksuffix": "%", "zeroline": True},
-        "yaxis": {"rangemode": "tozero"},
+        "yaxis": _counting(int(counts.max())),
         "bargap": 0,
         "showlegend": False,
         "annotations": [unit("Days")],
@@ -72,7 +72,7 @@ def holding_figure(trades: list[Trade]) -> Figure:
         "barmode": "stack",
         "bargap": 0.06,
         "xaxis": axis,
-        "yaxis": {"rangemode": "tozero"},
+        "yaxis": _counting(max(sum(pair) for pair in zip(*(trace["y"] for trace in counts_of), strict=True))),
         "legend": {"traceorder": "normal"},
         "annotations": [unit("Trades")],
     }
@@ -81,28 +81,34 @@ def holding_figure(trades: list[Trade]) -> Figure:
 
 def waterfall_figure(money_went: Reconciliation, coin: str) -> Figure:
     """From gross to net, cost by cost."""
-    steps = [("Gross", money_went.gross), ("Slippage", -money_went.slippage), ("Fees", -money_went.fees), ("Funding", -money_went.funding)]
+    steps = [
+        ("Gross", money_went.gross, 1),
+        ("− Slippage", money_went.slippage, -1),
+        ("− Fees<br>paid", money_went.fees, -1),
+        ("− Funding<br>paid", money_went.funding, -1),
+    ]
     if money_went.liquidation_loss:
-        steps.append(("Liquidation", -money_went.liquidation_loss))
+        steps.append(("− Liqui-<br>dations", money_went.liquidation_loss, -1))
     if money_went.unrealized:
-        steps.append(("Unrealized", money_went.unrealized))
-    amounts = [amount for _, amount in steps] + [money_went.net]
+        steps.append(("Unrealized", money_went.unrealized, 1))
+    amounts = [sign * amount for _, amount, sign in steps] + [money_went.net]
+    texts = [money(amount, signed=sign > 0) for _, amount, sign in steps] + [money(money_went.net, signed=True)]
     trace = {
         "type": "waterfall",
-        "x": [name for name, _ in steps] + ["Net"],
+        "x": [name for name, _, _ in steps] + ["Net"],
         "y": [to_float(amount) for amount in amounts],
         "measure": ["relative"] * len(steps) + ["total"],
-        "text": [money(amount, signed=True) for amount in amounts],
+        "text": texts,
         "textposition": "outside",
         "cliponaxis": False,
-        "hovertemplate": "%{x}: %{text}<extra></extra>",
+        "hovertemplate": "%{text}<extra></extra>",
         "increasing": {"marker": {"color": "@pos/0.8"}},
         "decreasing": {"marker": {"color": "@neg/0.8"}},
         "totals": {"marker": {"color": "@accent/0.85"}},
         "connector": {"line": {"color": "@line", "width": 1}},
     }
     layout = {
-        "xaxis": {"type": "category"},
+        "xaxis": {"type": "category", "automargin": True},
         "yaxis": {"tickformat": ",~r", "zeroline": True},
         "showlegend": False,
         "annotations": [unit(coin)],
@@ -115,7 +121,12 @@ def _pnl_points(name: str, trades: list[Trade], color: str) -> dict[str, Any]:
     values = np.array([to_float(trade.net_pnl) for trade in trades])
     trace = {"type": "scatter", "mode": "markers", "name": name, "x": times(ts), "y": floats(values)}
     words = {"text": [trade_words(trade) for trade in trades], "hovertemplate": "%{text}<extra></extra>"}
-    return {**trace, "marker": {"color": color, "size": 5, "opacity": 0.7}, **words}
+    return {**trace, "marker": {"color": color, "size": 5, "opacity": 0.7}, "cliponaxis": False, **words}
+
+
+def _counting(most: int) -> dict[str, Any]:
+    """The axis of a count: whole numbers from zero on."""
+    return {"rangemode": "tozero", "tickformat": ",d"} | ({"dtick": 1} if most <= 5 else {})
 
 
 def _histograms(logs: Floats, gains: np.ndarray) -> list[dict[str, Any]]:

@@ -9,29 +9,41 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.report.text import esc, label, missing, scalar, table, when
+from adapters.report.text import esc, label, missing, percent, scalar, table, when
 from core.metrics.performance import METRICS
 from core.result import BacktestResult
 
 EXPLAINED = {
-    "open_is_previous_close": "Each open repeats the close before it: orders fill at the decision price plus costs, stops meet no gap.",
+    "synthetic": "Whether any price was invented.",
+    "data_sources": "Where the bars came from.",
+    "decision_timeframe": "Decisions are made at the closes of these bars.",
+    "execution_timeframe": "Orders are filled inside these bars.",
+    "execution_is_finer": "Finer execution bars leave less to guess about the path between two decisions.",
+    "symbols": "Each symbol's series: bars, sources, what is odd about them, and what stands in for a mark or index that is missing.",
+    "open_is_previous_close": "Opens that repeat the close before them: orders fill at the decision price plus costs, stops meet no gap.",
     "ambiguous_bars": "Bars in which the outcome depended on which of two prices came first.",
-    "off_grid": "Prices that are not on the instrument's tick.",
-    "off_grid_prices": "Prices that are not on the instrument's tick.",
-    "skipped_gaps": "Holes in the series that were passed over.",
-    "bounds": "The same run with the extreme against the position first.",
-    "not_modelled": "What happens in a market and not here.",
-    "liquidation": "full: the whole position is taken over at once.",
+    "skipped_bars": "Bars that the window lacks, and that were passed over (execution.gaps: skip).",
+    "partial_bars": "Coarser bars that were built from less than all their fine ones.",
+    "off_grid_prices": "Closes that are not on the instrument's tick.",
     "path": "The order in which a bar's prices are visited.",
-    "sources": "Where each series came from, and for how many bars.",
+    "limit_fill": "through: a resting order needs the price to go beyond it; touch: to reach it.",
+    "latency_ms": "From the decision to the order's arrival.",
+    "liquidation": "full: the whole position is taken over at once.",
+    "not_modelled": "What happens in a market and not here.",
+    "bounds": "The same run with the extreme against the position first.",
 }
+"""What each entry of a trust record means. An entry that is not here is left off: a figure that nobody explains supports nothing."""
+
+SHARES = ("open_is_previous_close",)
+"""Entries that are shares of 1."""
+
 MANY = 24
 """Lists longer than this are counted, not printed."""
 
 
 def trust_section(result: BacktestResult) -> str:
     """The trust record, line by line, with a word on what each line means."""
-    rows = [_trust_row(key, value) for key, value in result.trust.items()]
+    rows = [_trust_row(key, value) for key, value in result.trust.items() if key in EXPLAINED]
     if not rows:
         return '<p class="empty">The run recorded nothing about its sources.</p>'
     return table(('<th scope="col">What</th>', '<th scope="col">Value</th>', '<th scope="col">Meaning</th>'), rows, classes="trust")
@@ -97,16 +109,18 @@ def _from_numpy(value: Any) -> Any:
 
 
 def _trust_row(key: str, value: Any) -> str:
-    return (
-        f'<tr><th scope="row">{esc(label(key))}</th><td>{_value(plain(value))}</td><td class="dim">{esc(EXPLAINED.get(key, ""))}</td></tr>'
-    )
+    return f'<tr><th scope="row">{esc(label(key))}</th><td>{_value(plain(value), key)}</td><td class="dim">{esc(EXPLAINED[key])}</td></tr>'
 
 
-def _value(value: Any) -> str:
+def _value(value: Any, name: str = "") -> str:
+    if name in SHARES and isinstance(value, float):
+        return percent(100.0 * value, 1)
     if isinstance(value, Mapping):
         if not value:
             return "none"
-        items = "".join(f"<div><dt>{esc(str(key).replace('_', ' '))}</dt><dd>{_value(item)}</dd></div>" for key, item in value.items())
+        items = "".join(
+            f"<div><dt>{esc(str(key).replace('_', ' '))}</dt><dd>{_value(item, str(key))}</dd></div>" for key, item in value.items()
+        )
         return f'<dl class="nested">{items}</dl>'
     if isinstance(value, Sequence) and not isinstance(value, str):
         if len(value) > MANY:

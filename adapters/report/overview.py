@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from adapters.report.text import day, duration, esc, is_synthetic, label, missing, money, number, percent, quote_coin, sign_class, when
+from adapters.report.text import day, duration, esc, is_synthetic, missing, money, number, percent, quote_coin, sign_class
 from core.metrics.performance import METRICS
 from core.result import BacktestResult
+
+GRAVE = ("stopped early", "liquidated", "limit broke")
+"""Warnings about what happened to the account; the others are about what it traded on."""
 
 Format = Callable[[Any], str]
 
@@ -37,7 +40,7 @@ def header(result: BacktestResult, title: str | None, source_label: str | None) 
 
 
 def banners(result: BacktestResult, source_label: str | None) -> str:
-    """Synthetic data, an early end, liquidations, and a sum that does not add up: each in one line."""
+    """A sum that does not add up, synthetic data, and every warning of the run: each in one line."""
     lines: list[tuple[str, str, str]] = []
     if result.reconciliation.difference:
         gap = money(result.reconciliation.difference, 8, signed=True)
@@ -46,15 +49,10 @@ def banners(result: BacktestResult, source_label: str | None) -> str:
         lines.append(
             ("warn", "SYNTHETIC DATA", "Prices were generated, not traded. Nothing here says how the strategy would do in a market.")
         )
-    if result.stop_reason is not None:
-        stop = result.stop_reason
-        lines.append(("bad", "STOPPED", f"{label(stop.code)} at {when(stop.ts)} UTC: {stop.detail}"))
-    if result.liquidations:
-        lost = money(sum(event.loss for event in result.liquidations))
-        lines.append(
-            ("bad", "LIQUIDATED", f"{_count(len(result.liquidations), 'position')} taken over by the exchange, {lost} of margin lost.")
-        )
-    return "".join(f'<p class="banner {kind}" role="note"><strong>{name}</strong> {esc(words)}</p>' for kind, name, words in lines)
+    for text in result.warnings:
+        what, _, how = text.partition(": ")
+        lines.append(("bad" if what in GRAVE else "warn", what.upper(), f"{how[:1].upper()}{how[1:]}."))
+    return "".join(f'<p class="banner {kind}" role="note"><strong>{esc(name)}</strong> {esc(words)}</p>' for kind, name, words in lines)
 
 
 def key_figures(result: BacktestResult) -> str:
@@ -117,7 +115,3 @@ def _drawdown_money(result: BacktestResult, coin: str) -> str:
 
 def _open_words(result: BacktestResult) -> str:
     return f"and {len(result.open_trades):,} still open" if result.open_trades else ""
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -6,6 +6,7 @@ import math
 from itertools import groupby
 
 from adapters.report.text import (
+    MINUS,
     decimals_of,
     duration,
     esc,
@@ -39,8 +40,8 @@ TRADE_COLUMNS = (
     ("Qty", True),
     ("Held", True),
     ("Gross", True),
-    ("Fees", True),
-    ("Funding", True),
+    ("Fees paid", True),
+    ("Funding paid", True),
     ("Net", True),
     ("Return", True),
     ("Exit by", False),
@@ -100,27 +101,30 @@ def drawdown_table(episodes: list[DrawdownEpisode], coin: str) -> str:
 
 
 def cost_table(money_went: Reconciliation, fills: list[Fill], coin: str) -> str:
-    """From gross to net and from initial to final equity, exact to the last decimal that any amount has."""
+    """From gross to net and from initial to final equity, exact to the last decimal that any amount has.
+
+    What is paid is positive wherever it stands in the report; here a minus before the name says that it is taken away.
+    """
     steps = [
-        ("Gross PnL at reference prices", money_went.gross, ""),
-        ("Slippage, spread and impact", -money_went.slippage, ""),
-        ("Fees", -money_went.fees, ""),
-        ("Funding", -money_went.funding, ""),
-        ("Liquidation losses beyond gross", -money_went.liquidation_loss, ""),
-        ("Unrealized PnL of open positions", money_went.unrealized, ""),
-        ("Net", money_went.net, "sum"),
-        ("Initial equity", money_went.initial_equity, ""),
-        ("Final equity", money_went.final_equity, "sum"),
+        ("Gross PnL at reference prices", money_went.gross, "", 1),
+        ("Slippage, spread and impact", money_went.slippage, "", -1),
+        ("Fees paid", money_went.fees, "", -1),
+        ("Funding paid", money_went.funding, "", -1),
+        ("Liquidations beyond the trading result", money_went.liquidation_loss, "", -1),
+        ("Unrealized PnL of open positions", money_went.unrealized, "", 1),
+        ("Net", money_went.net, "sum", 1),
+        ("Initial equity", money_went.initial_equity, "", 1),
+        ("Final equity", money_went.final_equity, "sum", 1),
     ]
-    digits = decimals_of(amount for _, amount, _ in steps)
+    digits = decimals_of(amount for _, amount, _, _ in steps)
     turnover = sum(fill.qty * fill.price for fill in fills)
     rows = []
-    for place, (name, amount, kind) in enumerate(steps):
-        bps = number(1e4 * to_float(amount) / turnover, 2, signed=True) if turnover > 0 and place <= 6 else ""
-        exact = money(amount, digits, signed=place <= 6)
-        rows.append(
-            f'<tr class="{kind}"><td>{name}</td><td class="num" data-units="{amount}">{exact}</td><td class="num dim">{bps}</td></tr>'
-        )
+    for place, (name, amount, kind, sign) in enumerate(steps):
+        is_change, shown = place <= 6, f"{MINUS} {name}" if sign < 0 else name
+        bps = number(1e4 * to_float(amount) / turnover, 2, signed=is_change and sign > 0) if turnover > 0 and is_change else ""
+        exact = money(amount, digits, signed=is_change and sign > 0)
+        cell = f'<td class="num" data-units="{amount}" data-sign="{sign}">{exact}</td>'
+        rows.append(f'<tr class="{kind}"><td>{shown}</td>{cell}<td class="num dim">{bps}</td></tr>')
     head = (_head("From gross to net"), _head(coin, num=True), _head("bp of turnover", num=True))
     return table(head, rows, classes="costs") + f'<p class="note">{_sum_words(money_went, turnover, coin)}</p>'
 
@@ -158,9 +162,15 @@ def _sum_words(money_went: Reconciliation, turnover: float, coin: str) -> str:
     verdict = (
         "These lines add up to the last unit." if money_went.difference == 0 else "These lines do NOT add up: do not rely on this run."
     )
+    lost = ""
+    if money_went.margin_lost:
+        lost = (
+            f" Positions that were taken over lost {money(money_went.margin_lost)} {coin} of margin, which stands in these lines already:"
+        )
+        lost += " in gross what the price took, in the line of liquidations what a takeover took beyond that."
     fund = f" The insurance fund added {money(money_went.insurance)} {coin}." if money_went.insurance else ""
     balance = f" Balance without unrealized PnL: {money(money_went.final_balance)} {coin}."
-    return f"{verdict}{fund}{balance} Turnover: {number(turnover, 0)} {coin}."
+    return f"{verdict}{lost}{fund}{balance} Turnover: {number(turnover, 0)} {coin}."
 
 
 def _month_cell(value: float | None, largest: float) -> str:

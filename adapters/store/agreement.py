@@ -10,18 +10,21 @@ from core.instrument import Instrument
 
 
 def first_disagreement(stored: Frame, built: Frame, instrument: Instrument) -> Disagreement | None:
-    """The first bar that both have and that differs: prices exactly, volume by the count of quantity steps."""
+    """The first bar that both have and that differs, and how many do: prices exactly, volume by the count of quantity steps."""
     _, ours, theirs = np.intersect1d(stored.ts, built.ts, assume_unique=True, return_indices=True)
     step = instrument.qty_grid
     worst: tuple[int, str] | None = None
+    wrong = np.zeros(len(ours), dtype=bool)
     for name in ("open", "high", "low", "close", "volume"):
         left, right = stored[name][ours], built[name][theirs]
         if name == "volume":
             left, right = (np.rint(volume * step.den / step.num) for volume in (left, right))
-        differs = np.flatnonzero(left != right)
-        if len(differs) and (worst is None or int(differs[0]) < worst[0]):
-            worst = int(differs[0]), name
+        differs = left != right
+        wrong |= differs
+        if differs.any() and (worst is None or int(np.argmax(differs)) < worst[0]):
+            worst = int(np.argmax(differs)), name
     if worst is None:
         return None
     row, name = worst
-    return Disagreement(int(stored.ts[ours[row]]), name, float(stored[name][ours[row]]), float(built[name][theirs[row]]))
+    there, made = float(stored[name][ours[row]]), float(built[name][theirs[row]])
+    return Disagreement(int(stored.ts[ours[row]]), name, there, made, int(wrong.sum()))

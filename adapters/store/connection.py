@@ -18,9 +18,11 @@ import numpy as np
 from core.errors import DataError
 
 MEMORY = ":memory:"
+FIRST_STEPS = "import history first (keel data import FILE), or invent a sample (keel data synth)"
+"""What to do where there is no history at all."""
 _CONFIG = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 _OUR_MISTAKES = (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException, duckdb.ConstraintException)
-_LOCK = re.compile(r"held in (?P<program>\S+) \(PID (?P<pid>\d+)\)")
+_LOCK = re.compile(r"held in (?P<program>.+?) \(PID (?P<pid>\d+)\)")
 _FULL = ("no space left", "file too large", "disk quota", "could not write", "failed to write", "out of disk")
 _DAMAGED = ("corrupt", "checksum", "not a valid duckdb", "could not read enough bytes", "deserializ", "serialization")
 
@@ -31,17 +33,41 @@ class Database:
     def __init__(self, path: str, read_only: bool) -> None:
         self.path = path
         self.read_only = read_only
+        self._made: list[Path] = []
+        """What this opening makes: the file, and the folders that were not there; empty for a store that was."""
         if read_only and path != MEMORY and not Path(path).exists():
-            raise DataError(f"there is no store at {path}: import history first (keel data import FILE)")
+            raise DataError(f"there is no store at {path}: {FIRST_STEPS}")
         if path != MEMORY and not read_only:
-            _make_parent(Path(path))
+            self._made = _make_parents(Path(path))
         with translated(path):
             self._connection = duckdb.connect(path, read_only=read_only, config={**_CONFIG, "enable_external_access": False})
 
     def close(self) -> None:
         """Write what is pending and let the file go. Harmless when repeated."""
+        self._made = []
         with translated(self.path):
             self._connection.close()
+
+    def discard(self) -> None:
+        """Let go of a file that this opening has made, and remove it with the folders made for it; what was there before stays.
+
+        The file goes while it is still locked, so that no other process can have begun to write to it.
+        """
+        made = self._made
+        with translated(self.path):
+            if made:
+                self._connection.execute("CHECKPOINT")
+                made[0].unlink(missing_ok=True)
+            self.close()
+            for folder in made[1:]:
+                if any(folder.iterdir()):
+                    break
+                folder.rmdir()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there was no file before this opening."""
+        return bool(self._made)
 
     def arrays(self, sql: str, parameters: Sequence[object] = ()) -> dict[str, np.ndarray]:
         """The columns of a query's result."""
@@ -121,13 +147,15 @@ def explain(path: str, message: str) -> str:
     lock = _LOCK.search(message)
     if lock or "could not set lock" in lowered:
         holder = f"{Path(lock['program']).name}, process {lock['pid']}" if lock else "another process"
-        return f"the store {path} is in use by {holder}: wait until it ends, or stop it, and try again"
+        return f"the store {path} is in use by {holder}: wait until it ends and try again; the file is healthy, leave it where it is"
     if "different configuration" in lowered:
         return f"the store {path} is already open in this process in another mode: close it first"
     if any(word in lowered for word in _FULL):
         return f"{path}: the disk is full or the file may not grow ({first_line}); nothing of this step was kept: make room and try again"
     if any(word in lowered for word in _DAMAGED):
         return f"{path} is damaged or is not a store of ours ({first_line}): move it away and import the history anew"
+    if "unexpected end of gzip" in lowered:
+        return f"{path}: the file is truncated: fetch or write it again; nothing was imported"
     if "csv error on line" in lowered:
         place = first_line.split("CSV Error on Line: ", 1)[-1]
         detail = [line for line in message.splitlines() if line.startswith("Expected Number")]
@@ -135,8 +163,13 @@ def explain(path: str, message: str) -> str:
     return f"{path}: {first_line}"
 
 
-def _make_parent(path: Path) -> None:
+def _make_parents(path: Path) -> list[Path]:
+    """Make the folder of a store; gives what opening it makes: the file and the new folders, innermost first, none if the file exists."""
+    if path.exists():
+        return []
+    new = [folder for folder in path.parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"the folder of the store {path} cannot be made: {error.strerror}") from error
+    return [path, *new]

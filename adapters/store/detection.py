@@ -1,8 +1,8 @@
 """What a file is, from its columns and its path: kind, symbol, timeframe, category, and the unit of its times.
 
-What the user says comes first, then the file's columns, then the name nearest to the file. Where these contradict each other, or say
-nothing, the error names the option that settles it; only two things are assumed, and noted in the report: category linear, and that bars
-with volume are bars of the last price.
+The file's columns say it first, then the name nearest to the file. An option chooses among several, and says what neither says; one that
+contradicts them is refused, for one of the two is wrong. Where nothing says it, the error names the option that settles it; only two things
+are assumed, and noted in the report: category linear, and that bars with volume are bars of the last price.
 """
 
 from __future__ import annotations
@@ -56,6 +56,8 @@ _EXCHANGE_INTERVALS = {
 }  # fmt: skip
 _SYMBOL_IN_PATH = re.compile(r"^(?=.*[A-Z])[A-Z0-9]{1,24}(USDT|USDC|USD|PERP|EUR|BTC|ETH)$")
 _LEVELS = 4
+_HOMES = ("home", "Users")
+"""Folders of which each entry is a person's: one called mark says nothing of prices."""
 _UNITS = (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17), ("ns", 1e17, 1e20))
 """Units of time and the magnitudes that mean them: each covers the years 1973 to 5138."""
 
@@ -105,7 +107,8 @@ def path_hints(path: Path) -> dict[str, set[str]]:
     stem = path.name
     for suffix in (".gz", ".csv", ".parquet", ".pq"):
         stem = stem.removesuffix(suffix)
-    levels = [stem, *(parent.name for parent in path.absolute().parents)][:_LEVELS]
+    folders = [folder.name for folder in path.absolute().parents if folder.parent.name not in _HOMES]
+    levels = [stem, *folders][:_LEVELS]
     hints: dict[str, set[str]] = {"symbol": set(), "timeframe": set(), "kind": set(), "category": set()}
     for depth, level in enumerate(levels):
         tokens = [token for token in re.split(r"[^A-Za-z0-9]+", level) if token]
@@ -142,6 +145,11 @@ def choose(name: str, what: str, option: str | None, in_columns: set[str], hints
     if option is not None:
         if in_columns and option not in in_columns:
             raise DataError(f"{name}: --{what} {option} was given, but the file's own column says {', '.join(sorted(in_columns))}")
+        if not in_columns and hints and option not in hints:
+            raise DataError(
+                f"{name}: --{what} {option} was given, but the path says {' and '.join(sorted(hints))}: leave the option out, or, "
+                "if the path is wrong, give the file a name and a folder that do not say so"
+            )
         return option
     if len(in_columns) > 1:
         raise DataError(f"{name}: there are several in one file, {what} {', '.join(sorted(in_columns))}: choose one with --{what}")

@@ -1,8 +1,9 @@
 """The exchange's JSON answers about instruments: ``/v5/market/instruments-info`` and ``/v5/market/risk-limit``, as Bybit gives them.
 
 Taken are whole answers ({retCode, result, time}), their bare results ({category, list}), results by product ({"Spot": {...}}), and lists of
-these. Perpetuals and spot pairs are read; dated futures, inverse contracts and options are left out. ``time`` (or ``known_since``, given by
-the caller) says from when an answer holds; an answer without one holds from the beginning.
+these. Perpetuals and spot pairs are read; dated futures, inverse contracts and options are left out. An answer without a category is told
+by its rows; risk tiers do not tell it, and need it from the caller. ``time`` (or ``known_since``, given by the caller) says from when an
+answer holds; an answer without one holds from the beginning.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ Tiers = tuple[str, int, tuple[RiskTier, ...]]
 _CATEGORIES: dict[str, Category] = {"linear": "linear", "spot": "spot"}
 
 
-def read_answers(path: Path, known_since: int | None = None) -> tuple[list[Instrument], list[Tiers]]:
-    """The instruments and risk tiers in a file. Raises DataError when it holds none, or is not such JSON."""
+def read_answers(path: Path, known_since: int | None = None, category: Category | None = None) -> tuple[list[Instrument], list[Tiers]]:
+    """The instruments and risk tiers in a file. ``category``: of answers that do not say it; None: as their rows tell.
+
+    Raises DataError when the file holds none, contradicts the category, or is not such JSON.
+    """
     try:
         document = msgspec.json.decode(path.read_bytes())
     except OSError as error:
@@ -36,9 +40,11 @@ def read_answers(path: Path, known_since: int | None = None) -> tuple[list[Instr
     tiers: list[Tiers] = []
     left_out: set[str] = set()
     for result, since in _results(document, known_since):
-        _read_result(path, result, since, instruments, tiers, left_out)
+        _read_result(path, result, since, category, instruments, tiers, left_out)
     if not instruments and not tiers:
-        why = f"it holds {', '.join(sorted(left_out))} only" if left_out else "it is no answer of instruments-info or risk-limit"
+        why = f"it holds {', '.join(sorted(left_out))} only, which keel does not trade"
+        if not left_out:
+            why = "it is no answer of instruments-info or risk-limit (a result with a list of them)"
         raise DataError(f"{path}: no linear perpetual and no spot pair found: {why}")
     return instruments, tiers
 
@@ -59,28 +65,61 @@ def _results(document: Any, known_since: int | None) -> list[tuple[dict[str, Any
 
 
 def _read_result(
-    path: Path, result: dict[str, Any], since: int, instruments: list[Instrument], tiers: list[Tiers], left_out: set[str]
+    path: Path,
+    result: dict[str, Any],
+    since: int,
+    given: Category | None,
+    instruments: list[Instrument],
+    tiers: list[Tiers],
+    left_out: set[str],
 ) -> None:
-    name = str(result.get("category"))
-    category = _CATEGORIES.get(name)
-    items = [item for item in result["list"] if isinstance(item, dict)]
-    if category is None:
-        left_out.add(f"category {name}")
+    stated = result.get("category") or None
+    if stated is not None and given is not None and stated != given:
+        raise DataError(f"{path}: --category {given} was given, but the answer says {stated}: leave the option out")
+    if stated is not None and stated not in _CATEGORIES:
+        left_out.add(f"category {stated}")
         return
     rows_by_symbol: dict[str, list[dict[str, Any]]] = {}
-    for item in items:
+    for item in (item for item in result["list"] if isinstance(item, dict)):
         symbol = str(item.get("symbol"))
+        category = _CATEGORIES[stated] if stated is not None else _category_of(path, symbol, item, given)
         try:
             if "riskLimitValue" in item:
-                rows_by_symbol.setdefault(symbol, []).append(item)
-            elif "priceFilter" in item and item.get("contractType", "LinearPerpetual") == "LinearPerpetual":
+                if category == "linear":
+                    rows_by_symbol.setdefault(symbol, []).append(item)
+            elif category and "priceFilter" in item and item.get("contractType", "LinearPerpetual") == "LinearPerpetual":
                 instruments.append((_linear if category == "linear" else _spot)(item, since))
             else:
-                left_out.add(str(item.get("contractType", "entries of another kind")))
+                left_out.add(_what_it_is(item))
         except (KeyError, TypeError, ValueError, ConfigError) as error:
             raise DataError(f"{path}: {symbol} {category}: the field {error} is missing or not as expected") from error
-    if category == "linear":
-        tiers += [(symbol, since, _tiers(path, symbol, rows)) for symbol, rows in rows_by_symbol.items()]
+    tiers += [(symbol, since, _tiers(path, symbol, rows)) for symbol, rows in rows_by_symbol.items()]
+
+
+def _category_of(path: Path, symbol: str, item: dict[str, Any], given: Category | None) -> Category | None:
+    """The category of an entry whose answer does not say it; None: neither a linear perpetual nor a spot pair. Raises DataError."""
+    if "riskLimitValue" in item:
+        if given is None:
+            raise DataError(
+                f"{path}: {symbol}: risk tiers without a category: use --category linear if they are of USDT or USDC perpetuals"
+            )
+        return given
+    found: Category | None = None
+    if item.get("contractType") == "LinearPerpetual":
+        found = "linear"
+    elif "contractType" not in item and "optionsType" not in item and "basePrecision" in (item.get("lotSizeFilter") or {}):
+        found = "spot"
+    if given is not None and found != given:
+        told = found or _what_it_is(item)
+        raise DataError(f"{path}: --category {given} was given, but the fields of {symbol} are those of {told}: leave the option out")
+    return found
+
+
+def _what_it_is(item: dict[str, Any]) -> str:
+    """What an entry that is left out is."""
+    if "optionsType" in item:
+        return "options"
+    return str(item.get("contractType", "entries of another kind"))
 
 
 def _linear(item: dict[str, Any], since: int) -> Instrument:

@@ -49,8 +49,13 @@ def import_file(
         ordered = prepare(key, columns, name=str(path), where=raw.where)
     notes += _mended(ordered, unit)
     with db.transaction():
-        written = write(db, key, ordered.columns, f"import:{path.name}", overwrite=allow_overwrite)
+        written = write(db, key, ordered.columns, source_of(path), overwrite=allow_overwrite)
     return _report(path, key, ordered, written, unit, notes)
+
+
+def source_of(path: Path) -> str:
+    """What rows of a file are said to come from: its name and its folder's, as many files of many folders are called BTCUSDT.parquet."""
+    return f"import:{'/'.join(path.absolute().parts[1:][-2:])}"
 
 
 def _read(raw: RawFile, path: Path, options: dict[str, str | None], env: str) -> tuple[SeriesKey, Columns, str, list[str]]:
@@ -81,6 +86,7 @@ def _pick(raw: RawFile, what: str, places: dict[str, int], options: dict[str, st
     if what in places:
         in_columns = raw.distinct(places[what])
     if what == "timeframe" and option is not None:
+        option = read_timeframe(option) or option
         in_columns = {read_timeframe(text) or text for text in in_columns}
     chosen = choose(raw.name, what, option, in_columns, hints[what])
     if option is not None and len(in_columns) > 1:

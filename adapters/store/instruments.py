@@ -21,9 +21,9 @@ _FIELDS = ", ".join(INSTRUMENT_COLUMNS)
 _MARKS = ", ".join("?" for _ in INSTRUMENT_COLUMNS)
 
 
-def import_instruments(db: Database, path: Path, known_since: int | None = None) -> int:
+def import_instruments(db: Database, path: Path, known_since: int | None = None, category: Category | None = None) -> int:
     """Put what a file of the exchange's answers says into the store; gives the number of symbols. Raises DataError."""
-    instruments, tiers = read_answers(path, known_since)
+    instruments, tiers = read_answers(path, known_since, category)
     with db.transaction():
         for instrument in instruments:
             write_instrument(db, instrument)

@@ -1,20 +1,25 @@
 """Checks of what is in the store. What must never be (duplicates, NaN, impossible bars) is an error: the writes forbid it, so it
-means a damaged or foreign file. What markets do (silence, leaps, odd prices, gaps) is a warning or for information."""
+means a damaged or foreign file; so is a bar of the last price that contradicts its finer bars, which a backtest refuses.
+What markets do (silence, leaps, odd prices, gaps) is a warning or for information."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from adapters.store.agreement import first_disagreement
 from adapters.store.connection import Database
 from adapters.store.gaps import gaps_of
 from adapters.store.inference import off_grid_rows
 from adapters.store.records import Finding, Severity
 from adapters.store.schema import BAR_KINDS, SeriesKey
+from core.aggregate import aggregate
 from core.errors import DataError
-from core.instrument import Grid
+from core.frame import BAR_COLUMNS, Frame
+from core.instrument import Grid, Instrument
 from core.time_range import to_iso
+from core.timeframe import is_finer
 
 OUTLIER_SIGMAS = 25.0
 OUTLIER_LEAST = 0.05
@@ -23,20 +28,61 @@ OUTLIER_LEAST = 0.05
 _ZERO_VOLUME_SHARE = 0.01
 
 
-def verify_series(db: Database, ident: int, key: SeriesKey, grid_of: Callable[[SeriesKey], Grid]) -> list[Finding]:
-    """All checks of one series, in storage order. ``grid_of`` gives the price grid to hold last prices against, or raises DataError."""
-    stored = db.arrays(key.table.select, [ident, -(2**62), 2**62])
-    if not len(stored["ts"]):
-        return []
-    found = [*_times(key, stored["ts"])]
-    order = np.argsort(stored["ts"], kind="stable")
-    columns = {name: column[order] for name, column in stored.items()}
-    found += _numbers(key, columns)
+InstrumentOf = Callable[[SeriesKey], Instrument]
+"""Gives the instrument of a series, or raises DataError."""
+
+
+def verify_group(db: Database, group: Sequence[tuple[int, SeriesKey]], instrument_of: InstrumentOf) -> list[Finding]:
+    """All checks of the series (id, key) of one symbol, env, category and kind: of each alone, then of bars against finer bars."""
+    found: list[Finding] = []
+    frames: list[tuple[SeriesKey, Frame]] = []
+    for ident, key in group:
+        stored = db.arrays(key.table.select, [ident, -(2**62), 2**62])
+        if not len(stored["ts"]):
+            continue
+        order = np.argsort(stored["ts"], kind="stable")
+        columns = {name: column[order] for name, column in stored.items()}
+        found += _of_series(key, stored["ts"], columns, instrument_of)
+        if key.kind in BAR_KINDS:
+            frames += _as_frame(key, columns)
+    for key, coarse in frames:
+        for _, fine in frames:
+            if is_finer(fine.timeframe, coarse.timeframe):
+                found += _agreement(key, coarse, fine, instrument_of)
+    return found
+
+
+def _of_series(key: SeriesKey, written: np.ndarray, columns: dict[str, np.ndarray], instrument_of: InstrumentOf) -> list[Finding]:
+    """The checks of one series: its times as they were written, its columns by time."""
+    found = [*_times(key, written), *_numbers(key, columns)]
     if key.kind in BAR_KINDS:
         found += [*_bars(key, columns), *_returns(key, columns)]
     if key.kind == "last":
-        found += [*_volume(key, columns), *_grid(key, columns, grid_of)]
+        found += [*_volume(key, columns), *_grid(key, columns, instrument_of)]
     return found
+
+
+def _as_frame(key: SeriesKey, columns: dict[str, np.ndarray]) -> list[tuple[SeriesKey, Frame]]:
+    """The series as a frame to compare; none where a time stands twice, which is a finding of its own."""
+    ts = columns["ts"]
+    if not bool((ts[1:] > ts[:-1]).all()):
+        return []
+    return [(key, Frame(ts, {name: columns[name] for name in BAR_COLUMNS}, symbol=key.symbol, timeframe=key.timeframe, kind=key.kind))]
+
+
+def _agreement(key: SeriesKey, coarse: Frame, fine: Frame, instrument_of: InstrumentOf) -> Iterator[Finding]:
+    """Bars that contradict their finer bars: an error for the last price, which backtests trade on; a warning for mark and index."""
+    try:
+        instrument = instrument_of(key)
+    except DataError:  # there is no quantity step to compare volumes by: the finding off_grid tells why
+        return
+    wrong = first_disagreement(coarse, aggregate(fine, coarse.timeframe), instrument)
+    if wrong is not None:
+        detail = (
+            f"{wrong.count} rows: not what their {fine.timeframe} bars make; first {to_iso(wrong.ts)}, {wrong.column} {wrong.stored!r}, "
+            f"made {wrong.built!r}; one of the two series is wrong: import both from one source"
+        )
+        yield _make(key, "disagreement", wrong.ts, detail, "error" if key.kind == "last" else "warning", wrong.count)
 
 
 def _times(key: SeriesKey, ts: np.ndarray) -> Iterator[Finding]:
@@ -88,9 +134,9 @@ def _volume(key: SeriesKey, columns: dict[str, np.ndarray]) -> Iterator[Finding]
     yield from _finding(key, "zero_volume", columns["ts"], rows, f"nothing traded ({share:.2%} of the bars)", severity)
 
 
-def _grid(key: SeriesKey, columns: dict[str, np.ndarray], grid_of: Callable[[SeriesKey], Grid]) -> Iterator[Finding]:
+def _grid(key: SeriesKey, columns: dict[str, np.ndarray], instrument_of: InstrumentOf) -> Iterator[Finding]:
     try:
-        grid = grid_of(key)
+        grid: Grid = instrument_of(key).price_grid
     except DataError as error:  # prices on no grid at all are a finding too, not the end of the checks
         yield _make(key, "off_grid", int(columns["ts"][0]), str(error), "warning", len(columns["ts"]))
         return

@@ -17,6 +17,7 @@ import numpy as np
 from adapters.store.connection import guarded
 from core.errors import DataError
 
+_SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 _TIME_TYPES = ("TIMESTAMP", "DATE")
 
 
@@ -99,12 +100,14 @@ class RawFile:
 @contextmanager
 def open_raw(path: Path) -> Iterator[RawFile]:
     """A file to import. Raises DataError when it is missing, empty, truncated, or of another format."""
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: {_files_inside(path)}")
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
     if path.stat().st_size == 0:
         raise DataError(f"{path}: the file is empty")
     name = path.name.lower()
-    if not name.endswith((".csv", ".csv.gz", ".parquet", ".pq")):
+    if not name.endswith(_SUFFIXES):
         raise DataError(f"{path}: only .csv, .csv.gz and .parquet files can be imported")
     is_text = name.endswith((".csv", ".csv.gz"))
     with guarded(path) as connection:
@@ -133,10 +136,24 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
 
 def _load_parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     target = str(path.absolute())
-    headers = [str(row[0]) for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [target]).fetchall()]
-    names = ", ".join(_column(place) for place in range(len(headers)))
-    connection.execute(f"CREATE TABLE raw AS SELECT * FROM read_parquet(?) AS t({names})", [target]).fetchall()  # noqa: S608
+    try:
+        headers = [str(row[0]) for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [target]).fetchall()]
+        names = ", ".join(_column(place) for place in range(len(headers)))
+        connection.execute(f"CREATE TABLE raw AS SELECT * FROM read_parquet(?) AS t({names})", [target]).fetchall()  # noqa: S608
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.InvalidInputException) or type(error) is duckdb.Error:  # what its reader raises for the content
+            raise DataError(f"{path}: truncated or not a Parquet file: fetch or write it again; nothing was imported") from error
+        raise
     return headers
+
+
+def _files_inside(folder: Path) -> str:
+    """How to import what a folder holds, by the first files found in it or up to two folders below."""
+    for suffix in _SUFFIXES:
+        for depth in ("*", "*/*", "*/*/*"):
+            if next(folder.glob(depth + suffix), None) is not None:
+                return f"give its files, keel data import {folder}/{depth}{suffix}"
+    return "it holds no .csv, .csv.gz or .parquet files to import"
 
 
 def _first_line(path: Path) -> str:
@@ -144,7 +161,9 @@ def _first_line(path: Path) -> str:
     try:
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as file:
             return file.readline().rstrip("\n")
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
+    except EOFError as error:
+        raise DataError(f"{path}: the file is truncated: fetch or write it again; nothing was imported") from error
+    except (UnicodeDecodeError, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the file is not text in UTF-8 ({error})") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.store.connection import Database
+from adapters.store.connection import FIRST_STEPS, Database
 from adapters.store.schema import BAR_KINDS, SeriesKey
 from adapters.store.series import EARLIEST, LATEST, all_series, describe_span, own_timeframes, read, span
 from core.aggregate import aggregate
@@ -72,17 +72,34 @@ def _expected_bars(start: int, end: int, timeframe: str) -> int:
 
 
 def nothing(db: Database, key: SeriesKey, start: int, end: int) -> DataError:
-    """The error for an empty answer: it names symbols, series and spans that the store has."""
-    spans = {other: found for other in all_series(db).values() if other.env == key.env and (found := span(db, other))}
-    same = [other for other in spans if (other.symbol, other.category) == (key.symbol, key.category)]
-    head = f"the store {db.path} has no {key} rows {describe_span(start, end)}"
-    if not spans:
-        return DataError(f"{head}: it is empty (env {key.env}): import history first (keel data import FILE)")
+    """The error for an empty answer: it names what the store has instead, the nearest to what was wanted, and what to do."""
+    there = [other for other in all_series(db).values() if other.env == key.env and span(db, other)]
+    same = [other for other in there if (other.symbol, other.category) == (key.symbol, key.category)]
+    head = f"there are no {key} rows {describe_span(start, end)}"
+    if not there:
+        return DataError(f"{head}: the store {db.path} is empty (env {key.env}): {FIRST_STEPS}")
     if not same:
-        symbols = sorted({f"{other.symbol} ({other.category})" for other in spans})
-        return DataError(f"{head}: it has {', '.join(symbols)}")
-    return DataError(f"{head}: of {key.symbol} it has {'; '.join(_describe(other, *spans[other]) for other in same)}")
+        symbols = _some(sorted({f"{other.symbol} ({other.category})" for other in there}))
+        return DataError(f"{head}: the store has {symbols}: import this one (keel data import FILE)")
+    if all(other.kind != key.kind for other in same):
+        kinds = ", ".join(sorted({other.kind for other in same}))
+        return DataError(f"{head}: of {key.symbol} the store has {kinds}: import {key.kind} (keel data import FILE)")
+    return DataError(f"{head}: {spans_in_words(db, key)}: choose what is there (keel data list), or import more (keel data import FILE)")
 
 
-def _describe(key: SeriesKey, first: int, last: int) -> str:
-    return f"{key.kind} {key.timeframe}".strip() + f" ({to_iso(first)} to {to_iso(last)})"
+def spans_in_words(db: Database, key: SeriesKey) -> str:
+    """The days from first to last row of the store's own series of the key's symbol and kind; timeframes of the same days together."""
+    by_days: dict[str, list[str]] = {}
+    for timeframe in own_timeframes(db, key) if key.kind in BAR_KINDS else [""]:
+        found = span(db, with_timeframe(key, timeframe))
+        if found is not None:
+            first, last = (to_iso(ts)[:10] for ts in found)
+            by_days.setdefault(f"{first} to {last}" if first != last else first, []).append(timeframe or key.kind)
+    parts = [f"{', '.join(names)} {days}" for days, names in by_days.items()]
+    of_kind = f"{key.kind} " if key.kind in ("mark", "index") else ""
+    return f"the store has {of_kind}{_some(parts, 2, '; ')}" if parts else f"the store has no {key.kind} rows of {key.symbol}"
+
+
+def _some(names: list[str], most: int = 4, between: str = ", ") -> str:
+    """The first names, and how many more there are."""
+    return between.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -85,9 +85,10 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Disagreement(msgspec.Struct, frozen=True):
-    """The first bar in which a stored series differs from the same bar built out of a finer series."""
+    """The first bar in which a stored series differs from the same bar built out of a finer series; ``count``: how many do."""
 
     ts: int
     column: str
     stored: float
     built: float
+    count: int = 1

@@ -8,7 +8,7 @@ index over a million rows costs seconds per import; ``writes.py`` keeps (series,
 |---|---|
 | meta | key, value: schema_version |
 | series | id, env, category, symbol, kind, timeframe ('' for funding, open interest and trades) |
-| sources | id, name: where rows came from, such as import:BTCUSDT.parquet, built:5m, synthetic |
+| sources | id, name: where rows came from, such as import:kline_5m/BTCUSDT.parquet, built:5m, synthetic |
 | bars | series_id, source_id, ts (open, ms UTC), open, high, low, close, volume (base units) |
 | funding | series_id, source_id, ts (settlement, ms UTC), funding_rate (fraction per interval) |
 | open_interest | series_id, source_id, ts, open_interest (base units) |

@@ -93,4 +93,12 @@ def describe_span(start: int, end: int) -> str:
     """[start, end) in words."""
     if start == EARLIEST and end == LATEST:
         return "at any time"
-    return f"from {'the beginning' if start == EARLIEST else to_iso(start)} to {'the end' if end == LATEST else to_iso(end)}"
+    return f"from {'the beginning' if start == EARLIEST else short_time(start)} to {'the end' if end == LATEST else short_time(end)}"
+
+
+def short_time(ts: int) -> str:
+    """ms UTC without what is zero: 2025-01-01, 2025-01-01 08:00, 2025-01-01T08:00:05Z."""
+    text = to_iso(ts)
+    if not text.endswith(":00Z"):
+        return text
+    return text[:10] if text.endswith("T00:00:00Z") else text[:16].replace("T", " ")

@@ -7,6 +7,8 @@ canonical for backtests, those of "demo" lie apart. Every write is one transacti
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,8 +24,8 @@ from adapters.store.gaps import build_missing, gaps_of
 from adapters.store.importer import import_file
 from adapters.store.instruments import import_instruments, read_instrument, write_instrument
 from adapters.store.parquet_folder import load_folder
-from adapters.store.quality import verify_series
-from adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, with_timeframe
+from adapters.store.quality import verify_group
+from adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, spans_in_words, with_timeframe
 from adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
 from adapters.store.schema import BAR_KINDS, CREATE, SCHEMA_VERSION, SeriesKey
 from adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
@@ -31,7 +33,7 @@ from adapters.store.writes import write
 from core.aggregate import aggregate
 from core.errors import DataError
 from core.frame import Frame
-from core.instrument import Category, Grid, Instrument
+from core.instrument import Category, Instrument
 
 DEFAULT_PATH = Path("data") / "keel.duckdb"
 Columns = Mapping[str, np.ndarray]
@@ -40,8 +42,8 @@ Columns = Mapping[str, np.ndarray]
 class HistoricalDataStore:
     """History in a DuckDB file. ``path`` None is ./data/keel.duckdb, ":memory:" a store that is gone when closed.
 
-    A missing file is made, with its folder, unless ``read_only``. Raises DataError when the file is locked by another process, damaged,
-    not a store, or of another version. Use it as a context manager, or close it.
+    A missing file is made, with its folder, unless ``read_only``; it goes again when it is closed with nothing in it. Raises DataError
+    when the file is locked by another process, damaged, not a store, or of another version. Use it as a context manager, or close it.
     """
 
     def __init__(self, path: Path | str | None = None, read_only: bool = False) -> None:
@@ -65,8 +67,11 @@ class HistoricalDataStore:
         return store
 
     def close(self) -> None:
-        """Let the file go, for other processes too."""
-        self._db.close()
+        """Let the file go, for other processes too; one that this opening has made and nothing was written into is removed."""
+        if self._db.is_new and self._is_empty():
+            self._db.discard()
+        else:
+            self._db.close()
 
     def __enter__(self) -> Self:
         return self
@@ -145,6 +150,10 @@ class HistoricalDataStore:
     ) -> tuple[int, int] | None:
         """First and last ts of a series that the store itself has; None when it has no rows."""
         return span(self._db, SeriesKey(env, category, symbol, kind, timeframe))
+
+    def spans_in_words(self, symbol: str, kind: str = "last", env: str = "live", category: str = "linear") -> str:
+        """What the store itself has of a symbol and kind, for a message: "the store has 5m 2024-01-01 to 2024-01-31"."""
+        return spans_in_words(self._db, SeriesKey(env, category, symbol, kind, "1m" if kind in BAR_KINDS else ""))
 
     def sources(
         self,
@@ -233,12 +242,13 @@ class HistoricalDataStore:
             allow_overwrite=allow_overwrite,
         )
 
-    def import_instruments(self, path: Path | str, known_since: int | None = None) -> int:
+    def import_instruments(self, path: Path | str, known_since: int | None = None, category: Category | None = None) -> int:
         """Import the exchange's instruments-info or risk-limit answers (JSON); gives the number of symbols. Raises DataError.
 
         known_since (ms): from when they hold; None: the answer's own time, or from the beginning where it has none.
+        category: of answers that do not say theirs; None: told by their rows. One that contradicts the answer is refused.
         """
-        return import_instruments(self._db, Path(path), known_since)
+        return import_instruments(self._db, Path(path), known_since, category)
 
     def upsert_instrument(self, instrument: Instrument) -> None:
         """Put an instrument in, as known since its ``known_since``."""
@@ -305,10 +315,11 @@ class HistoricalDataStore:
     def verify(self, symbol: str | None = None, env: str | None = None, category: str | None = None) -> list[Finding]:
         """Check every series (or those of a symbol, env, category): see ``quality.py`` for what is looked at."""
         found: list[Finding] = []
-        for ident, key in all_series(self._db).items():
-            wanted = (symbol, env, category)
-            if all(want in (None, have) for want, have in zip(wanted, (key.symbol, key.env, key.category), strict=True)):
-                found += verify_series(self._db, ident, key, self._grid_of)
+        groups = groupby(all_series(self._db).items(), key=lambda item: (item[1].symbol, item[1].env, item[1].category, item[1].kind))
+        instrument_of = cache(self._instrument_of)
+        for of, group in groups:
+            if all(want in (None, have) for want, have in zip((symbol, env, category), of[:3], strict=True)):
+                found += verify_group(self._db, list(group), lambda key: instrument_of(key.symbol, key.category, key.env))
         return found
 
     def export(
@@ -379,6 +390,12 @@ class HistoricalDataStore:
         with self._db.transaction():
             return write(self._db, key, ordered.columns, source, overwrite=True)
 
-    def _grid_of(self, key: SeriesKey) -> Grid:
-        category: Category = "spot" if key.category == "spot" else "linear"
-        return self.instrument(key.symbol, category, env=key.env).price_grid
+    def _instrument_of(self, symbol: str, category: str, env: str) -> Instrument:
+        return self.instrument(symbol, "spot" if category == "spot" else "linear", env=env)
+
+    def _is_empty(self) -> bool:
+        """Whether nothing has ever been written; a store that has failed and cannot tell is not said to be."""
+        try:
+            return not any(self._db.rows(f"SELECT 1 FROM {table} LIMIT 1") for table in ("series", "instruments", "risk_tiers"))  # noqa: S608
+        except DataError:
+            return False

@@ -30,6 +30,7 @@ class Executor:
         "_children",
         "_clock",
         "_emit",
+        "_former",
         "_grids",
         "_live",
         "_prefix",
@@ -49,9 +50,8 @@ class Executor:
         *,
         log_capacity: int = 10_000,
     ) -> None:
-        if not prefix or len(prefix) > _MAX_PREFIX_LENGTH or not _ALPHABET.issuperset(prefix):
-            raise ConfigError(f"order id prefix {prefix!r}: 1 to {_MAX_PREFIX_LENGTH} of A-Z a-z 0-9 _ - are needed")
-        self._prefix = prefix + "-"
+        self._prefix = _checked(prefix) + "-"
+        self._former: tuple[str, ...] = ()
         self._grids = {symbol: (each.qty_grid.num, each.qty_grid.den) for symbol, each in instruments.items()}
         self._clock = clock
         self._emit = emit
@@ -153,6 +153,12 @@ class Executor:
             raise InvariantError(f"{fill.symbol} {fill.client_order_id}: {filled} filled of {command.qty}")
         record.filled_qty = filled
 
+    def begin_session(self, prefix: str) -> None:
+        """Name the orders from now on otherwise; their numbers go on, and earlier orders keep their names. For accounts that outlive a
+        program: no name is given twice. Raises ConfigError for a prefix that the exchange would not take."""
+        self._former = (*self._former, self._prefix)
+        self._prefix = _checked(prefix) + "-"
+
     # --- what others read ---
 
     def open_orders(self, symbol: str | None = None) -> list[OrderRecord]:
@@ -173,7 +179,9 @@ class Executor:
             return number
         prefix = self._prefix
         if not client_order_id.startswith(prefix):
-            return 0
+            prefix = next((each for each in self._former if client_order_id.startswith(each)), "")
+            if not prefix:
+                return 0
         digits = client_order_id[len(prefix) :]
         return int(digits) if digits.isdecimal() and int(digits) <= len(self._reasons) else 0
 
@@ -202,3 +210,9 @@ class Executor:
         self._children[update.client_order_id] = number
         self._live[update.client_order_id] = record
         return record
+
+
+def _checked(prefix: str) -> str:
+    if not prefix or len(prefix) > _MAX_PREFIX_LENGTH or not _ALPHABET.issuperset(prefix):
+        raise ConfigError(f"order id prefix {prefix!r}: 1 to {_MAX_PREFIX_LENGTH} of A-Z a-z 0-9 _ - are needed")
+    return prefix

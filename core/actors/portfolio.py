@@ -101,6 +101,21 @@ class Portfolio:
         self._keep(equity)
         return equity
 
+    # --- an account that is older than we are ---
+
+    def seed(self, symbol: str, steps: int, cost: int) -> None:
+        """Take over a position as it is: signed steps of the book's grid and their cost in 1e-8. No cash moves, and no trade is opened."""
+        line = self.lines[symbol]
+        line.book.steps, line.book.cost = steps, cost
+        line.revalue()
+        self._note_open()
+        self._value()
+
+    def transfer(self, amount: int) -> None:
+        """Cash that came from outside, or (negative) went there, in 1e-8."""
+        self.cash = check_bound(self.cash + amount, "cash")
+        self._value()
+
     # --- venue ---
 
     def on_fill(self, fill: Fill) -> None:
@@ -113,8 +128,7 @@ class Portfolio:
             self._book_spot(line, fill)
         line.revalue()
         if was_flat or not line.book.steps:
-            self._open = [line for line in self.lines.values() if line.book.steps]
-            self.sole = self._open[0] if len(self._open) == 1 else None
+            self._note_open()
         self._value()
 
     def on_funding(self, payment: FundingPayment) -> None:
@@ -179,6 +193,10 @@ class Portfolio:
         order, closing_notional = self._order_number(fill.client_order_id), 0 if is_buy else total
         held = book.steps if is_buy or instrument.qty_grid.floor(book.qty) else 0  # dust is flat
         self.trade_log.on_fill(fill, order, instrument, closing, opening, held, total, closing_notional, pnl, fee, slippage)
+
+    def _note_open(self) -> None:
+        self._open = [line for line in self.lines.values() if line.book.steps]
+        self.sole = self._open[0] if len(self._open) == 1 else None
 
     def _value(self) -> None:
         self.cash_value = equity = self.cash / 1e8

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from core.errors import DataError
+from core.instrument import Category
 from runners.cli.output import SYNTHETIC, moment, table
 from runners.cli.session import Session, common, example
 from runners.tools.data import (
@@ -37,6 +38,7 @@ _KINDS = click.Choice(["last", "mark", "index", "funding", "open_interest", "tra
 _CATEGORIES = click.Choice(["linear", "spot"])
 _BAD_DATA = DataError.exit_code
 _SHOWN_GAPS = 20
+_SHOWN_SYMBOLS = 10
 
 
 @click.group(no_args_is_help=True, epilog=example("keel data import btc_1h.parquet", "keel data list"))
@@ -88,6 +90,7 @@ def import_(
 ) -> int:
     """Import CSV or Parquet files. What their columns or path say (symbol, timeframe, mark_1h/) need not be said again.
 
+    An option that contradicts them is refused: give a file whose path is wrong a name and a folder that do not say so.
     Each file is imported whole or not at all; a file that is refused does not stop the others, and the exit code is 3.
     """
     request = ImportRequest(files, symbol=symbol, timeframe=timeframe, kind=kind, category=category, overwrite=overwrite)
@@ -100,11 +103,12 @@ def import_(
 
 @data.command("import-instruments", epilog=example("keel data import-instruments instruments-info.json risk-limit.json"))
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--category", type=_CATEGORIES, help="Of answers that do not say it, nor their rows.")
 @common
 @click.pass_obj
-def import_instruments(session: Session, files: tuple[str, ...]) -> None:
+def import_instruments(session: Session, files: tuple[str, ...], category: Category | None) -> None:
     """Import ticks, steps, limits, fees and risk tiers from the exchange's own JSON answers."""
-    answer = data_import_instruments_tool.run(InstrumentsRequest(files), session.context())
+    answer = data_import_instruments_tool.run(InstrumentsRequest(files, category), session.context())
     session.answer(answer, lambda: table(["file", "symbols"], [[path, count] for path, count in answer.symbols.items()], right=(1,)))
 
 
@@ -115,7 +119,7 @@ def import_instruments(session: Session, files: tuple[str, ...]) -> None:
 def list_(session: Session, symbol: str | None) -> None:
     """What the store has: rows, span, gaps and sources of every series."""
     answer = data_list_tool.run(ListRequest(symbol), session.context())
-    session.answer(answer, lambda: _show_series(answer))
+    session.answer(answer, lambda: _show_series(answer, symbol))
 
 
 @data.command(epilog=example("keel data gaps --symbol BTCUSDT --timeframe 5m"))
@@ -217,9 +221,13 @@ def _short(path: str) -> str:
     return "/".join(Path(path).parts[-2:])
 
 
-def _show_series(answer: ListResponse) -> None:
+def _show_series(answer: ListResponse, symbol: str | None) -> None:
+    if not answer.symbols:
+        click.echo(f"{answer.store} is empty: keel data import FILE… brings history in, keel data synth invents a sample")
+        return
     if not answer.series:
-        click.echo(f"{answer.store} has no such series: keel data import FILE… brings history in")
+        there = ", ".join(answer.symbols[:_SHOWN_SYMBOLS]) + (", …" if len(answer.symbols) > _SHOWN_SYMBOLS else "")
+        click.echo(f"{answer.store} has nothing of {symbol}, it has {there}: keel data import FILE… brings history in")
         return
     rows = [
         [
@@ -243,17 +251,19 @@ def _sources(sources: dict[str, int]) -> str:
 
 
 def _show_gaps(answer: GapsResponse) -> None:
-    rows = [
-        [series.symbol, f"{series.kind} {series.timeframe}".strip(), moment(gap.start), moment(gap.end), gap.missing]
-        for series in answer.series
-        for gap in series.gaps
-    ]
-    if not rows:
+    gaps = [(series, f"{series.kind} {series.timeframe}".strip(), gap) for series in answer.series for gap in series.gaps]
+    if not gaps:
         click.echo(f"no gaps in {len(answer.series)} series")
         return
-    table(["symbol", "series", "from", "to", "missing"], rows[:_SHOWN_GAPS], right=(4,))
-    more = f", of which {_SHOWN_GAPS} are shown (--json has all)" if len(rows) > _SHOWN_GAPS else ""
-    click.echo(f"{answer.missing:,} missing in {len(rows):,} gaps{more}")
+    series, name, longest = max(gaps, key=lambda found: found[2].missing)
+    click.echo(
+        f"{answer.missing:,} missing in {len(gaps):,} gaps; the longest: {longest.missing:,} of {series.symbol} {name} from"
+        f" {moment(longest.start)} to {moment(longest.end)}"
+    )
+    rows = [[series.symbol, name, moment(gap.start), moment(gap.end), gap.missing] for series, name, gap in gaps[:_SHOWN_GAPS]]
+    table(["symbol", "series", "from", "to", "missing"], rows, right=(4,))
+    if len(gaps) > _SHOWN_GAPS:
+        click.echo(f"and {len(gaps) - _SHOWN_GAPS:,} more gaps (--json has all)")
 
 
 def _show_fill(answer: FillResponse) -> None:

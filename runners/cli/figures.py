@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table
+from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table, warn
 from runners.cli.process import process_age_s
 from runners.tools.backtest import BacktestResponse, Outcome
 
-DOCUMENTED = ("run_id", "artifacts", "system_uid", "metrics", "reconciliation", "trust", "timing")
+DOCUMENTED = ("run_id", "artifacts", "system_uid", "metrics", "reconciliation", "trust", "timing", "warnings")
 """The keys of ``keel backtest --json``; with --bounds there is ``bounds``, too."""
 
 
@@ -29,8 +29,7 @@ def show_backtest(answer: BacktestResponse) -> None:
         click.secho(SYNTHETIC, bold=True)
     name = f" (window {answer.window['name']})" if answer.window["name"] else ""
     click.echo(f"{answer.system} on {', '.join(answer.symbols)}, {answer.window['start']} to {answer.window['end']}{name}")
-    if answer.stop_reason:
-        click.echo(f"stopped early: {answer.stop_reason}")
+    warn(answer.warnings)
     timing = answer.timing
     pairs(
         [
@@ -58,7 +57,7 @@ def key_figures(metrics: dict[str, Any], coin: str) -> list[tuple[str, str]]:
         ("closed trades", f"{trades}{won}"),
         ("profit factor", ratio(metrics["profit_factor"])),
         ("average trade", f"{money(metrics['avg_trade_pnl'], coin)}  ({percent(metrics['avg_trade_return_pct'], 3)})"),
-        ("fees, funding, slippage", ", ".join(money(metrics[name], coin) for name in ("fees", "funding", "slippage"))),
+        ("paid: fees, funding, slippage", ", ".join(money(metrics[name], coin) for name in ("fees", "funding", "slippage"))),
         ("in the market", percent(metrics["exposure_pct"], 1)),
     ]
 

@@ -76,7 +76,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and leave.")
 @common
 def cli() -> None:
-    """keel: the same trading system in a backtest, on a demo account and live.
+    """keel: event-driven trading systems over stored history, against a simulated exchange that behaves like Bybit.
 
     History, systems, runs and logs live in the home folder: --home DIR, else KEEL_HOME, else the current folder.
     """

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import click
 
 from core.errors import ConfigError, KeelError
+from runners.cli.browser import open_quietly
 from runners.cli.figures import show_backtest
 from runners.cli.session import Session, common, example
 from runners.tools.backtest import (
     BacktestRequest,
     BacktestResponse,
-    SystemEntry,
     SystemsRequest,
+    WindowEntry,
+    WindowsRequest,
     backtest_list_systems_tool,
+    backtest_list_windows_tool,
     backtest_run_tool,
 )
 from runners.tools.registry import ToolContext
 from runners.tools.systems import ShowRequest, systems_show_tool
 
-FIRST_COVERED, SPAN_BACK, GO, LEAVE = "", "\x00span", "\x00go", "\x00leave"
+SPAN_BACK, GO, LEAVE = "\x00span", "\x00go", "\x00leave"
 """Choices that are no names."""
 
 
@@ -44,39 +47,63 @@ class Prompter(Protocol):
 @common
 @click.pass_obj
 def menu(session: Session) -> None:
-    """Choose a system, a window and parameters from a menu, run it, and open the report."""
+    """Choose a system, a window and parameters from a menu, run it, open the report; and again, until it is left."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or session.as_json:
         raise ConfigError("the menu needs a terminal: use keel systems list and keel backtest SYSTEM here")
-    answer = run_menu(session.context(), TerminalPrompter())
-    if answer is not None:
+    loop_menu(session, TerminalPrompter(), open_quietly)
+
+
+def loop_menu(session: Session, prompter: Prompter, open_report: Callable[[str], bool]) -> None:
+    """Run after run, until the menu is left. What cannot be run is told, and the menu begins anew."""
+    while True:
+        try:
+            answer = run_menu(session.context(), prompter)
+        except KeelError as error:
+            session.close()
+            click.echo(f"error: {error}", err=True)
+            continue
+        if answer is None:
+            return
         session.close()
         show_backtest(answer)
-        if answer.report is not None and TerminalPrompter().confirm("Open the report?"):
-            click.launch(answer.report)
+        if answer.report is not None:
+            _offer_report(answer.report, prompter, open_report)
+        click.echo()
+
+
+def _offer_report(path: str, prompter: Prompter, open_report: Callable[[str], bool]) -> None:
+    if prompter.confirm("Open the report?"):
+        note = "" if open_report(path) else " (there is no browser to open it in here)"
+        click.echo(f"the report: {path}{note}")
 
 
 def run_menu(context: ToolContext, prompter: Prompter) -> BacktestResponse | None:
-    """Ask and run; None when it was left. What cannot be used is told, and asked again."""
+    """Ask and run once; None when it was left. Parameters that cannot be used are told, and asked again."""
     entries = {entry.name: entry for entry in backtest_list_systems_tool.run(SystemsRequest(), context).systems if not entry.error}
     system = prompter.choose("System", [(name, f"{name}: {entry.description}") for name, entry in entries.items()])
     if system is None:
         return None
-    window = _ask_window(entries[system], prompter)
+    window = _ask_window(system, context, prompter)
     if window is None:
         return None
     overrides = _ask_params(system, context, prompter)
     if overrides is None:
         return None
-    request = BacktestRequest(system, window or None, [f"params.{name}={text}" for name, text in overrides.items()], report=True)
+    request = BacktestRequest(system, window, [f"params.{name}={text}" for name, text in overrides.items()], report=True)
     return backtest_run_tool.run(request, context)
 
 
-def _ask_window(entry: SystemEntry, prompter: Prompter) -> str | None:
-    """A window's name, a span back, or empty for the first window that is covered."""
-    declared = [(name, f"{name}: {window.start} to {window.end}") for name, window in entry.windows.items()]
-    choices = [(FIRST_COVERED, "the first that the store covers"), *declared, (SPAN_BACK, "back from the last stored bar")]
-    chosen = prompter.choose("Window", choices)
-    return prompter.ask("How far back", "6M") if chosen == SPAN_BACK else chosen
+def _ask_window(system: str, context: ToolContext, prompter: Prompter) -> str | None:
+    """A window's name, or a span back. The first window that is covered comes first; those without data say so."""
+    found = backtest_list_windows_tool.run(WindowsRequest(system), context)
+    entries = sorted(found.windows, key=lambda entry: entry.name != found.first)
+    declared = [(entry.name, _window_label(entry)) for entry in entries]
+    chosen = prompter.choose(f"Window of {system}", [*declared, (SPAN_BACK, "a span back from the last stored bar")])
+    return prompter.ask("How far back (such as 6M, 90d, 2w)", "6M") if chosen == SPAN_BACK else chosen
+
+
+def _window_label(entry: WindowEntry) -> str:
+    return f"{entry.name}: {entry.start} to {entry.end}" + ("" if entry.covered else "  (no data: the store does not cover it)")
 
 
 def _ask_params(system: str, context: ToolContext, prompter: Prompter) -> dict[str, str] | None:

@@ -34,12 +34,11 @@ def pairs(entries: Sequence[tuple[str, Any]], indent: str = "  ") -> None:
 
 
 def money(text: str | None, coin: str = "") -> str:
-    """Decimal text as people read it: thousands apart, two decimals (more where the amount is small)."""
+    """Decimal text as people read it: thousands apart, two decimals."""
     if text is None:
         return "–"
-    value = float(text)
-    digits = 2 if abs(value) >= 1 or value == 0 else 6
-    return f"{value:,.{digits}f} {coin}".rstrip()
+    value = round(float(text), 2) + 0.0  # no "-0.00"
+    return f"{value:,.2f} {coin}".rstrip()
 
 
 def ratio(value: Any, digits: int = 2) -> str:
@@ -50,6 +49,12 @@ def ratio(value: Any, digits: int = 2) -> str:
 def percent(value: Any, digits: int = 2) -> str:
     """A number that is in percent."""
     return "–" if value is None else f"{value:,.{digits}f} %"
+
+
+def warn(warnings: Sequence[str]) -> None:
+    """What must be known before the figures, a line each."""
+    for text in warnings:
+        click.secho(f"WARNING {text}", fg="yellow", bold=True)
 
 
 def moment(ts: int) -> str:

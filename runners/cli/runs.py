@@ -7,13 +7,16 @@ from typing import Any
 
 import click
 
+from runners.cli.browser import open_quietly
 from runners.cli.figures import key_figures
-from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table
+from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table, warn
 from runners.cli.session import Session, common, example
+from runners.registry import BEYOND, MARGIN_LOST
 from runners.tools.runs import (
     CompareRequest,
     CompareResponse,
     ReportRequest,
+    RunEntry,
     RunRequest,
     RunsRequest,
     RunsResponse,
@@ -23,6 +26,9 @@ from runners.tools.runs import (
     runs_report_tool,
     runs_show_tool,
 )
+
+SHARES = ("open_is_previous_close",)
+"""Entries of the trust record that are shares of 1."""
 
 
 @click.group(no_args_is_help=True, epilog=example("keel runs list", "keel runs show last"))
@@ -80,8 +86,8 @@ def report(session: Session, run: str, again: bool, open_: bool) -> None:
     if answer.drawn:
         session.note("the run was computed again, with the same trades and equity, and its report drawn")
     session.answer(answer, lambda: click.echo(answer.path))
-    if open_:
-        click.launch(answer.path)
+    if open_ and not open_quietly(answer.path):
+        session.note("there is no browser to open it in here")
 
 
 # --- what people see -------------------------------------------------------------------------------------------------
@@ -98,7 +104,7 @@ def _show_list(answer: RunsResponse) -> None:
             run.strategy_id,
             run.epoch,
             run.symbol,
-            run.status if run.stop_reason is None else f"{run.status}, {run.stop_reason}",
+            _status(run),
             money(_text(run.metrics.get("net_profit"))),
             ratio(run.metrics.get("sharpe")),
             percent(run.metrics.get("max_drawdown_pct"), 1),
@@ -113,6 +119,13 @@ def _show_list(answer: RunsResponse) -> None:
         click.echo(f"{len(answer.runs)} of {answer.total} runs; --limit 0 shows all")
 
 
+def _status(run: RunEntry) -> str:
+    """completed, account_blown (2 warnings)"""
+    count = len(run.warnings)
+    warned = f" ({count} warning{'' if count == 1 else 's'})" if count else ""
+    return ", ".join(filter(None, (run.status, run.stop_reason))) + warned
+
+
 def _show_run(answer: ShowResponse) -> None:
     run, result = answer.run, answer.result
     if answer.trust.get("synthetic"):
@@ -120,11 +133,10 @@ def _show_run(answer: ShowResponse) -> None:
     window = result.get("window") or {}
     span = f", {window['start']} to {window['end']}" if window else ""
     click.echo(f"{run.run_id}: {run.strategy_id} on {run.symbol}, {run.epoch}{span}")
-    stop = result.get("stop_reason")
+    warn(run.warnings)
     pairs(
         [
-            ("status", run.status),
-            ("stopped", f"{stop['code']} at {stop['time']}: {stop['detail']}" if stop else None),
+            ("status", _status(run)),
             ("error", run.error),
             ("started", run.started),
             ("system uid", result.get("system_uid")),
@@ -150,10 +162,15 @@ def _show_money(answer: ShowResponse) -> None:
         return
     click.echo("\nWhere the money went (exact)")
     width = max(len(line["amount"].split(".")[0]) for line in answer.reconciliation)
+    label_width = max(len(line["label"]) for line in answer.reconciliation)
+    amounts = {}
     for line in answer.reconciliation:
         whole, point, rest = line["amount"].partition(".")
-        sign = "=" if line["kind"] == "sum" else "+" if line["kind"] == "change" else " "
-        click.echo(f"  {sign} {line['label']:<28} {whole:>{width}}{point}{rest}")
+        amounts[line["label"]] = line["amount"]
+        sign = {"sum": "=", "change": "+"}.get(line["kind"], " ")
+        click.echo(f"  {sign} {line['label']:<{label_width}}  {whole:>{width}}{point}{rest}")
+    if amounts.get(MARGIN_LOST, "0") != "0":
+        click.echo(f"  The {MARGIN_LOST} stands in the lines above already: in trading what the price took, in {BEYOND} the rest.")
 
 
 def _show_trust(trust: dict[str, Any]) -> None:
@@ -161,13 +178,13 @@ def _show_trust(trust: dict[str, Any]) -> None:
         return
     click.echo("\nWhat the numbers rest on")
     for name, value in trust.items():
-        if name == "not_modelled":
-            click.echo(f"  not modelled: {'; '.join(value)}")
-        elif name == "symbols":
-            for symbol, facts in value.items():
-                click.echo(f"  {symbol}: " + "; ".join(f"{fact.replace('_', ' ')} {_plain(found)}" for fact, found in facts.items()))
-        else:
-            click.echo(f"  {name.replace('_', ' ')}: {_plain(value)}")
+        if name != "symbols":
+            click.echo(f"  {name.replace('_', ' ')}: {_fact(name, value)}")
+    symbols: dict[str, dict[str, Any]] = trust.get("symbols") or {}
+    names = list(dict.fromkeys(name for facts in symbols.values() for name in facts))
+    if symbols:
+        click.echo()
+        table(["", *symbols], [[name.replace("_", " "), *(_fact(name, facts.get(name)) for facts in symbols.values())] for name in names])
 
 
 def _show_comparison(answer: CompareResponse) -> None:
@@ -183,6 +200,19 @@ def _show_comparison(answer: CompareResponse) -> None:
     if answer.first_trade is not None:
         trade = answer.first_trade
         click.echo(f"the first trade that differs is number {trade.key}\n  a: {_plain(trade.a)}\n  b: {_plain(trade.b)}")
+
+
+def _fact(name: str, value: Any) -> str:
+    """One entry of the trust record in words."""
+    if isinstance(value, list):
+        return ("; " if name == "not_modelled" else ", ").join(_fact(name, item) for item in value) or "none"
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_fact(key, item)}" for key, item in value.items()) or "none"
+    if isinstance(value, bool) or value is None:
+        return _plain(value)
+    if name in SHARES:
+        return percent(100 * value, 1)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def _plain(value: Any) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.errors import ConfigError, VenueError
+from core.errors import ConfigError
 from runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def sandbox(
     try:
         serve(settings, feed, port, faults, lambda url: session.answer({"url": url}, lambda: click.echo(f"sandbox listening on {url}")))
     except OSError as error:
-        raise VenueError(
+        raise ConfigError(
             f"port {port} cannot be opened: {error.strerror or error}; choose another, or --port 0 for any free one"
         ) from error
 

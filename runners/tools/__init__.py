@@ -16,7 +16,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runners.tools.backtest import backtest_list_systems_tool, backtest_run_tool, backtest_sample_tool
+    from runners.tools.backtest import (
+        backtest_list_systems_tool,
+        backtest_list_windows_tool,
+        backtest_run_tool,
+        backtest_sample_tool,
+    )
     from runners.tools.data import (
         data_export_tool,
         data_fill_tool,
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
     from runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
 
 _PLACES = {
-    "backtest": ("backtest_list_systems_tool", "backtest_run_tool", "backtest_sample_tool"),
+    "backtest": ("backtest_list_systems_tool", "backtest_list_windows_tool", "backtest_run_tool", "backtest_sample_tool"),
     "data": (
         "data_export_tool",
         "data_fill_tool",
@@ -52,6 +57,7 @@ _PLACES = {
 
 __all__ = [
     "backtest_list_systems_tool",
+    "backtest_list_windows_tool",
     "backtest_run_tool",
     "backtest_sample_tool",
     "data_export_tool",

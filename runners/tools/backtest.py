@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.artifacts import money_of
+from adapters.artifacts import EXACT_METRICS, money_of
 from adapters.plain_data import plain
 from adapters.store import HistoricalDataStore
 from core.config import Window
@@ -19,7 +19,7 @@ from runners.sample import has_history, write_sample
 from runners.system_run import ReadySystem, SystemRun, make_ready, run_backtest
 from runners.systems import SystemSource, list_sources, load_system, override_texts
 from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.windows import choose_window
+from runners.windows import choose_window, covered_windows
 
 MONEY_METRICS = (
     "initial_equity",
@@ -37,17 +37,6 @@ MONEY_METRICS = (
     "expectancy",
 )
 """Metrics in quote coins: answers give them as decimal strings."""
-
-_EXACT = {
-    "initial_equity": "initial_equity",
-    "final_equity": "final_equity",
-    "net_profit": "net",
-    "fees": "fees",
-    "funding": "funding",
-    "slippage": "slippage",
-    "unrealized_pnl": "unrealized",
-}
-"""Metrics whose exact amount stands in the reconciliation."""
 
 PATHS = ("ohlc", "pessimistic")
 """The ways through a bar; a result under both bounds what the order of high and low can change."""
@@ -78,6 +67,28 @@ class SystemsResponse(Response, frozen=True, kw_only=True):
     """The user's own systems, then the built-in ones."""
 
     systems: list[SystemEntry]
+
+
+class WindowsRequest(Request, frozen=True):
+    """A system by name or file."""
+
+    system_id: str
+
+
+class WindowEntry(msgspec.Struct, frozen=True):
+    """One window. covered: whether the store has bars from its beginning to its end (holes and warm-up are looked at by a run)."""
+
+    name: str
+    start: str
+    end: str
+    covered: bool
+
+
+class WindowsResponse(Response, frozen=True, kw_only=True):
+    """The windows in the file's order; first: the one that a run takes when none is named, empty where none is covered."""
+
+    windows: list[WindowEntry]
+    first: str
 
 
 class BacktestRequest(Request, frozen=True):
@@ -111,6 +122,7 @@ class Outcome(Response, frozen=True, kw_only=True):
     reconciliation: dict[str, str]
     trust: dict[str, Any]
     timing: dict[str, Any]
+    warnings: list[str]
 
 
 class BacktestResponse(Outcome, frozen=True, kw_only=True):
@@ -155,6 +167,18 @@ def backtest_list_systems_tool(request: SystemsRequest, context: ToolContext) ->
     return SystemsResponse(systems=[_entry(source) for source in list_sources(context.home)])
 
 
+@tool("backtest_list_windows", WindowsRequest, WindowsResponse)
+def backtest_list_windows_tool(request: WindowsRequest, context: ToolContext) -> WindowsResponse:
+    """The windows that a system declares, and which of them the store covers."""
+    config = load_system(request.system_id, context.home).config
+    covered = dict.fromkeys(config.windows, False)
+    if context.home.store.exists():
+        with HistoricalDataStore(context.home.store, read_only=True) as store:
+            covered = covered_windows(store, config)
+    windows = [WindowEntry(name, window.start, window.end, covered[name]) for name, window in config.windows.items()]
+    return WindowsResponse(windows=windows, first=next((entry.name for entry in windows if entry.covered), ""))
+
+
 @tool("backtest_run", BacktestRequest, BacktestResponse)
 def backtest_run_tool(request: BacktestRequest, context: ToolContext) -> BacktestResponse:
     """Run a system over a window of the stored history, and keep the run with its artifacts."""
@@ -184,7 +208,7 @@ def run_metrics(result: BacktestResult) -> dict[str, Any]:
     metrics: dict[str, Any] = {}
     for name, value in result.metrics.items():
         if name in MONEY_METRICS and value is not None:
-            metrics[name] = exact[_EXACT[name]] if name in _EXACT else to_text(to_units(value))
+            metrics[name] = exact[EXACT_METRICS[name]] if name in EXACT_METRICS else to_text(to_units(value))
         else:
             metrics[name] = plain(value, name)
     return metrics
@@ -252,6 +276,7 @@ def _outcome(run: SystemRun) -> dict[str, Any]:
         "reconciliation": money_of(result.reconciliation),
         "trust": plain(result.trust, "trust"),
         "timing": plain(result.timing, "timing"),
+        "warnings": list(result.warnings),
     }
 
 

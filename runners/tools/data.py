@@ -10,6 +10,7 @@ import msgspec
 from adapters.store import HistoricalDataStore
 from adapters.store.records import Coverage, FillReport, Finding, Gap, ImportReport
 from core.errors import ConfigError, KeelError
+from core.instrument import Category
 from core.timeframe import tf_ms
 from runners.sample import Sampled, write_sample
 from runners.tools.registry import Request, Response, ToolContext, tool
@@ -62,9 +63,10 @@ class ImportResponse(Response, frozen=True, kw_only=True):
 
 
 class InstrumentsRequest(Request, frozen=True):
-    """The exchange's instruments-info or risk-limit answers (JSON)."""
+    """The exchange's instruments-info or risk-limit answers (JSON). category: of answers that do not say theirs."""
 
     files: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
+    category: Category | None = None
 
 
 class InstrumentsResponse(Response, frozen=True, kw_only=True):
@@ -81,10 +83,11 @@ class ListRequest(Request, frozen=True):
 
 
 class ListResponse(Response, frozen=True, kw_only=True):
-    """Every series of the store; times in ms UTC."""
+    """The series that were asked for, and every symbol of the store; times in ms UTC."""
 
     store: str
     series: list[Coverage]
+    symbols: list[str]
 
 
 class SeriesRequest(Request, frozen=True):
@@ -199,7 +202,7 @@ def data_import_tool(request: ImportRequest, context: ToolContext) -> ImportResp
 def data_import_instruments_tool(request: InstrumentsRequest, context: ToolContext) -> InstrumentsResponse:
     """Import ticks, limits, fees and risk tiers from the exchange's own JSON answers."""
     with HistoricalDataStore(context.home.store) as store:
-        symbols = {path: store.import_instruments(Path(path).expanduser()) for path in request.files}
+        symbols = {path: store.import_instruments(Path(path).expanduser(), category=request.category) for path in request.files}
     return InstrumentsResponse(store=str(context.home.store), symbols=symbols)
 
 
@@ -207,8 +210,9 @@ def data_import_instruments_tool(request: InstrumentsRequest, context: ToolConte
 def data_list_tool(request: ListRequest, context: ToolContext) -> ListResponse:
     """What the store has: rows, span, gaps and sources of every series."""
     with HistoricalDataStore(context.home.store, read_only=True) as store:
-        series = [entry for entry in store.coverage() if request.symbol in (None, entry.symbol)]
-    return ListResponse(store=str(context.home.store), series=series)
+        every = store.coverage()
+    series = [entry for entry in every if request.symbol in (None, entry.symbol)]
+    return ListResponse(store=str(context.home.store), series=series, symbols=sorted({entry.symbol for entry in every}))
 
 
 @tool("data_gaps", SeriesRequest, GapsResponse)
@@ -249,10 +253,10 @@ def data_fill_tool(request: SeriesRequest, context: ToolContext) -> FillResponse
 
 @tool("data_verify", VerifyRequest, VerifyResponse)
 def data_verify_tool(request: VerifyRequest, context: ToolContext) -> VerifyResponse:
-    """Check the stored series: duplicates, disorder, impossible bars, silence, leaps, gaps, prices off the grid."""
+    """Check the stored series: duplicates, disorder, impossible bars, bars that contradict finer ones, silence, leaps, gaps, odd prices."""
     with HistoricalDataStore(context.home.store, read_only=True) as store:
         if request.symbol is not None and all(entry.symbol != request.symbol for entry in store.coverage()):
-            raise ConfigError(f"the store has nothing of {request.symbol}: keel data list shows what there is")
+            raise ConfigError(f"the store has nothing of {request.symbol}: keel data list shows what there is, keel data import FILE adds")
         findings = store.verify(request.symbol)
     severities = [finding.severity for finding in findings]
     return VerifyResponse(findings=findings, errors=severities.count("error"), warnings=severities.count("warning"))
@@ -300,5 +304,5 @@ def _selected(store: HistoricalDataStore, request: SeriesRequest) -> list[Covera
     ]
     if not found:
         wanted = " ".join(part for part in (request.symbol, request.category, request.kind, request.timeframe) if part)
-        raise ConfigError(f"the store has no series {wanted}: keel data list shows what there is")
+        raise ConfigError(f"the store has no series {wanted}: keel data list shows what there is, keel data import FILE adds to it")
     return found

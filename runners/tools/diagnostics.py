@@ -128,7 +128,7 @@ def _store(home: Home) -> Iterator[Check]:
         with HistoricalDataStore(home.store, read_only=True) as store:
             series = store.coverage()
     except KeelError as error:
-        yield Check("store", "fail", str(error), "wait until the other process ends, or move the file away and import anew")
+        yield Check("store", "fail", str(error), _store_way_out(str(error)))
         return
     size = home.store.stat().st_size / (1 << 20)
     yield Check("store", "ok", f"{home.store} opens: schema version {SCHEMA_VERSION}, {size:.0f} MiB, {len(series)} series")
@@ -148,6 +148,15 @@ def _store(home: Home) -> Iterator[Check]:
         )
     else:
         yield Check("history", "ok", f"{text}, no gaps")
+
+
+def _store_way_out(reason: str) -> str:
+    """Only a file that cannot be read is to be moved away: one that another process holds is as healthy as before."""
+    if "damaged" in reason:
+        return "move that file away, and import the history anew: keel data import FILE…"
+    if " in use by " in reason or "already open" in reason:
+        return "wait until that process ends, or stop it; leave the file where it is: nothing says that it is damaged"
+    return "mend what the reason names and try again; leave the file where it is"
 
 
 def _indicators() -> Iterator[Check]:

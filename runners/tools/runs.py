@@ -37,6 +37,7 @@ class RunEntry(msgspec.Struct, frozen=True):
     experiment: str | None
     metrics: dict[str, Any]
     artifacts: str
+    warnings: list[str]
 
 
 class RunsResponse(Response, frozen=True, kw_only=True):
@@ -181,6 +182,7 @@ def _entry(run: RunInfo) -> RunEntry:
         run.experiment,
         run.metrics,
         str(run.folder),
+        run.warnings,
     )
 
 

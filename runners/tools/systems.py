@@ -9,15 +9,23 @@ from typing import Any
 import msgspec
 
 import runners
+from adapters.logging import get_logger
+from adapters.store import HistoricalDataStore
+from core.config import SystemConfig
 from core.errors import ConfigError, DataError, KeelError
 from core.features import parse_features
+from core.instrument import Instrument
 from core.risk.exits import hidden_features
 from core.system_file import SCHEMA_ID, decode_system, system_schema
 from runners.home import Home
 from runners.systems import LoadedSystem, SystemSource, effective_system, find_source, load_system, override_texts
 from runners.tools.registry import Request, Response, ToolContext, tool
 from runners.user_code import load_function
+from runners.wiring import check_venue
+from sim.exchange import default_instrument
 from strategies.registry import builtin_systems, strategy_ids
+
+log = get_logger("runners.tools.systems")
 
 
 class ShowRequest(Request, frozen=True):
@@ -47,6 +55,8 @@ class ValidateResponse(Response, frozen=True, kw_only=True):
     strategy_class: str
     features: list[str]
     windows: list[str]
+    account: str
+    """With which instruments the exchange has taken the account: the store's, or generic ones where it has none."""
 
 
 class NewRequest(Request, frozen=True):
@@ -94,7 +104,7 @@ def systems_show_tool(request: ShowRequest, context: ToolContext) -> ShowRespons
 def systems_validate_tool(request: ShowRequest, context: ToolContext) -> ValidateResponse:
     """Check a system whole: keys, values, strategy, parameters, features, windows and promotion rules."""
     loaded = load_system(request.system_id, context.home, override_texts(request.overrides))
-    return _validated(loaded)
+    return _validated(loaded, context.home)
 
 
 @tool("systems_new", NewRequest, NewResponse)
@@ -109,7 +119,7 @@ def systems_new_tool(request: NewRequest, context: ToolContext) -> NewResponse:
         contents[schema] = msgspec.json.format(msgspec.json.encode(system_schema()), indent=2).decode() + "\n"
     written = _write_all(contents)
     try:
-        _validated(load_system(str(context.home.systems / f"{request.name}.yaml"), context.home))
+        _validated(load_system(str(context.home.systems / f"{request.name}.yaml"), context.home), context.home)
     except KeelError:
         for path in written:
             path.unlink()
@@ -127,20 +137,40 @@ def _features(loaded: LoadedSystem) -> dict[str, dict[str, Any]]:
     return {name: dict(spec) for name, spec in {**loaded.strategy.features, **loaded.config.features}.items()}
 
 
-def _validated(loaded: LoadedSystem) -> ValidateResponse:
+def _validated(loaded: LoadedSystem, home: Home) -> ValidateResponse:
     config = loaded.config
     declared = {**_features(loaded), **hidden_features(config.exits, config.sizing)}
     specs = parse_features(declared, loaded.params, config.timeframe)
     for spec in specs:
         if spec.is_user_function:
             load_function(spec.fn)
+    instruments, account = _instruments(config, home)
+    check_venue(config, instruments)
     return ValidateResponse(
         name=config.system,
         file=loaded.filename,
         strategy_class=f"{loaded.strategy.__module__}.{loaded.strategy.__qualname__}",
         features=[spec.name for spec in specs],
         windows=list(config.windows),
+        account=account,
     )
+
+
+def _instruments(config: SystemConfig, home: Home) -> tuple[dict[str, Instrument], str]:
+    """The instruments of a system's symbols, and whose they are. A store that is busy or lacks a symbol does not make a system invalid."""
+    found: dict[str, Instrument] = {}
+    if home.store.exists():
+        try:
+            with HistoricalDataStore(home.store, read_only=True) as store:
+                for symbol in config.symbols:
+                    if store.timeframes(symbol, category=config.category):
+                        found[symbol] = store.instrument(symbol, config.category)
+        except DataError as error:
+            log.info("the store was not asked for instruments", reason=str(error))
+    generic = [symbol for symbol in config.symbols if symbol not in found]
+    for symbol in generic:
+        found[symbol] = msgspec.structs.replace(default_instrument(symbol), category=config.category)
+    return found, f"generic instruments for {', '.join(generic)}" if generic else "the store's instruments"
 
 
 # --- new files -------------------------------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ _REORDER_WAIT_S: Final = 1.0
 
 
 class Server(Protocol):
-    """What a connection asks for when a fault concerns all of the server."""
+    """What its doors ask of the server: a fault that concerns all of it, and an end when the books do not hold."""
 
     def act(self, action: Action, address: str) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
 
 
 class Connection:
@@ -28,6 +29,7 @@ class Connection:
         self, socket: web.WebSocketResponse, request: web.Request, channel: str, conn_id: str, faults: Faults, server: Server
     ) -> None:
         self.socket, self._request, self.channel, self.conn_id = socket, request, channel, conn_id
+        self.address = request.remote or ""
         self.topics: dict[str, None] = {}
         self.account: Account | None = None
         self.is_frozen = False

@@ -11,7 +11,7 @@ from sim.sandbox.errors import NOT_ON_DEMO, TOO_MANY, ApiError
 from sim.sandbox.limits import Budget, Budgets
 from sim.sandbox.params import CATEGORIES, Params, text
 from sim.sandbox.public_hub import PublicHub
-from sim.sandbox.routes import Route
+from sim.sandbox.routes import ROUTES, Route
 
 
 class Gateway:
@@ -47,6 +47,8 @@ class Gateway:
             return self.refused(ApiError(*TOO_MANY)), headers
         if self.engine.settings.profile == "demo" and not route.on_demo:
             return self.refused(ApiError(*NOT_ON_DEMO)), headers
+        if account.settings.read_only and ("POST", name) in ROUTES:
+            return self.refused(ApiError(10005, "Permission denied, please check your API key permissions.")), headers
         call = Call(self.engine, params, self.wall_ms(), self.lag_ms, granted, account)
         return self._run(route, call), headers
 

@@ -8,6 +8,8 @@ from typing import Final
 SECOND_MS: Final = 1000
 IP_REQUESTS: Final = 600
 IP_WINDOW_MS: Final = 5000
+IP_CONNECTIONS: Final = 500
+CONNECTION_WINDOW_MS: Final = 300_000
 
 
 class Budget:
@@ -50,6 +52,7 @@ class Budgets:
         self._factor, self._ban_ms = factor, ban_ms
         self._budgets: dict[tuple[int, str, str], Budget] = {}
         self._addresses: dict[str, deque[int]] = {}
+        self._connections: dict[str, deque[int]] = {}
         self._banned: dict[str, int] = {}
 
     def of(self, uid: int, group: str, category: str, limit: int) -> Budget:
@@ -63,15 +66,25 @@ class Budgets:
         """Count a request of an address, and say whether it is to be refused with HTTP 403."""
         if self._banned.get(address, 0) > now_ms:
             return True
-        seen = self._addresses.setdefault(address, deque())
-        while seen and seen[0] <= now_ms - IP_WINDOW_MS:
-            seen.popleft()
-        seen.append(now_ms)
-        if len(seen) > IP_REQUESTS * self._factor:
+        if _count(self._addresses, address, now_ms, IP_WINDOW_MS) > IP_REQUESTS * self._factor:
             self.ban(address, now_ms, self._ban_ms)
             return True
         return False
 
+    def may_connect(self, address: str, now_ms: int) -> bool:
+        """Count a WebSocket of an address, and say whether it may be opened: 500 in five minutes, and none while it is banned."""
+        known = _count(self._connections, address, now_ms, CONNECTION_WINDOW_MS)
+        return known <= IP_CONNECTIONS * self._factor and self._banned.get(address, 0) <= now_ms
+
     def ban(self, address: str, now_ms: int, duration_ms: int) -> None:
         """Refuse an address for a while."""
         self._banned[address] = now_ms + duration_ms
+
+
+def _count(seen: dict[str, deque[int]], address: str, now_ms: int, window_ms: int) -> int:
+    """How often an address has come within the window, this time included."""
+    times = seen.setdefault(address, deque())
+    while times and times[0] <= now_ms - window_ms:
+        times.popleft()
+    times.append(now_ms)
+    return len(times)

@@ -14,6 +14,8 @@ Params = Mapping[str, Any]
 Markets = Mapping[str, SymbolMarket]
 
 CATEGORIES: Final = ("linear", "spot")
+LATEST_MS: Final = 10**14
+"""No time lies after this (the year 5138)."""
 _LINK_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _NUMBER = re.compile(r"-?\d+(\.\d*)?|-?\.\d+")
 
@@ -45,7 +47,7 @@ def whole(params: Params, name: str, default: int, *, low: int | None = None, hi
 
 def moment(params: Params, name: str) -> int | None:
     """A time in ms, or None."""
-    return whole(params, name, 0, low=0) if text(params, name) else None
+    return whole(params, name, 0, low=0, high=LATEST_MS) if text(params, name) else None
 
 
 def number(params: Params, name: str, refusal: ApiError) -> float | None:

@@ -9,7 +9,7 @@ from sim.sandbox import modes, texts
 from sim.sandbox.call import Call
 from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.market import SymbolMarket
-from sim.sandbox.paging import listing, page, window
+from sim.sandbox.paging import WEEK_MS, listing, page, window
 from sim.sandbox.params import Params, category, market, number, text, whole
 from sim.sandbox.records import OrderRecord
 from sim.sandbox.views import position_row, wallet_row
@@ -93,7 +93,8 @@ def history(call: Call) -> dict[str, Any]:
             continue
         if not start <= record.created <= end or (status and row["orderStatus"] != status):
             continue
-        if not record.filled and now - record.updated > DAY_MS:
+        age = now - record.updated
+        if (not record.filled and age > DAY_MS) or (call.is_demo and age > WEEK_MS):
             continue
         rows.append((record.number, row))
     return _page_of(wanted, rows, call.params, limit=20, highest=50)
@@ -156,7 +157,7 @@ def executions(call: Call) -> dict[str, Any]:
     horizon = call.wall_ms - call.lag_ms
     kind, order_id, link = text(call.params, "execType"), text(call.params, "orderId"), text(call.params, "orderLinkId")
     rows = []
-    for row in reversed(call.account.executions):
+    for row in reversed(call.account.statement.executions):
         if row["category"] != wanted or (call.lag_ms and row["_seen"] > horizon) or not start <= int(row["execTime"]) <= end:
             continue
         if kind and row["execType"] != kind:
@@ -254,7 +255,7 @@ def closed_pnl(call: Call) -> dict[str, Any]:
     horizon = call.wall_ms - call.lag_ms
     rows = [
         (entry.number, entry.row())
-        for entry in reversed(call.account.closed_pnl)
+        for entry in reversed(call.account.statement.closed_pnl)
         if text(call.params, "symbol") in ("", entry.record.market.symbol) and start <= entry.created <= end
         and entry.record.category == wanted and not (call.lag_ms and entry.seen > horizon)
     ]  # fmt: skip
@@ -330,7 +331,7 @@ def transaction_log(call: Call) -> dict[str, Any]:
     start, end = window(params, call.engine.now_ms, default_ms=DAY_MS)
     wanted = {"category": text(params, "category"), "currency": text(params, "currency"), "type": text(params, "type")}
     rows = []
-    for row in reversed(call.account.log):
+    for row in reversed(call.account.statement.log):
         if start <= int(row["transactionTime"]) <= end and all(not value or row[name] == value for name, value in wanted.items()):
             rows.append((row["_number"], {name: value for name, value in row.items() if name != "_number"}))
     kept, cursor = page(rows, params, limit=20, highest=50, key=lambda row: row[0])

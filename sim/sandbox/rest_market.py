@@ -62,7 +62,7 @@ def _linear_instrument(one: SymbolMarket) -> dict[str, Any]:
         },
         "unifiedMarginTrade": True, "fundingInterval": instrument.funding_interval_min, "copyTrading": "none", "upperFundingRate": "0.005",
         "lowerFundingRate": "-0.005", "isPreListing": False, "preListingInfo": None,
-        "riskParameters": {"priceLimitRatioX": texts.rate(instrument.price_limit_x), "priceLimitRatioY": texts.rate(instrument.price_limit_y)},
+        "riskParameters": _risk_parameters(instrument),
         "displayName": "", "symbolType": "", "forbidUplWithdrawal": False,
     }  # fmt: skip
 
@@ -81,9 +81,13 @@ def _spot_instrument(one: SymbolMarket) -> dict[str, Any]:
             "maxMarketOrderQty": _qty(instrument, instrument.max_market_qty), "postOnlyMaxLimitOrderSize": largest,
         },
         "priceFilter": {"tickSize": instrument.price_grid.text(1)},
-        "riskParameters": {"priceLimitRatioX": texts.rate(instrument.price_limit_x), "priceLimitRatioY": texts.rate(instrument.price_limit_y)},
+        "riskParameters": _risk_parameters(instrument),
         "symbolType": "", "xstockMultiplier": "",
     }  # fmt: skip
+
+
+def _risk_parameters(instrument: Instrument) -> dict[str, str]:
+    return {"priceLimitRatioX": texts.rate(instrument.price_limit_x), "priceLimitRatioY": texts.rate(instrument.price_limit_y)}
 
 
 def _qty(instrument: Instrument, value: float) -> str:

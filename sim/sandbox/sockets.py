@@ -18,6 +18,8 @@ from sim.sandbox.routes import ROUTES, TRADE_OPS
 
 MAX_ARGS_TEXT: Final = 21_000
 SPOT_ARGS: Final = 10
+TRADE_FRAMES: Final = 3000
+"""Requests of an address within a second."""
 _MISSING: Final = object()
 
 
@@ -207,6 +209,10 @@ class TradeChannel:
             self._answer(connection, frame, op, code, text)
             return
         path = TRADE_OPS[op]
+        frames = self._gateway.budgets.of(0, "trade stream", connection.address, TRADE_FRAMES)
+        if not frames.take(1, self._gateway.wall_ms()):
+            self._answer(connection, frame, op, 10403, "Exceed IP rate limit.")  # ASSUMED words
+            return
         envelope, headers = self._gateway.apply(ROUTES["POST", path], path, params, account)
         answer = {
             "retCode": envelope["retCode"], "retMsg": envelope["retMsg"], "op": op, "data": envelope["result"],

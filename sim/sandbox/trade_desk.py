@@ -16,7 +16,7 @@ from core.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTrad
 from core.money import UNIT
 from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
 from sim.commands import count_or_zero
-from sim.constraints import check_submit
+from sim.constraints import check_amend, check_submit
 from sim.sandbox.account import Account
 from sim.sandbox.errors import AMEND_UNKNOWN, DUPLICATE_ID, ORDER_UNKNOWN, ApiError, params_error
 from sim.sandbox.market import SymbolMarket
@@ -55,8 +55,6 @@ class TradeDesk:
     def create(self, account: Account, params: Params) -> dict[str, str]:
         """Place an order; returns its ids. Raises ApiError."""
         at = market(params, self._markets)
-        if account.settings.read_only:
-            raise ApiError(10005, "Permission denied, please check your API key permissions.")
         config = account.exchange.execution_config
         draft = Draft(account, at, params, (config.slippage_rate + config.half_spread_rate) / UNIT)
         if draft.link_id and (at.category, draft.link_id) in account.by_link_id:
@@ -83,6 +81,14 @@ class TradeDesk:
         reason = check_submit(book, command, _as_order(book, command))
         is_fixed_value = reason.startswith(("110094", "170140")) and command.price is not None
         if reason.startswith(_BY_REQUEST_ALONE) or is_fixed_value:
+            raise ApiError.from_reason(reason)
+
+    @staticmethod
+    def _refuse_amendment(account: Account, at: SymbolMarket, command: AmendOrder) -> None:
+        book = account.exchange.books[at.name]
+        live = book.orders.get(command.client_order_id)
+        reason = check_amend(book, live, command) if live is not None else ""
+        if reason.startswith(_BY_REQUEST_ALONE):
             raise ApiError.from_reason(reason)
 
     def _answer(self, account: Account, name: str, record: OrderRecord) -> None:
@@ -112,7 +118,10 @@ class TradeDesk:
         if bracket is not None:
             self._put_bracket(account, at, record, bracket)
         if qty is not None or price is not None or trigger is not None:
-            account.exchange.amend_order(AmendOrder(record.sim_id, at.name, self._pulse.now_ms, qty, price, trigger))
+            command = AmendOrder(record.sim_id, at.name, self._pulse.now_ms, qty, price, trigger)
+            if self._pulse.is_lockstep:
+                self._refuse_amendment(account, at, command)
+            account.exchange.amend_order(command)
             self._answer(account, at.name, record)
             if record.refusal and not self._pulse.is_lockstep:
                 raise ApiError.from_reason(record.refusal)

@@ -40,7 +40,7 @@ def of_account(account: Account, frames: int) -> dict[str, Any]:
     return {
         "uid": account.uid,
         "orders": [{**record.push(), "_sim_id": record.sim_id, "_refusal": record.refusal} for record in records],
-        "executions": account.executions,
+        "executions": account.statement.executions,
         "positions": [
             position_row(account, name, position.idx)
             for name, market in account.markets.items() if market.is_linear
@@ -48,10 +48,10 @@ def of_account(account: Account, frames: int) -> dict[str, Any]:
         ],
         "books": books,
         "ledger": {coin: dict(zip(ACCOUNTS, accounts, strict=True)) for coin, accounts in exchange.ledger.coins.items()},
-        "wallet_units": dict(account.wallet),
+        "wallet_units": dict(account.statement.wallet),
         "balances": wallet_row(account),
-        "log": account.log,
-        "closed_pnl": [entry.row() for entry in account.closed_pnl],
+        "log": account.statement.log,
+        "closed_pnl": [entry.row() for entry in account.statement.closed_pnl],
         "fills": [msgspec.to_builtins(fill) for fill in exchange.fills],
         "funding": [msgspec.to_builtins(payment) for payment in exchange.funding_payments],
         "liquidations": [msgspec.to_builtins(liquidation) for liquidation in exchange.liquidations],
@@ -72,9 +72,9 @@ def problems(account: Account) -> list[str]:
         if sum(accounts):
             found.append(f"ledger of {coin} is off by {sum(accounts)}")
         wallet = sum(accounts[:3])
-        if wallet != account.wallet.get(coin, 0):
-            found.append(f"wallet of {coin}: ledger {wallet}, log {account.wallet.get(coin, 0)}")
-    for (name, idx), state in account.positions.items():
+        if wallet != account.statement.wallet.get(coin, 0):
+            found.append(f"wallet of {coin}: ledger {wallet}, log {account.statement.wallet.get(coin, 0)}")
+    for (name, idx), state in account.statement.positions.items():
         position = exchange.books[name].position(idx)
         held = 0 if position is None else position.steps
         if held != state.steps:
@@ -82,7 +82,7 @@ def problems(account: Account) -> list[str]:
         if position is not None and position.cost != state.cost:
             found.append(f"cost {name}/{idx}: engine {to_text(position.cost)}, executions {to_text(state.cost)}")
     filled: dict[str, float] = {}
-    for row in account.executions:
+    for row in account.statement.executions:
         if row["execType"] != "Funding":
             filled[row["orderId"]] = filled.get(row["orderId"], 0.0) + float(row["execQty"])
     for record in account.orders.values():

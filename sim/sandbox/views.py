@@ -15,7 +15,7 @@ def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:
     """One position as REST gives it."""
     book, market = account.exchange.books[name], account.markets[name]
     position = book.position(idx) or book.positions[0]
-    state = account.position(name, position.idx)
+    state = account.statement.position(market, position.idx)
     steps = position.steps
     side = 0 if not steps else 1 if steps > 0 else -1
     exits = {child.role: child for child in position.children if child.is_full}
@@ -102,15 +102,11 @@ def _coin_row(account: Account, coin: str) -> dict[str, Any]:
         "coin": coin, "equity": texts.decimal(equity, 8 if unit == UNIT else 10), "usdValue": texts.decimal(equity * price),
         "walletBalance": texts.coins(wallet, unit), "locked": texts.coins(spot_locked, unit), "spotHedgingQty": "0", "borrowAmount": "0",
         "accruedInterest": "0", "totalOrderIM": texts.coins(ledger[ORDER] - spot_locked, unit),
-        "totalPositionIM": texts.money(initial - _orders_im(ledger, spot_locked) if is_quote else 0),
+        "totalPositionIM": texts.money(initial - (ledger[ORDER] - spot_locked) if is_quote else 0),
         "totalPositionMM": texts.money(maintenance), "unrealisedPnl": texts.decimal(unrealised),
-        "cumRealisedPnl": texts.money(account.realised.get(coin, 0)), "bonus": "0", "collateralSwitch": True, "marginCollateral": True,
-        "colRes": "", "spotBorrow": "0", "free": "", "availableToWithdraw": "", "availableToBorrow": "",
+        "cumRealisedPnl": texts.money(account.statement.realised.get(coin, 0)), "bonus": "0", "collateralSwitch": True,
+        "marginCollateral": True, "colRes": "", "spotBorrow": "0", "free": "", "availableToWithdraw": "", "availableToBorrow": "",
     }  # fmt: skip
-
-
-def _orders_im(ledger: list[int], spot_locked: int) -> int:
-    return ledger[ORDER] - spot_locked
 
 
 def _spot_locked(account: Account, coin: str) -> int:

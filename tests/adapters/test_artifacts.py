@@ -88,6 +88,16 @@ def test_the_csv_has_the_same_rows_as_the_json_lines(tmp_path: Path, small_resul
     assert rows == [{name: "" if value is None else str(value) for name, value in line.items()} for line in lines]
 
 
+def test_money_in_the_summary_is_exact(tmp_path: Path, small_result: Make) -> None:
+    """A sum of floats is off in its last digits; the books know better."""
+    off = {"net_profit": 89.56436849999991, "final_equity": 10_089.564368500001, "fees": 10.499588280000003, "sharpe": 1 / 3}
+    write_result(tmp_path, small_result(metrics=off, warnings=["liquidated: all of it"]))
+    summary = loaded(tmp_path / "summary.json")
+    assert (summary["net_profit"], summary["final_equity"], summary["fees"]) == (89.5643685, 10_089.5643685, 10.49958828)
+    assert summary["sharpe"] == 1 / 3
+    assert summary["warnings"] == loaded(tmp_path / "results.json")["warnings"] == ["liquidated: all of it"]
+
+
 def test_without_trades_the_csv_is_its_header(tmp_path: Path, small_result: Make) -> None:
     for name, changes in (("a", {}), ("b", {"trades": []})):
         (tmp_path / name).mkdir()
@@ -119,6 +129,7 @@ def test_results_hold_every_metric_its_note_and_the_proof_without_columns(tmp_pa
         "run_id": "run-1",
         "status": "completed",
         "stop_reason": None,
+        "warnings": [],
         "passed": True,
         "net_profit": 89.5643685,
         "final_equity": 10_089.5643685,

@@ -39,6 +39,20 @@ def test_overrides_set_keys_in_their_order() -> None:
     assert SYSTEM.params == {"fast": 20, "slow": 50} and SYSTEM.exits is None  # the system itself is left as it was
 
 
+def test_a_key_that_another_sizing_model_no_longer_reads_stays_unread() -> None:
+    written = decode_system("system: s\nstrategy: x\nsymbols: [A]\ntimeframe: 1h\nsizing: {percent: 95}\n", "s.yaml")
+    assert apply_overrides(written, ["sizing.model=fixed_usd", "sizing.usd=100"]).sizing.model == "fixed_usd"
+
+
+@pytest.mark.parametrize("word", ["none", "null"])
+def test_execution_on_decision_bars_is_none(word: str) -> None:
+    fine = msgspec.structs.replace(SYSTEM, execution_timeframe="5m")
+    assert apply_overrides(fine, [f"execution_timeframe={word}"]).execution_timeframe is None
+    assert decode_system(f"system: s\nstrategy: x\nsymbols: [A]\ntimeframe: 1h\nexecution_timeframe: {word}\n", "s.yaml") == (
+        decode_system("system: s\nstrategy: x\nsymbols: [A]\ntimeframe: 1h\n", "s.yaml")
+    )
+
+
 def test_no_override_changes_nothing() -> None:
     assert apply_overrides(SYSTEM, []) == SYSTEM
 
@@ -53,6 +67,9 @@ REFUSED = [
     (["category=spot", "risk.leverage=3"], "override 'risk.leverage=3': risk.leverage: spot has no leverage"),
     (["execution_timeframe=30m", "timeframe=15m"], "override 'execution_timeframe=30m': execution_timeframe: 30m must be finer"),
     (["exits.trailing.period=3"], "override 'exits.trailing.period=3': exits.trailing: needs exactly one"),
+    (["leverage=3"], "override 'leverage=3': leverage: unknown key: it belongs into a section: risk.leverage"),
+    (["sizing.model=fixed_usd", "sizing.usd=5", "sizing.percent=5"], "override 'sizing.percent=5': sizing.percent: is read by"),
+    (["sizing={model: fixed_usd, usd: 5, percent: 5}"], "override 'sizing={model: fixed_usd, usd: 5, percent: 5}': sizing.percent: is"),
     (["params.fast=1e-3"], "override 'params.fast=1e-3': YAML reads 1e-3 as text"),
     (["params.fast=[1"], "override 'params.fast=[1': not valid YAML"),
     (["params.fast"], "override 'params.fast': write KEY=VALUE"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_import_tells_what_each_file_was(keel: Keel, empty: tuple[str, str], tmp
     text = keel("data", "import", str(seconds), *empty).out
     assert all(word in text for word in ("SOLUSDT.csv", "last 1h", "48", "2024-06-01")) and " 0 " in text
     shown = keel("data", "list", *empty).out
-    assert "SOLUSDT" in shown and "mark 1h" in shown and "import:SOLUSDT.csv" in shown
+    assert "SOLUSDT" in shown and "mark 1h" in shown and "import:kline_1h/SOLUSDT.csv" in shown and "import:mark_1h/SOLUSDT.csv" in shown
 
 
 def test_a_refused_file_leaves_the_store_as_it_was_and_does_not_stop_the_others(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
@@ -85,6 +86,49 @@ def test_gaps_are_shown_and_filled_from_finer_bars_only(keel: Keel, empty: tuple
     with HistoricalDataStore(Home(tmp_path / "own").store, read_only=True) as store:
         bar = store.get_ohlcv("SOLUSDT", "1h", START + 5 * HOUR, START + 6 * HOUR)
     assert [float(bar[name][0]) for name in ("open", "high", "low", "close", "volume")] == [100, 104, 99, 102, 10]
+
+
+def test_gaps_are_summed_up_and_at_most_twenty_are_shown(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    holes = (*range(1, 60, 2), 101, 102, 103)
+    keel("data", "import", str(csv_file(tmp_path / "SOLUSDT_1h.csv", rows=120, skip=holes)), *empty)
+    first, *rows, last = keel("data", "gaps", *empty).out.splitlines()
+    assert first == "33 missing in 31 gaps; the longest: 3 of SOLUSDT last 1h from 2024-06-05 05:00 to 2024-06-05 08:00"
+    assert len(rows) == 1 + 20 and last == "and 11 more gaps (--json has all)"
+
+
+def test_what_is_not_there_says_what_to_do(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    fresh = keel("data", "list", *empty)
+    assert fresh.code == 3 and "keel data import FILE" in fresh.err and "keel data synth" in fresh.err
+    keel("data", "import", str(csv_file(tmp_path / "SOLUSDT_1h.csv")), *empty)
+    assert "has nothing of BTCUSDT, it has SOLUSDT: keel data import FILE" in keel("data", "list", "--symbol", "BTCUSDT", *empty).out
+    assert "keel data import FILE" in keel("data", "gaps", "--symbol", "BTCUSDT", *empty).err
+
+
+def test_a_first_import_that_fails_leaves_no_store(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    bad = tmp_path / "SOLUSDT_1h.csv"
+    bad.write_text("1,2,3\n")
+    for command in (("import", str(bad)), ("import-instruments", str(bad))):
+        assert keel("data", *command, *empty).code == 3
+        assert not Home(tmp_path / "own").store.exists()
+
+
+def test_instruments_without_a_category(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    tier = {"symbol": "SOLUSDT", "riskLimitValue": "1000", "maintenanceMargin": "0.01", "initialMargin": "0.02", "maxLeverage": "50"}
+    path = tmp_path / "risk.json"
+    path.write_text(json.dumps({"result": {"list": [tier]}}))
+    refused = keel("data", "import-instruments", str(path), *empty)
+    assert refused.code == 3 and "--category linear" in refused.err
+    assert keel("data", "import-instruments", str(path), "--category", "linear", *empty, "--json").data["symbols"] == {str(path): 1}
+
+
+def test_verify_finds_bars_that_a_backtest_would_refuse(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    csv_file(tmp_path / "SOLUSDT_1h.csv")
+    keel("data", "import", str(tmp_path / "SOLUSDT_1h.csv"), *empty)
+    day = tmp_path / "SOLUSDT_1d.csv"
+    day.write_text(f"ts,open,high,low,close,volume\n{START},100.0,125.5,99.0,124.0,516\n")
+    keel("data", "import", str(day), *empty)
+    answer = keel("data", "verify", *empty)
+    assert answer.code == 3 and "disagreement" in answer.out and "high 125.5, made 125.0" in answer.out
 
 
 def test_verify_finds_what_a_store_must_never_hold(keel: Keel, home: Path) -> None:
@@ -145,5 +189,5 @@ def test_invented_history_never_mixes_with_a_symbol_s_real_one(keel: Keel, empty
     keel("data", "import", str(csv_file(tmp_path / "SOLUSDT_1h.csv")), *empty)
     before = Home(tmp_path / "own").store.read_bytes()
     answer = keel("data", "synth", "--symbol", "SOLUSDT", "--start", "2024-03-01", "--end", "2024-03-02", *empty)
-    assert answer.code == 2 and "import:SOLUSDT_1h.csv" in answer.err
+    assert answer.code == 2 and f"import:{tmp_path.name}/SOLUSDT_1h.csv" in answer.err
     assert Home(tmp_path / "own").store.read_bytes() == before

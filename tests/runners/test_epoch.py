@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 
 from adapters.logging import log_context
-from core.errors import ConfigError, InvariantError, SafetyError
+from core.errors import ConfigError, DataError, InvariantError, SafetyError
+from core.frame import Frame
 from core.result import BacktestResult
 from runners.epoch import EpochResult, StrategyEpoch, StrategyEpochTracker, run_epoch
 from runners.events import read_events
 from runners.home import Home
+from runners.registry import list_runs
 
 START = 1_765_503_298_000  # 2025-12-12 01:34:58 UTC
 METRICS = {
@@ -203,15 +206,77 @@ def test_our_own_mistakes_are_always_raised_again(run: Callable[..., EpochResult
     assert not list(tmp_path.glob("backtests/*/*/equity.csv"))
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
-def test_interrupts_are_never_caught(run: Callable[..., EpochResult], tmp_path: Path, interrupt: type[BaseException]) -> None:
+def test_an_interrupt_passes_on_and_the_run_says_so(run: Callable[..., EpochResult], tmp_path: Path) -> None:
     def interrupted(symbol: str) -> dict[str, Any]:
-        raise interrupt
+        raise KeyboardInterrupt
 
-    with pytest.raises(interrupt):
+    with pytest.raises(KeyboardInterrupt):
         run(runner_fn=interrupted)
+    assert kinds(tmp_path) == ["epoch_started", "epoch_interrupted"]
+    (folder,) = tmp_path.glob("backtests/*/*")
+    for name in ("summary.json", "results.json"):
+        assert loaded(folder / name)["status"] == "interrupted"
+    (listed,) = list_runs(tmp_path)
+    assert listed.status == "interrupted" and "Ctrl-C" in (listed.error or "")
+
+
+def test_an_interrupt_while_a_run_is_judged_or_written_marks_it_too(run: Callable[..., EpochResult], tmp_path: Path) -> None:
+    class Metrics(dict[str, float]):
+        def __iter__(self) -> Any:
+            raise KeyboardInterrupt
+
+        keys = __iter__
+
+    with pytest.raises(KeyboardInterrupt):
+        run(runner_fn=lambda symbol: Metrics(sharpe=1.0))
+    assert [entry.status for entry in list_runs(tmp_path)] == ["interrupted"]
+
+
+def test_an_exit_is_never_caught(run: Callable[..., EpochResult], tmp_path: Path) -> None:
+    def leaving(symbol: str) -> dict[str, Any]:
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        run(runner_fn=leaving)
     assert kinds(tmp_path) == ["epoch_started"]
     assert [path.name for path in tmp_path.glob("backtests/*/*/*")] == ["config.json"]
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """Files may not grow beyond so many bytes: what a full disk does to a writer."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_run_that_finds_no_room_for_its_files_is_failed_and_says_what_to_do(
+    run: Callable[..., EpochResult], small_result: Any, tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    """Only the large file does not fit: the small ones say that the run failed, and why."""
+    curve = Frame(60_000 * np.arange(20_000), {"equity": np.linspace(10_000.0, 10_100.0, 20_000)})
+
+    def fills_the_disk(symbol: str) -> BacktestResult:
+        result: BacktestResult = small_result(equity_curve=curve)
+        full_disk(50_000)
+        return result
+
+    with pytest.raises(DataError, match=r"could not be kept: .*equity\.csv could not be written.*--home DIR") as caught:
+        run(runner_fn=fills_the_disk)
+    assert "is marked failed" in caught.value.__notes__[0]
+    (folder,) = tmp_path.glob("backtests/*/*")
+    assert {path.name for path in folder.iterdir()} == {"config.json", "results.json", "summary.json"}
+    (listed,) = list_runs(tmp_path)
+    assert listed.status == "failed" and "could not be kept" in (listed.error or "")
+
+
+def test_a_run_that_cannot_be_begun_leaves_no_folder(
+    run: Callable[..., EpochResult], tmp_path: Path, full_disk: Callable[[int], None]
+) -> None:
+    full_disk(10)
+    with pytest.raises(DataError, match=r"no run was begun in .*config\.json could not be written.*--home DIR"):
+        run(runner_fn=lambda symbol: {"sharpe": 1.0})
+    assert list(tmp_path.glob("backtests/*")) == []
 
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [

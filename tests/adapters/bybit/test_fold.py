@@ -36,7 +36,8 @@ class World:
 
     def submit(self, number: int = 1, **changes: Any) -> None:
         values: dict[str, Any] = {
-            "client_order_id": f"t-{number}", "symbol": "BTCUSDT", "side": "BUY", "order_type": "limit", "qty": 0.01, "ts": T0, "price": 100.0,
+            "client_order_id": f"t-{number}", "symbol": "BTCUSDT", "side": "BUY", "order_type": "limit", "qty": 0.01, "ts": T0,
+            "price": 100.0,
         }  # fmt: skip
         self.fold.submitted(SubmitOrder(**(values | changes)))
 
@@ -78,10 +79,12 @@ def execution(number: int, qty: str, at: int = 0, link: str = "t-1", oid: str = 
 
 STORIES: dict[str, tuple[list[wire.OrderRow | wire.ExecutionRow], str, int]] = {
     "filled in three": (
-        [order("New", at=1), execution(1, "0.002", 2), order("PartiallyFilled", "0.002", 2), execution(2, "0.003", 3), execution(3, "0.005", 4),
+        [order("New", at=1), execution(1, "0.002", 2), order("PartiallyFilled", "0.002", 2), execution(2, "0.003", 3),
+         execution(3, "0.005", 4),
          order("PartiallyFilled", "0.005", 3), order("Filled", "0.010", 4)], "filled", 10),
     "partly filled, then cancelled": (
-        [order("New", at=1), execution(1, "0.004", 2), order("PartiallyFilled", "0.004", 2), order("Cancelled", "0.004", 3, cancelType="CancelByUser")],
+        [order("New", at=1), execution(1, "0.004", 2), order("PartiallyFilled", "0.004", 2),
+         order("Cancelled", "0.004", 3, cancelType="CancelByUser")],
         "cancelled", 4),
     "cancel lost the race: two Filled": (
         [order("New", at=1), execution(1, "0.010", 2), order("Filled", "0.010", 2),

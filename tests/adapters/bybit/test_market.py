@@ -105,20 +105,19 @@ def bars_of(out: list[Message]) -> list[Bar]:
     ids=["well", "doubled", "dropped", "aborted", "reordered", "nan", "absurd", "truncated"],
 )
 async def test_every_candle_is_heard_once_and_in_order(rules: list[dict[str, Any]]) -> None:
-    async with desk_over() as desk:
-        async with market_over(desk, next_open=desk.now_ms) as (_, out):
-            begin = desk.now_ms
-            desk.faults(*rules)
-            for _ in range(6):
-                await desk.step()
-                await asyncio.sleep(0.01)
-            await desk.step(2)
-            await desk.until(lambda: len(bars_of(out)) >= 8, "eight candles")
-            heard = bars_of(out)
-            assert [one.ts_open for one in heard] == [begin + 60_000 * number for number in range(len(heard))]
-            told = await desk.reader.bars("BTCUSDT", "1m", begin, desk.now_ms + 60_000)
-            assert heard[: len(told)] == told
-            assert [one for one in out if isinstance(one, MarkPrice)]
+    async with desk_over() as desk, market_over(desk, next_open=desk.now_ms) as (_, out):
+        begin = desk.now_ms
+        desk.faults(*rules)
+        for _ in range(6):
+            await desk.step()
+            await asyncio.sleep(0.01)
+        await desk.step(2)
+        await desk.until(lambda: len(bars_of(out)) >= 8, "eight candles")
+        heard = bars_of(out)
+        assert [one.ts_open for one in heard] == [begin + 60_000 * number for number in range(len(heard))]
+        told = await desk.reader.bars("BTCUSDT", "1m", begin, desk.now_ms + 60_000)
+        assert heard[: len(told)] == told
+        assert [one for one in out if isinstance(one, MarkPrice)]
 
 
 async def test_what_closed_before_the_connection_is_heard_first() -> None:

@@ -34,13 +34,13 @@ def canary(environment: Environment = Environment.SANDBOX) -> Credentials:
 def test_no_way_of_showing_shows_it() -> None:
     secret, keys = Secret(CANARY), canary()
     shown = [
-        repr(secret), str(secret), f"{secret}", f"{secret:>40}", "%s %r" % (secret, secret), repr(keys), str([keys]), repr({"k": secret}),
+        repr(secret), str(secret), f"{secret}", f"{secret:>40}", f"{secret!s} {secret!r}", repr(keys), str([keys]), repr({"k": secret}),
         json.dumps({"k": secret}, default=str), msgspec.json.encode({"k": secret}, enc_hook=repr).decode(),
         pickle.dumps(secret).decode("latin-1"), pickle.dumps(keys.secret, protocol=0).decode("latin-1"),
         repr(copy.deepcopy(secret)), str(dir(secret)), repr(msgspec.structs.asdict(keys)),
     ]  # fmt: skip
     assert not [text for text in shown if CANARY in text]
-    assert pickle.loads(pickle.dumps(secret)).reveal() == "***"  # noqa: S301
+    assert pickle.loads(pickle.dumps(secret)).reveal() == "***"
     with pytest.raises(TypeError):
         msgspec.json.encode(keys)
     with pytest.raises(TypeError):
@@ -60,7 +60,7 @@ async def test_no_error_path_tells_it(caplog: pytest.LogCaptureFixture, capsys: 
         try:
             await rest.ask("/v5/account/info")
         except ExchangeRefusal as error:
-            said += traceback.format_exception(error) + [repr(error), repr(vars(error))]
+            said += [*traceback.format_exception(error), repr(error), repr(vars(error))]
             frame = error.__traceback__
             while frame is not None:
                 said.append(repr(frame.tb_frame.f_locals))

@@ -216,7 +216,7 @@ async def test_the_trade_stream_carries_orders_and_its_loss_is_no_answer() -> No
 
 
 async def test_after_a_restart_nothing_is_lost_and_nothing_told_twice() -> None:
-    """Killed with one order resting, one in flight (sent, unanswered) and one journalled and never sent; fills happen while nobody hears."""
+    """Killed with one order resting, one in flight (sent, unanswered), one journalled and never sent; it fills while nobody hears."""
     async with desk_over() as first:
         await resting(first, 1)
         await traded(first, 2, bracket=Bracket(stop_loss=first.last - 9000))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adapters.replay.loader import load_histories
+from adapters.replay.trust import oddities
 from adapters.replay.volatility import rolling_volatility_bps
 from core.config import ExecutionConfig, ImpactConfig
 from core.errors import ConfigError, DataError
@@ -60,16 +61,24 @@ def test_missing_warm_up_says_how_many_from_where_and_what_there_is(store, plan,
     with pytest.raises(DataError) as error:
         load_histories(store, plans)
     said = str(error.value)
-    begin = {"5m": "2023-12-31T23:00:00Z", "1h": "2023-12-29T16:00:00Z"}[timeframe]
-    assert said.startswith(f"BTCUSDT {timeframe}: 60 warm-up bars are needed before 2024-01-01T04:00:00Z, from {begin} on")
-    assert f"there are {48 if timeframe == '5m' else 4} of them: the first gap is from {begin} to 2024-01-01T00:00:00Z" in said
-    assert "the store has 5m from 2024-01-01T00:00:00Z to 2024-01-02T00:00:00Z" in said
-    assert "warmup_bars" in said
+    begin, there = {"5m": ("2023-12-31 23:00", 48), "1h": ("2023-12-29 16:00", 4)}[timeframe]
+    assert said == (
+        f"BTCUSDT {timeframe}: 60 warm-up bars are needed before 2024-01-01 04:00 and {there} are there, missing from {begin} to"
+        " 2024-01-01; the store has 5m 2024-01-01: import earlier history, start the window later, or set warmup_bars"
+    )
+
+
+def test_a_warm_up_error_stays_short_however_much_there_is(store, plan, walk):
+    for days, (timeframe, count) in enumerate([("5m", 288), ("15m", 96), ("1h", 48), ("2h", 36), ("4h", 24)]):
+        store.upsert_bars("BTCUSDT", timeframe, walk(count, timeframe, start=START - days * 24 * HOUR), source="test")
+    with pytest.raises(DataError, match="and 3 more") as error:
+        load_histories(store, plan(4, 8, warmup={"5m": 60}))
+    assert len(str(error.value)) < 270
 
 
 def test_a_hole_in_the_warm_up_is_refused_or_with_skip_reached_over(store, plan, walk, without):
     fill(store, without(walk(100), 20, 21))
-    with pytest.raises(DataError, match=r"first gap is from 2024-01-01T01:40:00Z to 2024-01-01T01:50:00Z"):
+    with pytest.raises(DataError, match=r"8 are there, missing from 2024-01-01 01:40 to 2024-01-01 01:50;"):
         load_histories(store, plan(2, 3, warmup={"5m": 10}))
     (history,) = load_histories(store, plan(2, 3, warmup={"5m": 10}, execution=SKIP))
     assert history.decision.ts[0] == START + 12 * FIVE
@@ -78,8 +87,13 @@ def test_a_hole_in_the_warm_up_is_refused_or_with_skip_reached_over(store, plan,
 
 @pytest.mark.parametrize(
     ("missing", "count", "first", "until"),
-    [((30, 31, 40), 3, "02:30", "02:40"), ((24,), 1, "02:00", "02:05"), ((71,), 1, "05:55", "06:00")],
-    ids=["inside", "at the start", "at the end"],
+    [
+        ((30, 31, 40), "3 bars are", "in 2 gaps, the first from 2024-01-01 02:30", "02:40"),
+        ((30, 31), "2 bars are", "from 2024-01-01 02:30", "02:40"),
+        ((24,), "1 bar is", "from 2024-01-01 02:00", "02:05"),
+        ((71,), "1 bar is", "from 2024-01-01 05:55", "06:00"),
+    ],
+    ids=["two inside", "one inside", "at the start", "at the end"],
 )
 @pytest.mark.parametrize("timeframe", ["5m", "1h"])
 def test_a_gap_is_named_with_its_span_and_the_ways_out(store, plan, walk, without, missing, count, first, until, timeframe):
@@ -87,20 +101,36 @@ def test_a_gap_is_named_with_its_span_and_the_ways_out(store, plan, walk, withou
     with pytest.raises(DataError) as error:
         load_histories(store, plan(2, 6, timeframe=timeframe, execution_timeframe="5m", warmup={timeframe: 0}))
     said = str(error.value)
-    assert said.startswith(
-        f"BTCUSDT 5m: {count} bars are missing in the window, first from 2024-01-01T{first}:00Z to 2024-01-01T{until}:00Z"
-    )
-    for way_out in ("import them", "keel data fill", "shorten the window", "execution.gaps to skip"):
+    assert said.startswith(f"BTCUSDT 5m: {count} missing in the window, {first} to 2024-01-01 {until}")
+    for way_out in ("import ", "shorten the window", "execution.gaps to skip"):
         assert way_out in said
+    assert "data fill" not in said, "there is nothing finer to build of"
+
+
+def test_filling_is_advised_only_for_bars_that_finer_ones_make(store, plan, walk, without):
+    fill(store, without(walk(100), 30, 31, 40))
+    minute = walk(5 * 33, "1m")
+    fill(store, without(minute, 5 * 31 + 2), "1m")
+    with pytest.raises(DataError, match=r"build 1 out of finer bars \(keel data fill --symbol BTCUSDT --timeframe 5m\)"):
+        load_histories(store, plan(2, 6))
+    assert store.fill_gaps("BTCUSDT", "5m").filled == 1
+    with pytest.raises(DataError) as error:
+        load_histories(store, plan(2, 6))
+    assert "data fill" not in str(error.value)
+    fill(store, walk(5 * 200, "1m"), "1m", symbol="ETHUSDT")
+    fill(store, walk(100), symbol="ETHUSDT")
+    with pytest.raises(DataError, match="8 bars are missing") as error:
+        load_histories(store, plan(2, 9, symbols=("ETHUSDT",)))
+    assert "data fill" not in str(error.value), "it builds inside a stored series, not beyond its end"
 
 
 def test_a_window_beyond_the_data_says_what_there_is(store, plan, day):
-    with pytest.raises(DataError, match=r"12 bars are missing .*the store has 5m from 2024-01-01T00:00:00Z to 2024-01-02T00:00:00Z"):
+    with pytest.raises(DataError, match=r"12 bars are missing .*the store has 5m 2024-01-01:"):
         load_histories(store, plan(20, 25))
     for execution in (ExecutionConfig(funding="none"), SKIP):
-        with pytest.raises(DataError, match=r"5m.*2024-01-01T00:00:00Z"):
+        with pytest.raises(DataError, match=r"5m.*2024-01-01"):
             load_histories(store, plan(30, 35, execution=execution))
-        with pytest.raises(DataError, match=r"5m.*2024-01-01T00:00:00Z"):
+        with pytest.raises(DataError, match=r"5m.*2024-01-01"):
             load_histories(store, plan(30, 35, execution=execution, timeframe="1h", execution_timeframe="5m", warmup={"1h": 0}))
 
 
@@ -165,7 +195,7 @@ def test_a_coarse_series_with_a_hole_over_whole_fine_bars_is_made_of_them(store,
     (history,) = load_histories(store, plan(1, 8, execution=SKIP, **plans))
     assert np.array_equal(history.decision["close"], coarser(fine, 12)["close"])
     assert (history.trust["skipped_bars"], history.trust["partial_bars"]) == (0, 0)
-    with pytest.raises(DataError, match=r"BTCUSDT 1h: 1 bars are missing .*03:00:00Z to 2024-01-01T04:00:00Z"):
+    with pytest.raises(DataError, match=r"BTCUSDT 1h: 1 bar is missing .*03:00 to 2024-01-01 04:00.*build 1 out of"):
         load_histories(store, plan(1, 8, **plans))
 
 
@@ -228,7 +258,7 @@ def test_trust_says_where_everything_came_from(store, plan, walk, coarser):
     store.upsert_bars("BTCUSDT", "1h", coarser(walk(96, basis=True), 12), source="test", kind="mark")
     store.upsert_funding("BTCUSDT", {"ts": START + HOUR * np.arange(0, 40, 8), "funding_rate": np.full(5, 1e-4)}, source="test")
     (history,) = load_histories(store, plan(0, 8, execution=ExecutionConfig()))
-    assert history.trust == {
+    assert {**history.trust, **oddities(history)} == {
         "bars": 96,
         "data_source": ["test"],
         "instrument": "inferred",

@@ -163,15 +163,15 @@ def make_result(series: dict[str, Frame], trades: list[Trade], fills: list[Fill]
 
 
 def make_trust(symbols: list[str], count: int) -> dict[str, Any]:
-    sources = {symbol: {"last": {"store": count}, "mark": {"store": count - 3}, "funding": {"store": 1095}} for symbol in symbols}
+    facts = {"bars": count, "data_source": ["bybit"], "mark": "own series for all", "open_is_previous_close": 0.9871, "off_grid_prices": 0}
     return {
-        "decision_bars": "1h",
-        "execution_bars": "1m",
-        "sources": sources,
-        "open_is_previous_close": True,
+        "decision_timeframe": "1h",
+        "execution_timeframe": "1m",
+        "symbols": dict.fromkeys(symbols, facts),
+        "open_is_previous_close": 0.9871,
         "ambiguous_bars": 7,
-        "off_grid": 0,
-        "skipped_gaps": [],
+        "off_grid_prices": 0,
+        "skipped_bars": 0,
         "liquidation": "full",
         "not_modelled": ["queue position", "the exchange's own outages", "synthetic orders"],
     }
@@ -210,8 +210,10 @@ def variants(build: Build) -> dict[str, BacktestResult]:
     nothing: dict[str, Any] = {"metrics": dict.fromkeys(METRICS), "metric_notes": dict.fromkeys(METRICS, "no bar was processed")}
     return {
         "no_trades": build(trade_count=0, order_log=[]),
-        "stopped": build(stop_reason=blown),
-        "liquidated": build(liquidations=[lost], trust={"mark": {"synthetic": 57_600}}),
+        "stopped": build(stop_reason=blown, warnings=["stopped early: account blown at 2024-01-21 00:00 UTC; equity 1.20 USDT is below"]),
+        "liquidated": build(
+            liquidations=[lost], warnings=["liquidated: 1 position; 840.00 USDT of margin was lost"], trust={"mark": {"synthetic": 57_600}}
+        ),
         "two_symbols": build(trade_count=300, symbols=("BTCUSDT", "ETHUSDT"), days=120),
         "nothing_known": build(trade_count=0, days=1 / 1440, benchmark=None, bars={}, fills=[], trust={}, **nothing),
     }

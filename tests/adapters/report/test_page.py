@@ -39,6 +39,7 @@ class Page(HTMLParser):
         self.styles: list[str] = []
         self.metrics: dict[str, str] = {}
         self.units: list[tuple[int, str]] = []
+        self.signs: list[int] = []
         self._open: list[tuple[str, dict[str, str | None]]] = []
         self.feed(page)
 
@@ -61,6 +62,7 @@ class Page(HTMLParser):
                 self.metrics[name] = self.metrics.get(name, "") + text
         if units := attributes.get("data-units"):
             self.units.append((int(units), text))
+            self.signs.append(int(attributes["data-sign"] or 0))
 
     def close(self) -> None:
         super().close()
@@ -167,10 +169,11 @@ def test_histograms_count_everything_once(year: BacktestResult, year_page: str) 
 )
 def test_the_cost_table_adds_up_as_it_is_printed(build: Build, sums: Reconciliation) -> None:
     assert sums.difference == 0
-    cells = Page(render(build(days=3, reconciliation=sums))).units
+    page = Page(render(build(days=3, reconciliation=sums)))
+    cells = page.units
     printed = [Decimal(text.replace(",", "").replace("\u2212", "-")) for _, text in cells]
     assert [amount * 10**8 for amount in printed] == [units for units, _ in cells]
-    *steps, net, initial, final = printed
+    *steps, net, initial, final = (sign * amount for sign, amount in zip(page.signs, printed, strict=True))
     assert sum(steps) == net and initial + net == final
 
 
@@ -191,8 +194,9 @@ def test_every_kind_of_run_renders(variants: dict[str, BacktestResult], name: st
 
 def test_what_went_wrong_stands_at_the_top(variants: dict[str, BacktestResult]) -> None:
     header = {name: render(result).split("</header>")[0] for name, result in variants.items()}
-    assert "STOPPED" in header["stopped"] and "equity 1.20 USDT is below" in header["stopped"] and "Account blown" in header["stopped"]
-    assert "LIQUIDATED" in header["liquidated"] and "SYNTHETIC DATA" in header["liquidated"]
+    assert "STOPPED EARLY" in header["stopped"] and "Account blown at" in header["stopped"] and "equity 1.20 USDT is" in header["stopped"]
+    assert "LIQUIDATED" in header["liquidated"] and "840.00 USDT of margin was lost." in header["liquidated"]
+    assert "SYNTHETIC DATA" in header["liquidated"]
     for name in ("no_trades", "two_symbols"):
         assert 'class="banner' not in header[name]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import duckdb
 import pytest
 
@@ -69,16 +71,55 @@ def test_bad_rows_of_other_kinds(store, file, text, message):
     assert store.coverage() == []
 
 
-def test_parquet_cut_in_half(store, tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:3],
+        lambda whole: whole[len(whole) // 3 :],
+        lambda whole: whole[:100] + whole[200:],
+        lambda whole: whole[:-200] + bytes(150) + whole[-50:],
+        lambda whole: b"PK\x03\x04" * 100,
+    ],
+    ids=["half", "three bytes", "tail", "shifted", "footer", "another format"],
+)
+def test_a_damaged_parquet_file_is_named_once_and_with_what_it_is(store, tmp_path, damage):
     path = tmp_path / "BTCUSDT_1m.parquet"
     duckdb.sql("SELECT 1735689600000 + 60000 * i AS ts, 2.0 o, 3.0 h, 1.0 l, 2.0 c, 1.0 v FROM range(10000) t(i)").write_parquet(str(path))
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"BTCUSDT_1m\.parquet.*magic bytes"):
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match="truncated or not a Parquet file") as error:
         store.import_file(path)
+    assert str(error.value).count(str(path)) == 1
+    assert store.coverage() == []
+
+
+def test_a_truncated_gzip_file_and_an_empty_one(store, tmp_path):
+    path = tmp_path / "BTCUSDT_1m.csv.gz"
+    rows = "".join(f"{START + 60_000 * minute},2,3,1,2.5,{minute}\n" for minute in range(5000))
+    whole = gzip.compress((HEADER + rows).encode())
+    for part in (whole[:20], whole[: len(whole) // 2], whole[:-4]):
+        path.write_bytes(part)
+        with pytest.raises(DataError, match="the file is truncated") as error:
+            store.import_file(path)
+        assert str(error.value).count(str(path)) == 1
     path.write_bytes(b"")
     with pytest.raises(DataError, match="the file is empty"):
         store.import_file(path)
     assert store.coverage() == []
+
+
+@pytest.mark.parametrize(
+    ("inside", "way_out"),
+    [
+        ("a.parquet", r"keel data import .*/bars/\*\.parquet$"),
+        ("linear/1h/a.csv", r"keel data import .*/bars/\*/\*/\*\.csv$"),
+        ("readme.txt", r"holds no \.csv, \.csv\.gz or \.parquet"),
+    ],
+)
+def test_a_folder_says_how_its_files_are_imported(store, file, tmp_path, inside, way_out):
+    file(f"bars/{inside}", "x")
+    with pytest.raises(DataError, match=rf"/bars is a folder: .*{way_out}"):
+        store.import_file(tmp_path / "bars")
 
 
 def test_files_that_are_not_there_or_not_ours(store, tmp_path):

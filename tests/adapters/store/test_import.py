@@ -83,6 +83,8 @@ def test_columns_say_the_kind(store, file, header, row, kind):
         ("BTCUSDT-4h-2025-01.csv", {"BTCUSDT"}, {"4h"}, set(), set()),
         ("indexPriceKlines/btcusdt_1m.csv.gz", {"BTCUSDT"}, {"1m"}, {"index"}, set()),
         ("1000PEPEUSDT_1H.csv", {"1000PEPEUSDT"}, {"1h"}, set(), set()),
+        ("/home/mark/index/BTCUSDT_1h.csv", {"BTCUSDT"}, {"1h"}, {"index"}, set()),
+        ("/Users/mark/bars/BTCUSDT_1h.csv", {"BTCUSDT"}, {"1h"}, set(), set()),
         ("BTCUSDT_and_ETHUSDT_60.csv", {"BTCUSDT", "ETHUSDT"}, set(), set(), set()),
         ("candles.csv", set(), set(), {"last"}, set()),
     ],
@@ -118,6 +120,42 @@ def test_doubt_names_the_option_that_settles_it(store, file, name, text, options
     assert store.coverage() == []
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "says"),
+    [
+        ("mark_1h/BTCUSDT.csv", {"kind": "last"}, "--kind last was given, but the path says mark"),
+        ("kline_1h/BTCUSDT.csv", {"kind": "index"}, "--kind index was given, but the path says last"),
+        ("BTCUSDT_1h.csv", {"symbol": "ETHUSDT"}, "--symbol ETHUSDT was given, but the path says BTCUSDT"),
+        ("BTCUSDT_1h.csv", {"timeframe": "1m"}, "--timeframe 1m was given, but the path says 1h"),
+        ("spot/kline_1h/BTCUSDT.csv", {"category": "linear"}, "--category linear was given, but the path says spot"),
+    ],
+)
+def test_an_option_that_contradicts_the_path_is_refused_with_the_way_out(store, file, name, options, says):
+    hours = [START + hour * 3_600_000 for hour in range(12)]
+    with pytest.raises(DataError, match=says + ": leave the option out, or, if the path is wrong, give the file a name and a folder"):
+        store.import_file(file(name, csv(hours)), **options)
+    assert store.coverage() == []
+    renamed = {"symbol": "BTCUSDT", "timeframe": "1h", "kind": "last", "category": "linear"} | options
+    if "timeframe" not in options:
+        report = store.import_file(file("else/bars.csv", csv(hours)), **renamed)
+        assert {what: getattr(report, what) for what in options} == options
+
+
+@pytest.mark.parametrize(("timeframe", "folder"), [("60", "kline_1h"), ("1H", "kline_1h"), ("1h", "kline_1H")])
+def test_a_timeframe_in_another_spelling_is_no_contradiction(store, file, timeframe, folder):
+    hours = [START + hour * 3_600_000 for hour in range(3)]
+    assert store.import_file(file(f"{folder}/BTCUSDT.csv", csv(hours)), timeframe=timeframe).timeframe == "1h"
+
+
+def test_the_source_names_the_file_and_its_folder(store, file, monkeypatch):
+    files = [file(f"{folder}/BTCUSDT.csv", csv(MINUTES)) for folder in ("kline_1m", "mark_1m")]
+    monkeypatch.chdir(files[1].parent)
+    store.import_file(files[0])
+    store.import_file("BTCUSDT.csv")
+    found = {one.kind: list(one.sources) for one in store.coverage()}
+    assert found == {"last": ["import:kline_1m/BTCUSDT.csv"], "mark": ["import:mark_1m/BTCUSDT.csv"]}
+
+
 def test_option_chooses_among_several_symbols_and_lines_keep_their_numbers(store, file):
     text = f"symbol,ts,o,h,l,c,v\nAUSDT,{START},{BAR}\nBUSDT,{START},{BAR}\nAUSDT,{START + 60_000},2,3,1,oops,1\n"
     assert store.import_file(file("x_1m.csv", text), symbol="BUSDT").rows == 1
@@ -149,10 +187,10 @@ def test_importing_twice_changes_nothing(store, file):
     assert store.fingerprint("BTCUSDT", "1m") == before
 
 
-def test_other_values_need_leave_to_overwrite(store, file):
+def test_other_values_need_leave_to_overwrite(store, file, tmp_path):
     store.import_file(file("BTCUSDT_1m.csv", csv(MINUTES)))
     other = file("new/BTCUSDT_1m.csv", csv(MINUTES[1:], row="2,3,1,2.75,10"))
-    with pytest.raises(DataError, match=r"close 2.5 in the store .from import:BTCUSDT_1m.csv., 2.75 here"):
+    with pytest.raises(DataError, match=rf"close 2.5 in the store .from import:{tmp_path.name}/BTCUSDT_1m.csv., 2.75 here"):
         store.import_file(other)
     assert store.get_ohlcv("BTCUSDT", "1m").close.tolist() == [2.5, 2.5, 2.5]
     report = store.import_file(other, allow_overwrite=True)

@@ -107,9 +107,42 @@ def test_bare_results_hold_from_the_beginning_or_from_when_the_caller_says(store
     assert store.instrument("BTCUSDT", "spot", at=5).known_since == 5
 
 
+def test_answers_without_a_category_are_told_by_their_rows(store, answers):
+    assert store.import_instruments(answers([answer(None, [LINEAR]), answer(None, [SPOT])])) == 1 + 1
+    assert store.instrument("BTCUSDT").qty_grid == Grid(1, 1000)
+    assert store.instrument("BTCUSDT", "spot").qty_grid == Grid(1, 10**6)
+    document = answer(None, [SPOT, LINEAR | {"symbol": "ETHUSDT"}, LINEAR | {"symbol": "BTCUSD", "contractType": "InversePerpetual"}])
+    del document["result"]["category"]
+    assert store.import_instruments(answers(document)) == 2, "each row for itself; inverse contracts are left out"
+
+
+def test_risk_tiers_without_a_category_need_the_option(store, answers):
+    store.import_instruments(answers(answer("linear", [LINEAR])))
+    with pytest.raises(DataError, match="BTCUSDT: risk tiers without a category: use --category linear"):
+        store.import_instruments(answers(answer(None, FRACTIONS)))
+    assert store.instrument("BTCUSDT").tiers == generic_tiers()
+    store.import_instruments(answers(answer(None, FRACTIONS)), category="linear")
+    assert len(store.instrument("BTCUSDT").tiers) == 3
+
+
+@pytest.mark.parametrize(
+    ("document", "category", "message"),
+    [
+        (answer("linear", [LINEAR]), "spot", "--category spot was given, but the answer says linear"),
+        (answer(None, [SPOT]), "linear", "--category linear was given, but the fields of BTCUSDT are those of spot"),
+        (answer(None, [LINEAR]), "spot", "--category spot was given, but the fields of BTCUSDT are those of linear"),
+    ],
+)
+def test_a_category_that_contradicts_the_answer_is_refused(store, answers, document, category, message):
+    with pytest.raises(DataError, match=message):
+        store.import_instruments(answers(document), category=category)
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
+        (answer(None, [LINEAR | {"contractType": "InversePerpetual"}]), "it holds InversePerpetual only, which keel does not trade"),
+        (answer(None, [{"symbol": "X", "optionsType": "Put", "priceFilter": {}}]), "it holds options only"),
         (answer("inverse", [tier("150", "0.5", "1", "100")]), "category inverse"),
         (answer("option", [{"symbol": "X", "priceFilter": {}}]), "category option"),
         (answer("linear", [LINEAR | {"contractType": "LinearFutures"}]), "LinearFutures"),

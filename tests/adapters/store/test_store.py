@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.store import HistoricalDataStore
+from adapters.store.connection import explain
 from core.errors import ConfigError, DataError
 from core.time_range import TimeRange
 from core.timeframe import floor_ts, tf_ms
@@ -24,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 _OPEN = """
 import sys
 from adapters.store import HistoricalDataStore
+from adapters.store.connection import explain
 from core.errors import DataError
 try:
     HistoricalDataStore(sys.argv[1])
@@ -125,20 +127,42 @@ def test_a_built_bar_that_opens_before_the_end_is_whole(store, bars):
 
 
 def test_nothing_there_says_what_there_is(store, bars):
-    with pytest.raises(DataError, match="is empty"):
+    with pytest.raises(DataError, match=r"is empty .*keel data import FILE.*keel data synth"):
         store.get_ohlcv("BTCUSDT", "1h")
     store.upsert_bars("BTCUSDT", "1h", bars(5, "1h"), source="made")
-    with pytest.raises(DataError, match=r"no ETHUSDT linear last 1h live rows at any time: it has BTCUSDT \(linear\)"):
+    with pytest.raises(DataError, match=r"no ETHUSDT linear last 1h live rows at any time: the store has BTCUSDT \(linear\): import"):
         store.get_ohlcv("ETHUSDT", "1h")
-    with pytest.raises(DataError, match=r"of BTCUSDT it has last 1h \(2025-01-01T00:00:00Z to 2025-01-01T04:00:00Z\)"):
+    with pytest.raises(DataError, match=r"from 2025-01-01 to 2025-01-02: the store has 1h 2025-01-01: choose"):
         store.get_ohlcv("BTCUSDT", "5m", "2025-01-01", "2025-01-02")
-    with pytest.raises(DataError, match="funding"):
+    with pytest.raises(DataError, match="of BTCUSDT the store has last: import funding"):
         store.get_funding_rates("BTCUSDT")
     assert store.find("BTCUSDT", "5m") is None
     assert store.find("BTCUSDT", kind="funding") is None and store.find("BTCUSDT", kind="open_interest") is None
     for wrong in ({"symbol": "btc"}, {"timeframe": "7m"}, {"env": "prod"}, {"kind": "premium"}, {"category": "inverse"}):
         with pytest.raises(ConfigError):
             store.get_ohlcv(**({"symbol": "BTCUSDT", "timeframe": "1h"} | wrong))
+
+
+def test_nothing_there_stays_short_however_much_there_is(store, bars):
+    for symbol in [f"S{number}USDT" for number in range(30)]:
+        store.upsert_bars(symbol, "1h", bars(5, "1h"), source="made")
+    for hours, timeframe in enumerate(["1m", "5m", "15m", "1h", "4h", "1d"]):
+        store.upsert_bars("BTCUSDT", timeframe, bars(5, timeframe, start=START + hours * 86_400_000), source="made")
+        store.upsert_bars("BTCUSDT", timeframe, bars(5, timeframe), source="made", kind="mark")
+    for wanted in (
+        {"symbol": "ETHUSDT"},
+        {"symbol": "BTCUSDT"},
+        {"symbol": "BTCUSDT", "kind": "mark"},
+        {"symbol": "BTCUSDT", "kind": "index"},
+    ):
+        with pytest.raises(DataError) as error:
+            store.get_ohlcv(timeframe="30m", start="2019-01-01", end="2019-02-01", **wanted)
+        assert len(str(error.value)) < 250
+    assert store.spans_in_words("BTCUSDT").endswith("and 4 more")
+    store.upsert_bars("XUSDT", "1h", bars(24, "1h"), source="made", kind="mark")
+    store.upsert_bars("XUSDT", "1d", bars(1, "1d"), source="made", kind="mark")
+    assert store.spans_in_words("XUSDT", "mark") == "the store has mark 1h, 1d 2025-01-01"
+    assert store.spans_in_words("XUSDT") == "the store has no last rows of XUSDT"
 
 
 def test_points_come_back(store):
@@ -195,13 +219,31 @@ def test_the_file_is_made_kept_and_reread(tmp_path, bars, monkeypatch):
     assert not (tmp_path / "else.duckdb").exists()
 
 
+def test_a_store_into_which_nothing_was_written_leaves_no_file(tmp_path, bars, file):
+    path = tmp_path / "home" / "data" / "keel.duckdb"
+    with HistoricalDataStore(path) as store, pytest.raises(DataError, match="no column names"):
+        store.import_file(file("BTCUSDT_1m.csv", "1,2,3\n"))
+    assert not (tmp_path / "home").exists()
+    (tmp_path / "home").mkdir()
+    store = HistoricalDataStore(path)
+    store.close()
+    store.close()
+    assert list((tmp_path / "home").iterdir()) == [], "the folder that was there stays"
+    with HistoricalDataStore(path) as store:
+        store.upsert_bars("BTCUSDT", "1m", bars(10), source="made")
+    with HistoricalDataStore(path) as store, pytest.raises(DataError):
+        store.import_file(tmp_path / "BTCUSDT_1m.csv")
+    with HistoricalDataStore(path, read_only=True) as store:
+        assert len(store.get_ohlcv("BTCUSDT", "1m")) == 10
+
+
 def test_a_store_opened_by_another_process_names_it(tmp_path):
     path = tmp_path / "keel.duckdb"
     with HistoricalDataStore(path):
         done = subprocess.run([sys.executable, "-c", _OPEN, str(path)], capture_output=True, text=True, cwd=ROOT, check=True)
         with pytest.raises(DataError, match="another mode"):
             HistoricalDataStore(path, read_only=True)
-    assert f"process {os.getpid()}" in done.stdout and "try again" in done.stdout
+    assert f"process {os.getpid()}: wait until it ends and try again" in done.stdout and "leave it where it is" in done.stdout
     assert len(done.stdout.splitlines()) == 1
 
 
@@ -219,14 +261,20 @@ def test_a_damaged_file_is_one_clear_error(tmp_path, bars, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_another_programs_database_and_other_versions_are_refused(tmp_path):
+def test_another_programs_database_and_other_versions_are_refused(tmp_path, bars):
     path = tmp_path / "other.duckdb"
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE TABLE mine (a INT)")
     with pytest.raises(DataError, match="not a store of ours"):
         HistoricalDataStore(path)
-    HistoricalDataStore(tmp_path / "keel.duckdb").close()
+    with HistoricalDataStore(tmp_path / "keel.duckdb") as store:
+        store.upsert_bars("BTCUSDT", "1m", bars(10), source="made")
     with duckdb.connect(str(tmp_path / "keel.duckdb")) as connection:
         connection.execute("UPDATE meta SET value = '99'")
     with pytest.raises(DataError, match="schema version 99"):
         HistoricalDataStore(tmp_path / "keel.duckdb")
+
+
+def test_a_lock_names_its_holder_wherever_its_program_lies():
+    message = 'IO Error: Could not set lock on file "/h/keel.duckdb": Conflicting lock is held in /opt/my apps/python3.11 (PID 41) by user x.'
+    assert explain("/h/keel.duckdb", message).startswith("the store /h/keel.duckdb is in use by python3.11, process 41: wait until it ends")

@@ -25,8 +25,8 @@ from tests.builders import DAY, START, sample_store
 WINDOW = TimeRange(START + 2 * DAY, START + 4 * DAY)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_serves_says_where_and_ends_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, None])
+def test_it_serves_says_where_and_ends_cleanly(tmp_path: Path, number: signal.Signals | None) -> None:
     command = [sys.executable, "-m", "runners.cli.main", "sandbox", "--account", "a:b:50", "--profile", "demo"]
     root = str(Path(__file__).parents[3])
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env={"PYTHONPATH": root, "HOME": str(tmp_path)})
@@ -36,7 +36,7 @@ def test_it_serves_says_where_and_ends_cleanly(tmp_path: Path, number: signal.Si
     url = line.split()[-1]
     with urlopen(f"{url}/admin/truth") as answer:
         assert list(json.load(answer)["accounts"]) == ["a"]
-    if number is signal.SIGTERM:
+    if number is not None:
         process.send_signal(number)
     else:
         urlopen(Request(f"{url}/admin/stop", b"", method="POST")).close()

@@ -12,7 +12,7 @@ from sim.sandbox.candles import INDEX, LAST, MARK, Candles, end_of, start_of
 from sim.sandbox.engine import Engine, piece_length
 from sim.sandbox.feeds import BarFeed
 from sim.sandbox.settings import SandboxSettings
-from tests.sim.sandbox.conftest import START, Bars, flat_bars, made_bars, running, until, walk_feed, walking
+from tests.sim.sandbox.conftest import START, Bars, flat_bars, made_bars, running, until, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
 
 
@@ -101,3 +101,17 @@ def test_stored_bars_play_at_any_speed_to_their_end() -> None:
         until(lambda: len(rows) <= 30)
     with running(walking(pace="max"), BarFeed(Bars(made_bars(500)))) as sandbox:
         until(lambda: sandbox.get("/admin/truth")["market_time"] == START + 500 * MINUTE_MS)
+
+
+def test_a_walk_at_real_speed_lives_in_the_present() -> None:
+    with running(walking(tick_ms=200), walk_feed()) as sandbox:
+        until(lambda: abs(sandbox.get("/admin/truth")["market_time"] - wall_ms()) < 1_000)
+        about = sandbox.get("/admin/about")
+        assert (about["pace"], about["is_now"], about["bar_ms"], about["bars_left"]) == ("real", True, MINUTE_MS, None)
+        rows = Raw(sandbox).result("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="1", limit=3)["list"]
+        assert wall_ms() - int(rows[0][0]) < 2 * MINUTE_MS
+        price = str(round(float(rows[0][4]) * 0.995, 1))
+        order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": price}
+        assert Raw(sandbox).post("/v5/order/create", order)[2]["retCode"] == 0
+        row = Raw(sandbox).result("/v5/order/realtime", category="linear", symbol="BTCUSDT")["list"][0]
+        assert abs(int(row["createdTime"]) - wall_ms()) < 2_000

@@ -107,7 +107,7 @@ def test_random_flows_conserve_every_coin(seed: int) -> None:
         engine.step_bar()
         for account in engine.accounts.values():
             assert problems(account) == []
-    executions = [row for account in engine.accounts.values() for row in account.executions]
+    executions = [row for account in engine.accounts.values() for row in account.statement.executions]
     assert {row["execType"] for row in executions} >= {"Trade"} and len(executions) > 100
     assert any(row["execType"] == "Funding" for row in executions)
     for account in engine.accounts.values():
@@ -118,7 +118,7 @@ def test_random_flows_conserve_every_coin(seed: int) -> None:
 def _log_adds_up(account: Any) -> None:
     """Line by line: change = cashFlow + funding - fee, and each balance follows from the one before."""
     balances: dict[str, Decimal] = {}
-    for row in account.log:
+    for row in account.statement.log:
         change = Decimal(row["change"])
         assert change == Decimal(row["cashFlow"]) + Decimal(row["funding"] or 0) - Decimal(row["fee"])
         coin = row["currency"]
@@ -129,7 +129,7 @@ def _log_adds_up(account: Any) -> None:
 
 def _closed_pnl_is_that_of_its_prices(account: Any) -> None:
     """closedPnl = (exit value - entry value) x direction - open fee - close fee (fact sheet 3.4), takeovers aside."""
-    for entry in account.closed_pnl:
+    for entry in account.statement.closed_pnl:
         row = entry.row()
         if row["execType"] != "Trade":
             continue
@@ -141,5 +141,5 @@ def _closed_pnl_is_that_of_its_prices(account: Any) -> None:
 def test_accounts_do_not_touch_each_other() -> None:
     engine = make_engine(1, "max", ExecutionConfig())
     ask(engine, "a", "/v5/order/create", category="linear", symbol="BTCUSDT", side="Buy", orderType="Market", qty="0.5")
-    assert engine.accounts["a"].executions and not engine.accounts["b"].executions
-    assert engine.accounts["b"].wallet == {"USDT": 1_500 * UNIT}
+    assert engine.accounts["a"].statement.executions and not engine.accounts["b"].statement.executions
+    assert engine.accounts["b"].statement.wallet == {"USDT": 1_500 * UNIT}

@@ -199,9 +199,13 @@ def test_a_refusal_that_only_the_next_bar_can_know_comes_as_a_rejected_order() -
         sandbox.step()
         order = {"category": "linear", "symbol": "XYZUSDT", "side": "Buy", "orderType": "Market"}
         assert client.post("/v5/order/create", {**order, "qty": "1.05"})[2]["retMsg"] == "Qty invalid"
+        client.post("/v5/order/create", {**order, "orderType": "Limit", "qty": "1", "price": "90", "orderLinkId": "rests"})
+        sandbox.step()
+        change = {"category": "linear", "symbol": "XYZUSDT", "orderLinkId": "rests", "qty": "1.05"}
+        assert client.post("/v5/order/amend", change)[2]["retMsg"] == "Qty invalid"
         assert client.post("/v5/order/create", {**order, "qty": "90000", "orderLinkId": "big"})[2]["retCode"] == 0
         sandbox.step()
-        row = sandbox.truth()["orders"][0]
+        row = sandbox.truth()["orders"][-1]
         assert (row["orderStatus"], row["_refusal"]) == ("Rejected", "110007 ab not enough for new order")
 
 

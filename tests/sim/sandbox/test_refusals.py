@@ -129,7 +129,8 @@ def test_keys_and_headers(market: Sandbox, raw: Raw) -> None:
 def test_a_key_that_may_only_read() -> None:
     with running(walking(accounts=(AccountSettings(read_only=True),)), walk_feed()) as sandbox:
         raw = Raw(sandbox)
-        assert raw.post("/v5/order/create", BUY)[2]["retCode"] == 10005
+        for path in ("/v5/order/create", "/v5/order/cancel-all", "/v5/position/set-leverage"):
+            assert raw.post(path, BUY)[2]["retCode"] == 10005
         assert raw.result("/v5/user/query-api")["readOnly"] == 1
 
 
@@ -174,6 +175,13 @@ def test_an_address_with_more_than_600_requests_in_5_seconds_is_banned() -> None
     assert budgets.is_banned("a", 4_800)
     assert budgets.is_banned("a", 604_000) and not budgets.is_banned("b", 604_000)
     assert not budgets.is_banned("a", 605_000)
+
+
+def test_an_address_opens_500_sockets_in_5_minutes() -> None:
+    budgets = Budgets(1.0, 600_000)
+    assert all(budgets.may_connect("a", number) for number in range(500))
+    assert not budgets.may_connect("a", 1_000) and budgets.may_connect("b", 1_000)
+    assert budgets.may_connect("a", 302_000)
 
 
 # --- demo ---

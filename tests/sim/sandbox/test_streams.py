@@ -57,20 +57,23 @@ def on(sandbox: Sandbox, path: str, talk: Callable[[Socket], Awaitable[Any]]) ->
     return asyncio.run(run())
 
 
+def subscribe(*topics: str, **more: Any) -> dict[str, Any]:
+    return {"op": "subscribe", "args": list(topics), **more}
+
+
 SPOT, LINEAR = "/v5/public/spot", "/v5/public/linear"
 PUBLIC_TALK: list[tuple[str, Any, dict[str, Any]]] = [
     (LINEAR, {"op": "ping", "req_id": "p"}, {"success": True, "ret_msg": "pong", "req_id": "p", "op": "ping"}),
     (LINEAR, {"op": "ping"}, {"success": True, "ret_msg": "pong", "req_id": "", "op": "ping"}),
-    (LINEAR, {"op": "subscribe", "args": ["tickers.BTCUSDT"], "req_id": 7}, {"success": True, "ret_msg": "", "req_id": 7, "op": "subscribe"}),
-    (SPOT, {"op": "subscribe", "args": ["tickers.BTCUSDT"]}, {"success": True, "ret_msg": "subscribe", "req_id": "", "op": "subscribe"}),
-    (LINEAR, {"op": "subscribe", "args": ["orderbook.50.NOPEUSDT"], "req_id": "e1"},
-     {"success": False, "ret_msg": "error:handler not found,topic:orderbook.50.NOPEUSDT", "req_id": "e1", "op": "subscribe"}),
-    (LINEAR, {"op": "subscribe", "args": ["orderbook.500.BTCUSDT"]}, {"success": False, "ret_msg": "error:handler not found,topic:orderbook.500.BTCUSDT"}),
-    (LINEAR, {"op": "subscribe", "args": ["order"]}, {"success": False, "ret_msg": "error:handler not found,topic:order"}),
-    (LINEAR, {"op": "subscribe", "args": ["kline.1.btcusdt"]}, {"success": False, "ret_msg": "error:handler not found,topic:kline.1.btcusdt"}),
+    (LINEAR, subscribe("tickers.BTCUSDT", req_id=7), {"success": True, "ret_msg": "", "req_id": 7, "op": "subscribe"}),
+    (SPOT, subscribe("tickers.BTCUSDT"), {"success": True, "ret_msg": "subscribe", "req_id": "", "op": "subscribe"}),
+    *(
+        (LINEAR, subscribe(topic, req_id="e1"), {"success": False, "ret_msg": f"error:handler not found,topic:{topic}", "req_id": "e1"})
+        for topic in ("orderbook.50.NOPEUSDT", "orderbook.500.BTCUSDT", "order", "kline.1.btcusdt", "kline.7.BTCUSDT", "")
+    ),
     (LINEAR, {"op": "fly"}, {"success": False, "ret_msg": "error:invalid op"}),
-    (SPOT, {"op": "subscribe", "args": [f"kline.{n}.BTCUSDT" for n in range(11)]}, {"success": False, "ret_msg": "args size >10"}),
-]  # fmt: skip
+    (SPOT, subscribe(*(f"kline.{n}.BTCUSDT" for n in range(11))), {"success": False, "ret_msg": "args size >10"}),
+]
 
 
 @pytest.mark.parametrize(("path", "frame", "expected"), PUBLIC_TALK)

@@ -1,0 +1,143 @@
+"""The way to an exchange: endpoints, key, clock, budget, REST; and, for a sandbox, how its market moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from adapters.bybit.account import AccountReader
+from adapters.bybit.budget import Budget
+from adapters.bybit.clock import MarketClock, ServerClock, monotonic_ms
+from adapters.bybit.endpoints import Endpoints, Environment, endpoints
+from adapters.bybit.market import MarketReader
+from adapters.bybit.notices import Notify
+from adapters.bybit.outcomes import ExchangeRefusal
+from adapters.bybit.rest import RestClient
+from adapters.bybit.secrets import Credentials, load_credentials
+from core.errors import SafetyError, VenueError
+from core.instrument import Category
+
+
+class Sandbox(msgspec.Struct, frozen=True):
+    """What a sandbox says of itself."""
+
+    instance: str
+    pace: str
+    factor: float
+    is_now: bool
+    bar_ms: int
+    market_time: int
+    bars_left: int | None
+
+    @property
+    def is_lockstep(self) -> bool:
+        """Whether its market moves when we ask for it, and only then."""
+        return self.pace == "lockstep"
+
+    @property
+    def budget_factor(self) -> float:
+        """By how much its request budgets are larger than the exchange's."""
+        return max(1.0, self.factor) if self.pace == "real" else 100.0
+
+
+class Stepped(msgspec.Struct, frozen=True):
+    """What a step in lock-step did."""
+
+    bars: int
+    market_time: int
+    bars_left: int | None
+
+
+class Connection:
+    """One account's REST, its readers and clocks. Made by ``connect``."""
+
+    def __init__(
+        self,
+        where: Endpoints,
+        session: aiohttp.ClientSession,
+        credentials: Credentials,
+        sandbox: Sandbox | None,
+        category: Category,
+        notify: Notify,
+    ) -> None:
+        self.where, self.session, self.credentials, self.sandbox = where, session, credentials, sandbox
+        self.clock = ServerClock(notify=notify)
+        self.market = MarketClock(self.clock, follows_stream=sandbox is not None and not sandbox.is_now)
+        if sandbox is not None:
+            self.market.observe(sandbox.market_time)
+        self.budget = Budget(monotonic_ms, asyncio.sleep, factor=1.0 if sandbox is None else sandbox.budget_factor)
+        self.rest = RestClient(session, where, credentials, self.clock, self.budget, notify=notify)
+        self.reader = MarketReader(self.rest, category, notify, market=self.market)
+        self.account = AccountReader(self.rest, category, notify)
+
+    @property
+    def market_ms(self) -> int:
+        """The time of the market's data."""
+        return self.market.now_ms
+
+    @property
+    def is_lockstep(self) -> bool:
+        """Whether the market waits for us."""
+        return self.sandbox is not None and self.sandbox.is_lockstep
+
+    async def account_name(self, *, live: bool) -> str:
+        """Environment, place and number of the account, once the key has been found fit. Raises SafetyError, VenueError."""
+        try:
+            key = await self.account.check_key(live=live)
+        except ExchangeRefusal as error:
+            if error.code in (10003, 10004, 33004, -2015):
+                environment = self.where.environment.value
+                raise SafetyError(
+                    f"the exchange refuses the key ({error}): is it a key of the {environment} account, whole, and not expired?"
+                    f" {self.where.key_name} and {self.where.secret_name} hold it; nothing was sent with it but this question"
+                ) from error
+            raise
+        place = "" if self.sandbox is None else f" {self.where.rest.removeprefix('http://')} {self.sandbox.instance}"
+        return f"{self.where.environment.value}{place} {key.userID}"
+
+    async def step(self, bars: int = 1) -> Stepped:
+        """Let a sandbox's market move. Raises VenueError."""
+        try:
+            async with self.session.post(f"{self.where.rest}/admin/step", json={"bars": bars}) as answer:
+                raw = await answer.read()
+                if answer.status != 200:
+                    raise VenueError(f"the sandbox does not step: {raw.decode(errors='replace')[:300]}")
+                return msgspec.json.decode(raw, type=Stepped)
+        except aiohttp.ClientError as error:
+            raise VenueError(f"the sandbox {self.where.rest} does not answer: {error}") from error
+
+
+@asynccontextmanager
+async def connect(
+    environment: Environment, category: Category, notify: Notify, *, sandbox_url: str | None = None, key_file: Path | None = None
+) -> AsyncIterator[Connection]:
+    """Find the key, measure the clock. Raises ConfigError without a key, SafetyError for a clock that is off, VenueError."""
+    where = endpoints(environment, *([] if sandbox_url is None else [sandbox_url]))
+    credentials = load_credentials(where, file=key_file)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=50, keepalive_timeout=30)) as session:
+        sandbox = await _about(session, where) if environment is Environment.SANDBOX else None
+        made = Connection(where, session, credentials, sandbox, category, notify)
+        await made.rest.measure_clock()
+        if made.clock.measured_at is None:
+            raise VenueError(f"{where.rest} does not tell its time: is the address right, and the network up?")
+        made.clock.check()
+        yield made
+
+
+async def _about(session: aiohttp.ClientSession, where: Endpoints) -> Sandbox:
+    try:
+        async with session.get(f"{where.rest}/admin/about", timeout=aiohttp.ClientTimeout(total=5)) as answer:
+            found: Any = await answer.read()
+            if answer.status != 200:
+                raise VenueError(f"{where.rest} is no sandbox of ours: it answers /admin/about with HTTP {answer.status}")
+            return msgspec.json.decode(found, type=Sandbox)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise VenueError(f"there is no sandbox at {where.rest}: start one with `keel sandbox` in another terminal") from error
+    except msgspec.MsgspecError as error:
+        raise VenueError(f"{where.rest}/admin/about is no answer of a sandbox: {error}") from error

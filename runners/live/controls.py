@@ -1,0 +1,357 @@
+"""The controls that every order passes on its way out, in this order; each has a code, and its no is an OrderDenied with value and limit.
+
+They are the last look, not the plan: risk has sized the order already. They trust nobody's intention, count every order that is sent, and
+have no way around. What only reduces passes all but the ones that are marked for everything. Cancels are never asked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+
+from core.config import SystemConfig
+from core.instrument import Instrument
+from core.messages import SubmitOrder
+from core.money import UNIT
+from core.orders import OrderRecord
+from runners.live.gate import Gate, TradingState
+
+MINUTE_MS: Final = 60_000
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """A control's no: its code, what was found, and what is allowed."""
+
+    code: str
+    value: float = 0.0
+    limit: float = 0.0
+
+
+class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the controls allow. Money in quote coins, times in ms of the market's clock (staleness: of the computer's); inf: no limit."""
+
+    stale_ms: float = math.inf
+    price_collar_percent: float = 10.0
+    max_order_usd: float = math.inf
+    max_position_usd: float = math.inf
+    max_gross_usd: float = math.inf
+    max_net_usd: float = math.inf
+    max_leverage: float = 1.0
+    max_open_orders_per_symbol: int = 50
+    max_open_orders: int = 200
+    duplicate_ms: int = 1_000
+    max_orders_per_minute: int = 120
+    max_orders_per_symbol_per_minute: int = 60
+    max_cancels_per_order: float = 50.0
+    max_rejects: int = 5
+    reject_pause_ms: int = 10 * MINUTE_MS
+    max_repeats_per_minute: int = 20
+
+    @classmethod
+    def of(cls, system: SystemConfig, *, stale_ms: float = math.inf) -> ControlLimits:
+        """The limits that follow from a system's own: a position may overshoot what risk aims at by the price's move until the fill."""
+        risk, room = system.risk, 1.1
+        position = math.inf if risk.max_position_usd is None else risk.max_position_usd * room
+        gross = math.inf if risk.max_gross_usd is None else risk.max_gross_usd * room
+        return cls(
+            stale_ms=stale_ms,
+            max_order_usd=2.0 * position,  # a flip is one order of (target - position)
+            max_position_usd=position,
+            max_gross_usd=gross,
+            max_net_usd=gross,
+            max_leverage=risk.leverage if system.category == "linear" else 1.0,
+        )
+
+
+class Account(Protocol):
+    """The account as controls read it (the portfolio)."""
+
+    equity: float
+
+    def position_qty(self, symbol: str) -> float: ...
+    def mark(self, symbol: str) -> float: ...
+
+
+class Working(Protocol):
+    """Open orders (the executor)."""
+
+    def open_orders(self, symbol: str | None = None) -> Iterable[OrderRecord]: ...
+
+
+class Controls:
+    """Asks every control about an order. ``age_ms``: how old a symbol's latest price is, None where that is not known;
+    ``frozen``: why nothing may be added to a symbol, "" when it may; ``account_limit``: the reason of a daily loss or drawdown stop."""
+
+    def __init__(
+        self,
+        limits: ControlLimits,
+        instruments: Mapping[str, Instrument],
+        account: Account,
+        working: Working,
+        gate: Gate,
+        *,
+        environment_is_armed: Callable[[], bool],
+        frozen: Callable[[str], str],
+        age_ms: Callable[[str], float | None],
+        account_limit: Callable[[], str],
+    ) -> None:
+        self.limits = limits
+        self._instruments, self._account, self._working, self._gate = instruments, account, working, gate
+        self._is_armed, self._frozen, self._age_ms, self._account_limit = environment_is_armed, frozen, age_ms, account_limit
+        self._sent: deque[tuple[int, SubmitOrder]] = deque()
+        self._orders = self._cancels = 0
+        self._rejects: dict[str, tuple[int, int]] = {}
+        self.denials: dict[str, int] = {}
+        """How often each control said no."""
+
+    # --- what happened ---
+
+    def note_sent(self, order: SubmitOrder) -> None:
+        """An order leaves: it counts at once, whatever becomes of it."""
+        self._sent.append((order.ts, order))
+        self._orders += 1
+
+    def note_cancel(self) -> None:
+        """A cancel leaves."""
+        self._cancels += 1
+
+    def note_end(self, symbol: str, status: str, ts: int) -> None:
+        """The exchange answered: rejections in a row are counted by symbol."""
+        if status == "rejected":
+            self._rejects[symbol] = (self._rejects.get(symbol, (0, 0))[0] + 1, ts)
+        elif status in ("accepted", "filled", "partially_filled"):
+            self._rejects.pop(symbol, None)
+
+    # --- the question ---
+
+    def check(self, order: SubmitOrder) -> Denial | None:
+        """The first no, or None."""
+        self._forget(order.ts)
+        for applies_to_all, control in self._controls():
+            if order.reduce_only and not applies_to_all:
+                continue
+            denial = control(order)
+            if denial is not None:
+                self.denials[denial.code] = self.denials.get(denial.code, 0) + 1
+                return denial
+        return None
+
+    def _controls(self) -> tuple[tuple[bool, Callable[[SubmitOrder], Denial | None]], ...]:
+        """(whether it is asked about reductions, too; the control)"""
+        return (
+            (True, self._trading_state),
+            (True, self._armed),
+            (True, self._symbol_allowed),
+            (False, self._symbol_frozen),
+            (True, self._on_grid),
+            (False, self._smallest),
+            (False, self._stale_price),
+            (True, self._collar),
+            (True, self._largest),
+            (False, self._order_value),
+            (False, self._open_orders),
+            (False, self._position),
+            (False, self._gross),
+            (False, self._net),
+            (False, self._leverage),
+            (False, self._margin),
+            (True, self._reduces),
+            (False, self._duplicate),
+            (True, self._rate),
+            (False, self._cancel_ratio),
+            (False, self._account_stop),
+            (False, self._reject_breaker),
+            (False, self._repeats),
+            (False, self._self_trade),
+        )
+
+    # --- one control each ---
+
+    def _trading_state(self, order: SubmitOrder) -> Denial | None:
+        state = self._gate.state
+        if state is TradingState.HALTED or (state is TradingState.REDUCING and not order.reduce_only):
+            return Denial(f"trading_{state.name.lower()}", float(state), 0.0)
+        return None
+
+    def _armed(self, order: SubmitOrder) -> Denial | None:
+        return None if self._is_armed() else Denial("not_armed")
+
+    def _symbol_allowed(self, order: SubmitOrder) -> Denial | None:
+        return None if order.symbol in self._instruments else Denial("symbol_not_allowed")
+
+    def _symbol_frozen(self, order: SubmitOrder) -> Denial | None:
+        return Denial("symbol_frozen") if self._frozen(order.symbol) else None
+
+    def _on_grid(self, order: SubmitOrder) -> Denial | None:
+        instrument = self._instruments[order.symbol]
+        if not instrument.qty_grid.is_on(order.qty) or order.qty < 0.0:
+            return Denial("qty_off_grid", order.qty)
+        for price in (order.price, order.trigger_price):
+            if price is not None and not (instrument.price_grid.is_on(price) and price > 0.0):
+                return Denial("price_off_grid", price)
+        return None
+
+    def _smallest(self, order: SubmitOrder) -> Denial | None:
+        instrument = self._instruments[order.symbol]
+        if order.qty < instrument.min_qty:
+            return Denial("below_min_qty", order.qty, instrument.min_qty)
+        value = self._value(order)
+        least = instrument.min_notional / UNIT
+        return Denial("below_min_notional", value, least) if value and value < least else None
+
+    def _stale_price(self, order: SubmitOrder) -> Denial | None:
+        age = self._age_ms(order.symbol)
+        if math.isinf(self.limits.stale_ms) or (age is not None and age <= self.limits.stale_ms):
+            return None
+        return Denial("price_stale", math.inf if age is None else age, self.limits.stale_ms)
+
+    def _collar(self, order: SubmitOrder) -> Denial | None:
+        mark, collar = self._account.mark(order.symbol), self.limits.price_collar_percent
+        if order.order_type != "limit" or order.price is None or not mark > 0.0:
+            return None
+        beyond = order.price / mark - 1.0 if order.side == "BUY" else 1.0 - order.price / mark  # on the side that fills at once
+        return Denial("price_collar", 100.0 * beyond, collar) if 100.0 * beyond > collar else None
+
+    def _largest(self, order: SubmitOrder) -> Denial | None:
+        instrument = self._instruments[order.symbol]
+        most = instrument.max_market_qty if order.order_type in ("market", "stop_market") else instrument.max_qty
+        return Denial("max_order_qty", order.qty, most) if order.qty > most else None
+
+    def _order_value(self, order: SubmitOrder) -> Denial | None:
+        return _above("max_order_usd", self._value(order), self.limits.max_order_usd)
+
+    def _open_orders(self, order: SubmitOrder) -> Denial | None:
+        others = [one for one in self._working.open_orders() if one.client_order_id != order.client_order_id]
+        own = sum(one.symbol == order.symbol for one in others)
+        return _above("max_open_orders_per_symbol", own + 1, self.limits.max_open_orders_per_symbol) or _above(
+            "max_open_orders", len(others) + 1, self.limits.max_open_orders
+        )
+
+    def _position(self, order: SubmitOrder) -> Denial | None:
+        return _above("max_position_usd", self._worst_usd(order.symbol, order), self.limits.max_position_usd)
+
+    def _gross(self, order: SubmitOrder) -> Denial | None:
+        return _above("max_gross_usd", self._gross_usd(order), self.limits.max_gross_usd)
+
+    def _net(self, order: SubmitOrder) -> Denial | None:
+        net = sum(self._account.position_qty(symbol) * self._account.mark(symbol) for symbol in self._instruments)
+        after = net + (self._value(order) if order.side == "BUY" else -self._value(order))
+        return _above("max_net_usd", abs(after), self.limits.max_net_usd) if abs(after) > abs(net) else None
+
+    def _leverage(self, order: SubmitOrder) -> Denial | None:
+        equity = self._account.equity
+        used = self._gross_usd(order) / equity if equity > 0.0 else math.inf
+        return _above("max_leverage", used, self.limits.max_leverage * 1.05)
+
+    def _margin(self, order: SubmitOrder) -> Denial | None:
+        """Initial margin of everything in the worst case, and this order's fee, against the equity."""
+        needed = self._gross_usd(order) / self.limits.max_leverage
+        needed += self._value(order) * max(0, self._instruments[order.symbol].taker_fee) / UNIT
+        return _above("margin_headroom", needed, self._account.equity * 1.05)
+
+    def _reduces(self, order: SubmitOrder) -> Denial | None:
+        if not order.reduce_only:
+            return None
+        held = self._account.position_qty(order.symbol)
+        is_against = (held > 0) == (order.side == "SELL") and held != 0
+        return None if is_against and order.qty <= abs(held) * (1.0 + 1e-12) else Denial("reduce_only_increases", order.qty, abs(held))
+
+    def _duplicate(self, order: SubmitOrder) -> Denial | None:
+        for ts, other in reversed(self._sent):
+            if order.ts - ts > self.limits.duplicate_ms:
+                break
+            if _likeness(other) == _likeness(order):
+                return Denial("duplicate_order", order.ts - ts, self.limits.duplicate_ms)
+        return None
+
+    def _rate(self, order: SubmitOrder) -> Denial | None:
+        own = sum(other.symbol == order.symbol for _, other in self._sent)
+        return _above("symbol_order_rate", own + 1, self.limits.max_orders_per_symbol_per_minute) or _above(
+            "order_rate", len(self._sent) + 1, self.limits.max_orders_per_minute
+        )
+
+    def _cancel_ratio(self, order: SubmitOrder) -> Denial | None:
+        return _above("cancel_ratio", self._cancels / max(10, self._orders), self.limits.max_cancels_per_order)
+
+    def _account_stop(self, order: SubmitOrder) -> Denial | None:
+        reason = self._account_limit()
+        return Denial(f"stop_{reason}") if reason else None
+
+    def _reject_breaker(self, order: SubmitOrder) -> Denial | None:
+        count, since = self._rejects.get(order.symbol, (0, 0))
+        if count >= self.limits.max_rejects and order.ts - since < self.limits.reject_pause_ms:
+            return Denial("reject_breaker", count, self.limits.max_rejects)
+        return None
+
+    def _repeats(self, order: SubmitOrder) -> Denial | None:
+        """The same thing over and over: stops trading until a person allows it again."""
+        alike = sum(other.symbol == order.symbol and other.side == order.side for _, other in self._sent) + 1
+        denial = _above("repeated_execution", alike, self.limits.max_repeats_per_minute)
+        if denial is not None:
+            text = f"{order.symbol}: {alike} orders to {order.side.lower()} within a minute; look why, then start again"
+            self._gate.close("repeated_execution", text, TradingState.REDUCING)
+        return denial
+
+    def _self_trade(self, order: SubmitOrder) -> Denial | None:
+        """An order that would meet our own resting one."""
+        for other in self._working.open_orders(order.symbol):
+            resting = other.command
+            if resting is None or other.side == order.side or resting.order_type != "limit" or resting.price is None:
+                continue
+            if other.state not in ("accepted", "partially_filled") or other.client_order_id in self._being_cancelled:
+                continue
+            meets = order.price is None or (order.price >= resting.price if order.side == "BUY" else order.price <= resting.price)
+            if meets:
+                return Denial("self_trade", resting.price, order.price or 0.0)
+        return None
+
+    # --- sums ---
+
+    _being_cancelled: frozenset[str] = frozenset()
+
+    def note_cancelling(self, client_order_id: str) -> None:
+        """A cancel of this order leaves: it no longer counts as resting against ours."""
+        self._being_cancelled = self._being_cancelled | {client_order_id}
+
+    def note_gone(self, client_order_id: str) -> None:
+        """The order has ended."""
+        self._being_cancelled = self._being_cancelled - {client_order_id}
+
+    def _value(self, order: SubmitOrder) -> float:
+        return order.qty * (order.price or self._account.mark(order.symbol))
+
+    def _worst_usd(self, symbol: str, order: SubmitOrder | None = None) -> float:
+        """|position| at mark if everything open on the worse side is filled, and the order with it."""
+        held = self._account.position_qty(symbol)
+        buys = sells = 0.0
+        for record in self._working.open_orders(symbol):
+            command = record.command
+            if command is None or command.reduce_only or (order is not None and record.client_order_id == order.client_order_id):
+                continue
+            if record.client_order_id in self._being_cancelled:
+                continue
+            left = max(0.0, command.qty - record.filled_qty)
+            buys, sells = (buys + left, sells) if command.side == "BUY" else (buys, sells + left)
+        if order is not None and order.symbol == symbol:
+            buys, sells = (buys + order.qty, sells) if order.side == "BUY" else (buys, sells + order.qty)
+        worst = max(abs(held + buys) if buys else 0.0, abs(held - sells) if sells else 0.0, 0.0 if order is not None else abs(held))
+        return worst * self._account.mark(symbol)
+
+    def _gross_usd(self, order: SubmitOrder) -> float:
+        return sum(self._worst_usd(symbol, order if symbol == order.symbol else None) for symbol in self._instruments)
+
+    def _forget(self, now: int) -> None:
+        while self._sent and now - self._sent[0][0] >= MINUTE_MS:
+            self._sent.popleft()
+
+
+def _above(code: str, value: float, limit: float) -> Denial | None:
+    return Denial(code, value, limit) if value > limit else None
+
+
+def _likeness(order: SubmitOrder) -> tuple[object, ...]:
+    return order.symbol, order.side, order.order_type, order.qty, order.price, order.trigger_price

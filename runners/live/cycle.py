@@ -1,0 +1,128 @@
+"""The only way in: everything that the actors hear passes here, is written into the journal first, and moves the session's clock.
+
+Order within an instant, as in a backtest: what the exchange did before it closed; then funding rates, marks and bars, finest timeframe
+first, symbols in the order of the system; then the account is marked, risk looks at its limits, the strategy decides, and what follows
+from that is drained.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+from core.actors.risk import RiskActor
+from core.bus import Bus
+from core.clock import ReplayClock
+from core.errors import InvariantError
+from core.messages import Bar, FundingRate, MarkPrice, Message
+from runners.actors import Actors
+from runners.live.instants import Instant
+from runners.live.records import Adjusted, BarsTooLate, InstantClosed
+
+
+class Recorder(Protocol):
+    """The journal, as far as it is written here."""
+
+    def append(self, message: Message) -> int: ...
+
+
+class Cycle:
+    """Closes instants and hands on messages, one after the other. Not reentrant: what comes meanwhile waits for its turn."""
+
+    def __init__(self, actors: Actors, bus: Bus, clock: ReplayClock) -> None:
+        self.actors, self.bus, self.clock = actors, bus, clock
+        self.journal: Recorder | None = None
+        """Where what is heard is written before it is heard; None while a journal is heard again."""
+        self.closes = array("q")
+        """The times of the closed instants: those of the portfolio's equity_values."""
+        self.bars: dict[str, list[Bar]] = {symbol: [] for symbol in actors.portfolio.lines}
+        self._waiting: deque[Message] = deque()
+        self._is_busy = False
+        self._decided: tuple[int, bool] = (0, False)
+
+    # --- in ---
+
+    def hear(self, message: Message) -> None:
+        """A message from outside (or of our own controls): journal first, then everybody who listens."""
+        self._waiting.append(message)
+        if self._is_busy:
+            return
+        self._is_busy = True
+        try:
+            while self._waiting:
+                self._take(self._waiting.popleft())
+        finally:
+            self._is_busy = False
+
+    def close(self, instant: Instant, marks: Mapping[str, float], rates: Iterable[FundingRate], *, decides: bool) -> None:
+        """All that belongs to an instant, in order, and its end. marks: latest mark prices by symbol."""
+        for rate in rates:
+            self.hear(rate)
+        marked: set[str] = set()
+        for bar in instant.bars:
+            if bar.symbol not in marked and bar.symbol in marks:
+                self.hear(MarkPrice(bar.symbol, instant.ts, marks[bar.symbol]))
+            marked.add(bar.symbol)
+            self.hear(bar)
+        self.hear(InstantClosed(instant.ts, decides))
+
+    def late(self, bar: Bar) -> None:
+        """A bar whose instant is over: it counts in its series, and nobody decides on it."""
+        self.hear(bar)
+        self.hear(BarsTooLate(bar.ts_close))
+
+    # --- inside ---
+
+    def _take(self, message: Message) -> None:
+        if self.journal is not None:
+            self.journal.append(message)
+        self.apply(message)
+
+    def apply(self, message: Message) -> None:
+        """What a message does, without writing it down: for messages that come out of a journal."""
+        ts = getattr(message, "ts", None)
+        ts = message.ts_close if isinstance(message, Bar) else ts
+        if isinstance(ts, int) and ts > self.clock.now_ms:
+            self.clock.now_ms = ts
+        if isinstance(message, InstantClosed):
+            self._close(message)
+        elif isinstance(message, BarsTooLate):
+            self.actors.market_data.fresh.clear()
+        elif isinstance(message, Adjusted):
+            self._adjust(message)
+        else:
+            if isinstance(message, Bar) and message.symbol in self.bars:
+                self.bars[message.symbol].append(message)
+            self.bus.deliver(message)
+
+    def _close(self, closed: InstantClosed) -> None:
+        if self.closes and closed.ts <= self.closes[-1]:
+            raise InvariantError(f"the instant {closed.ts} is closed after {self.closes[-1]}")
+        actors = self.actors
+        actors.portfolio.on_instant(closed.ts)
+        self.closes.append(closed.ts)
+        try:
+            actors.risk.on_instant(closed.ts)
+            if closed.decides:
+                actors.market_data.on_instant(closed.ts)
+            else:
+                actors.market_data.fresh.clear()
+        except BaseException as error:
+            self.bus.fail("instant", error)
+            raise
+        self.bus.drain()
+
+    def _adjust(self, change: Adjusted) -> None:
+        portfolio = self.actors.portfolio
+        if change.symbol:
+            portfolio.seed(change.symbol, change.steps, change.cost)
+        if change.cash_change:
+            portfolio.transfer(change.cash_change)
+
+
+def account_stop(risk: RiskActor) -> str:
+    """The reason for which risk lets nothing in: a daily loss, a drawdown; "" when there is none."""
+    decision: Any = risk.limits.decision
+    return "" if decision.allowed else str(decision.reason)

@@ -1,0 +1,74 @@
+"""The only way to the exchange: commands of the executor come here, are asked by the controls, and go to the venue.
+
+While a journal is heard again nothing leaves: the commands that the actors give are compared with those that were written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
+from core.ports import Venue
+from runners.live.controls import Controls
+
+
+class Desk:
+    """Implements ``core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message."""
+
+    def __init__(self, controls: Controls, say: Callable[[Message], None]) -> None:
+        self._controls, self._say = controls, say
+        self.venue: Venue | None = None
+        """Where orders go; None: they are only noted (``muted``)."""
+        self.muted: list[SubmitOrder] = []
+        self.muted_cancels: set[str] = set()
+
+    def submit_order(self, command: SubmitOrder) -> None:
+        """Send an order that every control allows; else tell the no, and the order's end."""
+        if self.venue is None:
+            self.muted.append(command)
+            self._controls.note_sent(command)
+            return
+        denial = self._controls.check(command)
+        if denial is not None:
+            self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
+            self._say(
+                OrderUpdate(
+                    command.client_order_id, command.symbol, command.ts, "rejected", reason=f"denied: {denial.code}",
+                    order_type=command.order_type, price=command.price, trigger_price=command.trigger_price, side=command.side,
+                )
+            )  # fmt: skip
+            return
+        self._controls.note_sent(command)
+        self.venue.submit_order(command)
+
+    def amend_order(self, command: AmendOrder) -> None:
+        """Change a resting order."""
+        if self.venue is not None:
+            self.venue.amend_order(command)
+
+    def cancel_order(self, command: CancelOrder) -> None:
+        """Cancels always pass."""
+        self._controls.note_cancel()
+        self._controls.note_cancelling(command.client_order_id)
+        if self.venue is None:
+            self.muted_cancels.add(command.client_order_id)
+        else:
+            self.venue.cancel_order(command)
+
+    def cancel_all(self, command: CancelAll) -> None:
+        """Cancels always pass."""
+        self._controls.note_cancel()
+        if self.venue is not None:
+            self.venue.cancel_all(command)
+
+    def set_trading_stop(self, command: SetTradingStop) -> None:
+        """Exits of a position."""
+        if self.venue is not None:
+            self.venue.set_trading_stop(command)
+
+    def on_update(self, update: OrderUpdate) -> None:
+        """What became of an order, for the controls that count."""
+        if not update.reason.startswith("denied:"):
+            self._controls.note_end(update.symbol, update.status, update.ts)
+        if update.status in ("filled", "cancelled", "rejected", "expired"):
+            self._controls.note_gone(update.client_order_id)

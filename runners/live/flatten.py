@@ -1,0 +1,34 @@
+"""Closes what is held without asking the actors: they have failed. Reduce-only, journalled, from the exchange's own statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core.messages import SubmitOrder
+
+if TYPE_CHECKING:
+    from runners.live.start import Live
+
+
+async def flatten(live: Live) -> None:
+    """One reduce-only market order per position, in parts where the exchange asks for it; waits until they are answered."""
+    venue = live.venue
+    await venue.read_positions()
+    number = 0
+    for (symbol, idx), report in list(venue.fold.positions.items()):
+        instrument = live.instruments[symbol]
+        left = abs(instrument.qty_grid.count(report.qty))
+        most = max(1, instrument.qty_grid.floor(instrument.max_market_qty))
+        while left > 0:
+            number += 1
+            steps = min(left, most)
+            name = f"{live.plan.uid[:8]}-{live.journal.session}-x{number}"
+            side = "SELL" if report.qty > 0 else "BUY"
+            venue.submit_order(
+                SubmitOrder(
+                    name, symbol, "SELL" if side == "SELL" else "BUY", "market", instrument.qty_grid.value(steps),
+                    live.cycle.clock.now_ms, reduce_only=True, position_idx=idx, reason="fault",
+                )
+            )  # fmt: skip
+            left -= steps
+    await venue.idle()

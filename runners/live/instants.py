@@ -1,0 +1,74 @@
+"""Bars of all symbols, gathered into instants: T is whole when every series that has a bar closing at T has given it. Pure.
+
+What is late beyond the grace is left out; the instant goes on without it, and its bar comes afterwards, without a decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from core.messages import Bar
+from core.timeframe import floor_ts, tf_ms
+
+Line = tuple[str, str]
+"""(symbol, timeframe)"""
+
+
+class Instant(msgspec.Struct, frozen=True):
+    """The bars that close at ts, finest timeframe first, symbols in their order; ``missing`` did not come in time."""
+
+    ts: int
+    bars: list[Bar]
+    missing: list[Line]
+
+
+class Instants:
+    """Takes bars, gives instants, in order of time. ``lines`` in the order of delivery within an instant."""
+
+    def __init__(self, symbols: Sequence[str], timeframes: Iterable[str], *, grace_ms: int = 2_000) -> None:
+        ordered = sorted(dict.fromkeys(timeframes), key=tf_ms)
+        self.lines: list[Line] = [(symbol, timeframe) for timeframe in ordered for symbol in symbols]
+        self._grace_ms = grace_ms
+        self._waiting: dict[int, dict[Line, Bar]] = {}
+        self._since: dict[int, int] = {}
+        self.last_ts = 0
+        """The latest instant that was given out."""
+
+    def add(self, bar: Bar, now_ms: int) -> bool:
+        """Take a bar (now_ms: monotonic). False: its instant has been given out already."""
+        if bar.ts_close <= self.last_ts:
+            return False
+        self._waiting.setdefault(bar.ts_close, {})[bar.symbol, bar.tf] = bar
+        self._since.setdefault(bar.ts_close, now_ms)
+        return True
+
+    def ready(self, now_ms: int) -> list[Instant]:
+        """Instants that are whole, or whose grace is over, oldest first; none is passed over by a younger one."""
+        given: list[Instant] = []
+        while self._waiting:
+            ts = min(self._waiting)
+            missing = [line for line in self._expected(ts) if line not in self._waiting[ts]]
+            if missing and now_ms - self._since[ts] < self._grace_ms:
+                break
+            given.append(self._give(ts, missing))
+        return given
+
+    def give_all(self) -> list[Instant]:
+        """Everything that is here, whole or not."""
+        return [self._give(ts, [line for line in self._expected(ts) if line not in self._waiting[ts]]) for ts in sorted(self._waiting)]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no bar waits."""
+        return not self._waiting
+
+    def _give(self, ts: int, missing: list[Line]) -> Instant:
+        bars = self._waiting.pop(ts)
+        del self._since[ts]
+        self.last_ts = ts
+        return Instant(ts, [bars[line] for line in self.lines if line in bars], missing)
+
+    def _expected(self, ts: int) -> list[Line]:
+        return [line for line in self.lines if floor_ts(ts, line[1]) == ts]

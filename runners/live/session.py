@@ -1,0 +1,254 @@
+"""Keeps a session going: closes instants as their bars come, looks after the account, and stops cleanly.
+
+In lock-step the sandbox's market waits for us: each step begins when everything that the one before caused has been heard, decided on,
+sent and answered. In real time instants close when their bars are in, or when the grace is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import msgspec
+
+from adapters.bybit.clock import monotonic_ms
+from adapters.bybit.notices import Notice
+from adapters.bybit.streams import StreamBroken
+from core.errors import InvariantError, KeelError
+from core.messages import CancelOrder, Fault, Halt
+from core.orders import OrderRecord
+from runners.live.gate import TradingState
+from runners.live.instants import Instant
+from runners.live.reconcile import Difference, differences
+from runners.live.start import Live, Plan, start
+
+RECONCILE_S: Final = 30.0
+TICK_S: Final = 0.25
+STOP_PATIENCE_S: Final = 15.0
+OLD_MS: Final = 10_000
+"""A bar that closed so long ago brings no decision: what it says is no longer so."""
+CHECK_EVERY_STEPS: Final = 2_000
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a session ended."""
+
+    reason: str
+    cancelled: list[str]
+    protective: list[str]
+    """Resting exits that stay at the exchange."""
+    positions: dict[str, float]
+    differences: list[Difference]
+    """Between our books and the exchange's, when all was quiet."""
+    failure: BaseException | None = None
+
+
+class Stop:
+    """Asked to stop, from a signal handler or by a failure."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self.reason = ""
+        self.failure: BaseException | None = None
+
+    def ask(self, reason: str) -> None:
+        """The first reason stands."""
+        self.reason = self.reason or reason
+        self._event.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Something broke."""
+        self.failure = self.failure or error
+        self.ask("fault")
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is time."""
+        return self._event.is_set()
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until it is asked, at most so long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._event.wait()
+        except TimeoutError:
+            return
+
+
+class Session:
+    """One run of a plan. ``live`` is there once the start is through."""
+
+    def __init__(self, plan: Plan, notify: Callable[[Notice], None], *, max_bars: int | None = None) -> None:
+        self._plan, self._user_notify, self._max_bars = plan, notify, max_bars
+        self.stop = Stop()
+        self.live: Live | None = None
+        self.notices: list[Notice] = []
+        self.steps = 0
+
+    def notify(self, notice: Notice) -> None:
+        """Keep a notice for the display, and pass it on."""
+        self.notices = [*self.notices[-49:], notice]
+        self._user_notify(notice)
+
+    async def run(self, beside: Callable[[Live, Stop], AsyncIterator[None]] | None = None) -> tuple[Live, Ending]:
+        """Start, trade, stop. Raises what the start raises; what breaks later is in the Ending."""
+        async with start(self._plan, self.notify, self.stop.fail) as live:
+            self.live = live
+            async with asynccontextmanager(beside)(live, self.stop) if beside is not None else _nothing():
+                try:
+                    await (self._lockstep(live) if live.connection.is_lockstep else self._real_time(live))
+                except (KeelError, InvariantError, StreamBroken) as error:
+                    self.stop.fail(error)
+                ending = await self._end(live)
+            return live, ending
+
+    # --- lock-step ---
+
+    async def _lockstep(self, live: Live) -> None:
+        await self._flush(live)
+        self._close_ready(live)  # what a restart found half done
+        while not self.stop.is_asked and (self._max_bars is None or self.steps < self._max_bars):
+            await live.venue.idle()
+            await self._until_ready(live)
+            stepped = await live.connection.step()
+            if not stepped.bars:
+                self.stop.ask("the sandbox's history has ended")
+                return
+            self.steps += 1
+            await self._flush(live)
+            self._close_ready(live)
+            if self.steps % CHECK_EVERY_STEPS == 0:
+                await live.reconciler.check(at_once=True)
+        self.stop.ask("the number of bars is reached" if not self.stop.is_asked else self.stop.reason)
+
+    async def _flush(self, live: Live) -> None:
+        """Wait until everything that the exchange has sent by now is heard; over a broken line, until lists have been read instead."""
+        try:
+            await asyncio.gather(live.venue.private.stream.flush(), live.market.stream.flush())
+        except StreamBroken:
+            await self._until_ready(live)
+        await live.market.settle()
+
+    async def _until_ready(self, live: Live) -> None:
+        while not (live.venue.is_ready and live.market.stream.is_ready) and not self.stop.is_asked:
+            await asyncio.sleep(0.01)
+
+    # --- real time ---
+
+    async def _real_time(self, live: Live) -> None:
+        woken = asyncio.Event()
+        live.outbox.wake = woken.set
+        next_check = monotonic_ms() + int(RECONCILE_S * 1000)
+        connects = live.venue.private.stream.connects
+        while not self.stop.is_asked:
+            try:
+                async with asyncio.timeout(TICK_S):
+                    await woken.wait()
+            except TimeoutError:
+                pass
+            woken.clear()
+            self._watch_gate(live)
+            self._close_ready(live)
+            if self._max_bars is not None and self.steps >= self._max_bars:
+                self.stop.ask("the number of bars is reached")
+            is_new_line = live.venue.is_ready and live.venue.private.stream.connects != connects
+            if live.venue.is_ready and (is_new_line or monotonic_ms() >= next_check):
+                connects = live.venue.private.stream.connects
+                next_check = monotonic_ms() + int(RECONCILE_S * 1000)
+                await live.reconciler.check()
+
+    def _watch_gate(self, live: Live) -> None:
+        venue = live.venue
+        _hold(live, "private_stream", venue.is_ready, f"the private stream is not ready: {venue.private.stream.problem}")
+        _hold(live, "journal", live.journal.failed is None, f"the journal takes nothing more: {live.journal.failed}")
+
+    # --- instants ---
+
+    def _close_ready(self, live: Live) -> None:
+        if live.outbox.failure is not None:
+            return
+        lockstep = live.connection.is_lockstep
+        now = monotonic_ms()
+        instants = live.instants.give_all() if lockstep else live.instants.ready(now)
+        for instant in instants:
+            if instant.missing:
+                names = ", ".join(f"{symbol} {timeframe}" for symbol, timeframe in instant.missing)
+                self.notify(Notice(instant.ts, "bars_late", f"without {names}, which get no decision now"))
+            try:
+                live.cycle.close(instant, live.prices.mark, live.prices.due_rates(instant.ts), decides=self._decides(live, instant))
+            except BaseException as error:  # noqa: BLE001  # kept and told: the session stops for it
+                live.outbox.fail(error)
+                return
+            if not lockstep:
+                self.steps += 1
+
+    def _decides(self, live: Live, instant: Instant) -> bool:
+        """Not for what lies before the session began, and not for what is no longer news."""
+        if instant.ts <= live.starting_instant:
+            return False
+        return live.connection.is_lockstep or live.connection.market_ms - instant.ts <= OLD_MS + live.plan.grace_ms
+
+    # --- the end ---
+
+    async def _end(self, live: Live) -> Ending:
+        """Entries are cancelled, exits stay, positions stay (unless on_fault says flatten); then the books are compared."""
+        failure = self.stop.failure
+        if failure is not None:
+            await self._on_fault(live, failure)
+        executor = live.cycle.actors.executor
+        entries = [record for record in executor.open_orders() if record.command is not None and not record.command.reduce_only]
+        for record in entries:
+            live.venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, live.cycle.clock.now_ms))
+        left: list[Difference] = []
+        try:
+            async with asyncio.timeout(STOP_PATIENCE_S):
+                await live.venue.idle()
+                if not live.connection.is_lockstep:
+                    await self._wait_for_ends(live, entries)
+                await live.reconciler.check(at_once=True)
+                left = differences(live.cycle.actors.portfolio, live.venue, self._quote(live))
+        except TimeoutError:
+            self.notify(Notice(live.cycle.clock.now_ms, "stop_slow", "not everything was answered before the end; a restart looks again"))
+        live.gate.close("stopped", "the session has ended")
+        exits = [record for record in executor.open_orders() if record.command is not None and record.command.reduce_only]
+        protective = [record.client_order_id for record in (*executor.bracket_orders(), *exits)]
+        lines = live.cycle.actors.portfolio.lines
+        held = {symbol: line.qty for symbol, line in lines.items() if line.book.steps}
+        return Ending(self.stop.reason or "stopped", [record.client_order_id for record in entries], protective, held, left, failure)
+
+    async def _wait_for_ends(self, live: Live, entries: list[OrderRecord]) -> None:
+        while any(record.is_open for record in entries) and live.outbox.failure is None:
+            await asyncio.sleep(0.05)
+
+    async def _on_fault(self, live: Live, failure: BaseException) -> None:
+        """on_fault halt: nothing is added; flatten: positions are closed, too, past actors that have failed."""
+        live.gate.close("fault", f"{type(failure).__name__}: {failure}", TradingState.REDUCING)
+        if live.journal.failed is None:
+            live.journal.append(Fault(live.cycle.clock.now_ms, "session", f"{type(failure).__name__}: {failure}"))
+        if live.plan.system.on_fault != "flatten":
+            return
+        if live.cycle.bus.failed is None:
+            live.cycle.hear(Halt(live.cycle.clock.now_ms, "fault", flatten=True))
+        else:
+            from runners.live.flatten import flatten
+
+            await flatten(live)
+
+    @staticmethod
+    def _quote(live: Live) -> str:
+        return next(iter(live.instruments.values())).quote
+
+
+def _hold(live: Live, cause: str, is_well: bool, text: str) -> None:
+    if is_well:
+        if live.gate.has(cause):
+            live.gate.open(cause)
+    elif not live.gate.has(cause):
+        live.gate.close(cause, text)
+
+
+@asynccontextmanager
+async def _nothing() -> AsyncIterator[None]:
+    yield

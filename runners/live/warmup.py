@@ -1,0 +1,109 @@
+"""The bars before a session's first decision: from the store, and from the exchange what the store lacks. Then series that grow.
+
+The anchor is a backtest's: exactly ``warmup_bars`` bars of each timeframe before the window, which begins with a decision bar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from adapters.store import HistoricalDataStore
+from core.actors.live_series import LiveSeries
+from core.actors.market_data import SymbolContext
+from core.actors.portfolio import Portfolio
+from core.config import SystemConfig
+from core.errors import ConfigError, DataError
+from core.features import FeatureSpec, by_timeframe, default_warmup, extra_columns, parse_features
+from core.frame import BAR_COLUMNS, Frame
+from core.instrument import Instrument
+from core.messages import Bar
+from core.risk.exits import hidden_features
+from core.time_range import to_iso
+from core.timeframe import floor_ts, tf_ms
+from runners.preparation import vector_targets
+from runners.user_code import load_function
+from strategies.base import BaseStrategy, VectorStrategy
+
+
+class BarReader(Protocol):
+    """The exchange's history of closed bars."""
+
+    async def bars(self, symbol: str, timeframe: str, start_ms: int, end_ms: int) -> list[Bar]: ...
+
+
+class WarmUp:
+    """Loads the frames of a system's timeframes, and makes its contexts out of them."""
+
+    def __init__(self, system: SystemConfig, strategy: BaseStrategy, params: Mapping[str, Any], start_ms: int) -> None:
+        declared = {**strategy.features, **system.features, **hidden_features(system.exits, system.sizing)}
+        specs = parse_features(declared, params, system.timeframe)
+        if further := extra_columns(specs):
+            raise ConfigError(f"features read {', '.join(further)}: a session has bars only; leave these features out")
+        self._system, self._strategy, self._params = system, strategy, params
+        self.groups: dict[str, list[FeatureSpec]] = by_timeframe(specs, system.timeframe)
+        self.start_ms = floor_ts(start_ms, system.timeframe)
+        self.frames: dict[tuple[str, str], Frame] = {}
+
+    def wanted(self, timeframe: str) -> int:
+        """How many bars of a timeframe come before the window."""
+        given = self._system.warmup_bars
+        return default_warmup(self.groups[timeframe]) if given is None else given
+
+    async def load(self, store: HistoricalDataStore | None, reader: BarReader) -> None:
+        """Read what is needed of every symbol and timeframe. Raises DataError, naming the first bar that nobody has."""
+        for symbol in self._system.symbols:
+            for timeframe in self.groups:
+                end = floor_ts(self.start_ms, timeframe)
+                begin = end - self.wanted(timeframe) * tf_ms(timeframe)
+                self.frames[symbol, timeframe] = await self._frame(store, reader, symbol, timeframe, begin, end)
+
+    async def _frame(
+        self, store: HistoricalDataStore | None, reader: BarReader, symbol: str, timeframe: str, begin: int, end: int
+    ) -> Frame:
+        step, category = tf_ms(timeframe), self._system.category
+        rows: dict[int, tuple[float, ...]] = {}
+        stored = store.find(symbol, timeframe, begin, end, category=category) if store is not None and begin < end else None
+        if stored is not None:
+            columns = zip(*(stored[name].tolist() for name in BAR_COLUMNS), strict=True)
+            rows = dict(zip(stored.ts.tolist(), columns, strict=True))
+        missing = [ts for ts in range(begin, end, step) if ts not in rows]
+        if missing:
+            for bar in await reader.bars(symbol, timeframe, missing[0], missing[-1] + 1):
+                rows.setdefault(bar.ts_open, (bar.open, bar.high, bar.low, bar.close, bar.volume))
+            missing = [ts for ts in missing if ts not in rows]
+        if missing:
+            raise DataError(
+                f"{symbol} {timeframe}: {self.wanted(timeframe)} warm-up bars are needed before {to_iso(end)}, and neither the store nor"
+                f" the exchange has the one of {to_iso(missing[0])}: import earlier history, or set warmup_bars"
+            )
+        opens = sorted(rows)
+        table = np.array([rows[ts] for ts in opens], dtype=np.float64).reshape(len(opens), len(BAR_COLUMNS))
+        columns_of = {name: np.ascontiguousarray(table[:, place]) for place, name in enumerate(BAR_COLUMNS)}
+        return Frame(np.array(opens, dtype=np.int64), columns_of, symbol=symbol, timeframe=timeframe)
+
+    def contexts(self, instruments: Mapping[str, Instrument], portfolio: Portfolio) -> list[SymbolContext]:
+        """A context per symbol over series that stand at the window's beginning."""
+        return [self._context(symbol, instruments[symbol], portfolio) for symbol in self._system.symbols]
+
+    def _context(self, symbol: str, instrument: Instrument, portfolio: Portfolio) -> SymbolContext:
+        system, strategy, params = self._system, self._strategy, self._params
+        above: Sequence[str] = [timeframe for timeframe in self.groups if timeframe != system.timeframe]
+        higher = {
+            timeframe: LiveSeries(self.frames[symbol, timeframe], self.groups[timeframe], load=load_function) for timeframe in above
+        }
+
+        def targets(frame: Frame) -> Any:
+            return vector_targets(strategy, frame, params) if isinstance(strategy, VectorStrategy) else None
+
+        series = LiveSeries(
+            self.frames[symbol, system.timeframe],
+            self.groups[system.timeframe],
+            load=load_function,
+            higher=list(higher.values()),
+            targets=targets if isinstance(strategy, VectorStrategy) else None,
+            qty_grid=instrument.qty_grid,
+        )
+        return SymbolContext(symbol, system.timeframe, series, higher, portfolio)

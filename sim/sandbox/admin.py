@@ -1,0 +1,109 @@
+"""The admin endpoints: steps, faults, the truth, the end. For this machine only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiohttp import web
+
+from core.errors import ConfigError
+from sim.sandbox.truth import truth
+
+if TYPE_CHECKING:
+    from sim.sandbox.server import SandboxServer
+
+LOOPBACK: Final = ("127.0.0.1", "::1")
+MAX_STEP: Final = 1_000_000
+
+
+class Admin:
+    """Of one server."""
+
+    def __init__(self, server: SandboxServer) -> None:
+        self._server = server
+
+    def add_to(self, app: web.Application) -> None:
+        """Its routes."""
+        app.router.add_get("/admin/about", self._about)
+        app.router.add_post("/admin/step", self._step)
+        app.router.add_post("/admin/faults", self._put_faults)
+        app.router.add_get("/admin/faults", self._show_faults)
+        app.router.add_get("/admin/truth", self._truth)
+        app.router.add_post("/admin/stop", self._stop)
+
+    async def _about(self, request: web.Request) -> web.Response:
+        """What a client has to know of this sandbox that the exchange has not: how its market moves, and which one it is."""
+        refusal = _only_loopback(request)
+        if refusal is not None:
+            return refusal
+        engine, settings = self._server.engine, self._server.settings
+        return web.json_response({
+            "instance": self._server.instance, "profile": settings.profile, "pace": settings.pace, "factor": settings.factor,
+            "is_now": engine.feed.is_now and settings.pace == "real" and settings.factor == 1.0, "bar_ms": engine.feed.duration_ms,
+            "market_time": engine.now_ms, "bars_left": engine.feed.bars_left(),
+        })  # fmt: skip
+
+    async def _step(self, request: web.Request) -> web.Response:
+        """``{"bars": n}``: so many bars, in lock-step only."""
+        refusal = _only_loopback(request)
+        if refusal is not None:
+            return refusal
+        if self._server.settings.pace != "lockstep":
+            return _admin_error("the market moves by itself; start with --speed lockstep")
+        given = await _admin_body(request)
+        bars = given.get("bars", 1) if given is not None else None
+        if not isinstance(bars, int) or isinstance(bars, bool) or not 1 <= bars <= MAX_STEP:
+            return _admin_error(f'give {{"bars": n}} with n from 1 to {MAX_STEP}')
+        done = await self._server.step(bars)
+        engine, frames = self._server.engine, self._server.private.frames
+        return web.json_response({
+            "bars": done, "bars_left": engine.feed.bars_left(), "market_time": engine.now_ms,
+            "private_frames": {key: frames.get(account.uid, 0) for key, account in engine.accounts.items()},
+        })  # fmt: skip
+
+    async def _put_faults(self, request: web.Request) -> web.Response:
+        refusal = _only_loopback(request)
+        if refusal is not None:
+            return refusal
+        try:
+            self._server.put_faults(await request.read(), request.remote or "")
+        except ConfigError as error:
+            return _admin_error(str(error))
+        return web.json_response({"rules": self._server.faults.state()})
+
+    async def _show_faults(self, request: web.Request) -> web.Response:
+        return _only_loopback(request) or web.json_response({"rules": self._server.faults.state()})
+
+    async def _truth(self, request: web.Request) -> web.Response:
+        refusal = _only_loopback(request)
+        if refusal is not None:
+            return refusal
+        known = truth(self._server.engine, self._server.private.frames)
+        return web.Response(body=msgspec.json.encode(known), content_type="application/json")
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        refusal = _only_loopback(request)
+        if refusal is not None:
+            return refusal
+        asyncio.get_running_loop().call_soon(self._server.request_stop)
+        return web.json_response({"stopping": True})
+
+
+def _only_loopback(request: web.Request) -> web.Response | None:
+    if request.remote in LOOPBACK:
+        return None
+    return web.json_response({"error": "admin endpoints are for this machine only"}, status=403)
+
+
+async def _admin_body(request: web.Request) -> dict[str, Any] | None:
+    try:
+        decoded = msgspec.json.decode(await request.read() or b"{}")
+    except msgspec.DecodeError:
+        return None
+    return decoded if isinstance(decoded, dict) else None
+
+
+def _admin_error(text: str) -> web.Response:
+    return web.json_response({"error": text}, status=400)

@@ -1,0 +1,136 @@
+"""The actors over the adapter over the sandbox: what the portfolio tells is what the exchange's ledger says, to the last unit."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+import pytest
+
+from core.actors.executor import Executor
+from core.actors.portfolio import Portfolio
+from core.clock import ReplayClock
+from core.messages import (
+    AmendOrder,
+    Bracket,
+    CancelOrder,
+    Fill,
+    FundingPayment,
+    Message,
+    OrderIntent,
+    OrderUpdate,
+    Side,
+    SubmitOrder,
+)
+from core.money import to_units
+from tests.adapters.bybit.conftest import Desk, desk_over
+from tests.adapters.bybit.test_venue_streams import executions, ws
+
+FAULTS: dict[str, list[dict[str, Any]]] = {
+    "well": [],
+    "doubled": [ws({"kind": "dup", "n": 2}, "execution"), ws({"kind": "dup", "n": 2}, "order")],
+    "executions lost": [ws("drop", "execution", prob=0.4)],
+    "orders lost": [ws("drop", "order", prob=0.4)],
+    "socket lost": [ws({"kind": "abort"}, "execution", prob=0.1)],
+    "late": [ws({"kind": "delay", "ms": 40}, "execution", prob=0.5)],
+    "answers lost": [{"action": "drop", "match": {"side": "http", "path": "/v5/order/create", "prob": 0.3}}],
+    "not arrived": [{"action": "drop", "when": "before_apply", "match": {"side": "http", "path": "/v5/order/create", "prob": 0.3}}],
+}
+
+
+class Actors:
+    """Executor and portfolio, as every epoch has them, over a desk's venue."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.clock = ReplayClock(desk.now_ms)
+        instruments = {"BTCUSDT": desk.venue.fold._instruments["BTCUSDT"]}
+        self.executor = Executor("t", instruments, self.clock, self.send)
+        self.portfolio = Portfolio(instruments.values(), to_units(100_000), order_number=self.executor.order_number)
+        self.heard = 0
+
+    def send(self, command: Message) -> None:
+        venue = self.desk.venue
+        if isinstance(command, SubmitOrder):
+            venue.submit_order(command)
+        elif isinstance(command, CancelOrder):
+            venue.cancel_order(command)
+        elif isinstance(command, AmendOrder):
+            venue.amend_order(command)
+
+    def hear(self) -> None:
+        """Everything published since the last time; an InvariantError of an actor is the test's failure."""
+        for message in self.desk.published[self.heard :]:
+            if isinstance(message, Fill):
+                self.executor.on_fill(message)
+                self.portfolio.on_fill(message)
+            elif isinstance(message, OrderUpdate):
+                self.executor.on_order_update(message)
+            elif isinstance(message, FundingPayment):
+                self.portfolio.on_funding(message)
+        self.heard = len(self.desk.published)
+
+
+def wish(rng: random.Random, desk: Desk) -> OrderIntent:
+    """Some intent: markets and limits, both sides, flips, with and without exits."""
+    side: Side = rng.choice(("BUY", "SELL"))
+    out = 1 if side == "BUY" else -1
+    last, qty = desk.last, rng.randrange(1, 40) / 1000
+    bracket = rng.choice((None, Bracket(last - out * 80, last + out * 80), Bracket(stop_loss=last - out * 60), Bracket(trailing=100.0)))
+    if rng.random() < 0.4:
+        return OrderIntent("BTCUSDT", side, qty, desk.now_ms, "limit", last - out * rng.choice((-50, 10, 30)), bracket=bracket)
+    return OrderIntent("BTCUSDT", side, qty, desk.now_ms, bracket=bracket, cancel_first=rng.random() < 0.5)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+async def test_the_portfolio_is_the_exchange_s_ledger(name: str) -> None:
+    await trade(name, 0)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("name", FAULTS)
+async def test_it_is_so_for_more_seeds(name: str, seed: int) -> None:
+    await trade(name, seed)
+
+
+async def trade(name: str, seed: int) -> None:
+    """A dozen rounds of intents under one kind of fault; a failure names kind and seed by the test's own name."""
+    rng = random.Random(f"{name} {seed}")
+    async with desk_over() as desk:
+        actors = Actors(desk)
+        desk.faults(*FAULTS[name])
+        for _ in range(12):
+            actors.clock.now_ms = desk.now_ms
+            actors.hear()
+            if rng.random() < 0.8:
+                actors.executor.on_intent(wish(rng, desk))
+            await desk.until(lambda: desk.venue.in_flight == 0)
+            await desk.step(rng.choice((1, 1, 5, 60)))
+            await asyncio.sleep(0.01)
+        desk.faults(clear=True)
+        await settle(desk)
+        actors.hear()
+        truth = next(iter((await desk.truth())["accounts"].values()))
+        assert not truth["problems"]
+        assert sorted(fill.fill_id for fill in desk.fills()) == sorted(await executions(desk))
+        assert actors.portfolio.cash == truth["wallet_units"]["USDT"]
+        assert actors.portfolio.steps("BTCUSDT") == sum(row["steps"] for row in truth["books"]["BTCUSDT"]["positions"])
+        resting = {row["orderId"] for row in truth["orders"] if row["orderStatus"] in ("New", "PartiallyFilled", "Untriggered")}
+        known = {order.order_id for order in desk.venue.fold.orders}
+        assert known == resting
+        assert not desk.venue.unknown
+        assert desk.fills()
+
+
+async def settle(desk: Desk) -> None:
+    """Let everything that is under way come to its end, then read all lists once more."""
+    await desk.venue.idle()
+    for _ in range(3):
+        await desk.until(lambda: desk.venue.is_ready, "ready", 12)
+        await asyncio.sleep(0.6)
+        await desk.venue.idle()
+    await desk.venue.resync()
+    await asyncio.sleep(0.1)
+    await desk.venue.idle()

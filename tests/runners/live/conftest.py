@@ -1,0 +1,99 @@
+"""Sessions over a sandbox in a thread of its own; nothing of ours knows that it is no exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from adapters.bybit.endpoints import Environment
+from adapters.bybit.notices import Notice
+from adapters.journal import read
+from adapters.store import HistoricalDataStore
+from core.config import SystemConfig
+from core.messages import Message
+from core.time_range import TimeRange
+from core.timeframe import tf_ms
+from runners.live.records import TYPES
+from runners.live.session import Ending, Session
+from runners.live.start import Live, Plan
+from runners.sandbox import stored_bars
+from runners.systems import LoadedSystem
+from sim.sandbox.feeds import BarFeed
+from sim.sandbox.settings import AccountSettings, SandboxSettings
+from strategies.base import BaseStrategy
+from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, running
+
+
+@dataclass
+class Ran:
+    """What became of a session."""
+
+    live: Live
+    ending: Ending
+    notices: list[Notice]
+    journal: list[Message] = field(default_factory=list)
+
+    def of(self, *kinds: type[Message]) -> list[Message]:
+        """The journal's messages of these kinds, in order."""
+        return [message for message in self.journal if isinstance(message, kinds)]
+
+
+def plan_of(
+    system: SystemConfig, strategy: type[BaseStrategy], store: HistoricalDataStore | None, url: str, folder: Path, **changes: Any
+) -> Plan:
+    """A plan for a sandbox."""
+    loaded = LoadedSystem(system, strategy, "test", "file")
+    plan = Plan(loaded, system, "ab12cd34ef56", Environment.SANDBOX, folder, store, sandbox_url=url)
+    return replace(plan, **changes)
+
+
+def run_session(plan: Plan, **options: Any) -> Ran:
+    """Run a session to its end. Raises what the start raises."""
+    notices: list[Notice] = []
+    session = Session(plan, notices.append, **options)
+    live, ending = asyncio.run(session.run())
+    return Ran(live, ending, notices, [record.message for record in read(live.journal.folder, types=TYPES)])
+
+
+@contextmanager
+def stored_sandbox(
+    store: HistoricalDataStore, system: SystemConfig, start: int, end: int, *, symbols: tuple[str, ...] | None = None, **changes: Any
+) -> Iterator[Sandbox]:
+    """A lock-step sandbox over the very bars that a backtest of the system replays."""
+    timeframe = system.execution_timeframe or system.timeframe
+    bars = stored_bars(store, symbols or tuple(system.symbols), TimeRange(start, end), system.execution, timeframe=timeframe)
+    values: dict[str, Any] = {
+        "pace": "lockstep", "limit_factor": 1000.0, "execution": system.execution,
+        "accounts": (AccountSettings(key=KEY, secret=SECRET, usdt=system.initial_equity),),
+    }  # fmt: skip
+    assert bars.duration_ms == tf_ms(timeframe)
+    with running(SandboxSettings(**(values | changes)), BarFeed(bars)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Path:
+    """A folder for journals."""
+    return tmp_path / "journals"
+
+
+Normal = Callable[[Message], Any]
+
+
+def plain_of(message: Message, prefixes: tuple[str, ...]) -> dict[str, Any]:
+    """A message as data, without what differs between two venues by nature: names of orders and executions, the reference price."""
+    row = {"kind": type(message).__name__, **msgspec.structs.asdict(message)}
+    for name in ("client_order_id", "parent_id"):
+        if isinstance(row.get(name), str):
+            for prefix in prefixes:
+                row[name] = row[name].removeprefix(prefix)
+    for name in ("fill_id", "reference"):
+        row.pop(name, None)
+    return row

@@ -1,0 +1,97 @@
+"""The same bars, once through a backtest and once through a session over the wire: the same orders, fills, fees, funding and balance."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.store import HistoricalDataStore
+from core.config import SystemConfig
+from core.messages import Fill, FundingPayment, Message, SubmitOrder
+from core.time_range import to_ms
+from runners.replay import replay
+from runners.wiring import BacktestParts, wire_backtest
+from strategies.base import BaseStrategy
+from tests.builders import DAY, START, add_series, builtin, coarser, made_ready, sample
+from tests.runners.live.conftest import Ran, plain_of, plan_of, run_session, stored_sandbox
+
+KINDS = (SubmitOrder, Fill, FundingPayment)
+FROM, TO = START + 20 * DAY, START + 24 * DAY
+
+
+def both(
+    store: HistoricalDataStore, system: SystemConfig, strategy: type[BaseStrategy], span: tuple[int, int], folder: Path
+) -> tuple[BacktestParts, Ran, Any]:
+    """A backtest, the session over the same bars, and what the sandbox knows at its end."""
+    prepared = made_ready(store, system, *span, strategy())
+    parts = wire_backtest(prepared, "bt")
+    replay(parts.feed, parts.cycle)
+    with stored_sandbox(store, system, *span) as sandbox:
+        ran = run_session(plan_of(system, strategy, store, sandbox.url, folder))
+        truth = sandbox.truth()
+    return parts, ran, truth
+
+
+def check_same(parts: BacktestParts, ran: Ran, truth: Any) -> None:
+    """To the last unit."""
+    prefixes = ("bt-", "ab12cd34-1-")
+
+    def rows(messages: list[Message]) -> list[dict[str, Any]]:
+        return [plain_of(message, prefixes) for message in messages if isinstance(message, KINDS)]
+
+    assert ran.ending.failure is None
+    for kind in KINDS:
+        there = rows([message for message in parts.messages if isinstance(message, kind)])
+        here = rows(ran.of(kind))
+        assert here == there, kind.__name__
+    cycle = ran.live.cycle
+    portfolio = cycle.actors.portfolio
+    assert portfolio.cash == parts.portfolio.cash == truth["wallet_units"]["USDT"]
+    assert (portfolio.fees, portfolio.funding) == (parts.portfolio.fees, parts.portfolio.funding)
+    assert portfolio.equity_values == parts.portfolio.equity_values
+    assert ran.ending.differences == [] and truth["problems"] == []
+
+
+SYSTEMS = [
+    ("ema_cross", ()),
+    ("rsi_reversion", ("params.oversold=35", "params.overbought=65")),
+    ("momentum", ("params.threshold=1",)),
+    ("hold", ()),
+    ("atr_breakout", ("params.trailing_atr=0", "warmup_bars=60")),
+    ("ema_cross", ("exits={stop_loss: {percent: 0.5}, take_profit: {percent: 1}}", "timeframe=30m")),
+]
+
+
+def marked_store(days: int = 40) -> HistoricalDataStore:
+    """Five-minute bars and funding of the sample, without marks of their own: the wire has fewer digits than an invented mark."""
+    store = HistoricalDataStore(":memory:")
+    made = sample(days=days).series["BTCUSDT"]
+    add_series(store, coarser(made.last, 5), "BTCUSDT", "5m", made.instrument)
+    store.upsert_funding("BTCUSDT", made.funding, source="test")
+    return store
+
+
+@pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
+def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...], journals: Path) -> None:
+    system, strategy = builtin(name, *(() if any("warmup" in each for each in overrides) else ("warmup_bars=100",)), *overrides)
+    with marked_store() as store:
+        parts, ran, truth = both(store, system, strategy, (FROM, TO), journals)
+    check_same(parts, ran, truth)
+    assert parts.venue.fills
+
+
+@pytest.mark.real_data
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["ema_cross", "rsi_reversion", "momentum", "hold", "atr_breakout"])
+def test_a_month_of_real_minutes(name: str, real_data: Path, journals: Path) -> None:
+    """BTCUSDT, March 2025, filled inside one-minute bars."""
+    overrides = ("execution_timeframe=1m", *(("params.trailing_atr=0",) if name == "atr_breakout" else ()))
+    system, strategy = builtin(name, *overrides)
+    with HistoricalDataStore(":memory:") as store:
+        for folder in ("kline_1m", "kline_1h", "kline_4h", "funding"):
+            store.import_file(real_data / "bybit" / "linear" / folder / "BTCUSDT.parquet")
+        parts, ran, truth = both(store, system, strategy, (to_ms("2025-03-01"), to_ms("2025-04-01")), journals)
+    check_same(parts, ran, truth)
+    assert parts.venue.fills
