@@ -87,6 +87,8 @@ def run_epoch(
 def _unwritten(tracker: StrategyEpochTracker, run_id: str, stage: StrategyEpoch, symbol: str, error: DataError) -> DataError:
     """The error of a run whose artifacts found no room. What is small is written in their place, if it can be: the run is then failed."""
     told = DataError(f"the run was computed, and could not be kept: {error}; {ROOM_WANTED}")
+    if tracker.has_ended(run_id):  # its files are there: only what tells others of it is not
+        return DataError(f"{run_id} is kept, and could not be recorded in full: {error}; {ROOM_WANTED}")
     try:
         failed = tracker.epoch_failed(run_id, stage, symbol, told)
         told.add_note(f"{run_id} is marked failed: {failed.artifacts}")
@@ -95,9 +97,7 @@ def _unwritten(tracker: StrategyEpochTracker, run_id: str, stage: StrategyEpoch,
     return told
 
 
-def _mark_interrupted(
-    tracker: StrategyEpochTracker, run_id: str, stage: StrategyEpoch, symbol: str, interrupt: KeyboardInterrupt
-) -> None:
+def _mark_interrupted(tracker: StrategyEpochTracker, run_id: str, stage: StrategyEpoch, symbol: str, interrupt: KeyboardInterrupt) -> None:
     """The run's mark; where it has ended already, or cannot be written, the interrupt carries a note."""
     try:
         tracker.epoch_interrupted(run_id, stage, symbol)

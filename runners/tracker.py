@@ -168,6 +168,10 @@ class StrategyEpochTracker:
         self._event(f"epoch_{status}", run_id, stage, symbol, error=text)
         return EpochResult(run_id, self.strategy_id, stage, symbol, {}, False, "", None, status, text, folder)
 
+    def has_ended(self, run_id: str) -> bool:
+        """Whether the run's files are complete, whatever became of its events. Raises ConfigError for a run that there is not."""
+        return (self._folder(run_id) / "summary.json").exists()
+
     def promote(
         self, next_epoch: StrategyEpoch | str, *, epoch: StrategyEpoch | str | None = None, run_id: str = "", reason: str = ""
     ) -> None:
@@ -224,15 +228,18 @@ class StrategyEpochTracker:
         return stage, folder
 
     def _under_way(self, run_id: str) -> Path:
+        folder = self._folder(run_id)
+        if (folder / "summary.json").exists():
+            raise ConfigError(f"{run_id} has ended already: start another run with epoch_start")
+        return folder
+
+    def _folder(self, run_id: str) -> Path:
         if run_id not in self._folders:
             found = next((folder for folder in run_folders(self._home, run_id) if folder.name == run_id), None)
             if found is None:
                 raise ConfigError(f"there is no run {run_id!r} in {self._home.root}: epoch_start gives run ids")
             self._folders[run_id] = found
-        folder = self._folders[run_id]
-        if (folder / "summary.json").exists():
-            raise ConfigError(f"{run_id} has ended already: start another run with epoch_start")
-        return folder
+        return self._folders[run_id]
 
     def _relative(self, folder: Path) -> str:
         return folder.relative_to(self._home.root).as_posix()

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from adapters.store.gaps import bar_gaps
+from core.actors.order_log import Kind
 from core.frame import Frame
 from core.messages import Halt, Resume
 from core.money import to_float
@@ -19,7 +20,7 @@ from core.timeframe import floor_ts, tf_ms
 MANY_AMBIGUOUS: Final = 0.1
 """From one ambiguous bar for every ten closed trades on, the path inside the bars may be what made the result."""
 
-Denials = Mapping[tuple[str, str], int]
+Denials = Mapping[tuple[Kind, str], int]
 """How many signals and orders were denied, by (kind, reason)."""
 
 
@@ -104,7 +105,8 @@ def _ambiguous(result: BacktestResult) -> Iterator[str]:
     count, trades = int(result.trust.get("ambiguous_bars") or 0), len(result.trades)
     if count and count >= MANY_AMBIGUOUS * trades:
         yield (
-            f"ambiguous bars: in {count:,} bars the outcome hung on which price came first, for {trades:,} closed trades;"
+            f"ambiguous bars: in {count:,} bar{'' if count == 1 else 's'} the outcome hung on which price came first,"
+            f" for {trades:,} closed trades;"
             " --bounds shows the other path, a finer execution_timeframe leaves less to guess"
         )
 

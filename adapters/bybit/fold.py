@@ -64,7 +64,6 @@ class AccountFold:
         self.brackets = BracketNames()
         self.positions: dict[tuple[str, int], PositionReport] = {}
         self.balances: dict[str, BalanceReport] = {}
-        self.last_execution_ms = 0
         self.counts: dict[str, int] = dict.fromkeys(("duplicate", "stale", "foreign_symbol", "external", "orphan"), 0)
         self._orphans: dict[str, dict[str, ExecutionRow]] = {}
         self._waiting: dict[str, dict[str, tuple[ExecutionRow, TrackedOrder | None]]] = {}
@@ -349,7 +348,6 @@ class AccountFold:
         stated = _stated_pnl(row)
         linear = self._instruments[fill.symbol].category == "linear"
         self._seen.add(seen_key(fill))
-        self.last_execution_ms = max(self.last_execution_ms, fill.ts)
         own = self.books.apply(fill)
         if not self.books.held(fill.symbol, fill.position_idx):
             self._distrusted.discard(fill.symbol)
@@ -365,7 +363,6 @@ class AccountFold:
     def _on_funding(self, row: ExecutionRow, instrument: Instrument, key: str) -> bool:
         payment = translate.funding_payment(row, instrument, self.books.held(row.symbol))
         stamp_key = seen_key(payment)
-        self.last_execution_ms = max(self.last_execution_ms, translate.time_ms(row.execTime))
         if stamp_key in self._seen:
             self._seen.add(key)
             self.counts["duplicate"] += 1

@@ -79,7 +79,8 @@ class BybitVenue:
         self._where, self._category, self._rest = where, category, rest
         self._user_notify, self._sleep, self._now_ms = notify, sleep, now_ms
         self._market = market if market is not None else MarketClock(rest.clock)
-        self._since_ms = since_ms
+        self._since_ms = self.listed_until_ms = since_ms
+        """Time of the newest execution that a list gave: everything before it has been read. Where the next session may begin."""
         self._group: asyncio.TaskGroup | None = None
         self._synced = asyncio.Event()
         self._is_catching_up = False
@@ -253,7 +254,7 @@ class BybitVenue:
 
     async def read_executions(self) -> None:
         """Executions since a minute before the newest one that any list has given: what the stream lost may be older than what it told."""
-        since = self._listed_until_ms - 60_000
+        since = self.listed_until_ms - 60_000
         until = max(since, self._market.now_ms) + 60_000
         if self._market.follows_stream:
             until = max(until, since + 86_400_000)  # its own time may have run on unseen
@@ -261,7 +262,7 @@ class BybitVenue:
         for row in rows:
             self.fold.on_execution(row)
         if rows:
-            self._listed_until_ms = max(self._listed_until_ms, translate.time_ms(rows[-1].execTime))
+            self.listed_until_ms = max(self.listed_until_ms, translate.time_ms(rows[-1].execTime))
 
     async def read_positions(self) -> None:
         """Positions as the exchange states them; one that is no longer listed is flat."""

@@ -18,7 +18,5 @@ def open_quietly(path: str, environment: Mapping[str, str] = os.environ) -> bool
     opener = shutil.which("open" if sys.platform == "darwin" else "xdg-open", path=environment.get("PATH"))
     if opener is None or not has_screen:
         return False
-    subprocess.Popen(
-        [opener, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    subprocess.Popen([opener, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     return True

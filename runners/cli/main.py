@@ -27,6 +27,7 @@ COMMANDS = {
     "runs": ("runners.cli.runs:runs", "The runs that were kept: list, show, compare, report."),
     "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
+    "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
     "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
     "smoke": ("runners.cli.smoke:smoke", "Run the whole system once over a small invented history."),
@@ -76,7 +77,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and leave.")
 @common
 def cli() -> None:
-    """keel: event-driven trading systems over stored history, against a simulated exchange that behaves like Bybit.
+    """keel: the same trading system over stored history, and on a sandbox or Bybit's demo account. No live trading yet.
 
     History, systems, runs and logs live in the home folder: --home DIR, else KEEL_HOME, else the current folder.
     """

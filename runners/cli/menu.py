@@ -55,12 +55,15 @@ def menu(session: Session) -> None:
 
 def loop_menu(session: Session, prompter: Prompter, open_report: Callable[[str], bool]) -> None:
     """Run after run, until the menu is left. What cannot be run is told, and the menu begins anew."""
+    context = session.context()
     while True:
         try:
-            answer = run_menu(session.context(), prompter)
+            answer = run_menu(context, prompter)
         except KeelError as error:
             session.close()
             click.echo(f"error: {error}", err=True)
+            if not prompter.confirm("Back to the menu?"):
+                return
             continue
         if answer is None:
             return

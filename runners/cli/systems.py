@@ -79,7 +79,7 @@ def validate(session: Session, system: str, overrides: tuple[str, ...]) -> None:
     """Check SYSTEM whole: keys, values, strategy, parameters, features, windows, promotion rules, and its account at the exchange."""
     answer = systems_validate_tool.run(ShowRequest(system, list(overrides)), session.context())
     text = f"{answer.name} is valid: {answer.file}, strategy {answer.strategy_class}, {len(answer.features)} features"
-    session.note(f"the exchange takes its account, checked with {answer.account}")
+    session.note(f"its account was checked with {answer.account}" if "generic" in answer.account else "")
     session.answer(answer, lambda: click.echo(text))
 
 

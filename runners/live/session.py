@@ -188,7 +188,11 @@ class Session:
         """Not for what lies before the session began, and not for what is no longer news."""
         if instant.ts <= live.starting_instant:
             return False
-        return live.connection.is_lockstep or live.connection.market_ms - instant.ts <= OLD_MS + live.plan.grace_ms
+        if live.connection.is_lockstep:
+            return True
+        sandbox = live.connection.sandbox
+        age_ms = (live.connection.market_ms - instant.ts) / (1.0 if sandbox is None else sandbox.factor)
+        return age_ms <= OLD_MS + live.plan.grace_ms
 
     # --- the end ---
 

@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from adapters.bybit import translate
+from adapters.bybit.clock import ServerClock
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.market_stream import FRESHNESS_MS, MarketStream
 from adapters.bybit.notices import Notice
@@ -24,11 +25,11 @@ from adapters.store import HistoricalDataStore
 from core.actors.executor import Executor
 from core.actors.portfolio import Portfolio
 from core.bus import Bus
-from core.clock import ReplayClock
+from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
-from core.errors import SafetyError
+from core.errors import SafetyError, VenueError
 from core.instrument import Instrument
-from core.messages import Bar, CancelOrder, FundingRate, Message, OrderUpdate
+from core.messages import Bar, CancelOrder, Fill, FundingRate, Message, OrderUpdate
 from core.orders import OrderRecord
 from runners.actors import make_actors, subscribe
 from runners.live.connection import Connection, connect
@@ -43,9 +44,11 @@ from runners.live.outbox import Outbox
 from runners.live.prices import Prices
 from runners.live.reconcile import Reconciler, held_positions
 from runners.live.records import TYPES, Opened
+from runners.live.tape import Tape
 from runners.live.warmup import WarmUp
 from runners.systems import LoadedSystem
 
+READY_S = 60.0
 STALE_MS = 15_000.0
 """How old the latest price of a symbol may be when an order leaves, where the market moves by itself."""
 
@@ -88,6 +91,7 @@ class Live:
     journal: Journal
     reconciler: Reconciler
     outbox: Outbox
+    tape: Tape
     opened: Opened
     starting_instant: int
     """Instants up to here lie before this session: where the journal began with it, nobody decides on them."""
@@ -107,12 +111,11 @@ async def start(plan: Plan, notify: Callable[[Notice], None], fail: Callable[[Ba
         stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
         instruments = await connection.reader.instruments(system.symbols)
         await _check_settings(connection, system)
-        clock = ReplayClock(connection.market_ms)
-        journal = _open_journal(plan, account, clock)
+        journal = _open_journal(plan, account, connection.clock)
         stack.callback(journal.close)
         if journal.recovery.cut_bytes or journal.recovery.last_words:
-            notify(Notice(clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
-        yield await _assemble(plan, account, connection, instruments, clock, journal, stack, notify, fail)
+            notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
+        yield await _assemble(plan, account, connection, instruments, journal, stack, notify, fail)
 
 
 async def _check_settings(connection: Connection, system: SystemConfig) -> None:
@@ -126,7 +129,7 @@ async def _check_settings(connection: Connection, system: SystemConfig) -> None:
         await connection.account.ensure_leverage(symbol, system.risk.leverage)
 
 
-def _open_journal(plan: Plan, account: str, clock: ReplayClock) -> Journal:
+def _open_journal(plan: Plan, account: str, clock: ServerClock) -> Journal:
     """The journal of this account and system; another code or configuration is another journal."""
     folder = plan.journals / "-".join(account.split()).replace(":", "_").replace("/", "_") / f"{plan.system.system}-{plan.uid[:12]}"
     if plan.fresh and folder.exists():
@@ -134,7 +137,8 @@ def _open_journal(plan: Plan, account: str, clock: ReplayClock) -> Journal:
         while (kept := folder.with_name(f"{folder.name}.old{number}")).exists():
             number += 1
         folder.rename(kept)
-    return Journal.open(folder, clock=clock, session={"account": account, "system": plan.system.system, **plan.about}, types=TYPES)
+    stamps = cast("Clock", clock)  # it is only read
+    return Journal.open(folder, clock=stamps, session={"account": account, "system": plan.system.system, **plan.about}, types=TYPES)
 
 
 async def _assemble(
@@ -142,7 +146,6 @@ async def _assemble(
     account: str,
     connection: Connection,
     instruments: dict[str, Instrument],
-    clock: ReplayClock,
     journal: Journal,
     stack: AsyncExitStack,
     notify: Callable[[Notice], None],
@@ -155,7 +158,7 @@ async def _assemble(
     await warm_up.load(plan.store, connection.reader)
     quote = next(iter(instruments.values())).quote
     opened = history.opened or await _first_look(plan, account, connection, instruments, warm_up.start_ms, quote)
-    bus = Bus()
+    bus, clock = Bus(), ReplayClock(opened.ts)
     executor = Executor(session_prefix(plan.uid, 0), instruments, clock, bus.publish)
     portfolio = Portfolio(instruments.values(), opened.cash, order_number=executor.order_number, strategy=system.strategy)
     for symbol, steps, cost in opened.positions:
@@ -177,7 +180,9 @@ async def _assemble(
         account_limit=lambda: account_stop(actors.risk),
     )  # fmt: skip
     desk = Desk(controls, outbox.hear)
-    subscribe(bus, actors, desk, {OrderUpdate: desk.on_update})
+    tape = Tape(portfolio, system.risk.leverage)
+    subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
+    bus.subscribe(Fill, tape.after_fill)
     actors.strategy.start()
     if is_first:
         journal.append_durable(opened)
@@ -196,8 +201,7 @@ async def _assemble(
     venue.recover(known, used_names=history.bracket_names(), open_brackets=brackets, holdings=holdings)
     _expect_brackets(executor.bracket_orders(), venue, instruments)
     desk.venue = venue
-    _background(venue.run(), stack, fail)
-    await venue.wait_ready(60.0)
+    await _up(_background(venue.run(), stack, fail), venue.wait_ready(READY_S))
     _tell_never_sent(never, outbox.hear, clock)
     reconciler = Reconciler(cycle, venue, connection.rest, quote, notify, hear=outbox.hear, since_ms=opened.ts)
     if not outbox.failure:
@@ -214,13 +218,12 @@ async def _assemble(
     )  # fmt: skip
     live = Live(
         plan, account, connection, instruments, cycle, desk, controls, gate, venue, market, instants, prices, journal, reconciler, outbox,
-        opened, connection.market_ms if is_first else 0,
+        tape, opened, connection.market_ms if is_first else 0,
     )  # fmt: skip
     gate.open(STARTING)
     for record in _cancelled_but_open(desk, executor):
         venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, clock.now_ms))
-    _background(market.run(), stack, fail)
-    await market.stream.wait_ready(60.0)
+    await _up(_background(market.run(), stack, fail), market.stream.wait_ready(READY_S))
     await market.settle()
     return live
 
@@ -292,13 +295,31 @@ async def _missed_rates(connection: Connection, system: SystemConfig, history: H
     return sorted(rates, key=lambda rate: rate.ts)
 
 
-def _background(work: Coroutine[Any, Any, None], stack: AsyncExitStack, fail: Callable[[BaseException], None]) -> None:
+async def _up(running: asyncio.Task[None], ready: Coroutine[Any, Any, None]) -> None:
+    """Wait until what runs is ready; what it dies of meanwhile is raised at once."""
+    waiting = asyncio.create_task(ready)
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done() and not waiting.done():
+        waiting.cancel()
+        error = running.exception()
+        raise _innermost(error) if error is not None else VenueError("the exchange's stream ended by itself")
+    await waiting
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The first error of a group of them."""
+    return _innermost(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _background(
+    work: Coroutine[Any, Any, None], stack: AsyncExitStack, fail: Callable[[BaseException], None]
+) -> asyncio.Task[None]:
     """Run something until the session ends; what it raises fails the session."""
     task = asyncio.create_task(work)
 
     def ended(done: asyncio.Task[None]) -> None:
         if not done.cancelled() and (error := done.exception()) is not None:
-            fail(error)
+            fail(_innermost(error))
 
     async def stop() -> None:
         task.cancel()
@@ -307,3 +328,4 @@ def _background(work: Coroutine[Any, Any, None], stack: AsyncExitStack, fail: Ca
 
     task.add_done_callback(ended)
     stack.push_async_callback(stop)
+    return task

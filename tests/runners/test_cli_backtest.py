@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from adapters.report.evidence import EXPLAINED
 from core.metrics import METRICS
+from runners.cli.output import money
 from runners.tools.backtest import MONEY_METRICS
 
 WINDOW = ("--start", "2024-01-15", "--end", "2024-01-22")
@@ -120,6 +123,10 @@ def test_the_report_is_written_unless_it_is_not_wanted(keel: Keel) -> None:
     assert {path.name for path in Path(without["artifacts"]).iterdir()} == names
 
 
+def test_the_report_explains_everything_that_a_run_rests_on(keel: Keel) -> None:
+    assert set(keel(*RUN, "--no-report", "--json").data["trust"]) <= set(EXPLAINED)
+
+
 def test_synthetic_history_is_called_so(keel: Keel) -> None:
     text = keel(*RUN, "--no-report").out
     assert text.startswith("SYNTHETIC") and keel("runs", "show", "last").out.startswith("SYNTHETIC")
@@ -160,6 +167,23 @@ def test_show_gives_the_books_line_by_line_and_they_add_up(keel: Keel) -> None:
     text = keel("runs", "show", run_id[:8]).out
     assert all(line["label"] in text and line["amount"] in text for line in lines)
     assert "What the numbers rest on" in text and "not modelled" in text and "Promotion" in text
+
+
+def test_what_people_read_of_a_run_has_no_json_and_no_raw_floats(keel: Keel) -> None:
+    keel(*RUN, "--no-report")
+    shown = keel("runs", "show", "last").out
+    books, rests = shown.split("What the numbers rest on")
+    assert not re.search(r"""[\[\]{}"]""", rests) and not re.search(r"\d\.\d{5}", rests.split("Promotion")[0])
+    assert re.search(r"^  open is previous close: \d+\.\d %$", rests, re.MULTILINE)
+    assert re.search(r"^bars +2,016$", rests, re.MULTILINE) and re.search(r"^ +BTCUSDT$", rests, re.MULTILINE)
+    figures = books.split("Key figures")[1].split("Where the money went")[0]
+    assert all(len(part) == 2 for part in re.findall(r"\.(\d+)", figures.split("average trade")[0].replace("won", "").split("closed")[0]))
+    assert "liquidations beyond trading" in books and "margin lost in liquidations" in books
+
+
+@pytest.mark.parametrize(("amount", "text"), [("0.004", "0.00"), ("-0.004", "0.00"), ("0.5", "0.50"), ("-1234.567", "-1,234.57")])
+def test_money_in_summaries_has_two_decimals(amount: str, text: str) -> None:
+    assert money(amount) == text
 
 
 def test_list_has_the_newest_first_and_can_be_limited(keel: Keel) -> None:

@@ -133,6 +133,32 @@ def test_a_strategy_that_fails_leaves_a_run_marked_failed(
     assert report.code == 3 and "failed" in report.err
 
 
+def test_a_run_that_is_interrupted_says_so(keel: Keel, strategy: Callable[[str, str], str]) -> None:
+    body = "class Halting(BaseStrategy):\n    def generate_signal(self, s, p): os.kill(os.getpid(), signal.SIGINT)\n"
+    answer = keel("backtest", strategy("halting", body))
+    assert answer.code == 130 and answer.err.rstrip().endswith("error: interrupted")
+    (run,) = keel("runs", "list", "--json").data["runs"]
+    assert run["status"] == "interrupted" and keel("runs", "show", "last").code == 0
+    assert "interrupted" in keel("runs", "list").out
+
+
+def test_a_full_disk_is_told_with_the_folder_and_the_way_out(home: Path) -> None:
+    """Files that may not grow beyond 100 kB: the equity curve does not fit, what says so does."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY));"
+        " from runners.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "--home", str(home), "backtest", "ema_cross", *WINDOW, *SHORT_WARMUP, "--no-report"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    first, note = done.stderr.splitlines()[-2:]
+    folder = failed_run(home)
+    assert done.returncode == 3 and first.startswith("error: the run was computed, and could not be kept: "), done.stderr
+    assert str(folder) in first and "--home DIR" in first and "is marked failed" in note
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "failed" and "could not be kept" in summary["error"]
+    assert {path.name for path in folder.iterdir()} == {"config.json", "results.json", "summary.json"}
+
+
 def test_a_strategy_file_that_cannot_be_run_is_told_with_its_line(keel: Keel, strategy: Callable[[str, str], str], home: Path) -> None:
     answer = keel("backtest", strategy("torn", "class Torn(BaseStrategy:\n"))
     assert answer.code == 1 and "torn.py:7" in answer.err and "SyntaxError" in answer.err

@@ -63,6 +63,40 @@ def test_a_new_system_that_cannot_be(arguments: tuple[str, ...], words: str, kee
     assert not (home / "systems").exists() and not (home / "strategies").exists()
 
 
+def test_validate_asks_the_exchange_and_so_does_a_run_before_it_begins(keel: Keel, home: Path) -> None:
+    for command in (("systems", "validate", "ema_cross"), ("backtest", "ema_cross", "--window", "3d", "--set", "warmup_bars=250")):
+        answer = keel(*command, "--set", "risk.leverage=200")
+        assert answer.code == 2 and answer.err == "error: BTCUSDT: leverage 200 is more than its 100\n"
+    assert not (home / "backtests").exists()
+    fine = keel("systems", "validate", "ema_cross", "--json").data
+    assert fine["account"] == "the store's instruments"
+    (home / "data" / "keel.duckdb").unlink()
+    assert keel("systems", "validate", "ema_cross", "--json").data["account"] == "generic instruments for BTCUSDT"
+
+
+def test_cross_margin_is_taken_or_refused_alike_by_validate_and_backtest(keel: Keel, home: Path) -> None:
+    cross = ("--set", "risk.margin_mode=cross")
+    run = keel("backtest", "ema_cross", "--window", "3d", "--set", "warmup_bars=250", "--no-report", *cross)
+    assert keel("systems", "validate", "ema_cross", *cross).code == run.code
+    assert (run.code == 0) is (home / "backtests").exists()
+
+
+def test_a_built_in_system_goes_to_spot_by_what_the_errors_say(keel: Keel, home: Path, tmp_path: Path) -> None:
+    refused = keel("systems", "validate", "atr_breakout", "--set", "category=spot")
+    assert refused.code == 2 and "--set risk.leverage=1" in refused.err
+    assert keel("systems", "validate", "atr_breakout", "--set", "category=spot", "--set", "risk.leverage=1").code == 0
+    hold = ("backtest", "hold", "--set", "category=spot", "--window", "7d", "--no-report")
+    lacking = keel(*hold)
+    assert lacking.code == 3 and "keel data import FILE --category spot" in lacking.err
+    for timeframe in ("1h", "5m"):
+        file = tmp_path / f"BTCUSDT_{timeframe}.csv"
+        assert keel("data", "export", "BTCUSDT", "--timeframe", timeframe, "--out", str(file)).code == 0
+        file.write_text(file.read_text().replace("linear", "spot"))
+        assert keel("data", "import", str(file), "--category", "spot").code == 0
+    run = keel(*hold, "--set", "warmup_bars=0", "--json").data
+    assert run["metrics"]["total_trades"] == 0 and run["reconciliation"]["difference"] == "0" and run["reconciliation"]["fees"] != "0"
+
+
 def test_show_gives_every_key_that_holds(keel: Keel) -> None:
     shown = keel("systems", "show", "ema_cross", "--set", "params.fast=7", "--json").data
     assert shown["effective"]["params"] == {"fast": 7, "slow": 50}

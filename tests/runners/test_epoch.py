@@ -270,6 +270,21 @@ def test_a_run_that_finds_no_room_for_its_files_is_failed_and_says_what_to_do(
     assert listed.status == "failed" and "could not be kept" in (listed.error or "")
 
 
+def test_a_run_whose_files_are_whole_is_kept_even_if_its_event_is_not(
+    run: Callable[..., EpochResult], small_result: Any, tmp_path: Path
+) -> None:
+    def blocks_the_log(symbol: str) -> BacktestResult:
+        (log,) = (tmp_path / "logs").glob("events_*.jsonl")
+        log.unlink()
+        log.mkdir()
+        result: BacktestResult = small_result()
+        return result
+
+    with pytest.raises(DataError, match=r"^run-\w+ is kept, and could not be recorded in full"):
+        run(runner_fn=blocks_the_log)
+    assert [entry.status for entry in list_runs(tmp_path)] == ["completed"]
+
+
 def test_a_run_that_cannot_be_begun_leaves_no_folder(
     run: Callable[..., EpochResult], tmp_path: Path, full_disk: Callable[[int], None]
 ) -> None:

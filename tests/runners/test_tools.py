@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,10 @@ import pytest
 
 import runners.tools
 from core.errors import ConfigError
+from runners.cli.browser import open_quietly
 from runners.cli.main import run
-from runners.cli.menu import GO, LEAVE, SPAN_BACK, run_menu
+from runners.cli.menu import GO, LEAVE, SPAN_BACK, loop_menu, run_menu
+from runners.cli.session import Session
 from runners.home import Home
 from runners.tools import backtest_list_systems_tool, backtest_run_tool, data_list_tool, doctor_tool, smoke_backtest_tool
 from runners.tools.registry import Tool, ToolContext, all_tools
@@ -93,7 +97,21 @@ def test_the_doctor_looks_at_everything_and_fails_only_for_what_stops_work(home:
     broken = doctor_tool(home=home)["data"]
     failed = [check for check in broken["checks"] if check["status"] == "fail"]
     assert not broken["ok"] and [check["name"] for check in failed] == ["store"] and failed[0]["way_out"]
+    assert "move that file away" in failed[0]["way_out"]
     assert run(["--home", str(home), "doctor", "-q"]) == 1
+
+
+def test_the_doctor_leaves_a_healthy_store_where_it_is(home: Path) -> None:
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.readline()"
+    command = [sys.executable, "-c", code, str(Home(home).store)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        other.stdout.readline()
+        locked = doctor_tool(home=home)["data"]
+        other.stdin.close()
+    (store,) = [check for check in locked["checks"] if check["name"] == "store"]
+    assert store["status"] == "fail" and "in use" in store["detail"] and "wait until that process ends" in store["way_out"]
+    assert not any(word in store["way_out"] for word in ("move", "import"))
 
 
 def test_the_smoke_test_passes_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -111,10 +129,12 @@ class Script:
     def __init__(self, *answers: str | None) -> None:
         self.answers = list(answers)
         self.offered: list[list[str]] = []
+        self.labels: list[list[str]] = []
 
     def choose(self, question: str, choices: Sequence[tuple[str, str]]) -> str | None:
         answer = self.answers.pop(0)
         self.offered.append([value for value, _ in choices])
+        self.labels.append([label for _, label in choices])
         assert answer is None or answer in self.offered[-1], (question, answer, choices)
         return answer
 
@@ -154,6 +174,44 @@ def test_the_menu_takes_a_span_back(week: Home) -> None:
 def test_the_menu_can_be_left_at_every_question(answers: tuple[str | None, ...], week: Home) -> None:
     assert run_menu(ToolContext(week), Script(*answers)) is None
     assert not week.backtests.exists()
+
+
+def test_the_menu_names_the_window_that_is_meant_and_marks_those_without_data(week: Home) -> None:
+    text = (week.systems / "week.yaml").read_text().replace("windows: {", "windows: {late: {start: 2030-01-01, end: 2030-02-01}, ")
+    (week.systems / "week.yaml").write_text(text)
+    script = Script("week", None)
+    assert run_menu(ToolContext(week), script) is None
+    assert script.labels[-1] == [
+        "week: 2024-01-15 to 2024-01-22",
+        "late: 2030-01-01 to 2030-02-01  (no data: the store does not cover it)",
+        "a span back from the last stored bar",
+    ]
+    week.store.unlink()
+    script = Script("week", None)
+    assert run_menu(ToolContext(week), script) is None
+    assert [label.count("no data") for label in script.labels[-1]] == [1, 1, 0]
+
+
+def test_the_menu_comes_back_after_a_run_and_after_an_error(week: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    opened: list[str] = []
+    runs = (("week", "week", GO, "yes"), ("week", SPAN_BACK, "soon", GO, "yes"), ("week", "week", GO, "no"), (None,))
+    script = Script(*(answer for answers in runs for answer in answers))
+
+    def without_browser(path: str) -> bool:
+        opened.append(path)
+        return False
+
+    loop_menu(Session(home=str(week.root)), script, without_browser)
+    told = capsys.readouterr()
+    assert script.answers == [] and len(list(week.backtests.glob("*/run-*"))) == 2
+    assert told.err.count("error: ") == 1 and "soon" in told.err
+    assert told.out.count(f"the report: {opened[0]} (there is no browser to open it in here)") == len(opened) == 1
+
+
+def test_without_a_screen_nothing_is_opened_and_nothing_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    assert open_quietly("/nowhere/report.html", {"PATH": "/usr/bin:/bin"}) is False
+    assert open_quietly("/nowhere/report.html", {"PATH": "", "DISPLAY": ":9"}) is False
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_menu_passes_on_what_cannot_be_run(week: Home) -> None:

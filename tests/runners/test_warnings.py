@@ -4,24 +4,118 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.frame import Frame
-from core.messages import Halt, Liquidation, Resume
-from core.money import UNIT, to_units
+from core.config import ExecutionConfig, RiskConfig, SizingConfig
+from core.messages import Halt, Resume
+from core.money import UNIT
 from core.result import BacktestResult, StopReason
-from core.timeframe import DAY_MS
+from core.time_range import TimeRange
 from runners.warnings import run_warnings
-from tests.builders import HOUR, START, builtin, perpetual, plain_system, run, sample_store, store_of
-from tests.runners.test_outcome import Enters
+from tests.builders import HOUR, START, plain_system, run, store_of
+from tests.runners.test_outcome import Script
 
 Keel = Callable[..., Any]
 Make = Callable[..., BacktestResult]
-WINDOW = ("--start", "2024-01-15", "--end", "2024-01-22")
-BEGIN = 1_735_689_600_000  # 2025-01-01, where small_result begins
+FLAT = (100.0, 100.0, 100.0, 100.0)
+FALL = (100.0, 100.0, 80.0, 80.0)
+LOW = (80.0, 80.0, 80.0, 80.0)
+
+
+def warned(bars: list[tuple[float, float, float, float]], script: dict[int, Any], **settings: Any) -> BacktestResult:
+    with store_of(bars) as store:
+        return run(store, plain_system(**settings), START, START + len(bars) * HOUR, Script(script))
+
+
+def test_a_run_in_which_nothing_went_wrong_warns_of_nothing() -> None:
+    assert warned([FLAT] * 12, {2: "LONG", 6: "FLAT"}).warnings == []
+
+
+def test_a_liquidation_is_counted_with_its_time_and_its_whole_margin() -> None:
+    """1 x 100 at a leverage of 10 without fees: 10 of margin, all of it lost at the bankruptcy price of 90."""
+    result = warned([*[FLAT] * 3, FALL, *[LOW] * 8], {2: "LONG"}, risk=RiskConfig(policy="none", leverage=10))
+    (warning,) = result.warnings
+    assert warning.startswith("liquidated: 1 position (BTCUSDT) was taken over by the exchange at 2024-01-01 03:")
+    assert warning.endswith("10.00 USDT of margin was lost")
+    assert result.reconciliation.margin_lost == 10 * UNIT and result.reconciliation.difference == 0
+
+
+@pytest.mark.parametrize(("on_limit", "done"), [("flatten", "closed (flatten)"), ("hold", "kept (hold)")])
+def test_a_limit_that_broke_says_which_when_and_what_it_cost(on_limit: Any, done: str) -> None:
+    """Half a coin of 100 on an equity of 100: the fall to 80 takes 10 %, told at the close of the fourth bar."""
+    (warning,) = warned(
+        [*[FLAT] * 3, FALL, *[LOW] * 8],
+        {2: "LONG", 6: "SHORT", 9: "SHORT"},
+        initial_equity=100.0,
+        sizing=SizingConfig(model="fixed_qty", qty=0.5),
+        risk=RiskConfig(max_drawdown_percent=5, on_limit=on_limit),
+    ).warnings
+    assert warning == (
+        f"limit broke: the limit max_drawdown_percent (5 %) at 2024-01-01 04:00 UTC: positions were {done};"
+        " 2 signals were denied after it until 2024-01-01 12:00 UTC, the end of the run"
+    )
+
+
+def test_a_limit_that_broke_on_several_days_is_one_sentence(small_result: Make) -> None:
+    begin = small_result().window.start_ms
+    result = small_result(window=TimeRange(begin, begin + 240 * HOUR))
+    halts: list[Halt | Resume] = []
+    for day in (1, 3):
+        halts += [Halt(begin + (24 * day + 5) * HOUR, "daily_loss_percent", flatten=True)]
+        halts += [Resume(begin + 24 * (day + 1) * HOUR, "daily_loss_percent")]
+    (warning,) = run_warnings(result, halts, {("signal_denied", "daily_loss_percent"): 1, ("expired", "other"): 9}, quote="USDT")
+    assert warning == (
+        "limit broke: the limit daily_loss_percent 2 times, first at 2025-01-02 05:00 UTC: positions were closed (flatten);"
+        " 1 signal was denied after it, the last time until 2025-01-05 00:00 UTC"
+    )
+
+
+def test_missing_bars_are_told_as_a_share_with_the_longest_hole_and_an_early_end() -> None:
+    """Of 24 bars, the 3rd, the 9th to 13th and the last two are not there: 8, a third of them."""
+    rows = [row for row in range(24) if row not in (3, 9, 10, 11, 12, 13, 22, 23)]
+    prices = {name: np.full(len(rows), 100.0) for name in ("open", "high", "low", "close")}
+    columns = {"ts": START + HOUR * np.array(rows), **prices, "volume": np.full(len(rows), 1.0)}
+    with store_of(columns) as store:
+        system = plain_system(execution=ExecutionConfig(gaps="skip", funding="none"))
+        result = run(store, system, START, START + 24 * HOUR, Script({}))
+    assert result.warnings == [
+        "bars missing: BTCUSDT 1h lacks 8 of 24 bars of the window (33.3 %);"
+        " the longest hole is from 2024-01-01 09:00 UTC to 2024-01-01 14:00 UTC",
+        "data end early: BTCUSDT 1h ends at 2024-01-01 22:00 UTC, the window at 2024-01-02 00:00 UTC",
+    ]
+
+
+def test_guesses_and_odd_prices_are_told(small_result: Make) -> None:
+    facts = {"BTCUSDT": {"bars": 1440, "off_grid_prices": 12}, "ETHUSDT": {"bars": 1440, "off_grid_prices": 0}}
+    ambiguous, off_grid = run_warnings(small_result(trust={"ambiguous_bars": 1, "symbols": facts}), [], {}, quote="USDT")
+    assert ambiguous.startswith("ambiguous bars: in 1 bar the outcome hung") and "2 closed trades" in ambiguous
+    assert off_grid.startswith("prices off the grid: 12 of 1,440 closes of BTCUSDT")
+    assert run_warnings(small_result(trust={"ambiguous_bars": 0}), [], {}, quote="USDT") == []
+
+
+def test_a_stop_comes_first(small_result: Make) -> None:
+    stop = StopReason("account_blown", small_result().window.start_ms + HOUR, "equity 1.20 USDT")
+    (warning,) = run_warnings(small_result(stop_reason=stop), [], {}, quote="USDT")
+    assert warning == "stopped early: account blown at 2025-01-01 01:00 UTC, the window goes on to 2025-01-02 00:00 UTC; equity 1.20 USDT"
+
+
+def test_warnings_stand_everywhere_where_a_run_is_read(keel: Keel) -> None:
+    """A limit so narrow that it breaks: on the terminal, in JSON, in both files, in runs show and list, at the top of the report."""
+    command = ("backtest", "ema_cross", "--start", "2024-01-15", "--end", "2024-01-29", "--set", "warmup_bars=250")
+    narrow = ("--set", "risk.max_drawdown_percent=0.1", "--set", "sizing.percent=100")
+    told = keel(*command, *narrow, "--no-report").out
+    data = keel(*command, *narrow, "--json").data
+    (warning,) = data["warnings"]
+    assert warning.startswith("limit broke: the limit max_drawdown_percent (0.1 %) at 2024-01-") and f"WARNING {warning}" in told
+    folder = Path(data["artifacts"])
+    for name in ("results.json", "summary.json"):
+        assert json.loads((folder / name).read_text())["warnings"] == [warning]
+    assert f"WARNING {warning}" in keel("runs", "show", "last").out
+    assert keel("runs", "show", "last", "--json").data["run"]["warnings"] == [warning]
+    assert "completed (1 warning)" in keel("runs", "list").out
+    header = (folder / "report.html").read_text().split("</header>")[0]
+    assert "LIMIT BROKE" in header and "max_drawdown_percent (0.1 %)" in header

@@ -134,9 +134,11 @@ async def desk_over(
     known: Desk | None = None,
     journal: Callable[[Message], Awaitable[None] | None] | None = None,
     rules: tuple[dict[str, Any], ...] = (),
+    minutes: int = 120,
 ) -> AsyncIterator[Desk]:
     """Start a lock-step sandbox (or stand over the one of ``known``) and a venue over it."""
     if known is None:
+        feed = WalkFeed(["BTCUSDT"], START_MS, 7, minutes=minutes, spot=category == "spot")
         server = SandboxServer(
             settings or SandboxSettings(pace="lockstep", limit_factor=100), WalkFeed(["BTCUSDT"], START_MS, 7), system_ms
         )

@@ -32,6 +32,7 @@ class World:
         self.fold = AccountFold(
             {"BTCUSDT": BTC}, self.out.append, self.seen, lambda: T0, notify=self.notices.append,
             look=lambda symbol, client, order: self.looked.append((client, order)),
+            read_executions=lambda: self.looked.append((None, None)),
         )  # fmt: skip
 
     def submit(self, number: int = 1, **changes: Any) -> None:
@@ -161,6 +162,66 @@ def test_more_than_was_ordered_is_never_silent() -> None:
         world.hear(execution(number, "0.008", number))
     assert world.steps == 16
     assert "overfilled" in {notice.code for notice in world.notices}
+
+
+# --- the order of fills ---
+
+
+def test_a_fill_waits_for_an_earlier_one_that_a_status_has_counted() -> None:
+    """PnL depends on the order of fills: what another order is known to lack comes first."""
+    world = World()
+    world.submit(1)
+    world.submit(2, side="SELL")
+    world.hear(order("Filled", "0.010", 5))
+    world.hear(execution(2, "0.010", 9, "t-2", "o-2", side="Sell", price="110.0"))
+    assert world.fills == []
+    world.hear(execution(1, "0.010", 5))
+    assert [(fill.fill_id, fill.realized_pnl) for fill in world.fills] == [("e-1", 0), ("e-2", 10_000_000)]
+
+
+def test_two_fills_that_wait_for_each_other_s_orders_are_both_booked() -> None:
+    world = World()
+    world.submit(1)
+    world.submit(2, side="SELL")
+    world.hear(order("Filled", "0.010", 5))
+    world.hear(order("Filled", "0.010", 9, "t-2", "o-2", side="Sell"))
+    world.hear(execution(2, "0.010", 9, "t-2", "o-2", side="Sell"))
+    world.hear(execution(1, "0.010", 5))
+    assert [fill.fill_id for fill in world.fills] == ["e-1", "e-2"]
+
+
+def test_a_pnl_that_our_book_cannot_come_to_says_that_something_is_missing() -> None:
+    world = World()
+    world.submit(1)
+    world.submit(2, side="SELL")
+    world.hear(execution(2, "0.010", 9, "t-2", "o-2", side="Sell", price="110.0", execPnl="0.1"))
+    assert world.fills == []
+    assert world.looked == [(None, None)]
+    world.hear(execution(1, "0.010", 5, execPnl="0"))
+    assert [fill.fill_id for fill in world.fills] == ["e-1", "e-2"]
+    assert world.notices == []
+
+
+def test_what_no_list_explains_is_booked_as_it_is_and_told() -> None:
+    world = World()
+    world.submit(2, side="SELL")
+    world.hear(execution(2, "0.010", 9, "t-2", "o-2", side="Sell", price="110.0", execPnl="0.1"))
+    world.fold.stop_waiting()
+    assert [(fill.fill_id, fill.realized_pnl) for fill in world.fills] == [("e-2", 0)]
+    assert [notice.code for notice in world.notices] == ["pnl_differs"]
+
+
+def test_what_is_written_off_holds_nothing_up() -> None:
+    world = World()
+    world.submit(1)
+    world.submit(2, side="SELL")
+    world.hear(order("PartiallyFilled", "0.004", 5))
+    world.hear(execution(2, "0.010", 9, "t-2", "o-2", side="Sell"))
+    assert world.fills == []
+    lacking = world.fold.orders.get("t-1")
+    assert lacking is not None
+    world.fold.write_off(lacking)
+    assert [fill.fill_id for fill in world.fills] == ["e-2"]
 
 
 # --- kinds of execution ---

@@ -9,16 +9,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters.bybit import wire
 from adapters.bybit.candles import CandleLine
 from adapters.bybit.clock import MarketClock, ServerClock
 from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.market_stream import MarketStream
 from core.errors import ConfigError
-from core.messages import Bar, MarkPrice, Message
+from core.messages import Bar, FundingRate, MarkPrice, Message
 from tests.adapters.bybit.conftest import Desk, desk_over, fast_ms, fast_sleep
 from tests.adapters.bybit.test_venue_streams import ws
 from tests.builders import bar
@@ -120,6 +122,39 @@ async def test_every_candle_is_heard_once_and_in_order(rules: list[dict[str, Any
         assert [one for one in out if isinstance(one, MarkPrice)]
 
 
+def kline(start: int, *, confirm: bool, close: str = "100") -> wire.Frame:
+    row = {"start": start, "interval": "1", "open": "100", "high": "101", "low": "99", "close": close, "volume": "1", "confirm": confirm}
+    return wire.Frame(topic="kline.1.BTCUSDT", type="snapshot", ts=start + 60_000, data=msgspec.Raw(msgspec.json.encode([row])))
+
+
+async def test_an_open_candle_is_never_heard_and_a_younger_one_says_that_its_elder_is_due() -> None:
+    async with desk_over() as desk:
+        begin = desk.now_ms
+        async with market_over(desk, next_open=begin) as (market, out):
+            market._on_data("kline.1.BTCUSDT", kline(begin, confirm=False, close="100.5"))
+            assert bars_of(out) == []
+            await desk.step()
+            await desk.until(lambda: len(bars_of(out)) == 1)
+            first = bars_of(out)[0]
+            market._on_data("kline.1.BTCUSDT", kline(begin, confirm=True, close="100.5"))
+            assert bars_of(out) == [first]
+            assert "candle_changed" in desk.codes()
+            market._on_data("kline.1.BTCUSDT", kline(begin + 120_000, confirm=False))
+            assert market._behind
+
+
+async def test_a_settled_funding_rate_is_read_once_its_time_has_passed() -> None:
+    async with desk_over() as desk:
+        async with market_over(desk) as (_, out):
+            for _ in range(9):
+                await desk.step(60)
+                await asyncio.sleep(0.01)
+            await desk.until(lambda: [one for one in out if isinstance(one, FundingRate)])
+            (rate,) = [one for one in out if isinstance(one, FundingRate)]
+            assert rate.ts % 28_800_000 == 0
+            assert [rate] == await desk.reader.funding_rates("BTCUSDT", rate.ts, rate.ts + 1)
+
+
 async def test_what_closed_before_the_connection_is_heard_first() -> None:
     async with desk_over() as desk:
         begin = desk.now_ms
@@ -131,7 +166,7 @@ async def test_what_closed_before_the_connection_is_heard_first() -> None:
 
 
 async def test_history_is_whole_closed_and_oldest_first() -> None:
-    async with desk_over() as desk:
+    async with desk_over(minutes=1_440) as desk:
         await desk.step(3)
         end = desk.now_ms
         bars = await desk.reader.bars("BTCUSDT", "1m", end - 1_200 * 60_000, end)  # two pages

@@ -62,6 +62,17 @@ async def test_every_fill_is_told_once_whatever_the_stream_does(rules: list[dict
         assert all(rule["applied"] for rule in desk.server.faults.state())
 
 
+async def test_a_stream_that_answers_pings_and_tells_nothing_is_replaced() -> None:
+    async with desk_over() as desk:
+        desk.faults(ws({"kind": "freeze", "keep_pong": True}, "order", nth=1), ws("drop", "execution", nth=1))
+        await traded(desk)
+        await desk.until(lambda: desk.updates("t-1")[-1:] == ["filled"])
+        await desk.until(lambda: desk.venue.private.stream.connects == 2 and desk.venue.is_ready)
+        assert "stream_behind" in desk.codes()
+        await traded(desk, 2)
+        await desk.until(lambda: desk.updates("t-2")[-1:] == ["filled"])
+
+
 async def test_lists_that_lag_behind_make_no_false_end() -> None:
     async with desk_over() as desk:
         desk.server.put_faults(b'{"rules": [{"action": {"kind": "lag_query", "ms": 250}}]}')  # five seconds of the adapter's

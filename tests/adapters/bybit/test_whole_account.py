@@ -83,13 +83,13 @@ def wish(rng: random.Random, desk: Desk) -> OrderIntent:
     return OrderIntent("BTCUSDT", side, qty, desk.now_ms, bracket=bracket, cancel_first=rng.random() < 0.5)
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", ["well", "executions lost", "answers lost"])
 async def test_the_portfolio_is_the_exchange_s_ledger(name: str) -> None:
     await trade(name, 0)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(1, 7))
+@pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", FAULTS)
 async def test_it_is_so_for_more_seeds(name: str, seed: int) -> None:
     await trade(name, seed)

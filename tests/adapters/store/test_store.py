@@ -276,5 +276,7 @@ def test_another_programs_database_and_other_versions_are_refused(tmp_path, bars
 
 
 def test_a_lock_names_its_holder_wherever_its_program_lies():
-    message = 'IO Error: Could not set lock on file "/h/keel.duckdb": Conflicting lock is held in /opt/my apps/python3.11 (PID 41) by user x.'
+    message = (
+        'IO Error: Could not set lock on file "/h/keel.duckdb": Conflicting lock is held in /opt/my apps/python3.11 (PID 41) by user x.'
+    )
     assert explain("/h/keel.duckdb", message).startswith("the store /h/keel.duckdb is in use by python3.11, process 41: wait until it ends")

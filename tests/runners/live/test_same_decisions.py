@@ -86,12 +86,12 @@ def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...]
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["ema_cross", "rsi_reversion", "momentum", "hold", "atr_breakout"])
 def test_a_month_of_real_minutes(name: str, real_data: Path, journals: Path) -> None:
-    """BTCUSDT, March 2025, filled inside one-minute bars."""
+    """BTCUSDT, 30 days of 2025, filled inside one-minute bars."""
     overrides = ("execution_timeframe=1m", *(("params.trailing_atr=0",) if name == "atr_breakout" else ()))
     system, strategy = builtin(name, *overrides)
     with HistoricalDataStore(":memory:") as store:
         for folder in ("kline_1m", "kline_1h", "kline_4h", "funding"):
             store.import_file(real_data / "bybit" / "linear" / folder / "BTCUSDT.parquet")
-        parts, ran, truth = both(store, system, strategy, (to_ms("2025-03-01"), to_ms("2025-04-01")), journals)
+        parts, ran, truth = both(store, system, strategy, (to_ms("2025-05-30"), to_ms("2025-06-29")), journals)
     check_same(parts, ran, truth)
     assert parts.venue.fills

@@ -1,0 +1,93 @@
+"""``keel demo``: a system on a demo account, or on a sandbox of this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from runners.cli.session import Session, common, example
+
+
+@click.command(
+    epilog=example(
+        "keel demo ema_cross --sandbox http://127.0.0.1:8686",
+        "keel demo ema_cross --sandbox http://127.0.0.1:8686 --timeframe 5m --execution-timeframe 1m --bars 60",
+        "keel demo ema_cross --key-file ~/.keel-demo --set demo.margin_mode=cross",
+    )
+)
+@click.argument("system")
+@click.option("--sandbox", "sandbox_url", metavar="URL", help="A running `keel sandbox` instead of the demo account.")
+@click.option("--symbol", "symbols", multiple=True, metavar="S", help="Trade this symbol in place of the system's; may be repeated.")
+@click.option("--timeframe", metavar="TF", help="Decision bars, such as 1h.")
+@click.option("--execution-timeframe", metavar="TF", help="Bars at which the account is marked and limits are looked at, such as 1m.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the system file, such as params.fast=10.")
+@click.option(
+    "--key-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Key and secret (mode 0600); else BYBIT_DEMO_KEY."
+)
+@click.option("--bars", "max_bars", type=click.IntRange(min=1), metavar="N", help="Stop after so many execution bars.")
+@click.option(
+    "--grace", "grace_ms", type=click.IntRange(0, 60_000), default=2_000, show_default=True, metavar="MS", help="Wait for late bars."
+)
+@click.option("--fresh", is_flag=True, help="Begin a new journal; what the account holds is taken over as it is.")
+@click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@common
+@click.pass_obj
+def demo(
+    session: Session,
+    system: str,
+    sandbox_url: str | None,
+    symbols: tuple[str, ...],
+    timeframe: str | None,
+    execution_timeframe: str | None,
+    overrides: tuple[str, ...],
+    key_file: Path | None,
+    max_bars: int | None,
+    grace_ms: int,
+    fresh: bool,
+    no_report: bool,
+) -> int:
+    """Run SYSTEM (an id, or a file) on Bybit's demo account, or on a sandbox, until Ctrl-C. No real money.
+
+    A restart goes on where the last session ended, however that was.
+    """
+    from adapters.logging import set_up_logging
+    from runners.cli.figures import key_figures
+    from runners.cli.output import pairs
+    from runners.demo import DemoOptions, run_demo
+    from runners.live.display import Display
+    from runners.systems import load_system
+
+    home = session.context().home
+    level = {-1: "error", 0: "info", 1: "info"}.get(session.verbosity, "debug")
+    shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0
+    set_up_logging(level=level, file=home.logs / "demo.jsonl", console=session.verbosity > 0 and not shows)
+    texts = list(overrides)
+    texts += [f"symbols=[{', '.join(symbol.upper() for symbol in symbols)}]"] if symbols else []
+    texts += [f"timeframe={timeframe}"] if timeframe else []
+    texts += [f"execution_timeframe={execution_timeframe}"] if execution_timeframe else []
+    loaded = load_system(system, home, texts)
+    options = DemoOptions(sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms)
+    made = run_demo(loaded, home, options, beside=Display().beside if shows else None)
+    answer = {
+        "run_id": made.epoch.run_id,
+        "artifacts": str(made.epoch.artifacts),
+        "account": made.account,
+        "journal": str(made.journal),
+        "ended": made.ending.reason,
+        "cancelled": made.ending.cancelled,
+        "protective": made.ending.protective,
+        "positions": made.ending.positions,
+        "differences": [each.text for each in made.ending.differences],
+        "metrics": made.result.metrics,
+        "report": None if made.report is None else str(made.report),
+    }
+
+    def show() -> None:
+        for line in made.lines:
+            click.echo(line)
+        pairs([*key_figures(made.result.metrics, made.quote), ("run", made.epoch.run_id), ("artifacts", str(made.epoch.artifacts))])
+
+    session.answer(answer, show)
+    return 5 if made.ending.differences else 0

@@ -1,0 +1,148 @@
+"""A session as a result: the same form that a backtest has, so that metrics, artifacts and report are the same, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from adapters.replay.history import SymbolHistory
+from core.frame import BAR_COLUMNS, Frame
+from core.instrument import Instrument
+from core.messages import Bar
+from core.metrics.performance import compute_backtest_metrics
+from core.metrics.proof import ProofConfig, compute_proof_metrics
+from core.money import UNIT, to_text
+from core.result import BacktestResult, Reconciliation, StopReason
+from core.time_range import TimeRange
+from core.timeframe import DAY_MS
+from runners.curve import equity_curve
+from runners.live.cycle import Cycle
+from runners.live.session import Ending
+from runners.live.start import Live
+
+
+def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResult:
+    """Everything since the journal began, sessions before this one included."""
+    system, cycle, tape = live.plan.system, live.cycle, live.tape
+    portfolio = cycle.actors.portfolio
+    timeframe = system.execution_timeframe or system.timeframe
+    histories = [_history(live.instruments[symbol], cycle, symbol, timeframe) for symbol in system.symbols]
+    times = np.array(cycle.closes, dtype=np.int64)
+    equity = np.array(portfolio.equity_values, dtype=np.float64)
+    initial = live.opened.cash / UNIT
+    curve = equity_curve(times, equity, histories, tape.changes, live.opened.start_ms, initial)
+    trades, still_open = portfolio.trade_log.closed, portfolio.trade_log.open
+    standard = compute_backtest_metrics(trades, curve, initial, open_trades=still_open)
+    end = int(times[-1]) if len(times) else live.opened.start_ms + 1
+    days = (end - live.opened.start_ms) / DAY_MS
+    metrics = {**standard.metrics, "days": days, "reconciliation_difference": float(_cash_difference(ending) / UNIT)}
+    deferred: dict[str, Callable[[], Any]] = {
+        "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=initial)),
+        "message_hash": lambda: live.journal.digest,
+    }
+    result = BacktestResult(
+        system=system,
+        window=TimeRange(live.opened.start_ms, max(end, live.opened.start_ms + 1)),
+        metrics=metrics,
+        metric_notes=standard.notes,
+        proof=None,
+        trades=trades,
+        open_trades=still_open,
+        fills=tape.fills,
+        funding_payments=tape.payments,
+        liquidations=tape.liquidations,
+        equity_curve=curve,
+        reconciliation=_reconciliation(live),
+        trust=_trust(live, ending, timeframe),
+        timing={"bars": sum(len(history.execution) for history in histories), "total_s": round(wall_s, 3)},
+        stop_reason=_stop_reason(live, ending),
+        bars={history.symbol: history.execution for history in histories},
+        order_log=cycle.actors.executor.order_log.entries,
+        system_uid=live.plan.uid,
+        deferred=deferred,
+    )
+    return result
+
+
+def _reconciliation(live: Live) -> Reconciliation:
+    """From the portfolio's sums. Fills are booked at their own prices, so that what slippage cost is in the gross."""
+    portfolio = live.cycle.actors.portfolio
+    value = held_cost = transferred = 0
+    is_spot = live.plan.system.category == "spot"
+    for line in portfolio.lines.values():
+        if line.book.steps:
+            value += round(line.qty * line.mark * UNIT)
+            held_cost += line.book.cost if line.book.steps > 0 else -line.book.cost
+    unrealized = value - held_cost
+    booked = portfolio.initial_equity + portfolio.realized - portfolio.fees - portfolio.funding - (held_cost if is_spot else 0)
+    transferred = portfolio.cash - booked
+    return Reconciliation(
+        initial_equity=portfolio.initial_equity + transferred,
+        gross=portfolio.realized + portfolio.liquidation_loss,
+        slippage=0,
+        fees=portfolio.fees,
+        funding=portfolio.funding,
+        liquidation_loss=portfolio.liquidation_loss,
+        unrealized=unrealized,
+        final_balance=portfolio.cash,
+        final_equity=portfolio.cash + (value if is_spot else unrealized),
+    )
+
+
+def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
+    where = live.connection.where
+    source = f"bybit {where.environment.value} ({where.rest})"
+    return {
+        "synthetic": live.connection.sandbox is not None,
+        "data_sources": [source],
+        "decision_timeframe": live.plan.system.timeframe,
+        "execution_timeframe": timeframe,
+        "execution_is_finer": timeframe != live.plan.system.timeframe,
+        "symbols": {symbol: {"data_source": {source: len(bars)}} for symbol, bars in live.cycle.bars.items()},
+        "account": live.account,
+        "journal": str(live.journal.folder),
+        "session": live.journal.session,
+        "ended": ending.reason,
+        "cancelled_at_end": ending.cancelled,
+        "protective_left": ending.protective,
+        "positions_left": ending.positions,
+        "differences": [each.text for each in ending.differences],
+        "controls": dict(live.controls.denials),
+    }
+
+
+def _stop_reason(live: Live, ending: Ending) -> StopReason | None:
+    if ending.failure is None:
+        return None
+    return StopReason("fault", live.cycle.clock.now_ms, f"{type(ending.failure).__name__}: {ending.failure}")
+
+
+def _cash_difference(ending: Ending) -> int:
+    return next((each.theirs - each.ours for each in ending.differences if each.symbol is None), 0)
+
+
+def _history(instrument: Instrument, cycle: Cycle, symbol: str, timeframe: str) -> SymbolHistory:
+    until = cycle.closes[-1] if cycle.closes else 0
+    bars: list[Bar] = [bar for bar in cycle.bars[symbol] if bar.tf == timeframe and bar.ts_close <= until]
+    ts = np.array([bar.ts_open for bar in bars], dtype=np.int64)
+    columns = {name: np.array([getattr(bar, name) for bar in bars], dtype=np.float64) for name in BAR_COLUMNS}
+    frame = Frame(ts, columns, symbol=symbol, timeframe=timeframe)
+    return SymbolHistory(instrument, frame, frame)
+
+
+def ending_lines(live: Live, ending: Ending) -> list[str]:
+    """What a person is told when a session has ended."""
+    portfolio = live.cycle.actors.portfolio
+    quote = next(iter(live.instruments.values())).quote
+    lines = [f"stopped: {ending.reason}"]
+    lines.append(f"cancelled: {', '.join(ending.cancelled) or 'nothing rested'}")
+    if ending.positions:
+        held = ", ".join(f"{symbol} {qty:g}" for symbol, qty in ending.positions.items())
+        lines.append(f"positions stay: {held}")
+        lines.append(f"exits that stay at the exchange: {', '.join(ending.protective) or 'none: what is held has no stop there'}")
+    lines.append(f"equity {portfolio.equity:,.2f} {quote}, wallet {to_text(portfolio.cash)} {quote}")
+    lines += [f"DIFFERENCE  {each.text}" for each in ending.differences] or ["books and exchange: difference 0"]
+    return lines
+

@@ -1,0 +1,191 @@
+"""A market that moves by itself, hundreds of times as fast as life: instants over symbols, the end of a session, faults, and strangers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from adapters.journal import read
+from core.config import Distance, ExitsConfig
+from core.errors import StrategyError
+from core.messages import Fill, Signal, SubmitOrder
+from core.snapshot import RuntimeSnapshot
+from runners.live.gate import TradingState
+from runners.live.records import TYPES
+from runners.live.session import Session, Stop
+from runners.live.start import Live, Plan
+from sim.sandbox.settings import SandboxSettings
+from strategies.base import BaseStrategy
+from tests.builders import plain_system
+from tests.runners.live.conftest import Ran, plan_of
+from tests.sim.sandbox.conftest import Sandbox, running, walk_feed
+from tests.sim.sandbox.raw import Raw
+
+FACTOR = 200.0
+EXITS = ExitsConfig(stop_loss=Distance(percent=20), take_profit=Distance(percent=20))
+
+
+class Script(BaseStrategy):
+    """Long and flat in turn, every other bar; ``mode`` changes what it does."""
+
+    mode = "turns"
+    bars = 0
+
+    def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        self.bars += 1
+        if self.mode == "hold":
+            return Signal(snapshot.symbol, "LONG") if self.bars == 1 else None
+        if self.mode == "rest":
+            price = round(snapshot.bar_ltf.close * 0.5, 0)
+            return Signal(snapshot.symbol, "LONG", order_type="limit", limit_price=price) if self.bars == 1 else None
+        if self.mode == "raise" and self.bars == 3:
+            raise ValueError("a mistake in a strategy")
+        return Signal(snapshot.symbol, "LONG" if snapshot.position.qty == 0 else "FLAT")
+
+
+def scripted(mode: str) -> type[BaseStrategy]:
+    return type(f"Script_{mode}", (Script,), {"mode": mode})
+
+
+@contextmanager
+def moving(**changes: Any) -> Iterator[Sandbox]:
+    settings = SandboxSettings(**({"factor": FACTOR, "tick_ms": 20, "limit_factor": FACTOR} | changes))
+    with running(settings, walk_feed()) as sandbox:
+        yield sandbox
+
+
+def plan(sandbox: Sandbox, folder: Path, mode: str = "turns", symbols: tuple[str, ...] = ("BTCUSDT",), **changes: Any) -> Plan:
+    exits = changes.pop("exits", None)
+    system = plain_system(*symbols, timeframe="1m", sizing=msgspec.convert({"model": "fixed_usd", "usd": 1000}, type(plain_system().sizing)),
+                          exits=exits, **changes)  # fmt: skip
+    return plan_of(system, scripted(mode), None, sandbox.url, folder, uid="feedbeef" + mode.encode().hex()[:4], grace_ms=400)
+
+
+def run(plan: Plan, bars: int | None, act: Callable[[Live, Stop], Any] | None = None) -> Ran:
+    """Run; ``act`` is awaited beside the session."""
+    notices: list[Any] = []
+    session = Session(plan, notices.append, max_bars=bars)
+
+    async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
+        task = asyncio.create_task(act(live, stop)) if act is not None else None
+        try:
+            yield
+        finally:
+            if task is not None:
+                if task.done():
+                    task.result()
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    live, ending = asyncio.run(session.run(beside))
+    return Ran(live, ending, notices, [record.message for record in read(live.journal.folder, types=TYPES)])
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def check(ran: Ran, sandbox: Sandbox) -> None:
+    truth = sandbox.truth()
+    moved = sorted(row["execId"] for row in truth["executions"] if row["execType"] != "Funding")
+    assert sorted(fill.fill_id for fill in ran.of(Fill)) == moved
+    assert ran.ending.differences == [] and truth["problems"] == []
+    written = {command.client_order_id for command in ran.of(SubmitOrder)}
+    assert {row["orderLinkId"] for row in truth["orders"] if row["orderLinkId"]} <= written
+
+
+def test_two_symbols_close_their_instants_together_and_the_books_agree(journals: Path) -> None:
+    with moving() as sandbox:
+        ran = run(plan(sandbox, journals, symbols=("BTCUSDT", "ETHUSDT")), 12)
+        check(ran, sandbox)
+    assert ran.ending.failure is None
+    assert {fill.symbol for fill in ran.of(Fill)} == {"BTCUSDT", "ETHUSDT"}
+    assert [row.ts for row in ran.of(TYPES[2])] == sorted({row.ts for row in ran.of(TYPES[2])})
+
+
+def test_at_the_end_entries_are_cancelled_and_exits_stay(journals: Path) -> None:
+    with moving() as sandbox:
+
+        async def act(live: Live, stop: Stop) -> None:
+            await until(lambda: live.cycle.actors.executor.open_orders())
+            await until(lambda: [order for order in live.venue.fold.orders if order.state == "accepted"])
+            stop.ask("Ctrl-C")
+
+        ran = run(plan(sandbox, journals, "rest"), None, act)
+        check(ran, sandbox)
+        assert ran.ending.reason == "Ctrl-C" and len(ran.ending.cancelled) == 1
+        held = run(plan(sandbox, journals, "hold", exits=EXITS), 4)
+        check(held, sandbox)
+        resting = [row for row in sandbox.truth()["orders"] if row["orderStatus"] in ("New", "Untriggered")]
+    assert held.ending.cancelled == [] and held.ending.positions, (held.notices, held.journal[-12:])
+    assert sorted(name.rpartition("-")[2] for name in held.ending.protective) == ["sl", "tp"]
+    assert sorted(row["stopOrderType"] for row in resting) == ["StopLoss", "TakeProfit"]
+
+
+def test_a_restart_takes_up_the_position_and_its_exits(journals: Path) -> None:
+    with moving() as sandbox:
+        first = run(plan(sandbox, journals, "hold", exits=EXITS), 4)
+        again = run(plan(sandbox, journals, "hold", exits=EXITS), 4)
+        check(again, sandbox)
+    assert again.live.journal.session == 2
+    assert again.ending.positions == first.ending.positions
+    assert sorted(again.ending.protective) == sorted(first.ending.protective)
+    assert len(again.of(SubmitOrder)) == 1
+
+
+def test_a_strategy_that_raises_stops_trading_and_the_error_comes_out(journals: Path) -> None:
+    with moving() as sandbox:
+        ran = run(plan(sandbox, journals, "raise"), 20)
+        check(ran, sandbox)
+    assert isinstance(ran.ending.failure, StrategyError)
+    assert ran.ending.reason == "fault"
+    assert any(type(message).__name__ == "Fault" for message in ran.journal)
+
+
+def test_a_fault_closes_the_position_where_the_system_says_so(journals: Path) -> None:
+    with moving() as sandbox:
+        ran = run(plan(sandbox, journals, "raise", on_fault="flatten"), 20)
+        sizes = [float(row["size"]) for row in sandbox.truth()["positions"]]
+    assert isinstance(ran.ending.failure, StrategyError)
+    assert not any(sizes)
+
+
+def test_a_socket_that_is_cut_is_made_good(journals: Path) -> None:
+    with moving() as sandbox:
+        sandbox.faults({"action": "abort", "match": {"side": "ws", "topic": "execution", "nth": 1}})
+        ran = run(plan(sandbox, journals), 25)
+        check(ran, sandbox)
+    assert ran.ending.failure is None
+    assert ran.live.venue.private.stream.connects >= 2
+    assert len(ran.of(Fill)) > 2
+
+
+def test_somebody_elses_trade_freezes_the_symbol_and_is_told(journals: Path) -> None:
+    with moving() as sandbox:
+
+        async def act(live: Live, stop: Stop) -> None:
+            await until(lambda: live.cycle.actors.portfolio.lines["BTCUSDT"].book.steps)
+            order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Market", "qty": "0.01"}
+            await asyncio.to_thread(Raw(sandbox).post, "/v5/order/create", order)
+            await until(lambda: live.venue.frozen.get("BTCUSDT"))
+            stop.ask("seen")
+
+        ran = run(plan(sandbox, journals, "hold"), None, act)
+    assert ran.ending.reason == "seen"
+    assert {"external_order", "execution_external"} & {notice.code for notice in ran.notices}
+    assert ran.ending.differences == []  # the stranger's execution is in our books, and nothing is added until a person has looked
+
+
+def test_the_gate_is_shut_before_the_start_and_after_the_end(journals: Path) -> None:
+    with moving() as sandbox:
+        ran = run(plan(sandbox, journals, "hold"), 3)
+    assert ran.live.gate.state is TradingState.HALTED
+    states = [notice.text for notice in ran.notices if notice.code == "gate"]
+    assert states[0].startswith("ACTIVE") and states[-1].startswith("HALTED")
