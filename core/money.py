@@ -1,9 +1,9 @@
 """Integers of money: the only place where money is multiplied.
 
 Cash, cost, notional, fees, funding and PnL are integers of 1e-8 of their coin. Rates (fees, funding, basis points, leverage) are
-integers of 1e-8 too, converted once from decimal text. A product is divided exactly, in a direction that the name says: Python's integers do
-not overflow, so that one multiplication and one floor division are the whole of it. What compiles this code has to bring its own exact form
-for 64 bits; every result must stay within 2**62, which the bounds below see to.
+integers of 1e-8 too, converted once from decimal text. A product is divided exactly, in a direction that the name says: Python's integers
+do not overflow, so that one multiplication and one floor division are the whole of it. What compiles this code has to bring its own exact
+form for 64 bits; every result must stay within 2**62, which the bounds below see to.
 """
 
 from __future__ import annotations

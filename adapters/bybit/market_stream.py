@@ -143,7 +143,7 @@ class MarketStream:
             self._publish(translate.mark_price(row.symbol, ts, row.markPrice))
         if before is not None and translate.number(before.nextFundingTime) and row.nextFundingTime != before.nextFundingTime:
             stamp = translate.time_ms(before.nextFundingTime)
-            if translate.time_ms(row.nextFundingTime) > stamp:
+            if translate.number(row.nextFundingTime) is None or translate.time_ms(row.nextFundingTime) > stamp:
                 task = asyncio.create_task(self._settled(row.symbol, stamp))
                 self._rates.add(task)
                 task.add_done_callback(self._rates.discard)

@@ -8,7 +8,7 @@ from runners.cli.session import Session, common, example
 from runners.tools.smoke import SmokeRequest, SmokeResponse, smoke_backtest_tool
 
 
-@click.group(no_args_is_help=True, epilog=example("keel smoke backtest"))
+@click.group(no_args_is_help=True, epilog=example("keel smoke backtest", "keel smoke demo"))
 @common
 def smoke() -> None:
     """Run the whole system once over a small invented history."""
@@ -21,6 +21,19 @@ def smoke() -> None:
 def backtest(session: Session, seed: int) -> int:
     """Two built-in systems, each twice, in a folder of their own: they trade, their books add up, both times give the same bytes."""
     answer = smoke_backtest_tool.run(SmokeRequest(seed), session.context())
+    session.answer(answer, lambda: _show(answer))
+    return 0 if answer.ok else 1
+
+
+@smoke.command(epilog=example("keel smoke demo", "keel smoke demo --json"))
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the invented history.")
+@common
+@click.pass_obj
+def demo(session: Session, seed: int) -> int:
+    """A system over a sandbox of this process, with a restart: the fills of the backtest, and books that are the exchange's."""
+    from runners.tools.smoke_demo import smoke_demo_tool
+
+    answer = smoke_demo_tool.run(SmokeRequest(seed), session.context())
     session.answer(answer, lambda: _show(answer))
     return 0 if answer.ok else 1
 

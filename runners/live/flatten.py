@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from core.messages import SubmitOrder
+from runners.live.history import session_prefix
 
 if TYPE_CHECKING:
     from runners.live.start import Live
@@ -22,7 +23,7 @@ async def flatten(live: Live) -> None:
         while left > 0:
             number += 1
             steps = min(left, most)
-            name = f"{live.plan.uid[:8]}-{live.journal.session}-x{number}"
+            name = f"{session_prefix(live.opened, live.journal.session)}-x{number}"
             side = "SELL" if report.qty > 0 else "BUY"
             venue.submit_order(
                 SubmitOrder(

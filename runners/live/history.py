@@ -66,11 +66,11 @@ class History:
         elif isinstance(message, FundingRate):
             self.last_rate_ms[message.symbol] = message.ts
 
-    def hear_again(self, cycle: Cycle, executor: Executor, desk: Desk, prefix: str) -> None:
+    def hear_again(self, cycle: Cycle, executor: Executor, desk: Desk, opened: Opened) -> None:
         """Let the actors hear everything again, muted. Raises DataError where they do not order what they ordered then."""
         for message in self.heard:
             if isinstance(message, SessionStarted):
-                executor.begin_session(session_prefix(prefix, message.number))
+                executor.begin_session(session_prefix(opened, message.number))
             else:
                 cycle.apply(message)
         made = {command.client_order_id: command for command in desk.muted}
@@ -98,6 +98,6 @@ class History:
         return {each.client_order_id for each in self.heard if isinstance(each, OrderUpdate) and each.parent_id is not None}
 
 
-def session_prefix(uid: str, number: int) -> str:
-    """The beginning of a session's client order ids: 8 hex of the system, and the session's number in the journal."""
-    return f"{uid[:8]}-{number}"
+def session_prefix(opened: Opened, number: int) -> str:
+    """The beginning of a session's client order ids: 8 hex of the system, the journal's nonce, the session's number in the journal."""
+    return f"{opened.system_uid[:8]}-{opened.nonce}-{number}"

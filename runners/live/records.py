@@ -9,7 +9,8 @@ class Opened(Message, frozen=True):
     """The beginning of a journal: what the account held when we first saw it.
 
     start_ms: market time with which the session's window begins; warm-up ends there.  cash: 1e-8 of the quote coin.
-    positions: (symbol, signed steps of the book's grid, cost in 1e-8).
+    positions: (symbol, signed steps of the book's grid, cost in 1e-8).  nonce: the second in which the journal began, in hex: part of
+    every client order id, so that another journal on the same account (a new one, another home's) gives other names.
     """
 
     ts: int
@@ -18,6 +19,7 @@ class Opened(Message, frozen=True):
     system_uid: str
     cash: int
     positions: tuple[tuple[str, int, int], ...] = ()
+    nonce: str = "0"
 
 
 class Adjusted(Message, frozen=True):

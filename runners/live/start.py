@@ -159,7 +159,7 @@ async def _assemble(
     quote = next(iter(instruments.values())).quote
     opened = history.opened or await _first_look(plan, account, connection, instruments, warm_up.start_ms, quote)
     bus, clock = Bus(), ReplayClock(opened.ts)
-    executor = Executor(session_prefix(plan.uid, 0), instruments, clock, bus.publish)
+    executor = Executor(session_prefix(opened, 0), instruments, clock, bus.publish)
     portfolio = Portfolio(instruments.values(), opened.cash, order_number=executor.order_number, strategy=system.strategy)
     for symbol, steps, cost in opened.positions:
         portfolio.seed(symbol, steps, cost)
@@ -186,8 +186,8 @@ async def _assemble(
     actors.strategy.start()
     if is_first:
         journal.append_durable(opened)
-    history.hear_again(cycle, executor, desk, plan.uid)
-    executor.begin_session(session_prefix(plan.uid, journal.session))
+    history.hear_again(cycle, executor, desk, opened)
+    executor.begin_session(session_prefix(opened, journal.session))
     cycle.journal = journal
     known, never = history.in_flight(executor)
     venue = BybitVenue(
@@ -237,7 +237,7 @@ async def _first_look(
     if cash <= 0:
         raise SafetyError(f"the account {account} has no {quote}: fund it first (a demo account: request funds on the exchange's page)")
     positions = held_positions(await connection.account.positions(), Portfolio(instruments.values(), cash))
-    return Opened(connection.market_ms, start_ms, account, plan.uid, cash, tuple(positions))
+    return Opened(connection.market_ms, start_ms, account, plan.uid, cash, tuple(positions), f"{connection.clock.now_ms // 1000:x}")
 
 
 def _frozen(venue: BybitVenue, symbol: str) -> str:

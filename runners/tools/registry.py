@@ -26,6 +26,8 @@ MODULES = (
     "runners.tools.runs",
     "runners.tools.diagnostics",
     "runners.tools.smoke",
+    "runners.tools.smoke_demo",
+    "runners.tools.exchange",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 

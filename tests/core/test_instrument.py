@@ -49,7 +49,8 @@ def test_a_step_that_is_none_is_refused(step: str) -> None:
 def instrument(tick: str = "0.1", step: str = "0.001") -> Instrument:
     return Instrument(
         symbol="BTCUSDT", category="linear", base="BTC", quote="USDT", price_grid=Grid.from_text(tick), qty_grid=Grid.from_text(step),
-        min_qty=0.001, max_qty=1190.0, max_market_qty=500.0, min_notional=5 * UNIT, taker_fee=55_000, maker_fee=20_000, tiers=generic_tiers(),
+        min_qty=0.001, max_qty=1190.0, max_market_qty=500.0, min_notional=5 * UNIT, taker_fee=55_000, maker_fee=20_000,
+        tiers=generic_tiers(),
     )  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -84,16 +85,16 @@ def journals(tmp_path: Path) -> Path:
     return tmp_path / "journals"
 
 
-Normal = Callable[[Message], Any]
+PREFIX = re.compile(r"^(bt|ab12cd34-[0-9a-f]+-[0-9]+)-")
+"""What a client order id begins with in a backtest, and in a session."""
 
 
-def plain_of(message: Message, prefixes: tuple[str, ...]) -> dict[str, Any]:
+def plain_of(message: Message) -> dict[str, Any]:
     """A message as data, without what differs between two venues by nature: names of orders and executions, the reference price."""
     row = {"kind": type(message).__name__, **msgspec.structs.asdict(message)}
     for name in ("client_order_id", "parent_id"):
         if isinstance(row.get(name), str):
-            for prefix in prefixes:
-                row[name] = row[name].removeprefix(prefix)
+            row[name] = PREFIX.sub("", row[name])
     for name in ("fill_id", "reference"):
         row.pop(name, None)
     return row

@@ -104,7 +104,9 @@ def test_a_second_instance_on_the_same_account(journals: Path) -> None:
 
 
 def demo_like(**account: Any) -> Any:
-    settings, feed = lockstep(made_bars(60, first=40), profile="demo", accounts=(AccountSettings(**({"key": KEY, "secret": SECRET} | account)),))
+    settings, feed = lockstep(
+        made_bars(60, first=40), profile="demo", accounts=(AccountSettings(**({"key": KEY, "secret": SECRET} | account)),)
+    )
     return running(settings, feed)
 
 

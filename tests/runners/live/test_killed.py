@@ -28,7 +28,16 @@ PROJECT = Path(__file__).resolve().parents[3]
 
 def victim(sandbox: Sandbox, journals: Path, point: str, count: int) -> subprocess.CompletedProcess[str]:
     """Run it to its end, whichever."""
-    command = [sys.executable, str(Path(__file__).with_name("victim.py")), sandbox.url, str(journals), point, str(count), "ema_cross", *FAST]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name("victim.py")),
+        sandbox.url,
+        str(journals),
+        point,
+        str(count),
+        "ema_cross",
+        *FAST,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, cwd=PROJECT, check=False)
 
@@ -38,7 +47,7 @@ def journal_of(journals: Path) -> list[Message]:
     return [record.message for record in read(folder, types=TYPES)]
 
 
-def check_truth(truth: Any, journal: list[Message], cash: int) -> None:
+def check_truth(truth: Any, journal: list[Message]) -> None:
     """Read from the sandbox's truth and the journal alone: I-1 to I-6 and I-8 of the reliability bar."""
     moving = [row for row in truth["executions"] if row["execType"] != "Funding"]
     fills = [message for message in journal if isinstance(message, Fill)]
@@ -49,7 +58,7 @@ def check_truth(truth: Any, journal: list[Message], cash: int) -> None:
     stated = sum((1 if row["side"] == "Buy" else -1) * float(row["size"]) for row in truth["positions"] if float(row["size"]))
     assert round(held, 9) == round(stated, 9)
     opening = 10_000 * 10**8
-    assert opening + sum(f.realized_pnl - f.fee for f in fills) - sum(p.amount for p in payments) == truth["wallet_units"]["USDT"] == cash
+    assert opening + sum(f.realized_pnl - f.fee for f in fills) - sum(p.amount for p in payments) == truth["wallet_units"]["USDT"]
     named = [row["orderLinkId"] for row in truth["orders"] if row["orderLinkId"]]
     assert len(named) == len(set(named))  # at most one live order per intent
     written = {message.client_order_id for message in journal if isinstance(message, SubmitOrder)}
@@ -108,5 +117,8 @@ def run_and_check(point: str, count: int, again: str, journals: Path) -> None:
         done = victim(sandbox, journals, "never", 1)
         assert done.returncode == 0, done.stdout + done.stderr
         truth = sandbox.truth()
-    check_truth(truth, journal_of(journals), parts.portfolio.cash)
+    check_truth(truth, journal_of(journals))
+    if point == "durable, not sent":
+        return  # whether it was sent nobody can know: it is looked for, proven absent, and not sent again; the market may have gone on
+    assert truth["wallet_units"]["USDT"] == parts.portfolio.cash
     assert [key_of(fill) for fill in truth["fills"]] == [key_of(fill) for fill in parts.venue.fills]

@@ -36,10 +36,9 @@ def both(
 
 def check_same(parts: BacktestParts, ran: Ran, truth: Any) -> None:
     """To the last unit."""
-    prefixes = ("bt-", "ab12cd34-1-")
 
     def rows(messages: list[Message]) -> list[dict[str, Any]]:
-        return [plain_of(message, prefixes) for message in messages if isinstance(message, KINDS)]
+        return [plain_of(message) for message in messages if isinstance(message, KINDS)]
 
     assert ran.ending.failure is None
     for kind in KINDS:

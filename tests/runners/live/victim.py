@@ -1,6 +1,6 @@
 """A session in a process of its own that kills itself, with SIGKILL, at a named point: nothing is flushed, nobody is told.
 
-    python victim.py URL JOURNALS POINT COUNT SYSTEM OVERRIDE...
+python victim.py URL JOURNALS POINT COUNT SYSTEM OVERRIDE...
 """
 
 from __future__ import annotations

@@ -1,0 +1,209 @@
+"""Every control says no to what it is there for, with its own code, and lets the ordinary order through."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from core.messages import SubmitOrder
+from core.orders import OrderRecord
+from runners.live.controls import ControlLimits, Controls
+from runners.live.gate import STARTING, Gate, TradingState
+from tests.builders import START, perpetual
+
+
+class Account:
+    """Flat at 10,000, mark 100, unless told otherwise."""
+
+    def __init__(self) -> None:
+        self.equity, self.held, self.price = 10_000.0, 0.0, 100.0
+
+    def position_qty(self, symbol: str) -> float:
+        return self.held
+
+    def mark(self, symbol: str) -> float:
+        return self.price
+
+
+class Working:
+    def __init__(self) -> None:
+        self.records: list[OrderRecord] = []
+
+    def open_orders(self, symbol: str | None = None) -> list[OrderRecord]:
+        return [record for record in self.records if symbol in (None, record.symbol)]
+
+
+class Room:
+    """Controls with everything around them."""
+
+    def __init__(self, **limits: Any) -> None:
+        self.account, self.working, self.gate = Account(), Working(), Gate()
+        self.gate.open(STARTING)
+        self.armed, self.frozen, self.age, self.stop = True, "", 0.0, ""
+        values = {"max_leverage": 10.0, "stale_ms": 15_000.0} | limits
+        instrument = perpetual(min_notional=5 * 10**8, max_qty=500.0, max_market_qty=200.0, min_qty=0.01)
+        self.controls = Controls(
+            ControlLimits(**values), {"BTCUSDT": instrument}, self.account, self.working, self.gate,
+            environment_is_armed=lambda: self.armed, frozen=lambda symbol: self.frozen, age_ms=lambda symbol: self.age,
+            account_limit=lambda: self.stop,
+        )  # fmt: skip
+        self.count = 0
+
+    def order(self, **changes: Any) -> SubmitOrder:
+        self.count += 1
+        values: dict[str, Any] = {
+            "client_order_id": f"c-{self.count}", "symbol": "BTCUSDT", "side": "BUY", "order_type": "market", "qty": 1.0,
+            "ts": START + self.count * 5_000,
+        }  # fmt: skip
+        return SubmitOrder(**(values | changes))
+
+    def code(self, **changes: Any) -> str:
+        denial = self.controls.check(self.order(**changes))
+        return "" if denial is None else denial.code
+
+    def rest(self, **changes: Any) -> None:
+        command = self.order(**({"order_type": "limit", "price": 100.0} | changes))
+        record = OrderRecord(self.count, command.client_order_id, command.symbol, command.side, command.ts, command)
+        record.state = "accepted"
+        self.working.records.append(record)
+
+
+def test_an_ordinary_order_passes() -> None:
+    assert Room().code() == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"symbol": "ETHUSDT"}, "symbol_not_allowed"),
+        ({"qty": 0.0005}, "qty_off_grid"),
+        ({"qty": math.nan}, "qty_off_grid"),
+        ({"order_type": "limit", "price": 100.05}, "price_off_grid"),
+        ({"qty": 0.005}, "below_min_qty"),
+        ({"qty": 0.02}, "below_min_notional"),
+        ({"order_type": "limit", "price": 120.0}, "price_collar"),
+        ({"order_type": "limit", "price": 80.0, "side": "SELL"}, "price_collar"),
+        ({"qty": 201.0}, "max_order_qty"),
+        ({"reduce_only": True}, "reduce_only_increases"),
+    ],
+)
+def test_what_the_order_itself_shows(changes: dict[str, Any], code: str) -> None:
+    assert Room().code(**changes) == code
+
+
+def test_states_of_the_gate() -> None:
+    room = Room()
+    room.account.held = 2.0
+    room.gate.close("look", "somebody looks", TradingState.REDUCING)
+    assert room.code() == "trading_reducing"
+    assert room.code(side="SELL", reduce_only=True) == ""
+    room.gate.close("stop", "all of it")
+    assert room.code(side="SELL", reduce_only=True) == "trading_halted"
+    room.gate.open("stop")
+    room.gate.open("look")
+    assert room.code() == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "code"),
+    [("armed", False, "not_armed"), ("frozen", "unclear", "symbol_frozen"), ("age", 20_000.0, "price_stale"), ("age", None, "price_stale"),
+     ("stop", "daily_loss_percent", "stop_daily_loss_percent")],
+)  # fmt: skip
+def test_what_the_surroundings_say(name: str, value: Any, code: str) -> None:
+    room = Room()
+    setattr(room, name, value)
+    assert room.code() == code
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [
+        ({"max_order_usd": 99.0}, "max_order_usd"),
+        ({"max_position_usd": 99.0}, "max_position_usd"),
+        ({"max_gross_usd": 99.0}, "max_gross_usd"),
+        ({"max_net_usd": 99.0}, "max_net_usd"),
+        ({"max_leverage": 0.009}, "max_leverage"),
+    ],
+)
+def test_limits_of_value(limits: dict[str, Any], code: str) -> None:
+    assert Room(**limits).code() == code
+
+
+def test_positions_count_with_everything_that_may_still_fill() -> None:
+    room = Room(max_position_usd=300.0)
+    room.rest(qty=1.0, price=99.0)
+    assert room.code(qty=2.0) == ""
+    assert room.code(qty=2.1) == "max_position_usd"
+    room.account.held = -2.0
+    assert room.code(qty=3.0) == ""  # a flip: what is held goes first
+
+
+def test_numbers_of_open_orders() -> None:
+    room = Room(max_open_orders_per_symbol=1)
+    room.rest()
+    assert room.code() == "max_open_orders_per_symbol"
+    room = Room(max_open_orders=1)
+    room.rest()
+    assert room.code() == "max_open_orders"
+
+
+def test_the_same_order_twice_within_a_moment() -> None:
+    room = Room()
+    first = room.order(ts=START)
+    room.controls.note_sent(first)
+    assert room.code(ts=START + 500) == "duplicate_order"
+    assert room.code(ts=START + 500, qty=2.0) == ""
+    assert room.code(ts=START + 2_000) == ""
+
+
+def test_rates() -> None:
+    for limits, code in (({"max_orders_per_symbol_per_minute": 3}, "symbol_order_rate"), ({"max_orders_per_minute": 3}, "order_rate")):
+        room = Room(**limits)
+        for number in range(3):
+            room.controls.note_sent(room.order(ts=START + number * 2_000, side="SELL" if number % 2 else "BUY"))
+        assert room.code(ts=START + 10_000) == code
+        assert room.code(ts=START + 70_000) == ""
+
+
+def test_repetition_stops_until_a_person_looks() -> None:
+    room = Room(max_repeats_per_minute=3)
+    for number in range(3):
+        room.controls.note_sent(room.order(ts=START + number * 2_000))
+    assert room.code(ts=START + 10_000) == "repeated_execution"
+    assert room.code(ts=START + 300_000) == "trading_reducing"
+
+
+def test_rejections_in_a_row_pause_the_symbol() -> None:
+    room = Room(max_rejects=2, reject_pause_ms=60_000)
+    for _ in range(2):
+        room.controls.note_end("BTCUSDT", "rejected", START)
+    assert room.code(ts=START + 1_000) == "reject_breaker"
+    assert room.code(ts=START + 61_000) == ""
+    room.controls.note_end("BTCUSDT", "filled", START)
+    assert room.code(ts=START + 1_000) == ""
+
+
+def test_cancels_out_of_proportion() -> None:
+    room = Room(max_cancels_per_order=2.0)
+    for _ in range(21):
+        room.controls.note_cancel()
+    assert room.code() == "cancel_ratio"
+
+
+def test_no_trade_with_ourselves() -> None:
+    room = Room()
+    room.rest(side="SELL", price=100.0)
+    assert room.code() == "self_trade"
+    assert room.code(order_type="limit", price=99.0) == ""
+    assert room.code(order_type="limit", price=100.0) == "self_trade"
+    room.controls.note_cancelling(room.working.records[0].client_order_id)
+    assert room.code() == ""
+
+
+def test_margin_for_the_worst_case() -> None:
+    room = Room(max_leverage=1.0)
+    room.account.equity = 100.0
+    room.account.price = 104.99
+    assert room.code(qty=1.0) == "margin_headroom"

@@ -1,0 +1,70 @@
+"""Instants, the gate, the account's lock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import SafetyError
+from core.messages import Bar
+from runners.live.gate import STARTING, Gate, TradingState
+from runners.live.instants import Instants
+from runners.live.lock import AccountLock
+from tests.builders import HOUR, MINUTE, START, bar
+
+
+def minute(number: int, symbol: str = "BTCUSDT") -> Bar:
+    return bar(number, 100.0, symbol=symbol, tf="1m")
+
+
+def test_an_instant_is_whole_when_every_series_has_given_its_bar() -> None:
+    instants = Instants(("BTCUSDT", "ETHUSDT"), ("1m",), grace_ms=1_000)
+    assert instants.add(minute(0, "ETHUSDT"), 0)
+    assert instants.ready(500) == []
+    assert instants.add(minute(0), 600)
+    (instant,) = instants.ready(600)
+    assert [one.symbol for one in instant.bars] == ["BTCUSDT", "ETHUSDT"] and instant.missing == []
+
+
+def test_finer_bars_come_first_and_coarser_ones_are_waited_for() -> None:
+    instants = Instants(("BTCUSDT",), ("1h", "1m"), grace_ms=1_000)
+    assert instants.add(minute(59), 0)
+    assert instants.ready(0) == []
+    assert instants.add(bar(0, 100.0, tf="1h"), 1)
+    (instant,) = instants.ready(1)
+    assert [one.tf for one in instant.bars] == ["1m", "1h"] and instant.ts == START + HOUR
+
+
+def test_after_the_grace_it_goes_on_without_the_late_one_which_then_comes_too_late() -> None:
+    instants = Instants(("BTCUSDT", "ETHUSDT"), ("1m",), grace_ms=1_000)
+    instants.add(minute(0), 0)
+    instants.add(minute(1), 100)
+    instants.add(minute(1, "ETHUSDT"), 100)
+    assert instants.ready(900) == []  # the younger one is whole, and waits for the older
+    first, second = instants.ready(1_000)
+    assert first.missing == [("ETHUSDT", "1m")] and second.missing == []
+    assert not instants.add(minute(0, "ETHUSDT"), 1_100)
+    assert instants.last_ts == START + 2 * MINUTE
+
+
+def test_the_strictest_cause_rules_and_each_is_taken_back_by_its_name() -> None:
+    heard: list[tuple[TradingState, str]] = []
+    gate = Gate(lambda state, why: heard.append((state, why)))
+    assert gate.state is TradingState.HALTED
+    gate.open(STARTING)
+    gate.close("a", "first", TradingState.REDUCING)
+    gate.close("b", "second")
+    gate.open("a")
+    assert gate.state is TradingState.HALTED and gate.why == "second"
+    gate.open("b")
+    gate.open("never given")
+    assert [state for state, _ in heard] == [TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED, TradingState.ACTIVE]
+
+
+def test_one_holder_per_account(tmp_path: Path) -> None:
+    with AccountLock("demo 1", "one", tmp_path):
+        with pytest.raises(SafetyError, match=r"demo 1 is traded already, by process \d+ \(one\)"):
+            AccountLock("demo 1", "two", tmp_path)
+        AccountLock("demo 2", "other", tmp_path).release()
+    AccountLock("demo 1", "three", tmp_path).release()
