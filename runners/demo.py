@@ -138,8 +138,13 @@ class _Attempt:
 
     async def _run(self) -> tuple[Live, Ending]:
         session = Session(self._plan, self._tell, max_bars=self._options.max_bars)
-        async with _interruptible(session.stop):
-            return await session.run(self._beside)
+        async with _interruptible(session):
+            try:
+                return await session.run(self._beside)
+            except asyncio.CancelledError:
+                if session.stop.is_asked:  # before the session was up: there is nothing to end in order
+                    raise KeyboardInterrupt from None
+                raise
 
     def _tell(self, notice: Notice) -> None:
         write = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[notice.severity]
@@ -152,14 +157,16 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _interruptible(stop: Stop) -> AsyncIterator[None]:
-    """Ctrl-C and SIGTERM ask the session to stop; a second one ends it on the spot."""
-    loop = asyncio.get_running_loop()
+async def _interruptible(session: Session) -> AsyncIterator[None]:
+    """Ctrl-C and SIGTERM ask the session to stop, and end a start that is still under way; a second one ends everything on the spot."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def ask(name: str) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-        stop.ask(name)
+        session.stop.ask(name)
+        if session.live is None and task is not None:
+            task.cancel()
 
     with suppress(NotImplementedError, RuntimeError):
         loop.add_signal_handler(signal.SIGINT, ask, "Ctrl-C")

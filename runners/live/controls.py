@@ -289,7 +289,8 @@ class Controls:
 
     def _repeats(self, order: SubmitOrder) -> Denial | None:
         """The same thing over and over: stops trading until a person allows it again."""
-        alike = sum(other.symbol == order.symbol and other.side == order.side for _, other in self._sent) + 1
+        entries = [other for _, other in self._sent if not other.reduce_only]
+        alike = sum(other.symbol == order.symbol and other.side == order.side for other in entries) + 1
         denial = _above("repeated_execution", alike, self.limits.max_repeats_per_minute)
         if denial is not None:
             text = f"{order.symbol}: {alike} orders to {order.side.lower()} within a minute; look why, then start again"

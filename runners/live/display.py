@@ -9,7 +9,7 @@ from typing import Any
 from core.messages import Signal
 from core.time_range import to_iso
 from runners.live.gate import TradingState
-from runners.live.session import Session, Stop
+from runners.live.session import Stop
 from runners.live.start import Live
 
 REFRESH_S = 0.5
@@ -17,10 +17,7 @@ _COLOURS = {TradingState.ACTIVE: "green", TradingState.REDUCING: "yellow", Tradi
 
 
 class Display:
-    """Redraws until the session ends. Given to ``Session.run`` as what runs beside it; ``session`` is set by who makes both."""
-
-    def __init__(self) -> None:
-        self.session: Session | None = None
+    """Redraws until the session ends: ``beside`` is given to ``Session.run``."""
 
     async def beside(self, live: Live, stop: Stop) -> AsyncIterator[None]:
         """A context: the screen is there inside of it."""

@@ -145,4 +145,3 @@ def ending_lines(live: Live, ending: Ending) -> list[str]:
     lines.append(f"equity {portfolio.equity:,.2f} {quote}, wallet {to_text(portfolio.cash)} {quote}")
     lines += [f"DIFFERENCE  {each.text}" for each in ending.differences] or ["books and exchange: difference 0"]
     return lines
-

@@ -21,6 +21,8 @@ from core.money import to_text
 from runners.live.cycle import Cycle
 from runners.live.records import Adjusted
 
+_LOG_MS: Final = 7 * 86_400_000
+"""How far back the transaction log is asked at once: as far as the exchange allows."""
 _OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "LIQUIDATION"})
 
 
@@ -110,7 +112,9 @@ class Reconciler:
 
     async def _transfers(self) -> int:
         """The sum of what the transaction log shows that is no trading of ours, since the last look; the log moves on when it is used."""
-        params = {"accountType": "UNIFIED", "currency": self._quote, "startTime": self._since_ms, "limit": 50}
+        now = self._cycle.clock.now_ms + 60_000
+        since = max(self._since_ms, now - _LOG_MS)
+        params = {"accountType": "UNIFIED", "currency": self._quote, "startTime": since, "endTime": now, "limit": 50}
         try:
             rows: list[dict[str, Any]] = []
             async for page in self._rest.pages("/v5/account/transaction-log", params):

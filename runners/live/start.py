@@ -21,6 +21,7 @@ from adapters.bybit.notices import Notice
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.venue import BybitVenue
 from adapters.journal import Journal
+from adapters.journal.journal import BALLAST_BYTES
 from adapters.store import HistoricalDataStore
 from core.actors.executor import Executor
 from core.actors.portfolio import Portfolio
@@ -49,6 +50,7 @@ from runners.live.warmup import WarmUp
 from runners.systems import LoadedSystem
 
 READY_S = 60.0
+SANDBOX_BALLAST = 1 << 20
 STALE_MS = 15_000.0
 """How old the latest price of a symbol may be when an order leaves, where the market moves by itself."""
 
@@ -138,7 +140,9 @@ def _open_journal(plan: Plan, account: str, clock: ServerClock) -> Journal:
             number += 1
         folder.rename(kept)
     stamps = cast("Clock", clock)  # it is only read
-    return Journal.open(folder, clock=stamps, session={"account": account, "system": plan.system.system, **plan.about}, types=TYPES)
+    ballast = SANDBOX_BALLAST if plan.environment is Environment.SANDBOX else BALLAST_BYTES
+    about = {"account": account, "system": plan.system.system, **plan.about}
+    return Journal.open(folder, clock=stamps, session=about, types=TYPES, ballast_bytes=ballast)
 
 
 async def _assemble(
@@ -311,9 +315,7 @@ def _innermost(error: BaseException) -> BaseException:
     return _innermost(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _background(
-    work: Coroutine[Any, Any, None], stack: AsyncExitStack, fail: Callable[[BaseException], None]
-) -> asyncio.Task[None]:
+def _background(work: Coroutine[Any, Any, None], stack: AsyncExitStack, fail: Callable[[BaseException], None]) -> asyncio.Task[None]:
     """Run something until the session ends; what it raises fails the session."""
     task = asyncio.create_task(work)
 

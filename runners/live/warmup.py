@@ -91,9 +91,7 @@ class WarmUp:
     def _context(self, symbol: str, instrument: Instrument, portfolio: Portfolio) -> SymbolContext:
         system, strategy, params = self._system, self._strategy, self._params
         above: Sequence[str] = [timeframe for timeframe in self.groups if timeframe != system.timeframe]
-        higher = {
-            timeframe: LiveSeries(self.frames[symbol, timeframe], self.groups[timeframe], load=load_function) for timeframe in above
-        }
+        higher = {timeframe: LiveSeries(self.frames[symbol, timeframe], self.groups[timeframe], load=load_function) for timeframe in above}
 
         def targets(frame: Frame) -> Any:
             return vector_targets(strategy, frame, params) if isinstance(strategy, VectorStrategy) else None

@@ -33,8 +33,19 @@ if TYPE_CHECKING:
         data_verify_tool,
     )
     from runners.tools.diagnostics import doctor_tool
+    from runners.tools.exchange import (
+        account_show_tool,
+        market_bars_tool,
+        market_instrument_tool,
+        order_cancel_tool,
+        order_list_tool,
+        order_place_tool,
+        position_close_tool,
+        position_list_tool,
+    )
     from runners.tools.runs import runs_compare_tool, runs_list_tool, runs_report_tool, runs_show_tool
     from runners.tools.smoke import smoke_backtest_tool
+    from runners.tools.smoke_demo import smoke_demo_tool
     from runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
 
 _PLACES = {
@@ -50,12 +61,24 @@ _PLACES = {
         "data_verify_tool",
     ),
     "diagnostics": ("doctor_tool",),
+    "exchange": (
+        "account_show_tool",
+        "market_bars_tool",
+        "market_instrument_tool",
+        "order_cancel_tool",
+        "order_list_tool",
+        "order_place_tool",
+        "position_close_tool",
+        "position_list_tool",
+    ),
     "runs": ("runs_compare_tool", "runs_list_tool", "runs_report_tool", "runs_show_tool"),
     "smoke": ("smoke_backtest_tool",),
+    "smoke_demo": ("smoke_demo_tool",),
     "systems": ("systems_new_tool", "systems_schema_tool", "systems_show_tool", "systems_validate_tool"),
 }
 
 __all__ = [
+    "account_show_tool",
     "backtest_list_systems_tool",
     "backtest_list_windows_tool",
     "backtest_run_tool",
@@ -69,11 +92,19 @@ __all__ = [
     "data_synth_tool",
     "data_verify_tool",
     "doctor_tool",
+    "market_bars_tool",
+    "market_instrument_tool",
+    "order_cancel_tool",
+    "order_list_tool",
+    "order_place_tool",
+    "position_close_tool",
+    "position_list_tool",
     "runs_compare_tool",
     "runs_list_tool",
     "runs_report_tool",
     "runs_show_tool",
     "smoke_backtest_tool",
+    "smoke_demo_tool",
     "systems_new_tool",
     "systems_schema_tool",
     "systems_show_tool",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from adapters.journal import read
-from core.config import Distance, ExitsConfig
+from core.config import Distance, ExitsConfig, SizingConfig
 from core.errors import StrategyError
 from core.messages import Fill, Signal, SubmitOrder
 from core.snapshot import RuntimeSnapshot
+from runners.live.display import Display
 from runners.live.gate import TradingState
 from runners.live.records import TYPES
 from runners.live.session import Session, Stop
@@ -39,10 +39,10 @@ class Script(BaseStrategy):
     def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
         self.bars += 1
         if self.mode == "hold":
-            return Signal(snapshot.symbol, "LONG") if self.bars == 1 else None
+            return Signal(snapshot.symbol, "LONG") if snapshot.position.qty == 0 else None
         if self.mode == "rest":
             price = round(snapshot.bar_ltf.close * 0.5, 0)
-            return Signal(snapshot.symbol, "LONG", order_type="limit", limit_price=price) if self.bars == 1 else None
+            return Signal(snapshot.symbol, "LONG", order_type="limit", limit_price=price) if self.bars % 5 == 1 else None
         if self.mode == "raise" and self.bars == 3:
             raise ValueError("a mistake in a strategy")
         return Signal(snapshot.symbol, "LONG" if snapshot.position.qty == 0 else "FLAT")
@@ -61,8 +61,8 @@ def moving(**changes: Any) -> Iterator[Sandbox]:
 
 def plan(sandbox: Sandbox, folder: Path, mode: str = "turns", symbols: tuple[str, ...] = ("BTCUSDT",), **changes: Any) -> Plan:
     exits = changes.pop("exits", None)
-    system = plain_system(*symbols, timeframe="1m", sizing=msgspec.convert({"model": "fixed_usd", "usd": 1000}, type(plain_system().sizing)),
-                          exits=exits, **changes)  # fmt: skip
+    sizing = SizingConfig(model="fixed_usd", usd=1000)
+    system = plain_system(*symbols, timeframe="1m", sizing=sizing, exits=exits, **changes)
     return plan_of(system, scripted(mode), None, sandbox.url, folder, uid="feedbeef" + mode.encode().hex()[:4], grace_ms=400)
 
 
@@ -196,3 +196,38 @@ def test_the_gate_is_shut_before_the_start_and_after_the_end(journals: Path) -> 
     assert ran.live.gate.state is TradingState.HALTED
     states = [notice.text for notice in ran.notices if notice.code == "gate"]
     assert states[0].startswith("ACTIVE") and states[-1].startswith("HALTED")
+
+
+def test_money_from_outside_is_explained_by_the_log_and_taken_over(journals: Path) -> None:
+    with moving(profile="demo") as sandbox:
+
+        async def act(live: Live, stop: Stop) -> None:
+            body = {"adjustType": 0, "utaDemoApplyMoney": [{"coin": "USDT", "amountStr": "250"}]}
+            answer = await asyncio.to_thread(Raw(sandbox).post, "/v5/account/demo-apply-money", body)
+            assert answer[2]["retCode"] == 0, answer
+            await asyncio.sleep(0.3)
+            stop.ask("funded")
+
+        ran = run(plan(sandbox, journals, "hold"), None, act)
+        check(ran, sandbox)
+    assert "transfer" in {notice.code for notice in ran.notices}
+    assert ran.live.cycle.actors.portfolio.equity > 100_200
+
+
+def test_the_screen_shows_the_account_what_rests_and_the_gate(journals: Path) -> None:
+    from rich.console import Console
+
+    shown: list[str] = []
+    with moving() as sandbox:
+
+        async def act(live: Live, stop: Stop) -> None:
+            await until(lambda: len(live.cycle.actors.executor.bracket_orders()) == 2)
+            console = Console(width=140, record=True, file=io.StringIO())
+            console.print(Display().render(live, stop))
+            shown.append(console.export_text())
+            stop.ask("seen")
+
+        run(plan(sandbox, journals, "hold", exits=EXITS), None, act)
+    (text,) = shown
+    for word in ("equity", "ACTIVE", "BTCUSDT", "-1-sl", "-1-tp", "LONG", "prices BTCUSDT", "orders may leave now"):
+        assert word in text, text
