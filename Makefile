@@ -43,7 +43,7 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.peers $(BENCH)
-	$(BIN)/python -m benchmarks.whole_process
+	$(BIN)/python -m benchmarks.whole_process $(WHOLE)
 	$(BIN)/python -m benchmarks.store
 
 format: $(VENV)/.dev
