@@ -25,6 +25,10 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
 	@touch $@
 
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.lock
+	@touch $@
+
 run: $(VENV)/.run
 	$(BIN)/keel run
 
@@ -41,7 +45,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/deptry .
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.peers $(BENCH)
 	$(BIN)/python -m benchmarks.whole_process $(WHOLE)
 	$(BIN)/python -m benchmarks.store
@@ -54,6 +58,7 @@ lock:
 	uv lock
 	uv export --quiet --no-hashes --no-emit-project --no-default-groups -o requirements.lock
 	uv export --quiet --no-hashes --no-emit-project --group dev -o requirements-dev.lock
+	uv export --quiet --no-hashes --no-emit-project --group dev --group bench -o requirements-bench.lock
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +75,9 @@ def keel_process(home: Path) -> Keel:
 
     def call(*arguments: str, **environment: str) -> Answer:
         command = [sys.executable, "-m", "runners.cli.main", "--home", str(home), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False)
+        # A shell starts its background jobs deaf to interrupts, and children inherit that.
+        heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False, preexec_fn=heard)
         return Answer(done.returncode, done.stdout, done.stderr)
 
     return call
