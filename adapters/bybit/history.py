@@ -6,7 +6,6 @@ Rare, long and not in a hurry: the one place where a blocking client does no har
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,7 +14,7 @@ from adapters.bybit.endpoints import Endpoints, Environment
 from adapters.bybit.market import Kind
 from adapters.bybit.outcomes import PayloadError
 from adapters.bybit.wire import FundingRow
-from core.errors import ConfigError, VenueError
+from core.errors import VenueError
 from core.instrument import Category
 from core.messages import Bar, FundingRate
 from core.timeframe import floor_ts, tf_ms
@@ -92,10 +91,8 @@ class History:
         return answer
 
     def _connect(self) -> Any:
-        try:
-            pybit = importlib.import_module("pybit.unified_trading")
-        except ImportError:
-            raise ConfigError("downloads need pybit: install it (pip install pybit), or import files (keel data import)") from None
+        from pybit import unified_trading as pybit  # here, since it pulls in half a second of imports
+
         self._client = pybit.HTTP(testnet=False, demo=self._where.environment is Environment.DEMO)
         if self._where.environment is Environment.SANDBOX:
             self._client.endpoint = self._where.rest
