@@ -16,6 +16,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,27 +83,36 @@ def write_result(folder: Path, result: BacktestResult, outcome: Mapping[str, Any
 
     outcome: what the epoch adds to results.json and summary.json (run id, status, verdict, ...).
     A run that a stop condition ended is completed, and says its ``stop_reason``.
-    Raises InvariantError, before any file is touched, when a number is not finite or a value has no plain form; DataError when the
-    disk refuses: none of these files is there then, so that what is small may still find room.
+    Raises InvariantError when a number is not finite or a value has no plain form, DataError when the disk refuses: none of these files
+    is there then, so that what is small may still find room.
     """
+    curve = result.equity_curve
+    _check_equity(curve)
+    texts: dict[str, bytes] = {}
+    try:
+        with ThreadPoolExecutor(1) as beside:
+            equity = beside.submit(write_equity, folder / "equity.csv", curve)  # DuckDB formats it while we make the other texts
+            texts = _texts(result, outcome or {})
+            equity.result()
+        for name, content in texts.items():
+            write_bytes(folder / name, content)
+    except (DataError, InvariantError):
+        for name in ("equity.csv", *texts):
+            (folder / name).unlink(missing_ok=True)
+        raise
+
+
+def _texts(result: BacktestResult, outcome: Mapping[str, Any]) -> dict[str, bytes]:
+    """The files beside the curve, in the order in which they are written."""
     trades = [trade_row(trade) for trade in result.trades]
     lines, table = _json_lines(trades), _csv_table(trades)
     structured = json_text(_structured(result))
     notes = {"notes": plain(result.metric_notes, "metric_notes"), "proof": without_columns(result.proof, "proof")}
     stop = None if result.stop_reason is None else result.stop_reason.code
     warned = {"warnings": list(result.warnings)}
-    head = {"run_id": result.run_id, "status": "completed", **(outcome or {}), "stop_reason": stop, **warned}
+    head = {"run_id": result.run_id, "status": "completed", **outcome, "stop_reason": stop, **warned}
     results, summary = _results(result.metrics, head, notes, exact=_exact_metrics(result))
-    _check_equity(result.equity_curve)
-    texts = {"trades.jsonl": lines, "trades.csv": table, "result.json": structured, "results.json": results, "summary.json": summary}
-    try:
-        write_equity(folder / "equity.csv", result.equity_curve)
-        for name, content in texts.items():
-            write_bytes(folder / name, content)
-    except DataError:
-        for name in ("equity.csv", *texts):
-            (folder / name).unlink(missing_ok=True)
-        raise
+    return {"trades.jsonl": lines, "trades.csv": table, "result.json": structured, "results.json": results, "summary.json": summary}
 
 
 def write_metrics(folder: Path, metrics: Mapping[str, Any], outcome: Mapping[str, Any]) -> None:
@@ -131,7 +141,7 @@ def write_equity(path: Path, curve: Frame) -> None:
 
 DISTANCE = "liquidation_distance_pct"
 _COPY = """
-COPY (SELECT strftime(make_timestamp(ts * 1000), '%Y-%m-%dT%H:%M:%SZ') AS time, * FROM curve)
+COPY (SELECT replace(make_timestamp(ts * 1000)::VARCHAR, ' ', 'T') || 'Z' AS time, * FROM curve)
 TO $path (FORMAT csv, HEADER true)
 """
 _COPY_WITH_DISTANCE = _COPY.replace(
