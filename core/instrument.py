@@ -44,13 +44,11 @@ class Grid(msgspec.Struct, frozen=True, gc=False):
 
     def floor(self, value: float) -> int:
         """The largest count whose value is not above ``value``."""
-        nearest = self.count(value)
-        return nearest if self.value(nearest) <= value else nearest - 1
+        return grid_floor(value, self.num, self.den)
 
     def ceil(self, value: float) -> int:
         """The smallest count whose value is not below ``value``."""
-        nearest = self.count(value)
-        return nearest if self.value(nearest) >= value else nearest + 1
+        return grid_ceil(value, self.num, self.den)
 
     def value(self, count: int) -> float:
         """The float nearest to count x num/den."""
@@ -69,6 +67,42 @@ class Grid(msgspec.Struct, frozen=True, gc=False):
     def text(self, count: int) -> str:
         """The exact decimal text of a count, with as many decimals as the grid has."""
         return f"{Decimal(count * self.num) / Decimal(self.den):.{self.decimals}f}"
+
+
+def grid_count(value: float, num: int, den: int) -> int:
+    """``Grid.count`` as a function of numbers, for code that is compiled."""
+    return round(value * den / num)
+
+
+def grid_value(count: int, num: int, den: int) -> float:
+    """``Grid.value`` as a function of numbers; exact as long as count x num stays below 2**53."""
+    return count * num / den
+
+
+def grid_floor(value: float, num: int, den: int) -> int:
+    """``Grid.floor`` as a function of numbers."""
+    nearest = round(value * den / num)
+    return nearest if nearest * num / den <= value else nearest - 1
+
+
+def grid_ceil(value: float, num: int, den: int) -> int:
+    """``Grid.ceil`` as a function of numbers."""
+    nearest = round(value * den / num)
+    return nearest if nearest * num / den >= value else nearest + 1
+
+
+def notional_of(ticks: int, steps: int, numerator: int, denominator: int) -> int:
+    """``Instrument.notional`` as a function of numbers; a rest is rounded down. The fraction is ``Instrument.notional_factor``."""
+    if denominator == 1:
+        return ticks * steps * numerator
+    return mul_div_floor(ticks * steps, numerator, denominator)
+
+
+def notional_up(ticks: int, steps: int, numerator: int, denominator: int) -> int:
+    """The same, with a rest rounded up."""
+    if denominator == 1:
+        return ticks * steps * numerator
+    return mul_div_ceil(ticks * steps, numerator, denominator)
 
 
 class RiskTier(msgspec.Struct, frozen=True, gc=False):
@@ -128,8 +162,8 @@ class Instrument(msgspec.Struct, frozen=True, dict=True):
         """Value of ``steps`` at ``ticks`` in 1e-8 of the quote coin; where a rest is left, rounded up or down as told."""
         numerator, denominator = self.notional_factor
         if denominator == 1:
-            return ticks * steps * numerator
-        return (mul_div_ceil if up else mul_div_floor)(ticks * steps, numerator, denominator)
+            return ticks * steps * numerator  # every USDT perpetual: exact, so either function would say the same
+        return (notional_up if up else notional_of)(ticks, steps, numerator, denominator)
 
     def fee(self, notional: int, *, maker: bool = False) -> int:
         """Fee on a notional in its own units, rounded up against the trader (a rebate is negative)."""

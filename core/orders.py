@@ -47,7 +47,7 @@ _STATE_OF: Final[dict[OrderStatus, OrderState | None]] = {
 
 
 class OrderRecord(msgspec.Struct, gc=False, eq=False):
-    """One order as the executor knows it. ``command`` is what was sent; the rest is what the venue said of it."""
+    """One order as the executor knows it. ``command`` is what was sent, as amended since; the rest is what the venue said of it."""
 
     number: int
     client_order_id: str

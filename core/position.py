@@ -33,13 +33,13 @@ class PositionBook:
         held = abs(self.steps)
         if not 0 < steps <= held:
             raise InvariantError(f"{self.instrument.symbol}: a reduction of {steps} of {held} steps")
-        released = self.cost if steps == held else mul_div_floor(self.cost, steps, held)
+        released = released_cost(self.cost, steps, held)
         self.cost -= released
         if self.steps > 0:
             self.steps -= steps
-            return notional - released
+            return realized_pnl(1, notional, released)
         self.steps += steps
-        return released - notional
+        return realized_pnl(-1, notional, released)
 
     @property
     def qty(self) -> float:
@@ -57,6 +57,16 @@ class PositionBook:
             return 0.0
         value = price * self.instrument.book_grid.value(self.steps)
         return value - self.cost / 1e8 if self.steps > 0 else value + self.cost / 1e8
+
+
+def released_cost(cost: int, steps: int, held: int) -> int:
+    """The part of a position's cost that closing ``steps`` of the ``held`` (both unsigned) releases; all of it with the last one."""
+    return cost if steps == held else mul_div_floor(cost, steps, held)
+
+
+def realized_pnl(side: int, notional: int, released: int) -> int:
+    """What closing at ``notional`` what had cost ``released`` brings a long (side +1) or a short (-1), before fees."""
+    return notional - released if side > 0 else released - notional
 
 
 def average_price(cost: int, steps: int, instrument: Instrument) -> float:

@@ -47,7 +47,16 @@ def tf_duration(timeframe: str) -> timedelta:
 def floor_ts(ts: int, timeframe: str) -> int:
     """The start of the bar of this timeframe in which ts (ms) lies."""
     duration = tf_ms(timeframe)
-    origin = _WEEK_ORIGIN_MS if duration == WEEK_MS else 0
+    return floor_time(ts, duration, tf_origin(duration))
+
+
+def tf_origin(duration: int) -> int:
+    """A time (ms) at which a bar of this length (ms) begins: the epoch, for weeks a Monday."""
+    return _WEEK_ORIGIN_MS if duration == WEEK_MS else 0
+
+
+def floor_time(ts: int, duration: int, origin: int) -> int:
+    """The start of the bar of ``duration`` ms in which ts lies, where one begins at ``origin``."""
     return ts - (ts - origin) % duration
 
 

@@ -1,4 +1,8 @@
-"""The five actors and who hears what: the same in a backtest, on a demo account and live."""
+"""The five actors and who hears what: the same in a backtest, on a demo account and live.
+
+A portfolio strategy has a host, a risk actor and a market_data of its own, which are the usual ones that do a little more; what it is
+shown comes from its desk.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.actors.executor import Executor
-from core.actors.market_data import MarketData, SymbolContext
+from core.actors.market_data import MarketData, StepMarketData, SymbolContext
 from core.actors.portfolio import Portfolio
+from core.actors.portfolio_risk import PortfolioRiskActor
+from core.actors.portfolio_strategy import PortfolioStrategyActor
 from core.actors.risk import RiskActor
-from core.actors.strategy import StrategyActor
+from core.actors.strategy import StrategyActor, StrategyHost
 from core.bus import Bus
 from core.clock import Clock
 from core.config import SystemConfig
+from core.errors import InvariantError
 from core.instrument import Instrument
 from core.messages import (
     AmendOrder,
@@ -36,7 +43,9 @@ from core.messages import (
     SignalDenied,
     SubmitOrder,
 )
+from core.portfolio_order import PortfolioOrders, TargetPosition
 from core.ports import Strategy, Venue
+from runners.portfolio.desk import PortfolioDesk
 
 LOGGED = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop, OrderUpdate, Fill, FundingPayment, Liquidation)
 """What the message hash of a run covers, beside its equity."""
@@ -48,7 +57,7 @@ class Actors:
 
     portfolio: Portfolio
     executor: Executor
-    strategy: StrategyActor
+    strategy: StrategyHost
     market_data: MarketData
     risk: RiskActor
 
@@ -63,11 +72,25 @@ def make_actors(
     portfolio: Portfolio,
     bus: Bus,
     clock: Clock,
+    *,
+    desk: PortfolioDesk | None = None,
 ) -> Actors:
-    """The strategy actor, market data and risk, around an executor and a portfolio that are there already (the contexts read them)."""
-    host = StrategyActor(strategy, system.strategy, params, tuple(instruments), bus.publish)
-    market_data = MarketData(contexts, host.on_snapshot)
-    risk = RiskActor(
+    """The strategy actor, market data and risk, around an executor and a portfolio that are there already (the contexts read them).
+
+    desk: for a portfolio strategy, and for no other.
+    """
+    host: StrategyHost
+    market_data: MarketData
+    if desk is None:
+        signal_host = host = StrategyActor(strategy, system.strategy, params, tuple(instruments), bus.publish)
+        market_data = MarketData(contexts, signal_host.on_snapshot)
+    else:
+        portfolio_host = host = PortfolioStrategyActor(
+            strategy, system.strategy, params, tuple(instruments), bus.publish, oms=desk.oms, data=desk.data, schedule=desk.schedule,
+            category=desk.category,
+        )  # fmt: skip
+        market_data = StepMarketData(contexts, portfolio_host.on_instant)
+    risk = (RiskActor if desk is None else PortfolioRiskActor)(
         system.risk,
         system.sizing,
         system.exits,
@@ -81,6 +104,18 @@ def make_actors(
         working=executor,
     )
     return Actors(portfolio, executor, host, market_data, risk)
+
+
+def subscribe_targets(bus: Bus, actors: Actors, desk: PortfolioDesk) -> None:
+    """What a portfolio strategy adds to ``subscribe``, after it; the strategy has begun, so that its position manager is there."""
+    risk = actors.risk
+    if not isinstance(risk, PortfolioRiskActor):
+        raise InvariantError("a portfolio strategy needs a PortfolioRiskActor")
+    manager = desk.position_manager or getattr(actors.strategy.strategy, "position_manager", None)
+    risk.screen_with(manager, desk.oms.view, desk.data, desk.category)
+    bus.subscribe(PortfolioOrders, risk.on_portfolio_orders)
+    bus.subscribe(TargetPosition, risk.on_target)
+    bus.subscribe(Fill, desk.oms.on_fill)
 
 
 def subscribe(bus: Bus, actors: Actors, venue: Venue, record: Mapping[type[Message], Callable[[Any], object]]) -> None:

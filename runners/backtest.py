@@ -63,8 +63,14 @@ def run_prepared(prepared: Prepared, *, uid: str = "", progress: Progress | None
     An error ends a backtest where it is raised, whatever the system's ``on_fault`` says: that key tells demo and live what to do with
     positions at a real exchange, and here there are none.
     """
+    return run_wired(prepared, wire_backtest(prepared, (uid or "0" * 8)[:8]), uid=uid, progress=progress, load_s=load_s)
+
+
+def run_wired(
+    prepared: Prepared, parts: BacktestParts, *, uid: str = "", progress: Progress | None = None, load_s: float = 0.0
+) -> BacktestResult:
+    """The same for parts that somebody has wired, to read them afterwards."""
     began = time.perf_counter()
-    parts = wire_backtest(prepared, (uid or "0" * 8)[:8])
     bars = replay(parts.feed, parts.cycle, progress)
     ran = time.perf_counter()
     result = _result(prepared, parts)

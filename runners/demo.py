@@ -21,16 +21,18 @@ from adapters.bybit.notices import Notice
 from adapters.logging import get_logger
 from adapters.store import HistoricalDataStore
 from core.config import for_epoch
-from core.errors import InvariantError, KeelError, VenueError
+from core.errors import ConfigError, InvariantError, KeelError, VenueError
 from core.result import BacktestResult
 from runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from runners.home import Home
 from runners.live.outcome import ending_lines, session_result
+from runners.live.plan import Plan
 from runners.live.session import Ending, Session, Stop
-from runners.live.start import Live, Plan
+from runners.live.start import Live
 from runners.registry import system_uid
 from runners.system_run import write_run_report
 from runners.systems import LoadedSystem, effective_system
+from strategies.base import PortfolioStrategy
 
 Beside = Callable[[Live, Stop], AsyncIterator[None]]
 
@@ -69,6 +71,8 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
 
     beside: runs along with the session (the display).
     """
+    if issubclass(loaded.strategy, PortfolioStrategy):
+        raise ConfigError(f"{loaded.config.system} has a portfolio strategy ({loaded.config.strategy}): these run in backtests only so far")
     is_sandbox = options.sandbox_url is not None
     system = for_epoch(loaded.config, "demo")
     effective = effective_system(loaded)
@@ -101,7 +105,7 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
         error = attempt.error or VenueError(done.error or "the session failed without saying why")
         error.add_note(f"{done.run_id} is marked failed: {done.artifacts}")
         raise error
-    report = write_run_report(attempt.result, done.artifacts) if options.report else None
+    report = write_run_report(attempt.result, done.artifacts, "demo session") if options.report else None
     made = DemoRun(
         done, attempt.result, attempt.ending, attempt.live.account, attempt.live.journal.folder, report,
         ending_lines(attempt.live, attempt.ending), next(iter(attempt.live.instruments.values())).quote,

@@ -59,6 +59,11 @@ class Home:
         return self.root / "runs"
 
     @property
+    def sweeps(self) -> Path:
+        """Sweeps, in a folder for each."""
+        return self.root / "sweeps"
+
+    @property
     def logs(self) -> Path:
         """The events of all runs, and the logs of sessions."""
         return self.root / "logs"

@@ -12,7 +12,7 @@ import numpy as np
 from adapters.replay.history import SymbolHistory
 from adapters.store.coverage import fingerprint
 from core.frame import Frame
-from core.time_range import to_iso
+from core.time_range import TimeRange, to_iso
 from runners.preparation import Prepared
 from runners.registry import system_uid
 from runners.systems import LoadedSystem, effective_system
@@ -27,9 +27,8 @@ def effective_config(loaded: LoadedSystem, window: NamedWindow, prepared: Prepar
 
     prepared: None where the strategy failed before anything was loaded; there is no data fingerprint then.
     """
-    system = effective_system(loaded)
-    span = {"start": to_iso(window.span.start_ms), "end": to_iso(window.span.end_ms)}
-    made_of = {"system": system, "window": span, "warmup_bars": {} if prepared is None else dict(prepared.warmup), "env": ENV}
+    made_of = _made_of(loaded, window.span, {} if prepared is None else prepared.warmup)
+    span = made_of["window"]
     strategy, data = loaded.strategy_fingerprint, "" if prepared is None else data_fingerprint(prepared.histories)
     return {
         **made_of,
@@ -40,6 +39,16 @@ def effective_config(loaded: LoadedSystem, window: NamedWindow, prepared: Prepar
         "data_fingerprint": data,
         "system_uid": system_uid(strategy, made_of, data),
     }
+
+
+def point_uid(loaded: LoadedSystem, window: TimeRange, warmup: Mapping[str, int], strategy: str, data: str) -> str:
+    """The system uid of a run that is not made yet, out of the fingerprints of its strategy and data: that of the same backtest."""
+    return system_uid(strategy, _made_of(loaded, window, warmup), data)
+
+
+def _made_of(loaded: LoadedSystem, window: TimeRange, warmup: Mapping[str, int]) -> dict[str, Any]:
+    span = {"start": to_iso(window.start_ms), "end": to_iso(window.end_ms)}
+    return {"system": effective_system(loaded), "window": span, "warmup_bars": dict(warmup), "env": ENV}
 
 
 def data_fingerprint(histories: Sequence[SymbolHistory]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ from core.projection import project
 from core.risk.exits import hidden_features
 from core.time_range import TimeRange, to_iso
 from core.timeframe import tf_ms
-from strategies.base import HOLD, BaseStrategy, VectorStrategy
+from runners.portfolio.desk import PortfolioSetup
+from runners.portfolio.system import lookback, system_setup
+from strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
 
 Load = Callable[[str], Callable[..., Any]]
 
@@ -50,6 +52,24 @@ class Prepared:
     histories: list[SymbolHistory]
     columns: list[SymbolColumns]
     warmup: dict[str, int]
+    portfolio: PortfolioSetup | None = None
+    """What a portfolio strategy is shown and when; None for signal strategies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a system reads under its parameters: the history to load, and the features of each timeframe."""
+
+    replay: ReplayPlan
+    groups: Mapping[str, Sequence[FeatureSpec]]
+
+
+@dataclass(slots=True)
+class SymbolInputs:
+    """One symbol's history, and each timeframe's bars with the further inputs that features read."""
+
+    history: SymbolHistory
+    frames: Mapping[str, Frame]
 
 
 def prepare(
@@ -63,25 +83,92 @@ def prepare(
     env: str = "live",
 ) -> Prepared:
     """Load history and compute features. Raises DataError or ConfigError, naming symbol, timeframe, feature and time."""
+    plan = make_plan(system, window, strategy, params, env=env)
+    prepared = assemble(plan, system, strategy, params, load_inputs(store, plan.replay), guarded(VectorEngine(load_function)))
+    if isinstance(strategy, PortfolioStrategy):
+        prepared.portfolio = system_setup(store, system, window, strategy, plan.replay.warmup[system.timeframe], env)
+    return prepared
+
+
+def plan_of(system: SystemConfig, window: TimeRange, strategy: BaseStrategy, params: Mapping[str, Any], *, env: str = "live") -> Plan:
+    """``make_plan`` with the lookback of a portfolio strategy."""
+    plan = make_plan(system, window, strategy, params, env=env)
+    if not isinstance(strategy, PortfolioStrategy):
+        return plan
+    return make_plan(system, window, strategy, params, env=env, warmup=lookback(system, strategy, plan.replay.warmup))
+
+
+def make_plan(
+    system: SystemConfig,
+    window: TimeRange,
+    strategy: BaseStrategy,
+    params: Mapping[str, Any],
+    *,
+    env: str = "live",
+    warmup: Mapping[str, int] | None = None,
+) -> Plan:
+    """What a run will read. warmup: bars before the window by timeframe, in place of the system's. Raises ConfigError."""
     declared = {**strategy.features, **system.features, **hidden_features(system.exits, system.sizing)}
     specs = parse_features(declared, params, system.timeframe)
     groups = by_timeframe(specs, system.timeframe)
-    warmup = {timeframe: _warmup(system, group) for timeframe, group in groups.items()}
-    plan = ReplayPlan(
+    bars = {timeframe: _warmup(system, group) for timeframe, group in groups.items()}
+    if isinstance(strategy, PortfolioStrategy):
+        bars = lookback(system, strategy, bars)
+    replay = ReplayPlan(
         symbols=tuple(system.symbols),
         category=system.category,
         timeframe=system.timeframe,
         execution_timeframe=system.execution_timeframe or system.timeframe,
-        warmup=warmup,
+        warmup=bars | dict(warmup or {}),
         window=window,
         execution=system.execution,
         inputs=frozenset(extra_columns(specs)),
         env=env,
     )
-    histories = load_histories(store, plan)
-    engine = VectorEngine(load_function)
-    columns = [_columns_of(store, plan, history, groups, engine, strategy, params) for history in histories]
-    return Prepared(system, window, strategy, params, histories, columns, warmup)
+    return Plan(replay, groups)
+
+
+def load_inputs(store: HistoricalDataStore, plan: ReplayPlan) -> list[SymbolInputs]:
+    """The histories of a plan, with what its features read. Raises DataError for what is not there."""
+    loaded = []
+    for history in load_histories(store, plan):
+        frames = {**history.higher, plan.timeframe: history.decision}
+        loaded.append(SymbolInputs(history, {timeframe: with_inputs(store, plan, frame) for timeframe, frame in frames.items()}))
+    return loaded
+
+
+def shortened(inputs: SymbolInputs, dropped: Mapping[str, int]) -> SymbolInputs:
+    """The same symbol with so many of its first bars left out, by timeframe: what a shorter warm-up would have loaded."""
+    history = inputs.history
+    higher = {timeframe: frame[dropped.get(timeframe, 0) :] for timeframe, frame in history.higher.items()}
+    decision = history.decision[dropped.get(history.decision.timeframe, 0) :]
+    frames = {timeframe: frame[dropped.get(timeframe, 0) :] for timeframe, frame in inputs.frames.items()}
+    return SymbolInputs(replace(history, decision=decision, higher=higher), frames)
+
+
+Compute = Callable[[Sequence[FeatureSpec], Frame, int], dict[str, npt.NDArray[np.float64]]]
+"""(specs of one timeframe, its frame, the window's first row in it) -> columns by name."""
+
+
+def assemble(
+    plan: Plan,
+    system: SystemConfig,
+    strategy: BaseStrategy,
+    params: Mapping[str, Any],
+    loaded: Sequence[SymbolInputs],
+    compute: Compute,
+    *,
+    refuse_peeks: bool = True,
+) -> Prepared:
+    """A run out of what was loaded. refuse_peeks: look for a strategy's array that looks ahead (``compute`` looks at features)."""
+    columns = [_columns_of(plan, inputs, compute, strategy, params, refuse_peeks) for inputs in loaded]
+    histories = [inputs.history for inputs in loaded]
+    return Prepared(system, plan.replay.window, strategy, params, histories, columns, dict(plan.replay.warmup))
+
+
+def guarded(engine: VectorEngine) -> Compute:
+    """Features by an engine; a user's function that looks ahead is refused."""
+    return lambda specs, frame, first: _computed(engine, specs, frame, first)
 
 
 def _warmup(system: SystemConfig, specs: Sequence[FeatureSpec]) -> int:
@@ -89,24 +176,19 @@ def _warmup(system: SystemConfig, specs: Sequence[FeatureSpec]) -> int:
 
 
 def _columns_of(
-    store: HistoricalDataStore,
-    plan: ReplayPlan,
-    history: SymbolHistory,
-    groups: Mapping[str, Sequence[FeatureSpec]],
-    engine: VectorEngine,
-    strategy: BaseStrategy,
-    params: Mapping[str, Any],
+    plan: Plan, inputs: SymbolInputs, compute: Compute, strategy: BaseStrategy, params: Mapping[str, Any], refuse_peeks: bool
 ) -> SymbolColumns:
     higher: dict[str, tuple[Frame, tuple[str, ...]]] = {}
     projected: dict[str, npt.NDArray[np.float64]] = {}
+    history, replay = inputs.history, plan.replay
     for timeframe, frame in history.higher.items():
-        values = _computed(engine, groups[timeframe], _with_inputs(store, plan, frame), plan.warmup[timeframe])
+        values = compute(plan.groups[timeframe], inputs.frames[timeframe], replay.warmup[timeframe])
         higher[timeframe] = (frame.with_columns(values), tuple(values))
         projected |= {name: project(frame, column, history.decision) for name, column in values.items()}
-    own = _computed(engine, groups[plan.timeframe], _with_inputs(store, plan, history.decision), plan.warmup[plan.timeframe])
+    own = compute(plan.groups[replay.timeframe], inputs.frames[replay.timeframe], replay.warmup[replay.timeframe])
     decision = history.decision.with_columns({**own, **projected})
-    first = int(np.searchsorted(decision.ts, plan.window.start_ms))
-    targets = vector_targets(strategy, decision, params, first) if isinstance(strategy, VectorStrategy) else None
+    first = int(np.searchsorted(decision.ts, replay.window.start_ms))
+    targets = vector_targets(strategy, decision, params, first, refuse_peeks) if isinstance(strategy, VectorStrategy) else None
     return SymbolColumns(decision, (*own, *projected), higher, targets, first)
 
 
@@ -142,7 +224,7 @@ def _refuse_peek(what: str, frame: Frame, row: int | None) -> None:
         )
 
 
-def _with_inputs(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> Frame:
+def with_inputs(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> Frame:
     """The frame with the further inputs that features read, each as known at the bar's close."""
     extra: dict[str, npt.NDArray[np.float64]] = {}
     until = int(frame.ts[-1]) + tf_ms(frame.timeframe) + 1 if len(frame) else 1
@@ -175,13 +257,21 @@ def _as_known(series: Frame | None, name: str, frame: Frame) -> npt.NDArray[np.f
     return known
 
 
-def vector_targets(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any], first: int = 0) -> npt.NDArray[np.int8]:
-    """The strategy's array over the frame (which it cannot change), checked: one value per bar, each of 1, -1, 0, HOLD, and none that
-    changes when the bars after it are taken away. ``first``: the row of the window's first bar."""
+def vector_targets(
+    strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any], first: int = 0, refuse_peeks: bool = True
+) -> npt.NDArray[np.int8]:
+    """The strategy's array over the frame (which it cannot change), checked: one value per bar, each of 1, -1, 0, HOLD, and (unless
+    refuse_peeks is off) none that changes when the bars after it are taken away. ``first``: the row of the window's first bar."""
     targets = _signals(strategy, frame, params)
+    if refuse_peeks:
+        refuse_peeking(strategy, frame, params, targets, first)
+    return targets
+
+
+def refuse_peeking(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any], targets: npt.NDArray[np.int8], first: int) -> None:
+    """Raise StrategyError where a strategy's array over a frame changes when the bars after it are taken away."""
     peek = first_peek(targets, lambda length: _signals(strategy, frame[:length], params), first)
     _refuse_peek(f"{type(strategy).__name__}.signals", frame, peek)
-    return targets
 
 
 def _signals(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any]) -> npt.NDArray[np.int8]:

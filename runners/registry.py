@@ -86,6 +86,57 @@ class MoneyLine:
     kind: str
 
 
+@dataclass(frozen=True, slots=True)
+class SweepInfo:
+    """One sweep as a list shows it. status: completed, running or unfinished (it can go on); asked: what it searches."""
+
+    sweep_id: str
+    folder: Path
+    system: str
+    asked: dict[str, Any]
+    started_ms: int
+    status: str
+
+
+def list_sweeps(home: Home | Path | None = None) -> list[SweepInfo]:
+    """All sweeps, newest first. A folder that cannot be read is left out, and the log says so."""
+    sweeps = []
+    for folder in Home.find(home).sweeps.glob("sweep-*"):
+        try:
+            sweeps.append(_sweep_info(folder))
+        except DataError as error:
+            log.warning("sweep left out of the list", folder=str(folder), error=str(error))
+    return sorted(sweeps, key=lambda sweep: (sweep.started_ms, sweep.sweep_id), reverse=True)
+
+
+def find_sweep(reference: str, home: Home | Path | None = None) -> SweepInfo:
+    """The sweep that is meant: ``last``, an id, or a beginning of one that fits only one. Raises ConfigError when it is none or several."""
+    place = Home.find(home)
+    sweeps = list_sweeps(place)
+    if reference == "last" and sweeps:
+        return sweeps[0]
+    prefix = reference if reference.startswith("sweep-") else f"sweep-{reference}"
+    found = [sweep for sweep in sweeps if sweep.sweep_id.startswith(prefix)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        fitting = ", ".join(sweep.sweep_id for sweep in found[:5])
+        raise ConfigError(f"{reference!r} fits {len(found)} sweeps: {fitting}; give more of the id")
+    known = ", ".join(sweep.sweep_id for sweep in sweeps[:5]) or "none"
+    raise ConfigError(f"there is no sweep {reference!r} in {place.root}: there are {known}, and last is the newest")
+
+
+def _sweep_info(folder: Path) -> SweepInfo:
+    record, summary = read_json(folder / "sweep.json"), read_json(folder / "summary.json")
+    if record is None:
+        raise DataError(f"{folder} is not the folder of a sweep: it has no sweep.json")
+    try:
+        status = summary["status"] if summary else "running" if is_alive(record["run"]) else "unfinished"
+        return SweepInfo(record["sweep_id"], folder, record["system"]["system"], record["ask"], record["started_ms"], status)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder}/sweep.json is not a sweep's record: {error} is missing or of the wrong kind") from error
+
+
 def list_runs(home: Home | Path | None = None, *, epoch: str | None = None, strategy_id: str | None = None) -> list[RunInfo]:
     """All runs, newest first: also those that failed and those that are under way.
 

@@ -11,15 +11,16 @@ import gc
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from adapters.replay.feed import Chunk, ReplayFeed
+from adapters.replay.feed import Chunk, Lane, ReplayFeed
 from adapters.replay.history import PriceColumns
-from core.actors.market_data import MarketData
+from core.actors.market_data import MarketData, SymbolContext
 from core.actors.portfolio import Portfolio
 from core.actors.risk import RiskActor
-from core.bus import Bus
+from core.bus import Bus, Handler
 from core.clock import ReplayClock
+from core.frame import BAR_COLUMNS
 from core.messages import Bar, MarkPrice
 from core.timeframe import tf_ms
 from sim.book import SymbolBook
@@ -103,11 +104,13 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
     context = cycle.market_data.contexts[symbol]
     hearers = bus.handlers_of(Bar, symbol)
     others = tuple(hear for hear in hearers if hear != context.on_bar) if timeframe == feed.timeframe else hearers
+    line = portfolio.lines[symbol]
+    take_close = line.on_close if others == (line.on_bar,) else None
     before, after = iter(chunk.before), iter(chunk.after)
     next_before, early = next(before, _END)
     next_after, late = next(after, _END)
     changed, stopped = True, False
-    for ts, open_, high, low, close, volume, reach_low, reach_high, valuation in zip(chunk.closes, *lane.columns, strict=True):
+    for ts, open_, high, low, close, volume, reach_low, reach_high, valuation in zip(chunk.closes, *lane.columns(), strict=True):
         if changed:
             changed = False
             wake_ts, wake_low, wake_high = book.wake_ts, book.wake_low, book.wake_high
@@ -117,9 +120,12 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
             next_decision = context.wake_ts + duration if others is not hearers else 0
         clock.now_ms = ts
         if ts <= wake_ts and reach_low > wake_low and reach_high < wake_high and ts < next_message and ts < next_decision and not has_mark:
-            bar = Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume)
-            for hear in others:
-                hear(bar)
+            if take_close is not None:
+                take_close(close)
+            else:
+                bar = Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume)
+                for hear in others:
+                    hear(bar)
             if sole is not None:
                 portfolio.equity = equity = cash + sole.value
             keep(equity)
@@ -159,16 +165,22 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
 
 
 def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
-    """Any number of symbols, each with or without a bar at an instant."""
+    """Any number of symbols, each with or without a bar at an instant.
+
+    Bars go to their hearers directly, without the bus's detour, unless it is tapped; a context whose strategy cannot decide at a bar is
+    not called with it. A bar that would be heard by the portfolio alone, which wants its close, is not made into a message.
+    """
     clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
     deliver, drain, queue = bus.deliver, bus.drain, bus.queue
     close_account, decide = portfolio.on_instant, cycle.market_data.on_instant
     limits, fresh = risk.limits, cycle.market_data.fresh
     timeframe = feed.execution_timeframe
     duration = tf_ms(timeframe)
+    is_tapped = bus.is_tapped
+    steppers = [Stepper(feed, position, venue) for position in range(len(chunk.lanes))]
+    books = [(venue.books[lane.symbol], stepper.step_at) for lane, stepper in zip(chunk.lanes, steppers, strict=True)]
     lanes = [
-        (lane.symbol, lane.has_mark, venue.books[lane.symbol], Stepper(feed, position, venue).step)
-        for position, lane in enumerate(chunk.lanes)
+        _hearing(cycle, lane, stepper, is_decision=timeframe == feed.timeframe) for lane, stepper in zip(chunk.lanes, steppers, strict=True)
     ]
     before, after = iter(chunk.before), iter(chunk.after)
     next_before, early = next(before, _END)
@@ -177,23 +189,36 @@ def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tu
     all_rows = zip(*(lane.rows(len(chunk.closes)) for lane in chunk.lanes), strict=True)
     for ts, rows in zip(chunk.closes, all_rows, strict=True):
         clock.now_ms = ts
+        ts_open = ts - duration
         stopped = False
-        for (_, _, book, step), row in zip(lanes, rows):  # noqa: B905 (strict costs time here, and both have a lane each)
-            if row is not None and (ts > book.wake_ts or row[5] <= book.wake_low or row[6] >= book.wake_high):
-                step(book, ts - duration, ts, instant, row[0], row[1], row[2], row[3], row[4])
+        for (book, step_at), row in zip(books, rows):  # noqa: B905 (strict costs time here, and both have a lane each)
+            if row is not None and (ts > book.wake_ts or row[0] <= book.wake_low or row[1] >= book.wake_high):
+                step_at(book, ts_open, ts, instant)
         if queue:
             drain()
             stopped = venue.stop_reason is not None
         while next_before <= ts:
             deliver(early)
             next_before, early = next(before, _END)
-        for (symbol, has_mark, _, _), row in zip(lanes, rows):  # noqa: B905
-            if row is not None:
-                open_, high, low, close, volume, _, _, valuation = row
-                if has_mark:
-                    deliver(MarkPrice(symbol, ts, valuation))
-                deliver(Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume))
-                bars += 1
+        for (context, value, symbol, bar_at, marks, hearers), row in zip(lanes, rows):  # noqa: B905
+            if row is None:
+                continue
+            bars += 1
+            if value is not None and ts_open < context.wake_ts:
+                value(row[2], row[3])
+                continue
+            bar = Bar(symbol, timeframe, ts_open, ts, *bar_at(instant))
+            if is_tapped:
+                if marks:
+                    deliver(MarkPrice(symbol, ts, row[3]))
+                deliver(bar)
+                continue
+            for hear in marks:
+                hear(MarkPrice(symbol, ts, row[3]))
+            for hear in hearers:
+                hear(bar)
+        if queue:
+            drain()
         while next_after <= ts:
             deliver(late)
             next_after, late = next(after, _END)
@@ -210,10 +235,37 @@ def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tu
     return bars, False
 
 
+class _Asleep:
+    """Stands for the context of a symbol whose execution bars its context does not read."""
+
+    wake_ts: Final = 1 << 62
+
+
+_Hearing = tuple[
+    SymbolContext | _Asleep,
+    Callable[[float, float], None] | None,
+    str,
+    Callable[[int], tuple[float, ...]],
+    tuple[Handler, ...],
+    tuple[Handler, ...],
+]
+"""One symbol's context; what takes its close and mark where only portfolio and context hear its bars; the symbol; its bar's numbers at an
+instant; who hears its marks; who hears its bars, in order."""
+
+
+def _hearing(cycle: Cycle, lane: Lane, stepper: Stepper, *, is_decision: bool) -> _Hearing:
+    bus, symbol = cycle.bus, lane.symbol
+    context, line = cycle.market_data.contexts[symbol], cycle.portfolio.lines[symbol]
+    hearers, marks = bus.handlers_of(Bar, symbol), bus.handlers_of(MarkPrice, symbol)
+    is_usual = hearers == (line.on_bar, context.on_bar) and marks == (line.on_mark,) and not bus.is_tapped
+    value = (line.on_close_and_mark if lane.has_mark else line.on_close) if is_usual else None
+    return context if is_decision else _Asleep(), value, symbol, stepper.bar_at, marks if lane.has_mark else (), hearers
+
+
 class Stepper:
     """Hands one symbol's bar to the venue with its mark and index paths, which are last's where it has none of its own."""
 
-    __slots__ = ("_feed", "_index", "_mark", "_position", "_step", "_volatility")
+    __slots__ = ("_bars", "_feed", "_index", "_mark", "_position", "_step", "_volatility")
 
     def __init__(self, feed: ReplayFeed, position: int, venue: SimulatedExchange) -> None:
         history = feed.histories[position]
@@ -221,6 +273,18 @@ class Stepper:
         self._mark = _views(history.mark)
         self._index = _views(history.index)
         self._volatility = None if history.volatility_bps is None else history.volatility_bps.data
+        open_, high, low, close, volume = (history.execution[name].data for name in BAR_COLUMNS)
+        self._bars = (open_, high, low, close, volume)
+
+    def bar_at(self, instant: int) -> tuple[float, float, float, float, float]:
+        """open, high, low, close and volume of the symbol's bar at an instant's place in the feed, where it has one."""
+        at = self._feed.row_of(self._position, instant)
+        open_, high, low, close, volume = self._bars
+        return open_[at], high[at], low[at], close[at], volume[at]
+
+    def step_at(self, book: SymbolBook, ts_open: int, ts_close: int, instant: int) -> None:
+        """Process the bar at an instant's place in the feed."""
+        self.step(book, ts_open, ts_close, instant, *self.bar_at(instant))
 
     def step(
         self, book: SymbolBook, ts_open: int, ts_close: int, instant: int, open: float, high: float, low: float, close: float, volume: float

@@ -15,12 +15,12 @@ from adapters.replay.loader import ReplayPlan, load_histories
 from adapters.replay.marks import price_columns
 from adapters.store import HistoricalDataStore
 from core.config import ExecutionConfig
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.frame import Frame
 from core.instrument import Category
 from core.money import UNIT, to_units
 from core.time_range import TimeRange
-from core.timeframe import TIMEFRAMES, tf_ms
+from core.timeframe import DAY_MS, TIMEFRAMES, tf_ms
 from runners.clock import system_now
 from sim.sandbox.engine import Feed
 from sim.sandbox.feed import Floats, Prices, SymbolSeries
@@ -50,9 +50,11 @@ def stored_bars(
     """The store's bars of a window, exactly as a backtest replays them, and those before it as the past.
 
     timeframe: of the bars; None: the shortest that the store has of every symbol. A symbol's spot pair comes along where it is stored.
-    Raises DataError for what is missing.
+    Raises DataError for what is missing, ConfigError for a timeframe that is unknown or too long.
     """
-    chosen = timeframe or _common_timeframe(store, symbols, env)
+    chosen = _common_timeframe(store, symbols, env) if timeframe is None else _stored_timeframe(store, symbols, env, timeframe)
+    if tf_ms(chosen) > DAY_MS:
+        raise ConfigError(f"the sandbox plays bars of at most 1d, and not of {chosen}: import shorter ones, or use --feed walk")
     columns = []
     categories: tuple[Category, ...] = ("linear", "spot")
     for category in categories:
@@ -64,13 +66,27 @@ def stored_bars(
     return StoredBars(tf_ms(chosen), columns)
 
 
+def _stored_timeframe(store: HistoricalDataStore, symbols: Sequence[str], env: str, timeframe: str) -> str:
+    tf_ms(timeframe)
+    for symbol in symbols:
+        known = _timeframes(store, symbol, env)
+        if timeframe not in known:
+            there = ", ".join(sorted(known, key=tf_ms))
+            raise DataError(f"{symbol}: the store has no bars of {timeframe}, it has {there}; use one of them, or import it")
+    return timeframe
+
+
+def _timeframes(store: HistoricalDataStore, symbol: str, env: str) -> set[str]:
+    known = {*store.timeframes(symbol, env=env), *store.timeframes(symbol, env=env, category="spot")}
+    if not known:
+        raise DataError(f"{symbol}: the store has no bars; import some with `keel data import`, or use --feed walk")
+    return known
+
+
 def _common_timeframe(store: HistoricalDataStore, symbols: Sequence[str], env: str) -> str:
     shared = set(TIMEFRAMES)
     for symbol in symbols:
-        known = {*store.timeframes(symbol, env=env), *store.timeframes(symbol, env=env, category="spot")}
-        if not known:
-            raise DataError(f"{symbol}: the store has no bars; import some with `keel data import`, or use --feed walk")
-        shared &= known
+        shared &= _timeframes(store, symbol, env)
     if not shared:
         raise DataError(f"{', '.join(symbols)}: the store has no timeframe that all of them have; import one with `keel data import`")
     return min(shared, key=tf_ms)
@@ -86,7 +102,8 @@ def _series(store: HistoricalDataStore, history: SymbolHistory, timeframe: str, 
     mark = _path(store, past, "mark", history.mark, env, category)
     index = _path(store, past, "index", history.index, env, category)
     funding = history.funding
-    interest = store.find(frame.symbol, "", start, int(frame.ts[-1]) + 1, env=env, kind="open_interest", category=category)
+    end = int(frame.ts[-1]) + tf_ms(timeframe)
+    interest = store.find(frame.symbol, "", start, end + 1, env=env, kind="open_interest", category=category)
     series = SymbolSeries(
         history.instrument, np.concatenate([part.ts for part in parts]), _joined(parts), np.concatenate([part["volume"] for part in parts]),
         first, mark, index,

@@ -20,12 +20,12 @@ from runners.backtest import run_prepared
 from runners.epoch import StrategyEpoch, run_epoch
 from runners.home import Home
 from runners.identity import data_fingerprint, effective_config
-from runners.preparation import Prepared, prepare
+from runners.preparation import Prepared, plan_of, prepare
 from runners.registry import RunInfo
 from runners.systems import LoadedSystem, load_recorded
 from runners.tracker import EpochResult
 from runners.user_code import load_function
-from runners.windows import NamedWindow
+from runners.windows import NamedWindow, aligned_window
 from runners.wiring import check_venue
 
 Progress = Callable[[int, int], None]
@@ -40,6 +40,11 @@ class ReadySystem:
     prepared: Prepared | None
     failure: StrategyError | None
     load_s: float
+
+    @property
+    def reads_store(self) -> bool:
+        """Whether the run goes on reading the store: a portfolio strategy may ask for any series of it."""
+        return self.prepared is not None and self.prepared.portfolio is not None
 
     def under(self, loaded: LoadedSystem) -> ReadySystem:
         """The same history under a configuration that differs in how orders fill, with a strategy that has kept nothing."""
@@ -60,10 +65,16 @@ class SystemRun:
 
 
 def make_ready(loaded: LoadedSystem, window: NamedWindow, store: HistoricalDataStore) -> ReadySystem:
-    """Load history and compute features. Raises DataError and ConfigError: no run has begun."""
+    """Load history and compute features. Raises DataError and ConfigError: no run has begun.
+
+    Where the history of some symbols begins later than that of others, the window does, too, and its note says so.
+    """
     began = time.perf_counter()
+    system, strategy = loaded.config, loaded.strategy()
+    if len(system.symbols) > 1:
+        window = aligned_window(store, system, plan_of(system, window.span, strategy, loaded.params).replay.warmup, window)
     try:
-        prepared = prepare(store, loaded.config, window.span, loaded.strategy(), loaded.params, load_function=load_function)
+        prepared = prepare(store, system, window.span, strategy, loaded.params, load_function=load_function)
     except StrategyError as error:
         return ReadySystem(loaded, window, None, error, time.perf_counter() - began)
     check_venue(loaded.config, {history.symbol: history.instrument for history in prepared.histories})
@@ -107,11 +118,11 @@ def run_backtest(
     return SystemRun(done, attempt.result, ready.window, path)
 
 
-def write_run_report(result: BacktestResult, folder: Path) -> Path:
+def write_run_report(result: BacktestResult, folder: Path, kind: str = "backtest") -> Path:
     """report.html in a run's folder. Raises DataError when it cannot be written; the run's other files are whole."""
     from adapters.report import write_report
 
-    return write_report(result, folder / "report.html", source_label=", ".join(result.trust.get("data_sources", ())) or None)
+    return write_report(result, folder / "report.html", kind=kind, source_label=", ".join(result.trust.get("data_sources", ())) or None)
 
 
 def run_again(run: RunInfo, store: HistoricalDataStore, home: Home) -> BacktestResult:
@@ -121,8 +132,8 @@ def run_again(run: RunInfo, store: HistoricalDataStore, home: Home) -> BacktestR
     """
     files = run.read()
     config = (files.config or {}).get("config") or {}
-    if run.status != "completed" or "system" not in config:
-        raise DataError(f"{run.run_id} ({run.status}) is not the finished backtest of a system: it cannot be run again")
+    if run.epoch != StrategyEpoch.BACKTEST or run.status != "completed" or "system" not in config:
+        raise DataError(f"{run.run_id} ({run.epoch}, {run.status}) is not the finished backtest of a system: it cannot be run again")
     loaded = load_recorded(config["system"], config["system_file"], f"{run.folder}/config.json", home)
     span = TimeRange(config["window"]["start_ms"], config["window"]["end_ms"])
     ready = make_ready(loaded, NamedWindow(config["window"]["name"], span), store)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from adapters.store import HistoricalDataStore
 from core.config import SystemConfig
 from core.errors import ConfigError, DataError
-from core.time_range import TimeRange
+from core.time_range import TimeRange, to_iso
 from core.timeframe import TIMEFRAMES, floor_ts, is_finer, tf_ms
 
 
@@ -43,6 +43,21 @@ def choose_window(
     raise ConfigError(f"{system.system} has no window {name!r}: it has {known}; or give a span back from the last bar, such as 6M")
 
 
+def aligned_window(store: HistoricalDataStore, system: SystemConfig, warmup: Mapping[str, int], window: NamedWindow) -> NamedWindow:
+    """The window from the first decision bar on that all symbols have with their warm-up, where the history of some begins later than
+    that of others; its note says so. Where all begin too late it stays: that is an error, and the loader's to tell.
+
+    warmup: bars before the window by timeframe.
+    """
+    ready = {symbol: _ready_from(store, system, warmup, symbol) for symbol in system.symbols}
+    latest = max(ready, key=lambda symbol: ready[symbol])
+    start = -(-ready[latest] // tf_ms(system.timeframe)) * tf_ms(system.timeframe)
+    if not min(ready.values()) <= window.span.start_ms < start < window.span.end_ms:
+        return window
+    moved = f"the start moved from {to_iso(window.span.start_ms)} to {to_iso(start)}: the history of {latest} begins later than the others'"
+    return NamedWindow(window.name, TimeRange(start, window.span.end_ms), "; ".join(filter(None, (window.note, moved))))
+
+
 def covered_windows(store: HistoricalDataStore, system: SystemConfig) -> dict[str, bool]:
     """The windows that a system declares, and whether the store's execution bars span each of them for every symbol."""
     wanted = {name: declared_window(system, name) for name in system.windows}
@@ -71,6 +86,21 @@ def stored_span(store: HistoricalDataStore, system: SystemConfig, symbol: str) -
         raise _nothing_stored(store, system, symbol, wanted, stored)
     spans = [(span, tf_ms(name)) for name in usable if (span := store.span(symbol, name, category=system.category)) is not None]
     return TimeRange(min(first for (first, _), _ in spans), max(last + duration for (_, last), duration in spans))
+
+
+def _ready_from(store: HistoricalDataStore, system: SystemConfig, warmup: Mapping[str, int], symbol: str) -> int:
+    """When a window of this symbol can begin: its execution bars are there, and each timeframe has had its warm-up bars."""
+    fine = system.execution_timeframe or system.timeframe
+    needed = {**warmup, fine: warmup.get(fine, 0)}
+    return max(_first_open(store, system, symbol, timeframe) + bars * tf_ms(timeframe) for timeframe, bars in needed.items())
+
+
+def _first_open(store: HistoricalDataStore, system: SystemConfig, symbol: str, timeframe: str) -> int:
+    """The open of the first bar that the store has or can build; 0 where it has none (the loader tells what is missing)."""
+    stored = store.timeframes(symbol, category=system.category)
+    usable = [name for name in stored if name == timeframe or is_finer(name, timeframe)]
+    firsts = [span[0] for name in usable if (span := store.span(symbol, name, category=system.category)) is not None]
+    return -(-min(firsts, default=0) // tf_ms(timeframe)) * tf_ms(timeframe)
 
 
 def _first_covered(store: HistoricalDataStore, system: SystemConfig) -> NamedWindow:

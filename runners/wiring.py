@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from adapters.replay.feed import ReplayFeed
+from adapters.replay.history import FundingColumns
 from core.actors.executor import Executor
 from core.actors.market_data import ReplaySeries, SymbolContext
 from core.actors.portfolio import Portfolio
 from core.actors.risk import RiskActor
-from core.actors.strategy import StrategyActor
+from core.actors.strategy import StrategyHost
 from core.bus import Bus
 from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
@@ -18,7 +19,8 @@ from core.errors import InvariantError
 from core.instrument import Instrument
 from core.messages import Halt, Message, Resume
 from core.money import to_units
-from runners.actors import LOGGED, make_actors, subscribe
+from runners.actors import LOGGED, make_actors, subscribe, subscribe_targets
+from runners.portfolio.desk import PortfolioDesk, open_desk
 from runners.preparation import Prepared
 from runners.replay import Cycle
 from sim.exchange import RiskProfileConfig, SimulatedExchange
@@ -34,11 +36,13 @@ class BacktestParts:
     portfolio: Portfolio
     risk: RiskActor
     executor: Executor
-    strategy: StrategyActor
+    strategy: StrategyHost
     messages: list[Message]
     """Commands and venue events in order, for the run's hash."""
     halts: list[Halt | Resume]
     """When the gate was closed and opened, in order."""
+    desk: PortfolioDesk | None = None
+    """What a portfolio strategy sees."""
 
 
 MakeContexts = Callable[[Prepared, Portfolio], list[SymbolContext]]
@@ -62,14 +66,17 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
     )
     venue = make_venue(system, instruments, clock, bus.publish)
     contexts = (make_contexts or _contexts)(prepared, portfolio)
-    actors = make_actors(system, prepared.strategy, prepared.params, instruments, contexts, executor, portfolio, bus, clock)
+    desk = open_desk(prepared.portfolio, prepared.strategy, portfolio, clock, bus.publish) if prepared.portfolio is not None else None
+    actors = make_actors(system, prepared.strategy, prepared.params, instruments, contexts, executor, portfolio, bus, clock, desk=desk)
     _load_funding(prepared, venue)
     messages: list[Message] = []
     halts: list[Halt | Resume] = []
     subscribe(bus, actors, venue, {**dict.fromkeys(LOGGED, messages.append), Halt: halts.append, Resume: halts.append})
     actors.strategy.start()
+    if desk is not None:
+        subscribe_targets(bus, actors, desk)
     cycle = Cycle(bus, clock, venue, portfolio, actors.market_data, actors.risk)
-    return BacktestParts(feed, cycle, venue, portfolio, actors.risk, executor, actors.strategy, messages, halts)
+    return BacktestParts(feed, cycle, venue, portfolio, actors.risk, executor, actors.strategy, messages, halts, desk)
 
 
 def make_venue(
@@ -100,18 +107,25 @@ def _contexts(prepared: Prepared, portfolio: Portfolio) -> list[SymbolContext]:
             if closed:
                 above.reveal_to(closed - 1)
             higher[timeframe] = above
-        changes = None if prepared.strategy.reads_every_bar else series.changes()
+        if prepared.portfolio is not None:
+            changes: list[int] | None = prepared.portfolio.steps(columns.decision[columns.first :])
+        else:
+            changes = None if prepared.strategy.reads_every_bar else series.changes()
         contexts.append(SymbolContext(history.symbol, prepared.system.timeframe, series, higher, portfolio, changes=changes))
     return contexts
 
 
 def _load_funding(prepared: Prepared, venue: SimulatedExchange) -> None:
     for history in prepared.histories:
-        funding = history.funding
-        if funding is not None:
-            stamps: list[int] = funding.stamps.tolist()
-            rates = [to_units(rate) for rate in funding.rates.tolist()]
-            marks = [round(mark * 1e8) for mark in funding.marks.tolist()]
-            if not len(stamps) == len(rates) == len(marks):
-                raise InvariantError(f"{history.symbol}: funding columns differ in length")
-            venue.set_funding(history.symbol, stamps, rates, marks)
+        if history.funding is not None:
+            venue.set_funding(history.symbol, *funding_numbers(history.symbol, history.funding))
+
+
+def funding_numbers(symbol: str, funding: FundingColumns) -> tuple[list[int], list[int], list[int]]:
+    """Stamps (ms), rates and marks (1e-8) as the exchange and the kernel take them."""
+    stamps: list[int] = funding.stamps.tolist()
+    rates = [to_units(rate) for rate in funding.rates.tolist()]
+    marks = [round(mark * 1e8) for mark in funding.marks.tolist()]
+    if not len(stamps) == len(rates) == len(marks):
+        raise InvariantError(f"{symbol}: funding columns differ in length")
+    return stamps, rates, marks

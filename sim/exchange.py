@@ -7,13 +7,13 @@ with their arrival and queued; nothing is answered before the next bar of their 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
 from core.actors.portfolio import Portfolio
 from core.clock import Clock, ReplayClock
-from core.config import ConstantFunding, ExecutionConfig, RiskConfig
+from core.config import ConstantFunding, ExecutionConfig, MarginMode, RiskConfig
 from core.errors import ConfigError
 from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
 from core.messages import (
@@ -54,7 +54,7 @@ class RiskProfileConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     initial_equity: float = 10_000.0
     leverage: float = 1.0
-    margin_mode: Literal["isolated", "cross"] = "isolated"
+    margin_mode: MarginMode = "isolated"
     taker_fee_rate: float | None = None
     maker_fee_rate: float | None = None
 
@@ -119,15 +119,9 @@ class SimulatedExchange:
             self._outbox.liquidations,
         )
         found = {name: _find(name, instruments) for name in symbols}
-        is_cross = risk_profile.margin_mode == "cross"
-        quotes = dict.fromkeys(instrument.quote for instrument in found.values() if is_cross and instrument.category == "linear")
-        self.cross_accounts = {coin: CrossAccount(self.ledger.on_credit(coin)) for coin in quotes}
+        self.cross_accounts: dict[str, CrossAccount] = {}
         """By quote coin; none with isolated margin."""
         self.books = {name: self._make_book(instrument, hedge_mode) for name, instrument in found.items()}
-        for book in self.books.values():
-            if not book.is_spot and is_cross:
-                book.account = self.cross_accounts[book.instrument.quote]
-                book.account.books.append(book)
         one_way_alone = emit is None and not hedge_mode
         self._account = Portfolio(found.values(), to_units(initial_capital)) if one_way_alone else None
         self.equity_curve: list[tuple[int, float]] = []
@@ -138,15 +132,14 @@ class SimulatedExchange:
         self._sequence = 0
         used_ids: set[str] = set()
         self._stop = StopWatch(self.books, self.ledger)
-        cross, metrics = self.cross_accounts, self.metrics
-        linear = CrossSettlement(self._outbox, metrics, cross) if is_cross else LinearSettlement(self._outbox, metrics)
-        settlements = (linear, SpotSettlement(self._outbox, cross))
+        settlements = self._margin_by(risk_profile.margin_mode)
         self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, self._next_sequence, self._stop)
         self._desk = CommandDesk(self._matching, self._outbox, self.metrics, used_ids, self._next_sequence)
         self._walk = Walk(self._desk, self._matching, self._outbox, self.metrics, execution_config.path == "pessimistic")
         self._touch = self._matching.touch
-        has_direct = DirectWay.is_open_to(execution_config, hedge_mode=hedge_mode) and not is_cross
-        self._direct = DirectWay(self._matching, self.metrics, used_ids) if has_direct else None
+        has_direct = DirectWay.is_open_to(execution_config, hedge_mode=hedge_mode)
+        self._isolated_way = DirectWay(self._matching, self.metrics, used_ids) if has_direct else None
+        self._direct = None if self.cross_accounts else self._isolated_way
         share = execution_config.max_volume_share
         self._volume_share = None if share == "none" else share
 
@@ -224,6 +217,14 @@ class SimulatedExchange:
         book.funding.load(symbol, stamps, rates, marks)
         book.funding.seek(book.ts)
         refresh_wake(book, self._touch)
+
+    def set_margin_mode(self, mode: MarginMode) -> None:
+        """Margin positions this way from now on. Raises ConfigError while a position or an order is open, and changes nothing then."""
+        for book in self.books.values():
+            if book.orders or book.pending or book.waiting or (not book.is_spot and any(position.steps for position in book.positions)):
+                raise ConfigError(f"{book.symbol}: the margin mode is changed without positions and orders only; close and cancel first")
+        self._matching.settle_by(self._margin_by(mode))
+        self._direct = None if self.cross_accounts else self._isolated_way
 
     def process_bar(
         self,
@@ -330,6 +331,20 @@ class SimulatedExchange:
     def _next_sequence(self) -> int:
         self._sequence += 1
         return self._sequence
+
+    def _margin_by(self, mode: MarginMode) -> tuple[LinearSettlement | CrossSettlement, SpotSettlement]:
+        """Hang the books on their accounts as a margin mode wants it; returns how fills are then booked, linear and spot."""
+        is_cross = mode == "cross"
+        coins = dict.fromkeys(book.instrument.quote for book in self.books.values() if not book.is_spot)
+        accounts = {coin: self.ledger.on_credit(coin, is_allowed=is_cross) for coin in coins}
+        self.cross_accounts = {coin: CrossAccount(accounts[coin]) for coin in coins if is_cross}
+        for book in self.books.values():
+            book.accounts, book.base_accounts = self.ledger.accounts(book.instrument.quote), self._base_accounts(book.instrument)
+            book.account = None if book.is_spot else self.cross_accounts.get(book.instrument.quote)
+            if book.account is not None:
+                book.account.books.append(book)
+        outbox, metrics, cross = self._outbox, self.metrics, self.cross_accounts
+        return CrossSettlement(outbox, metrics, cross) if is_cross else LinearSettlement(outbox, metrics), SpotSettlement(outbox, cross)
 
     def _make_book(self, instrument: Instrument, hedge_mode: bool) -> SymbolBook:
         profile, config = self.risk_profile, self.execution_config

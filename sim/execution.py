@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from core.instrument import Grid
+from core.instrument import Grid, grid_ceil, grid_floor
 from core.money import BPS, UNIT, mul_div_ceil, mul_div_floor
 
 MAX_COST_RATE: Final = UNIT // 2
@@ -26,10 +26,15 @@ def taker_ticks(reference: int, rate: int, side: int) -> int:
 
 def reference_ticks(price: float, grid: Grid, side: int) -> int:
     """The path price on the grid; one that is off it goes against the taker."""
-    ticks = round(price * grid.den / grid.num)
-    if ticks * grid.num / grid.den == price:
+    return reference_count(price, grid.num, grid.den, side)
+
+
+def reference_count(price: float, num: int, den: int, side: int) -> int:
+    """The same on the grid num/den."""
+    ticks = round(price * den / num)
+    if ticks * num / den == price:
         return ticks
-    return grid.ceil(price) if side > 0 else max(1, grid.floor(price))
+    return grid_ceil(price, num, den) if side > 0 else max(1, grid_floor(price, num, den))
 
 
 def impact_rate(base_bps: float, coefficient: float, volatility_bps: float, qty: float, volume: float) -> int:

@@ -25,6 +25,13 @@ def funding_payment(mark: int, steps: int, num: int, den: int, rate: int) -> int
     return mul_div_ceil(value if steps > 0 else -value, rate, UNIT)
 
 
+def charge_parts(owed: int, free: int, margin: int) -> tuple[int, int, int]:
+    """What free cash, then the position's margin, then insurance pay of a payment; what is received goes to free cash."""
+    from_free = min(owed, free)
+    from_margin = min(owed - from_free, margin)
+    return from_free, from_margin, owed - from_free - from_margin
+
+
 class FundingSchedule:
     """The stamps of one symbol in ascending order, with rates and marks in 1e-8, and a cursor at the next that is not settled."""
 

@@ -37,9 +37,9 @@ class Ledger:
         """The accounts of a coin; they begin at zero."""
         return self.coins.setdefault(coin, [0] * len(ACCOUNTS))
 
-    def on_credit(self, coin: str) -> Accounts:
-        """The accounts of a coin that has none yet, with cash that may be below zero."""
-        self.coins[coin] = CreditAccounts([0] * len(ACCOUNTS))
+    def on_credit(self, coin: str, *, is_allowed: bool = True) -> Accounts:
+        """The accounts of a coin, whose cash may from now on be below zero (or no longer may): the same balances in another list."""
+        self.coins[coin] = (CreditAccounts if is_allowed else list)(self.accounts(coin))
         return self.coins[coin]
 
     def deposit(self, coin: str, amount: int) -> None:

@@ -15,6 +15,7 @@ from sim.cross import CrossAccount
 from sim.cross_settlement import insured
 from sim.events import Outbox
 from sim.ledger import post
+from sim.margin import initial_margin, margin_to_hold
 from sim.metrics import ExchangeMetrics
 
 
@@ -75,17 +76,25 @@ class Takeover:
 def _isolated(book: SymbolBook, position: Position) -> Terms:
     """At the bankruptcy price: the trader loses the position's margin. The pool gets what closing at the mark is worth; insurance keeps
     the difference, or adds it (counted)."""
-    instrument, margin = book.instrument, position.margin
+    instrument, margin, policy = book.instrument, position.margin, book.margin
     steps, side = abs(position.steps), 1 if position.steps > 0 else -1
-    mark = instrument.price_grid.count(book.mark)
-    closing_fee = min(margin, book.margin.to_hold(position.cost, side) - mul_div_ceil(position.cost, UNIT, book.leverage))
-    at_mark = side * (position.cost - instrument.notional(mark, steps))  # the loss of closing at the mark
-    insurance = at_mark + closing_fee - margin
-    extra = margin - book.margin.to_hold(position.cost, side)
-    bankruptcy = book.margin.bankruptcy_price(side, position.qty * side, position.cost, extra)
+    value = instrument.notional(instrument.price_grid.count(book.mark), steps)
+    closing_fee, at_mark, insurance, extra = isolated_loss(side, position.cost, margin, value, policy.leverage, policy.taker_fee)
+    bankruptcy = policy.bankruptcy_price(side, position.qty * side, position.cost, extra)
     post(book.accounts, position=-margin, fees=closing_fee, pnl=at_mark, insurance=-insurance)
     ticks = instrument.price_grid.count(bankruptcy)
     return Terms(position.liquidation_price, bankruptcy, ticks, closing_fee - margin, closing_fee, max(0, insurance))
+
+
+def isolated_loss(side: int, cost: int, margin: int, value: int, leverage: int, taker_fee: int) -> tuple[int, int, int, int]:
+    """(fee to close, loss of closing at the mark, what insurance adds (negative: keeps), margin beyond the initial one), in 1e-8.
+
+    ``value``: of the whole position at the mark.
+    """
+    hold = margin_to_hold(cost, side, leverage, taker_fee)
+    closing_fee = min(margin, hold - initial_margin(cost, leverage))
+    at_mark = side * (cost - value)
+    return closing_fee, at_mark, at_mark + closing_fee - margin, margin - hold
 
 
 def _cross(book: SymbolBook, position: Position, account: CrossAccount) -> Terms:

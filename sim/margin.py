@@ -6,6 +6,8 @@ and a symbol's terms (leverage, fee, tiers) in both; where positions share the a
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Final
 
 from core.instrument import RiskTier
@@ -13,6 +15,7 @@ from core.money import UNIT, mul_div_ceil
 
 LONG: Final = 1
 SHORT: Final = -1
+NO_LIMIT: Final = 2**62
 
 
 def initial_margin(cost: int, leverage: int) -> int:
@@ -23,6 +26,12 @@ def initial_margin(cost: int, leverage: int) -> int:
 def fee_to_close(cost: int, initial: int, side: int, taker_fee: int) -> int:
     """Fee that closing at the bankruptcy price would cost: size x entry x (1 - side/leverage) x rate, rounded up."""
     return mul_div_ceil(cost - side * initial, taker_fee, UNIT)
+
+
+def margin_to_hold(cost: int, side: int, leverage: int, taker_fee: int) -> int:
+    """What a position opened at ``cost`` holds: its initial margin and the fee to close."""
+    initial = mul_div_ceil(cost, UNIT, leverage)
+    return initial + mul_div_ceil(cost - side * initial, taker_fee, UNIT)
 
 
 def order_margin(notional: int, leverage: int, side: int, taker_fee: int) -> int:
@@ -54,31 +63,47 @@ def liquidation_price(
     return price if price > 0.0 else 0.0
 
 
-Tiers = tuple[tuple[float, float, float], ...]
-"""(limit in quote coins, maintenance rate, deduction in quote coins), ascending."""
+Tiers = Sequence[float]
+"""Limit in quote coins, maintenance rate, deduction in quote coins of each tier, one after the other; the last limit is infinite."""
 
 
 def tiers_as_floats(tiers: tuple[RiskTier, ...]) -> Tiers:
     """The risk table in the form that the liquidation price is computed with."""
-    return tuple((tier.limit / UNIT, tier.maintenance_rate / UNIT, tier.deduction / UNIT) for tier in tiers)
+    rows = [value for tier in tiers for value in (tier.limit / UNIT, tier.maintenance_rate / UNIT, tier.deduction / UNIT)]
+    rows[-3] = math.inf
+    return tuple(rows)
 
 
 def liquidation_price_by_tier(side: int, qty: float, cost: float, leverage: float, extra: float, taker_fee: float, tiers: Tiers) -> float:
     """The liquidation price of the tier in which qty x that price lies (the last tier has no upper end)."""
-    price = 0.0
-    for limit, rate, deduction in tiers:
-        price = liquidation_price(side, qty, cost, leverage, extra, taker_fee, rate, deduction)
-        if qty * price <= limit:
-            break
+    at = 0
+    price = liquidation_price(side, qty, cost, leverage, extra, taker_fee, tiers[1], tiers[2])
+    while qty * price > tiers[at]:
+        at += 3
+        price = liquidation_price(side, qty, cost, leverage, extra, taker_fee, tiers[at + 1], tiers[at + 2])
     return price
 
 
 def max_leverage(value: int, tiers: tuple[RiskTier, ...]) -> int:
     """The highest leverage (1e-8) that the tier of a position of this value allows; 0 when it is beyond the last tier."""
-    for tier in tiers:
-        if value <= tier.limit:
-            return tier.max_leverage
-    return 0
+    return tier_leverage(value, leverage_caps(tiers))
+
+
+Caps = Sequence[int]
+"""Limit and highest leverage of each tier in 1e-8, one after the other; beyond the last tier there is none."""
+
+
+def leverage_caps(tiers: tuple[RiskTier, ...]) -> Caps:
+    """The part of the risk table that limits leverage."""
+    return (*(value for tier in tiers for value in (tier.limit, tier.max_leverage)), NO_LIMIT, 0)
+
+
+def tier_leverage(value: int, caps: Caps) -> int:
+    """``max_leverage`` by the numbers alone."""
+    at = 0
+    while value > caps[at]:
+        at += 2
+    return caps[at + 1]
 
 
 def leverage_limit(leverage: int, tiers: tuple[RiskTier, ...]) -> int:
@@ -94,19 +119,19 @@ def leverage_limit(leverage: int, tiers: tuple[RiskTier, ...]) -> int:
 class IsolatedMargin:
     """Each position has its own margin; its liquidation price depends on nothing else. One per symbol."""
 
-    __slots__ = ("_first", "_leverage", "_taker", "_tiers", "leverage", "taker_fee", "tiers", "unlimited_to")
+    __slots__ = ("caps", "leverage", "leverage_rate", "rows", "taker_fee", "taker_rate", "tiers", "unlimited_to")
 
     def __init__(self, leverage: int, taker_fee: int, tiers: tuple[RiskTier, ...]) -> None:
         self.leverage, self.taker_fee, self.tiers = leverage, taker_fee, tiers
-        self._leverage, self._taker, self._tiers = leverage / UNIT, taker_fee / UNIT, tiers_as_floats(tiers)
-        self._first = self._tiers[0]
+        self.leverage_rate, self.taker_rate = leverage / UNIT, taker_fee / UNIT
+        self.rows, self.caps = tiers_as_floats(tiers), leverage_caps(tiers)
+        """The table as floats, and its limits of leverage as integers."""
         self.unlimited_to = leverage_limit(leverage, tiers)
         """Up to this value (1e-8) of a position every tier allows the leverage."""
 
     def to_hold(self, cost: int, side: int) -> int:
         """What a position opened at ``cost`` holds: initial margin and fee to close."""
-        initial = mul_div_ceil(cost, UNIT, self.leverage)
-        return initial + mul_div_ceil(cost - side * initial, self.taker_fee, UNIT)
+        return margin_to_hold(cost, side, self.leverage, self.taker_fee)
 
     def closing_fee(self, cost: int, side: int) -> int:
         """The fee to close that is a part of ``to_hold``."""
@@ -118,15 +143,11 @@ class IsolatedMargin:
 
     def liquidation_price(self, side: int, qty: float, cost: int, extra: int) -> float:
         """Liquidation price of an open position; cost and extra margin in 1e-8; 0: never (long)."""
-        limit, rate, deduction = self._first
-        price = liquidation_price(side, qty, cost / UNIT, self._leverage, extra / UNIT, self._taker, rate, deduction)
-        if qty * price <= limit:
-            return price
-        return liquidation_price_by_tier(side, qty, cost / UNIT, self._leverage, extra / UNIT, self._taker, self._tiers)
+        return liquidation_price_by_tier(side, qty, cost / 1e8, self.leverage_rate, extra / 1e8, self.taker_rate, self.rows)
 
     def bankruptcy_price(self, side: int, qty: float, cost: int, extra: int) -> float:
         """Bankruptcy price of an open position; cost and extra margin in 1e-8."""
-        return bankruptcy_price(side, qty, cost / UNIT, self._leverage, extra / UNIT, self._taker)
+        return bankruptcy_price(side, qty, cost / 1e8, self.leverage_rate, extra / 1e8, self.taker_rate)
 
     def maintenance(self, value: int, closing_fee: int) -> int:
         """Maintenance margin of a position of this value at mark, fee to close included."""

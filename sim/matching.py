@@ -60,7 +60,7 @@ class Matching:
         stop_watch: StopWatch,
     ) -> None:
         self._outbox, self._metrics = outbox, metrics
-        self._linear, self._spot = settlements
+        self.settle_by(settlements)
         self._stop_watch = stop_watch
         self._half_spread = config.half_spread_rate
         self.taker_rate = min(config.half_spread_rate + config.slippage_rate, MAX_COST_RATE)
@@ -70,6 +70,10 @@ class Matching:
         self.touch = config.limit_fill == "touch"
         self._takeover = Takeover(outbox, metrics)
         self.brackets = Brackets(outbox, used_ids, next_sequence, self.cancel)
+
+    def settle_by(self, settlements: tuple[Settlement, Settlement]) -> None:
+        """Book fills and reserves in these ways from now on: linear, spot."""
+        self._linear, self._spot = settlements
 
     # --- one place of the path ---
 

@@ -5,6 +5,8 @@ Four points at places 0, 1/3, 2/3 and 1, straight lines between. A place is (leg
 
 from __future__ import annotations
 
+from typing import Final
+
 from sim.book import INDEX, LAST, MARK, SymbolBook
 from sim.triggers import Level
 
@@ -44,25 +46,21 @@ class Path:
         """Where on this leg the level is met, coming from the present moment; None when it is not ahead."""
         source, rising, price = level
         current, end = book.price(source), self._paths[source][leg + 1]
-        if not (current < price <= end if rising else current > price >= end):
-            return None
-        start = self._paths[source][leg]
-        return (price - start) / (end - start)
+        fraction = fraction_met(price, rising, current, self._paths[source][leg], end)
+        return fraction if fraction >= 0.0 else None
 
     def fraction_of_time(self, ts: int, leg: int) -> float | None:
         """Where on this leg a time lies; None when it lies beyond its end."""
-        offset = 3 * (ts - self.ts_open) - leg * self.duration
-        return max(0.0, offset / self.duration) if offset <= self.duration else None
+        fraction = fraction_due(ts, self.ts_open, self.duration, leg)
+        return fraction if fraction >= 0.0 else None
 
     def time_at(self, leg: int, fraction: float) -> int:
         """The time of a place, in whole ms; that of the last point is the bar's last: its close belongs to the next bar."""
-        return self.ts_open + min(int(self.duration * (leg + fraction) / 3.0), self.duration - 1)
+        return time_at(self.ts_open, self.duration, leg, fraction)
 
     def move(self, book: SymbolBook, leg: int, fraction: float) -> None:
         """Bring the book's prices to a place of the path."""
-        book.last, book.mark, book.index = (
-            corners[leg + 1] if fraction >= 1.0 else corners[leg] + (corners[leg + 1] - corners[leg]) * fraction for corners in self._paths
-        )
+        book.last, book.mark, book.index = (price_at(corners[leg], corners[leg + 1], fraction) for corners in self._paths)
 
 
 def set_price(book: SymbolBook, source: int, price: float) -> None:
@@ -73,3 +71,31 @@ def set_price(book: SymbolBook, source: int, price: float) -> None:
         book.mark = price
     elif source == INDEX:
         book.index = price
+
+
+# --- as functions of numbers, for code that is compiled, too ---
+
+NOT_AHEAD: Final = -1.0
+
+
+def fraction_met(price: float, rising: bool, current: float, start: float, end: float) -> float:
+    """Where on a leg from ``start`` to ``end`` a price is met, coming from ``current``; NOT_AHEAD where it is not."""
+    if not (current < price <= end if rising else current > price >= end):
+        return NOT_AHEAD
+    return max(0.0, (price - start) / (end - start))
+
+
+def fraction_due(ts: int, ts_open: int, duration: int, leg: int) -> float:
+    """Where on a leg a time lies (0.0: at its beginning, or before it); NOT_AHEAD beyond its end."""
+    offset = 3 * (ts - ts_open) - leg * duration
+    return max(0.0, float(offset) / duration) if offset <= duration else NOT_AHEAD
+
+
+def time_at(ts_open: int, duration: int, leg: int, fraction: float) -> int:
+    """The time of a place, in whole ms, within the bar."""
+    return ts_open + min(int(duration * (leg + fraction) / 3.0), duration - 1)
+
+
+def price_at(start: float, end: float, fraction: float) -> float:
+    """The price at a place of a leg."""
+    return end if fraction >= 1.0 else start + (end - start) * fraction

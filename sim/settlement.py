@@ -3,14 +3,17 @@ changed. What a fill does under cross margin is in sim/cross_settlement.py."""
 
 from __future__ import annotations
 
-from core.instrument import Instrument
+from typing import Final
+
+from core.instrument import Instrument, notional_of
 from core.messages import FillKind
-from core.money import UNIT, mul_div_ceil, mul_div_floor
+from core.money import UNIT, check_bound, mul_div_ceil, mul_div_floor
+from core.position import realized_pnl, released_cost
 from sim.book import UNTRIGGERED, Order, Position, SymbolBook
 from sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
 from sim.events import Outbox
 from sim.ledger import FREE, post
-from sim.margin import max_leverage
+from sim.margin import Caps, Tiers, liquidation_price_by_tier, margin_to_hold, tier_leverage
 from sim.metrics import ExchangeMetrics
 
 
@@ -25,43 +28,28 @@ class LinearSettlement:
 
     def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
-        side, held, saved_cost = order.side, position.steps, position.cost
         instrument: Instrument = book.instrument
+        accounts = book.accounts
         total = instrument.notional(ticks, steps)
-        policy, accounts = book.margin, book.accounts
         fee = mul_div_ceil(total, book.maker_fee if maker else book.taker_fee, UNIT)
         share = reserve_share(order, steps) if order.reserve else 0
-        released = pnl = closing_notional = hold = 0
-        opening = steps
-        if held * side < 0:
-            size = -held * side
-            closing = steps if steps < size else size
-            opening = steps - closing
-            closing_notional = instrument.notional(ticks, closing) if opening else total
-            released = position.margin if closing == size else mul_div_floor(position.margin, closing, size)
-            pnl = position.reduce(closing, closing_notional)
-        cash = accounts[FREE] + share + released + pnl - fee
-        margin = position.margin - released
-        if opening:
-            hold = policy.to_hold(total - closing_notional, side)
-            position.increase(side * opening, total - closing_notional)
-            margin += hold
-            cost = position.cost
-            extra = 0 if margin == hold else margin - policy.to_hold(cost, side)
-            price = policy.liquidation_price(side, position.steps * side * book.qty_num / book.qty_den, cost, extra)
-            refusal = _refusal(book, position, price, cash - hold)
-            if refusal:
-                position.steps, position.cost = held, saved_cost
-                return refusal
-            position.parent_id = order.client_order_id
-            position.liquidation_price = price
-        elif cash < 0:
-            self._book_shortfall(book, position, order, steps, ticks, reference, maker, (share, released, pnl, fee, -cash))
+        policy, factor = book.margin, instrument.notional_factor
+        verdict, released, pnl, hold, opening, now, cost, price = settle_linear(
+            order.side, steps, ticks, total, fee, position.steps, position.cost, position.margin, accounts[FREE] + share, book.mark,
+            policy.leverage, policy.taker_fee, policy.leverage_rate, policy.taker_rate, policy.unlimited_to, policy.rows, policy.caps,
+            factor[0], factor[1], book.qty_num, book.qty_den,
+        )  # fmt: skip
+        if verdict > SHORT_OF_CASH:
+            return REFUSALS[verdict]
+        position.steps, position.cost = now, check_bound(cost, "position cost")
+        if verdict == SHORT_OF_CASH:
+            self._book_shortfall(book, position, order, steps, ticks, reference, maker, (share, released, pnl, fee))
             return ""
-        else:
-            position.liquidation_price = liquidation_price(book, position, margin) if position.steps else 0.0
+        if opening:
+            position.parent_id = order.client_order_id
+        position.liquidation_price = price
         post(accounts, share + released + pnl - fee - hold, -share, hold - released, fee, 0, -pnl)
-        position.margin = margin
+        position.margin += hold - released
         order.reserve -= share
         self._outbox.fill(book, order, steps, ticks, reference, fee, instrument.quote, pnl, maker)
         return ""
@@ -75,14 +63,14 @@ class LinearSettlement:
         ticks: int,
         reference: int,
         maker: bool,
-        money: tuple[int, int, int, int, int],
+        money: tuple[int, int, int, int],
     ) -> None:
         """A close that loses more than its margin and the free cash: the position's remaining margin pays, then insurance.
 
         What insurance paid is not charged: the fill is then of kind bust, whose PnL is booked as stated.
         """
-        share, released, pnl, fee, missing = money
-        from_margin = min(missing, position.margin - released)
+        share, released, pnl, fee = money
+        missing, from_margin = shortfall(book.accounts[FREE] + share, released, pnl, fee, position.margin)
         insurance = missing - from_margin
         post(
             book.accounts,
@@ -161,13 +149,66 @@ def liquidation_price(book: SymbolBook, position: Position, margin: int) -> floa
     return policy.liquidation_price(side, position.qty * side, cost, extra)
 
 
-def _refusal(book: SymbolBook, position: Position, price: float, cash_left: int) -> str:
-    """Why the position that an order would make may not be."""
-    if cash_left < 0:
-        return NOT_ENOUGH_MARGIN
-    policy, cost = book.margin, position.cost
-    if cost > policy.unlimited_to and policy.leverage > max_leverage(cost, policy.tiers):
-        return EXCEEDS_TIER
-    if price > 0.0 and (book.mark <= price if position.steps > 0 else book.mark >= price):
-        return WOULD_LIQUIDATE
-    return ""
+# --- as functions of numbers, for code that is compiled, too ---
+
+SETTLED, SHORT_OF_CASH, BEYOND_CASH, BEYOND_TIER, BEYOND_LIQUIDATION = range(5)
+"""What ``settle_linear`` says: booked; a close that free cash cannot pay for (``shortfall``); refused, with nothing changed."""
+
+REFUSALS: Final = ("", "", NOT_ENOUGH_MARGIN, EXCEEDS_TIER, WOULD_LIQUIDATE)
+"""The venue's reason for each."""
+
+
+def settle_linear(
+    side: int, steps: int, ticks: int, total: int, fee: int, held: int, cost: int, margin: int, cash: int, mark: float,
+    leverage: int, taker_fee: int, leverage_rate: float, taker_rate: float, unlimited_to: int, tiers: Tiers, caps: Caps,
+    value_num: int, value_den: int, qty_num: int, qty_den: int,
+) -> tuple[int, int, int, int, int, int, int, float]:  # fmt: skip
+    """What a fill of ``steps`` at ``ticks`` (worth ``total``, for ``fee``) makes of a position: it closes first, then opens.
+
+    side: +1 buys. held, cost, margin: the position before. cash: what is free for it, the order's reserve included. Rates and tiers are
+    those of ``IsolatedMargin``, value_num/value_den is the instrument's notional factor. Money in 1e-8.
+    Returns (verdict, margin released, realised PnL, margin taken, opening steps, steps after, cost after, liquidation price after).
+    """
+    released = pnl = hold = closing_notional = 0
+    opening, now, left = steps, held, cost
+    if held * side < 0:
+        size = -held * side
+        closing = min(steps, size)
+        opening = steps - closing
+        closing_notional = notional_of(ticks, closing, value_num, value_den) if opening else total
+        released = margin if closing == size else mul_div_floor(margin, closing, size)
+        freed = released_cost(cost, closing, size)
+        pnl = realized_pnl(-side, closing_notional, freed)
+        left -= freed
+        now += side * closing
+    verdict, price = SETTLED, 0.0
+    money, kept = cash + released + pnl - fee, margin - released
+    if opening:
+        hold = margin_to_hold(total - closing_notional, side, leverage, taker_fee)
+        left += total - closing_notional
+        now += side * opening
+        kept += hold
+        extra = 0 if kept == hold else kept - margin_to_hold(left, side, leverage, taker_fee)
+        qty = now * side * qty_num / qty_den
+        price = liquidation_price_by_tier(side, qty, left / 1e8, leverage_rate, extra / 1e8, taker_rate, tiers)
+        if money - hold < 0:
+            verdict = BEYOND_CASH
+        elif left > unlimited_to and leverage > tier_leverage(left, caps):
+            verdict = BEYOND_TIER
+        elif price > 0.0 and (mark <= price if now > 0 else mark >= price):
+            verdict = BEYOND_LIQUIDATION
+    elif money < 0:
+        verdict = SHORT_OF_CASH
+    elif now:
+        way = -side
+        extra = kept - margin_to_hold(left, way, leverage, taker_fee)
+        price = liquidation_price_by_tier(
+            way, now * way * qty_num / qty_den, left / 1e8, leverage_rate, extra / 1e8, taker_rate, tiers
+        )  # fmt: skip
+    return verdict, released, pnl, hold, opening, now, left, price
+
+
+def shortfall(cash: int, released: int, pnl: int, fee: int, margin: int) -> tuple[int, int]:
+    """(what a close lacks after its released margin and the free cash, the part of it that the position's remaining margin pays)."""
+    missing = -(cash + released + pnl - fee)
+    return missing, min(missing, margin - released)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.instrument import notional_of, notional_up
 from core.money import UNIT, to_text
 from core.result import StopReason
 from sim.book import SymbolBook
@@ -68,10 +69,17 @@ class StopWatch:
 def smallest_order(book: SymbolBook, price: float) -> int:
     """What the smallest order at this price would take from free cash, in 1e-8."""
     instrument = book.instrument
+    numerator, denominator = instrument.notional_factor
     ticks = max(1, instrument.price_grid.floor(price))
-    one = max(1, instrument.notional(ticks, 1))
-    steps = max(book.min_steps, -(-instrument.min_notional // one))
-    return _taken(book, instrument.notional(ticks, steps, up=True))
+    return _taken(book, smallest_notional(ticks, book.min_steps, instrument.min_notional, numerator, denominator))
+
+
+def smallest_notional(ticks: int, min_steps: int, min_notional: int, value_num: int, value_den: int) -> int:
+    """The value of the smallest order at this price, in 1e-8: by the least quantity and the least value; value_num/value_den is the
+    instrument's notional factor."""
+    one = max(1, notional_of(ticks, 1, value_num, value_den))
+    steps = max(min_steps, -(-min_notional // one))
+    return notional_up(ticks, steps, value_num, value_den)
 
 
 def least_need(book: SymbolBook) -> int:

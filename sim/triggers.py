@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.instrument import Grid
+from core.instrument import Grid, grid_count, grid_value
 from sim.book import LAST, MARK, RESTING, UNTRIGGERED, Order, SymbolBook
 
 Level = tuple[int, bool, float]
@@ -16,7 +16,20 @@ def fires(order: Order, price: float) -> bool:
     trigger = order.trigger
     if trigger is None or order.activation is not None:
         return False
-    return price >= trigger if order.rising else price <= trigger
+    return is_reached(price, trigger, order.rising)
+
+
+def is_reached(price: float, level: float, rising: bool) -> bool:
+    """Whether a price is at a level, or beyond it in the direction in which it is met."""
+    return price >= level if rising else price <= level
+
+
+def trailing_trigger(price: float, out: int, distance: float, num: int, den: int) -> float:
+    """Where a trailing stop stands under a best price: its distance away, on the grid num/den, at least one tick above 0.
+
+    out: +1 when it protects a long.
+    """
+    return max(grid_value(1, num, den), grid_value(grid_count(price - out * distance, num, den), num, den))
 
 
 def follow(order: Order, price: float, grid: Grid) -> bool:
@@ -29,7 +42,7 @@ def follow(order: Order, price: float, grid: Grid) -> bool:
     elif (price - order.extreme) * out <= 0.0:
         return False
     order.extreme = price
-    order.trigger = max(grid.value(1), grid.value(grid.count(price - out * order.distance)))
+    order.trigger = trailing_trigger(price, out, order.distance, grid.num, grid.den)
     return True
 
 

@@ -11,7 +11,7 @@ from sim.book import FRESH, INFINITY, Position, SymbolBook
 from sim.commands import CommandDesk
 from sim.cross import net_of
 from sim.events import Outbox
-from sim.funding import NEVER, funding_payment
+from sim.funding import NEVER, charge_parts, funding_payment
 from sim.ledger import FREE, post
 from sim.matching import Matching, log_position
 from sim.metrics import ExchangeMetrics
@@ -133,9 +133,8 @@ class Walk:
         """
         grid = book.instrument.qty_grid
         owed = funding_payment(mark, position.steps, grid.num, grid.den, rate)
-        from_free = owed if book.account is not None else min(owed, book.accounts[FREE])
-        from_margin = min(owed - from_free, position.margin)
-        missing = owed - from_free - from_margin
+        free = owed if book.account is not None else book.accounts[FREE]
+        from_free, from_margin, missing = charge_parts(owed, free, position.margin)
         post(book.accounts, free=-from_free, position=-from_margin, funding=owed, insurance=-missing)
         self._metrics.insurance_paid += missing
         payment = FundingPayment(book.symbol, stamp, owed - missing, rate, mark / UNIT, position.qty, position.idx)

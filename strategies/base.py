@@ -12,9 +12,11 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import ConfigError
 from core.frame import Frame
 from core.messages import Signal
 from core.portfolio_order import DataView, OMSView, Order
+from core.risk.position_manager import PositionManager
 from core.snapshot import RuntimeSnapshot
 
 HOLD: Final = 2
@@ -108,11 +110,21 @@ class VectorStrategy(BaseStrategy):
         self._acted = dict(state["acted"])
 
 
-class PortfolioStrategy:
-    """Several symbols at once, each step of a portfolio backtest. ``lookback_days`` of history before the start are loaded and visible."""
+class PortfolioStrategy(BaseStrategy):
+    """Several symbols at once, one call for all of them at each step. ``lookback_days`` of history before the start are visible.
+
+    In a system file it trades the file's symbols; a class that names ``symbols`` of its own needs these there. It is made without
+    arguments then, and gets its parameters in ``on_start``, which begins every run anew.
+    """
 
     symbols: Sequence[str] = ()
     lookback_days: int = 0
+    position_manager: PositionManager | None = None
+    """What screens and sizes its orders in a system. None: orders without a value are sized by the system's ``sizing``."""
+
+    def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        """Not this way: raises ConfigError."""
+        raise ConfigError(f"{type(self).__name__} is a portfolio strategy: it is asked for all symbols at once, by run_strategy")
 
     def run_strategy(self, oms_client: OMSView, data_manager: DataView) -> Sequence[Order | Mapping[str, Any]]:
         """The targets of this step; a mapping of the same keys serves as an Order. A symbol that is not named is left as it is."""

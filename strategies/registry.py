@@ -20,7 +20,7 @@ from typing import Any, Final
 import strategies
 from core.errors import ConfigError
 from core.nearest import did_you_mean, nearest_name
-from strategies.base import BaseStrategy, PortfolioStrategy
+from strategies.base import BaseStrategy
 from strategies.loading import import_module, run_file, source_bytes
 
 _NOT_STRATEGIES: Final = ("base", "loading", "registry")
@@ -36,15 +36,15 @@ def strategy_ids(search: Sequence[Path] = ()) -> list[str]:
 
 
 def load_strategy(ref: str, search: Sequence[Path] = ()) -> type[BaseStrategy]:
-    """The class of a signal strategy. Relative file paths are looked for from the current folder, then in ``search``.
+    """The class of a strategy. Relative file paths are looked for from the current folder, then in ``search``.
 
     Raises ConfigError when there is none such, StrategyError when its file cannot be run.
     """
     cls = _load_class(ref.strip(), search)
-    if issubclass(cls, PortfolioStrategy):
-        raise ConfigError(f"{ref}: {cls.__name__} is a portfolio strategy; a system file takes signal strategies, one symbol at a time")
     if not issubclass(cls, BaseStrategy):
-        raise ConfigError(f"{ref}: {cls.__name__} is not a strategy: derive it from strategies.base.BaseStrategy or VectorStrategy")
+        raise ConfigError(
+            f"{ref}: {cls.__name__} is not a strategy: derive it from BaseStrategy, VectorStrategy or PortfolioStrategy of strategies.base"
+        )
     if cls.__module__ == BaseStrategy.__module__:
         raise ConfigError(f"{ref}: {cls.__name__} is the interface; name a class that is derived from it")
     return cls
@@ -131,9 +131,12 @@ def _file_module(ref: str, path: Path, search: Sequence[Path]) -> ModuleType:
 
 
 def _sole_class(ref: str, module: ModuleType) -> type:
+    """The one strategy of a module; of several the one that has the file's name (hold.py: Hold)."""
     classes = _strategy_classes(module)
-    if len(classes) == 1:
-        return next(iter(classes.values()))
+    named = Path(module.__file__ or "").stem.replace("_", "").lower()
+    namesakes = [cls for name, cls in classes.items() if name.lower() == named]
+    if len(classes) == 1 or len(namesakes) == 1:
+        return next(iter(namesakes or classes.values()))
     if not classes:
         raise ConfigError(f"{ref}: {module.__file__} defines no strategy: derive a class from strategies.base.BaseStrategy")
     raise ConfigError(f"{ref}: {module.__file__} defines {', '.join(classes)}; say which, such as {module.__file__}:{next(iter(classes))}")
@@ -144,10 +147,7 @@ def _strategy_classes(module: ModuleType) -> dict[str, type]:
     return {
         name: value
         for name, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, (BaseStrategy, PortfolioStrategy))
-        and value.__module__ == module.__name__
-        and not name.startswith("_")
+        if isinstance(value, type) and issubclass(value, BaseStrategy) and value.__module__ == module.__name__ and not name.startswith("_")
     }
 
 

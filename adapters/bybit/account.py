@@ -5,6 +5,7 @@ A setting that is so already is a success, whatever code says it (110043, 110025
 
 from __future__ import annotations
 
+from collections.abc import Container
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -72,6 +73,18 @@ class AccountReader:
         executions = await self._rest.rows(wire.ExecutionRow, "/v5/execution/list", scope | {"limit": 100}, _fail)
         mine = [one for one in executions if _is_of(one, client_order_id, order_id or (row.orderId if row else None))]
         return OrderView(row, sorted(mine, key=translate.execution_order))
+
+    async def exit(self, symbol: str, parent_id: str, role: str, known: Container[str]) -> OrderView:
+        """An exit that the exchange made out of an order's bracket and of which only parent and role are known, by lists of what has ended:
+        it has no client id there. The latest one that is not among the ``known`` order ids. Raises when a list cannot be read."""
+        scope = {"category": self._category, "symbol": symbol, "limit": 50}
+        for path, more in (("/v5/order/realtime", {"openOnly": 1}), ("/v5/order/history", {})):
+            rows = await self._rest.rows(wire.OrderRow, path, scope | more, _fail)
+            mine = [row for row in rows if translate.ROLES.get(row.stopOrderType or "") == role and row.orderId not in known]
+            found = [row for row in mine if row.parentOrderLinkId == parent_id] or [row for row in mine if not row.parentOrderLinkId]
+            if found:
+                return await self.order(symbol, None, max(found, key=lambda row: translate.time_ms(row.updatedTime)).orderId)
+        return OrderView(None, [])
 
     async def executions(self, since_ms: int, until_ms: int) -> list[wire.ExecutionRow]:
         """All executions of the category in [since, until], oldest first, in windows of a week. Rows that cannot be read raise."""

@@ -6,7 +6,12 @@ while an earlier candle is missing: what comes meanwhile waits, and REST fills t
 
 from __future__ import annotations
 
+from typing import Final
+
 from core.messages import Bar
+
+_REMEMBERED: Final = 20
+"""How many candles back a later push is still compared with what it said first."""
 
 
 class CandleLine:
@@ -14,7 +19,8 @@ class CandleLine:
 
     def __init__(self, next_open: int | None = None) -> None:
         self.next_open = next_open
-        self.last: Bar | None = None
+        self._given: dict[int, Bar] = {}
+        """The candles that were given out lately."""
         self.duplicates = 0
         self.differing: list[Bar] = []
         """Later pushes of a candle that said something else: kept for the record, never acted on."""
@@ -23,7 +29,7 @@ class CandleLine:
     def push(self, bar: Bar) -> list[Bar]:
         """A closed candle from anywhere; returns what may be given out now, oldest first."""
         if self.next_open is not None and bar.ts_open < self.next_open:
-            self._note_repeat(bar, self.last)
+            self._note_repeat(bar, self._given.get(bar.ts_open))
             return []
         if bar.ts_open in self._waiting:
             self._note_repeat(bar, self._waiting[bar.ts_open])
@@ -48,12 +54,15 @@ class CandleLine:
             self.next_open = min(self._waiting)
         free: list[Bar] = []
         while self.next_open in self._waiting:
-            self.last = self._waiting.pop(self.next_open)
-            self.next_open = self.last.ts_close
-            free.append(self.last)
+            bar = self._waiting.pop(self.next_open)
+            self._given[bar.ts_open] = bar
+            self.next_open = bar.ts_close
+            free.append(bar)
+        while len(self._given) > _REMEMBERED:
+            del self._given[next(iter(self._given))]
         return free
 
     def _note_repeat(self, bar: Bar, first: Bar | None) -> None:
         self.duplicates += 1
-        if first is not None and first.ts_open == bar.ts_open and first != bar and len(self.differing) < 100:
+        if first is not None and first != bar and len(self.differing) < 100:
             self.differing.append(bar)

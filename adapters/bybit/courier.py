@@ -97,11 +97,9 @@ class Courier:
             order = self._fold.orders.get(command.client_order_id)
             if order is None:
                 raise InvariantError(f"{command.client_order_id} is sent without being followed")
-            if reason := await self._hold(command):
-                self._fold.end(order, "rejected", reason)
-            else:
-                waiting.append(order)
+            waiting.append(order)
         for attempt in range(_TRIES):
+            waiting = [order for order in waiting if await self._may_leave(order)]
             if not waiting:
                 return
             sent_ms = self._now_ms()
@@ -111,6 +109,15 @@ class Courier:
             if again:
                 await self._before_again(answers)
             waiting = [order for order in again if order.is_open]
+
+    async def _may_leave(self, order: TrackedOrder) -> bool:
+        """Asked before every try: what held for the first may not hold for the second."""
+        if order.command is None or not order.is_open:
+            return False
+        reason = requests.off_grid(order.command, order.instrument) or await self._hold(order.command)
+        if reason:
+            self._fold.end(order, "rejected", reason)
+        return not reason
 
     def _create_body(self, order: TrackedOrder) -> requests.Body:
         command = order.command
@@ -140,10 +147,13 @@ class Courier:
         live: list[AmendOrder | CancelOrder] = []
         for command in commands:
             order = self._fold.orders.get(command.client_order_id)
-            if order is not None and order.is_open:
-                live.append(command)
+            reason = "" if order is not None and order.is_open else "110001 order not exists or too late"
+            if not reason and isinstance(command, AmendOrder):
+                reason = requests.off_grid(command, self._instruments[command.symbol])
+            if reason:
+                self._fold.answer(command.client_order_id, command.symbol, refusal, reason)
             else:
-                self._fold.answer(command.client_order_id, command.symbol, refusal, "110001 order not exists or too late")
+                live.append(command)
         for attempt in range(_TRIES):
             if not live:
                 return
@@ -254,6 +264,13 @@ class Courier:
                 break
             await self._before_again([answer])
             await self._sleep(0.2 * 2**attempt)
+        is_refused = answer.outcome in NOT_EXECUTED
+        if is_refused:
+            self._fold.exits_refused(symbol, answer.reason)
+        if is_refused and not self._fold.books.held(symbol, int(body["positionIdx"])):
+            text = f"{symbol}: the exits were not set ({answer.reason}); there is no position that needs them"
+            self._notify(Notice(self._stamp_ms(), "exits_not_set", text, symbol))
+            return
         text = f"{symbol}: the exits of the position were not set ({answer.reason}): it may be unprotected"
         self._notify(Notice(self._stamp_ms(), "exits_not_set", text, symbol, "error", freezes=True))
 

@@ -20,11 +20,13 @@ from adapters.bybit.realized import RealizedBooks, tolerance
 from adapters.bybit.tracked import OrderIndex, TrackedOrder
 from adapters.bybit.wire import ExecutionRow, OrderRow, PositionRow, WalletRow
 from core.instrument import Instrument
-from core.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, PositionReport, SubmitOrder
-from core.orders import CLOSED, TRANSITIONS, advance
+from core.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, OrderUpdate, PositionReport, SubmitOrder
+from core.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
 
 _MAX_FOREIGN: Final = 10_000
 _ENDS: Final = ("filled", "cancelled", "rejected", "expired")
+_OF_A_LIQUIDATION: Final = ("CreateByLiq", "CreateByTakeOver")
+"""Orders that the exchange makes to take a position over: nobody else's hand. Their executions tell what happened."""
 
 Look = Callable[[str, str | None, str | None], None]
 """(symbol, client order id, exchange's order id): please find out about this order."""
@@ -69,6 +71,8 @@ class AccountFold:
         self._waiting: dict[str, dict[str, tuple[ExecutionRow, TrackedOrder | None]]] = {}
         self._distrusted: set[str] = set()
         """Symbols whose book and the exchange's stated PnL do not agree, and no list could say why; until they are flat."""
+        self.owed: dict[str, str] = {}
+        """Key -> symbol of executions that a list told first, and that the stream still owes us. Whoever watches the stream clears it."""
         self._foreign: OrderedDict[str, None] = OrderedDict()
         self._liquidation_price: dict[str, float] = {}
 
@@ -91,16 +95,25 @@ class AccountFold:
         """An end on positive evidence of our own: a definite no, or a proven absence."""
         self._say(order, status, self._now_ms(), reason)
 
+    def reduces(self, order: TrackedOrder) -> bool:
+        """Whether there is a position that this order would make smaller."""
+        held = self.books.held(order.symbol, order.position_idx)
+        return held != 0 and (held > 0) == (order.side == "SELL")
+
     def answer(self, client_order_id: str, symbol: str, status: OrderStatus, reason: str) -> None:
         """A no to a cancellation or amendment; the order goes on."""
         order = self.orders.get(client_order_id)
         if order is not None:
             self._emit(order.update(status, self._now_ms(), reason))
 
+    def exits_refused(self, symbol: str, reason: str) -> None:
+        """A no to the exits of a position, under the id that stands for them."""
+        self._emit(OrderUpdate(trading_stop_id(symbol), symbol, self._now_ms(), "rejected", reason=reason))
+
     # --- orders ---
 
-    def on_order(self, row: OrderRow) -> None:
-        """A row of the order topic or of a list. Raises PayloadError, with nothing changed, for one that cannot be read."""
+    def on_order(self, row: OrderRow, *, is_pushed: bool = False) -> None:
+        """A row of the order topic (pushed) or of a list. Raises PayloadError, with nothing changed, for one that cannot be read."""
         instrument = self._instruments.get(row.symbol)
         if instrument is None:
             self.counts["foreign_symbol"] += 1
@@ -118,6 +131,7 @@ class AccountFold:
             self._notify(Notice(ts, "unknown_status", text, row.symbol, "error", freezes=True))
             return
         order.told = max(order.told, cumulative)
+        order.pushes += is_pushed
         is_changed = order.differs(row) if ts >= order.last_ms else False
         self.acknowledged(order, row.orderId)
         self._follow(order, told, cumulative, ts, is_changed=is_changed)
@@ -171,9 +185,14 @@ class AccountFold:
         has_ended = row.orderStatus in ("Cancelled", "Deactivated", "Rejected") and not cumulative
         name = self.brackets.name_of(row, role, self.orders) if role and not has_ended else None
         if name is None:
-            self._make_foreign(row, ts, has_ended=has_ended or bool(role))
+            self._make_foreign(row, ts, has_ended=has_ended or bool(role) or (row.createType or "").startswith(_OF_A_LIQUIDATION))
             return None
         parent_id, client_order_id = name
+        recovered = self.orders.get(client_order_id)
+        if recovered is not None and recovered.order_id is None:  # followed since the restart, and told of for the first time
+            self.orders.link(recovered, row.orderId)
+            recovered.differs(row)
+            return recovered
         order = TrackedOrder(client_order_id, instrument, side, 0, parent_id=parent_id, role=role)
         order.order_type = "stop_limit" if row.orderType == "Limit" else "stop_market"
         order.differs(row)
@@ -193,13 +212,18 @@ class AccountFold:
 
     # --- executions ---
 
-    def on_execution(self, row: ExecutionRow) -> bool:
-        """A row of the execution topic or list; returns whether it was new. Raises PayloadError, with nothing changed, for nonsense."""
+    def on_execution(self, row: ExecutionRow, *, is_pushed: bool = False) -> bool:
+        """A row of the execution topic (pushed) or list; returns whether it was new. Raises PayloadError, with nothing changed, for
+        nonsense."""
         instrument = self._instruments.get(row.symbol)
         if instrument is None:
             self.counts["foreign_symbol"] += 1
             return False
         key = f"{row.symbol}:{row.execId}"
+        if is_pushed:
+            self.owed.pop(key, None)
+        elif key not in self._seen and not self._is_here(row):
+            self.owed.setdefault(key, row.symbol)
         if key in self._seen:
             self.counts["duplicate"] += 1
             return False
@@ -228,6 +252,10 @@ class AccountFold:
 
     # PnL depends on the order of executions. So while one of a symbol is known to be missing (a status counted it, or its order is not
     # known yet), those that came after it wait, and are booked in the order of their times.
+
+    def _is_here(self, row: ExecutionRow) -> bool:
+        """Whether it has come, and only waits to be booked."""
+        return row.execId in self._waiting.get(row.symbol, ()) or row.execId in self._orphans.get(row.orderId, ())
 
     def _take(self, row: ExecutionRow, order: TrackedOrder | None) -> bool:
         waiting = self._waiting.setdefault(row.symbol, {})
@@ -309,10 +337,13 @@ class AccountFold:
         ordered = translate.steps(instrument, row.orderQty, "orderQty")
         if order.order_id is None and row.orderId:
             self.orders.link(order, row.orderId)
-        fill = self._realize(fill, row)
-        order.filled += instrument.qty_grid.count(fill.qty)
         if not order.qty or (order.role and ordered):
             order.qty = ordered
+        elif ordered > order.qty:  # amended upward, and the execution is here before the order's own news
+            order.qty = ordered
+            self._say(order, "amended", fill.ts, "")
+        fill = self._realize(fill, row)
+        order.filled += instrument.qty_grid.count(fill.qty)
         if 0 < order.qty < order.filled:
             text = f"{order.symbol} {order.client_order_id}: {order.filled} steps filled of {order.qty}"
             self._notify(Notice(fill.ts, "overfilled", text, order.symbol, "error", freezes=True))

@@ -27,6 +27,10 @@ _PATHS: Final[dict[Kind, str]] = {
     "index": "/v5/market/index-price-kline",
     "premium": "/v5/market/premium-index-price-kline",
 }
+INTEREST_STEPS: Final = {
+    "5min": 300_000, "15min": 900_000, "30min": 1_800_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000,
+}  # fmt: skip
+"""The exchange's intervals of open interest, in ms."""
 _CANDLES: Final = 1_000
 _RATES: Final = 200
 
@@ -69,6 +73,34 @@ class MarketReader:
                 break
             end = min(rate.ts for rate in fresh) - 1
         return [found[ts] for ts in sorted(found)]
+
+    async def coming_rate(self, symbol: str) -> FundingRate | None:
+        """The rate that will be settled next, as it stands now; None where the exchange tells none."""
+        params = {"category": self._category, "symbol": symbol}
+        listing = await self._rest.read(wire.Listing, "/v5/market/tickers", params, private=False)
+        for row in (wire.decode(wire.TickerRow, raw) for raw in listing.rows):
+            if row.symbol == symbol and translate.number(row.nextFundingTime) and translate.number(row.fundingRate) is not None:
+                rate = float(translate.required(row.fundingRate, "fundingRate"))
+                return FundingRate(symbol, translate.time_ms(row.nextFundingTime), rate)
+        return None
+
+    async def open_interest(self, symbol: str, step: str, start_ms: int, end_ms: int) -> list[tuple[int, float]]:
+        """(ts, base units) with start_ms <= ts < end_ms at an interval of ``INTEREST_STEPS``, oldest first. Pages backwards."""
+        found: dict[int, float] = {}
+        end = end_ms - 1
+        while end >= start_ms:
+            params = {
+                "category": self._category, "symbol": symbol, "intervalTime": step, "startTime": start_ms, "endTime": end, "limit": _RATES,
+            }  # fmt: skip
+            listing = await self._rest.read(wire.Listing, "/v5/market/open-interest", params, private=False)
+            rows = [wire.decode(wire.InterestRow, raw) for raw in listing.rows]
+            points = {translate.time_ms(row.timestamp): float(translate.required(row.openInterest, "openInterest")) for row in rows}
+            fresh = {ts: value for ts, value in points.items() if start_ms <= ts <= end}
+            found |= fresh
+            if len(rows) < _RATES or not fresh:
+                break
+            end = min(fresh) - 1
+        return sorted(found.items())
 
     async def instruments(self, symbols: Sequence[str]) -> dict[str, Instrument]:
         """The instruments as they are now, with the account's fees and the risk tiers. Raises ConfigError for one that cannot be traded."""

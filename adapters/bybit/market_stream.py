@@ -28,6 +28,8 @@ from core.timeframe import tf_ms
 FRESHNESS_MS: Final = {"tickers": 15_000, "kline": 90_000}
 GRACE_MS: Final = 3_000
 """How long after its end (as the stream or our clock tells it) a candle's push may take before REST is asked."""
+EARLY_MS: Final = 1_000
+"""A closed candle cannot be told of earlier than this before its end: it would be acted on before it is one."""
 _FILL_TRIES: Final = 5
 
 Line = tuple[str, str]
@@ -97,6 +99,14 @@ class MarketStream:
         if reading:
             await asyncio.wait(reading)
 
+    def fetch_due(self) -> None:
+        """Read every candle that must have closed by the market's time and has not come. For a market that waits for us: when all that it
+        sent has been heard, what is not here was lost."""
+        now = self._market.now_ms
+        for line, series in self.lines.items():
+            if series.next_open is not None and series.next_open + tf_ms(line[1]) <= now:
+                self._fill(line)
+
     def age_ms(self, symbol: str) -> int | None:
         """How old the latest ticker of a symbol is; None before the first connection."""
         seen = self.stream.last_data_ms.get(f"tickers.{symbol}")
@@ -115,7 +125,11 @@ class MarketStream:
         line = (symbol, translate.TIMEFRAME_OF.get(interval, ""))
         for row in wire.decode_rows(wire.KlineRow, frame.data, self._refuse):
             if row.confirm:
-                self._push(line, translate.bar_of_push(*line, row))
+                bar = translate.bar_of_push(*line, row)
+                if bar.ts_close > ts + EARLY_MS:
+                    self._refuse(PayloadError(f"{topic}: the candle of {row.start} is said to be closed at {ts}, before its end"))
+                    continue
+                self._push(line, bar)
             elif (due := self.lines[line].next_open) is not None and row.start > due:
                 self._behind.setdefault(line, self._now_ms())  # a younger candle is open already: an older one must have closed
 

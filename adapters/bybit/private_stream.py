@@ -67,9 +67,9 @@ class PrivateStream:
         ts = frame.creationTime or self._clock.now_ms
         fold = self._fold
         if topic == "order":
-            self._each(wire.OrderRow, frame, fold.on_order)
+            self._each(wire.OrderRow, frame, lambda row: fold.on_order(row, is_pushed=True))
         elif topic == "execution":
-            self._each(wire.ExecutionRow, frame, fold.on_execution)
+            self._each(wire.ExecutionRow, frame, lambda row: fold.on_execution(row, is_pushed=True))
         elif topic == "position":
             self._each(wire.PositionRow, frame, lambda row: fold.on_position(row, ts))
         else:

@@ -46,6 +46,19 @@ def create_body(command: SubmitOrder, instrument: Instrument, current: float | N
     return body
 
 
+def off_grid(command: SubmitOrder | AmendOrder, instrument: Instrument) -> str:
+    """Why a command cannot be written down as it is, in the exchange's words; "" when it can. The text of a number is that of a count on
+    the grid: what lies between would be sent as another number than was asked for."""
+    is_spot = instrument.category == "spot"
+    if command.qty is not None and not instrument.qty_grid.is_on(command.qty):
+        return "170137 Order quantity has too many decimals." if is_spot else "10001 Qty invalid"
+    if command.price is not None and not instrument.price_grid.is_on(command.price):
+        return "170134 Order price has too many decimals." if is_spot else "10001 Price invalid"
+    if command.trigger_price is not None and not instrument.price_grid.is_on(command.trigger_price):
+        return "10001 TriggerPrice invalid"
+    return ""
+
+
 def amend_body(command: AmendOrder, instrument: Instrument, order_id: str | None = None) -> Body:
     """A change of a resting order; what is not to change is left out. ``order_id`` names one that has no client id (a bracket's)."""
     body = _address(command.symbol, command.client_order_id, instrument, order_id)

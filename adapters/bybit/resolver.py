@@ -3,6 +3,9 @@
 Absence is evidence only under all of these: open orders, closed orders, history and executions are empty, twice, at least ten seconds
 apart, and the last time so late that a create that was still under way would have been refused as too old, and one that had arrived would
 have been listed. Until then the order is unknown and its symbol frozen. Nothing is ever sent again to find out.
+
+What is proven absent has ended as rejected. Only an exit whose position still stands is sent once more, under its own name: getting out
+was decided and is never stale, and reduce-only it can do no more than that. An entry is not: the price for which it was meant has gone.
 """
 
 from __future__ import annotations
@@ -11,20 +14,27 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from adapters.bybit.account import AccountReader, OrderView
+from adapters.bybit.evidence import OrderDoubted, OrderNotFound
 from adapters.bybit.fold import AccountFold
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RECV_WINDOW_MS
 from adapters.bybit.tracked import TrackedOrder
+from core.messages import Message, SubmitOrder
 
 APART_MS: Final = 10_000
 LIST_LAG_MS: Final = 5_000
+LISTED_BY_MS: Final = RECV_WINDOW_MS + 1_000 + LIST_LAG_MS
+"""How long after a create left it is refused as too old, or listed."""
 _DELAYS_S: Final = (0.3, 0.5, 1.0, 2.0, 3.0, 4.0)
 _LOOK_DELAYS_S: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class Resolver:
-    """Looks at orders. ``freeze``/``release`` hold a symbol while one of its orders is unknown. Times are monotonic ms."""
+    """Looks at orders. ``freeze``/``release`` hold a symbol while one of its orders is unknown. Times are monotonic ms.
+
+    note: takes the evidence (``adapters.bybit.evidence``).  send_again: takes an exit that is proven absent.
+    """
 
     def __init__(
         self,
@@ -35,12 +45,15 @@ class Resolver:
         freeze: Callable[[str, str, str], None],
         release: Callable[[str, str], None],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        note: Callable[[Message], None],
+        send_again: Callable[[SubmitOrder], None],
         sleep: Callable[[float], Awaitable[None]],
         now_ms: Callable[[], int],
         stamp_ms: Callable[[], int],
     ) -> None:
         self._reader, self._fold, self._notify = reader, fold, notify
         self._freeze, self._release, self._spawn = freeze, release, spawn
+        self._note, self._send_again = note, send_again
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
         self.unknown: dict[str, str] = {}
         """Client id -> why its fate is unknown, of orders that are being looked for."""
@@ -56,10 +69,12 @@ class Resolver:
         text = f"{order.symbol} {order.client_order_id}: {why}; whether the exchange has it is being found out"
         self._notify(Notice(self._stamp_ms(), "order_unknown", text, order.symbol))
         self._freeze(order.symbol, f"unknown:{order.client_order_id}", text)
-        self._spawn(self._find_out(order, sent_ms + RECV_WINDOW_MS + 1_000 + LIST_LAG_MS))
+        self._note(OrderDoubted(self._stamp_ms(), order.client_order_id, order.symbol, why))
+        self._spawn(self._find_out(order, sent_ms))
 
-    async def _find_out(self, order: TrackedOrder, listed_by_ms: int) -> None:
+    async def _find_out(self, order: TrackedOrder, sent_ms: int) -> None:
         first_absent: int | None = None
+        is_wanted_again = False
         was, attempt = order.state, 0
         while order.is_open and order.state == was:
             await self._sleep(_DELAYS_S[min(attempt, len(_DELAYS_S) - 1)])
@@ -71,18 +86,30 @@ class Resolver:
             if not view.is_absent:
                 if self.apply(view):
                     break
-            elif first_absent is None:
+                continue
+            self._note(OrderNotFound(self._stamp_ms(), order.client_order_id, order.symbol, asked - sent_ms))
+            if first_absent is None:
                 first_absent = asked
-            elif asked - first_absent >= APART_MS and asked >= listed_by_ms:
-                self._prove_absent(order)
+            elif asked - first_absent >= APART_MS and asked - sent_ms >= LISTED_BY_MS:
+                is_wanted_again = self._prove_absent(order)
+                break
         self.unknown.pop(order.client_order_id, None)
         self._release(order.symbol, f"unknown:{order.client_order_id}")
+        if is_wanted_again and order.command is not None:
+            order.is_sent_again = True
+            self._send_again(order.command)
 
-    def _prove_absent(self, order: TrackedOrder) -> None:
-        if order.order_id is None and order.state == "submitted" and not order.filled:
-            self._fold().end(order, "rejected", "not placed: the exchange has never heard of it")
-        else:
+    def _prove_absent(self, order: TrackedOrder) -> bool:
+        """End what the exchange does not have; True: it is an exit that is still wanted, and goes on."""
+        if order.order_id is not None or order.state != "submitted" or order.filled:
             self._fold().end(order, "cancelled", "no longer known to the exchange")
+            return False
+        if order.is_exit and not (order.is_sent_again or order.is_unwanted) and self._fold().reduces(order):
+            text = f"{order.symbol} {order.client_order_id}: never placed; the position still stands, so that this exit is sent once more"
+            self._notify(Notice(self._stamp_ms(), "exit_sent_again", text, order.symbol))
+            return True
+        self._fold().end(order, "rejected", "not placed: the exchange has never heard of it")
+        return False
 
     # --- single looks ---
 
@@ -150,7 +177,13 @@ class Resolver:
     async def _view(self, symbol: str, client_order_id: str | None, order_id: str | None) -> OrderView | None:
         try:
             # A bracket's order has no client id at the exchange; ours has one, which outlives an id that the exchange may change.
-            order = self._fold().orders.get(client_order_id)
+            orders = self._fold().orders
+            order = orders.get(client_order_id)
+            if order is not None and order.parent_id is not None and order.order_id is None:
+                view = await self._reader.exit(symbol, order.parent_id, order.role, orders.known_ids)
+                if view.row is not None:
+                    orders.link(order, view.row.orderId)
+                return view
             by_own_id = client_order_id is not None and (order is None or order.parent_id is None)
             return await self._reader.order(symbol, client_order_id, None if by_own_id else order_id)
         except (ExchangeRefusal, PayloadError) as error:

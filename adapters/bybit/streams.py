@@ -61,7 +61,7 @@ class ConnectBudget:
 
 class Stream:
     """A stream with its topics. ``on_data(topic, frame)`` hears data frames; ``on_ready`` runs after each (re)connection once everything is
-    acknowledged, ``on_lost`` when a connection ended. ``run`` goes on until it is cancelled.
+    acknowledged, ``on_up`` when it counts as ready, ``on_lost`` when it no longer does. ``run`` goes on until it is cancelled.
 
     auth: makes the auth frame, for private and trade streams.  freshness_ms: topic prefix -> longest silence (0 or absent: any).
     """
@@ -77,6 +77,7 @@ class Stream:
         notify: Notify,
         auth: Callable[[], dict[str, Any]] | None = None,
         on_ready: Callable[[], Awaitable[None]] | None = None,
+        on_up: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
         on_answer: Callable[[wire.Frame], None] | None = None,
         freshness_ms: Mapping[str, int] | None = None,
@@ -88,7 +89,7 @@ class Stream:
         self.name, self._url, self._session = name, url, session
         self.topics = list(topics)
         self._on_data, self._on_answer = on_data, on_answer
-        self._notify, self._auth, self._on_ready, self._on_lost = notify, auth, on_ready, on_lost
+        self._notify, self._auth, self._on_ready, self._on_up, self._on_lost = notify, auth, on_ready, on_up, on_lost
         self._freshness_ms = dict(freshness_ms or {})
         self._sleep, self._now_ms = sleep, now_ms
         self._rng = rng if rng is not None else random.Random()
@@ -121,7 +122,7 @@ class Stream:
     async def reconnect(self, why: str) -> None:
         """Give the present connection up; ``run`` makes a new one."""
         self.problem = why
-        self._ready.clear()
+        self._lose()
         if self._socket is not None and not self._socket.closed:
             await self._socket.close()
 
@@ -196,6 +197,7 @@ class Stream:
             await self._on_ready()
         self.problem = ""
         self._ready.set()
+        self._on_up()
         next_ping = self._now_ms()
         while True:
             if self._now_ms() >= next_ping:
@@ -306,12 +308,14 @@ class Stream:
 
     def _drop(self) -> None:
         self._socket = None
-        was_ready = self._ready.is_set()
-        self._ready.clear()
         for waiting in self._requests.values():
             waiting.cancel()
         self._requests.clear()
-        if was_ready:
+        self._lose()
+
+    def _lose(self) -> None:
+        if self._ready.is_set():
+            self._ready.clear()
             self._on_lost()
 
     def _next_id(self) -> str:

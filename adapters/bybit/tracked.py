@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
 from adapters.bybit import translate
@@ -19,8 +19,8 @@ class TrackedOrder:
     """An order of ours, or one that the exchange made out of a bracket of ours. Quantities in steps of the instrument's grid."""
 
     __slots__ = (
-        "client_order_id", "command", "ending", "filled", "instrument", "is_written_off", "last_ms",
-        "order_id", "order_type", "parent_id", "price", "qty",
+        "client_order_id", "command", "ending", "filled", "instrument", "is_sent_again", "is_unwanted", "is_written_off", "last_ms",
+        "order_id", "order_type", "parent_id", "price", "pushes", "qty",
         "reason", "role", "side", "state", "told", "trailing_set", "trigger",
     )  # fmt: skip
 
@@ -48,8 +48,13 @@ class TrackedOrder:
         """(status, reason, quantity it had filled, ts): an end that was told, whose executions are not all here yet."""
         self.told = 0
         """The largest executed quantity that any status told."""
-        self.last_ms = 0
+        self.last_ms = self.pushes = 0
+        """Exchange's time of the latest news, and how often the private stream (and not a list) told of it."""
         self.trailing_set = False
+        self.is_sent_again = False
+        """An exit that was proven absent and sent once more."""
+        self.is_unwanted = False
+        """Its cancel was asked for."""
         self.is_written_off = False
         """Nobody waits for its missing executions any more."""
 
@@ -72,6 +77,11 @@ class TrackedOrder:
     def is_entry(self) -> bool:
         """Whether it may add exposure."""
         return self.command is not None and not self.command.reduce_only
+
+    @property
+    def is_exit(self) -> bool:
+        """Whether it can do nothing but reduce."""
+        return self.command is not None and self.command.reduce_only
 
     @property
     def missing(self) -> int:
@@ -120,6 +130,11 @@ class OrderIndex:
         """Learn the exchange's own id of an order."""
         order.order_id = order_id
         self._by_order_id[order_id] = order
+
+    @property
+    def known_ids(self) -> Container[str]:
+        """The exchange's ids of all orders that are followed or were."""
+        return self._by_order_id.keys()
 
     def close(self, order: TrackedOrder) -> None:
         """Keep an ended order for what may still come of it."""

@@ -29,7 +29,7 @@ from adapters.bybit.secrets import Credentials
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.trade_stream import OPERATIONS, TradeStream
 from adapters.bybit.watch import Watch
-from core.errors import InvariantError
+from core.errors import InvariantError, SafetyError
 from core.instrument import Category, Instrument
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
 from core.orders import OrderState
@@ -52,6 +52,7 @@ class BybitVenue:
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
     connection (market time); everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    note: takes evidence on orders whose fate was unknown.  on_ready: hears whether it is ready, at each change.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class BybitVenue:
         seen: MutableSet[str],
         since_ms: int,
         notify: Notify = lambda notice: None,
+        note: Callable[[Message], None] = lambda message: None,
+        on_ready: Callable[[bool], None] = lambda is_ready: None,
         market: MarketClock | None = None,
         current_price: Callable[[str], float | None] = lambda symbol: None,
         use_trade_stream: bool = True,
@@ -77,7 +80,7 @@ class BybitVenue:
         **stream_options: Any,
     ) -> None:
         self._where, self._category, self._rest = where, category, rest
-        self._user_notify, self._sleep, self._now_ms = notify, sleep, now_ms
+        self._user_notify, self._on_ready, self._sleep, self._now_ms = notify, on_ready, sleep, now_ms
         self._market = market if market is not None else MarketClock(rest.clock)
         self._since_ms = self.listed_until_ms = since_ms
         """Time of the newest execution that a list gave: everything before it has been read. Where the next session may begin."""
@@ -95,6 +98,8 @@ class BybitVenue:
             freeze=self.freeze,
             release=self.release,
             spawn=self._spawn,
+            note=note,
+            send_again=lambda command: self._lanes.put(command),
             sleep=sleep,
             now_ms=now_ms,
             stamp_ms=lambda: rest.clock.now_ms,
@@ -112,7 +117,8 @@ class BybitVenue:
         options: dict[str, Any] = {"sleep": sleep, "now_ms": now_ms, **stream_options}
         self.private = PrivateStream(
             where, session, credentials, rest.clock, category, self.fold,
-            notify=self._notify, resync=self.resync, on_doubt=self._read_again_soon, on_lost=self._synced.clear, **options,
+            notify=self._notify, resync=self.resync, on_doubt=self._read_again_soon, on_up=self._up, on_lost=self._lost,
+            **options,
         )  # fmt: skip
         url = where.trade_url() if use_trade_stream else None
         self.trade = (
@@ -133,7 +139,7 @@ class BybitVenue:
             hold=self._hold,
             spawn=self._spawn,
             awaited=self._watch.await_news,
-            measure_clock=rest.measure_clock,
+            measure_clock=self._look_at_clock,
             current_price=current_price,
             notify=self._notify,
             sleep=sleep,
@@ -155,10 +161,16 @@ class BybitVenue:
 
     def cancel_order(self, command: CancelOrder) -> None:
         """Cancel one order, once what was sent of it before is answered."""
+        order = self.fold.orders.get(command.client_order_id)
+        if order is not None:
+            order.is_unwanted = True
         self._lanes.put(command)
 
     def cancel_all(self, command: CancelAll) -> None:
         """Cancel every resting order of a symbol or of the category."""
+        for order in self.fold.orders:
+            if command.symbol in (None, order.symbol):
+                order.is_unwanted = True
         self._lanes.put(command)
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
@@ -218,8 +230,10 @@ class BybitVenue:
 
     async def idle(self) -> None:
         """Wait until every command that was given so far has been answered and no order's fate is unknown."""
-        await self._lanes.idle()
-        while self._resolver.unknown or self._setting_exits:
+        while True:
+            await self._lanes.idle()
+            if not (self._resolver.unknown or self._setting_exits or self._lanes.pending):
+                return
             await self._sleep(0.01 if self._setting_exits else 0.05)
 
     # --- freezing ---
@@ -250,6 +264,7 @@ class BybitVenue:
         for order in self.fold.orders:
             if order.state == "submitted":
                 self._resolver.doubt(order, "sent before this connection, not heard of since", self._now_ms())
+        self._watch.forget()
         self._synced.set()
 
     async def read_executions(self) -> None:
@@ -288,11 +303,22 @@ class BybitVenue:
         return await self._rest.measure_clock()
 
     def check_clock(self) -> None:
-        """Raises SafetyError when this computer's clock is too far off; takes back a freeze for it when it is right again."""
-        self._rest.clock.check()
-        self.release(None, "clock_off")
+        """A clock that is too far off freezes everything, and one that is right again takes that back."""
+        try:
+            self._rest.clock.check()
+        except SafetyError as error:
+            self._notify(Notice(self.stamp_ms(), "clock_off", str(error), severity="error", freezes=True))
+        else:
+            self.release(None, "clock_off")
 
     # --- inside ---
+
+    def _up(self) -> None:
+        self._on_ready(True)
+
+    def _lost(self) -> None:
+        self._synced.clear()
+        self._on_ready(False)
 
     def _sender(self, path: str) -> Sender:
         if self.trade is not None and self.trade.is_ready and path in OPERATIONS:
@@ -331,6 +357,11 @@ class BybitVenue:
             await self._courier.set_trailing(order)
         finally:
             self._setting_exits -= 1
+
+    async def _look_at_clock(self) -> None:
+        """The exchange refused a timestamp: measure anew, and trade on only with a clock that is right."""
+        await self.measure_clock()
+        self.check_clock()
 
     def _catch_up_soon(self) -> None:
         if not self._is_catching_up:

@@ -13,14 +13,15 @@ from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.resolver import Resolver
 from adapters.bybit.tracked import TrackedOrder
-from core.errors import SafetyError
+from core.errors import VenueError
 
 if TYPE_CHECKING:
     from adapters.bybit.venue import BybitVenue
 
 IN_FLIGHT_MS: Final = 3_000
 _TICK_S: Final = 1.0
-_PERIODS_MS: Final = {"orders": 10_000, "executions": 30_000, "positions": 30_000, "wallet": 60_000, "clock": 60_000}
+PERIODS_MS: Final = {"orders": 10_000, "executions": 30_000, "positions": 30_000, "wallet": 60_000, "clock": 60_000}
+"""How often each of them is looked at, by a monotonic clock."""
 
 
 class Watch:
@@ -37,7 +38,10 @@ class Watch:
     ) -> None:
         self._venue, self._resolver, self._notify = venue, resolver, notify
         self._sleep, self._now_ms = sleep, now_ms
-        self._awaited: dict[str, tuple[int, object]] = {}
+        self._awaited: dict[str, tuple[int, int, tuple[object, int]]] = {}
+        """Name -> (since when, what the stream had told of it by then, what it was then)."""
+        self._owed: dict[str, int] = {}
+        """Key of an execution that only a list told -> since when the stream owes it."""
         self._missing: set[str] = set()
         self._due: dict[str, int] = {}
         self.stream_misses = 0
@@ -45,7 +49,7 @@ class Watch:
 
     def await_news(self, order: TrackedOrder) -> None:
         """The exchange took a command for this order: its news should come by the stream."""
-        self._awaited[order.client_order_id] = (self._now_ms(), (order.state, order.last_ms))
+        self._awaited[order.client_order_id] = (self._now_ms(), order.pushes, (order.state, order.filled))
 
     def hurry(self) -> None:
         """Read the lists at the next tick."""
@@ -55,7 +59,7 @@ class Watch:
     async def run(self) -> None:
         """Tick until cancelled. A read that fails is told and tried again at its next turn."""
         begun = self._now_ms()
-        self._due = {name: begun + period for name, period in _PERIODS_MS.items()}
+        self._due = {name: begun + period for name, period in PERIODS_MS.items()}
         while True:
             await self._sleep(_TICK_S)
             if not self._venue.is_ready:
@@ -63,7 +67,7 @@ class Watch:
             try:
                 await self._check_in_flight()
                 for name in [name for name, due in self._due.items() if due <= self._now_ms()]:
-                    self._due[name] = self._now_ms() + _PERIODS_MS[name]
+                    self._due[name] = self._now_ms() + PERIODS_MS[name]
                     await self._read(name)
             except (ExchangeRefusal, PayloadError) as error:
                 self._tell("check_failed", str(error))
@@ -82,7 +86,8 @@ class Watch:
             await self._check_clock()
 
     async def read_open_orders(self, *, is_resync: bool = False) -> None:
-        """Take in what rests. One of ours that rests no more is looked at: at once after a connection, else when missing twice."""
+        """Take in what rests. One of ours that rests no more is looked at; when nobody has it (after a connection at once, else when it was
+        missing before), its fate is unknown."""
         fold = self._venue.fold
         known = {order.client_order_id for order in fold.orders if order.state != "submitted"}
         rows = await self._venue.reader.open_orders()
@@ -90,43 +95,55 @@ class Watch:
             fold.on_order(row)
         resting = {found.client_order_id for row in rows if (found := fold.orders.find(row.orderLinkId, row.orderId)) is not None}
         missing = known - resting
-        for name in missing if is_resync else missing & self._missing:
+        for name in missing:
             order = fold.orders.get(name)
             if order is None or not order.is_open:
                 continue
             view = await self._resolver.once(order)
-            if view is not None and view.is_absent:
+            if view is None and is_resync:
+                raise VenueError(f"{order.symbol} {name} could not be looked at")  # not ready yet: the connection is made anew
+            if view is not None and view.is_absent and (is_resync or name in self._missing):
                 self._resolver.doubt(order, "it rests no more, and no list has it", self._now_ms())
         self._missing = missing
 
     async def _check_in_flight(self) -> None:
+        """What was sent, and what only lists have told: the stream should have told of it within three seconds."""
         now, fold = self._now_ms(), self._venue.fold
-        for name, (since, was) in list(self._awaited.items()):
+        for name, (since, pushes, was) in list(self._awaited.items()):
             order = fold.orders.get(name)
-            if order is None or not order.is_open or (order.state, order.last_ms) != was:
+            if order is None or order.pushes != pushes:
                 del self._awaited[name]
             elif now - since >= IN_FLIGHT_MS:
                 del self._awaited[name]
-                await self._look_behind_the_stream(order)
+                await self._look_behind_the_stream(order, was)
+        self._owed = {key: self._owed.get(key, now) for key in fold.owed}
+        late = [key for key, since in self._owed.items() if now - since >= IN_FLIGHT_MS]
+        if late:
+            await self._replace_stream(f"the list had executions that the private stream had not told: {', '.join(late[:3])}")
 
-    async def _look_behind_the_stream(self, order: TrackedOrder) -> None:
-        before = (order.state, order.filled)
-        view = await self._resolver.once(order)
-        if view is None:
+    async def _look_behind_the_stream(self, order: TrackedOrder, was: tuple[object, int]) -> None:
+        view = await self._resolver.once(order) if order.is_open else None
+        if order.is_open and view is None:
             self.await_news(order)
-        elif view.is_absent:
+        elif view is not None and view.is_absent:
             self._resolver.doubt(order, "taken by the exchange, and no list has it", self._now_ms())
-        elif (order.state, order.filled) != before:
-            self.stream_misses += 1
-            self._tell("stream_behind", f"{order.symbol} {order.client_order_id}: the lists knew what the private stream had not told")
-            await self._venue.private.stream.reconnect("it keeps news to itself")
+        elif (order.state, order.filled) != was:
+            await self._replace_stream(f"{order.symbol} {order.client_order_id}: the lists knew what the private stream had not told")
+
+    async def _replace_stream(self, why: str) -> None:
+        self.stream_misses += 1
+        self._tell("stream_behind", why)
+        self.forget()
+        await self._venue.private.stream.reconnect("it keeps news to itself")
+
+    def forget(self) -> None:
+        """A new connection: it owes us nothing of what was before it."""
+        self._owed.clear()
+        self._venue.fold.owed.clear()
 
     async def _check_clock(self) -> None:
         await self._venue.measure_clock()
-        try:
-            self._venue.check_clock()
-        except SafetyError as error:
-            self._notify(Notice(self._venue.stamp_ms(), "clock_off", str(error), severity="error", freezes=True))
+        self._venue.check_clock()
 
     def _tell(self, code: str, text: str) -> None:
         self._notify(Notice(self._venue.stamp_ms(), code, text))

@@ -256,6 +256,13 @@ class KlineRow(msgspec.Struct):
     confirm: bool
 
 
+class InterestRow(msgspec.Struct):
+    """Open interest at a time; ``openInterest`` of both sides, in base units."""
+
+    openInterest: Number
+    timestamp: Number
+
+
 class TickerRow(msgspec.Struct):
     """A ticker: whole in a snapshot, the changed fields only in a delta."""
 
@@ -296,7 +303,7 @@ _decoders: dict[Any, msgspec.json.Decoder[Any]] = {
     shape: msgspec.json.Decoder(shape, strict=False)
     for shape in (
         Envelope, ItemResults, Listing, ServerTime, OrderRow, ExecutionRow, PositionRow, WalletRow, AccountInfo, KeyInfo, FeeRow, TierRow,
-        InstrumentRow, FundingRow, KlineRow, TickerRow, Frame, OrderIds, list[Number], list[msgspec.Raw],
+        InstrumentRow, FundingRow, InterestRow, KlineRow, TickerRow, Frame, OrderIds, list[Number], list[msgspec.Raw],
     )
 }  # fmt: skip
 

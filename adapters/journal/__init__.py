@@ -4,7 +4,7 @@ A folder holds segments (``000000000001.journal``, named after their first recor
 lock, and a ballast that is given up for the last words when the disk is full. A record is never changed; a journal never forgets.
 
 ``Journal.open`` recovers: a torn tail (a crash in the middle of a write) is cut off and reported, damage before whole records is
-refused with its offset. ``read`` needs no lock and changes nothing. ``repair`` copies the whole prefix elsewhere.
+refused with its offset. ``read`` and ``inspect`` need no lock and change nothing. ``repair`` copies the whole prefix elsewhere.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from adapters.journal.codec import SessionStarted, UnknownMessage
 from adapters.journal.disk import Disk
 from adapters.journal.errors import DamagedJournal, JournalError
+from adapters.journal.inspection import Inspection, inspect
 from adapters.journal.journal import Journal
 from adapters.journal.reading import Record, read
 from adapters.journal.recovery import RecoveryReport
@@ -20,6 +21,7 @@ from adapters.journal.repair import RepairReport, repair
 __all__ = [
     "DamagedJournal",
     "Disk",
+    "Inspection",
     "Journal",
     "JournalError",
     "Record",
@@ -27,6 +29,7 @@ __all__ = [
     "RepairReport",
     "SessionStarted",
     "UnknownMessage",
+    "inspect",
     "read",
     "repair",
 ]

@@ -25,7 +25,7 @@ from adapters.journal.errors import JournalError
 from adapters.journal.layout import DIGEST_BYTES, RECORD_BODY, RECORD_MARK, Mark, head_bytes, segment_name, segment_paths
 from adapters.journal.lock import FolderLock
 from adapters.journal.reading import Record, paths_from, records, segments
-from adapters.journal.recovery import Recovered, RecoveryReport, recover
+from adapters.journal.recovery import Recovered, RecoveryReport, recover, refuse_missing
 from adapters.journal.snapshots import Snapshot, write_snapshot
 from adapters.journal.writer import SegmentWriter
 from core.clock import Clock
@@ -205,12 +205,15 @@ class Journal:
         self._roll()
         return self._seq
 
-    def recovered(self) -> Iterator[Record]:
-        """The records that were found after the snapshot, without this session's."""
+    def recovered(self, *, whole: bool = False) -> Iterator[Record]:
+        """The records that were found after the snapshot, without this session's; whole: from the first on, whose checks are looked at
+        on the way. Raises DamagedJournal then, where what the snapshot stands for is damaged or gone."""
         report = self.recovery
-        since = report.snapshot_seq + 1
-        found = segments(paths_from(segment_paths(self.folder), since), is_checked=True)
-        return islice(records(found, self._codec, since), report.records)
+        since = 1 if whole else report.snapshot_seq + 1
+        paths = paths_from(segment_paths(self.folder), since)
+        refuse_missing(self.folder, paths, since - 1)
+        found = segments(paths, is_checked=since > report.snapshot_seq)
+        return islice(records(found, self._codec, since), report.last_seq - since + 1)
 
     def last_words(self, text: str) -> None:
         """Say why, after the journal has failed: gives up the ballast and writes a line that the next ``open`` reports.

@@ -46,3 +46,18 @@ class FolderLock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.release()
+
+
+def holder_of(folder: Path) -> str:
+    """Who has the journal open, "" when nobody has. Nothing is taken or written."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return ""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(descriptor, _HOLDER_BYTES, 0).decode("utf-8", "replace").strip() or "an unnamed process"
+    finally:
+        os.close(descriptor)
+    return ""

@@ -63,7 +63,7 @@ def recover(folder: Path, disk: Disk) -> Recovered:
     snapshot, refused = newest_snapshot(folder)
     since = 0 if snapshot is None else snapshot.seq
     paths = paths_from(segment_paths(folder), since + 1)
-    _refuse_missing(folder, paths, since)
+    refuse_missing(folder, paths, since)
     end, last = Mark(0, 0, NO_DIGEST), None
     for segment in segments(paths):
         _walk(folder, segment, snapshot)
@@ -92,7 +92,8 @@ def _walk(folder: Path, segment: Segment, snapshot: Snapshot | None) -> None:
         raise DamagedJournal(snapshot_path(folder, snapshot.seq), 0, "the snapshot belongs to another journal")
 
 
-def _refuse_missing(folder: Path, paths: list[Path], since: int) -> None:
+def refuse_missing(folder: Path, paths: list[Path], since: int) -> None:
+    """Raises DamagedJournal when the segments do not begin right after record ``since``, or before."""
     first = int(paths[0].stem) if paths else since + 2 if since else 1
     if first > since + 1:
         stands = "and no whole snapshot stands for them" if not since else f"after the snapshot of record {since}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.replay.history import Floats, FundingColumns, Ints, PriceColumns, SymbolHistory
+from adapters.replay.history import FundingColumns, Ints, SymbolHistory
 from core.frame import BAR_COLUMNS, Frame
 from core.messages import Bar, FundingRate, Message, OpenInterest
 from core.timeframe import tf_ms
@@ -19,29 +19,64 @@ from core.timeframe import tf_ms
 CHUNK_ROWS = 8_192
 """Rows of a chunk, over all symbols together."""
 
-Row = tuple[float, ...]
-"""open, high, low, close, volume, reach_low, reach_high, valuation: reach is the furthest that last, mark and index go in the bar."""
+Row = tuple[float, float, float, float]
+"""reach_low, reach_high, close, valuation: reach is the furthest that last, mark and index go in the bar."""
 
 
 @dataclass(slots=True)
 class Lane:
-    """One symbol's execution bars within a chunk: eight columns (see Row), and ``present``, the instants (counted within the chunk) at
-    which it has a bar; None when it has one at each."""
+    """One symbol's execution bars within a chunk: rows ``start`` to ``end`` of its history, and ``present``, the instants (counted within
+    the chunk) at which it has a bar; None when it has one at each."""
 
-    symbol: str
-    has_mark: bool
-    columns: list[list[float]]
+    history: SymbolHistory
+    start: int
+    end: int
     present: list[int] | None
 
+    @property
+    def symbol(self) -> str:
+        """The symbol."""
+        return self.history.symbol
+
+    @property
+    def has_mark(self) -> bool:
+        """Whether it has mark prices of its own."""
+        return self.history.mark is not None
+
+    def columns(self) -> list[list[float]]:
+        """open, high, low, close, volume, and those of Row but close: all that a loop over one symbol reads."""
+        frame = self.history.execution
+        columns = [frame[name][self.start : self.end] for name in BAR_COLUMNS]
+        lists = [column.tolist() for column in columns]
+        return [*lists, *self._reach(lists[2], lists[1]), self._valuation(lists[3])]
+
     def rows(self, instants: int) -> Iterator[Row | None]:
-        """A row per instant, None where the symbol has no bar."""
-        rows = zip(*self.columns, strict=True)
+        """A row per instant, None where the symbol has no bar; what is not in a Row is read where something happens."""
+        frame = self.history.execution
+        low, high, close = (frame[name][self.start : self.end].tolist() for name in ("low", "high", "close"))
+        rows = zip(*self._reach(low, high), close, self._valuation(close), strict=True)
         if self.present is None:
             return rows
         filled: list[Row | None] = [None] * instants
         for instant, row in zip(self.present, rows, strict=True):
             filled[instant] = row
         return iter(filled)
+
+    def _reach(self, low: list[float], high: list[float]) -> tuple[list[float], list[float]]:
+        history, rows = self.history, slice(self.start, self.end)
+        extras = [extra for extra in (history.mark, history.index) if extra is not None]
+        if not extras:
+            return low, high
+        frame = history.execution
+        lows = [frame["low"][rows], *(extra.low[rows] for extra in extras)]
+        highs = [frame["high"][rows], *(extra.high[rows] for extra in extras)]
+        return np.minimum.reduce(lows).tolist(), np.maximum.reduce(highs).tolist()
+
+    def _valuation(self, close: list[float]) -> list[float]:
+        if self.history.mark is None:
+            return close
+        valuation: list[float] = self.history.mark.valuation[self.start : self.end].tolist()
+        return valuation
 
 
 @dataclass(slots=True)
@@ -105,11 +140,11 @@ class ReplayFeed:
     def _lane(self, position: int, history: SymbolHistory, start: int, end: int) -> Lane:
         mapping = self._rows[position]
         if mapping is None:
-            return Lane(history.symbol, history.mark is not None, _columns(history, start, end), None)
+            return Lane(history, start, end, None)
         wanted = mapping[start:end]
         present = np.flatnonzero(wanted >= 0)
         first = int(wanted[present[0]]) if len(present) else 0
-        return Lane(history.symbol, history.mark is not None, _columns(history, first, first + len(present)), present.tolist())
+        return Lane(history, first, first + len(present), present.tolist())
 
     def _events(self, previous: int | None, closes: Ints) -> list[_Event]:
         """All that is not an execution bar of the instants after ``previous`` (None: from the beginning), in order of delivery."""
@@ -172,24 +207,3 @@ def _rows_at(frame: Frame, opens: Ints) -> Ints | None:
     rows = np.full(len(opens), -1, dtype=np.int64)
     rows[np.searchsorted(opens, frame.ts)] = np.arange(len(frame))
     return rows
-
-
-def _columns(history: SymbolHistory, start: int, end: int) -> list[list[float]]:
-    frame = history.execution
-    columns = [frame[name][start:end] for name in BAR_COLUMNS]
-    low, high = columns[2], columns[1]
-    valuation = columns[3]
-    for extra in (history.mark, history.index):
-        if extra is not None:
-            low, high = _reach(low, high, extra, start, end)
-    lists = [column.tolist() for column in columns]
-    if history.mark is not None:
-        valuation = history.mark.valuation[start:end]
-    lists.append(lists[2] if low is columns[2] else low.tolist())
-    lists.append(lists[1] if high is columns[1] else high.tolist())
-    lists.append(lists[3] if valuation is columns[3] else valuation.tolist())
-    return lists
-
-
-def _reach(low: Floats, high: Floats, extra: PriceColumns, start: int, end: int) -> tuple[Floats, Floats]:
-    return np.minimum(low, extra.low[start:end]), np.maximum(high, extra.high[start:end])

@@ -52,7 +52,7 @@ def funding_columns(
     else:
         stamps, rates = _stored(store, instrument.symbol, window, env)
         source = "history"
-    marks = _marks_at(stamps, execution, mark)
+    marks = marks_at(stamps, execution, mark)
     if mark is not None and len(stamps):
         _take_bars_that_begin(marks, stamps, store, execution, mark, env)
     return FundingColumns(stamps, rates, marks, source)
@@ -96,7 +96,7 @@ def _too_long(spacing: Ints) -> list[int]:
     return [int(start) + step for start, length in zip(starts[holes], lengths[holes], strict=True) for step in range(int(length))]
 
 
-def _marks_at(stamps: Ints, execution: Frame, mark: PriceColumns | None) -> Floats:
+def marks_at(stamps: Ints, execution: Frame, mark: PriceColumns | None) -> Floats:
     """What is known of the mark at each stamp: the open of the bar in which it lies; in a hole the valuation at the last close."""
     row = np.maximum(np.searchsorted(execution.ts, stamps, side="right") - 1, 0)
     inside = stamps < execution.ts[row] + tf_ms(execution.timeframe)

@@ -15,7 +15,7 @@ GRAVE = ("stopped early", "liquidated", "limit broke")
 Format = Callable[[Any], str]
 
 
-def header(result: BacktestResult, title: str | None, source_label: str | None) -> str:
+def header(result: BacktestResult, kind: str, source_label: str | None) -> str:
     """Name, facts and banners."""
     system = result.system
     facts = [
@@ -35,7 +35,7 @@ def header(result: BacktestResult, title: str | None, source_label: str | None) 
     ]
     items = "".join(f"<div><dt>{name}</dt><dd>{esc(value)}</dd></div>" for name, value in facts)
     about = f'<p class="about">{esc(system.description)}</p>' if system.description else ""
-    heading = f'<p class="eyebrow">keel · backtest report</p><h1>{esc(title or system.system)}</h1>{about}'
+    heading = f'<p class="eyebrow">keel · {esc(kind)} report</p><h1>{esc(system.system)}</h1>{about}'
     return f'<header>{heading}{banners(result, source_label)}<dl class="facts">{items}</dl></header>'
 
 

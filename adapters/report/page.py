@@ -26,13 +26,18 @@ NO_BARS = '<p class="empty">No bar was processed.</p>'
 NO_TRADES = '<p class="empty">No trade was closed in this window.</p>'
 
 
-def write_report(result: BacktestResult, path: Path, *, title: str | None = None, source_label: str | None = None) -> Path:
+def write_report(result: BacktestResult, path: Path, *, kind: str = "backtest", source_label: str | None = None) -> Path:
     """Write the report of a run and return its path. The file is whole or not there.
 
-    ``source_label`` says where the prices came from; one that begins with "synthetic" puts the banner up, as the trust record does.
+    ``kind``: what was run, in the words of the page's first line. ``source_label`` says where the prices came from; one that begins with
+    "synthetic" puts the banner up, as the trust record does.
     Raises DataError when the file cannot be written.
     """
-    page = render(result, title=title, source_label=source_label)
+    return write_page(render(result, kind=kind, source_label=source_label), path)
+
+
+def write_page(page: str, path: Path) -> Path:
+    """Write a page whole, or not at all. Raises DataError when the file cannot be written."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,28 +52,32 @@ def write_report(result: BacktestResult, path: Path, *, title: str | None = None
     return path
 
 
-def render(result: BacktestResult, *, title: str | None = None, source_label: str | None = None) -> str:
+def render(result: BacktestResult, *, kind: str = "backtest", source_label: str | None = None) -> str:
     """The report as text."""
+    figures: Figures = {}
+    body = _body(result, figures, kind, source_label)
+    return document(f"{result.system.system} · {', '.join(result.system.symbols)}", body, figures)
+
+
+def document(title: str, body: str, figures: Figures) -> str:
+    """A page of its own: everything that it needs is in it."""
     from plotly.offline import get_plotlyjs
 
-    figures: Figures = {}
-    body = _body(result, figures, title, source_label)
     payload = msgspec.json.encode(figures).decode("utf-8").replace("<", "\\u003c")
-    name = esc(title or f"{result.system.system} · {', '.join(result.system.symbols)}")
     head = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f"<title>{name}</title><style>{_asset('report.css')}</style></head>"
+        f"<title>{esc(title)}</title><style>{_asset('report.css')}</style></head>"
     )
     data = f'<script type="application/json" id="figures-data">{payload}</script>'
     scripts = f"<script>{get_plotlyjs()}</script><script>{_asset('report.js')}</script>"
     return f"{head}<body><main>{body}</main>{data}{scripts}</body></html>\n"
 
 
-def _body(result: BacktestResult, figures: Figures, title: str | None, source_label: str | None) -> str:
+def _body(result: BacktestResult, figures: Figures, kind: str, source_label: str | None) -> str:
     coin = quote_coin(result.system.symbols)
-    parts = [overview.header(result, title, source_label), overview.key_figures(result)]
+    parts = [overview.header(result, kind, source_label), overview.key_figures(result)]
     curve = read_curve(result.equity_curve, to_float(result.reconciliation.initial_equity)) if len(result.equity_curve) else None
     falls = None if curve is None else find_drawdowns(curve)
     parts += [
@@ -80,9 +89,9 @@ def _body(result: BacktestResult, figures: Figures, title: str | None, source_la
         _costs(result, figures, coin),
         _drawdowns(falls, coin),
         _trades(result),
-        _section("trust", "What this result rests on", evidence.trust_section(result)),
-        _section("orders", "Orders that did not go through", evidence.order_log_section(result)),
-        _section("details", "In full", evidence.measures_section(result) + evidence.configuration_section(result)),
+        section("trust", "What this result rests on", evidence.trust_section(result)),
+        section("orders", "Orders that did not go through", evidence.order_log_section(result)),
+        section("details", "In full", evidence.measures_section(result) + evidence.configuration_section(result)),
         _footer(result),
     ]
     return "".join(parts)
@@ -90,22 +99,22 @@ def _body(result: BacktestResult, figures: Figures, title: str | None, source_la
 
 def _equity(result: BacktestResult, falls: Drawdowns | None, figures: Figures, coin: str) -> str:
     if falls is None:
-        return _section("equity", "Equity and drawdown", NO_BARS)
+        return section("equity", "Equity and drawdown", NO_BARS)
     figures["equity"] = [charts.equity_figure(falls, result.benchmark, coin, _axis(result))]
     timeframe = result.system.execution_timeframe or result.system.timeframe
     caption = f"Marked to market at every {timeframe} close; drawdown is the distance from the highest equity so far"
-    return _section("equity", "Equity and drawdown", _plot("equity", 430), caption)
+    return section("equity", "Equity and drawdown", plot("equity", 430), caption)
 
 
 def _months(curve: Curve | None) -> str:
     months = "" if curve is None else tables.month_table(curve)
-    return _section("months", "Monthly returns", f'<div class="wide">{months}</div>') if months else ""
+    return section("months", "Monthly returns", f'<div class="wide">{months}</div>') if months else ""
 
 
 def _price(result: BacktestResult, figures: Figures, coin: str) -> str:
     bars = {symbol: frame for symbol, frame in result.bars.items() if len(frame)}
     if not bars:
-        return _section("price", "Price and trades", '<p class="empty">No bars were kept with this result.</p>')
+        return section("price", "Price and trades", '<p class="empty">No bars were kept with this result.</p>')
     everything = [*result.trades, *result.open_trades]
     variants: list[dict[str, Any]] = []
     for symbol, frame in bars.items():
@@ -121,78 +130,80 @@ def _price(result: BacktestResult, figures: Figures, coin: str) -> str:
         caption += f" The {charts.MARKED_TRADES:,} trades with the largest PnL are marked."
     tabs = "".join(f'<button type="button" role="tab" aria-selected="{str(not i).lower()}">{esc(s)}</button>' for i, s in enumerate(bars))
     switch = f'<div class="tabs" role="tablist" data-for="price">{tabs}</div>' if len(bars) > 1 else ""
-    return _section("price", "Price and trades", switch + _plot("price", 420), caption)
+    return section("price", "Price and trades", switch + plot("price", 420), caption)
 
 
 def _pnl(result: BacktestResult, figures: Figures, coin: str) -> str:
     if not result.trades:
-        return _section("pnl", "PnL per trade", NO_TRADES)
+        return section("pnl", "PnL per trade", NO_TRADES)
     figures["pnl"] = [charts_trades.pnl_figure(result.trades, coin, _axis(result))]
-    return _section("pnl", "PnL per trade", _plot("pnl", 280), "Net of fees and funding, at the time of the exit")
+    return section("pnl", "PnL per trade", plot("pnl", 280), "Net of fees and funding, at the time of the exit")
 
 
 def _returns(curve: Curve | None, figures: Figures) -> str:
     returns = np.empty(0) if curve is None else daily_equity(curve).returns
     if len(returns) < 2:
-        return _section("returns", "Daily returns", '<p class="empty">Fewer than two whole days: there is no distribution.</p>')
+        return section("returns", "Daily returns", '<p class="empty">Fewer than two whole days: there is no distribution.</p>')
     if not returns.any():
-        return _section("returns", "Daily returns", f'<p class="empty">Equity did not change on any of {len(returns):,} days.</p>')
+        return section("returns", "Daily returns", f'<p class="empty">Equity did not change on any of {len(returns):,} days.</p>')
     figures["returns"] = [charts_trades.return_figure(returns)]
     middle = f"mean {percent(100.0 * float(returns.mean()), 3, signed=True)}, deviation {percent(100.0 * float(returns.std(ddof=1)))}"
     ends = f"worst {percent(100.0 * float(returns.min()), signed=True)}, best {percent(100.0 * float(returns.max()), signed=True)}"
-    return _section("returns", "Daily returns", _plot("returns", 280), f"{len(returns):,} days: {middle}, {ends}. Dotted: normal")
+    return section("returns", "Daily returns", plot("returns", 280), f"{len(returns):,} days: {middle}, {ends}. Dotted: normal")
 
 
 def _exposure(result: BacktestResult, curve: Curve | None, figures: Figures) -> str:
     if curve is None or curve.gross is None:
-        return _section("exposure", "Exposure", NO_BARS)
+        return section("exposure", "Exposure", NO_BARS)
     if not curve.gross.any():
-        return _section("exposure", "Exposure", '<p class="empty">Nothing was held at any close.</p>')
+        return section("exposure", "Exposure", '<p class="empty">Nothing was held at any close.</p>')
     figures["exposure"] = [charts.exposure_figure(curve, curve.gross, _axis(result))]
     held = percent(100.0 * float((curve.gross[curve.bars] > 0).mean()), 1)
-    return _section("exposure", "Exposure", _plot("exposure", 260), f"Gross notional to equity; in the market at {held} of the closes")
+    return section("exposure", "Exposure", plot("exposure", 260), f"Gross notional to equity; in the market at {held} of the closes")
 
 
 def _holding(result: BacktestResult, figures: Figures) -> str:
     if not result.trades:
-        return _section("holding", "Holding times", NO_TRADES)
+        return section("holding", "Holding times", NO_TRADES)
     figures["holding"] = [charts_trades.holding_figure(result.trades)]
-    return _section("holding", "Holding times", _plot("holding", 260), "First fill to last, on a logarithmic scale")
+    return section("holding", "Holding times", plot("holding", 260), "First fill to last, on a logarithmic scale")
 
 
 def _costs(result: BacktestResult, figures: Figures, coin: str) -> str:
     listed = tables.cost_table(result.reconciliation, result.fills, coin)
     if not result.fills and not result.reconciliation.net:
-        return _section("costs", "Where the money went", listed)
+        return section("costs", "Where the money went", listed)
     figures["costs"] = [charts_trades.waterfall_figure(result.reconciliation, coin)]
-    return _section("costs", "Where the money went", f'<div class="beside">{_plot("costs", 300)}<div>{listed}</div></div>')
+    return section("costs", "Where the money went", f'<div class="beside">{plot("costs", 300)}<div>{listed}</div></div>')
 
 
 def _drawdowns(falls: Drawdowns | None, coin: str) -> str:
     episodes = [] if falls is None else falls.top(5)
     if not episodes:
-        return _section("drawdowns", "Deepest drawdowns", '<p class="empty">Equity never fell below an earlier peak.</p>')
-    return _section("drawdowns", "Deepest drawdowns", f'<div class="wide">{tables.drawdown_table(episodes, coin)}</div>')
+        return section("drawdowns", "Deepest drawdowns", '<p class="empty">Equity never fell below an earlier peak.</p>')
+    return section("drawdowns", "Deepest drawdowns", f'<div class="wide">{tables.drawdown_table(episodes, coin)}</div>')
 
 
 def _trades(result: BacktestResult) -> str:
     if not result.trades and not result.open_trades:
-        return _section("trades", "Trades", '<p class="empty">The strategy did not trade.</p>')
+        return section("trades", "Trades", '<p class="empty">The strategy did not trade.</p>')
     by_symbol = f'<div class="wide">{tables.by_symbol_table(result.trades)}</div>'
     caption = f"{number(len(result.trades), 0)} closed, {number(len(result.open_trades), 0)} open at the end. Press a column's head to sort"
-    return _section("trades", "Trades", by_symbol + tables.trade_table(result.trades, result.open_trades), caption)
+    return section("trades", "Trades", by_symbol + tables.trade_table(result.trades, result.open_trades), caption)
 
 
 def _axis(result: BacktestResult) -> dict[str, Any]:
     return charts.span(result.window.start_ms, result.window.end_ms)
 
 
-def _section(anchor: str, name: str, content: str, caption: str = "") -> str:
+def section(anchor: str, name: str, content: str, caption: str = "") -> str:
+    """A part of the page under a heading."""
     words = f'<p class="caption">{esc(caption)}</p>' if caption else ""
     return f'<section id="{anchor}"><div class="title"><h2>{esc(name)}</h2>{words}</div>{content}</section>'
 
 
-def _plot(name: str, height_px: int) -> str:
+def plot(name: str, height_px: int) -> str:
+    """Where a figure goes."""
     return f'<div class="plot" data-figure="{name}" style="height:{height_px}px"></div>'
 
 

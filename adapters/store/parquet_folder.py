@@ -1,15 +1,19 @@
 """A folder of Parquet files as a store in memory: every ``.parquet`` file in it, by the importer's own rules.
 
 The usual layout is ``<symbol>/<kind>_<timeframe>.parquet``; any other that says symbol, timeframe and kind in columns or names will do.
+A folder named BTC-USDT (or BTC-USDT-PERP) is that of BTCUSDT.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from adapters.store.connection import Database
 from adapters.store.importer import import_file
 from core.errors import DataError
+
+_DASHED = re.compile(r"^([A-Z0-9]+)-([A-Z0-9]+)(-PERP)?$")
 
 
 def load_folder(db: Database, folder: Path) -> int:
@@ -20,5 +24,11 @@ def load_folder(db: Database, folder: Path) -> int:
     if not files:
         raise DataError(f"{folder}: there are no .parquet files in this folder")
     for path in files:
-        import_file(db, path)
+        import_file(db, path, symbol=_symbol_of(path.parent.name))
     return len(files)
+
+
+def _symbol_of(folder: str) -> str | None:
+    """The symbol of a folder's name that is written with a dash; None leaves it to the importer."""
+    match = _DASHED.match(folder)
+    return match[1] + match[2] if match else None

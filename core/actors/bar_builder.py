@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from core.errors import ConfigError, DataError, InvariantError
 from core.instrument import Grid
 from core.messages import Bar, FeedGap
@@ -16,6 +18,20 @@ from core.time_range import to_iso
 from core.timeframe import floor_ts, is_finer, tf_ms
 
 Report = Callable[[FeedGap], None]
+
+
+class BuilderState(msgspec.Struct, frozen=True):
+    """The bar that is growing, as plain data; times are opens, -1 where there is none."""
+
+    due: int
+    next: int
+    start: int
+    heard: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
 
 
 class BarBuilder:
@@ -51,6 +67,15 @@ class BarBuilder:
         self._heard += 1
         self._next = bar.ts_close
         return self._made() if self._heard == self._parts else None
+
+    def state(self) -> BuilderState:
+        """What has grown so far."""
+        return BuilderState(self._due, self._next, self._start, self._heard, self._open, self._high, self._low, self._close, self._volume)
+
+    def restore(self, state: BuilderState) -> None:
+        """Go on from a ``state()``."""
+        self._due, self._next, self._start, self._heard = state.due, state.next, state.start, state.heard
+        self._open, self._high, self._low, self._close, self._volume = state.open, state.high, state.low, state.close, state.volume
 
     def _begin(self, start: int, bar: Bar) -> None:
         if self._due < 0:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
-from core.actors.order_log import Kind, OrderLog
+import msgspec
+
+from core.actors.order_log import Kind, OrderLog, OrderLogState
 from core.clock import Clock
 from core.errors import ConfigError, InvariantError
 from core.instrument import Instrument
@@ -21,6 +23,20 @@ MAX_ID_LENGTH = 36
 _MAX_PREFIX_LENGTH = 24  # leaves eleven digits for the number
 _REFUSALS = ("cancel_rejected", "amend_rejected")
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+class ExecutorState(msgspec.Struct, frozen=True):
+    """Everything that an executor remembers, as plain data."""
+
+    prefix: str
+    former: tuple[str, ...]
+    live: list[OrderRecord]
+    children: dict[str, int]
+    reasons: list[str]
+    received: int
+    own_open: int
+    closed_counts: dict[OrderState, int]
+    order_log: OrderLogState
 
 
 class Executor:
@@ -130,6 +146,8 @@ class Executor:
         record.state = state = advance(record.state, update.status)
         record.ts_updated = update.ts
         if state not in CLOSED:
+            if update.status == "amended" and record.command is not None:
+                record.command = self._amended(record.command, update)
             return
         record.reason = update.reason
         del self._live[update.client_order_id]
@@ -158,6 +176,22 @@ class Executor:
         program: no name is given twice. Raises ConfigError for a prefix that the exchange would not take."""
         self._former = (*self._former, self._prefix)
         self._prefix = _checked(prefix) + "-"
+
+    def state(self) -> ExecutorState:
+        """What it remembers, to be written at once: its parts are not copied."""
+        return ExecutorState(
+            self._prefix, self._former, list(self._live.values()), self._children, self._reasons, self.received, self.own_open,
+            self.closed_counts, self.order_log.state(),
+        )  # fmt: skip
+
+    def restore(self, state: ExecutorState) -> None:
+        """Go on from a ``state()``."""
+        self._prefix, self._former = state.prefix, state.former
+        self._live = {record.client_order_id: record for record in state.live}
+        self._children, self._reasons = dict(state.children), list(state.reasons)
+        self.received, self.own_open = state.received, state.own_open
+        self.closed_counts = dict(state.closed_counts)
+        self.order_log.restore(state.order_log)
 
     # --- what others read ---
 
@@ -190,6 +224,11 @@ class Executor:
         return self._reasons[number - 1] if 0 < number <= len(self._reasons) else ""
 
     @property
+    def bracket_names(self) -> list[str]:
+        """The id of every order that the venue ever made out of a bracket."""
+        return list(self._children)
+
+    @property
     def orders_made(self) -> int:
         """How many orders there have been, brackets' included; the number of the latest."""
         return len(self._reasons)
@@ -198,6 +237,12 @@ class Executor:
 
     def _cancel(self, record: OrderRecord) -> None:
         self._emit(CancelOrder(record.client_order_id, record.symbol, self._clock.now_ms))
+
+    def _amended(self, command: SubmitOrder, update: OrderUpdate) -> SubmitOrder:
+        """The order as it rests now: what is open, and how much may be filled of it, is asked of its record."""
+        num, den = self._grids[command.symbol]
+        qty = round((update.filled_qty + update.leaves_qty) * den / num) * num / den
+        return msgspec.structs.replace(command, qty=qty, price=update.price, trigger_price=update.trigger_price)
 
     def _adopt(self, update: OrderUpdate) -> OrderRecord:
         """Take in an order that the venue made: it exists there already, so it begins as accepted."""

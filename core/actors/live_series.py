@@ -4,16 +4,19 @@ It opens on its warm-up bars, the first of which is the anchor, and gives the sa
 Features come from StreamEngine. Higher timeframes are built out of this series' own bars and move before its target is asked for, so that
 at a common close the higher bar counts. A vector strategy's array is computed anew over all bars from the anchor; its last value counts.
 Bars that never came are told (FeedGap) and never filled.
+
+Its state is its bars (and further inputs): features are computed anew out of them, and come out the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from core.actors.bar_builder import BarBuilder, Report
+from core.actors.bar_builder import BarBuilder, BuilderState, Report
 from core.actors.market_data import HistoryBuffer
 from core.errors import DataError, InvariantError
 from core.features import FeatureSpec, Load, StreamEngine, extra_columns
@@ -30,13 +33,29 @@ Inputs = Callable[[Bar], Mapping[str, float]]
 """Further inputs of features (mark_close, funding_rate, open_interest) as known at a bar's close; nan before the first one."""
 
 
+class SeriesState(msgspec.Struct, frozen=True):
+    """A series as plain data: the bytes of ts (int64) and of the columns of bars and inputs (float64), and what grows out of them."""
+
+    symbol: str
+    timeframe: str
+    ts: bytes
+    columns: dict[str, bytes]
+    higher: list[SeriesState]
+    builders: list[BuilderState]
+
+    def frame(self) -> Frame:
+        """The bars, and the inputs that features read."""
+        columns = {name: np.frombuffer(column, dtype=np.float64) for name, column in self.columns.items()}
+        return Frame(np.frombuffer(self.ts, dtype=np.int64), columns, symbol=self.symbol, timeframe=self.timeframe)
+
+
 class LiveSeries:
     """Bars, features and vector target of one symbol and timeframe, up to the last closed bar (``index``; -1: none yet).
 
     warmup: bars from the anchor on, with a column for each further input that features read.  specs: of this timeframe, in the order of
     parse_features.  higher: series of coarser timeframes, whose features are shown here, too, as known at each bar; from now on this series
     advances them, and nobody else does.  inputs: needed where features read any.  report: hears of bars that never came.
-    qty_grid: see BarBuilder.
+    qty_grid: see BarBuilder.  builders: those of a state, one per higher series; None: they hear the warm-up bars.
     """
 
     def __init__(
@@ -50,13 +69,16 @@ class LiveSeries:
         inputs: Inputs | None = None,
         report: Report | None = None,
         qty_grid: Grid | None = None,
+        builders: Sequence[BuilderState] | None = None,
     ) -> None:
         self.symbol, self.timeframe = warmup.symbol, warmup.timeframe
         self.duration = tf_ms(warmup.timeframe)
         wanted = extra_columns(specs)
         if wanted and inputs is None:
             raise InvariantError(f"{self.symbol} {self.timeframe}: features read {', '.join(wanted)}; the series needs its inputs")
-        self._inputs, self._targets, self._report = inputs, targets, report
+        self._inputs, self._targets, self._report = inputs if wanted else None, targets, report
+        self._known = HistoryBuffer(self.symbol, self.timeframe, wanted)
+        self._known.extend_to(len(warmup), warmup.ts, warmup.to_dict())
         self._engine = StreamEngine(specs, warmup, load)
         self._higher = tuple(higher)
         own = self._engine.columns()
@@ -65,7 +87,15 @@ class LiveSeries:
         self._rows = HistoryBuffer(self.symbol, self.timeframe, (*BAR_COLUMNS, *self.feature_names))
         self._rows.extend_to(len(warmup), warmup.ts, {**warmup.to_dict(), **own, **projected})
         self.index = len(warmup) - 1
-        self._builders = [self._builder_of(series, report, qty_grid) for series in self._higher]
+        self._builders = [
+            BarBuilder(self.symbol, self.timeframe, each.timeframe, report=report, qty_grid=qty_grid) for each in self._higher
+        ]
+        if builders is None:
+            for builder, series in zip(self._builders, self._higher, strict=True):
+                self._let_hear(builder, series)
+        else:
+            for builder, state in zip(self._builders, builders, strict=True):
+                builder.restore(state)
 
     def __len__(self) -> int:
         return self.index + 1
@@ -75,9 +105,9 @@ class LiveSeries:
         if bar.symbol != self.symbol or bar.tf != self.timeframe:
             raise InvariantError(f"a {bar.symbol} {bar.tf} bar came to the series {self.symbol} {self.timeframe}")
         row: dict[str, float] = {"ts": bar.ts_open, **{name: getattr(bar, name) for name in BAR_COLUMNS}}
-        if self._inputs is not None:
-            row |= self._inputs(bar)
-        values = self._engine.update(row)
+        inputs = self._inputs(bar) if self._inputs is not None else {}
+        values = self._engine.update({**row, **inputs})
+        self._known.append(bar.ts_open, inputs)
         self._tell_gap(bar)
         for builder, series in zip(self._builders, self._higher, strict=True):
             closed = builder.add(bar)
@@ -113,6 +143,16 @@ class LiveSeries:
         """The last row whose bar had closed at ``ts``; -1 when there is none."""
         return int(np.searchsorted(self._rows.ts, ts - self.duration, side="right")) - 1
 
+    def state(self) -> SeriesState:
+        """What it holds, to be written at once."""
+        bars = self._rows.frame(len(self))
+        columns = {name: bars[name].tobytes() for name in BAR_COLUMNS}
+        columns |= {name: column.tobytes() for name, column in self._known.frame(len(self)).to_dict().items() if name != "ts"}
+        return SeriesState(
+            self.symbol, self.timeframe, bars.ts.tobytes(), columns, [each.state() for each in self._higher],
+            [builder.state() for builder in self._builders],
+        )  # fmt: skip
+
     def _check(self, index: int) -> None:
         if not 0 <= index <= self.index:
             raise DataError(f"{self.symbol} {self.timeframe}: row {index} is not known yet (the last known is {self.index})")
@@ -123,17 +163,15 @@ class LiveSeries:
             if bar.ts_open > expected:
                 self._report(FeedGap(self.symbol, self.timeframe, expected, bar.ts_open))
 
-    def _builder_of(self, series: LiveSeries, report: Report | None, qty_grid: Grid | None) -> BarBuilder:
-        """A builder that has heard the warm-up bars of the higher bar that is growing."""
-        builder = BarBuilder(self.symbol, self.timeframe, series.timeframe, report=report, qty_grid=qty_grid)
+    def _let_hear(self, builder: BarBuilder, series: LiveSeries) -> None:
+        """The warm-up bars of the higher bar that is growing."""
         if self.index < 0:
-            return builder
+            return
         start = floor_ts(self.bar_at(self.index).ts_close, series.timeframe)
         if series.index >= 0 and (ends := series.bar_at(series.index).ts_close) != start:
             raise DataError(f"{self.symbol}: the {series.timeframe} warm-up ends at {to_iso(ends)}, where {to_iso(start)} is needed")
         for index in range(int(np.searchsorted(self._rows.ts, start)), len(self)):
             builder.add(self.bar_at(index))
-        return builder
 
 
 def _projected(series: LiveSeries, decision: Frame) -> dict[str, npt.NDArray[np.float64]]:

@@ -270,3 +270,18 @@ class MarketData:
     def read_feature(self, symbol: str, name: str) -> float:
         """A feature's value at a symbol's latest bar."""
         return self.contexts[symbol].read_feature(name)
+
+
+class StepMarketData(MarketData):
+    """The same for a portfolio strategy, which is asked once an instant, for all symbols together, by its host's ``on_instant``."""
+
+    __slots__ = ("_on_step",)
+
+    def __init__(self, contexts: Sequence[SymbolContext], on_step: Callable[[int], None]) -> None:
+        super().__init__(contexts, lambda snapshot: None)
+        self._on_step = on_step
+
+    def on_instant(self, ts: int) -> None:
+        """All bars of this instant are in."""
+        self.fresh.clear()
+        self._on_step(ts)

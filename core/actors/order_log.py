@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
+
 Kind = Literal["signal_denied", "order_denied", "rejected", "expired"]
+
+
+class OrderLogState(msgspec.Struct, frozen=True):
+    """An order log as plain data."""
+
+    entries: list[dict[str, Any]]
+    counts: list[tuple[Kind, str, int]]
 
 
 class OrderLog:
@@ -24,6 +33,15 @@ class OrderLog:
         if len(self.entries) < self._capacity:
             entry = {"ts": ts, "symbol": symbol, "kind": kind, "reason": reason, "value": value, "limit": limit, "order": order}
             self.entries.append(entry)
+
+    def state(self) -> OrderLogState:
+        """What it holds, to be written at once."""
+        return OrderLogState(self.entries, [(*key, count) for key, count in self.counts.items()])
+
+    def restore(self, state: OrderLogState) -> None:
+        """Go on from a ``state()``."""
+        self.entries = list(state.entries)
+        self.counts = {(kind, reason): count for kind, reason, count in state.counts}
 
     @property
     def left_off(self) -> int:

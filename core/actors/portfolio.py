@@ -9,7 +9,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable
 
-from core.actors.trade_log import TradeLog
+import msgspec
+
+from core.actors.trade_log import TradeLog, TradeLogState
 from core.errors import InvariantError
 from core.instrument import Instrument
 from core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
@@ -56,11 +58,50 @@ class Line:
 
     def on_bar(self, bar: Bar) -> None:
         """The last price; without a mark it is the mark, too."""
-        self.last = close = bar.close
+        self.on_close(bar.close)
+
+    def on_close(self, close: float, _: float = 0.0) -> None:
+        """The same for a bar that nobody else wants to hear."""
+        self.last = close
         if not self.has_mark:
             self.mark = close
             if self.qty:
                 self.value = self.qty * close - self.offset
+
+    def on_close_and_mark(self, close: float, mark: float) -> None:
+        """The same with the mark that came before it."""
+        self.has_mark = True
+        self.last, self.mark = close, mark
+        if self.qty:
+            self.value = self.qty * mark - self.offset
+
+
+class LineState(msgspec.Struct, frozen=True):
+    """A line of the account as plain data."""
+
+    symbol: str
+    steps: int
+    cost: int
+    last: float
+    mark: float
+    has_mark: bool
+    funding_rate: float | None
+
+
+class PortfolioState(msgspec.Struct, frozen=True):
+    """The account as plain data; ``equity_values`` as the bytes of its floats."""
+
+    lines: list[LineState]
+    cash: int
+    initial_equity: int
+    fees: int
+    funding: int
+    realized: int
+    slippage: int
+    liquidation_loss: int
+    equity: float
+    equity_values: bytes
+    trades: TradeLogState
 
 
 class Portfolio:
@@ -115,6 +156,34 @@ class Portfolio:
         """Cash that came from outside, or (negative) went there, in 1e-8."""
         self.cash = check_bound(self.cash + amount, "cash")
         self._value()
+
+    def state(self) -> PortfolioState:
+        """Everything that the account remembers, to be written at once."""
+        lines = [
+            LineState(symbol, line.book.steps, line.book.cost, line.last, line.mark, line.has_mark, line.funding_rate)
+            for symbol, line in self.lines.items()
+        ]
+        return PortfolioState(
+            lines, self.cash, self.initial_equity, self.fees, self.funding, self.realized, self.slippage, self.liquidation_loss,
+            self.equity, self.equity_values.tobytes(), self.trade_log.state(),
+        )  # fmt: skip
+
+    def restore(self, state: PortfolioState) -> None:
+        """Go on from a ``state()`` of the same symbols."""
+        for kept in state.lines:
+            line = self.lines[kept.symbol]
+            line.book.steps, line.book.cost = kept.steps, kept.cost
+            line.last, line.mark, line.has_mark, line.funding_rate = kept.last, kept.mark, kept.has_mark, kept.funding_rate
+            line.revalue()
+        self.cash, self.initial_equity = state.cash, state.initial_equity
+        self.fees, self.funding, self.realized = state.fees, state.funding, state.realized
+        self.slippage, self.liquidation_loss = state.slippage, state.liquidation_loss
+        self.trade_log.restore(state.trades, {symbol: line.instrument for symbol, line in self.lines.items()})
+        del self.equity_values[:]
+        self.equity_values.frombytes(state.equity_values)
+        self._note_open()
+        self._value()
+        self.equity = state.equity
 
     # --- venue ---
 

@@ -14,18 +14,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from core.clock import Clock
 from core.config import ExitsConfig, RiskConfig, SizingConfig
 from core.instrument import Instrument
 from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
 from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
 from core.risk.exits import ReadFeature
+from core.risk.limits import LimitsState
 from core.risk.manager import RiskManager
 from core.risk.market import Market
+from core.risk.rules import PolicyState
 from core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
 from core.timeframe import floor_ts, tf_ms
 
 _OWN_HALTS = ("daily_loss_percent", "max_drawdown_percent")
+
+
+class RiskState(msgspec.Struct, frozen=True):
+    """Everything that risk remembers, as plain data."""
+
+    sides: dict[str, int]
+    due: dict[str, int]
+    flattening: str
+    next_due: float
+    gate_closed_by: str
+    limits: LimitsState
+    policy: PolicyState
 
 
 class RiskActor:
@@ -262,6 +278,25 @@ class RiskActor:
             self._due[symbol] = floor_ts(fill.ts, self._timeframe) + self._max_bars * tf_ms(self._timeframe)
         if not self._flattening:
             self.next_due = min(self._due.values(), default=math.inf)
+
+    # --- memory ---
+
+    def state(self) -> RiskState:
+        """What is remembered, between two messages (every intent has been taken by the executor then)."""
+        manager = self.manager
+        return RiskState(
+            dict(self._sides), dict(self._due), self._flattening, float(self.next_due), manager.gate.closed_by, self.limits.state(),
+            manager.policy.state(),
+        )  # fmt: skip
+
+    def restore(self, state: RiskState) -> None:
+        """Go on from a ``state()``, after the executor did."""
+        self._sides, self._due = dict(state.sides), dict(state.due)
+        self._flattening, self.next_due = state.flattening, state.next_due
+        self.manager.gate.closed_by = state.gate_closed_by
+        self.limits.restore(state.limits)
+        self.manager.policy.restore(state.policy)
+        self._flights.begin()
 
     # --- the gate ---
 

@@ -1,4 +1,8 @@
-"""Hosts one signal strategy: hands it snapshots, stamps and checks what it decides, and tells it what became of its orders."""
+"""Hosts one strategy: asks it for decisions, stamps and checks them, and tells it what became of its orders.
+
+``StrategyActor`` hosts signal strategies, which are asked for one symbol at a time; portfolio strategies have a host of their own
+(core/actors/portfolio_strategy.py).
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,16 @@ from core.snapshot import RuntimeSnapshot
 from core.time_range import to_iso
 
 
-class StrategyActor:
-    """One strategy, all symbols of its system."""
+class StrategyHost:
+    """What every strategy's host does: begins it, and passes fills and order updates on to those who listen."""
 
-    __slots__ = ("_emit", "_generate", "_on_fill", "_on_order", "_params", "_symbols", "strategy", "strategy_id")
+    __slots__ = ("_emit", "_on_fill", "_on_order", "_params", "_symbols", "strategy", "strategy_id")
 
     def __init__(
-        self, strategy: Strategy, strategy_id: str, params: Mapping[str, Any], symbols: tuple[str, ...], emit: Callable[[Message], None]
+        self, strategy: Any, strategy_id: str, params: Mapping[str, Any], symbols: tuple[str, ...], emit: Callable[[Message], None]
     ) -> None:
         self.strategy = strategy
         self.strategy_id = strategy_id
-        self._generate = strategy.generate_signal
         self._params = params
         self._symbols = frozenset(symbols)
         self._emit = emit
@@ -50,6 +53,41 @@ class StrategyActor:
                 raise
             except (Exception, SystemExit) as error:
                 raise self._failure(error, "in on_start") from error
+
+    def on_fill(self, fill: Fill) -> None:
+        """Pass a fill on. Raises StrategyError for what the strategy raises."""
+        if self._on_fill is not None:
+            try:
+                self._on_fill(fill)
+            except (KeelError, InvariantError):
+                raise
+            except (Exception, SystemExit) as error:
+                raise self._failure(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}") from error
+
+    def on_order(self, update: OrderUpdate) -> None:
+        """Pass an order update on. Raises StrategyError for what the strategy raises."""
+        if self._on_order is not None:
+            try:
+                self._on_order(update)
+            except (KeelError, InvariantError):
+                raise
+            except (Exception, SystemExit) as error:
+                raise self._failure(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}") from error
+
+    def _failure(self, error: BaseException, where: str) -> StrategyError:
+        return StrategyError(f"strategy {self.strategy_id} raised {type(error).__name__} {where}: {error}")
+
+
+class StrategyActor(StrategyHost):
+    """One signal strategy, all symbols of its system."""
+
+    __slots__ = ("_generate",)
+
+    def __init__(
+        self, strategy: Strategy, strategy_id: str, params: Mapping[str, Any], symbols: tuple[str, ...], emit: Callable[[Message], None]
+    ) -> None:
+        super().__init__(strategy, strategy_id, params, symbols, emit)
+        self._generate = strategy.generate_signal
 
     def on_snapshot(self, snapshot: RuntimeSnapshot) -> None:
         """Ask for a decision; publish it when there is one. Raises StrategyError, with the cause, for what the strategy raises."""
@@ -85,26 +123,3 @@ class StrategyActor:
             if value is not None and not isfinite(value):
                 where = f"{snapshot.symbol} at {to_iso(snapshot.ts_close)}"
                 raise StrategyError(f"strategy {self.strategy_id} gave {name} = {value} for {where}: a finite number is needed")
-
-    def on_fill(self, fill: Fill) -> None:
-        """Pass a fill on. Raises StrategyError for what the strategy raises."""
-        if self._on_fill is not None:
-            try:
-                self._on_fill(fill)
-            except (KeelError, InvariantError):
-                raise
-            except (Exception, SystemExit) as error:
-                raise self._failure(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}") from error
-
-    def on_order(self, update: OrderUpdate) -> None:
-        """Pass an order update on. Raises StrategyError for what the strategy raises."""
-        if self._on_order is not None:
-            try:
-                self._on_order(update)
-            except (KeelError, InvariantError):
-                raise
-            except (Exception, SystemExit) as error:
-                raise self._failure(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}") from error
-
-    def _failure(self, error: BaseException, where: str) -> StrategyError:
-        return StrategyError(f"strategy {self.strategy_id} raised {type(error).__name__} {where}: {error}")

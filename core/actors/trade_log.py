@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
 from core.instrument import Instrument
@@ -89,6 +92,17 @@ class RoundTrip(msgspec.Struct, gc=False, eq=False):
         return notional * grid.den / (steps * grid.num * UNIT)
 
 
+_SUMS = tuple(name for name in RoundTrip.__struct_fields__ if name != "instrument")
+
+
+class TradeLogState(msgspec.Struct, frozen=True):
+    """A trade log as plain data; ``open``: (symbol, the running sums) of each open trade."""
+
+    closed: list[Trade]
+    open: list[tuple[str, dict[str, Any]]]
+    count: int
+
+
 class TradeLog:
     """Trades by exit time, and the one that each symbol has open."""
 
@@ -144,8 +158,19 @@ class TradeLog:
     @property
     def closed(self) -> list[Trade]:
         """The trades that have ended, by exit time. Made into records when they are asked for, which the loop of a backtest does not."""
-        self._closed += [trip.to_trade() for trip in self._ended[len(self._closed) :]]
+        self._closed += [trip.to_trade() for trip in self._ended]
+        self._ended.clear()
         return self._closed
+
+    def state(self) -> TradeLogState:
+        """What it holds, to be written at once."""
+        sums = [(symbol, {name: getattr(trip, name) for name in _SUMS}) for symbol, trip in self._open.items()]
+        return TradeLogState(self.closed, sums, self._count)
+
+    def restore(self, state: TradeLogState, instruments: Mapping[str, Instrument]) -> None:
+        """Go on from a ``state()``."""
+        self._ended, self._closed, self._count = [], list(state.closed), state.count
+        self._open = {symbol: RoundTrip(instrument=instruments[symbol], **sums) for symbol, sums in state.open}
 
     @property
     def open(self) -> list[Trade]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from core.config import Distance, ExitsConfig, SizingConfig
-from core.instrument import Grid
+from core.instrument import Grid, grid_ceil, grid_count, grid_floor, grid_value
 from core.messages import Bracket, Signal
 from core.risk.decision import Reason, RiskDecision, denied
 
@@ -91,7 +91,7 @@ class ExitRules:
             level = entry + length if above else entry - length
         else:
             return None
-        if not (level > 0.0 and (level > entry if above else level < entry)):
+        if not is_beyond(level, entry, above):
             raise _Refused(denied(reason, level, entry))
         level = _outward(level, above, grid)
         if level <= 0.0:
@@ -110,7 +110,7 @@ class ExitRules:
         trailing = _outward(self._length(rule, signal.symbol, close), True, grid)
         if not rule.activate_percent:
             return trailing, None
-        way = close * rule.activate_percent / 100.0
+        way = percent_of(close, rule.activate_percent)
         activation = entry + way if up else entry - way
         if activation <= 0.0:
             raise _Refused(denied("invalid_trailing", activation, entry))
@@ -118,7 +118,7 @@ class ExitRules:
 
     def _length(self, distance: Distance, symbol: str, close: float) -> float:
         if distance.percent is not None:
-            return close * distance.percent / 100.0
+            return percent_of(close, distance.percent)
         atr = self._read_feature(symbol, atr_feature(distance.period))
         length = (distance.atr or 0.0) * atr
         if not length > 0.0:
@@ -134,9 +134,25 @@ class _Refused(Exception):
 
 
 def _outward(price: float, up: bool, grid: Grid | None) -> float:
-    if grid is None:
-        return price
-    nearest = grid.value(grid.count(price))
+    return price if grid is None else outward(price, up, grid.num, grid.den)
+
+
+# --- as functions of numbers, for code that is compiled, too ---
+
+
+def percent_of(price: float, percent: float) -> float:
+    """A distance of so many percent of a price."""
+    return price * percent / 100.0
+
+
+def is_beyond(level: float, entry: float, above: bool) -> bool:
+    """Whether an exit price is one, and on its side of the entry."""
+    return level > 0.0 and (level > entry if above else level < entry)
+
+
+def outward(price: float, up: bool, num: int, den: int) -> float:
+    """A price on the grid num/den: itself where it is (nearly) on it, else the next one up or down."""
+    nearest = grid_value(grid_count(price, num, den), num, den)
     if abs(nearest - price) <= _SNAP * price:
         return nearest
-    return grid.value(grid.ceil(price) if up else grid.floor(price))
+    return grid_value(grid_ceil(price, num, den) if up else grid_floor(price, num, den), num, den)

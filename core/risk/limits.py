@@ -9,12 +9,25 @@ import math
 from collections import deque
 from typing import Literal
 
+import msgspec
+
 from core.clock import Clock
 from core.config import RiskConfig
 from core.risk.decision import APPROVED, RiskDecision, denied
 from core.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
 
 Breach = Literal["daily_loss_percent", "max_drawdown_percent"]
+
+
+class LimitsState(msgspec.Struct, frozen=True):
+    """The account's day and peak, and what was broken, as plain data."""
+
+    day_end: float
+    day_start: float
+    top: float
+    peak: float
+    daily_value: float | None
+    drawdown_value: float | None
 
 
 class AccountLimits:
@@ -63,6 +76,17 @@ class AccountLimits:
         """Whether today's loss limit is broken."""
         return self._daily_value is not None
 
+    def state(self) -> LimitsState:
+        """What is remembered."""
+        return LimitsState(float(self.day_end), self._day_start, self._top, self.peak, self._daily_value, self._drawdown_value)
+
+    def restore(self, state: LimitsState) -> None:
+        """Go on from a ``state()``."""
+        self.day_end, self._day_start, self._top, self.peak = state.day_end, state.day_start, state.top, state.peak
+        self._daily_value, self._drawdown_value = state.daily_value, state.drawdown_value
+        self._set_floor()
+        self._decide()
+
     def _begin_day(self, ts: int, equity: float) -> None:
         self.day_end = ts - ts % DAY_MS + DAY_MS
         self._day_start = equity
@@ -82,19 +106,24 @@ class AccountLimits:
     def _set_floor(self) -> None:
         floor = -math.inf
         if self._daily is not None and self._daily_value is None:
-            floor = self._day_start * (1.0 - self._daily / 100.0)
+            floor = floor_of(self._day_start, self._daily)
         if self._drawdown is not None and self._drawdown_value is None and self._top > 0.0:
-            floor = max(floor, self._top * (1.0 - self._drawdown / 100.0))
+            floor = max(floor, floor_of(self._top, self._drawdown))
         self.floor = floor
 
     def _find_breach(self, equity: float) -> Breach | None:
-        if self._drawdown is not None and self._drawdown_value is None and equity <= self._top * (1.0 - self._drawdown / 100.0):
+        if self._drawdown is not None and self._drawdown_value is None and equity <= floor_of(self._top, self._drawdown):
             self._drawdown_value = 100.0 * (1.0 - equity / self._top)
             return "max_drawdown_percent"
         if self._daily is not None and self._daily_value is None:
             self._daily_value = 100.0 * (1.0 - equity / self._day_start) if self._day_start > 0.0 else 100.0
             return "daily_loss_percent"
         return None
+
+
+def floor_of(equity: float, percent: float) -> float:
+    """What is left of an equity when so many percent of it are lost."""
+    return equity * (1.0 - percent / 100.0)
 
 
 class Cooldown:
@@ -121,6 +150,15 @@ class Cooldown:
         bars = max(0, ts - since) // tf_ms(self._timeframe)
         return APPROVED if bars >= self._bars else denied("cooldown_bars", float(bars), float(self._bars))
 
+    @property
+    def exits(self) -> dict[str, int]:
+        """By symbol, when the first bar that counts begins."""
+        return dict(self._exits)
+
+    def restore(self, exits: dict[str, int]) -> None:
+        """Go on from ``exits``."""
+        self._exits = dict(exits)
+
 
 class Throttle:
     """At most so many orders within any 60 seconds of the clock. Orders that close count, but are never refused."""
@@ -143,6 +181,16 @@ class Throttle:
         self._forget()
         count = len(self._times)
         return APPROVED if count < self._limit else denied("max_orders_per_minute", float(count), float(self._limit))
+
+    @property
+    def times(self) -> list[int]:
+        """When the orders of the last 60 seconds went out."""
+        self._forget()
+        return list(self._times)
+
+    def restore(self, times: list[int]) -> None:
+        """Go on from ``times``."""
+        self._times = deque(times)
 
     def _forget(self) -> None:
         oldest = self._clock.now_ms - MINUTE_MS

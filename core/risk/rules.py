@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+import msgspec
+
 from core.clock import Clock
 from core.config import RiskConfig
 from core.messages import Signal
@@ -28,6 +30,13 @@ _NO_LIMIT: Room = (math.inf, _LEVERAGE, math.inf)
 Rule = Callable[[Signal, PortfolioView], RiskDecision]
 
 
+class PolicyState(msgspec.Struct, frozen=True):
+    """What a policy remembers: when symbols were left, when orders went out."""
+
+    exits: dict[str, int] = {}
+    orders: list[int] = []
+
+
 class RiskPolicy(Protocol):
     """What screens signals. It may remember (exits, orders, the gate); the account it is only shown."""
 
@@ -35,6 +44,8 @@ class RiskPolicy(Protocol):
     def room(self, signal: Signal, state: PortfolioView) -> Room: ...
     def note_exit(self, symbol: str, ts: int) -> None: ...
     def note_order(self) -> None: ...
+    def state(self) -> PolicyState: ...
+    def restore(self, state: PolicyState) -> None: ...
 
 
 class Gate:
@@ -78,6 +89,13 @@ class NoPolicy:
 
     def note_order(self) -> None:
         """Nothing depends on it."""
+
+    def state(self) -> PolicyState:
+        """Nothing is remembered."""
+        return PolicyState()
+
+    def restore(self, state: PolicyState) -> None:
+        """Nothing is remembered."""
 
 
 class RulesPolicy:
@@ -152,15 +170,14 @@ class RulesPolicy:
         symbol = signal.symbol
         own = state.notional(symbol)
         others = state.gross_notional() - own
-        wallet = state.cash / UNIT
+        wallet = state.cash / 1e8
         margin = self._unit_margins.get(symbol, self._least_margin)
         if not margin:
             usd = wallet * self._share
         else:
             if own:
                 wallet += state.position_qty(symbol) * (state.mark(symbol) - state.entry_price(symbol))
-            equity = state.equity
-            usd = (wallet if wallet < equity else equity) * self._share / margin - others
+            usd = affordable_usd(wallet, state.equity, self._share, margin) - others
         reason, limit = _LEVERAGE, self._leverage
         if self._max_position_usd < usd:
             usd, reason, limit = self._max_position_usd, "max_position_usd", self._max_position_usd
@@ -178,6 +195,19 @@ class RulesPolicy:
         if self._throttle is not None:
             self._throttle.note_order()
 
+    def state(self) -> PolicyState:
+        """What is remembered."""
+        return PolicyState(
+            self._cooldown.exits if self._cooldown is not None else {}, self._throttle.times if self._throttle is not None else []
+        )
+
+    def restore(self, state: PolicyState) -> None:
+        """Go on from a ``state()``."""
+        if self._cooldown is not None:
+            self._cooldown.restore(state.exits)
+        if self._throttle is not None:
+            self._throttle.restore(state.orders)
+
     # --- one rule each ---
 
     def _configured(self, max_open_positions: int | None) -> tuple[Rule, ...]:
@@ -185,7 +215,7 @@ class RulesPolicy:
         rules: list[Rule] = []
         if self._cooldown is not None:
             cooldown = self._cooldown
-            rules.append(lambda signal, state: cooldown.check(signal.symbol, signal.ts, self._is_held(signal.symbol, state)))
+            rules.append(lambda signal, state: cooldown.check(signal.symbol, signal.ts, self._is_leaving(signal, state)))
         if self._throttle is not None:
             throttle = self._throttle
             rules.append(lambda signal, state: throttle.check())
@@ -193,10 +223,14 @@ class RulesPolicy:
             rules.append(lambda signal, state: _check_open_positions(signal.symbol, state, max_open_positions))
         return tuple(rules)
 
-    def _is_held(self, symbol: str, state: PortfolioView) -> bool:
-        market = self._markets.get(symbol)
+    def _is_leaving(self, signal: Signal, state: PortfolioView) -> bool:
+        """Whether the entry ends a position of the other side; more of a side that is held already ends none."""
+        market = self._markets.get(signal.symbol)
         dust = market.min_notional / UNIT if market is not None and market.is_spot else 0.0
-        return state.notional(symbol) > dust
+        if not state.notional(signal.symbol) > dust:
+            return False
+        qty = state.position_qty(signal.symbol)  # 0 where the order that closes it is on its way: that ends it, too
+        return not (qty > 0.0 if signal.direction == "LONG" else qty < 0.0)
 
     def _check_wish(self, signal: Signal, state: PortfolioView) -> RiskDecision:
         usd, reason, limit = self.room(signal, state)
@@ -205,9 +239,20 @@ class RulesPolicy:
         return RiskDecision(True, usd, reason, signal.size_usd, limit) if usd > 0.0 else denied(reason, usd, limit)
 
 
+def affordable_usd(wallet: float, equity: float, share: float, unit_margin: float) -> float:
+    """The notional that an account can pay the margin and the fees of: ``unit_margin`` for each quote coin of it, out of ``share`` of the
+    account."""
+    return (wallet if wallet < equity else equity) * share / unit_margin
+
+
+def unit_margin(leverage: float, taker_fee: int) -> float:
+    """What one quote coin of a perpetual's notional binds: its initial margin, and the fees to open and to close."""
+    return 1.0 / leverage + 2.0 * max(0, taker_fee) / UNIT
+
+
 def _unit_margin(market: Market, leverage: float) -> float:
     """What one quote coin of notional binds: its initial margin, and the fees to open and to close; 0 on spot, which knows no margin."""
-    return 0.0 if market.is_spot else 1.0 / leverage + 2.0 * max(0, market.instrument.taker_fee) / UNIT
+    return 0.0 if market.is_spot else unit_margin(leverage, market.instrument.taker_fee)
 
 
 def _check_open_positions(symbol: str, state: PortfolioView, limit: int) -> RiskDecision:

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from core.config import SizingConfig
 from core.errors import ConfigError
+from core.instrument import grid_floor
 from core.messages import Bracket, Signal
 from core.money import UNIT
 from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
@@ -61,11 +62,8 @@ def floor_to_market(
     if not qty > 0.0:
         return unsized(denied(limited_by or "no_equity", qty * price, limit))
     num, den = market.qty_num, market.qty_den
-    steps = round(qty * den / num)
+    steps = grid_floor(qty, num, den)
     quantity = steps * num / den
-    if quantity > qty:
-        steps -= 1
-        quantity = steps * num / den
     if steps <= 0 or quantity < market.min_qty:
         return Sizing(False, reason=limited_by or "below_min_qty", value=quantity, limit=limit if limited_by else market.min_qty)
     if quantity * order_price < market.ample_usd or order_price < market.tick:  # near the minimum: by its exact value
@@ -84,6 +82,11 @@ def size_without_market(qty: float, price: float, limited_by: Reason | Literal["
     return Sizing(True, qty, qty * price, limited_by, qty * price, limit, 0, qty * price, bracket)
 
 
+def equity_share(equity: float, percent: float) -> float:
+    """So many percent of the equity, in quote coins."""
+    return equity * percent / 100.0
+
+
 def _fixed_qty(qty: float) -> Sizer:
     return lambda signal, price, bracket, state: qty
 
@@ -93,7 +96,7 @@ def _fixed_usd(usd: float) -> Sizer:
 
 
 def _percent_equity(percent: float) -> Sizer:
-    return lambda signal, price, bracket, state: state.equity * percent / 100.0 / price
+    return lambda signal, price, bracket, state: equity_share(state.equity, percent) / price
 
 
 def _risk_per_trade(percent: float, stop_atr: float | None, atr_name: str, read_feature: ReadFeature) -> Sizer:
@@ -107,7 +110,7 @@ def _risk_per_trade(percent: float, stop_atr: float | None, atr_name: str, read_
             distance = stop_atr * read_feature(signal.symbol, atr_name)
         if not distance > 0.0:
             return denied("stop_distance_unknown", distance)
-        return state.equity * percent / 100.0 / distance
+        return equity_share(state.equity, percent) / distance
 
     return size
 
@@ -122,7 +125,7 @@ def _inverse_vol(budget_percent: float, name: str, symbols: tuple[str, ...], rea
             volatility = read_feature(symbol, name)
             if volatility > 0.0:
                 total += 1.0 / volatility
-        return state.equity * budget_percent / 100.0 / (own * total) / price
+        return equity_share(state.equity, budget_percent) / (own * total) / price
 
     return size
 

@@ -95,6 +95,11 @@ class Flights:
         if len(self._outbox) > _OUTBOX_KEPT:
             self._forget_taken()
 
+    def begin(self) -> None:
+        """The executor has taken every intent so far: after its state was restored."""
+        self._sent = self._working.received
+        self._outbox.clear()
+
     def is_empty(self) -> bool:
         """Whether nothing is on its way."""
         return self._sent == self._working.received and not self._working.own_open

@@ -69,6 +69,8 @@ def demo(
     texts += [f"execution_timeframe={execution_timeframe}"] if execution_timeframe else []
     loaded = load_system(system, home, texts)
     options = DemoOptions(sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms)
+    if shows:
+        session.note(f"{loaded.config.system}: reading the account and the bars before it; Ctrl-C stops")
     made = run_demo(loaded, home, options, beside=Display().beside if shows else None)
     answer = {
         "run_id": made.epoch.run_id,
@@ -87,7 +89,9 @@ def demo(
     def show() -> None:
         for line in made.lines:
             click.echo(line)
-        pairs([*key_figures(made.result.metrics, made.quote), ("run", made.epoch.run_id), ("artifacts", str(made.epoch.artifacts))])
+        report = None if made.report is None else str(made.report)
+        kept = [("run", made.epoch.run_id), ("artifacts", str(made.epoch.artifacts)), ("report", report), ("journal", str(made.journal))]
+        pairs([*key_figures(made.result.metrics, made.quote), *kept])
 
     session.answer(answer, show)
     return 5 if made.ending.differences else 0

@@ -24,6 +24,7 @@ _REPLAY_BUDGETS = 100.0
     epilog=example(
         "keel sandbox",
         "keel sandbox --feed store --symbols BTCUSDT --start 2024-06-01 --end 2024-07-01 --speed lockstep",
+        "keel sandbox --feed store --symbols BTCUSDT --timeframe 1h --start 2024-01-01 --end 2025-01-01 --speed lockstep",
         "keel sandbox --speed x60 --account alice:secret:5000 --account bob:other:5000 --profile demo",
     )
 )
@@ -34,11 +35,16 @@ _REPLAY_BUDGETS = 100.0
 @click.option("--symbols", default="BTCUSDT,ETHUSDT", show_default=True, metavar="S,S", help="What is traded, separated by commas.")
 @click.option("--start", metavar="D", help="With --feed store: first day or time, UTC.")
 @click.option("--end", metavar="D", help="With --feed store: the day or time before which it ends, UTC.")
+@click.option("--timeframe", metavar="TF", help="Length of the bars: store: the shortest that all symbols have; walk: 1m.")
 @click.option("--speed", default="real", show_default=True, metavar="V", help="real, max, lockstep (moves on command only), or xN.")
 @click.option("--account", "accounts", multiple=True, metavar="KEY:SECRET:USDT", help="May be repeated; else sandbox-key with 100000 USDT.")
 @click.option(
     "--profile", type=click.Choice(["mainnet", "demo"]), default="mainnet", show_default=True, help="Which of Bybit's it is like."
 )
+@click.option(
+    "--margin-mode", type=click.Choice(["isolated", "cross"]), help="In which accounts begin.  [default: isolated; --profile demo: cross]"
+)
+@click.option("--demo-isolated", is_flag=True, help="With --profile demo: accounts may be switched to isolated margin.")
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the walk, of books and of faults.")
 @click.option(
     "--faults", "fault_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Fault rules to begin with (JSON)."
@@ -52,9 +58,12 @@ def sandbox(
     symbols: str,
     start: str | None,
     end: str | None,
+    timeframe: str | None,
     speed: str,
     accounts: tuple[str, ...],
     profile: Any,
+    margin_mode: Any,
+    demo_isolated: bool,
     seed: int,
     fault_file: Path | None,
 ) -> None:
@@ -66,9 +75,11 @@ def sandbox(
     names = [name.strip().upper() for name in symbols.split(",") if name.strip()]
     if not names:
         raise ConfigError("--symbols: name at least one symbol, such as BTCUSDT")
+    _check_margin_mode(profile, margin_mode, demo_isolated)
     settings = SandboxSettings(
-        profile=profile, pace=pace, factor=factor, seed=seed, limit_factor=factor if pace == "real" else _REPLAY_BUDGETS
-    )
+        profile=profile, pace=pace, factor=factor, seed=seed, limit_factor=factor if pace == "real" else _REPLAY_BUDGETS,
+        margin_mode=margin_mode, demo_isolated=demo_isolated,
+    )  # fmt: skip
     if accounts:
         import msgspec
 
@@ -79,13 +90,20 @@ def sandbox(
             faults = fault_file.read_bytes()
         except OSError as error:
             raise ConfigError(f"--faults {fault_file}: {error.strerror or error}") from error
-    feed = _make_feed(session, feed_name, names, start, end, seed)
+    feed = _make_feed(session, feed_name, names, start, end, timeframe, seed)
     try:
         serve(settings, feed, port, faults, lambda url: session.answer({"url": url}, lambda: click.echo(f"sandbox listening on {url}")))
     except OSError as error:
         raise ConfigError(
             f"port {port} cannot be opened: {error.strerror or error}; choose another, or --port 0 for any free one"
         ) from error
+
+
+def _check_margin_mode(profile: str, margin_mode: str | None, demo_isolated: bool) -> None:
+    if demo_isolated and profile != "demo":
+        raise ConfigError("--demo-isolated belongs to --profile demo: mainnet accounts may always be switched")
+    if profile == "demo" and margin_mode == "isolated" and not demo_isolated:
+        raise ConfigError("--margin-mode isolated: accounts of the demo profile have cross margin; add --demo-isolated to allow it")
 
 
 def _read_speed(text: str) -> tuple[Any, float]:
@@ -115,7 +133,10 @@ def _read_accounts(texts: tuple[str, ...]) -> tuple[AccountSettings, ...]:
     return tuple(found.values())
 
 
-def _make_feed(session: Session, name: str, symbols: list[str], start: str | None, end: str | None, seed: int) -> Feed:
+def _make_feed(
+    session: Session, name: str, symbols: list[str], start: str | None, end: str | None, timeframe: str | None, seed: int
+) -> Feed:  # fmt: skip
+    from core.timeframe import tf_ms
     from sim.sandbox.feeds import BarFeed, WalkFeed
 
     if name == "walk":
@@ -123,7 +144,7 @@ def _make_feed(session: Session, name: str, symbols: list[str], start: str | Non
             raise ConfigError("--start and --end belong to --feed store: a walk begins now and never ends")
         from runners.clock import system_now
 
-        return WalkFeed(symbols, system_now(), seed)
+        return WalkFeed(symbols, system_now(), seed, duration_ms=tf_ms(timeframe or "1m"))
     from adapters.store import HistoricalDataStore
     from core.config import ExecutionConfig
     from core.time_range import TimeRange
@@ -132,4 +153,4 @@ def _make_feed(session: Session, name: str, symbols: list[str], start: str | Non
     if start is None or end is None:
         raise ConfigError("--feed store needs --start and --end, such as --start 2024-06-01 --end 2024-07-01")
     with HistoricalDataStore(session.context().home.store, read_only=True) as store:
-        return BarFeed(stored_bars(store, symbols, TimeRange.from_dates(start, end), ExecutionConfig()))
+        return BarFeed(stored_bars(store, symbols, TimeRange.from_dates(start, end), ExecutionConfig(), timeframe=timeframe))

@@ -109,7 +109,7 @@ class Connection:
                 if answer.status != 200:
                     raise VenueError(f"the sandbox does not step: {raw.decode(errors='replace')[:300]}")
                 return msgspec.json.decode(raw, type=Stepped)
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise VenueError(f"the sandbox {self.where.rest} does not answer: {error}") from error
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from core.config import SystemConfig
 from core.instrument import Instrument
-from core.messages import SubmitOrder
+from core.messages import OrderDenied, SubmitOrder
 from core.money import UNIT
 from core.orders import OrderRecord
 from runners.live.gate import Gate, TradingState
@@ -67,6 +67,17 @@ class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class ControlsState(msgspec.Struct, frozen=True):
+    """What controls count, as plain data."""
+
+    sent: list[tuple[int, SubmitOrder]]
+    orders: int
+    cancels: int
+    rejects: dict[str, tuple[int, int]]
+    being_cancelled: list[str]
+    denials: dict[str, int]
+
+
 class Account(Protocol):
     """The account as controls read it (the portfolio)."""
 
@@ -95,16 +106,18 @@ class Controls:
         gate: Gate,
         *,
         environment_is_armed: Callable[[], bool],
-        frozen: Callable[[str], str],
-        age_ms: Callable[[str], float | None],
         account_limit: Callable[[], str],
+        frozen: Callable[[str], str] = lambda symbol: "",
+        age_ms: Callable[[str], float | None] = lambda symbol: None,
     ) -> None:
         self.limits = limits
         self._instruments, self._account, self._working, self._gate = instruments, account, working, gate
-        self._is_armed, self._frozen, self._age_ms, self._account_limit = environment_is_armed, frozen, age_ms, account_limit
+        self._is_armed, self._account_limit = environment_is_armed, account_limit
+        self.frozen, self.age_ms = frozen, age_ms
         self._sent: deque[tuple[int, SubmitOrder]] = deque()
         self._orders = self._cancels = 0
         self._rejects: dict[str, tuple[int, int]] = {}
+        self.being_cancelled: dict[str, None] = {}
         self.denials: dict[str, int] = {}
         """How often each control said no."""
 
@@ -114,6 +127,12 @@ class Controls:
         """An order leaves: it counts at once, whatever becomes of it."""
         self._sent.append((order.ts, order))
         self._orders += 1
+
+    def note_unsent(self, client_order_id: str) -> None:
+        """It did not leave after all (we said no, or the program ended before): known only afterwards where a journal is heard again."""
+        kept = deque(entry for entry in self._sent if entry[1].client_order_id != client_order_id)
+        self._orders -= len(self._sent) - len(kept)
+        self._sent = kept
 
     def note_cancel(self) -> None:
         """A cancel leaves."""
@@ -126,6 +145,30 @@ class Controls:
         elif status in ("accepted", "filled", "partially_filled"):
             self._rejects.pop(symbol, None)
 
+    def note_denied(self, denial: OrderDenied) -> None:
+        """A no was told, by us now or in a journal."""
+        self.denials[denial.reason] = self.denials.get(denial.reason, 0) + 1
+
+    def note_cancelling(self, client_order_id: str) -> None:
+        """A cancel of this order leaves: it no longer counts as resting against ours."""
+        self.being_cancelled[client_order_id] = None
+
+    def note_gone(self, client_order_id: str) -> None:
+        """The order has ended."""
+        self.being_cancelled.pop(client_order_id, None)
+
+    def state(self, now_ms: int) -> ControlsState:
+        """What was counted, to be written at once. now_ms: of the session's clock."""
+        self._forget(now_ms)
+        return ControlsState(list(self._sent), self._orders, self._cancels, self._rejects, list(self.being_cancelled), self.denials)
+
+    def restore(self, state: ControlsState) -> None:
+        """Go on from a ``state()``."""
+        self._sent = deque(state.sent)
+        self._orders, self._cancels = state.orders, state.cancels
+        self._rejects, self.denials = dict(state.rejects), dict(state.denials)
+        self.being_cancelled = dict.fromkeys(state.being_cancelled)
+
     # --- the question ---
 
     def check(self, order: SubmitOrder) -> Denial | None:
@@ -136,7 +179,6 @@ class Controls:
                 continue
             denial = control(order)
             if denial is not None:
-                self.denials[denial.code] = self.denials.get(denial.code, 0) + 1
                 return denial
         return None
 
@@ -184,7 +226,7 @@ class Controls:
         return None if order.symbol in self._instruments else Denial("symbol_not_allowed")
 
     def _symbol_frozen(self, order: SubmitOrder) -> Denial | None:
-        return Denial("symbol_frozen") if self._frozen(order.symbol) else None
+        return Denial("symbol_frozen") if self.frozen(order.symbol) else None
 
     def _on_grid(self, order: SubmitOrder) -> Denial | None:
         instrument = self._instruments[order.symbol]
@@ -204,7 +246,7 @@ class Controls:
         return Denial("below_min_notional", value, least) if value and value < least else None
 
     def _stale_price(self, order: SubmitOrder) -> Denial | None:
-        age = self._age_ms(order.symbol)
+        age = self.age_ms(order.symbol)
         if math.isinf(self.limits.stale_ms) or (age is not None and age <= self.limits.stale_ms):
             return None
         return Denial("price_stale", math.inf if age is None else age, self.limits.stale_ms)
@@ -303,7 +345,7 @@ class Controls:
             resting = other.command
             if resting is None or other.side == order.side or resting.order_type != "limit" or resting.price is None:
                 continue
-            if other.state not in ("accepted", "partially_filled") or other.client_order_id in self._being_cancelled:
+            if other.state not in ("accepted", "partially_filled") or other.client_order_id in self.being_cancelled:
                 continue
             meets = order.price is None or (order.price >= resting.price if order.side == "BUY" else order.price <= resting.price)
             if meets:
@@ -311,16 +353,6 @@ class Controls:
         return None
 
     # --- sums ---
-
-    _being_cancelled: frozenset[str] = frozenset()
-
-    def note_cancelling(self, client_order_id: str) -> None:
-        """A cancel of this order leaves: it no longer counts as resting against ours."""
-        self._being_cancelled = self._being_cancelled | {client_order_id}
-
-    def note_gone(self, client_order_id: str) -> None:
-        """The order has ended."""
-        self._being_cancelled = self._being_cancelled - {client_order_id}
 
     def _value(self, order: SubmitOrder) -> float:
         return order.qty * (order.price or self._account.mark(order.symbol))
@@ -333,7 +365,7 @@ class Controls:
             command = record.command
             if command is None or command.reduce_only or (order is not None and record.client_order_id == order.client_order_id):
                 continue
-            if record.client_order_id in self._being_cancelled:
+            if record.client_order_id in self.being_cancelled:
                 continue
             left = max(0.0, command.qty - record.filled_qty)
             buys, sells = (buys + left, sells) if command.side == "BUY" else (buys, sells + left)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from core.actors.risk import RiskActor
@@ -18,8 +18,10 @@ from core.clock import ReplayClock
 from core.errors import InvariantError
 from core.messages import Bar, FundingRate, MarkPrice, Message
 from runners.actors import Actors
+from runners.live.bar_tape import BarTape
+from runners.live.inputs import Inputs
 from runners.live.instants import Instant
-from runners.live.records import Adjusted, BarsTooLate, InstantClosed
+from runners.live.records import Adjusted, BarsTooLate, InputsKnown, InstantClosed
 
 
 class Recorder(Protocol):
@@ -31,16 +33,15 @@ class Recorder(Protocol):
 class Cycle:
     """Closes instants and hands on messages, one after the other. Not reentrant: what comes meanwhile waits for its turn."""
 
-    def __init__(self, actors: Actors, bus: Bus, clock: ReplayClock) -> None:
-        self.actors, self.bus, self.clock = actors, bus, clock
+    def __init__(self, actors: Actors, bus: Bus, clock: ReplayClock, inputs: Inputs) -> None:
+        self.actors, self.bus, self.clock, self.inputs = actors, bus, clock, inputs
         self.journal: Recorder | None = None
         """Where what is heard is written before it is heard; None while a journal is heard again."""
         self.closes = array("q")
         """The times of the closed instants: those of the portfolio's equity_values."""
-        self.bars: dict[str, list[Bar]] = {symbol: [] for symbol in actors.portfolio.lines}
+        self.bars = BarTape()
         self._waiting: deque[Message] = deque()
         self._is_busy = False
-        self._decided: tuple[int, bool] = (0, False)
 
     # --- in ---
 
@@ -56,8 +57,18 @@ class Cycle:
         finally:
             self._is_busy = False
 
-    def close(self, instant: Instant, marks: Mapping[str, float], rates: Iterable[FundingRate], *, decides: bool) -> None:
-        """All that belongs to an instant, in order, and its end. marks: latest mark prices by symbol."""
+    def close(
+        self,
+        instant: Instant,
+        marks: Mapping[str, float],
+        rates: Iterable[FundingRate],
+        *,
+        decides: bool,
+        inputs: Sequence[InputsKnown] = (),
+    ) -> None:
+        """All that belongs to an instant, in order, and its end. marks: latest mark prices by symbol; inputs: of its decision bars."""
+        for known in inputs:
+            self.hear(known)
         for rate in rates:
             self.hear(rate)
         marked: set[str] = set()
@@ -68,8 +79,10 @@ class Cycle:
             self.hear(bar)
         self.hear(InstantClosed(instant.ts, decides))
 
-    def late(self, bar: Bar) -> None:
+    def late(self, bar: Bar, inputs: InputsKnown | None = None) -> None:
         """A bar whose instant is over: it counts in its series, and nobody decides on it."""
+        if inputs is not None:
+            self.hear(inputs)
         self.hear(bar)
         self.hear(BarsTooLate(bar.ts_close))
 
@@ -92,9 +105,11 @@ class Cycle:
             self.actors.market_data.fresh.clear()
         elif isinstance(message, Adjusted):
             self._adjust(message)
+        elif isinstance(message, InputsKnown):
+            self.inputs.take(message)
         else:
-            if isinstance(message, Bar) and message.symbol in self.bars:
-                self.bars[message.symbol].append(message)
+            if isinstance(message, Bar):
+                self.bars.add(message)
             self.bus.deliver(message)
 
     def _close(self, closed: InstantClosed) -> None:

@@ -19,13 +19,12 @@ class Desk:
         self._controls, self._say = controls, say
         self.venue: Venue | None = None
         """Where orders go; None: they are only noted (``muted``)."""
-        self.muted: list[SubmitOrder] = []
-        self.muted_cancels: set[str] = set()
+        self.muted: dict[str, SubmitOrder] = {}
 
     def submit_order(self, command: SubmitOrder) -> None:
         """Send an order that every control allows; else tell the no, and the order's end."""
         if self.venue is None:
-            self.muted.append(command)
+            self.muted[command.client_order_id] = command
             self._controls.note_sent(command)
             return
         denial = self._controls.check(command)
@@ -50,9 +49,7 @@ class Desk:
         """Cancels always pass."""
         self._controls.note_cancel()
         self._controls.note_cancelling(command.client_order_id)
-        if self.venue is None:
-            self.muted_cancels.add(command.client_order_id)
-        else:
+        if self.venue is not None:
             self.venue.cancel_order(command)
 
     def cancel_all(self, command: CancelAll) -> None:
@@ -68,7 +65,9 @@ class Desk:
 
     def on_update(self, update: OrderUpdate) -> None:
         """What became of an order, for the controls that count."""
-        if not update.reason.startswith("denied:"):
+        if update.reason.startswith("denied:"):
+            self._controls.note_unsent(update.client_order_id)
+        else:
             self._controls.note_end(update.symbol, update.status, update.ts)
         if update.status in ("filled", "cancelled", "rejected", "expired"):
             self._controls.note_gone(update.client_order_id)

@@ -7,12 +7,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from core.messages import Signal
+from core.money import UNIT
 from core.time_range import to_iso
 from runners.live.gate import TradingState
+from runners.live.holdings import held_quantities
 from runners.live.session import Stop
 from runners.live.start import Live
 
 REFRESH_S = 0.5
+ROWS = 12
+_PATHS = {"orders": "/v5/order/create", "cancels": "/v5/order/cancel"}
+_SHADES = {"info": "dim", "warning": "yellow", "error": "red"}
 _COLOURS = {TradingState.ACTIVE: "green", TradingState.REDUCING: "yellow", TradingState.HALTED: "red"}
 
 
@@ -42,69 +47,101 @@ class Display:
         from rich.console import Group
         from rich.panel import Panel
 
-        parts = [self._head(live, stop), _positions(live), _orders(live), _decisions(live)]
+        parts = [_head(live, stop), "", _positions(live), "", _orders(live), "", _decisions(live), "", _told(live)]
         title = f"keel {live.plan.environment.value}  {live.plan.system.system}  {', '.join(live.plan.system.symbols)}"
         return Panel(Group(*parts), title=title, subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay")
 
-    def _head(self, live: Live, stop: Stop) -> Any:
-        from rich.table import Table
-        from rich.text import Text
 
-        portfolio, state = live.cycle.actors.portfolio, live.gate.state
-        quote = next(iter(live.instruments.values())).quote
-        table = Table.grid(padding=(0, 2))
-        gain = portfolio.equity - live.opened.cash / 1e8
-        table.add_row("equity", f"{portfolio.equity:,.2f} {quote}  ({gain:+,.2f} since the journal began)")
-        table.add_row(
-            "wallet", f"{portfolio.cash / 1e8:,.2f} {quote}   fees {portfolio.fees / 1e8:,.2f}   funding {portfolio.funding / 1e8:,.2f}"
-        )
-        words = f"{state.name}  {live.gate.why}" if not stop.is_asked else f"stopping: {stop.reason}"
-        table.add_row("gate", Text(words, style=_COLOURS[state]))
-        frozen = "; ".join(f"{name}: {'; '.join(causes.values())}" for name, causes in live.venue.frozen.items())
-        if frozen:
-            table.add_row("frozen", Text(frozen, style="red"))
-        table.add_row("time", f"{to_iso(live.cycle.clock.now_ms)}   instants {len(live.cycle.closes):,}   session {live.journal.session}")
-        ages = ", ".join(f"{symbol} {_age(live.market.age_ms(symbol))}" for symbol in live.instruments)
-        private = "ready" if live.venue.is_ready else live.venue.private.stream.problem or "reading"
-        table.add_row("feeds", f"prices {ages}   private {private}   unanswered {live.venue.in_flight}   unknown {len(live.venue.unknown)}")
-        waits = live.connection.budget.wait_ms("/v5/order/create")
-        table.add_row("budget", "orders may leave now" if not waits else f"the next order waits {waits} ms")
-        return table
+def _head(live: Live, stop: Stop) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    portfolio, state = live.books.portfolio, live.gate.state
+    table = Table.grid(padding=(0, 2))
+    gain = portfolio.equity - live.opened.cash / UNIT
+    table.add_row("equity", f"{portfolio.equity:,.2f} {live.quote}  ({gain:+,.2f} since the journal began)")
+    money = (("wallet", portfolio.cash), ("fees", portfolio.fees), ("funding", portfolio.funding))
+    table.add_row("money", "   ".join(f"{name} {amount / UNIT:,.2f}" for name, amount in money))
+    words = f"stopping: {stop.reason}" if stop.is_asked else f"{state.name}  {live.gate.why}".strip()
+    table.add_row("gate", Text(words, style="yellow" if stop.is_asked else _COLOURS[state]))
+    for name, causes in live.venue.frozen.items():
+        table.add_row("frozen", Text(f"{'everything' if name == '*' else name}: {'; '.join(causes.values())}", style="red"))
+    instants, session = len(live.cycle.closes), live.journal.session
+    table.add_row("time", f"{to_iso(live.books.clock.now_ms)}   instants {instants:,}   session {session}   records {live.journal.seq:,}")
+    table.add_row("feeds", _feeds(live))
+    table.add_row("budget", _budget(live))
+    return table
 
 
-def _age(age_ms: int | None) -> str:
+def _feeds(live: Live) -> str:
+    ages = ", ".join(f"{symbol} {_age(live.market.age_ms(symbol))}" for symbol in live.instruments)
+    private = "ready" if live.venue.is_ready else live.venue.private.stream.problem or "reading"
+    return f"prices {ages}   private {private}   unanswered {live.venue.in_flight}   unknown {len(live.venue.unknown)}"
+
+
+def _budget(live: Live) -> str:
+    budget = live.connection.budget
+    if budget.banned_for_ms:
+        return f"the exchange has banned this address for another {budget.banned_for_ms // 1000} s"
+    rests = ((name, *budget.rest(path)) for name, path in _PATHS.items())
+    return "left this second: " + ", ".join(f"{name} {left} of {limit}" for name, left, limit in rests)
+
+
+def _age(age_ms: float | None) -> str:
     return "none yet" if age_ms is None else f"{age_ms / 1000:.1f} s"
 
 
-def _positions(live: Live) -> Any:
+def _table(*headers: str) -> Any:
+    from rich import box
     from rich.table import Table
 
-    table = Table("position", "quantity", "entry", "mark", "unrealised", title_justify="left", expand=True)
-    for symbol, line in live.cycle.actors.portfolio.lines.items():
-        if line.book.steps:
-            gain = line.book.unrealized(line.mark)
-            table.add_row(symbol, f"{line.qty:g}", f"{line.book.entry_price:,.4f}", f"{line.mark:,.4f}", f"{gain:+,.2f}")
+    return Table(*headers, box=box.SIMPLE_HEAD, expand=True, pad_edge=False, show_edge=False)
+
+
+def _positions(live: Live) -> Any:
+    table = _table("position", "quantity", "entry", "mark", "unrealised")
+    for symbol, qty in held_quantities(live.books.portfolio).items():
+        line = live.books.portfolio.lines[symbol]
+        gain = line.book.unrealized(line.mark)
+        table.add_row(symbol, f"{qty:g}", _price(live, symbol, line.book.entry_price), _price(live, symbol, line.mark), f"{gain:+,.2f}")
+    if not table.row_count:
+        table.add_row("none")
     return table
 
 
 def _orders(live: Live) -> Any:
-    from rich.table import Table
-
-    table = Table("order", "symbol", "side", "type", "price", "state", expand=True)
-    for tracked in list(live.venue.fold.orders)[:12]:
+    table = _table("order", "symbol", "side", "type", "quantity", "price", "state")
+    orders = list(live.venue.fold.orders)
+    for tracked in orders[:ROWS]:
         price = tracked.price or tracked.trigger
-        shown = "" if price is None else f"{price:,.4f}"
-        table.add_row(tracked.client_order_id, tracked.symbol, tracked.side, tracked.order_type, shown, tracked.state)
+        shown = "" if price is None else _price(live, tracked.symbol, price)
+        qty = f"{tracked.instrument.qty_grid.value(tracked.qty):g}" if tracked.qty else "all"
+        table.add_row(tracked.client_order_id, tracked.symbol, tracked.side, tracked.order_type, qty, shown, tracked.state)
+    if not orders:
+        table.add_row("none rest")
+    elif len(orders) > ROWS:
+        table.add_row(f"and {len(orders) - ROWS} more")
     return table
 
 
 def _decisions(live: Live) -> Any:
-    from rich.table import Table
-
-    table = Table("time", "symbol", "last decisions", expand=True)
+    table = _table("time", "symbol", "last decisions")
     for message in list(live.tape.decisions)[-6:]:
         words = (
             message.direction if isinstance(message, Signal) else f"denied: {message.reason} ({message.value:g}, limit {message.limit:g})"
         )
         table.add_row(to_iso(message.ts), message.symbol, words)
+    if not table.row_count:
+        table.add_row("none yet")
     return table
+
+
+def _told(live: Live) -> Any:
+    from rich.text import Text
+
+    lines = [Text(f"{notice.severity}: {notice.text}", style=_SHADES[notice.severity]) for notice in list(live.notices)[-4:]]
+    return Text("\n").join(lines)
+
+
+def _price(live: Live, symbol: str, price: float) -> str:
+    return f"{price:,.{live.instruments[symbol].price_grid.decimals}f}"

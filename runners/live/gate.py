@@ -62,3 +62,11 @@ class Gate:
     def _tell(self, before: TradingState) -> None:
         if self.state is not before:
             self._on_change(self.state, self.why)
+
+
+def hold(gate: Gate, cause: str, is_well: bool, text: str) -> None:
+    """Close the gate for a cause while it is not well, and take that back when it is."""
+    if is_well:
+        gate.open(cause)
+    elif not gate.has(cause):
+        gate.close(cause, text)

@@ -1,14 +1,15 @@
-"""What a journal holds: the beginning, everything that was heard, and which commands were written down before they were sent."""
+"""What is remembered of a journal beside what the actors remember: its beginning, which commands were written down, how far lists go."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from adapters.bybit.fold import seen_of
 from adapters.bybit.venue import RecoveredOrder
 from adapters.journal import Record, SessionStarted, UnknownMessage
-from core.actors.executor import Executor
 from core.errors import DataError
 from core.messages import (
     AmendOrder,
@@ -22,80 +23,122 @@ from core.messages import (
     SetTradingStop,
     SubmitOrder,
 )
-from core.orders import OrderRecord
-from runners.live.cycle import Cycle
-from runners.live.desk import Desk
-from runners.live.records import Opened
+from core.orders import CLOSED, OrderRecord
+from runners.live.records import NOTES, Adjusted, Opened
 
-_COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop)
+if TYPE_CHECKING:
+    from runners.live.books import Books
+
+COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop)
 
 
-@dataclass(slots=True)
+class HistoryState(msgspec.Struct, frozen=True):
+    """A history as plain data. ``written``: ids of open orders whose command is in the journal."""
+
+    opened: Opened
+    written: list[str]
+    last_execution_ms: int
+    last_rate_ms: dict[str, int]
+    log_ms: int
+
+
 class History:
-    """A journal, read."""
+    """Notes every message of a journal, once: while it is heard again, and while it is written."""
 
-    opened: Opened | None = None
-    heard: list[Message] = field(default_factory=list)
-    """What the actors heard, sessions' beginnings among it."""
-    commands: dict[str, SubmitOrder] = field(default_factory=dict)
-    seen: set[str] = field(default_factory=set)
-    last_execution_ms: int = 0
-    last_rate_ms: dict[str, int] = field(default_factory=dict)
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.written: dict[str, None] = {}
+        """Orders that are not known to have ended, and whose command was written down before it was sent."""
+        self.last_execution_ms = 0
+        self.last_rate_ms: dict[str, int] = {}
+        self.log_ms = opened.ts
+        """The exchange's transaction log is accounted for up to here."""
 
-    @classmethod
-    def read(cls, records: Iterable[Record]) -> History:
-        """Raises DataError for a record that this program does not know: what it does not know it cannot go on from."""
-        found = cls()
-        for record in records:
-            message = record.message
-            if isinstance(message, UnknownMessage):
-                raise DataError(f"record {record.seq} of the journal is a {message.kind}, unknown to this version: use the newer one")
-            found._note(message)
-        found.seen = seen_of(found.heard)
-        return found
-
-    def _note(self, message: Message) -> None:
-        if isinstance(message, Opened):
-            self.opened = message
-        elif isinstance(message, SubmitOrder):
-            self.commands[message.client_order_id] = message
-        elif not isinstance(message, _COMMANDS):
-            self.heard.append(message)
-        if isinstance(message, (Fill, FundingPayment)):
+    def note(self, message: Message) -> None:
+        """One more record."""
+        kind = message.__class__
+        if kind is SubmitOrder:
+            self.written[message.client_order_id] = None  # type: ignore[attr-defined]  # its class was looked at
+        elif isinstance(message, OrderUpdate):
+            if message.status in CLOSED:
+                self.written.pop(message.client_order_id, None)
+        elif isinstance(message, (Fill, FundingPayment)):
             self.last_execution_ms = max(self.last_execution_ms, message.ts)
         elif isinstance(message, FundingRate):
             self.last_rate_ms[message.symbol] = message.ts
+        elif isinstance(message, Adjusted):
+            self.log_ms = max(self.log_ms, message.log_ms)
 
-    def hear_again(self, cycle: Cycle, executor: Executor, desk: Desk, opened: Opened) -> None:
-        """Let the actors hear everything again, muted. Raises DataError where they do not order what they ordered then."""
-        for message in self.heard:
-            if isinstance(message, SessionStarted):
-                executor.begin_session(session_prefix(opened, message.number))
-            else:
-                cycle.apply(message)
-        made = {command.client_order_id: command for command in desk.muted}
-        for name, written in self.commands.items():
-            if made.get(name) != written:
-                raise DataError(
-                    f"the journal holds the order {name}, and this program, hearing the same, would not have made it, or not so: the code"
-                    " has changed since; go on with the version that began, or close the positions and begin anew (--fresh)"
-                )
+    def state(self) -> HistoryState:
+        """What is remembered."""
+        return HistoryState(self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms)
 
-    def in_flight(self, executor: Executor) -> tuple[list[RecoveredOrder], list[OrderRecord]]:
-        """(orders that may be at the exchange, orders that never left: their command was not written down)."""
-        known: list[RecoveredOrder] = []
-        never: list[OrderRecord] = []
-        for record in executor.open_orders():
-            command = self.commands.get(record.client_order_id)
-            if command is None:
-                never.append(record)
-            else:
-                known.append(RecoveredOrder(command, record.state, record.filled_qty))
-        return known, never
+    def restore(self, state: HistoryState) -> None:
+        """Go on from a ``state()``."""
+        self.written = dict.fromkeys(state.written)
+        self.last_execution_ms, self.last_rate_ms, self.log_ms = state.last_execution_ms, dict(state.last_rate_ms), state.log_ms
 
-    def bracket_names(self) -> set[str]:
-        """Every name that was ever given to an order that the exchange made."""
-        return {each.client_order_id for each in self.heard if isinstance(each, OrderUpdate) and each.parent_id is not None}
+
+def known(record: Record) -> Message:
+    """A record's message. Raises DataError for one that this program does not know: what it does not know it cannot go on from."""
+    message: Message | UnknownMessage = record.message
+    if isinstance(message, UnknownMessage):
+        raise DataError(f"record {record.seq} of the journal is a {message.kind}, unknown to this version: use the newer one")
+    return message
+
+
+def hear_again(books: Books, records: Iterable[Record]) -> int:
+    """Let the actors hear records, muted; returns how many. Raises DataError where they do not order what they ordered then."""
+    made = {record.client_order_id: record.command for record in books.executor.open_orders()}
+    written: list[SubmitOrder] = []
+    count = 0
+    for record in records:
+        count += 1
+        message = known(record)
+        books.history.note(message)
+        if isinstance(message, SessionStarted):
+            books.executor.begin_session(session_prefix(books.opened, message.number))
+        elif isinstance(message, SubmitOrder):
+            written.append(message)
+        elif not isinstance(message, (*COMMANDS, Opened, *NOTES)):
+            _hear(books, record, message)
+    for command in written:
+        name = command.client_order_id
+        if books.desk.muted.get(name, made.get(name)) != command:
+            raise DataError(
+                f"the journal holds the order {name}, and this program, hearing the same, would not have made it, or not so: the code"
+                " has changed since; go on with the version that began, or close the positions and begin anew (--fresh)"
+            )
+    books.desk.muted.clear()
+    return count
+
+
+def _hear(books: Books, record: Record, message: Message) -> None:
+    try:
+        books.cycle.apply(message)
+    except Exception as error:
+        error.add_note(
+            f"this came of hearing record {record.seq} of the journal again: what stopped a session stops its restart. Mend the strategy"
+            " (new code begins a new journal; what is held is taken over), or begin anew with --fresh"
+        )
+        raise
+
+
+def in_flight(books: Books) -> tuple[list[RecoveredOrder], list[OrderRecord]]:
+    """(orders that may be at the exchange, orders that never left: their command was not written down)."""
+    found: list[RecoveredOrder] = []
+    never: list[OrderRecord] = []
+    for record in books.executor.open_orders():
+        if record.command is None or record.client_order_id not in books.history.written:
+            never.append(record)
+        else:
+            found.append(RecoveredOrder(record.command, record.state, record.filled_qty))
+    return found, never
+
+
+def seen_executions(books: Books) -> set[str]:
+    """The keys of all executions that were ever booked."""
+    return seen_of([*books.tape.fills, *books.tape.payments])
 
 
 def session_prefix(opened: Opened, number: int) -> str:

@@ -3,32 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from adapters.bybit.clock import monotonic_ms
 from adapters.journal import Journal, JournalError
 from core.messages import Bar, CancelAll, CancelOrder, FeedGap, FundingRate, MarkPrice, Message
-from runners.live.cycle import Cycle
+from runners.live.books import Books
+from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
 from runners.live.prices import Prices
+from runners.live.records import InputsKnown
+
+
+class Gather(Protocol):
+    """Takes a bar, and what features read beside it."""
+
+    def __call__(self, bar: Bar, known: InputsKnown | None = None) -> None: ...
 
 
 class Outbox:
     """Hands messages to the cycle until something has failed; from then on they are only written down, so that a restart knows them."""
 
-    def __init__(self, cycle: Cycle, journal: Journal, fail: Callable[[BaseException], None]) -> None:
-        self._cycle, self._journal, self._fail = cycle, journal, fail
+    def __init__(self, journal: Journal, fail: Callable[[BaseException], None]) -> None:
+        self._journal, self._fail = journal, fail
+        self._books: Books
         self.failure: BaseException | None = None
         self.wake: Callable[[], None] = lambda: None
         """Called when a bar has come."""
+
+    def open(self, books: Books) -> None:
+        """Write down what these books hear from now on. Nothing comes before that."""
+        self._books = books
+        books.cycle.journal = self
+
+    def append(self, message: Message) -> int:
+        """A record, and what is remembered of it."""
+        seq = self._journal.append(message)
+        self._books.history.note(message)
+        return seq
 
     def hear(self, message: Message) -> None:
         """From the exchange, or from our own controls."""
         if self.failure is not None:
             if self._journal.failed is None:
-                self._journal.append(message)
+                self.append(message)
             return
         try:
-            self._cycle.hear(message)
+            self._books.cycle.hear(message)
         except BaseException as error:  # noqa: BLE001  # kept and told: the session stops for it, with the policy of its system
             self.fail(error)
 
@@ -38,32 +59,51 @@ class Outbox:
             self.failure = error
             self._fail(error)
 
+    def note(self, message: Message) -> None:
+        """Something for whoever reads the journal; the actors hear nothing of it."""
+        if self._journal.failed is None:
+            self._journal.append(message)
+
     async def write(self, command: Message) -> None:
         """A command becomes durable. A cancel goes out even where the journal no longer takes anything; nothing else does."""
         try:
-            await self._journal.wait_durable(self._journal.append(command))
+            await self._journal.wait_durable(self.append(command))
         except JournalError as error:
             self.fail(error)
             if not isinstance(command, (CancelOrder, CancelAll)):
                 raise
 
-    def market(self, instants: Instants, prices: Prices) -> Callable[[Message], None]:
-        """Takes market data: bars are gathered, prices and rates kept for their instant."""
+    def market(self, instants: Instants, prices: Prices, waits: InputWait | None, timeframe: str) -> Callable[[Message], None]:
+        """Takes market data: bars are gathered (decision bars by way of ``waits``), prices and rates kept for their instant."""
+        gather = self.gather(instants, prices)
 
         def take(message: Message) -> None:
             if isinstance(message, Bar):
                 prices.last[message.symbol] = message.close
-                if not instants.add(message, monotonic_ms()):
-                    if self.failure is None:
-                        self._guarded(lambda: self._cycle.late(message))
-                    return
-                self.wake()
+                if waits is not None and message.tf == timeframe:
+                    waits.put(message)
+                else:
+                    gather(message)
             elif isinstance(message, MarkPrice):
                 prices.mark[message.symbol] = message.price
             elif isinstance(message, FundingRate):
                 prices.rates.append(message)
             elif isinstance(message, FeedGap):
                 self.hear(message)
+
+        return take
+
+    def gather(self, instants: Instants, prices: Prices) -> Gather:
+        """Takes bars, with what features read beside them; one whose instant is over goes to its series alone."""
+
+        def take(bar: Bar, known: InputsKnown | None = None) -> None:
+            if not instants.add(bar, monotonic_ms()):
+                if self.failure is None:
+                    self._guarded(lambda: self._books.cycle.late(bar, known))
+                return
+            if known is not None:
+                prices.inputs[bar.symbol, bar.ts_close] = known
+            self.wake()
 
         return take
 

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from adapters.replay.history import SymbolHistory
-from core.frame import BAR_COLUMNS, Frame
 from core.instrument import Instrument
-from core.messages import Bar
 from core.metrics.performance import compute_backtest_metrics
 from core.metrics.proof import ProofConfig, compute_proof_metrics
 from core.money import UNIT, to_text
@@ -92,15 +90,15 @@ def _reconciliation(live: Live) -> Reconciliation:
 
 
 def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
-    where = live.connection.where
+    where, sandbox = live.connection.where, live.connection.sandbox
     source = f"bybit {where.environment.value} ({where.rest})"
     return {
-        "synthetic": live.connection.sandbox is not None,
+        "synthetic": sandbox is not None and sandbox.is_now,  # it invents its market; one that replays has history
         "data_sources": [source],
         "decision_timeframe": live.plan.system.timeframe,
         "execution_timeframe": timeframe,
         "execution_is_finer": timeframe != live.plan.system.timeframe,
-        "symbols": {symbol: {"data_source": {source: len(bars)}} for symbol, bars in live.cycle.bars.items()},
+        "symbols": {symbol: {"data_source": {source: live.cycle.bars.count(symbol)}} for symbol in live.instruments},
         "account": live.account,
         "journal": str(live.journal.folder),
         "session": live.journal.session,
@@ -124,11 +122,7 @@ def _cash_difference(ending: Ending) -> int:
 
 
 def _history(instrument: Instrument, cycle: Cycle, symbol: str, timeframe: str) -> SymbolHistory:
-    until = cycle.closes[-1] if cycle.closes else 0
-    bars: list[Bar] = [bar for bar in cycle.bars[symbol] if bar.tf == timeframe and bar.ts_close <= until]
-    ts = np.array([bar.ts_open for bar in bars], dtype=np.int64)
-    columns = {name: np.array([getattr(bar, name) for bar in bars], dtype=np.float64) for name in BAR_COLUMNS}
-    frame = Frame(ts, columns, symbol=symbol, timeframe=timeframe)
+    frame = cycle.bars.frame(symbol, timeframe, cycle.closes[-1] if cycle.closes else 0)
     return SymbolHistory(instrument, frame, frame)
 
 

@@ -1,4 +1,6 @@
-"""Our books against the exchange's, to the last unit: positions by symbol, cash by coin. A difference is explained, adopted or freezes.
+"""Our books against the exchange's, to the last unit: positions by symbol (spot: its coin in the wallet), and cash.
+
+A difference is explained, adopted or freezes.
 
 Explained: the transaction log shows a transfer of just this amount; it is taken over. Adopted: only when a journal begins. Everything else
 freezes the symbol (for cash: all of them) until it has gone away or a person has looked.
@@ -11,14 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.bybit import translate, wire
+from adapters.bybit import translate
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RestClient
 from adapters.bybit.venue import BybitVenue
-from core.actors.portfolio import Portfolio
-from core.money import to_text
-from runners.live.cycle import Cycle
+from core.actors.portfolio import Line, Portfolio
+from core.money import UNIT, to_text
+from runners.live.books import Books
 from runners.live.records import Adjusted
 
 _LOG_MS: Final = 7 * 86_400_000
@@ -27,45 +29,67 @@ _OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "LIQUIDATION"})
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """``symbol`` None: cash. Positions in steps of the book's grid, cash in 1e-8."""
+    """``symbol`` None: cash. Positions in steps of the book's grid, cash and coins (spot: ``coin`` says which) in 1e-8."""
 
     symbol: str | None
     ours: int
     theirs: int
+    coin: str = ""
 
     @property
     def text(self) -> str:
         """For people."""
         if self.symbol is None:
             return f"cash: our books say {to_text(self.ours)}, the exchange {to_text(self.theirs)}"
+        if self.coin:
+            return f"{self.symbol}: our books hold {to_text(self.ours)} {self.coin}, the wallet {to_text(self.theirs)}"
         return f"{self.symbol}: our books hold {self.ours} steps, the exchange {self.theirs}"
 
 
 def differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[Difference]:
     """What differs between the portfolio and what the exchange stated last."""
     found: list[Difference] = []
-    for symbol, line in portfolio.lines.items():
-        if not line.is_linear:
-            continue
-        report = venue.fold.positions.get((symbol, 0))
-        theirs = 0 if report is None else line.instrument.qty_grid.count(report.qty)
-        if theirs != line.book.steps:
-            found.append(Difference(symbol, line.book.steps, theirs))
+    for line in portfolio.lines.values():
+        each = _position(line, venue) if line.is_linear else _coin(line, venue)
+        if each.ours != each.theirs:
+            found.append(each)
     balance = venue.fold.balances.get(quote)
     if balance is not None and balance.wallet != portfolio.cash:
         found.append(Difference(None, portfolio.cash, balance.wallet))
     return found
 
 
+def _position(line: Line, venue: BybitVenue) -> Difference:
+    symbol = line.instrument.symbol
+    report = venue.fold.positions.get((symbol, 0))
+    return Difference(symbol, line.book.steps, 0 if report is None else line.instrument.qty_grid.count(report.qty))
+
+
+def _coin(line: Line, venue: BybitVenue) -> Difference:
+    """A spot pair's base coin, in 1e-8: as fine as a wallet is stated. A coin that the wallet does not list is none."""
+    grid, coin = line.instrument.book_grid, line.instrument.base
+    balance = venue.fold.balances.get(coin)
+    ours = (2 * line.book.steps * grid.num * UNIT + grid.den) // (2 * grid.den)
+    return Difference(line.instrument.symbol, ours, 0 if balance is None else balance.wallet, coin)
+
+
 class Reconciler:
     """Compares at the start, after each reconnection and on a cadence. A difference counts once it has been seen in two readings."""
 
     def __init__(
-        self, cycle: Cycle, venue: BybitVenue, rest: RestClient, quote: str, notify: Notify, *, hear: Callable[[Any], None], since_ms: int
+        self,
+        books: Books,
+        venue: BybitVenue,
+        rest: RestClient,
+        quote: str,
+        notify: Notify,
+        *,
+        hear: Callable[[Any], None],
     ) -> None:
-        self._cycle, self._venue, self._rest, self._quote = cycle, venue, rest, quote
-        self._notify, self._hear, self._since_ms = notify, hear, since_ms
+        self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
+        self._notify, self._hear = notify, hear
         self._seen: list[Difference] = []
+        self._unsure: set[str | None] = set()
         self.frozen: dict[str | None, Difference] = {}
         self.last: list[Difference] = []
         """What the latest comparison found."""
@@ -77,25 +101,41 @@ class Reconciler:
         try:
             await venue.read_positions()
             await venue.read_wallet()
+            found = differences(self._books.portfolio, venue, self._quote)
+            if found:  # an execution that the stream lost explains most: the list has it
+                await venue.read_executions()
+                found = differences(self._books.portfolio, venue, self._quote)
         except (ExchangeRefusal, PayloadError) as error:
             self._tell("reconcile_failed", str(error))
             return self.last
-        found = differences(self._cycle.actors.portfolio, venue, self._quote)
         self.last = found
         standing = [each for each in found if at_once or each in self._seen]
+        self._doubt([each for each in found if each not in standing])
         self._seen = found
         for each in standing:
             await self._deal_with(each)
         self._release(found)
         return [each for each in standing if each.symbol in self.frozen]
 
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the next reading decides on a difference; until then nothing is added to its symbol."""
+        return bool(self._unsure)
+
+    def _doubt(self, new: list[Difference]) -> None:
+        for symbol in self._unsure:
+            self._venue.release(symbol, "being_compared")
+        self._unsure = {each.symbol for each in new}
+        for each in new:
+            self._venue.freeze(each.symbol, "being_compared", each.text)
+
     async def _deal_with(self, found: Difference) -> None:
         if found.symbol in self.frozen:
             return
         if found.symbol is None:
-            change = await self._transfers()
+            change, log_ms = await self._transfers()
             if change and change == found.theirs - found.ours:
-                self._hear(Adjusted(self._cycle.clock.now_ms, "transfer", cash_change=change))
+                self._hear(Adjusted(self._books.clock.now_ms, "transfer", cash_change=change, log_ms=log_ms))
                 self._tell("transfer", f"{to_text(change)} {self._quote} came from outside (negative: went there); taken over", "info")
                 return
         self.frozen[found.symbol] = found
@@ -110,38 +150,21 @@ class Reconciler:
             self._venue.release(symbol, "position_differs" if symbol is not None else "cash_differs")
             self._tell("resolved", f"{symbol or 'cash'}: our books and the exchange's agree again", "info")
 
-    async def _transfers(self) -> int:
-        """The sum of what the transaction log shows that is no trading of ours, since the last look; the log moves on when it is used."""
-        now = self._cycle.clock.now_ms + 60_000
-        since = max(self._since_ms, now - _LOG_MS)
+    async def _transfers(self) -> tuple[int, int]:
+        """(sum of what the transaction log shows that is no trading of ours, since what was taken over of it last; time of its newest)."""
+        now, accounted = self._books.clock.now_ms + 60_000, self._books.history.log_ms
+        since = max(accounted, now - _LOG_MS)
         params = {"accountType": "UNIFIED", "currency": self._quote, "startTime": since, "endTime": now, "limit": 50}
         try:
             rows: list[dict[str, Any]] = []
             async for page in self._rest.pages("/v5/account/transaction-log", params):
                 rows += [msgspec.json.decode(raw) for raw in page.rows]
-            others = [row for row in rows if row.get("type") not in _OWN_TYPES and int(row["transactionTime"]) > self._since_ms]
+            others = [row for row in rows if row.get("type") not in _OWN_TYPES and int(row["transactionTime"]) > accounted]
             change = sum(translate.units(str(row["change"])) for row in others)
         except (ExchangeRefusal, PayloadError, msgspec.MsgspecError, KeyError, ValueError) as error:
             self._tell("reconcile_failed", f"transaction log: {error}")
-            return 0
-        if others:
-            self._since_ms = max(int(row["transactionTime"]) for row in others)
-        return change
+            return 0, 0
+        return change, max((int(row["transactionTime"]) for row in others), default=0)
 
     def _tell(self, code: str, text: str, severity: Any = "warning") -> None:
         self._notify(Notice(self._venue.stamp_ms(), code, text, None, severity))
-
-
-def held_positions(rows: list[wire.PositionRow], portfolio: Portfolio) -> list[tuple[str, int, int]]:
-    """(symbol, signed steps, cost in 1e-8) of listed positions in our symbols: how a journal begins on an account that holds something."""
-    found = []
-    for row in rows:
-        line = portfolio.lines.get(row.symbol)
-        steps = 0 if line is None else translate.steps(line.instrument, row.size, "size")
-        if line is None or not steps:
-            continue
-        price = translate.required(row.avgPrice, "avgPrice")
-        size = translate.required(row.size, "size")
-        sign = 1 if translate.side_of(row.side) == "BUY" else -1
-        found.append((row.symbol, sign * steps, translate.units(str(round(price * size, 8)))))
-    return found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from adapters.bybit.evidence import EVIDENCE
 from core.messages import Message
 
 
@@ -10,7 +13,8 @@ class Opened(Message, frozen=True):
 
     start_ms: market time with which the session's window begins; warm-up ends there.  cash: 1e-8 of the quote coin.
     positions: (symbol, signed steps of the book's grid, cost in 1e-8).  nonce: the second in which the journal began, in hex: part of
-    every client order id, so that another journal on the same account (a new one, another home's) gives other names.
+    every client order id, so that another journal on the same account (a new one, another home's) gives other names.  grids: tick and
+    step of each symbol.
     """
 
     ts: int
@@ -20,10 +24,14 @@ class Opened(Message, frozen=True):
     cash: int
     positions: tuple[tuple[str, int, int], ...] = ()
     nonce: str = "0"
+    grids: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class Adjusted(Message, frozen=True):
-    """A difference to the exchange that was taken over, and why. ``symbol`` "": only cash moved. cash_change in 1e-8."""
+    """A difference to the exchange that was taken over, and why. ``symbol`` "": only cash moved. cash_change in 1e-8.
+
+    log_ms: the exchange's transaction log has been accounted for up to here; 0: it was not the reason.
+    """
 
     ts: int
     reason: str
@@ -31,6 +39,7 @@ class Adjusted(Message, frozen=True):
     steps: int = 0
     cost: int = 0
     cash_change: int = 0
+    log_ms: int = 0
 
 
 class InstantClosed(Message, frozen=True):
@@ -46,4 +55,22 @@ class BarsTooLate(Message, frozen=True):
     ts: int
 
 
-TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate)
+class InputsKnown(Message, frozen=True):
+    """What features read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right before that bar."""
+
+    ts: int
+    symbol: str
+    values: dict[str, float]
+
+
+class GateChanged(Message, frozen=True):
+    """Whether orders may leave from here on (ACTIVE, REDUCING, HALTED), and why not."""
+
+    ts: int
+    state: str
+    why: str
+
+
+NOTES = (GateChanged, *EVIDENCE)
+"""What is written for whoever reads a journal; the actors hear nothing of it."""
+TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, *NOTES)

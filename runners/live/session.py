@@ -7,6 +7,7 @@ sent and answered. In real time instants close when their bars are in, or when t
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
@@ -20,11 +21,13 @@ from core.errors import InvariantError, KeelError
 from core.messages import CancelOrder, Fault, Halt
 from core.orders import OrderRecord
 from runners.live.gate import TradingState
+from runners.live.holdings import held_quantities
 from runners.live.instants import Instant
+from runners.live.plan import Plan
 from runners.live.reconcile import Difference, differences
-from runners.live.start import Live, Plan, start
+from runners.live.start import Live, start
+from runners.live.upkeep import Upkeep
 
-RECONCILE_S: Final = 30.0
 TICK_S: Final = 0.25
 STOP_PATIENCE_S: Final = 15.0
 OLD_MS: Final = 10_000
@@ -84,18 +87,18 @@ class Session:
         self._plan, self._user_notify, self._max_bars = plan, notify, max_bars
         self.stop = Stop()
         self.live: Live | None = None
-        self.notices: list[Notice] = []
+        self.notices: deque[Notice] = deque(maxlen=50)
         self.steps = 0
 
     def notify(self, notice: Notice) -> None:
         """Keep a notice for the display, and pass it on."""
-        self.notices = [*self.notices[-49:], notice]
+        self.notices.append(notice)
         self._user_notify(notice)
 
     async def run(self, beside: Callable[[Live, Stop], AsyncIterator[None]] | None = None) -> tuple[Live, Ending]:
         """Start, trade, stop. Raises what the start raises; what breaks later is in the Ending."""
         async with start(self._plan, self.notify, self.stop.fail) as live:
-            self.live = live
+            self.live, live.notices = live, self.notices
             async with asynccontextmanager(beside)(live, self.stop) if beside is not None else _nothing():
                 try:
                     await (self._lockstep(live) if live.connection.is_lockstep else self._real_time(live))
@@ -125,11 +128,20 @@ class Session:
 
     async def _flush(self, live: Live) -> None:
         """Wait until everything that the exchange has sent by now is heard; over a broken line, until lists have been read instead."""
-        try:
-            await asyncio.gather(live.venue.private.stream.flush(), live.market.stream.flush())
-        except StreamBroken:
+        while not self.stop.is_asked:
+            streams = (live.venue.private.stream, live.market.stream)
+            heard = await asyncio.gather(*(stream.flush() for stream in streams), return_exceptions=True)
+            broken = [error for error in heard if isinstance(error, BaseException)]
+            if not broken:
+                break
+            if not all(isinstance(error, StreamBroken) for error in broken):
+                raise broken[0]
             await self._until_ready(live)
+        live.market.fetch_due()
         await live.market.settle()
+        await self._until_ready(live)
+        if live.inputs is not None:
+            await live.inputs.settle()
 
     async def _until_ready(self, live: Live) -> None:
         while not (live.venue.is_ready and live.market.stream.is_ready) and not self.stop.is_asked:
@@ -140,8 +152,7 @@ class Session:
     async def _real_time(self, live: Live) -> None:
         woken = asyncio.Event()
         live.outbox.wake = woken.set
-        next_check = monotonic_ms() + int(RECONCILE_S * 1000)
-        connects = live.venue.private.stream.connects
+        upkeep = Upkeep(live, self.notify)
         while not self.stop.is_asked:
             try:
                 async with asyncio.timeout(TICK_S):
@@ -149,20 +160,10 @@ class Session:
             except TimeoutError:
                 pass
             woken.clear()
-            self._watch_gate(live)
             self._close_ready(live)
             if self._max_bars is not None and self.steps >= self._max_bars:
                 self.stop.ask("the number of bars is reached")
-            is_new_line = live.venue.is_ready and live.venue.private.stream.connects != connects
-            if live.venue.is_ready and (is_new_line or monotonic_ms() >= next_check):
-                connects = live.venue.private.stream.connects
-                next_check = monotonic_ms() + int(RECONCILE_S * 1000)
-                await live.reconciler.check()
-
-    def _watch_gate(self, live: Live) -> None:
-        venue = live.venue
-        _hold(live, "private_stream", venue.is_ready, f"the private stream is not ready: {venue.private.stream.problem}")
-        _hold(live, "journal", live.journal.failed is None, f"the journal takes nothing more: {live.journal.failed}")
+            await upkeep.turn()
 
     # --- instants ---
 
@@ -176,18 +177,20 @@ class Session:
             if instant.missing:
                 names = ", ".join(f"{symbol} {timeframe}" for symbol, timeframe in instant.missing)
                 self.notify(Notice(instant.ts, "bars_late", f"without {names}, which get no decision now"))
+            is_news, prices = self._is_news(live, instant), live.prices
+            marks = prices.marks_of(instant, live.books.portfolio, is_news=is_news)
+            decides = is_news and instant.ts > live.starting_instant
             try:
-                live.cycle.close(instant, live.prices.mark, live.prices.due_rates(instant.ts), decides=self._decides(live, instant))
+                live.cycle.close(instant, marks, prices.due_rates(instant.ts), decides=decides, inputs=prices.inputs_of(instant))
             except BaseException as error:  # noqa: BLE001  # kept and told: the session stops for it
                 live.outbox.fail(error)
                 return
+            live.snapshots.consider()
             if not lockstep:
                 self.steps += 1
 
-    def _decides(self, live: Live, instant: Instant) -> bool:
-        """Not for what lies before the session began, and not for what is no longer news."""
-        if instant.ts <= live.starting_instant:
-            return False
+    def _is_news(self, live: Live, instant: Instant) -> bool:
+        """Whether it closed so lately that prices are its own and a decision on it is worth something."""
         if live.connection.is_lockstep:
             return True
         sandbox = live.connection.sandbox
@@ -212,14 +215,15 @@ class Session:
                 if not live.connection.is_lockstep:
                     await self._wait_for_ends(live, entries)
                 await live.reconciler.check(at_once=True)
-                left = differences(live.cycle.actors.portfolio, live.venue, self._quote(live))
+                left = differences(live.books.portfolio, live.venue, live.quote)
         except TimeoutError:
             self.notify(Notice(live.cycle.clock.now_ms, "stop_slow", "not everything was answered before the end; a restart looks again"))
         live.gate.close("stopped", "the session has ended")
+        if failure is None and live.outbox.failure is None:
+            live.snapshots.keep()
         exits = [record for record in executor.open_orders() if record.command is not None and record.command.reduce_only]
         protective = [record.client_order_id for record in (*executor.bracket_orders(), *exits)]
-        lines = live.cycle.actors.portfolio.lines
-        held = {symbol: line.qty for symbol, line in lines.items() if line.book.steps}
+        held = held_quantities(live.books.portfolio)
         return Ending(self.stop.reason or "stopped", [record.client_order_id for record in entries], protective, held, left, failure)
 
     async def _wait_for_ends(self, live: Live, entries: list[OrderRecord]) -> None:
@@ -230,7 +234,7 @@ class Session:
         """on_fault halt: nothing is added; flatten: positions are closed, too, past actors that have failed."""
         live.gate.close("fault", f"{type(failure).__name__}: {failure}", TradingState.REDUCING)
         if live.journal.failed is None:
-            live.journal.append(Fault(live.cycle.clock.now_ms, "session", f"{type(failure).__name__}: {failure}"))
+            live.outbox.append(Fault(live.cycle.clock.now_ms, "session", f"{type(failure).__name__}: {failure}"))
         if live.plan.system.on_fault != "flatten":
             return
         if live.cycle.bus.failed is None:
@@ -239,18 +243,6 @@ class Session:
             from runners.live.flatten import flatten
 
             await flatten(live)
-
-    @staticmethod
-    def _quote(live: Live) -> str:
-        return next(iter(live.instruments.values())).quote
-
-
-def _hold(live: Live, cause: str, is_well: bool, text: str) -> None:
-    if is_well:
-        if live.gate.has(cause):
-            live.gate.open(cause)
-    elif not live.gate.has(cause):
-        live.gate.close(cause, text)
 
 
 @asynccontextmanager

@@ -6,72 +6,51 @@ since -> compare -> READY. What the market did meanwhile comes after that, bar b
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from adapters.bybit import translate
 from adapters.bybit.clock import ServerClock
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.market_stream import FRESHNESS_MS, MarketStream
-from adapters.bybit.notices import Notice
+from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.venue import BybitVenue
 from adapters.journal import Journal
 from adapters.journal.journal import BALLAST_BYTES
-from adapters.store import HistoricalDataStore
-from core.actors.executor import Executor
-from core.actors.portfolio import Portfolio
-from core.bus import Bus
 from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
-from core.errors import SafetyError, VenueError
 from core.instrument import Instrument
-from core.messages import Bar, CancelOrder, Fill, FundingRate, Message, OrderUpdate
+from core.messages import CancelOrder, FundingRate, Message, OrderUpdate
 from core.orders import OrderRecord
-from runners.actors import make_actors, subscribe
+from runners.live.background import background, up
+from runners.live.books import Books
 from runners.live.connection import Connection, connect
 from runners.live.controls import ControlLimits, Controls
-from runners.live.cycle import Cycle, account_stop
-from runners.live.desk import Desk
-from runners.live.gate import STARTING, Gate
-from runners.live.history import History, session_prefix
-from runners.live.instants import Instants, Line
+from runners.live.cycle import Cycle
+from runners.live.gate import STARTING, Gate, TradingState, hold
+from runners.live.history import History, in_flight, seen_executions
+from runners.live.input_reader import InputReader
+from runners.live.input_wait import InputWait
+from runners.live.instants import Instants
 from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
+from runners.live.plan import Plan
 from runners.live.prices import Prices
-from runners.live.reconcile import Reconciler, held_positions
-from runners.live.records import TYPES, Opened
+from runners.live.reconcile import Reconciler
+from runners.live.records import TYPES, GateChanged, Opened
+from runners.live.recovery import recover_books
+from runners.live.snapshots import Snapshots
 from runners.live.tape import Tape
-from runners.live.warmup import WarmUp
-from runners.systems import LoadedSystem
 
 READY_S = 60.0
 SANDBOX_BALLAST = 1 << 20
+INPUT_GRACE_MS = 5_000
+"""How much longer an instant waits where features read what the exchange publishes after the bar."""
 STALE_MS = 15_000.0
 """How old the latest price of a symbol may be when an order leaves, where the market moves by itself."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be run, and where. ``uid``: hash of code and configuration; ``journals``: the folder of this home's journals."""
-
-    loaded: LoadedSystem
-    system: SystemConfig
-    """The system as the epoch runs it."""
-    uid: str
-    environment: Environment
-    journals: Path
-    store: HistoricalDataStore | None = None
-    sandbox_url: str | None = None
-    key_file: Path | None = None
-    grace_ms: int = 2_000
-    fresh: bool = False
-    """Begin a new journal though there is one."""
-    about: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -82,22 +61,47 @@ class Live:
     account: str
     connection: Connection
     instruments: dict[str, Instrument]
-    cycle: Cycle
-    desk: Desk
-    controls: Controls
+    books: Books
     gate: Gate
     venue: BybitVenue
     market: MarketStream
     instants: Instants
     prices: Prices
     journal: Journal
+    snapshots: Snapshots
     reconciler: Reconciler
     outbox: Outbox
-    tape: Tape
-    opened: Opened
+    inputs: InputWait | None
+    """Where decision bars wait for what features read beside them; None where features read bars only."""
     starting_instant: int
     """Instants up to here lie before this session: where the journal began with it, nobody decides on them."""
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    notices: deque[Notice] = field(default_factory=deque)
+    """The latest that was told."""
+
+    @property
+    def cycle(self) -> Cycle:
+        """What the actors hear."""
+        return self.books.cycle
+
+    @property
+    def opened(self) -> Opened:
+        """How the journal began."""
+        return self.books.opened
+
+    @property
+    def tape(self) -> Tape:
+        """What happened."""
+        return self.books.tape
+
+    @property
+    def controls(self) -> Controls:
+        """What every order passes."""
+        return self.books.controls
+
+    @property
+    def quote(self) -> str:
+        """The coin of the account."""
+        return next(iter(self.instruments.values())).quote
 
 
 @asynccontextmanager
@@ -152,96 +156,111 @@ async def _assemble(
     instruments: dict[str, Instrument],
     journal: Journal,
     stack: AsyncExitStack,
-    notify: Callable[[Notice], None],
+    notify: Notify,
     fail: Callable[[BaseException], None],
 ) -> Live:
-    system, strategy = plan.system, plan.loaded.strategy()
-    history = History.read(journal.recovered())
-    is_first = history.opened is None
-    warm_up = WarmUp(system, strategy, plan.loaded.params, connection.market_ms if history.opened is None else history.opened.start_ms)
-    await warm_up.load(plan.store, connection.reader)
+    """Recover the books, connect the venue, compare, then let the market in."""
+    outbox = Outbox(journal, fail)
+    gate = Gate(lambda state, why: _tell_gate(state, why, connection.market_ms, outbox, notify))
+    limits = ControlLimits.of(plan.system, stale_ms=float("inf") if connection.is_lockstep else STALE_MS)
+    found = await recover_books(
+        plan, account, connection, instruments, journal, gate, limits=limits, say=outbox.hear, notify=notify
+    )  # fmt: skip
+    books, prices = found.books, Prices()
+    outbox.open(books)
+    venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify)
+    never = _hand_over(books, venue, instruments)
+    await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
+    _tell_never_sent(never, outbox.hear, books.clock)
     quote = next(iter(instruments.values())).quote
-    opened = history.opened or await _first_look(plan, account, connection, instruments, warm_up.start_ms, quote)
-    bus, clock = Bus(), ReplayClock(opened.ts)
-    executor = Executor(session_prefix(opened, 0), instruments, clock, bus.publish)
-    portfolio = Portfolio(instruments.values(), opened.cash, order_number=executor.order_number, strategy=system.strategy)
-    for symbol, steps, cost in opened.positions:
-        portfolio.seed(symbol, steps, cost)
-    contexts = warm_up.contexts(instruments, portfolio)
-    actors = make_actors(system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock)
-    cycle = Cycle(actors, bus, clock)
-    gate = Gate(lambda state, why: notify(Notice(clock.now_ms, "gate", f"{state.name} {why}".strip(), severity="info")))
-    outbox = Outbox(cycle, journal, fail)
-    prices = Prices()
-    desk: Desk
-    venue: BybitVenue
-    limits = ControlLimits.of(system, stale_ms=float("inf") if connection.is_lockstep else STALE_MS)
-    controls = Controls(
-        limits, instruments, portfolio, executor, gate,
-        environment_is_armed=lambda: True,  # demo and sandbox are play money; the live runner arms
-        frozen=lambda symbol: _frozen(venue, symbol),
-        age_ms=lambda symbol: market.age_ms(symbol),
-        account_limit=lambda: account_stop(actors.risk),
-    )  # fmt: skip
-    desk = Desk(controls, outbox.hear)
-    tape = Tape(portfolio, system.risk.leverage)
-    subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
-    bus.subscribe(Fill, tape.after_fill)
-    actors.strategy.start()
-    if is_first:
-        journal.append_durable(opened)
-    history.hear_again(cycle, executor, desk, opened)
-    executor.begin_session(session_prefix(opened, journal.session))
-    cycle.journal = journal
-    known, never = history.in_flight(executor)
-    venue = BybitVenue(
-        connection.where, connection.session, connection.credentials, connection.rest, system.category, instruments, outbox.hear,
-        journal=outbox.write, seen=history.seen, since_ms=max(opened.ts, history.last_execution_ms), notify=notify,
-        market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or portfolio.last(symbol) or None,
-        use_trade_stream=False,
-    )  # fmt: skip
-    holdings = {symbol: (line.book.steps, line.book.cost) for symbol, line in portfolio.lines.items() if line.book.steps}
-    brackets = [(record.parent_id or "", record.client_order_id) for record in executor.bracket_orders()]
-    venue.recover(known, used_names=history.bracket_names(), open_brackets=brackets, holdings=holdings)
-    _expect_brackets(executor.bracket_orders(), venue, instruments)
-    desk.venue = venue
-    await _up(_background(venue.run(), stack, fail), venue.wait_ready(READY_S))
-    _tell_never_sent(never, outbox.hear, clock)
-    reconciler = Reconciler(cycle, venue, connection.rest, quote, notify, hear=outbox.hear, since_ms=opened.ts)
+    reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
     if not outbox.failure:
         await venue.idle()
         await reconciler.check(at_once=True)
-    instants = Instants(system.symbols, (system.execution_timeframe or system.timeframe, system.timeframe), grace_ms=plan.grace_ms)
-    instants.last_ts = cycle.closes[-1] if cycle.closes else warm_up.start_ms
-    heard = _next_opens(history.heard, instants, warm_up.start_ms)
-    prices.rates = await _missed_rates(connection, system, history, warm_up.start_ms)
-    market = MarketStream(
-        connection.where, connection.session, connection.clock, system.category, instants.lines, connection.reader,
-        outbox.market(instants, prices), notify=notify, next_open=heard,
+    instants, waits = _instants(plan, books, found.reads, outbox, prices, stack, fail, notify)
+    prices.rates = await _missed_rates(connection, plan.system, books.history, books.opened.start_ms)
+    market = _market(plan, connection, instants, books, outbox.market(instants, prices, waits, plan.system.timeframe), notify)
+    books.controls.age_ms = market.age_ms
+    gate.open(STARTING)
+    for record in _cancelled_but_open(books):
+        venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, books.clock.now_ms))
+    await up(background(market.run(), stack, fail), market.stream.wait_ready(READY_S))
+    await market.settle()
+    return Live(
+        plan, account, connection, instruments, books, gate, venue, market, instants, prices, journal, Snapshots(books, journal, notify),
+        reconciler, outbox, waits, connection.market_ms if found.is_first else 0,
+    )  # fmt: skip
+
+
+def _venue(
+    plan: Plan,
+    connection: Connection,
+    instruments: dict[str, Instrument],
+    books: Books,
+    prices: Prices,
+    gate: Gate,
+    outbox: Outbox,
+    notify: Notify,
+) -> BybitVenue:
+    venue = BybitVenue(
+        connection.where, connection.session, connection.credentials, connection.rest, plan.system.category, instruments, outbox.hear,
+        journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms), notify=notify,
+        market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
+        note=outbox.note, use_trade_stream=False,
+        on_ready=lambda is_ready: hold(gate, "private_stream", is_ready, f"the private stream is lost: {venue.private.stream.problem}"),
+    )  # fmt: skip
+    return venue
+
+
+def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: Notify) -> None:
+    outbox.note(GateChanged(ts, state.name, why))
+    notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info"))
+
+
+def _hand_over(books: Books, venue: BybitVenue, instruments: dict[str, Instrument]) -> list[OrderRecord]:
+    """Tell the venue what the journal holds open, and let commands out from now on; returns the orders that never left."""
+    sent, never = in_flight(books)
+    executor = books.executor
+    holdings = {symbol: (line.book.steps, line.book.cost) for symbol, line in books.portfolio.lines.items() if line.book.steps}
+    brackets = [(record.parent_id or "", record.client_order_id) for record in executor.bracket_orders()]
+    venue.recover(sent, used_names=executor.bracket_names, open_brackets=brackets, holdings=holdings)
+    _expect_brackets(executor.bracket_orders(), venue, instruments)
+    books.controls.frozen = lambda symbol: _frozen(venue, symbol)
+    books.desk.venue = venue
+    return never
+
+
+def _instants(
+    plan: Plan,
+    books: Books,
+    reads: InputReader,
+    outbox: Outbox,
+    prices: Prices,
+    stack: AsyncExitStack,
+    fail: Callable[[BaseException], None],
+    notify: Notify,
+) -> tuple[Instants, InputWait | None]:
+    """Where bars are gathered, and where decision bars wait before, if features read more than bars."""
+    system = plan.system
+    grace_ms = plan.grace_ms + (INPUT_GRACE_MS if reads.names else 0)
+    instants = Instants(system.symbols, (system.execution_timeframe or system.timeframe, system.timeframe), grace_ms=grace_ms)
+    instants.last_ts = books.cycle.closes[-1] if books.cycle.closes else books.opened.start_ms
+    if not reads.names:
+        return instants, None
+    waits = InputWait(reads, outbox.gather(instants, prices), fail=fail, notify=notify)
+    stack.push_async_callback(waits.close)
+    return instants, waits
+
+
+def _market(
+    plan: Plan, connection: Connection, instants: Instants, books: Books, publish: Callable[[Message], None], notify: Notify
+) -> MarketStream:
+    heard = books.cycle.bars.next_opens()
+    return MarketStream(
+        connection.where, connection.session, connection.clock, plan.system.category, instants.lines, connection.reader, publish,
+        notify=notify, next_open={line: heard.get(line, books.opened.start_ms) for line in instants.lines},
         freshness_ms={} if connection.is_lockstep else FRESHNESS_MS,
     )  # fmt: skip
-    live = Live(
-        plan, account, connection, instruments, cycle, desk, controls, gate, venue, market, instants, prices, journal, reconciler, outbox,
-        tape, opened, connection.market_ms if is_first else 0,
-    )  # fmt: skip
-    gate.open(STARTING)
-    for record in _cancelled_but_open(desk, executor):
-        venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, clock.now_ms))
-    await _up(_background(market.run(), stack, fail), market.stream.wait_ready(READY_S))
-    await market.settle()
-    return live
-
-
-async def _first_look(
-    plan: Plan, account: str, connection: Connection, instruments: dict[str, Instrument], start_ms: int, quote: str
-) -> Opened:
-    """What the account holds before our first order: the opening of the books. Raises SafetyError without money in the quote coin."""
-    wallet = await connection.account.wallet()
-    cash = next((translate.units(str(row.walletBalance)) for row in wallet.coin if row.coin == quote and row.walletBalance), 0)
-    if cash <= 0:
-        raise SafetyError(f"the account {account} has no {quote}: fund it first (a demo account: request funds on the exchange's page)")
-    positions = held_positions(await connection.account.positions(), Portfolio(instruments.values(), cash))
-    return Opened(connection.market_ms, start_ms, account, plan.uid, cash, tuple(positions), f"{connection.clock.now_ms // 1000:x}")
 
 
 def _frozen(venue: BybitVenue, symbol: str) -> str:
@@ -272,18 +291,9 @@ def _tell_never_sent(never: list[OrderRecord], hear: Callable[[Message], None], 
             )  # fmt: skip
 
 
-def _cancelled_but_open(desk: Desk, executor: Executor) -> list[OrderRecord]:
+def _cancelled_but_open(books: Books) -> list[OrderRecord]:
     """Orders whose cancel may not have left: they rest, and nobody wants them any more."""
-    return [record for record in executor.open_orders() if record.client_order_id in desk.muted_cancels]
-
-
-def _next_opens(heard: list[Message], instants: Instants, start_ms: int) -> dict[Line, int]:
-    """The start of the first candle of each line that has not been heard."""
-    found = dict.fromkeys(instants.lines, start_ms)
-    for message in heard:
-        if isinstance(message, Bar):
-            found[message.symbol, message.tf] = message.ts_close
-    return found
+    return [record for record in books.executor.open_orders() if record.client_order_id in books.controls.being_cancelled]
 
 
 async def _missed_rates(connection: Connection, system: SystemConfig, history: History, start_ms: int) -> list[FundingRate]:
@@ -297,37 +307,3 @@ async def _missed_rates(connection: Connection, system: SystemConfig, history: H
         found = await connection.reader.funding_rates(symbol, since, connection.market_ms + 1)
         rates += found[-1:] if last is None else found
     return sorted(rates, key=lambda rate: rate.ts)
-
-
-async def _up(running: asyncio.Task[None], ready: Coroutine[Any, Any, None]) -> None:
-    """Wait until what runs is ready; what it dies of meanwhile is raised at once."""
-    waiting = asyncio.create_task(ready)
-    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    if running.done() and not waiting.done():
-        waiting.cancel()
-        error = running.exception()
-        raise _innermost(error) if error is not None else VenueError("the exchange's stream ended by itself")
-    await waiting
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The first error of a group of them."""
-    return _innermost(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _background(work: Coroutine[Any, Any, None], stack: AsyncExitStack, fail: Callable[[BaseException], None]) -> asyncio.Task[None]:
-    """Run something until the session ends; what it raises fails the session."""
-    task = asyncio.create_task(work)
-
-    def ended(done: asyncio.Task[None]) -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
-            fail(_innermost(error))
-
-    async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await task
-
-    task.add_done_callback(ended)
-    stack.push_async_callback(stop)
-    return task

@@ -6,12 +6,26 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from core.actors.portfolio import Portfolio
 from core.messages import Fill, FundingPayment, Halt, Liquidation, OrderDenied, Resume, Signal, SignalDenied
 
 Change = tuple[int, int, int, int, float]
 """(ts, signed steps, cost, margin, liquidation price): see runners/curve.py."""
 LAST = 12
+Decision = Signal | SignalDenied | OrderDenied
+
+
+class TapeState(msgspec.Struct, frozen=True):
+    """A tape as plain data. Decisions are shown, and no more: without what a strategy noted beside them."""
+
+    fills: list[Fill]
+    payments: list[FundingPayment]
+    liquidations: list[Liquidation]
+    changes: dict[str, list[Change]]
+    decisions: list[Decision]
+    halts: list[Halt | Resume]
 
 
 class Tape:
@@ -23,7 +37,7 @@ class Tape:
         self.payments: list[FundingPayment] = []
         self.liquidations: list[Liquidation] = []
         self.changes: dict[str, list[Change]] = {symbol: [] for symbol in portfolio.lines}
-        self.decisions: deque[Signal | SignalDenied | OrderDenied] = deque(maxlen=LAST)
+        self.decisions: deque[Decision] = deque(maxlen=LAST)
         self.halts: list[Halt | Resume] = []
 
     @property
@@ -39,6 +53,20 @@ class Tape:
             Halt: self.halts.append,
             Resume: self.halts.append,
         }
+
+    def state(self) -> TapeState:
+        """All of it, to be written at once."""
+        decisions = [msgspec.structs.replace(each, metadata={}) if isinstance(each, Signal) else each for each in self.decisions]
+        return TapeState(self.fills, self.payments, self.liquidations, self.changes, decisions, self.halts)
+
+    def restore(self, state: TapeState) -> None:
+        """Go on from a ``state()``."""
+        self.fills += state.fills
+        self.payments += state.payments
+        self.liquidations += state.liquidations
+        self.changes.update(state.changes)
+        self.decisions.extend(state.decisions)
+        self.halts += state.halts
 
     def after_fill(self, fill: Fill) -> None:
         """The position as it is now."""

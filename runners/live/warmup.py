@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from adapters.store import HistoricalDataStore
-from core.actors.live_series import LiveSeries
+from core.actors.live_series import LiveSeries, SeriesState
 from core.actors.market_data import SymbolContext
 from core.actors.portfolio import Portfolio
 from core.config import SystemConfig
-from core.errors import ConfigError, DataError
+from core.errors import DataError
 from core.features import FeatureSpec, by_timeframe, default_warmup, extra_columns, parse_features
 from core.frame import BAR_COLUMNS, Frame
 from core.instrument import Instrument
@@ -23,6 +24,7 @@ from core.messages import Bar
 from core.risk.exits import hidden_features
 from core.time_range import to_iso
 from core.timeframe import floor_ts, tf_ms
+from runners.live.inputs import Inputs
 from runners.preparation import vector_targets
 from runners.user_code import load_function
 from strategies.base import BaseStrategy, VectorStrategy
@@ -34,31 +36,47 @@ class BarReader(Protocol):
     async def bars(self, symbol: str, timeframe: str, start_ms: int, end_ms: int) -> list[Bar]: ...
 
 
+class ColumnReader(Protocol):
+    """What features read beside bars."""
+
+    async def columns(self, frame: Frame, until_ms: int) -> dict[str, Any]: ...
+
+
 class WarmUp:
     """Loads the frames of a system's timeframes, and makes its contexts out of them."""
 
     def __init__(self, system: SystemConfig, strategy: BaseStrategy, params: Mapping[str, Any], start_ms: int) -> None:
         declared = {**strategy.features, **system.features, **hidden_features(system.exits, system.sizing)}
         specs = parse_features(declared, params, system.timeframe)
-        if further := extra_columns(specs):
-            raise ConfigError(f"features read {', '.join(further)}: a session has bars only; leave these features out")
+        self.further = extra_columns(specs)
+        """What features read beside bars."""
+        self.inputs = Inputs()
         self._system, self._strategy, self._params = system, strategy, params
         self.groups: dict[str, list[FeatureSpec]] = by_timeframe(specs, system.timeframe)
         self.start_ms = floor_ts(start_ms, system.timeframe)
         self.frames: dict[tuple[str, str], Frame] = {}
+        self._states: dict[tuple[str, str], SeriesState] = {}
 
     def wanted(self, timeframe: str) -> int:
         """How many bars of a timeframe come before the window."""
         given = self._system.warmup_bars
         return default_warmup(self.groups[timeframe]) if given is None else given
 
-    async def load(self, store: HistoricalDataStore | None, reader: BarReader) -> None:
+    def restore(self, states: Sequence[SeriesState]) -> None:
+        """Take the series of an earlier session in place of history: warm-up and all bars since."""
+        for state in states:
+            for each in (state, *state.higher):
+                self._states[each.symbol, each.timeframe] = each
+                self.frames[each.symbol, each.timeframe] = each.frame()
+
+    async def load(self, store: HistoricalDataStore | None, reader: BarReader, inputs: ColumnReader) -> None:
         """Read what is needed of every symbol and timeframe. Raises DataError, naming the first bar that nobody has."""
         for symbol in self._system.symbols:
             for timeframe in self.groups:
                 end = floor_ts(self.start_ms, timeframe)
                 begin = end - self.wanted(timeframe) * tf_ms(timeframe)
-                self.frames[symbol, timeframe] = await self._frame(store, reader, symbol, timeframe, begin, end)
+                frame = await self._frame(store, reader, symbol, timeframe, begin, end)
+                self.frames[symbol, timeframe] = frame.with_columns(await inputs.columns(frame, self.start_ms)) if self.further else frame
 
     async def _frame(
         self, store: HistoricalDataStore | None, reader: BarReader, symbol: str, timeframe: str, begin: int, end: int
@@ -91,17 +109,35 @@ class WarmUp:
     def _context(self, symbol: str, instrument: Instrument, portfolio: Portfolio) -> SymbolContext:
         system, strategy, params = self._system, self._strategy, self._params
         above: Sequence[str] = [timeframe for timeframe in self.groups if timeframe != system.timeframe]
-        higher = {timeframe: LiveSeries(self.frames[symbol, timeframe], self.groups[timeframe], load=load_function) for timeframe in above}
-
-        def targets(frame: Frame) -> Any:
-            return vector_targets(strategy, frame, params) if isinstance(strategy, VectorStrategy) else None
+        known, state = self.inputs.of(symbol), self._states.get((symbol, system.timeframe))
+        higher = {
+            timeframe: LiveSeries(self.frames[symbol, timeframe], self.groups[timeframe], load=load_function, inputs=known)
+            for timeframe in above
+        }
 
         series = LiveSeries(
             self.frames[symbol, system.timeframe],
             self.groups[system.timeframe],
             load=load_function,
             higher=list(higher.values()),
-            targets=targets if isinstance(strategy, VectorStrategy) else None,
+            targets=_Targets(strategy, params) if isinstance(strategy, VectorStrategy) else None,
+            inputs=known,
             qty_grid=instrument.qty_grid,
+            builders=None if state is None else state.builders,
         )
         return SymbolContext(symbol, system.timeframe, series, higher, portfolio)
+
+
+class _Targets:
+    """A vector strategy's array over a frame that grows. Whether it looks ahead is looked at when the frame has doubled: a look costs as
+    much as dozens of bars, and at each bar there is nothing after it to look at."""
+
+    def __init__(self, strategy: VectorStrategy, params: Mapping[str, Any]) -> None:
+        self._strategy, self._params = strategy, params
+        self._checked_rows = 0
+
+    def __call__(self, frame: Frame) -> npt.NDArray[np.int8]:
+        is_due = len(frame) >= 2 * self._checked_rows
+        if is_due:
+            self._checked_rows = len(frame)
+        return vector_targets(self._strategy, frame, self._params, refuse_peeks=is_due)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         backtest_run_tool,
         backtest_sample_tool,
     )
+    from runners.tools.check import check_lookahead_tool, check_warmup_tool
     from runners.tools.data import (
         data_export_tool,
         data_fill_tool,
@@ -43,13 +44,17 @@ if TYPE_CHECKING:
         position_close_tool,
         position_list_tool,
     )
+    from runners.tools.journal import journal_list_tool, journal_repair_tool, journal_verify_tool
+    from runners.tools.parity import parity_check_tool
     from runners.tools.runs import runs_compare_tool, runs_list_tool, runs_report_tool, runs_show_tool
     from runners.tools.smoke import smoke_backtest_tool
     from runners.tools.smoke_demo import smoke_demo_tool
+    from runners.tools.sweep import sweep_run_tool
     from runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
 
 _PLACES = {
     "backtest": ("backtest_list_systems_tool", "backtest_list_windows_tool", "backtest_run_tool", "backtest_sample_tool"),
+    "check": ("check_lookahead_tool", "check_warmup_tool"),
     "data": (
         "data_export_tool",
         "data_fill_tool",
@@ -71,9 +76,12 @@ _PLACES = {
         "position_close_tool",
         "position_list_tool",
     ),
+    "journal": ("journal_list_tool", "journal_repair_tool", "journal_verify_tool"),
+    "parity": ("parity_check_tool",),
     "runs": ("runs_compare_tool", "runs_list_tool", "runs_report_tool", "runs_show_tool"),
     "smoke": ("smoke_backtest_tool",),
     "smoke_demo": ("smoke_demo_tool",),
+    "sweep": ("sweep_run_tool",),
     "systems": ("systems_new_tool", "systems_schema_tool", "systems_show_tool", "systems_validate_tool"),
 }
 
@@ -83,6 +91,8 @@ __all__ = [
     "backtest_list_windows_tool",
     "backtest_run_tool",
     "backtest_sample_tool",
+    "check_lookahead_tool",
+    "check_warmup_tool",
     "data_export_tool",
     "data_fill_tool",
     "data_gaps_tool",
@@ -92,11 +102,15 @@ __all__ = [
     "data_synth_tool",
     "data_verify_tool",
     "doctor_tool",
+    "journal_list_tool",
+    "journal_repair_tool",
+    "journal_verify_tool",
     "market_bars_tool",
     "market_instrument_tool",
     "order_cancel_tool",
     "order_list_tool",
     "order_place_tool",
+    "parity_check_tool",
     "position_close_tool",
     "position_list_tool",
     "runs_compare_tool",
@@ -105,6 +119,7 @@ __all__ = [
     "runs_show_tool",
     "smoke_backtest_tool",
     "smoke_demo_tool",
+    "sweep_run_tool",
     "systems_new_tool",
     "systems_schema_tool",
     "systems_show_tool",

@@ -186,8 +186,10 @@ def backtest_run_tool(request: BacktestRequest, context: ToolContext) -> Backtes
     with HistoricalDataStore(context.home.store, read_only=True) as store:
         window = choose_window(store, loaded.config, request.window_name, request.start, request.end)
         ready = make_ready(loaded, window, store)
-    run = run_backtest(ready, context.home, seed=request.seed, report=request.report, progress=context.step(f"{loaded.config.system}"))
-    bounds = _bounds(ready, run, request, context) if request.bounds else {}
+        if not ready.reads_store:
+            store.close()  # for other processes, while this one computes
+        run = run_backtest(ready, context.home, seed=request.seed, report=request.report, progress=context.step(f"{loaded.config.system}"))
+        bounds = _bounds(ready, run, request, context) if request.bounds else {}
     return _response(run, ready, request, bounds)
 
 

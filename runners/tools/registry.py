@@ -23,11 +23,15 @@ MODULES = (
     "runners.tools.data",
     "runners.tools.systems",
     "runners.tools.backtest",
+    "runners.tools.check",
+    "runners.tools.sweep",
+    "runners.tools.parity",
     "runners.tools.runs",
     "runners.tools.diagnostics",
     "runners.tools.smoke",
     "runners.tools.smoke_demo",
     "runners.tools.exchange",
+    "runners.tools.journal",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from core.clock import ReplayClock
-from core.config import ExecutionConfig
+from core.config import ExecutionConfig, MarginMode
 from core.errors import ConfigError
 from core.instrument import Instrument, generic_tiers
 from core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, Side
@@ -47,6 +47,7 @@ class Account:
         self.uid = 100_000 + number
         self._numbers = 0
         self.settings = settings
+        self.margin_mode: MarginMode = settings.margin_mode or "isolated"
         self.markets = markets
         foreign = [market.symbol for market in markets.values() if market.instrument.quote != QUOTE]
         if foreign:
@@ -54,7 +55,7 @@ class Account:
         self.clock, self._times = clock, times
         self.ids = IdSource(seed, str(self.uid))
         self.exchange = SimulatedExchange(
-            list(markets), settings.usdt, execution, RiskProfileConfig(leverage=1.0, margin_mode=settings.margin_mode),
+            list(markets), settings.usdt, execution, RiskProfileConfig(leverage=1.0, margin_mode=self.margin_mode),
             instruments={name: _renamed(market) for name, market in markets.items()}, clock=clock, emit=self._hear,
         )  # fmt: skip
         self.is_hedge: dict[str, bool] = {}
@@ -71,6 +72,8 @@ class Account:
         self.closed_orders: deque[OrderRecord] = deque(maxlen=100_000)
         self.recent_closed: deque[OrderRecord] = deque(maxlen=500)
         self.statement = Statement(self.uid, self.exchange, self.ids, self.next_number, times)
+        self.creates: list[dict[str, Any]] = []
+        """Every create that was looked at, refused or not: its names, the wall time it was received, and the code of its answer."""
         self.outbox: list[tuple[str, dict[str, Any]]] = []
         self.keeps_versions = False
         self.liquidations: list[tuple[SymbolMarket, Liquidation]] = []
@@ -96,6 +99,10 @@ class Account:
         """A number that rises with every order and execution."""
         self._numbers += 1
         return self._numbers
+
+    def note_create(self, link_id: str, order_id: str, code: int) -> None:
+        """A create has been answered."""
+        self.creates.append({"orderLinkId": link_id, "orderId": order_id, "code": code, "received": self._times.wall_ms()})
 
     def register(self, record: OrderRecord) -> None:
         """Take on an order before the engine has seen it."""
@@ -274,7 +281,7 @@ class Account:
         self.outbox.append(("execution", row))
 
     def _on_takeover(self, fill: Fill) -> None:
-        """A liquidation: an order of the exchange's own, filled at once at the bankruptcy price."""
+        """A liquidation: an order of the exchange's own, filled at once at the bankruptcy price (cross margin: at the mark)."""
         market = self.markets[fill.symbol]
         name = f"{fill.client_order_id}@{fill.fill_id}"
         record = OrderRecord(
@@ -294,13 +301,18 @@ class Account:
         self.touch(market)
         self.outbox.append(("execution", self.statement.funding(market, payment)))
 
-    def transfer(self, coin: str, amount: float) -> None:
-        """Cash from outside, or (negative) back there. Raises ApiError when it is not free."""
-        units = to_units(amount)
-        if self.exchange.ledger.accounts(coin)[FREE] + units < 0:
+    def available(self) -> int:
+        """USDT for new orders, in 1e-8: free cash, or under cross margin what of the margin balance no order and no position needs (below
+        zero when there is too little)."""
+        cross = self.exchange.cross_accounts.get(QUOTE)
+        return self.exchange.ledger.accounts(QUOTE)[FREE] if cross is None else cross.available()
+
+    def transfer(self, units: int) -> None:
+        """USDT (1e-8) from outside, or (negative) back there. Raises ApiError when it is not free: unrealised profit cannot leave."""
+        if units < 0 and min(self.exchange.ledger.accounts(QUOTE)[FREE], self.available()) + units < 0:
             raise ApiError(110012, "insufficient available balance")  # ASSUMED words
-        self.exchange.ledger.deposit(coin, units)
-        self.statement.transfer(coin, units, self.clock.now_ms)
+        self.exchange.ledger.deposit(QUOTE, units)
+        self.statement.transfer(QUOTE, units, self.clock.now_ms)
 
 
 def _reject_reason(reason: str) -> str:

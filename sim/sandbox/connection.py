@@ -34,6 +34,7 @@ class Connection:
         self.account: Account | None = None
         self.is_frozen = False
         self.keeps_pong = True
+        self.is_over = False
         self.is_stale = False
         """Opened before the trade service restarted."""
         self.req_ids: set[str] = set()
@@ -137,6 +138,8 @@ class Connection:
             if len(self._held) >= self._window:
                 self._end_reorder()
             return
+        if self.is_over:
+            return
         if self._queue.qsize() > MAX_QUEUED:
             self.abort()  # a client that does not read
             return
@@ -183,8 +186,12 @@ class Connection:
             transport.abort()
 
     def end(self) -> None:
-        """The connection is over."""
+        """The connection is over: nobody waits for what can no longer be sent."""
+        self.is_over = True
         self._writer.cancel()
+        while not self._queue.empty():
+            self._queue.get_nowait()
+            self._queue.task_done()
 
 
 def _as_error(frame: dict[str, Any], action: Action) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from core.clock import ReplayClock
 from core.instrument import Instrument
 from sim.book import SymbolBook
@@ -82,7 +84,8 @@ class Engine:
             self._load(market)
         self.accounts: dict[str, Account] = {}
         for number, one in enumerate(settings.accounts, start=1):
-            self.accounts[one.key] = Account(number, one, self.markets, settings.execution, self.clock, settings.seed, self)
+            chosen = msgspec.structs.replace(one, margin_mode=settings.mode_of(one))
+            self.accounts[one.key] = Account(number, chosen, self.markets, settings.execution, self.clock, settings.seed, self)
         for account in self.accounts.values():
             self._prepare(account)
         self.desk = TradeDesk(self.markets, self, settings.seed)

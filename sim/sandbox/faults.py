@@ -39,7 +39,8 @@ class Patch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Match(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Which requests or frames. ``topic`` also names control frames: op:auth, op:subscribe, op:ping, and order.create ... of the trade
-    stream; a topic matches what begins with it. ``nth``: the nth that fits (1 is the first) and, with ``times``, those after it."""
+    stream; a topic matches what begins with it. ``from_state``: an order's status, or confirm for a candle that says so. ``nth``: the nth
+    that fits (1 is the first) and, with ``times``, those after it."""
 
     side: Literal["http", "ws"]
     path: str | None = None

@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import numpy as np
 
+from core.errors import ConfigError
 from core.instrument import Category, Instrument
 from core.money import UNIT, to_units
 from core.timeframe import MINUTE_MS
 from sim.sandbox.engine import Move, Schedule
 from sim.sandbox.feed import BarSource, Floats, SymbolSeries
 from sim.sandbox.market import INTEREST_RATE, book_name
-from sim.sandbox.walk import HISTORY_MINUTES, Piece, Walk, walk_instrument
+from sim.sandbox.walk import HISTORY_BARS, Piece, Walk, walk_instrument
 
+FUNDING_MS = 480 * MINUTE_MS
 _CLAMP = to_units("0.0005")
 _CAP = to_units("0.005")
 
 
 class WalkFeed:
-    """A random walk per symbol, for the perpetual and, with the same index, the spot pair. Base bars are minutes."""
+    """A random walk per symbol, for the perpetual and, with the same index, the spot pair. Base bars are minutes, or longer ones that
+    divide the eight hours of a funding interval (raises ConfigError)."""
 
-    duration_ms = MINUTE_MS
     is_now = True
 
-    def __init__(self, symbols: list[str], start_ms: int, seed: int, *, minutes: int = HISTORY_MINUTES, spot: bool = True) -> None:
-        self._now = self._start = start_ms - start_ms % MINUTE_MS
+    def __init__(
+        self, symbols: list[str], start_ms: int, seed: int, *, bars: int = HISTORY_BARS, spot: bool = True, duration_ms: int = MINUTE_MS
+    ) -> None:  # fmt: skip
+        if FUNDING_MS % duration_ms:
+            raise ConfigError("the bars of a walk divide eight hours, in which its funding is settled: use 1m to 4h")
+        self.duration_ms = duration_ms
+        self._now = self._start = start_ms - start_ms % duration_ms
         categories: tuple[Category, ...] = ("linear", "spot") if spot else ("linear",)
         self._instruments = [walk_instrument(symbol, category) for category in categories for symbol in symbols]
         self._walks = {symbol: Walk(walk_instrument(symbol, "linear"), seed, number) for number, symbol in enumerate(symbols)}
         self._history: dict[str, SymbolSeries] = {}
         for symbol, walk in self._walks.items():
-            series = walk.history(self._start, minutes)
+            series = walk.history(self._start, bars, duration_ms)
             self._history[symbol] = series
             if spot:
                 self._history[book_name("spot", symbol)] = self._spot_history(series, symbol)
-        self._interval = 480 * MINUTE_MS
 
     def _spot_history(self, series: SymbolSeries, symbol: str) -> SymbolSeries:
         instrument = walk_instrument(symbol, "spot")
@@ -47,7 +53,7 @@ class WalkFeed:
         return self._instruments
 
     def history(self, name: str) -> SymbolSeries | None:
-        """Minutes before the start."""
+        """Bars before the start."""
         return self._history.pop(name, None)
 
     def schedule(self, name: str) -> Schedule | None:
@@ -55,7 +61,7 @@ class WalkFeed:
         return None
 
     def start_ms(self) -> int:
-        """The minute in which it begins."""
+        """The open of the bar in which it begins."""
         return self._start
 
     def bars_left(self) -> int | None:
@@ -63,13 +69,13 @@ class WalkFeed:
         return None
 
     def next_bar(self) -> Move | None:
-        """One minute."""
-        return self.next_move(MINUTE_MS)
+        """What is left of the bar: a whole one in lock-step."""
+        return self.next_move(self.duration_ms)
 
     def next_move(self, length_ms: int) -> Move | None:
-        """So many ms, which never cross the end of a minute."""
+        """So many ms, which never cross the end of a bar."""
         start = self._now
-        length = min(length_ms, MINUTE_MS - start % MINUTE_MS)
+        length = min(length_ms, self.duration_ms - start % self.duration_ms)
         pieces: dict[str, Piece] = {}
         linear = {symbol: walk.advance(length) for symbol, walk in self._walks.items()}
         for instrument in self._instruments:
@@ -82,14 +88,14 @@ class WalkFeed:
 
     def funding_due(self, ts_open: int) -> list[tuple[str, int, int, int]]:
         """What is settled at this very time: (book name, stamp, rate, mark)."""
-        if ts_open % self._interval:
+        if ts_open % FUNDING_MS:
             return []
         return [(symbol, ts_open, self._rate(walk), round(walk.mark * UNIT)) for symbol, walk in self._walks.items()]
 
     def next_funding(self, name: str, ts: int) -> tuple[int, int] | None:
         """The next stamp, and the rate as it would be now."""
         walk = self._walks.get(name)
-        return None if walk is None else (ts - ts % self._interval + self._interval, self._rate(walk))
+        return None if walk is None else (ts - ts % FUNDING_MS + FUNDING_MS, self._rate(walk))
 
     @staticmethod
     def _rate(walk: Walk) -> int:

@@ -68,7 +68,7 @@ class Gateway:
         category = text(params, "category")
         category = category if category in CATEGORIES else ""
         limit = route.spot if category == "spot" and route.spot else route.limit
-        return self.budgets.of(account.uid, name, category, limit)
+        return self.budgets.of(account.uid, name, category, limit, route.window_ms)
 
     def headers(self, budget: Budget, *, is_exceeded: bool = False) -> dict[str, str]:
         """The rate headers of an answer; the reset stamp lies in the future when the budget is spent."""

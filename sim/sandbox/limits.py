@@ -1,4 +1,4 @@
-"""Request budgets: per account, endpoint and category within a rolling second, and per address within five."""
+"""Request budgets: per account, endpoint and category within a rolling second (rarely longer), and per address within five."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ CONNECTION_WINDOW_MS: Final = 300_000
 class Budget:
     """What is left of one budget at a time."""
 
-    __slots__ = ("_used", "limit")
+    __slots__ = ("_used", "_window_ms", "limit")
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self, limit: int, window_ms: int = SECOND_MS) -> None:
+        self.limit, self._window_ms = limit, window_ms
         self._used: deque[int] = deque()
 
     def take(self, count: int, now_ms: int) -> int:
@@ -37,11 +37,11 @@ class Budget:
         """When there will be room again: now, or a moment in the future."""
         if self.left(now_ms) > 0:
             return now_ms
-        return max(now_ms + 1, self._used[0] + SECOND_MS + 1)
+        return max(now_ms + 1, self._used[0] + self._window_ms + 1)
 
     def _forget(self, now_ms: int) -> None:
         used = self._used
-        while used and used[0] <= now_ms - SECOND_MS:
+        while used and used[0] <= now_ms - self._window_ms:
             used.popleft()
 
 
@@ -55,11 +55,11 @@ class Budgets:
         self._connections: dict[str, deque[int]] = {}
         self._banned: dict[str, int] = {}
 
-    def of(self, uid: int, group: str, category: str, limit: int) -> Budget:
-        """The budget of an account for a group of requests."""
+    def of(self, uid: int, group: str, category: str, limit: int, window_ms: int = SECOND_MS) -> Budget:
+        """The budget of an account for a group of requests: so many within a rolling window."""
         key = (uid, group, category)
         if key not in self._budgets:
-            self._budgets[key] = Budget(max(1, int(limit * self._factor)))
+            self._budgets[key] = Budget(max(1, int(limit * self._factor)), window_ms)
         return self._budgets[key]
 
     def is_banned(self, address: str, now_ms: int) -> bool:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from core.config import MarginMode
+from core.errors import ConfigError
 from core.instrument import generic_tiers
 from core.money import UNIT, mul_div_ceil, to_units
 from sim.book import Order, Position, SymbolBook
+from sim.cross import CrossAccount, net_of, value_at_mark
 from sim.ledger import FREE, post
 from sim.liquidation import is_touched
 from sim.margin import IsolatedMargin, max_leverage
@@ -15,7 +18,9 @@ from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.market import SymbolMarket
 from sim.settlement import liquidation_price
 
-MARGIN_MODES: Final = {"isolated": "ISOLATED_MARGIN", "cross": "REGULAR_MARGIN"}
+MARGIN_MODES: Final[dict[MarginMode, str]] = {"isolated": "ISOLATED_MARGIN", "cross": "REGULAR_MARGIN"}
+_MODE_NAMES: Final = {name: mode for mode, name in MARGIN_MODES.items()}
+_IN_CROSS: Final = (110015, "the position is in cross_margin")
 
 
 def set_leverage(account: Account, market: SymbolMarket, leverage: float) -> None:
@@ -27,9 +32,35 @@ def set_leverage(account: Account, market: SymbolMarket, leverage: float) -> Non
     if wanted == book.leverage:
         raise ApiError(110043, "leverage not modified")
     policy = IsolatedMargin(wanted, book.taker_fee, instrument.tiers or generic_tiers())
-    if any(position.steps and wanted > max_leverage(position.cost, policy.tiers) for position in book.positions):
+    if any(value and wanted > max_leverage(value, policy.tiers) for value in _tier_values(book)):
         raise ApiError(110013, "cannot set leverage gt maxLeverage by risk limit")  # ASSUMED words
-    _hold_by(book, policy)
+    if book.account is not None:
+        _count_by(book, policy, book.account)
+    else:
+        _hold_by(book, policy)
+
+
+def _tier_values(book: SymbolBook) -> list[int]:
+    """What a symbol's risk tier goes by: each position's cost; under cross margin the net value at mark."""
+    return [position.cost for position in book.positions] if book.account is None else [abs(value_at_mark(book, net_of(book)[0]))]
+
+
+def _count_by(book: SymbolBook, policy: IsolatedMargin, cross: CrossAccount) -> None:
+    """Cross margin: orders hold what the new leverage wants of them, positions need it. Raises ApiError when nothing would be left."""
+    orders, before, available = _order_changes(book, policy), book.margin, cross.available()
+    for_orders = sum(change for _, change in orders)
+    book.margin = policy
+    left = cross.available() - for_orders
+    if left <= 0 and left < available:
+        refusal = ApiError(110044, "available margin is insufficient")  # ASSUMED words
+    elif cross.is_due():
+        refusal = ApiError(110011, "position would be liquidated immediately")  # ASSUMED words
+    else:
+        post(book.accounts, free=-for_orders, order=for_orders)
+        _keep(book, policy, orders)
+        return
+    book.margin = before
+    raise refusal
 
 
 def _hold_by(book: SymbolBook, policy: IsolatedMargin) -> None:
@@ -49,6 +80,10 @@ def _hold_by(book: SymbolBook, policy: IsolatedMargin) -> None:
             position.margin, position.liquidation_price = margin, price
         raise ApiError(110011, "position would be liquidated immediately")  # ASSUMED words
     post(book.accounts, free=-for_orders - for_positions, order=for_orders, position=for_positions)
+    _keep(book, policy, orders)
+
+
+def _keep(book: SymbolBook, policy: IsolatedMargin, orders: list[tuple[Order, int]]) -> None:
     for order, change in orders:
         order.reserve += change
     book.leverage = policy.leverage
@@ -87,6 +122,8 @@ def add_margin(account: Account, market: SymbolMarket, idx: int, amount: float) 
     position = book.position(idx)
     if position is None:
         raise ApiError(10001, "position idx not match position mode")
+    if book.account is not None:
+        raise ApiError(*_IN_CROSS)
     if not position.steps:
         raise ApiError(10001, "position is zero")  # ASSUMED words
     units = to_units(amount)
@@ -98,6 +135,19 @@ def add_margin(account: Account, market: SymbolMarket, idx: int, amount: float) 
     if units < 0 and position.margin + units < book.margin.to_hold(position.cost, side):
         raise ApiError(110011, "position would be liquidated immediately")  # ASSUMED: only added margin can be taken back
     add_to_margin(book, position, units)
+
+
+def set_auto_add_margin(account: Account, market: SymbolMarket, idx: int, wanted: int) -> None:
+    """Margin is never added by itself here: 0 is as it is, 1 is refused. Raises ApiError."""
+    if wanted not in (0, 1):
+        raise params_error("autoAddMargin invalid")
+    book = account.exchange.books[market.name]
+    if book.position(idx) is None:
+        raise ApiError(10001, "position idx not match position mode")
+    if book.account is not None:
+        raise ApiError(*_IN_CROSS)
+    if wanted:
+        raise ApiError(10001, "sandbox: margin is not added automatically; use add-margin")
 
 
 def switch_mode(account: Account, markets: list[SymbolMarket], mode: int) -> None:
@@ -120,13 +170,25 @@ def switch_mode(account: Account, markets: list[SymbolMarket], mode: int) -> Non
         account.is_hedge[market.name] = wanted
 
 
-def set_margin_mode(account: Account, mode: str, *, is_demo: bool) -> dict[str, Any]:
-    """Account-wide margin mode. Raises ApiError: the one it has (110026), isolated on demo (110073), what is not simulated (3400045)."""
-    if mode not in ("ISOLATED_MARGIN", "REGULAR_MARGIN", "PORTFOLIO_MARGIN"):
+def set_margin_mode(account: Account, mode: str, *, has_isolated: bool) -> dict[str, Any]:
+    """Account-wide margin mode. Raises ApiError: the one it has (110026), isolated where there is none (110073), or 3400045 with reasons:
+    portfolio margin, and an account that has positions or orders (ASSUMED)."""
+    wanted = _MODE_NAMES.get(mode)
+    if wanted is None and mode != "PORTFOLIO_MARGIN":
         raise params_error("setMarginMode invalid")
-    if mode == MARGIN_MODES[account.settings.margin_mode]:
-        raise ApiError(110026, "Cross/isolated margin mode is not modified")  # ASSUMED words
-    if is_demo and mode == "ISOLATED_MARGIN":
+    if wanted == account.margin_mode:
+        raise ApiError(110026, "Cross/isolated margin mode is not modified")
+    if wanted == "isolated" and not has_isolated:
         raise ApiError(110073, "Set margin mode failed")
-    reason = f"sandbox: the margin mode of an account is chosen when it is made; {mode} cannot be switched to"
-    raise ApiError(3400045, "Set margin mode failed", result={"reasons": [{"reasonCode": "3400045", "reasonMsg": reason}]})
+    if wanted is None:
+        raise _not_switched("sandbox: portfolio margin is not simulated")
+    try:
+        account.exchange.set_margin_mode(wanted)
+    except ConfigError as error:
+        raise _not_switched(str(error)) from error
+    account.margin_mode = wanted
+    return {"reasons": []}
+
+
+def _not_switched(reason: str) -> ApiError:
+    return ApiError(3400045, "Set margin mode failed", result={"reasons": [{"reasonCode": "3400045", "reasonMsg": reason}]})

@@ -26,6 +26,12 @@ def page(rows: Sequence[T], params: Params, *, limit: int, highest: int, key: Ca
     return kept[:size], quote(f"{key(kept[size - 1])}:{size},{key(kept[0])}:1", safe="")
 
 
+def from_place(params: Params, limit: int, count: int) -> tuple[int, str]:
+    """Of a list that does not change: the place where this page begins, and the next cursor ("" on the last page)."""
+    begin = whole({"cursor": unquote(text(params, "cursor")).removeprefix("first=")}, "cursor", 0, low=0)
+    return begin, quote(f"first={begin + limit}", safe="") if begin + limit < count else ""
+
+
 def _after(cursor: str) -> int | None:
     if not cursor:
         return None

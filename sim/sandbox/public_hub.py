@@ -111,8 +111,9 @@ class PublicHub:
                 else:
                     frames = [self._frame(topic, "snapshot", liquidations)] if liquidations else []
                 for frame in frames:
+                    state = "confirm" if head == "kline" and frame["data"][0]["confirm"] else ""
                     for connection in list(hearers):
-                        connection.send(frame, topic, symbol=market.symbol)
+                        connection.send(frame, topic, symbol=market.symbol, state=state)
 
     def repeat_level1(self, now_s: float, after_s: float) -> None:
         """Depth 1 is sent again when it has not changed for a while, with the same ``u``."""

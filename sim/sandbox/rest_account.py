@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from core.money import to_units
 from sim.sandbox import modes, texts
 from sim.sandbox.call import Call
 from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.market import SymbolMarket
-from sim.sandbox.paging import WEEK_MS, listing, page, window
+from sim.sandbox.paging import WEEK_MS, from_place, listing, page, window
 from sim.sandbox.params import Params, category, market, number, text, whole
 from sim.sandbox.records import OrderRecord
 from sim.sandbox.views import position_row, wallet_row
@@ -199,11 +200,10 @@ def positions(call: Call) -> dict[str, Any]:
     for one in markets:
         for position in account.exchange.books[one.name].positions:
             if symbol or position.steps:
-                rows.append((-(one.symbol_id * 10 + position.idx), position_row(account, one.name, position.idx)))
+                rows.append(position_row(account, one.name, position.idx))
     limit = whole(call.params, "limit", 20, low=1, high=200)
-    begin = whole({"at": text(call.params, "cursor")}, "at", 0, low=0)
-    cursor = str(begin + limit) if begin + limit < len(rows) else ""
-    return listing(wanted, [row for _, row in rows[begin : begin + limit]], cursor)
+    begin, cursor = from_place(call.params, limit, len(rows))
+    return listing(wanted, rows[begin : begin + limit], cursor)
 
 
 def set_leverage(call: Call) -> dict[str, Any]:
@@ -246,6 +246,14 @@ def add_margin(call: Call) -> dict[str, Any]:
     idx = whole(call.params, "positionIdx", 0, low=0, high=2)
     modes.add_margin(call.account, one, idx, amount)
     return {"category": "linear", **position_row(call.account, one.name, idx)}
+
+
+def set_auto_add_margin(call: Call) -> dict[str, Any]:
+    """POST /v5/position/set-auto-add-margin: off only; under cross margin not at all."""
+    one = _linear(call)
+    idx = whole(call.params, "positionIdx", 0, low=0, high=2)
+    modes.set_auto_add_margin(call.account, one, idx, whole(call.params, "autoAddMargin", -1))
+    return {}
 
 
 def closed_pnl(call: Call) -> dict[str, Any]:
@@ -300,14 +308,17 @@ def wallet_balance(call: Call) -> dict[str, Any]:
 def account_info(call: Call) -> dict[str, Any]:
     """GET /v5/account/info"""
     return {
-        "unifiedMarginStatus": 5, "marginMode": modes.MARGIN_MODES[call.account.settings.margin_mode], "isMasterTrader": False,
+        "unifiedMarginStatus": 5, "marginMode": modes.MARGIN_MODES[call.account.margin_mode], "isMasterTrader": False,
         "spotHedgingStatus": "OFF", "updatedTime": str(call.wall_ms), "dcpStatus": "OFF", "timeWindow": 10, "smpGroup": 0,
     }  # fmt: skip
 
 
 def set_margin_mode(call: Call) -> dict[str, Any]:
     """POST /v5/account/set-margin-mode"""
-    return modes.set_margin_mode(call.account, text(call.params, "setMarginMode"), is_demo=call.is_demo)
+    settings = call.engine.settings
+    return modes.set_margin_mode(
+        call.account, text(call.params, "setMarginMode"), has_isolated=not call.is_demo or settings.demo_isolated
+    )  # fmt: skip
 
 
 def fee_rate(call: Call) -> dict[str, Any]:
@@ -381,7 +392,6 @@ def apply_demo_money(call: Call) -> dict[str, Any]:
         amount = number(item, "amountStr", params_error("amountStr invalid")) if isinstance(item, dict) else None
         if amount is None or not 0 < amount <= 100_000 or text(item, "coin") != "USDT":
             raise params_error("amountStr invalid; the sandbox has USDT only, at most 100000 a time")
-        amounts.append(-amount if adjust else amount)
-    for amount in amounts:
-        call.account.transfer("USDT", amount)
+        amounts.append(to_units(-amount if adjust else amount))
+    call.account.transfer(sum(amounts))
     return {}

@@ -14,11 +14,11 @@ from core.errors import InvariantError
 from sim.sandbox.account import Account
 from sim.sandbox.auth import authenticate
 from sim.sandbox.connection import Server
-from sim.sandbox.errors import ApiError
+from sim.sandbox.errors import NOT_ON_DEMO, ApiError
 from sim.sandbox.faults import AT_ONCE, Action, Event, Faults, When, patched
 from sim.sandbox.gateway import Gateway
 from sim.sandbox.params import Params
-from sim.sandbox.routes import ROUTES
+from sim.sandbox.routes import NOT_SIMULATED, ROUTES
 
 _FOREVER_S: Final = 3600.0
 
@@ -57,6 +57,8 @@ class RestDoor:
     def _apply(self, request: web.Request, params: Params | None, body: bytes) -> tuple[dict[str, Any], dict[str, str]]:
         route = ROUTES.get((request.method, request.path))
         gateway = self._gateway
+        if route is None and request.path in NOT_SIMULATED and gateway.engine.settings.profile == "demo":
+            return gateway.refused(ApiError(*NOT_ON_DEMO)), {}
         if route is None:
             return gateway.refused(ApiError(10017, "request path not found or request method is invalid", status=404)), {"_status": "404"}
         if params is None:

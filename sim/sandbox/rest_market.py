@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
 
 from core.instrument import Instrument, generic_tiers
 from core.money import UNIT
@@ -12,6 +11,7 @@ from sim.sandbox.call import Call
 from sim.sandbox.candles import INDEX, LAST, MARK
 from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.market import SymbolMarket
+from sim.sandbox.paging import from_place
 from sim.sandbox.params import category, market, moment, text, whole
 
 _OPEN_INTEREST = {"5min": 300_000, "15min": 900_000, "30min": 1_800_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
@@ -39,8 +39,7 @@ def instruments_info(call: Call) -> dict[str, Any]:
     if wanted == "spot":
         return {"category": wanted, "list": [make(one) for one in rows]}
     limit = whole(call.params, "limit", 500, low=1, high=1000)
-    begin = whole({"at": text(call.params, "cursor").removeprefix("first%3D").removeprefix("first=")}, "at", 0, low=0)
-    cursor = quote(f"first={begin + limit}", safe="") if begin + limit < len(rows) else ""
+    begin, cursor = from_place(call.params, limit, len(rows))
     return {"category": wanted, "list": [make(one) for one in rows[begin : begin + limit]], "nextPageCursor": cursor}
 
 

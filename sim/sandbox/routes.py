@@ -10,12 +10,13 @@ import msgspec
 from sim.sandbox import rest_account as private
 from sim.sandbox import rest_market as public
 from sim.sandbox.call import Call
+from sim.sandbox.limits import SECOND_MS
 
 Handler = Callable[[Call], dict[str, Any]]
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One endpoint. ``limit``: requests per second and account; ``spot``: the same for spot, where it differs."""
+    """One endpoint. ``limit``: requests per account within ``window_ms``; ``spot``: the same for spot, where it differs."""
 
     handler: Handler
     limit: int = 0
@@ -24,6 +25,7 @@ class Route(msgspec.Struct, frozen=True):
     is_order: bool = False
     """Whether its item is an order: batches count each."""
     message: str = "OK"
+    window_ms: int = SECOND_MS
 
     @property
     def needs_key(self) -> bool:
@@ -60,6 +62,7 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("POST", "/v5/position/switch-mode"): Route(private.switch_mode, 10),
     ("POST", "/v5/position/trading-stop"): Route(private.trading_stop, 10),
     ("POST", "/v5/position/add-margin"): Route(private.add_margin, 10),
+    ("POST", "/v5/position/set-auto-add-margin"): Route(private.set_auto_add_margin, 10),
     ("POST", "/v5/position/switch-isolated"): Route(private.switch_isolated, 10, on_demo=False),
     ("GET", "/v5/position/closed-pnl"): Route(private.closed_pnl, 50),
     ("GET", "/v5/position/symbol-info"): Route(private.symbol_info, 50, on_demo=False),
@@ -69,10 +72,17 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("GET", "/v5/account/fee-rate"): Route(private.fee_rate, 5, on_demo=False),
     ("GET", "/v5/account/transaction-log"): Route(private.transaction_log, 25),
     ("GET", "/v5/account/user-setting-config"): Route(private.user_setting, 50, on_demo=False),
-    ("POST", "/v5/account/demo-apply-money"): Route(private.apply_demo_money, 1),
+    ("POST", "/v5/account/demo-apply-money"): Route(private.apply_demo_money, 1, window_ms=60_000),
     ("GET", "/v5/user/query-api"): Route(private.query_api, 10, message=""),
     ("GET", "/v5/asset/coin/query-info"): Route(private.coin_info, 5, on_demo=False),
 }
+NOT_SIMULATED: Final = frozenset({
+    "/v5/order/pre-check", "/v5/order/disconnected-cancel-all", "/v5/order/spot-borrow-check", "/v5/position/confirm-pending-mmr",
+    "/v5/position/set-tpsl-mode", "/v5/position/set-risk-limit", "/v5/account/query-dcp-info", "/v5/account/smp-group",
+    "/v5/account/set-limit-px-action", "/v5/account/instruments-info", "/v5/asset/transfer/inter-transfer",
+    "/v5/asset/transfer/universal-transfer",
+})  # fmt: skip
+"""Endpoints of the exchange that are not simulated and that demo trading is not listed with: 10032 there, 404 as all others elsewhere."""
 TRADE_OPS: Final = {
     "order.create": "/v5/order/create", "order.amend": "/v5/order/amend", "order.cancel": "/v5/order/cancel",
     "order.create-batch": "/v5/order/create-batch", "order.amend-batch": "/v5/order/amend-batch",

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from core.config import ExecutionConfig
+from core.config import ExecutionConfig, MarginMode
 
 Profile = Literal["mainnet", "demo"]
 Pace = Literal["real", "max", "lockstep"]
@@ -24,7 +24,8 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
     usdt: float = DEFAULT_USDT
     leverage: float = 10.0
     """Of every linear symbol until set-leverage (ASSUMED: Bybit's default of 10x)."""
-    margin_mode: Literal["isolated", "cross"] = "isolated"
+    margin_mode: MarginMode | None = None
+    """In which it begins; None: as the sandbox's accounts do."""
     hedge: bool = False
     read_only: bool = False
     """A key without the permission to trade: 10005."""
@@ -41,6 +42,10 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Wall time between two moves of the market at pace real."""
     seed: int = 7
     accounts: tuple[AccountSettings, ...] = (AccountSettings(),)
+    margin_mode: MarginMode | None = None
+    """In which accounts begin that do not say; None: isolated, with the demo profile cross (ASSUMED)."""
+    demo_isolated: bool = False
+    """Whether the demo profile takes ISOLATED_MARGIN. ASSUMED that it does not (110073): one report says so, the documents do not."""
     execution: ExecutionConfig = ExecutionConfig()
     ack_ms: int = 20
     """How long a socket takes to acknowledge an order or a subscription (ASSUMED). pybit cannot bear an answer that comes at once: it
@@ -57,3 +62,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     level1_repeat_ms: int = 3_000
     clock_skew_ms: int = 0
     """By how much the server's clock is ahead of the given one."""
+
+    def mode_of(self, account: AccountSettings) -> MarginMode:
+        """The margin mode in which an account begins."""
+        return account.margin_mode or self.margin_mode or ("cross" if self.profile == "demo" else "isolated")

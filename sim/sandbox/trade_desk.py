@@ -28,7 +28,7 @@ MAX_CANCELLED: Final = 500
 _CONDITIONAL: Final = ("Untriggered",)
 _BY_REQUEST_ALONE: Final = (
     "10001 Qty invalid", "10001 Price invalid", "10001 TriggerPrice invalid", "10001 The number of contracts", "10001 position idx",
-    "170134", "170135", "170136", "170137", "10001 take profit and stop loss cannot",
+    "110064", "170134", "170135", "170136", "170137", "10001 take profit and stop loss cannot",
 )  # fmt: skip
 """Refusals of the engine that no movement of the market or the account can change."""
 
@@ -54,6 +54,15 @@ class TradeDesk:
 
     def create(self, account: Account, params: Params) -> dict[str, str]:
         """Place an order; returns its ids. Raises ApiError."""
+        try:
+            placed = self._place(account, params)
+        except ApiError as error:
+            account.note_create(text(params, "orderLinkId"), "", error.code)
+            raise
+        account.note_create(placed["orderLinkId"], placed["orderId"], 0)
+        return placed
+
+    def _place(self, account: Account, params: Params) -> dict[str, str]:
         at = market(params, self._markets)
         config = account.exchange.execution_config
         draft = Draft(account, at, params, (config.slippage_rate + config.half_spread_rate) / UNIT)

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from core.money import to_text
-from sim.ledger import ACCOUNTS
+from sim.cross import shown
+from sim.ledger import ACCOUNTS, POSITION
 from sim.sandbox.account import Account
 from sim.sandbox.engine import Engine
 from sim.sandbox.views import position_row, wallet_row
@@ -30,8 +31,8 @@ def of_account(account: Account, frames: int) -> dict[str, Any]:
     books = {
         name: {
             "positions": [
-                {"idx": position.idx, "steps": position.steps, "cost": position.cost, "margin": position.margin,
-                 "liquidation_price": position.liquidation_price} for position in book.positions
+                {"idx": position.idx, "steps": position.steps, "cost": position.cost, "margin": held, "liquidation_price": price}
+                for position in book.positions for held, price in [shown(book, position)]
             ],
             "live_orders": list(book.orders), "pending": len(book.pending),
         }
@@ -39,7 +40,9 @@ def of_account(account: Account, frames: int) -> dict[str, Any]:
     }  # fmt: skip
     return {
         "uid": account.uid,
+        "margin_mode": account.margin_mode,
         "orders": [{**record.push(), "_sim_id": record.sim_id, "_refusal": record.refusal} for record in records],
+        "creates": account.creates,
         "executions": account.statement.executions,
         "positions": [
             position_row(account, name, position.idx)
@@ -64,7 +67,8 @@ def problems(account: Account) -> list[str]:
     """Sentences on what does not add up; none when all is well.
 
     Each coin's ledger sums to zero; the wallet that the transaction log adds up to is the ledger's; each position is the signed sum of its
-    executions; each order's executions are what it says was filled.
+    executions; each order's executions are what it says was filled. Under cross margin no account is left that should have been
+    liquidated, and none owes anything when nothing is open.
     """
     found = []
     exchange = account.exchange
@@ -81,6 +85,14 @@ def problems(account: Account) -> list[str]:
             found.append(f"position {name}/{idx}: engine {held}, executions {state.steps}")
         if position is not None and position.cost != state.cost:
             found.append(f"cost {name}/{idx}: engine {to_text(position.cost)}, executions {to_text(state.cost)}")
+    for coin, cross in exchange.cross_accounts.items():
+        balance, _, maintenance, is_open = cross.totals()
+        if cross.accounts[POSITION]:
+            found.append(f"{coin}: positions hold {to_text(cross.accounts[POSITION])} of their own under cross margin")
+        if is_open and maintenance >= balance:
+            found.append(f"{coin}: maintenance margin {to_text(maintenance)} of {to_text(balance)}, and the account was not liquidated")
+        if not is_open and cross.wallet < 0:
+            found.append(f"{coin}: the wallet is at {to_text(cross.wallet)} with nothing open")
     filled: dict[str, float] = {}
     for row in account.statement.executions:
         if row["execType"] != "Funding":

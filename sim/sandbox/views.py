@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.money import UNIT, mul_div_ceil
+from core.money import UNIT
 from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, Position, SymbolBook
+from sim.cross import net_of, shown, value_at_mark
 from sim.ledger import FREE, ORDER, POSITION
 from sim.sandbox import texts
 from sim.sandbox.account import Account
+from sim.sandbox.margins import AccountMargins, account_margins, position_margins, spot_locked
+from sim.sandbox.statement import QUOTE
 
 
 def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:
-    """One position as REST gives it."""
+    """One position as REST gives it. ASSUMED: risk and ADL ranks; the status, since a takeover is over before anybody can ask; under cross
+    margin the balance, which is the initial margin."""
     book, market = account.exchange.books[name], account.markets[name]
     position = book.position(idx) or book.positions[0]
     state = account.statement.position(market, position.idx)
     steps = position.steps
     side = 0 if not steps else 1 if steps > 0 else -1
     exits = {child.role: child for child in position.children if child.is_full}
-    initial, maintenance = margins(book, position)
+    initial, maintenance = position_margins(book, position)
     entry = texts.decimal(position.entry_price)
-    held = texts.money(position.margin)
-    liquidation = market.price(position.liquidation_price) if position.liquidation_price else ""
+    held, liquidation_price = shown(book, position)
+    liquidation = market.price(liquidation_price) if liquidation_price else ""
     return {
         "positionIdx": position.idx, "riskId": 1, "riskLimitValue": texts.money(_tier_limit(book, position)), "symbol": market.symbol,
         "side": {1: "Buy", -1: "Sell", 0: ""}[side], "size": market.qty(abs(steps)), "avgPrice": entry,
@@ -40,7 +44,7 @@ def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:
         "updatedTime": str(state.updated or account.clock.now_ms), "openTime": state.open_time if steps else 0, "seq": state.seq,
         "isReduceOnly": False, "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "", "tpslMode": "Full",
         "bustPrice": _bust(book, position),
-        "positionBalance": held, "tradeMode": 0,
+        "positionBalance": texts.money(held), "tradeMode": 0,
     }  # fmt: skip
 
 
@@ -50,42 +54,35 @@ def position_push(account: Account, name: str, idx: int) -> dict[str, Any]:
     return {"category": account.markets[name].category, "entryPrice": row.pop("avgPrice"), **row}
 
 
-def margins(book: SymbolBook, position: Position) -> tuple[int, int]:
-    """(initial, maintenance) margin of a position in 1e-8, fee to close included."""
-    if not position.steps:
-        return 0, 0
-    side = 1 if position.steps > 0 else -1
-    policy = book.margin
-    initial = mul_div_ceil(position.cost, UNIT, book.leverage)
-    closing_fee = policy.to_hold(position.cost, side) - initial
-    value = round(book.mark * abs(position.qty) * UNIT)
-    return policy.to_hold(position.cost, side), max(0, policy.maintenance(value, closing_fee))
-
-
 def wallet_row(account: Account, coins: list[str] | None = None) -> dict[str, Any]:
-    """The account as wallet-balance gives it; values in USD with one USDT as one USD (ASSUMED)."""
-    rows = [_coin_row(account, coin) for coin in account.exchange.ledger.coins if coins is None or coin in coins]
-    everything = [_coin_row(account, coin) for coin in account.exchange.ledger.coins]
-    equity = sum(float(row["usdValue"]) for row in everything)
+    """The account as wallet-balance gives it; values in USD with one USDT as one USD (ASSUMED). With isolated margin the rates, which
+    mean nothing there, are those of the equity (ASSUMED)."""
+    margins = account_margins(account)
+    rows = {coin: _coin_row(account, coin, margins) for coin in account.exchange.ledger.coins}
+    equity = sum(float(row["usdValue"]) for row in rows.values())
     unrealised = _unrealised(account)
-    initial, maintenance = _account_margins(account)
-    wallet = equity - unrealised
-    ledger = account.exchange.ledger.accounts("USDT")
+    is_cross = account.margin_mode == "cross"
     total = texts.decimal(equity)
-    margin_balance = equity if equity > 0 else 1.0
+    initial = margins.position + margins.order
+    against = margins.balance / UNIT if is_cross else equity
     figures = {
-        "accountIMRate": texts.decimal(initial / UNIT / margin_balance, 4),
-        "accountMMRate": texts.decimal(maintenance / UNIT / margin_balance, 4),
-        "totalInitialMargin": texts.money(initial), "totalMaintenanceMargin": texts.money(maintenance),
+        "accountIMRate": _rate(initial, against), "accountMMRate": _rate(margins.maintenance, against),
+        "totalInitialMargin": texts.money(initial), "totalMaintenanceMargin": texts.money(margins.maintenance),
     }  # fmt: skip
     return {
-        "accountType": "UNIFIED", "accountLTV": "0", "totalEquity": total, "totalWalletBalance": texts.decimal(wallet),
-        "totalMarginBalance": total, "totalAvailableBalance": texts.money(ledger[FREE]), "totalPerpUPL": texts.decimal(unrealised),
-        **figures, **{f"{name}ByMp": value for name, value in figures.items()}, "coin": rows,
+        "accountType": "UNIFIED", "accountLTV": "0", "totalEquity": total, "totalWalletBalance": texts.decimal(equity - unrealised),
+        "totalMarginBalance": texts.money(margins.balance) if is_cross else total,
+        "totalAvailableBalance": texts.money(account.available()), "totalPerpUPL": texts.decimal(unrealised),
+        **figures, **{f"{name}ByMp": value for name, value in figures.items()},
+        "coin": [row for coin, row in rows.items() if coins is None or coin in coins],
     }  # fmt: skip
 
 
-def _coin_row(account: Account, coin: str) -> dict[str, Any]:
+def _rate(margin: int, against: float) -> str:
+    return texts.decimal(margin / UNIT / (against if against > 0.0 else 1.0), 4)
+
+
+def _coin_row(account: Account, coin: str, margins: AccountMargins) -> dict[str, Any]:
     ledger = account.exchange.ledger.coins[coin]
     quotes = {market.instrument.quote for market in account.markets.values()}
     is_quote = coin in quotes
@@ -96,29 +93,16 @@ def _coin_row(account: Account, coin: str) -> dict[str, Any]:
     unrealised = _unrealised(account) if is_quote else 0.0
     price = 1.0 if is_quote else _coin_price(account, coin)
     equity = wallet / unit + unrealised
-    initial, maintenance = _account_margins(account) if is_quote else (0, 0)
-    spot_locked = _spot_locked(account, coin)
+    locked = spot_locked(account, coin)
     return {
         "coin": coin, "equity": texts.decimal(equity, 8 if unit == UNIT else 10), "usdValue": texts.decimal(equity * price),
-        "walletBalance": texts.coins(wallet, unit), "locked": texts.coins(spot_locked, unit), "spotHedgingQty": "0", "borrowAmount": "0",
-        "accruedInterest": "0", "totalOrderIM": texts.coins(ledger[ORDER] - spot_locked, unit),
-        "totalPositionIM": texts.money(initial - (ledger[ORDER] - spot_locked) if is_quote else 0),
-        "totalPositionMM": texts.money(maintenance), "unrealisedPnl": texts.decimal(unrealised),
-        "cumRealisedPnl": texts.money(account.statement.realised.get(coin, 0)), "bonus": "0", "collateralSwitch": True,
-        "marginCollateral": True, "colRes": "", "spotBorrow": "0", "free": "", "availableToWithdraw": "", "availableToBorrow": "",
+        "walletBalance": texts.coins(wallet, unit), "locked": texts.coins(locked, unit), "spotHedgingQty": "0", "borrowAmount": "0",
+        "accruedInterest": "0", "totalOrderIM": texts.coins(ledger[ORDER] - locked, unit),
+        "totalPositionIM": texts.money(margins.position if coin == QUOTE else 0),
+        "totalPositionMM": texts.money(margins.maintenance if coin == QUOTE else 0), "unrealisedPnl": texts.decimal(unrealised),
+        "cumRealisedPnl": texts.money(account.statement.realised.get(coin, 0)), "bonus": "0", "collateralSwitch": is_quote,
+        "marginCollateral": is_quote, "colRes": "", "spotBorrow": "0", "free": "", "availableToWithdraw": "", "availableToBorrow": "",
     }  # fmt: skip
-
-
-def _spot_locked(account: Account, coin: str) -> int:
-    """What open spot orders hold of a coin."""
-    held = 0
-    for name, market in account.markets.items():
-        if market.is_linear:
-            continue
-        for order in account.exchange.books[name].orders.values():
-            if (market.instrument.quote if order.side > 0 else market.instrument.base) == coin:
-                held += order.reserve
-    return held
 
 
 def _unrealised(account: Account) -> float:
@@ -130,20 +114,6 @@ def _unrealised(account: Account) -> float:
     return total
 
 
-def _account_margins(account: Account) -> tuple[int, int]:
-    """(initial with order margin, maintenance) of all linear positions and orders, in 1e-8."""
-    initial = account.exchange.ledger.accounts("USDT")[ORDER] - _spot_locked(account, "USDT")
-    maintenance = 0
-    for name, market in account.markets.items():
-        if market.is_linear:
-            book = account.exchange.books[name]
-            for position in book.positions:
-                if position.steps:
-                    initial += position.margin
-                    maintenance += margins(book, position)[1]
-    return initial, maintenance
-
-
 def _coin_price(account: Account, coin: str) -> float:
     return next((market.index for market in account.markets.values() if market.instrument.base == coin), 0.0)
 
@@ -153,7 +123,8 @@ def _exit(market: Any, child: Any) -> str:
 
 
 def _bust(book: SymbolBook, position: Position) -> str:
-    if not position.steps:
+    """The bankruptcy price; under cross margin a position has none of its own."""
+    if not position.steps or book.account is not None:
         return ""
     side = 1 if position.steps > 0 else -1
     extra = position.margin - book.margin.to_hold(position.cost, side)
@@ -161,7 +132,8 @@ def _bust(book: SymbolBook, position: Position) -> str:
 
 
 def _tier_limit(book: SymbolBook, position: Position) -> int:
-    return next((tier.limit for tier in book.margin.tiers if position.cost <= tier.limit), book.margin.tiers[-1].limit)
+    value = position.cost if book.account is None else abs(value_at_mark(book, net_of(book)[0]))
+    return next((tier.limit for tier in book.margin.tiers if value <= tier.limit), book.margin.tiers[-1].limit)
 
 
 def _break_even(book: SymbolBook, position: Position, realised: int) -> str:

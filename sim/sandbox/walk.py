@@ -12,8 +12,8 @@ from core.money import UNIT, to_units
 from core.timeframe import MINUTE_MS
 from sim.sandbox.feed import Floats, SymbolSeries
 
-HISTORY_MINUTES: Final = 10_080
-"""How much past a walk begins with: seven days of minutes."""
+HISTORY_BARS: Final = 10_080
+"""How much past a walk begins with: of minutes, seven days."""
 _YEARLY: Final = 0.6  # deviation of a year's log return
 _YEAR_MS: Final = 365 * 86_400_000.0
 _KNOWN: Final = {
@@ -67,16 +67,16 @@ class Walk:
         """The mark price now."""
         return self._index * (1.0 + self._smooth)
 
-    def history(self, end_ms: int, minutes: int = HISTORY_MINUTES) -> SymbolSeries:
-        """Minutes that end where the walk begins."""
-        pieces = [self.advance(MINUTE_MS) for _ in range(minutes)]
+    def history(self, end_ms: int, bars: int = HISTORY_BARS, duration_ms: int = MINUTE_MS) -> SymbolSeries:
+        """Bars that end where the walk begins."""
+        pieces = [self.advance(duration_ms) for _ in range(bars)]
         table = np.array([(*piece.prices, piece.volume) for piece in pieces]).T
-        ts = end_ms - MINUTE_MS * np.arange(minutes, 0, -1, dtype=np.int64)
+        ts = end_ms - duration_ms * np.arange(bars, 0, -1, dtype=np.int64)
 
         def prices(at: int) -> tuple[Floats, Floats, Floats, Floats]:
             return table[at], table[at + 1], table[at + 2], table[at + 3]
 
-        return SymbolSeries(self.instrument, ts, prices(0), table[12], minutes, prices(4), prices(8))
+        return SymbolSeries(self.instrument, ts, prices(0), table[12], bars, prices(4), prices(8))
 
     def advance(self, duration_ms: int) -> Piece:
         """The next while of the market."""

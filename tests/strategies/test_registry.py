@@ -14,7 +14,7 @@ from strategies.base import BaseStrategy
 from strategies.ema_cross import EmaCross
 from strategies.registry import check_params, load_strategy, source_fingerprint, strategy_ids
 
-BUILT_IN = ["atr_breakout", "ema_cross", "hold", "momentum", "rsi_reversion"]
+BUILT_IN = ["atr_breakout", "ema_cross", "hold", "inverse_vol_hold", "momentum", "rsi_reversion"]
 OWN = """\
 from core.messages import Signal
 from strategies.base import BaseStrategy
@@ -35,7 +35,16 @@ def write(folder: Path, name: str, text: str) -> Path:
 
 def test_built_in_ids() -> None:
     assert strategy_ids() == BUILT_IN
-    assert [load_strategy(name).__name__ for name in BUILT_IN] == ["AtrBreakout", "EmaCross", "Hold", "MomentumStrategy", "RsiReversion"]
+    assert [load_strategy(name).__name__ for name in BUILT_IN] == [
+        "AtrBreakout", "EmaCross", "Hold", "InverseVolHold", "MomentumStrategy", "RsiReversion",
+    ]  # fmt: skip
+
+
+def test_of_several_classes_the_one_of_the_files_name(tmp_path: Path) -> None:
+    two = OWN.replace("LEVEL", "1") + OWN.replace("LEVEL", "2").replace("class Own(", "class OwnMore(")
+    assert load_strategy(str(write(tmp_path, "own.py", two))).__name__ == "Own"
+    with pytest.raises(ConfigError, match="defines Own, OwnMore; say which"):
+        load_strategy(str(write(tmp_path, "other.py", two)))
 
 
 def test_by_module_and_class() -> None:
@@ -80,7 +89,7 @@ UNKNOWN = [
     ("missing.py:Own", "there is no file missing.py, "),
     ("core.frame:Frame", "Frame is not a strategy: derive it from"),
     ("strategies.base:VectorStrategy", "VectorStrategy is the interface"),
-    ("strategies.base:PortfolioStrategy", "PortfolioStrategy is a portfolio strategy"),
+    ("strategies.base:PortfolioStrategy", "PortfolioStrategy is the interface"),
 ]
 
 

@@ -138,7 +138,7 @@ async def desk_over(
 ) -> AsyncIterator[Desk]:
     """Start a lock-step sandbox (or stand over the one of ``known``) and a venue over it."""
     if known is None:
-        feed = WalkFeed(["BTCUSDT"], START_MS, 7, minutes=minutes, spot=category == "spot")
+        feed = WalkFeed(["BTCUSDT"], START_MS, 7, bars=minutes, spot=category == "spot")
         server = SandboxServer(settings or SandboxSettings(pace="lockstep", limit_factor=100), feed, system_ms)
         desk = Desk(server, await server.start())
     else:

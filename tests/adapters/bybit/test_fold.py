@@ -167,6 +167,18 @@ def test_more_than_was_ordered_is_never_silent() -> None:
 # --- the order of fills ---
 
 
+def test_an_amendment_upward_is_told_before_the_fill_that_shows_it() -> None:
+    """The execution says how much the order is for now; the order's own news come later, or never."""
+    world = World()
+    world.submit()
+    world.hear(order("New"))
+    world.hear(execution(1, "0.015", at=2, orderQty="0.030"))
+    world.hear(execution(2, "0.015", at=3, orderQty="0.030"))
+    assert world.statuses() == ["accepted", "amended", "partially_filled", "filled"]
+    assert [type(one).__name__ for one in world.out[1:3]] == ["OrderUpdate", "Fill"]
+    assert not world.notices
+
+
 def test_a_fill_waits_for_an_earlier_one_that_a_status_has_counted() -> None:
     """PnL depends on the order of fills: what another order is known to lack comes first."""
     world = World()
@@ -263,6 +275,15 @@ def test_a_takeover_is_told_with_its_loss() -> None:
     assert not [notice for notice in world.notices if notice.freezes]
 
 
+def test_the_exchange_s_own_order_of_a_takeover_is_nobody_s_hand() -> None:
+    world = World()
+    world.hear(order("Filled", "0.010", 6, link="", oid="x", createType="CreateByTakeOver_PassThrough"))
+    world.hear(order("Filled", "0.010", 6, link="", oid="y", createType="CreateByLiq"))
+    assert not [notice for notice in world.notices if notice.freezes]
+    world.hear(order("New", "0", 6, link="theirs", oid="z", createType="CreateByUser"))
+    assert [notice.code for notice in world.notices if notice.freezes] == ["external_order"]
+
+
 @pytest.mark.parametrize("kind", ["AdlTrade", "BlockTrade", "Delivery", "MovePosition", "CorporateAction", "Settle"])
 def test_what_moves_quantity_without_us_is_booked_and_freezes(kind: str) -> None:
     world = World()
@@ -319,6 +340,18 @@ def test_after_a_restart_an_open_exit_keeps_its_name() -> None:
     world.hear(child("StopLoss", "Untriggered", 1, "s-9", "95", parentOrderLinkId="t-1"))
     world.hear(child("StopLoss", "Untriggered", 2, "s-10", "94", parentOrderLinkId="t-1"))
     assert [one.client_order_id for one in world.out if isinstance(one, OrderUpdate)] == ["t-1-sl2", "t-1-sl3"]
+
+
+def test_what_a_list_tells_first_the_stream_owes() -> None:
+    world = World()
+    world.submit()
+    row = execution(1, "0.010", at=1)
+    world.fold.on_execution(row)
+    assert list(world.fold.owed.values()) == ["BTCUSDT"]
+    world.fold.on_execution(row, is_pushed=True)
+    assert not world.fold.owed and len(world.fills) == 1
+    world.fold.on_execution(row)
+    assert not world.fold.owed
 
 
 def test_a_trailing_stop_that_follows_the_market_is_no_amendment() -> None:

@@ -143,6 +143,25 @@ async def test_an_open_candle_is_never_heard_and_a_younger_one_says_that_its_eld
             assert market._behind
 
 
+async def test_a_candle_that_is_called_closed_before_its_end_is_not_believed() -> None:
+    async with desk_over() as desk, market_over(desk, next_open=desk.now_ms) as (stream, out):
+        begin = desk.now_ms
+        early = kline(begin, confirm=True)
+        early.ts = begin + 55_000
+        stream._on_data("kline.1.BTCUSDT", early)
+        assert bars_of(out) == [] and "bad_message" in desk.codes()
+
+
+async def test_what_is_due_in_a_market_that_waits_for_us_is_fetched_at_once() -> None:
+    async with desk_over() as desk, market_over(desk, next_open=desk.now_ms) as (stream, out):
+        desk.faults(ws("drop", "kline"))
+        await desk.step(2)
+        await stream.stream.flush()
+        stream.fetch_due()
+        await stream.settle()
+        assert len(bars_of(out)) == 2
+
+
 async def test_a_settled_funding_rate_is_read_once_its_time_has_passed() -> None:
     async with desk_over() as desk, market_over(desk) as (_, out):
         for _ in range(9):

@@ -83,6 +83,23 @@ def test_the_ways_of_asking() -> None:
         assert {name: body.get(name) for name in expected} == expected, command
 
 
+OFF_GRID: list[tuple[SubmitOrder | AmendOrder, str, str]] = [
+    (SubmitOrder("a-1", "BTCUSDT", "BUY", "market", 0.0105, 0), "10001 Qty invalid", "170137 Order quantity has too many decimals."),
+    (SubmitOrder("a-1", "BTCUSDT", "BUY", "limit", 0.01, 0, 5.05), "10001 Price invalid", "170134 Order price has too many decimals."),
+    (SubmitOrder("a-1", "BTCUSDT", "BUY", "stop_market", 0.01, 0, None, 5.05), "10001 TriggerPrice invalid", "10001 TriggerPrice invalid"),
+    (AmendOrder("a-1", "BTCUSDT", 0, qty=0.0105), "10001 Qty invalid", "170137 Order quantity has too many decimals."),
+    (AmendOrder("a-1", "BTCUSDT", 0, price=5.05), "10001 Price invalid", "170134 Order price has too many decimals."),
+    (AmendOrder("a-1", "BTCUSDT", 0, price=float("nan")), "10001 Price invalid", "170134 Order price has too many decimals."),
+    (AmendOrder("a-1", "BTCUSDT", 0, price=5.0), "", ""),
+    (SubmitOrder("a-1", "BTCUSDT", "SELL", "market", 0.0, 0, reduce_only=True, close_on_trigger=True), "", ""),
+]
+
+
+def test_what_lies_between_two_counts_is_refused_and_never_rounded() -> None:
+    for command, linear, spot in OFF_GRID:
+        assert (requests.off_grid(command, perpetual()), requests.off_grid(command, spot_pair())) == (linear, spot), command
+
+
 def test_spot_counts_market_buys_in_base_and_knows_no_positions() -> None:
     body = requests.create_body(SubmitOrder("a-1", "BTCUSDT", "BUY", "market", 0.01, 0, reduce_only=True), spot_pair())
     assert (body["marketUnit"], body["isLeverage"]) == ("baseCoin", 0)

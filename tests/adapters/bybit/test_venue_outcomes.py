@@ -148,6 +148,47 @@ async def test_post_only_that_would_cross_expires_later() -> None:
         assert desk.fills() == []
 
 
+# --- exits that were never placed ---
+
+
+async def held_with_a_lost_exit(desk: Desk) -> None:
+    """A position, and an exit (t-2) whose request was lost on the way."""
+    desk.venue.submit_order(desk.order(1))
+    await desk.until(lambda: desk.venue.in_flight == 0)
+    await desk.step()
+    await desk.until(lambda: desk.updates("t-1")[-1:] == ["filled"])
+    desk.faults(fault("drop", CREATE, "before_apply"))
+    desk.venue.submit_order(desk.order(2, side="SELL", reduce_only=True))
+    await desk.until(lambda: desk.venue.unknown, "the doubt")
+
+
+async def test_an_exit_that_was_never_placed_goes_out_once_more_under_its_name() -> None:
+    async with desk_over() as desk:
+        await held_with_a_lost_exit(desk)
+        await desk.venue.idle()
+        await desk.step()
+        await desk.until(lambda: desk.updates("t-2") == ["filled"])
+        assert [order["orderLinkId"] for order in await sandbox_orders(desk)] == ["t-1", "t-2"]
+
+
+async def test_but_not_when_its_position_has_gone() -> None:
+    async with desk_over() as desk:
+        await held_with_a_lost_exit(desk)
+        desk.venue.submit_order(desk.order(3, side="SELL", reduce_only=True))
+        await desk.until(lambda: desk.venue.in_flight == 0)
+        await desk.step()
+        await desk.until(lambda: desk.updates("t-3")[-1:] == ["filled"] and desk.updates("t-2") == ["rejected"])
+        assert [order["orderLinkId"] for order in await sandbox_orders(desk)] == ["t-1", "t-3"]
+
+
+async def test_nor_when_its_cancel_was_asked_for() -> None:
+    async with desk_over() as desk:
+        await held_with_a_lost_exit(desk)
+        desk.venue.cancel_order(CancelOrder("t-2", "BTCUSDT", desk.now_ms))
+        await desk.until(lambda: desk.updates("t-2")[-1:] == ["rejected"])
+        assert [order["orderLinkId"] for order in await sandbox_orders(desk)] == ["t-1"]
+
+
 # --- cancels and amendments ---
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.bybit.fold import seen_of
+from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.venue import RecoveredOrder
 from core.errors import VenueError
 from core.messages import Bracket, CancelAll, CancelOrder, OrderUpdate, SetTradingStop, SubmitOrder
@@ -260,6 +261,35 @@ async def test_after_a_restart_nothing_is_lost_and_nothing_told_twice() -> None:
             assert second.updates("t-1") == []
             assert second.venue.fold.orders.get("t-2-sl") is not None
             assert "external_order" not in second.codes()
+
+
+async def test_an_exit_that_ended_while_we_were_away_is_found_by_its_parent() -> None:
+    """It has no name of ours at the exchange: its end is read from lists of what has ended, and nothing is guessed."""
+    async with desk_over() as first:
+        await traded(first, bracket=Bracket(stop_loss=first.last - 9000))
+        await first.until(lambda: first.updates("t-1-sl") == ["accepted"])
+        fill = first.fills()[0]
+        first.venue._group.create_task(first.venue.private.stream.reconnect("killed"))  # type: ignore[union-attr]
+        body = {"category": "linear", "symbol": "BTCUSDT", "side": "Sell", "orderType": "Market", "qty": "0.010", "reduceOnly": True}
+        await first.rest.command("/v5/order/create", body | {"orderLinkId": "t-2"})
+        await first.step()
+
+        def recover(venue: Any) -> None:
+            instrument = venue.fold._instruments["BTCUSDT"]
+            venue.recover(
+                [RecoveredOrder(first.order(2, side="SELL", reduce_only=True))],
+                used_names=["t-1-sl"], open_brackets=[("t-1", "t-1-sl")], holdings={"BTCUSDT": (10, round(fill.price * 10) * 10**6)},
+            )  # fmt: skip
+            stop = TrackedOrder("t-1-sl", instrument, "SELL", 0, parent_id="t-1", role="sl")
+            stop.state = "accepted"
+            venue.fold.orders.add(stop)
+
+        async with desk_over(known=first, started=False, recover=recover) as second:
+            second.seen |= seen_of(first.published)
+            await second.venue.wait_ready(5)
+            await second.until(lambda: second.updates("t-2")[-1:] == ["filled"])
+            await second.until(lambda: second.updates("t-1-sl") == ["cancelled"])
+            assert not any("t-1-sl" in notice.text for notice in second.notices if notice.code == "order_unknown")
 
 
 async def test_somebody_elses_order_freezes_the_symbol() -> None:

@@ -197,6 +197,6 @@ def test_the_reach_of_a_bar_covers_last_mark_and_index(market, walk):
     lane = chunk.lanes[0]
     lows = np.stack([history.execution["low"], history.mark.low, history.index.low])
     highs = np.stack([history.execution["high"], history.mark.high, history.index.high])
-    assert lane.columns[5] == lows.min(axis=0).tolist()
-    assert lane.columns[6] == highs.max(axis=0).tolist()
-    assert lane.columns[7] == history.mark.valuation.tolist()
+    assert lane.columns()[5] == lows.min(axis=0).tolist()
+    assert lane.columns()[6] == highs.max(axis=0).tolist()
+    assert lane.columns()[7] == history.mark.valuation.tolist()

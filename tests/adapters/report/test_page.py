@@ -234,7 +234,7 @@ def test_text_from_outside_is_never_markup(build: Build) -> None:
         message_hash=evil,
         metric_notes={"sharpe": evil},
     )
-    page = Page(render(result, title=evil, source_label=evil))
+    page = Page(render(result, kind=evil, source_label=evil))
     page.close()
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert len([tag for tag, _ in page.tags if tag == "script"]) == 3

@@ -149,6 +149,20 @@ def test_fills_are_counted_on_the_grid() -> None:
         actor.on_fill(fill(1, 0.001))
 
 
+def test_an_amended_order_is_the_one_that_rests() -> None:
+    actor, _, _ = executor()
+    actor.on_intent(intent(2.0, order_type="limit", price=95.0))
+    actor.on_order_update(update(1, "accepted", leaves_qty=2.0))
+    actor.on_fill(fill(1, 0.5))
+    actor.on_order_update(update(1, "partially_filled", filled_qty=0.5, leaves_qty=1.5))
+    actor.on_order_update(update(1, "amended", filled_qty=0.5, leaves_qty=2.5, price=94.0))
+    (record,) = actor.open_orders()
+    assert record.command is not None and (record.command.qty, record.command.price, record.command.side) == (3.0, 94.0, "BUY")
+    actor.on_fill(fill(1, 2.5))
+    with pytest.raises(InvariantError, match="filled of 3"):
+        actor.on_fill(fill(1, 0.5))
+
+
 def test_a_takeover_belongs_to_no_order() -> None:
     actor, _, _ = executor()
     actor.on_fill(fill("liquidation-1", 1.0, kind="bust"))
@@ -285,5 +299,5 @@ def makers(name: str) -> set[str]:
 
 
 def test_only_risk_makes_intents_and_only_the_executor_makes_orders() -> None:
-    assert makers("OrderIntent") == {"core/actors/risk.py"}
+    assert makers("OrderIntent") == {"core/actors/risk.py", "core/actors/portfolio_risk.py"}
     assert {path for path in makers("SubmitOrder") if path.startswith(("core/", "strategies/"))} == {"core/actors/executor.py"}

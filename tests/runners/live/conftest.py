@@ -21,9 +21,10 @@ from core.config import SystemConfig
 from core.messages import Message
 from core.time_range import TimeRange
 from core.timeframe import tf_ms
+from runners.live.plan import Plan
 from runners.live.records import TYPES
 from runners.live.session import Ending, Session
-from runners.live.start import Live, Plan
+from runners.live.start import Live
 from runners.sandbox import stored_bars
 from runners.systems import LoadedSystem
 from sim.sandbox.feeds import BarFeed

@@ -9,8 +9,9 @@ import pytest
 from core.errors import SafetyError
 from core.messages import Bar
 from runners.live.gate import STARTING, Gate, TradingState
-from runners.live.instants import Instants
+from runners.live.instants import Instant, Instants
 from runners.live.lock import AccountLock
+from runners.live.prices import Prices
 from tests.builders import HOUR, MINUTE, START, bar
 
 
@@ -68,3 +69,20 @@ def test_one_holder_per_account(tmp_path: Path) -> None:
             AccountLock("demo 1", "two", tmp_path)
         AccountLock("demo 2", "other", tmp_path).release()
     AccountLock("demo 1", "three", tmp_path).release()
+
+
+class Account:
+    """Mark 1 % under last."""
+
+    def mark(self, symbol: str) -> float:
+        return 99.0
+
+    def last(self, symbol: str) -> float:
+        return 100.0
+
+
+def test_an_instant_that_lies_back_is_not_valued_by_the_mark_of_now() -> None:
+    prices = Prices(mark={"BTCUSDT": 50.0})
+    instant = Instant(START + MINUTE, [bar(0, 200.0, tf="1m"), bar(0, 300.0, symbol="SPOTUSDT", tf="1m")], [])
+    assert prices.marks_of(instant, Account(), is_news=True) == {"BTCUSDT": 50.0}
+    assert prices.marks_of(instant, Account(), is_news=False) == {"BTCUSDT": 198.0}

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from adapters.journal import read
-from core.config import Distance, ExitsConfig, SizingConfig
+from core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from core.errors import StrategyError
 from core.messages import Fill, Signal, SubmitOrder
 from core.snapshot import RuntimeSnapshot
 from runners.live.display import Display
 from runners.live.gate import TradingState
+from runners.live.plan import Plan
 from runners.live.records import TYPES
 from runners.live.session import Session, Stop
-from runners.live.start import Live, Plan
+from runners.live.start import Live
 from sim.sandbox.settings import SandboxSettings
 from strategies.base import BaseStrategy
 from tests.builders import plain_system
@@ -208,7 +209,7 @@ def test_money_from_outside_is_explained_by_the_log_and_taken_over(journals: Pat
             await asyncio.sleep(0.3)
             stop.ask("funded")
 
-        ran = run(plan(sandbox, journals, "hold"), None, act)
+        ran = run(plan(sandbox, journals, "hold", risk=RiskConfig(margin_mode="cross")), None, act)
         check(ran, sandbox)
     assert "transfer" in {notice.code for notice in ran.notices}
     assert ran.live.cycle.actors.portfolio.equity > 100_200
@@ -229,5 +230,5 @@ def test_the_screen_shows_the_account_what_rests_and_the_gate(journals: Path) ->
 
         run(plan(sandbox, journals, "hold", exits=EXITS), None, act)
     (text,) = shown
-    for word in ("equity", "ACTIVE", "BTCUSDT", "-1-sl", "-1-tp", "LONG", "prices BTCUSDT", "orders may leave now"):
+    for word in ("equity", "ACTIVE", "BTCUSDT", "-1-sl", "-1-tp", "LONG", "prices BTCUSDT", "left this second: orders"):
         assert word in text, text

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
+from core.config import SystemConfig, for_epoch
 from core.messages import Fill, FundingPayment, Message, SubmitOrder
 from core.time_range import to_ms
 from runners.replay import replay
@@ -22,13 +22,13 @@ FROM, TO = START + 20 * DAY, START + 22 * DAY
 
 
 def both(
-    store: HistoricalDataStore, system: SystemConfig, strategy: type[BaseStrategy], span: tuple[int, int], folder: Path
+    store: HistoricalDataStore, system: SystemConfig, strategy: type[BaseStrategy], span: tuple[int, int], folder: Path, **sandbox_has: Any
 ) -> tuple[BacktestParts, Ran, Any]:
-    """A backtest, the session over the same bars, and what the sandbox knows at its end."""
+    """A backtest, the session over the same bars, and what the sandbox (with these settings) knows at its end."""
     prepared = made_ready(store, system, *span, strategy())
     parts = wire_backtest(prepared, "bt")
     replay(parts.feed, parts.cycle)
-    with stored_sandbox(store, system, *span) as sandbox:
+    with stored_sandbox(store, system, *span, **sandbox_has) as sandbox:
         ran = run_session(plan_of(system, strategy, store, sandbox.url, folder))
         truth = sandbox.truth()
     return parts, ran, truth
@@ -64,12 +64,12 @@ SYSTEMS = [
 ]
 
 
-def marked_store(days: int = 40) -> HistoricalDataStore:
+def marked_store(days: int = 40, symbols: tuple[str, ...] = ("BTCUSDT",)) -> HistoricalDataStore:
     """Five-minute bars and funding of the sample, without marks of their own: the wire has fewer digits than an invented mark."""
     store = HistoricalDataStore(":memory:")
-    made = sample(days=days).series["BTCUSDT"]
-    add_series(store, coarser(made.last, 5), "BTCUSDT", "5m", made.instrument)
-    store.upsert_funding("BTCUSDT", made.funding, source="test")
+    for symbol, made in sample(symbols, days).series.items():
+        add_series(store, coarser(made.last, 5), symbol, "5m", made.instrument)
+        store.upsert_funding(symbol, made.funding, source="test")
     return store
 
 
@@ -82,15 +82,48 @@ def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...]
     assert parts.venue.fills
 
 
+def on_demo(name: str, *overrides: str) -> tuple[SystemConfig, type[BaseStrategy]]:
+    """The system as its demo epoch runs it: under cross margin, though it asks for isolated margin elsewhere."""
+    system, strategy = builtin(name, "demo.margin_mode=cross", *overrides)
+    assert system.risk.margin_mode == "isolated"
+    return for_epoch(system, "demo"), strategy
+
+
+def test_two_symbols_on_one_margin_balance_decide_as_the_backtest(journals: Path) -> None:
+    """100x and orders of 45 times the equity, over the demo profile: what is free for one symbol the other's mark decides."""
+    symbols, sizing = ("BTCUSDT", "ETHUSDT"), "sizing={model: percent_equity, percent: 4500}"
+    system, strategy = on_demo(
+        "momentum", "warmup_bars=100", "symbols=[BTCUSDT, ETHUSDT]", "params.threshold=0.5", "risk.leverage=100",
+        "risk.margin_reserve_percent=5", sizing,
+    )  # fmt: skip
+    with marked_store(symbols=symbols) as store:
+        parts, ran, truth = both(store, system, strategy, (FROM, TO), journals, profile="demo")
+    check_same(parts, ran, truth)
+    assert len(parts.venue.fills) > 4 and truth["margin_mode"] == "cross" and truth["ledger"]["USDT"]["position_margin"] == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
+def test_a_demo_session_decides_as_the_backtest_of_its_epoch(name: str, overrides: tuple[str, ...], journals: Path) -> None:
+    system, strategy = on_demo(
+        name, "risk.leverage=5", *(() if any("warmup" in each for each in overrides) else ("warmup_bars=100",)), *overrides
+    )
+    with marked_store() as store:
+        parts, ran, truth = both(store, system, strategy, (FROM, TO), journals, profile="demo")
+    check_same(parts, ran, truth, trails=name == "atr_breakout")
+    assert parts.venue.fills
+
+
 @pytest.mark.real_data
 @pytest.mark.long
+@pytest.mark.parametrize("profile", ["mainnet", "demo"])
 @pytest.mark.parametrize("name", ["ema_cross", "rsi_reversion", "momentum", "hold", "atr_breakout"])
-def test_a_month_of_real_minutes(name: str, real_data: Path, journals: Path) -> None:
-    """BTCUSDT, 30 days of 2025, filled inside one-minute bars."""
-    system, strategy = builtin(name, "execution_timeframe=1m")
+def test_a_month_of_real_minutes(name: str, profile: str, real_data: Path, journals: Path) -> None:
+    """BTCUSDT, 30 days of 2025, filled inside one-minute bars; on demo under cross margin."""
+    system, strategy = (on_demo if profile == "demo" else builtin)(name, "execution_timeframe=1m")
     with HistoricalDataStore(":memory:") as store:
         for folder in ("kline_1m", "kline_1h", "kline_4h", "funding"):
             store.import_file(real_data / "bybit" / "linear" / folder / "BTCUSDT.parquet")
-        parts, ran, truth = both(store, system, strategy, (to_ms("2025-05-30"), to_ms("2025-06-29")), journals)
+        parts, ran, truth = both(store, system, strategy, (to_ms("2025-05-30"), to_ms("2025-06-29")), journals, profile=profile)
     check_same(parts, ran, truth, trails=name == "atr_breakout")
     assert parts.venue.fills

@@ -124,9 +124,9 @@ def walking(**changes: Any) -> SandboxSettings:
     return SandboxSettings(**({"tick_ms": 30} | changes))
 
 
-def walk_feed(symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"), minutes: int = 300, **changes: Any) -> WalkFeed:
+def walk_feed(symbols: tuple[str, ...] = ("BTCUSDT", "ETHUSDT"), bars: int = 300, **changes: Any) -> WalkFeed:
     """A short past."""
-    return WalkFeed(list(symbols), changes.pop("start_ms", wall_ms()), changes.pop("seed", 7), minutes=minutes, **changes)
+    return WalkFeed(list(symbols), changes.pop("start_ms", wall_ms()), changes.pop("seed", 7), bars=bars, **changes)
 
 
 class Bars:

@@ -20,7 +20,7 @@ from core.time_range import TimeRange
 from core.timeframe import tf_ms
 from runners.cli.main import run
 from runners.sandbox import stored_bars
-from tests.builders import DAY, START, sample_store
+from tests.builders import DAY, START, grow, sample_store
 
 WINDOW = TimeRange(START + 2 * DAY, START + 4 * DAY)
 
@@ -52,6 +52,10 @@ BAD = [
     (["--account", "a:b:5", "--account", "a:c:5"], "given twice"),
     (["--feed", "store"], "--start and --end"),
     (["--start", "2024-01-01"], "belong to --feed store"),
+    (["--timeframe", "2m"], "unknown timeframe '2m': use one of"),
+    (["--timeframe", "12h"], "use 1m to 4h"),
+    (["--profile", "demo", "--margin-mode", "isolated"], "add --demo-isolated"),
+    (["--demo-isolated"], "belongs to --profile demo"),
     (["--symbols", ","], "at least one symbol"),
     (["--faults", "no_such_file"], "no_such_file"),
 ]
@@ -80,6 +84,15 @@ def test_stored_bars_are_those_of_a_backtest_with_the_past_before_them() -> None
         assert series.first == 2 * DAY // tf_ms("5m") and int(series.ts[0]) == START
         _equal_from(series.first, series, history)
         assert history.funding is not None and series.funding[0] == history.funding.stamps.tolist()
+
+
+def test_stored_bars_of_a_chosen_timeframe() -> None:
+    store = sample_store(days=5)
+    grow(store, ("BTCUSDT",), 5, START, START + 5 * DAY, minutes=30)
+    halves = stored_bars(store, ["BTCUSDT"], WINDOW, ExecutionConfig(), timeframe="30m")
+    assert halves.duration_ms == tf_ms("30m") and len(halves.series()[0].ts) - halves.series()[0].first == 96
+    with pytest.raises(DataError, match="BTCUSDT: the store has no bars of 1m, it has 5m, 30m"):
+        stored_bars(store, ["BTCUSDT"], WINDOW, ExecutionConfig(), timeframe="1m")
 
 
 def _equal_from(first: int, series: object, history: SymbolHistory) -> None:

@@ -292,6 +292,19 @@ def test_candles_come_late_twice_changed_and_not_at_all() -> None:
         assert on(sandbox, LINEAR, talk) == ["10.00", "12.00", "12.00", "1", "15.00", "14.00"]
 
 
+def test_a_rule_may_mean_the_candle_that_closes() -> None:
+    """Five minutes, of which the last one confirms; that frame comes twice."""
+    with stepping(flat_bars(10, 11, 12, 13, 14, 15, symbol="XYZUSDT")) as sandbox:
+        sandbox.faults({"match": {"side": "ws", "topic": "kline.5.", "from_state": "confirm"}, "action": {"kind": "dup", "n": 1}})
+
+        async def talk(socket: aiohttp.ClientWebSocketResponse) -> list[bool]:
+            await ask(socket, {"op": "subscribe", "args": ["kline.5.XYZUSDT"]})
+            await asyncio.to_thread(sandbox.step, 5)
+            return [frame["data"][0]["confirm"] for frame in await hear(socket, 6)]
+
+        assert on(sandbox, LINEAR, talk) == [False] * 4 + [True] * 2
+
+
 # --- rules ---
 
 BAD: list[tuple[Any, str]] = [

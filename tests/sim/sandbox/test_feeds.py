@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.errors import ConfigError
 from core.timeframe import DAY_MS, MINUTE_MS
 from sim.sandbox.candles import INDEX, LAST, MARK, Candles, end_of, start_of
 from sim.sandbox.engine import Engine, piece_length
@@ -18,14 +19,14 @@ from tests.sim.sandbox.raw import Raw
 
 def test_a_walk_follows_from_its_seed() -> None:
     def moves(seed: int) -> list[object]:
-        feed = walk_feed(minutes=5, start_ms=START, seed=seed)
+        feed = walk_feed(bars=5, start_ms=START, seed=seed)
         return [move.pieces for move in (feed.next_move(1_000) for _ in range(50)) if move is not None]
 
     assert moves(3) == moves(3) != moves(4)
 
 
 def test_a_walk_keeps_its_prices_on_the_grid_and_its_candles_whole() -> None:
-    feed = walk_feed(minutes=5, start_ms=START)
+    feed = walk_feed(bars=5, start_ms=START)
     for _ in range(300):
         move = feed.next_move(700)
         assert move is not None and move.ts_open // MINUTE_MS == (move.ts_close - 1) // MINUTE_MS
@@ -37,6 +38,36 @@ def test_a_walk_keeps_its_prices_on_the_grid_and_its_candles_whole() -> None:
                 open_, high, low, close = piece.prices[at : at + 4]
                 assert low <= min(open_, close) <= max(open_, close) <= high
             assert all(grid.is_on(price) for price in piece.prices[:4])
+
+
+@pytest.mark.parametrize("duration", [5 * MINUTE_MS, 240 * MINUTE_MS])
+def test_a_walk_of_longer_bars_steps_by_them_and_settles_funding_at_its_stamps(duration: int) -> None:
+    feed = walk_feed(bars=600, start_ms=START + 7, duration_ms=duration)
+    series = feed.history("BTCUSDT")
+    assert series is not None and len(series.ts) == 600 and set(np.diff(series.ts)) == {duration}
+    assert feed.start_ms() == START == series.ts[-1] + duration
+    stamps, at = set(), START
+    for _ in range(2 * DAY_MS // duration):
+        stamps |= {stamp for _, stamp, _, _ in feed.funding_due(at)}
+        move = feed.next_bar()
+        assert move is not None and move.ts_close - move.ts_open == duration
+        at = move.ts_close
+    assert stamps == set(range(START, START + 2 * DAY_MS, 8 * 60 * MINUTE_MS))
+
+
+def test_a_walks_bars_divide_the_funding_interval() -> None:
+    with pytest.raises(ConfigError, match="use 1m to 4h"):
+        walk_feed(duration_ms=DAY_MS)
+
+
+def test_candles_finer_than_the_bars_are_not_offered() -> None:
+    with running(walking(pace="lockstep"), walk_feed(bars=300, duration_ms=60 * MINUTE_MS)) as sandbox:
+        client = Raw(sandbox)
+        hours = client.result("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="60", limit=1000)["list"]
+        assert len(hours) == 300
+        assert sandbox.step(2)["market_time"] == int(hours[0][0]) + 3 * 60 * MINUTE_MS
+        answer = client.get("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="5")[2]
+        assert answer["retCode"] == 10001
 
 
 @pytest.mark.parametrize("length", [1_000, 20_000, 60_000])

@@ -14,24 +14,23 @@ from core.timeframe import MINUTE_MS
 from sim.sandbox.call import Call
 from sim.sandbox.engine import Engine
 from sim.sandbox.errors import ApiError
-from sim.sandbox.feeds import WalkFeed
+from sim.sandbox.feeds import BarFeed, WalkFeed
 from sim.sandbox.routes import ROUTES
 from sim.sandbox.settings import AccountSettings, SandboxSettings
 from sim.sandbox.truth import problems
-from tests.sim.sandbox.conftest import START, walk_feed
+from tests.sim.sandbox.conftest import START, Bars, made_bars, walk_feed
 
-KINDS = ("market", "limit", "stop", "spot", "cancel", "amend", "exits", "leverage", "all", "margin")
+KINDS = ("market", "limit", "stop", "spot", "cancel", "amend", "exits", "leverage", "all", "margin", "mode")
 
 
 def make_engine(seed: int, pace: Any, execution: ExecutionConfig) -> Engine:
     """A walk in lock-step, or one that answers requests at once; nothing of the network."""
     accounts = (
         AccountSettings(key="a", usdt=100_000.0), AccountSettings(key="b", usdt=1_500.0, leverage=50.0),
-        AccountSettings(key="h", usdt=20_000.0, hedge=True),
+        AccountSettings(key="h", usdt=20_000.0, hedge=True), AccountSettings(key="c", usdt=500.0, leverage=100.0, margin_mode="cross"),
+        AccountSettings(key="n", usdt=900.0, leverage=100.0, hedge=True, margin_mode="cross"),
     )  # fmt: skip
-    feed: WalkFeed = walk_feed(
-        ("BTCUSDT", "ETHUSDT"), minutes=5, start_ms=START + 410 * MINUTE_MS, seed=seed
-    )  # funding at 08:00, in an hour
+    feed: WalkFeed = walk_feed(("BTCUSDT", "ETHUSDT"), bars=5, start_ms=START + 410 * MINUTE_MS, seed=seed)  # funding at 08:00, in an hour
     return Engine(SandboxSettings(pace=pace, seed=seed, accounts=accounts, execution=execution), feed, lambda: START)
 
 
@@ -92,6 +91,8 @@ def act(engine: Engine, key: str, rng: np.random.Generator) -> None:
         ask(engine, key, "/v5/position/set-leverage", **linear, buyLeverage=leverage, sellLeverage=leverage)
     elif kind == "margin":
         ask(engine, key, "/v5/position/add-margin", **linear, margin=str(rng.integers(-50, 50)), positionIdx=idx)
+    elif kind == "mode":
+        ask(engine, key, "/v5/account/set-margin-mode", setMarginMode=str(rng.choice(["ISOLATED_MARGIN", "REGULAR_MARGIN"])))
     elif kind == "all" and rng.random() < 0.2:
         ask(engine, key, "/v5/order/cancel-all", category="linear", settleCoin="USDT")
 
@@ -113,6 +114,31 @@ def test_random_flows_conserve_every_coin(seed: int) -> None:
     for account in engine.accounts.values():
         _log_adds_up(account)
         _closed_pnl_is_that_of_its_prices(account)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_wild_market_takes_cross_accounts_over_and_conserves_every_unit(seed: int) -> None:
+    """One per cent a minute at 100x: whole accounts go, of two symbols and of both sides of one, and what they lack insurance pays."""
+    rng = np.random.default_rng(seed)
+    series = [made_bars(150, symbol, seed=10 * seed + place, deviation=0.01) for place, symbol in enumerate(("BTCUSDT", "ETHUSDT"))]
+    accounts = tuple(
+        AccountSettings(key=key, usdt=5_000.0, leverage=100.0, hedge=key == "n", margin_mode="cross") for key in ("c", "n", "d")
+    )  # fmt: skip
+    settings = SandboxSettings(pace="lockstep" if seed % 2 else "max", seed=seed, accounts=accounts)
+    engine = Engine(settings, BarFeed(Bars(*series)), lambda: START)
+    for _ in range(150):
+        for key, account in engine.accounts.items():
+            for _ in range(int(rng.integers(0, 4))):
+                act(engine, key, rng)
+            if account.exchange.balance("USDT") < 1_000 * UNIT:
+                account.transfer(5_000 * UNIT)
+        engine.step_bar()
+        for account in engine.accounts.values():
+            assert problems(account) == []
+    kinds = [row["execType"] for account in engine.accounts.values() for row in account.statement.executions]
+    assert kinds.count("BustTrade") > 5 and "Funding" in kinds
+    for account in engine.accounts.values():
+        _log_adds_up(account)
 
 
 def _log_adds_up(account: Any) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from core.clock import ReplayClock
-from core.config import ExecutionConfig
+from core.config import ExecutionConfig, MarginMode
 from core.messages import AmendOrder, Bracket, CancelOrder, Message, SetTradingStop, SubmitOrder
 from core.timeframe import MINUTE_MS
 from sim.exchange import RiskProfileConfig, SimulatedExchange
@@ -64,14 +64,14 @@ def script(series: SymbolSeries, seed: int) -> list[list[Message]]:
     return made
 
 
-def in_process(series: SymbolSeries, commands: list[list[Message]], usdt: float) -> SimulatedExchange:
+def in_process(series: SymbolSeries, commands: list[list[Message]], usdt: float, mode: MarginMode) -> SimulatedExchange:
     """The exchange as a backtest drives it."""
     clock, events = ReplayClock(START), []  # type: ignore[var-annotated]  # messages of every kind
     exchange = SimulatedExchange(
         SYMBOL,
         usdt,
         ExecutionConfig(),
-        RiskProfileConfig(leverage=10.0),
+        RiskProfileConfig(leverage=10.0, margin_mode=mode),
         instruments={SYMBOL: series.instrument},
         clock=clock,
         emit=events.append,
@@ -114,13 +114,14 @@ def over_the_wire(client: Raw, command: Message) -> None:
         client.post("/v5/order/create", body)
 
 
+@pytest.mark.parametrize("mode", ["isolated", "cross"])
 @pytest.mark.parametrize("seed", range(6))
-def test_the_same_commands_at_the_same_bars_give_the_same_money(seed: int) -> None:
+def test_the_same_commands_at_the_same_bars_give_the_same_money(seed: int, mode: MarginMode) -> None:
     series = made_bars(120, seed=seed, deviation=0.004 if seed % 2 else 0.002)
     usdt = 2_000.0 if seed % 3 == 0 else 100_000.0
     commands = script(series, seed)
-    expected = in_process(series, commands, usdt)
-    with stepping(series, accounts=(AccountSettings(usdt=usdt),)) as sandbox:
+    expected = in_process(series, commands, usdt, mode)
+    with stepping(series, accounts=(AccountSettings(usdt=usdt, margin_mode=mode),)) as sandbox:
         client = Raw(sandbox)
         for row in range(len(series.ts)):
             sandbox.step()

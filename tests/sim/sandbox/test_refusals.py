@@ -196,9 +196,15 @@ def test_the_demo_profile_lacks_what_demo_lacks() -> None:
         refused("10032", raw.post("/v5/position/switch-isolated", LINEAR))
         spot = {"symbol": "BTCUSDT", "side": "Sell", "orderType": "Market", "qty": "1"}
         refused("10032", raw.post("/v5/order/create-batch", {"category": "spot", "request": [spot]}))
-        assert raw.post("/v5/account/demo-apply-money", {"utaDemoApplyMoney": [{"coin": "USDT", "amountStr": "500"}]})[2]["retCode"] == 0
+        for path in ("/v5/order/pre-check", "/v5/asset/transfer/inter-transfer"):
+            refused("10032", raw.post(path, {}))
+        assert raw.send("POST", "/v5/nothing/here", "{}", {})[0] == 404
+        funds = {"utaDemoApplyMoney": [{"coin": "USDT", "amountStr": "500"}]}
+        assert raw.post("/v5/account/demo-apply-money", funds)[2]["retCode"] == 0
+        _, headers, body = raw.post("/v5/account/demo-apply-money", funds)  # once a minute
+        assert body["retCode"] == 10006 and 58_000 < int(headers["X-Bapi-Limit-Reset-Timestamp"]) - body["time"] <= 60_001
         assert raw.result("/v5/account/wallet-balance", accountType="UNIFIED")["list"][0]["totalWalletBalance"] == "100500"
-        assert raw.post("/v5/account/set-margin-mode", {"setMarginMode": "REGULAR_MARGIN"})[2]["retCode"] == 3400045
+        assert raw.post("/v5/account/set-margin-mode", {"setMarginMode": "REGULAR_MARGIN"})[2]["retCode"] == 110026
         line = http.client.HTTPConnection(sandbox.url.removeprefix("http://"))
         line.request("GET", "/v5/trade")
         assert line.getresponse().status == 404

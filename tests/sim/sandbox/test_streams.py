@@ -128,6 +128,17 @@ def test_private_and_trade_channels_have_dialects_of_their_own(market: Sandbox) 
     on(market, "/v5/trade", trade)
 
 
+@pytest.mark.parametrize(("profile", "refusal"), [("mainnet", ""), ("demo", "error:handler not found,topic:execution.fast")])
+def test_demo_has_no_fast_executions(profile: Any, refusal: str) -> None:
+    async def talk(socket: Socket) -> Any:
+        await ask(socket, auth_frame())
+        return await ask(socket, subscribe("execution.fast"))
+
+    with running(walking(profile=profile), walk_feed()) as sandbox:
+        answer = on(sandbox, "/v5/private", talk)
+    assert (answer["success"], answer["ret_msg"]) == (not refusal, refusal)
+
+
 def test_the_order_book_is_an_unbroken_chain() -> None:
     """Deltas applied to the snapshot, u rising by one: no level goes that was not there, none is crossed, the window is kept."""
     with stepping(flat_bars(*[100.0 + 0.5 * (n % 7) for n in range(40)], symbol="XYZUSDT")) as sandbox:

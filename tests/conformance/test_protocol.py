@@ -1,4 +1,7 @@
-"""What every client of the exchange can do: place, amend, cancel, query and stream, by REST and WebSocket."""
+"""What only the protocol has, for pybit alone: shapes of answers and rows, pages, topics, frames of the trade stream, codes and words.
+
+What trading means is in ``test_trading``, for every client.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,35 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.sim.sandbox.clients import CLIENTS, PybitClient, Refused
-from tests.sim.sandbox.conftest import Sandbox, until
+from tests.conformance.pybit_client import Pybit, RequestRefused
+from tests.sim.sandbox.conftest import running, until, walk_feed, walking
 
 LINEAR = {"category": "linear", "symbol": "BTCUSDT"}
 SPOT = {"category": "spot", "symbol": "ETHUSDT"}
 
 
-@pytest.fixture(scope="module", params=sorted(CLIENTS))
-def client(request: pytest.FixtureRequest, market: Sandbox) -> Iterator[PybitClient]:
-    made = CLIENTS[request.param](market)
-    made.listen()
-    until(lambda: len(market.heard_topics()) == 4, "the private subscriptions")
-    yield made
-    made.close()
+@pytest.fixture(scope="module")
+def client() -> Iterator[Pybit]:
+    """pybit at a market that moves by itself: refusals are then the requests' own errors."""
+    with running(walking(limit_factor=100.0), walk_feed()) as market:
+        made = Pybit(market)
+        made.listen()
+        until(lambda: len(market.heard_topics()) == 4, "the private subscriptions")
+        yield made
+        made.close()
 
 
-def last_price(client: PybitClient) -> float:
+def last_price(client: Pybit) -> float:
     return float(client.call("get_tickers", **LINEAR)["list"][0]["lastPrice"])
 
 
-def limit_below(client: PybitClient, **more: object) -> dict[str, str]:
+def limit_below(client: Pybit, **more: object) -> dict[str, str]:
     """A bid that rests half a percent below the market."""
     price = round(last_price(client) * 0.995, 1)
     return client.call("place_order", **LINEAR, side="Buy", orderType="Limit", qty="0.01", price=str(price), **more)
 
 
-def test_a_market_order_is_acknowledged_with_ids_only_and_its_fate_is_streamed(client: PybitClient) -> None:
+def test_a_market_order_is_acknowledged_with_ids_only_and_its_fate_is_streamed(client: Pybit) -> None:
     answer = client.call("place_order", **LINEAR, side="Buy", orderType="Market", qty="0.02", orderLinkId="m-1")
     assert answer == {"orderId": answer["orderId"], "orderLinkId": "m-1"}
     execution = until(lambda: client.of("execution", orderId=answer["orderId"]))[0]
@@ -49,7 +54,7 @@ def test_a_market_order_is_acknowledged_with_ids_only_and_its_fate_is_streamed(c
     assert (closed["closedSize"], closed["side"]) == ("0.020", "Sell")
 
 
-def test_a_limit_order_is_placed_amended_and_cancelled(client: PybitClient) -> None:
+def test_a_limit_order_is_placed_amended_and_cancelled(client: Pybit) -> None:
     ids = limit_below(client, orderLinkId="l-1")
     opened = client.call("get_open_orders", **LINEAR, orderLinkId="l-1")["list"]
     assert [(row["orderStatus"], row["qty"]) for row in opened] == [("New", "0.010")]
@@ -60,12 +65,12 @@ def test_a_limit_order_is_placed_amended_and_cancelled(client: PybitClient) -> N
     assert (ended["cancelType"], ended["leavesQty"]) == ("CancelByUser", "0.000")
     assert client.call("get_open_orders", **LINEAR, orderLinkId="l-1")["list"] == []
     assert client.call("get_order_history", **LINEAR, orderLinkId="l-1")["list"][0]["orderStatus"] == "Cancelled"
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestRefused) as refused:
         client.call("cancel_order", **LINEAR, orderLinkId="l-1")
     assert (refused.value.code, refused.value.text) == (110001, "order not exists or too late to cancel")
 
 
-def test_the_trade_stream_places_amends_and_cancels(client: PybitClient) -> None:
+def test_the_trade_stream_places_amends_and_cancels(client: Pybit) -> None:
     price = round(last_price(client) * 0.995, 1)
     answer = client.trade("place_order", **LINEAR, side="Buy", orderType="Limit", qty="0.01", price=str(price), orderLinkId="w-1")
     assert (answer["retCode"], answer["op"], answer["data"]["orderLinkId"]) == (0, "order.create", "w-1")
@@ -78,7 +83,7 @@ def test_the_trade_stream_places_amends_and_cancels(client: PybitClient) -> None
     assert (refused["retCode"], refused["data"]) == (110001, {})
 
 
-def test_each_item_of_a_batch_has_its_own_fate(client: PybitClient) -> None:
+def test_each_item_of_a_batch_has_its_own_fate(client: Pybit) -> None:
     price = str(round(last_price(client) * 0.99, 1))
     good = {"symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": price}
     request = [{**good, "orderLinkId": "b-1"}, {**good, "qty": "0.0001", "orderLinkId": "b-2"}, {**good, "orderLinkId": "b-1"}]
@@ -89,7 +94,7 @@ def test_each_item_of_a_batch_has_its_own_fate(client: PybitClient) -> None:
     assert answer["retExtInfo"]["list"] == [{"code": 0, "msg": "OK"}]
 
 
-def test_cancel_all_ends_every_kind_of_order(client: PybitClient) -> None:
+def test_cancel_all_ends_every_kind_of_order(client: Pybit) -> None:
     limit_below(client)
     rising = str(round(last_price(client) * 1.05, 1))
     client.call("place_order", **LINEAR, side="Buy", orderType="Market", qty="0.01", triggerPrice=rising, triggerDirection=1)
@@ -100,7 +105,7 @@ def test_cancel_all_ends_every_kind_of_order(client: PybitClient) -> None:
     assert client.call("get_open_orders", category="linear", settleCoin="USDT")["list"] == []
 
 
-def test_public_streams_of_linear(client: PybitClient) -> None:
+def test_public_streams_of_linear(client: Pybit) -> None:
     client.watch("linear", "kline", "BTCUSDT", 1)
     client.watch("linear", "ticker", "BTCUSDT")
     client.watch("linear", "orderbook", "BTCUSDT", 50)
@@ -117,7 +122,7 @@ def test_public_streams_of_linear(client: PybitClient) -> None:
     assert trade["S"] in ("Buy", "Sell") and trade["s"] == "BTCUSDT"
 
 
-def test_public_streams_of_spot(client: PybitClient) -> None:
+def test_public_streams_of_spot(client: Pybit) -> None:
     client.watch("spot", "ticker", "ETHUSDT")
     client.watch("spot", "kline", "ETHUSDT", 5)
     ticker = until(lambda: client.public["spot.ticker.ETHUSDT"])[0]
@@ -127,7 +132,7 @@ def test_public_streams_of_spot(client: PybitClient) -> None:
     until(lambda: client.public["spot.kline.ETHUSDT"])
 
 
-def test_spot_is_bought_for_quote_and_sold_for_base_with_the_fee_in_what_is_received(client: PybitClient) -> None:
+def test_spot_is_bought_for_quote_and_sold_for_base_with_the_fee_in_what_is_received(client: Pybit) -> None:
     bought = client.call("place_order", **SPOT, side="Buy", orderType="Market", qty="600", orderLinkId="s-1")
     execution = until(lambda: client.of("execution", orderId=bought["orderId"]))[0]
     assert execution["feeCurrency"] == "ETH" and 590 < float(execution["execValue"]) <= 600
@@ -138,7 +143,7 @@ def test_spot_is_bought_for_quote_and_sold_for_base_with_the_fee_in_what_is_rece
     assert (execution["feeCurrency"], execution["execQty"]) == ("USDT", "0.10000")
 
 
-def test_the_account_is_told(client: PybitClient) -> None:
+def test_the_account_is_told(client: Pybit) -> None:
     assert client.call("get_account_info")["unifiedMarginStatus"] == 5
     assert client.call("get_fee_rates", category="linear", symbol="BTCUSDT")["list"] == [
         {"symbol": "BTCUSDT", "takerFeeRate": "0.00055", "makerFeeRate": "0.0002"}
@@ -152,7 +157,7 @@ def test_the_account_is_told(client: PybitClient) -> None:
         assert float(row["change"]) == pytest.approx(change, abs=1e-12)
 
 
-def test_market_data_by_rest(client: PybitClient) -> None:
+def test_market_data_by_rest(client: Pybit) -> None:
     assert len(client.call("get_server_time")["timeNano"]) == 19
     instrument = client.call("get_instruments_info", **LINEAR)["list"][0]
     assert (instrument["priceFilter"]["tickSize"], instrument["lotSizeFilter"]["qtyStep"]) == ("0.1", "0.001")
@@ -171,7 +176,7 @@ def test_market_data_by_rest(client: PybitClient) -> None:
     client.call("get_funding_rate_history", **LINEAR)
 
 
-def test_lists_come_in_pages_that_cover_everything_once(client: PybitClient) -> None:
+def test_lists_come_in_pages_that_cover_everything_once(client: Pybit) -> None:
     made = [limit_below(client)["orderId"] for _ in range(5)]
     seen: list[str] = []
     cursor = ""

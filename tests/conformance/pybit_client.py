@@ -1,10 +1,10 @@
-"""Clients by which the conformance suite speaks to a sandbox. Another client is one more class here, and one more line in CLIENTS."""
+"""pybit's own clients, unmodified: only their URLs are set. Calls by pybit's names, and what its streams brought."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 import pybit._websocket_trading as pybit_trading
 import pybit.unified_trading as pybit
@@ -13,7 +13,7 @@ from pybit.exceptions import InvalidRequestError
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, until
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """The exchange said no."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -21,8 +21,8 @@ class Refused(Exception):
         self.code, self.text = code, text
 
 
-class PybitClient:
-    """pybit's own clients, unmodified: only their URLs are set."""
+class Pybit:
+    """REST, private, public and trade streams of one account."""
 
     def __init__(self, sandbox: Sandbox, key: str = KEY, secret: str = SECRET) -> None:
         self._key, self._secret = key, secret
@@ -34,15 +34,18 @@ class PybitClient:
         self._sockets: list[Any] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         """(topic, row) of the private stream, in order of arrival."""
+        self.frames = 0
+        """Frames of the private stream."""
         self.public: dict[str, list[dict[str, Any]]] = {}
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """A REST call by pybit's name of it; its ``result``. Raises Refused."""
+        """A REST call by pybit's name of it; its ``result``. Raises RequestRefused."""
         try:
             answer: dict[str, Any] = getattr(self.http, method)(**params)
         except InvalidRequestError as error:
-            raise Refused(error.status_code, error.message) from error
-        return answer["result"]
+            raise RequestRefused(error.status_code, error.message) from error
+        result: dict[str, Any] = answer["result"]
+        return result
 
     def listen(self) -> None:
         """Hear orders, executions, positions and wallet."""
@@ -55,6 +58,7 @@ class PybitClient:
     def _heard(self, name: str) -> Callable[[dict[str, Any]], None]:
         def keep(message: dict[str, Any]) -> None:
             self.events.extend((name, row) for row in message["data"])
+            self.frames += 1
 
         return keep
 
@@ -90,6 +94,3 @@ class PybitClient:
         """Leave."""
         for socket in self._sockets:
             socket.exit()
-
-
-CLIENTS: Final[dict[str, type[PybitClient]]] = {"pybit": PybitClient}

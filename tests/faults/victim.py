@@ -1,6 +1,8 @@
 """A session in a process of its own that kills itself, with SIGKILL, at a named point: nothing is flushed, nobody is told.
 
-python victim.py URL JOURNALS POINT COUNT SYSTEM OVERRIDE...
+It lives in the fast world of these tests.
+
+Its processes are forked from one that has everything imported already (multiprocessing's forkserver).
 """
 
 from __future__ import annotations
@@ -9,19 +11,29 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from adapters.bybit.account import AccountReader
 from adapters.bybit.rest import RestClient
 from adapters.journal import Journal
+from core.config import SystemConfig
 from core.messages import Fill, SubmitOrder
+from runners.live import snapshots
 from runners.live.connection import Connection
 from runners.live.cycle import Cycle
 from runners.live.session import Session
+from strategies.base import BaseStrategy
 from tests.builders import builtin
+from tests.faults.conftest import Turns, run_fast, system_of
 from tests.runners.live.conftest import plan_of
+
+
+def system_named(name: str, overrides: Sequence[str]) -> tuple[SystemConfig, type[BaseStrategy]]:
+    """A built-in system, or the one of these tests that has resting entries, too."""
+    return (system_of(timeframe="5m"), Turns) if name == "turns" else builtin(name, *overrides)
 
 
 def die() -> None:
@@ -69,14 +81,26 @@ def arm(point: str, count: int) -> None:
     def is_create(_: Any, path: str, *__: Any) -> bool:
         return path.startswith("/v5/order/create")
 
+    def is_exit(_: Any, path: str, body: Any, *__: Any) -> bool:
+        return path.startswith("/v5/order/create") and body.get("reduceOnly") is True
+
+    def is_cancel(_: Any, path: str, *__: Any) -> bool:
+        return path.startswith("/v5/order/cancel")
+
     def of(kind: type) -> Callable[..., bool]:
         return lambda _, message, *__: isinstance(message, kind)
 
     points: dict[str, Callable[[], None]] = {
+        "snapshot, not renamed": lambda: around(Path, "replace", lambda path, _: path.name.endswith("snapshot.part"), before=True),
+        "snapshot, new segment missing": lambda: around(Journal, "_roll", lambda _: True, before=True),
         "order made, not written": lambda: around(Journal, "append", of(SubmitOrder), before=True),
         "order written, not durable": lambda: around(Journal, "append", of(SubmitOrder), before=False),
         "durable, not sent": lambda: around(RestClient, "command", is_create, before=True),
         "sent, not acknowledged": lambda: around(RestClient, "command", is_create, before=False),
+        "exit durable, not sent": lambda: around(RestClient, "command", is_exit, before=True),
+        "exit sent, not acknowledged": lambda: around(RestClient, "command", is_exit, before=False),
+        "cancel durable, not sent": lambda: around(RestClient, "command", is_cancel, before=True),
+        "cancel sent, not acknowledged": lambda: around(RestClient, "command", is_cancel, before=False),
         "fill heard, not written": lambda: around(Journal, "append", of(Fill), before=True),
         "fill written, not booked": lambda: around(Journal, "append", of(Fill), before=False),
         "market moved, nobody heard": lambda: around(Connection, "step", lambda *_: True, before=False),
@@ -88,15 +112,21 @@ def arm(point: str, count: int) -> None:
     points[point]()
 
 
-def main() -> None:
-    url, journals, point, count, name, *overrides = sys.argv[1:]
-    arm(point, int(count))
-    system, strategy = builtin(name, *overrides)
-    session = Session(plan_of(system, strategy, None, url, Path(journals)), lambda notice: print(notice, flush=True))
-    _, ending = asyncio.run(session.run())
-    print(f"END {ending}", flush=True)
+def main(said: str, url: str, journals: str, point: str, count: int, system: str, overrides: Sequence[str]) -> None:
+    """Run a session; what it has to say goes into the file ``said``. Ends with 1 after a failure."""
+    with Path(said).open("w", encoding="utf-8") as out:
+
+        def say(thing: object) -> None:
+            print(thing, file=out, flush=True)
+
+        try:
+            arm(point, count)
+            snapshots.EVERY_RECORDS = 25  # type: ignore[misc]  # for this process alone: so that there are some in a short run
+            config, strategy = system_named(system, overrides)
+            session = Session(plan_of(config, strategy, None, url, Path(journals)), say)
+            _, ending = run_fast(session.run())
+            say(f"END {ending}")
+        except BaseException:
+            traceback.print_exc(file=out)
+            raise
     sys.exit(1 if ending.failure is not None else 0)
-
-
-if __name__ == "__main__":
-    main()

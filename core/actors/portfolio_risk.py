@@ -1,0 +1,159 @@
+"""The risk actor of portfolio strategies: what they want goes through the position manager, and becomes orders for what is missing.
+
+A target is a notional: quantity = value / current price (the mark; on spot the last price), floored to the step. What is held of the same
+side is moved up or down to it; the other side is closed and opened anew, by one order. A value of 0 and CLOSE close. A target without a
+value is a signal of its side, sized by the system's sizer. What makes a position smaller always passes; the rest meets the same rules as
+any signal does, and is made smaller by the same limits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from core.actors.risk import RiskActor
+from core.errors import KeelError, StrategyError
+from core.instrument import Category
+from core.messages import Bracket, OrderIntent, Signal
+from core.money import UNIT
+from core.portfolio_order import DataView, OMSView, Order, PortfolioOrders, TargetPosition, market_symbol
+from core.risk.decision import APPROVED, MALFORMED, Reason, RiskDecision, denied
+from core.risk.market import Market
+from core.risk.position_manager import as_order
+from core.risk.view import PortfolioView
+from core.time_range import to_iso
+
+
+class OrderFilter(Protocol):
+    """Screens and sizes the orders of a step (core/risk/position_manager.py has the usual one)."""
+
+    def filter_orders(self, orders: Sequence[Order], oms_client: OMSView, data_manager: DataView) -> Sequence[Order]: ...
+
+
+class PortfolioRiskActor(RiskActor):
+    """``RiskActor`` that takes targets, too. ``screen_with`` has to be called before the first orders come."""
+
+    __slots__ = ("_category", "_data", "_filter", "_oms")
+
+    def screen_with(self, position_manager: OrderFilter | None, oms: OMSView, data: DataView, category: Category) -> None:
+        """What the orders of a step go through, and what it is shown. None: every order passes as it is."""
+        self._filter, self._oms, self._data, self._category = position_manager, oms, data, category
+
+    def on_portfolio_orders(self, wanted: PortfolioOrders) -> None:
+        """Screen and size the orders of a step, then move each position. Raises StrategyError for what the position manager raises."""
+        for order in self._screened(wanted):
+            symbol = market_symbol(order.symbol, self._category)
+            self.on_target(TargetPosition(symbol, wanted.ts, order.side, order.value, wanted.strategy))
+
+    def on_target(self, target: TargetPosition) -> None:
+        """Move one position to its target, or say why not."""
+        symbol = target.symbol
+        market = self._markets.get(symbol)
+        closes = target.side == "CLOSE" or target.value == 0.0
+        if closes or market is None or target.value is None:
+            self.on_signal(Signal(symbol, "FLAT" if target.side == "CLOSE" or closes else target.side, 0.0, target.strategy, ts=target.ts))
+            return
+        signal = Signal(symbol, "LONG" if target.side == "LONG" else "SHORT", target.value, target.strategy, ts=target.ts)
+        state = self._expected(symbol)
+        held, price = state.steps(symbol), state.mark(symbol)
+        if not price > 0.0:
+            self._deny(signal, denied("no_price", price))
+            return
+        if held and (held > 0) == (target.side == "LONG"):
+            self._adjust(signal, held, price, state, market)
+        else:
+            self._open(signal, held, price, state, market)
+
+    def _screened(self, wanted: PortfolioOrders) -> list[Order]:
+        if self._filter is None:
+            return list(wanted.orders)
+        try:
+            return [as_order(order) for order in self._filter.filter_orders(wanted.orders, self._oms, self._data)]
+        except KeelError as error:
+            raise StrategyError(f"position manager at {to_iso(wanted.ts)}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise StrategyError(f"the position manager raised {type(error).__name__} at {to_iso(wanted.ts)}: {error}") from error
+
+    def _adjust(self, signal: Signal, held: int, price: float, state: PortfolioView, market: Market) -> None:
+        """The side is held already: sell what is too much, add what is missing."""
+        more = _steps(signal.size_usd, price, market) - abs(held)
+        if more < 0:
+            no = _too_small(-more, price, market, APPROVED) if market.is_spot else None  # a perpetual takes any reduction
+            if no is not None:
+                self._deny(signal, no)
+            else:
+                self._send_parts(signal, -more, price, market, is_buy=held < 0, reduce_only=True)
+        elif more == 0:
+            self._cancel_against(signal)
+        else:
+            usd, answer = self._allowed_usd(signal, state)
+            more = _steps(usd, price, market) - abs(held) if answer.allowed else 0
+            self._send_entry_of(signal, more, price, market, answer)
+
+    def _open(self, signal: Signal, held: int, price: float, state: PortfolioView, market: Market) -> None:
+        """Nothing is held, or the other side: one order of (target - position)."""
+        usd, answer = self._allowed_usd(signal, state)
+        steps = _steps(usd, price, market) if answer.allowed else 0
+        if not self._send_entry_of(signal, steps, price, market, answer, closing=abs(held)) and held and answer.reason not in MALFORMED:
+            self._send_close(signal.symbol, held, signal.ts, signal)
+
+    def _allowed_usd(self, signal: Signal, state: PortfolioView) -> tuple[float, RiskDecision]:
+        """How much of the value the rules allow."""
+        answer = self.manager.policy.check(signal, state)
+        if answer.allowed and answer.adjusted_size is not None:
+            return answer.adjusted_size, answer
+        return (signal.size_usd if answer.allowed else 0.0), answer
+
+    def _send_entry_of(self, signal: Signal, steps: int, price: float, market: Market, answer: RiskDecision, *, closing: int = 0) -> bool:
+        """Send what opens ``steps`` (and closes ``closing``), unless a rule or the exchange's minimum forbids it; whether it was sent."""
+        no = answer if not answer.allowed else _too_small(steps, price, market, answer)
+        bracket: Bracket | RiskDecision | None = None
+        if no is None and self.manager.exits.are_set:
+            bracket = self.manager.exits.bracket(signal, price, market.instrument.price_grid)
+            no = bracket if isinstance(bracket, RiskDecision) else None
+        if no is not None:
+            self._deny(signal, no)
+            return False
+        exits = bracket if isinstance(bracket, Bracket) else None
+        self._send_parts(signal, steps + closing, price, market, is_buy=signal.direction == "LONG", bracket=exits)
+        return True
+
+    def _send_parts(
+        self, signal: Signal, steps: int, price: float, market: Market, *, is_buy: bool, reduce_only: bool = False,
+        bracket: Bracket | None = None,
+    ) -> None:  # fmt: skip
+        """Market orders for so many steps, each within the exchange's maximum."""
+        grid, most = market.instrument.qty_grid, market.max_market_qty
+        cancel_first = True
+        while steps > 0:
+            part = steps if grid.value(steps) <= most else max(1, grid.floor(most))
+            self._send(
+                OrderIntent(
+                    signal.symbol, "BUY" if is_buy else "SELL", grid.value(part), signal.ts, reduce_only=reduce_only, bracket=bracket,
+                    cancel_first=cancel_first, strategy=signal.strategy, decision_price=price,
+                )
+            )  # fmt: skip
+            steps -= part
+            cancel_first = False
+
+
+_SNAP: Final = 1e-14
+"""A quantity within this relative distance of the next step is that step, as 70.07 / 100.1 is 0.7: the rounding of floats takes none."""
+
+
+def _steps(value: float, price: float, market: Market) -> int:
+    """value / price in steps, rounded down."""
+    return max(0, market.instrument.qty_grid.floor(value / price * (1.0 + _SNAP)))
+
+
+def _too_small(steps: int, price: float, market: Market, answer: RiskDecision) -> RiskDecision | None:
+    """A no for what the exchange would not take; a limit that made it so small is the reason."""
+    limited: Reason | None = answer.reason or None
+    instrument = market.instrument
+    qty = instrument.qty_grid.value(steps)
+    if steps < 1 or qty < market.min_qty:
+        return denied(limited or "below_min_qty", max(0.0, qty), answer.limit if limited else market.min_qty)
+    notional = instrument.notional(instrument.price_grid.count(price), steps)
+    if notional < market.min_notional:
+        return denied(limited or "below_min_notional", notional / UNIT, answer.limit if limited else market.min_notional / UNIT)
+    return None

@@ -1,0 +1,100 @@
+"""Hosts one portfolio strategy: once a step it is asked for all its symbols together, and its orders go to risk as one message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from core.actors.strategy import StrategyHost
+from core.errors import ConfigError, InvariantError, KeelError, StrategyError
+from core.instrument import Category
+from core.messages import Message
+from core.portfolio_order import INSTRUMENT_TYPES, DataView, OMSView, Order, PortfolioOrders, market_symbol
+from core.risk.position_manager import as_order
+from core.time_range import to_iso
+
+
+class StepKeeper(Protocol):
+    """The account's side of a step (the OMS client): hears that one begins, and shows itself read-only."""
+
+    def begin_step(self, ts: int) -> None: ...
+    @property
+    def view(self) -> OMSView: ...
+
+
+class StepSchedule:
+    """Steps are due at origin + step, origin + 2 x step, ... (ms); each is taken at the first instant at or after its time."""
+
+    __slots__ = ("_due", "origin", "step")
+
+    def __init__(self, origin: int, step: int) -> None:
+        self.origin, self.step = origin, step
+        self._due = origin + step
+
+    def take(self, ts: int) -> bool:
+        """Whether a step is due at this instant; it is taken then."""
+        if ts < self._due:
+            return False
+        self._due = ts - (ts - self.origin) % self.step + self.step
+        return True
+
+
+class PortfolioStrategyActor(StrategyHost):
+    """One portfolio strategy and the views that it is given; ``symbols`` are the exchange's."""
+
+    __slots__ = ("_category", "_data", "_oms", "_schedule")
+
+    def __init__(
+        self,
+        strategy: Any,
+        strategy_id: str,
+        params: Mapping[str, Any],
+        symbols: tuple[str, ...],
+        emit: Callable[[Message], None],
+        *,
+        oms: StepKeeper,
+        data: DataView,
+        schedule: StepSchedule,
+        category: Category,
+    ) -> None:
+        super().__init__(strategy, strategy_id, params, symbols, emit)
+        self._oms, self._data, self._schedule, self._category = oms, data, schedule, category
+
+    def on_instant(self, ts: int) -> None:
+        """All bars of this instant are in. Raises StrategyError for what the strategy raises, and for what is no order of its symbols."""
+        if not self._schedule.take(ts):
+            return
+        self._oms.begin_step(ts)
+        try:
+            wanted = self.strategy.run_strategy(self._oms.view, self._data)
+        except (KeelError, InvariantError):
+            raise
+        except (Exception, SystemExit) as error:
+            raise self._failure(error, f"in run_strategy at {to_iso(ts)}") from error
+        orders = tuple(self._order(given, ts) for given in self._listed(wanted, ts))
+        if orders:
+            self._emit(PortfolioOrders(ts, self.strategy_id, orders))
+
+    def _listed(self, wanted: Any, ts: int) -> list[Any]:
+        if wanted is None:
+            return []
+        if not isinstance(wanted, (list, tuple)):
+            raise StrategyError(f"strategy {self.strategy_id} returned {type(wanted).__name__} at {to_iso(ts)}: return a list of orders")
+        return list(wanted)
+
+    def _order(self, given: Any, ts: int) -> Order:
+        """The order, checked: one of ours, for a symbol and a market that are traded here."""
+        try:
+            order = as_order(given)
+            symbol = market_symbol(order.symbol, self._category)
+        except ConfigError as error:
+            raise StrategyError(f"strategy {self.strategy_id} at {to_iso(ts)}: {error}") from error
+        if symbol not in self._symbols:
+            raise StrategyError(f"strategy {self.strategy_id} ordered {order.symbol!r} at {to_iso(ts)}, which is not among its symbols")
+        traded = INSTRUMENT_TYPES[self._category]
+        if order.instrument_type != traded:
+            raise StrategyError(
+                f"strategy {self.strategy_id} ordered {order.symbol!r} as {order.instrument_type!r} at {to_iso(ts)}:"
+                f" this run trades {traded!r}"
+            )
+        return order

@@ -1,0 +1,80 @@
+"""The part of a session that a journal can make: the actors, and everything that follows from what they heard. No exchange is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from core.actors.executor import Executor
+from core.actors.portfolio import Portfolio
+from core.bus import Bus
+from core.clock import ReplayClock
+from core.instrument import Instrument
+from core.messages import Fill, Message, OrderDenied, OrderUpdate
+from runners.actors import Actors, make_actors, subscribe
+from runners.live.controls import ControlLimits, Controls
+from runners.live.cycle import Cycle, account_stop
+from runners.live.desk import Desk
+from runners.live.gate import Gate
+from runners.live.history import History, session_prefix
+from runners.live.plan import Plan
+from runners.live.records import Opened
+from runners.live.strategy_memory import StrategyMemory
+from runners.live.tape import Tape
+from runners.live.warmup import WarmUp
+from strategies.base import BaseStrategy
+
+
+@dataclass(slots=True)
+class Books:
+    """The actors of a session, and who listens to them."""
+
+    opened: Opened
+    clock: ReplayClock
+    bus: Bus
+    executor: Executor
+    portfolio: Portfolio
+    actors: Actors
+    cycle: Cycle
+    controls: Controls
+    desk: Desk
+    tape: Tape
+    memory: StrategyMemory
+    history: History
+    """What is remembered of the journal itself."""
+
+
+def make_books(
+    plan: Plan,
+    instruments: Mapping[str, Instrument],
+    opened: Opened,
+    warm_up: WarmUp,
+    strategy: BaseStrategy,
+    gate: Gate,
+    *,
+    limits: ControlLimits,
+    say: Callable[[Message], None],
+) -> Books:
+    """Wire the actors of a plan, as they stand when a journal opens. ``say`` takes what our own controls have to tell."""
+    system = plan.system
+    bus, clock, inputs = Bus(), ReplayClock(opened.ts), warm_up.inputs
+    executor = Executor(session_prefix(opened, 0), instruments, clock, bus.publish)
+    portfolio = Portfolio(instruments.values(), opened.cash, order_number=executor.order_number, strategy=system.strategy)
+    for symbol, steps, cost in opened.positions:
+        portfolio.seed(symbol, steps, cost)
+    contexts = warm_up.contexts(instruments, portfolio)
+    actors = make_actors(system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock)
+    cycle = Cycle(actors, bus, clock, inputs)
+    controls = Controls(
+        limits, instruments, portfolio, executor, gate,
+        environment_is_armed=lambda: True,  # demo and sandbox are play money; the live runner arms
+        account_limit=lambda: account_stop(actors.risk),
+    )  # fmt: skip
+    desk = Desk(controls, say)
+    tape = Tape(portfolio, system.risk.leverage)
+    subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
+    bus.subscribe(Fill, tape.after_fill)
+    bus.subscribe(OrderDenied, controls.note_denied)
+    actors.strategy.start()
+    history = History(opened)
+    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, tape, StrategyMemory(strategy), history)

@@ -1,0 +1,39 @@
+"""How often a session looks, in one table (BAR 3.8). In lock-step the market waits for us, and nothing here runs by the clock.
+
+``in_flight`` is looked at every second and acts after its threshold; the first five are the adapter's own (``adapters/bybit/watch.py``),
+which reads executions, orders, positions and wallet after each reconnection, too.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from adapters.bybit.watch import IN_FLIGHT_MS, PERIODS_MS
+from core.timeframe import MINUTE_MS
+
+PERIOD_MS: Final = {
+    "in_flight": IN_FLIGHT_MS,
+    **PERIODS_MS,
+    "books": 30_000,
+    "instruments": 60 * MINUTE_MS,
+    "key": 60 * MINUTE_MS,
+}
+"""Name -> ms between two looks. ``books``: positions and wallet against our books; also after each reconnection and funding payment."""
+
+
+class Cadence:
+    """What is due. Times are of whatever monotonic clock the caller has."""
+
+    def __init__(self, names: tuple[str, ...], now_ms: int) -> None:
+        self._due = {name: now_ms + PERIOD_MS[name] for name in names}
+
+    def due(self, now_ms: int) -> list[str]:
+        """Those whose time has come, each of which is due again a period from now."""
+        found = [name for name, due in self._due.items() if due <= now_ms]
+        for name in found:
+            self._due[name] = now_ms + PERIOD_MS[name]
+        return found
+
+    def hurry(self, name: str) -> None:
+        """Make it due at once."""
+        self._due[name] = 0

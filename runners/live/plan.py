@@ -1,0 +1,30 @@
+"""What is to be run, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adapters.bybit.endpoints import Environment
+from adapters.store import HistoricalDataStore
+from core.config import SystemConfig
+from runners.systems import LoadedSystem
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """``uid``: hash of code and configuration; ``journals``: the folder of this home's journals."""
+
+    loaded: LoadedSystem
+    system: SystemConfig
+    """The system as the epoch runs it."""
+    uid: str
+    environment: Environment
+    journals: Path
+    store: HistoricalDataStore | None = None
+    sandbox_url: str | None = None
+    key_file: Path | None = None
+    grace_ms: int = 2_000
+    fresh: bool = False
+    """Begin a new journal though there is one."""
+    about: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,89 @@
+"""From a journal to books: the newest memory that can be used, and then the records after it; else the whole journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from typing import NamedTuple
+
+from adapters.bybit.notices import Notice, Notify
+from adapters.journal import Journal, Record
+from core.instrument import Instrument
+from core.messages import Message
+from runners.live import state
+from runners.live.books import Books, make_books
+from runners.live.connection import Connection
+from runners.live.controls import ControlLimits
+from runners.live.gate import Gate
+from runners.live.history import hear_again, known, session_prefix
+from runners.live.input_reader import InputReader
+from runners.live.opening import check_grids, first_look
+from runners.live.plan import Plan
+from runners.live.records import Opened
+from runners.live.warmup import WarmUp
+
+
+class Recovered(NamedTuple):
+    """Books as a journal left them. ``is_first``: it begins with this session."""
+
+    books: Books
+    is_first: bool
+    reads: InputReader
+
+
+async def recover_books(
+    plan: Plan,
+    account: str,
+    connection: Connection,
+    instruments: Mapping[str, Instrument],
+    journal: Journal,
+    gate: Gate,
+    *,
+    limits: ControlLimits,
+    say: Callable[[Message], None],
+    notify: Notify,
+) -> Recovered:
+    """Books that have heard the whole journal. Raises SafetyError, DataError, and what a strategy raises."""
+    kept = _memory(journal, notify)
+    records = journal.recovered(whole=kept is None)
+    begun = _opening(records) if kept is None else (kept.history.opened, records)
+    strategy = plan.loaded.strategy()
+    warm_up = WarmUp(plan.system, strategy, plan.loaded.params, connection.market_ms if begun is None else begun[0].start_ms)
+    reads = InputReader(connection.reader, plan.store, plan.system.category, instruments, warm_up.further, waits=not connection.is_lockstep)
+    if kept is not None:
+        warm_up.restore(kept.series)
+    else:
+        await warm_up.load(plan.store, connection.reader, reads)
+    opened = begun[0] if begun is not None else await first_look(plan, account, connection, instruments, warm_up.start_ms)
+    check_grids(opened, instruments)
+    books = make_books(plan, instruments, opened, warm_up, strategy, gate, limits=limits, say=say)
+    if kept is not None:
+        state.restore(books, kept)
+    if begun is None:
+        journal.append_durable(opened)
+    else:
+        hear_again(books, begun[1])
+    books.executor.begin_session(session_prefix(opened, journal.session))
+    return Recovered(books, begun is None, reads)
+
+
+def _memory(journal: Journal, notify: Notify) -> state.SessionState | None:
+    if journal.state is None:
+        return None
+    found = state.decode(journal.state)
+    if isinstance(found, str):
+        text = f"the snapshot of record {journal.recovery.snapshot_seq} is not used: {found}; the whole journal is heard again"
+        notify(Notice(0, "snapshot", text, severity="info"))
+        return None
+    return found
+
+
+def _opening(records: Iterator[Record]) -> tuple[Opened, Iterator[Record]] | None:
+    """(the opening of the books, all records with those before it); None where sessions ended before it."""
+    before: list[Record] = []
+    for record in records:
+        before.append(record)
+        message = known(record)
+        if isinstance(message, Opened):
+            return message, chain(before, records)
+    return None

@@ -1,0 +1,66 @@
+"""When a session's memory is kept beside its journal: every so many records, when a UTC day begins, and at a clean stop.
+
+Only whole memories are kept, between two messages; a snapshot that could not be written is told, and trading goes on without it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from adapters.bybit.notices import Notice, Notify
+from adapters.journal import Journal, JournalError
+from core.errors import StrategyError
+from core.timeframe import DAY_MS
+from runners.live import state
+from runners.live.books import Books
+
+EVERY_RECORDS: Final = 20_000
+
+
+class Snapshots:
+    """Keeps the memory of one session."""
+
+    def __init__(self, books: Books, journal: Journal, notify: Notify) -> None:
+        self._books, self._journal, self._notify = books, journal, notify
+        self._last_seq = journal.recovery.snapshot_seq
+        self._day = books.clock.now_ms // DAY_MS
+        self._given_up = ""
+        self.written = 0
+        """How many were kept by this session."""
+
+    def consider(self) -> None:
+        """Keep one if it is time for it. Between two messages."""
+        day = self._books.clock.now_ms // DAY_MS
+        if day != self._day or self._journal.seq - self._last_seq >= EVERY_RECORDS:
+            self._day = day
+            self.keep()
+
+    def keep(self) -> None:
+        """Keep one now, where the strategy's memory allows it and nothing has failed."""
+        books, journal = self._books, self._journal
+        if self._given_up or books.bus.failed is not None or journal.failed is not None:
+            return
+        if problem := books.memory.problem():
+            self._give_up(f"no snapshots are kept: {problem}. A restart hears the whole journal again", "info")
+            return
+        self._last_seq = journal.seq
+        began = time.monotonic()
+        try:
+            content = state.encode(state.take(books))
+            seq = journal.write_snapshot(content)
+        except JournalError as error:
+            self._tell(str(error), "warning")
+        except (StrategyError, TypeError) as error:
+            self._give_up(f"no snapshots are kept: {error}. A restart hears the whole journal again", "warning")
+        else:
+            self.written += 1
+            took = (time.monotonic() - began) * 1000
+            self._tell(f"snapshot of record {seq}: {len(content):,} bytes in {took:.0f} ms", "info")
+
+    def _give_up(self, text: str, severity: str) -> None:
+        self._given_up = text
+        self._tell(text, severity)
+
+    def _tell(self, text: str, severity: str) -> None:
+        self._notify(Notice(self._books.clock.now_ms, "snapshot", text, severity="warning" if severity == "warning" else "info"))

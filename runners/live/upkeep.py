@@ -1,0 +1,101 @@
+"""What a session looks after while the market moves by itself: its books, its instruments, its key, its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from adapters.bybit.clock import monotonic_ms
+from adapters.bybit.endpoints import Environment
+from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from core.errors import ConfigError, SafetyError
+from core.instrument import Instrument
+from core.messages import FundingPayment
+from runners.live.cadence import Cadence
+from runners.live.gate import TradingState, hold
+
+if TYPE_CHECKING:
+    from runners.live.start import Live
+
+COMPARED: Final = (
+    "price_grid", "qty_grid", "min_qty", "max_qty", "max_market_qty", "min_notional", "max_leverage", "tiers", "base", "quote",
+)  # fmt: skip
+"""What of an instrument orders are made by. A change of it freezes the symbol until a restart has read it anew."""
+
+
+class Upkeep:
+    """Looks at what is due, turn by turn. now_ms: a monotonic clock."""
+
+    def __init__(self, live: Live, notify: Notify, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
+        self._live, self._notify, self._now_ms = live, notify, now_ms
+        self._cadence = Cadence(("books", "instruments", "key"), now_ms())
+        self._connects = live.venue.private.stream.connects
+        live.books.bus.subscribe(FundingPayment, lambda _: self._cadence.hurry("books"))
+
+    async def turn(self) -> None:
+        """One look at everything that is due. A read that fails is told, and made again when it is due again."""
+        live = self._live
+        self._watch_gate()
+        if not live.venue.is_ready:
+            return
+        if live.venue.private.stream.connects != self._connects:
+            self._connects = live.venue.private.stream.connects
+            self._cadence.hurry("books")
+        for name in self._cadence.due(self._now_ms()):
+            try:
+                await {"books": self._books, "instruments": self._instruments, "key": self._key}[name]()
+            except (ExchangeRefusal, PayloadError) as error:
+                self._tell("check_failed", f"{name}: {error}")
+
+    def _watch_gate(self) -> None:
+        live = self._live
+        hold(live.gate, "journal", live.journal.failed is None, f"the journal takes nothing more: {live.journal.failed}")
+
+    async def _books(self) -> None:
+        await self._live.reconciler.check()
+        if self._live.reconciler.is_unsure:
+            self._cadence.hurry("books")
+
+    async def _instruments(self) -> None:
+        """Each symbol as it is now. One that no longer trades, or by other rules, takes no more orders that add exposure."""
+        for symbol, known in self._live.instruments.items():
+            try:
+                now = await self._live.connection.reader.instrument(symbol)
+            except ConfigError as error:
+                self._freeze(symbol, "not_trading", str(error))
+                continue
+            self._live.venue.release(symbol, "not_trading")
+            if text := changes(known, now):
+                self._freeze(symbol, "instrument_changed", f"{symbol}: {text}; stop and start again to go on by the new rules")
+
+    def _freeze(self, symbol: str, cause: str, text: str) -> None:
+        if cause not in self._live.venue.frozen.get(symbol, {}):
+            self._live.venue.freeze(symbol, cause, text)
+            self._notify(Notice(self._live.venue.stamp_ms(), cause, text, symbol, "error"))
+
+    async def _key(self) -> None:
+        """A key that has lost rights, or was given too many: nothing is added with it."""
+        live = self._live
+        try:
+            await live.connection.account.check_key(live=live.plan.environment is Environment.LIVE)
+        except SafetyError as error:
+            if not live.gate.has("key"):
+                self._tell("key", str(error), "error")
+            live.gate.close("key", str(error), TradingState.REDUCING)
+        else:
+            live.gate.open("key")
+
+    def _tell(self, code: str, text: str, severity: str = "warning") -> None:
+        self._notify(Notice(self._live.venue.stamp_ms(), code, text, severity="error" if severity == "error" else "warning"))
+
+
+def changes(before: Instrument, now: Instrument) -> str:
+    """What of an instrument's rules is another now; "" when nothing is."""
+    found = [name for name in COMPARED if getattr(before, name) != getattr(now, name)]
+    return ", ".join(f"{name} {_text(getattr(before, name))} is now {_text(getattr(now, name))}" for name in found)
+
+
+def _text(value: object) -> str:
+    step = getattr(value, "value", None)
+    return f"{step(1):.12g}" if callable(step) else "other risk tiers" if isinstance(value, tuple) else str(value)

@@ -1,0 +1,66 @@
+"""One task by the kernel: the same history and array, without bus and actors."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from typing import Any, Final
+
+from adapters.plain_data import plain
+from core.errors import ConfigError
+from core.metrics.performance import METRICS
+from core.nearest import did_you_mean
+from runners.kernel_run import kernel_columns, kernel_features, kernel_refuses, kernel_setup, kernel_signals, strategy_refusal
+from runners.preparation import Prepared
+from runners.sweep.task import Engine, Outcome, Task
+from runners.systems import LoadedSystem
+from sim.kernel import KernelColumns, KernelSummary, is_installed, summarize
+from sim.kernel.result import KernelRefused
+
+KERNEL_METRICS: Final = tuple(name for name in [*(field.name for field in fields(KernelSummary)), "win_rate"] if name in METRICS)
+"""The standard metrics that the kernel's summary has."""
+
+
+def choose_engine(asked: str, metric: str, loaded: LoadedSystem) -> tuple[Engine, str]:
+    """(kernel or actors, why not the kernel). Raises ConfigError where the kernel was asked for and does not serve."""
+    if asked == "actors":
+        return "actors", ""
+    why = None
+    if metric not in KERNEL_METRICS:
+        why = f"its figures have no {metric} ({did_you_mean(metric, KERNEL_METRICS)})"
+    elif not is_installed():
+        why = "numba is not installed (pip install 'keel-trader[fast]')"
+    else:
+        refusal = strategy_refusal(loaded.strategy())
+        why = None if refusal is None else f"it does not model {refusal}"
+    if why is None:
+        return "kernel", ""
+    if asked == "kernel":
+        raise ConfigError(f"--engine kernel: {why}; leave --engine out, and the actors run")
+    return "actors", f"the actors ran, not the kernel: {why}"
+
+
+class KernelBench:
+    """Runs prepared tasks by the kernel; its columns are made once for each history, and shared by all threads."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, KernelColumns] = {}
+
+    def run(self, task: Task, prepared: Prepared, began: float) -> Outcome | str:
+        """The outcome; or what of it the kernel does not model, in words."""
+        refusal = kernel_refuses(prepared)
+        if refusal is not None:
+            return refusal
+        history, columns = prepared.histories[0], prepared.columns[0]
+        shared = self._columns.get(task.data)
+        if shared is None:
+            shared = self._columns[task.data] = kernel_columns(history, columns, prepared.window.start_ms)
+        setup = kernel_setup(prepared.system, prepared)
+        features = kernel_features(setup, columns.decision, columns.first)
+        try:
+            summary = summarize(shared, kernel_signals(columns), setup, features)
+        except KernelRefused as error:
+            return str(error)
+        metrics: dict[str, Any] = {name: getattr(summary, name) for name in KERNEL_METRICS}
+        seconds = round(time.perf_counter() - began, 6)
+        return Outcome(task.id, "done", "kernel", seconds, plain(metrics, "metrics"), summary.stop_code)

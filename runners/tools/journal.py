@@ -1,0 +1,145 @@
+"""Tools for journals: which there are, whether one is whole, and how to go on from one that is damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from adapters.journal import Inspection, inspect, repair
+from adapters.journal.layout import segment_paths
+from core.errors import ConfigError, DataError
+from runners.home import Home
+from runners.registry import find_run
+from runners.tools.registry import Request, Response, ToolContext, tool
+
+
+class JournalsRequest(Request, frozen=True):
+    """Nothing is asked."""
+
+
+class JournalLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One journal. name: account and system, as its folder is called under runs/journals; problem: "" for one that is whole."""
+
+    name: str
+    path: str
+    records: int
+    sessions: int
+    bytes: int
+    first_ts: int
+    last_ts: int
+    snapshots: int
+    held_by: str
+    problem: str
+
+
+class JournalsResponse(Response, frozen=True, kw_only=True):
+    """The journals of this home, the one written last first."""
+
+    journals: list[JournalLine]
+
+
+class JournalRequest(Request, frozen=True):
+    """journal: its folder, its name in ``journal_list`` (or a part that fits one alone), a run id, or ``last``."""
+
+    journal: str
+
+
+class VerifyResponse(Response, frozen=True, kw_only=True):
+    """ok: whether it is whole; what it holds, and its first damage."""
+
+    ok: bool
+    path: str
+    found: Inspection
+
+
+class RepairRequest(Request, frozen=True):
+    """journal: as in journal_verify. out: a new folder for the whole prefix; None: it takes the journal's place, and the original is kept
+    beside it."""
+
+    journal: str
+    out: str | None = None
+
+
+class RepairResponse(Response, frozen=True, kw_only=True):
+    """records: kept; left_bytes: what was not; path: the repaired journal; original: where the damaged one is now."""
+
+    records: int
+    left_bytes: int
+    damage: str
+    path: str
+    original: str
+
+
+@tool("journal_list", JournalsRequest, JournalsResponse)
+def journal_list_tool(request: JournalsRequest, context: ToolContext) -> JournalsResponse:
+    """The journals of demo sessions, each walked to its end."""
+    return JournalsResponse(
+        journals=sorted((_line(folder, context.home) for folder in _folders(context.home)), key=lambda one: -one.last_ts)
+    )
+
+
+@tool("journal_verify", JournalRequest, VerifyResponse)
+def journal_verify_tool(request: JournalRequest, context: ToolContext) -> VerifyResponse:
+    """Check every byte of a journal; nothing is changed."""
+    folder = _find(request.journal, context.home)
+    found = inspect(folder)
+    return VerifyResponse(ok=not found.damage, path=str(folder), found=found)
+
+
+@tool("journal_repair", RepairRequest, RepairResponse)
+def journal_repair_tool(request: RepairRequest, context: ToolContext) -> RepairResponse:
+    """Keep what is whole of a damaged journal; the original stays as it is."""
+    folder = _find(request.journal, context.home)
+    out = Path(request.out).expanduser() if request.out is not None else folder.with_name(f"{folder.name}.repaired")
+    done = repair(folder, out)
+    if request.out is not None:
+        return RepairResponse(records=done.records, left_bytes=done.left_bytes, damage=done.damage, path=str(out), original=str(folder))
+    kept = _free_name(folder)
+    try:
+        folder.rename(kept)
+        out.rename(folder)
+    except OSError as error:
+        raise DataError(f"{out} is whole, and could not take the place of {folder}: {error.strerror or error}") from error
+    return RepairResponse(records=done.records, left_bytes=done.left_bytes, damage=done.damage, path=str(folder), original=str(kept))
+
+
+def _folders(home: Home) -> list[Path]:
+    return sorted(folder for folder in (home.runs / "journals").glob("*/*") if folder.is_dir() and segment_paths(folder))
+
+
+def _line(folder: Path, home: Home) -> JournalLine:
+    found = inspect(folder)
+    problem = f"{Path(found.damaged_file).name}, byte {found.damaged_offset}: {found.damage}" if found.damage else ""
+    return JournalLine(
+        name=str(folder.relative_to(home.runs / "journals")), path=str(folder), records=found.records, sessions=found.sessions,
+        bytes=found.bytes, first_ts=found.first_ts, last_ts=found.last_ts, snapshots=found.snapshots, held_by=found.held_by,
+        problem=problem,
+    )  # fmt: skip
+
+
+def _find(reference: str, home: Home) -> Path:
+    """Raises ConfigError for what is none or more than one, DataError for a run without a journal."""
+    if segment_paths(Path(reference).expanduser()):
+        return Path(reference).expanduser()
+    named = [folder for folder in _folders(home) if reference in str(folder.relative_to(home.runs / "journals"))]
+    if len(named) == 1:
+        return named[0]
+    if len(named) > 1:
+        raise ConfigError(
+            f"{reference!r} fits {len(named)} journals: {', '.join(folder.name for folder in named[:5])}; give more of the name"
+        )
+    if reference != "last" and not reference.startswith("run-"):
+        raise ConfigError(f"there is no journal {reference!r} in {home.runs / 'journals'}: keel journal list shows them")
+    run = find_run(reference, home)
+    journal = ((run.read().result or {}).get("trust") or {}).get("journal")
+    if not isinstance(journal, str):
+        raise DataError(f"{run.run_id} ({run.epoch}, {run.status}) has no journal: only sessions at an exchange keep one")
+    return Path(journal)
+
+
+def _free_name(folder: Path) -> Path:
+    number = 1
+    while (kept := folder.with_name(f"{folder.name}.damaged{number}")).exists():
+        number += 1
+    return kept

@@ -1,0 +1,275 @@
+"""The kernel, compiled: numba is imported here and nowhere else in keel, when a run first asks for it.
+
+The functions that the exchange calls are registered as they are: compiled code and Python run one source. The one exception is
+``mul_div_floor`` and ``mul_div_ceil``, which are plain arithmetic of Python's unbounded integers: here they get a form for 64 bits that
+gives the same integer wherever the kernel's bounds let it be asked (a property holds that over the whole domain). Two functions of the loop
+that do nothing in Python (``bare``, ``fetch``) are how the compiled form spares itself what costs time and changes nothing.
+
+numba looks only at one file to tell whether what it has kept on disk is still right; so whoever names a folder for it has to name another
+one when any of ``SOURCES`` changes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any, Final
+
+import core.instrument
+import core.money
+import core.position
+import core.risk.exits
+import core.risk.limits
+import core.risk.rules
+import core.risk.sizing
+import core.timeframe
+import sim.execution
+import sim.funding
+import sim.liquidation
+import sim.margin
+import sim.pricing
+import sim.settlement
+import sim.stopping
+import sim.triggers
+from core.errors import ConfigError
+from sim.kernel import layout, loop, risk, trips, venue, walk
+
+SHARED: Final[tuple[Callable[..., Any], ...]] = (
+    core.instrument.grid_count,
+    core.instrument.grid_value,
+    core.instrument.grid_floor,
+    core.instrument.grid_ceil,
+    core.instrument.notional_of,
+    core.instrument.notional_up,
+    core.position.released_cost,
+    core.position.realized_pnl,
+    core.timeframe.floor_time,
+    core.risk.exits.percent_of,
+    core.risk.exits.is_beyond,
+    core.risk.exits.outward,
+    core.risk.limits.floor_of,
+    core.risk.rules.affordable_usd,
+    core.risk.sizing.equity_share,
+    sim.execution.taker_ticks,
+    sim.execution.reference_count,
+    sim.funding.funding_payment,
+    sim.funding.charge_parts,
+    sim.margin.initial_margin,
+    sim.margin.fee_to_close,
+    sim.margin.margin_to_hold,
+    sim.margin.order_margin,
+    sim.margin.bankruptcy_price,
+    sim.margin.liquidation_price,
+    sim.margin.liquidation_price_by_tier,
+    sim.margin.tier_leverage,
+    sim.liquidation.is_touched,
+    sim.liquidation.isolated_loss,
+    sim.pricing.low_comes_first,
+    sim.pricing.points,
+    sim.pricing.fraction_met,
+    sim.pricing.fraction_due,
+    sim.pricing.time_at,
+    sim.pricing.price_at,
+    sim.settlement.settle_linear,
+    sim.settlement.shortfall,
+    sim.stopping.smallest_notional,
+    sim.triggers.is_reached,
+    sim.triggers.trailing_trigger,
+)
+"""What the exchange, the actors and the kernel all call."""
+
+OWN: Final[tuple[ModuleType, ...]] = (trips, venue, walk, risk, loop)
+"""The kernel's own modules, whose functions are all compiled."""
+
+SOURCES: Final[tuple[ModuleType, ...]] = (
+    core.money, core.instrument, core.position, core.timeframe, core.risk.exits, core.risk.limits, core.risk.rules, core.risk.sizing,
+    sim.execution, sim.funding, sim.margin, sim.liquidation, sim.pricing, sim.settlement, sim.stopping, sim.triggers, layout, *OWN,
+    sys.modules[__name__],
+)  # fmt: skip
+"""Every module whose source is part of the compiled code."""
+
+INLINED: Final = frozenset(
+    {
+        "_bare_prices",
+        "_check",
+        "_check_entry",
+        "_close_trip",
+        "_enter",
+        "_go",
+        "_moment",
+        "_note_side",
+        "_room",
+        "_set_exits",
+        "_size",
+        "_take_entry",
+        "_wanted",
+        "arrive",
+        "begin",
+        "book_trip",
+        "decide",
+        "end_order",
+        "has_exits",
+        "log_fill",
+        "log_order",
+        "next_change",
+        "note_equity",
+        "ohlc",
+        "post",
+        "price_point",
+        "reaches",
+        "read",
+        "rest",
+        "rest_keeping",
+        "row_of",
+        "soon",
+        "stand",
+        "stand_at",
+        "trail",
+        "wake",
+        "within_bounds",
+    }
+)
+"""Functions of the loop that are compiled into their callers: what each bar with an event goes through."""
+
+Simulate = Callable[..., None]
+MISSING: Final = "the kernel needs numba, which is not installed: pip install keel-trader[fast]"
+
+_loaded: dict[str, Simulate] = {}
+
+
+def load(folder: str = "") -> Simulate:
+    """``loop.simulate``, compiled. folder: where numba keeps it for other processes; empty: nowhere.
+
+    The first call of a process takes seconds where the folder does not have it yet; later ones answer at once. Threads have it made before
+    they begin. Raises ConfigError where numba is not installed.
+    """
+    if "simulate" not in _loaded:
+        _loaded["simulate"] = _compile(folder)
+    return _loaded["simulate"]
+
+
+def is_installed() -> bool:
+    """Whether numba can be had (it is not imported for that)."""
+    from importlib.util import find_spec
+
+    return find_spec("numba") is not None
+
+
+def _compile(folder: str) -> Simulate:
+    try:
+        import numba
+        from numba import types
+        from numba.extending import intrinsic, overload, register_jitable
+    except ImportError as error:
+        raise ConfigError(MISSING) from error
+    overload(loop.bare)(lambda column: _address_of(types, intrinsic, column))
+    overload(loop.fetch)(lambda column, row: _fetch_of(types, intrinsic))
+    overload(core.money.mul_div_floor)(lambda a, b, c: exact_floor)
+    overload(core.money.mul_div_ceil)(lambda a, b, c: exact_ceil)
+    for function in SHARED:
+        register_jitable(forceinline=True)(function)
+    for module in OWN:
+        for function in vars(module).values():
+            if (
+                getattr(function, "__module__", "") == module.__name__
+                and hasattr(function, "__code__")
+                and function not in (loop.bare, loop.fetch)
+            ):
+                register_jitable(forceinline=function.__name__ in INLINED)(function)
+    if numba.config.DISABLE_JIT:
+        return in_python
+    before = numba.config.CACHE_DIR
+    try:
+        if folder:
+            numba.config.CACHE_DIR = folder
+        made: Simulate = numba.njit(_signature(types), nogil=True, cache=bool(folder), error_model="numpy")(loop.simulate)
+    finally:
+        numba.config.CACHE_DIR = before
+    return made
+
+
+def in_python(*arrays: Any) -> None:
+    """``loop.simulate`` over lists of Python's own numbers, whose integers have no bounds. The last three arrays are copied back."""
+    *given, equity, daily, tables, denials, state, levels = arrays
+    lists = [array.tolist() for array in (denials, state, levels)]
+    uncompiled: Any = loop.simulate
+    uncompiled(*(_as_lists(each) for each in given), equity, daily, tables, *lists)
+    for array, numbers in zip((denials, state, levels), lists, strict=True):
+        array[:] = numbers
+
+
+def _as_lists(value: Any) -> Any:
+    return tuple(_as_lists(each) for each in value) if isinstance(value, tuple) else value.tolist()
+
+
+def _functions_of(module: ModuleType) -> list[Any]:
+    """The functions that a module defines, without those that have a compiled form of their own."""
+    found = [each for each in vars(module).values() if isinstance(each, FunctionType) and each.__module__ == module.__name__]
+    return [each for each in found if each not in (loop.bare, loop.fetch)]
+
+
+def exact_floor(a, b, c):  # type: ignore[no-untyped-def]  # compiled for whatever integers it meets; see the module's text
+    """floor(a x b / c) in 64 bits: the quotient is estimated in floating point, the remainder of the estimate taken modulo 2**64, where it
+    fits, and the estimate corrected by it. Exact for c > 0 with |result| < 2**62 and c < 2**45, or |result| < 2**55 and c < 2**59."""
+    estimate = int(float(a) * float(b) / float(c))
+    rest = a * b - estimate * c
+    return estimate if 0 <= rest < c else estimate + rest // c
+
+
+def exact_ceil(a, b, c):  # type: ignore[no-untyped-def]  # as exact_floor
+    """ceil(a x b / c), likewise."""
+    estimate = int(float(a) * float(b) / float(c))
+    rest = estimate * c - a * b
+    return estimate if 0 <= rest < c else estimate - rest // c
+
+
+def _address_of(types: Any, intrinsic: Any, column: Any) -> Any:
+    """``loop.bare``, compiled: a pointer to the numbers of an array."""
+
+    @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+    def address(typing: Any, array: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+        return types.CPointer(array.dtype)(array), generate
+
+    return lambda column: address(column)
+
+
+def _fetch_of(types: Any, intrinsic: Any) -> Any:
+    """``loop.fetch``, compiled: the processor's prefetch."""
+
+    @intrinsic  # type: ignore[untyped-decorator]  # numba has no types
+    def prefetch(typing: Any, column: Any, row: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            from numba.core.cgutils import ir
+
+            number = ir.IntType(32)
+            place = builder.bitcast(builder.gep(arguments[0], [arguments[1]]), ir.IntType(8).as_pointer())
+            kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), number, number, number])
+            builder.call(builder.module.declare_intrinsic("llvm.prefetch", [ir.IntType(8).as_pointer()], kind), [
+                place, number(0), number(3), number(1),
+            ])  # fmt: skip
+            return context.get_dummy_value()
+
+        return types.void(column, row), generate
+
+    return lambda column, row: prefetch(column, row)
+
+
+def _signature(types: Any) -> Any:
+    """The arrays of ``simulate``: what is read is read-only, so that threads share it."""
+
+    def shared(kind: Any, dimensions: int = 1) -> Any:
+        return types.Array(kind, dimensions, "C", readonly=True)
+
+    ints, floats = shared(types.int64), shared(types.float64)
+    prices = types.UniTuple(floats, 4)
+    terms = types.Tuple((ints, floats, floats, ints))
+    own_ints, own_floats = types.Array(types.int64, 1, "C"), types.Array(types.float64, 1, "C")
+    tables = types.Tuple((own_ints, own_ints, own_ints, own_ints, own_floats, own_ints))
+    return types.void(
+        ints, prices, prices, prices, floats, prices, types.UniTuple(ints, 4), ints, shared(types.int8), prices, terms, ints,
+        own_floats, own_floats, tables, own_ints, own_ints, own_floats,
+    )  # fmt: skip

@@ -1,0 +1,145 @@
+"""One parameter set as numbers, and what of a system the kernel does not model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.config import Distance, SystemConfig
+from core.instrument import Instrument, generic_tiers
+from core.money import UNIT, to_units
+from core.risk.exits import atr_feature, volatility_feature
+from core.risk.rules import unit_margin
+from core.timeframe import tf_ms, tf_origin
+from sim.book import SOURCES
+from sim.execution import MAX_COST_RATE
+from sim.kernel import layout as at
+from sim.margin import leverage_caps, leverage_limit, tiers_as_floats
+
+_MODELS = {
+    "fixed_qty": at.FIXED_QTY, "fixed_usd": at.FIXED_USD, "percent_equity": at.PERCENT_EQUITY, "risk_per_trade": at.RISK_PER_TRADE,
+    "inverse_vol": at.INVERSE_VOL,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSetup:
+    """One parameter set of one instrument: plain read-only arrays (see ``layout``), to be made once and shared by threads.
+
+    ``feature_names``: the features of the decision frame that stop-loss, take-profit, trailing stop and sizer read; empty: none.
+    """
+
+    rules: npt.NDArray[np.int64]
+    rates: npt.NDArray[np.float64]
+    tiers: npt.NDArray[np.float64]
+    caps: npt.NDArray[np.int64]
+    feature_names: tuple[str, str, str, str]
+
+    @classmethod
+    def of(cls, system: SystemConfig, instrument: Instrument) -> KernelSetup:
+        """The numbers of a system for one of its symbols. What ``unsupported`` names is not in them: ask it first."""
+        tiers = instrument.tiers or generic_tiers()
+        rules, rates = np.zeros(at.RULES_SIZE, dtype=np.int64), np.zeros(at.RATES_SIZE)
+        _set_market(rules, rates, system, instrument)
+        _set_risk(rules, rates, system, instrument)
+        names = _set_exits_and_size(rules, rates, system)
+        rows = np.array(tiers_as_floats(tiers))
+        caps = np.array(leverage_caps(tiers), dtype=np.int64)
+        for array in (rules, rates, rows, caps):
+            array.flags.writeable = False
+        return cls(rules, rates, rows, caps, names)
+
+
+def unsupported(system: SystemConfig, instrument: Instrument) -> str | None:
+    """What of a system the kernel does not model, in a few words for people; None when it models all of it."""
+    execution, risk = system.execution, system.risk
+    numerator, denominator = instrument.notional_factor
+    found = [
+        (len(system.symbols) > 1, "several symbols (symbols)"),
+        (system.category != "linear", "spot (category: spot)"),
+        (risk.margin_mode != "isolated", "cross margin (risk.margin_mode: cross)"),
+        (execution.latency_ms > 0, "latency (execution.latency_ms)"),
+        (execution.impact != "none", "market impact (execution.impact)"),
+        (execution.max_volume_share != "none", "a cap on volume (execution.max_volume_share)"),
+        (risk.policy == "rules" and risk.max_orders_per_minute is not None, "an order rate limit (risk.max_orders_per_minute)"),
+        (denominator >= 2**45 or numerator >= 2**53, f"the grids of {instrument.symbol}, which are too fine for 64 bits"),
+    ]
+    return next((what for is_wanted, what in found if is_wanted), None)
+
+
+def _set_market(rules: npt.NDArray[np.int64], rates: npt.NDArray[np.float64], system: SystemConfig, instrument: Instrument) -> None:
+    execution, risk, tiers = system.execution, system.risk, instrument.tiers or generic_tiers()
+    leverage, taker = to_units(risk.leverage), instrument.taker_fee if execution.taker_fee is None else to_units(execution.taker_fee)
+    numerator, denominator = instrument.notional_factor
+    duration = tf_ms(system.timeframe)
+    values = {
+        at.INITIAL: to_units(system.initial_equity),
+        at.LEVERAGE: leverage,
+        at.TAKER_FEE: taker,
+        at.COST_RATE: min(execution.half_spread_rate + execution.slippage_rate, MAX_COST_RATE),
+        at.PRICE_NUM: instrument.price_grid.num,
+        at.PRICE_DEN: instrument.price_grid.den,
+        at.QTY_NUM: instrument.qty_grid.num,
+        at.QTY_DEN: instrument.qty_grid.den,
+        at.VALUE_NUM: numerator,
+        at.VALUE_DEN: denominator,
+        at.MIN_STEPS: max(1, instrument.qty_grid.ceil(instrument.min_qty)),
+        at.MIN_NOTIONAL: instrument.min_notional,
+        at.UNLIMITED_TO: leverage_limit(leverage, tiers),
+        at.PESSIMISTIC: execution.path == "pessimistic",
+        at.DECISION_MS: duration,
+        at.DECISION_ORIGIN: tf_origin(duration),
+        at.BAR_MS: tf_ms(system.execution_timeframe or system.timeframe),
+    }
+    for place, value in values.items():
+        rules[place] = value
+    rates[at.LEVERAGE_RATE], rates[at.TAKER_RATE] = leverage / UNIT, taker / UNIT
+    rates[at.MOST_WANTED] = instrument.max_market_qty or np.inf
+    rates[at.MOST_TAKEN], rates[at.MIN_QTY] = instrument.max_market_qty, instrument.min_qty
+
+
+def _set_risk(rules: npt.NDArray[np.int64], rates: npt.NDArray[np.float64], system: SystemConfig, instrument: Instrument) -> None:
+    risk = system.risk
+    has_rules = risk.policy == "rules"
+    rules[at.HAS_RULES], rules[at.FLATTENS] = has_rules, risk.on_limit == "flatten"
+    rules[at.COOLDOWN_BARS] = risk.cooldown_bars if has_rules else 0
+    rules[at.ONE_POSITION] = has_rules and risk.max_open_positions == 1
+    rates[at.UNIT_MARGIN] = unit_margin(risk.leverage, instrument.taker_fee)
+    rates[at.ACCOUNT_SHARE] = 1.0 - risk.margin_reserve_percent / 100.0
+    rates[at.MAX_POSITION], rates[at.MAX_GROSS] = risk.max_position_usd or np.inf, risk.max_gross_usd or np.inf
+    limits = ((at.DAILY_LOSS, risk.daily_loss_percent), (at.MAX_DRAWDOWN, risk.max_drawdown_percent))
+    for place, percent in limits:
+        rates[place] = percent if has_rules and percent is not None else at.UNLIMITED
+
+
+def _set_exits_and_size(rules: npt.NDArray[np.int64], rates: npt.NDArray[np.float64], system: SystemConfig) -> tuple[str, str, str, str]:
+    """The rest of the numbers; returns the names of the features that are read at a decision."""
+    sizing, exits = system.sizing, system.exits
+    rules[at.SIZING] = _MODELS[sizing.model]
+    sizes: dict[str, Any] = {"fixed_qty": sizing.qty, "fixed_usd": sizing.usd, "inverse_vol": sizing.budget_percent}
+    rates[at.SIZE] = sizes.get(sizing.model, sizing.percent)
+    rates[at.SIZE_STOP] = at.UNLIMITED if sizing.stop_atr is None else sizing.stop_atr
+    size_name = volatility_feature(sizing.lookback_bars) if sizing.model == "inverse_vol" else ""
+    if sizing.model == "risk_per_trade" and sizing.stop_atr is not None:
+        size_name = atr_feature(sizing.atr_period)
+    if exits is None:
+        return "", "", "", size_name
+    rules[at.SOURCE], rules[at.MAX_BARS] = SOURCES[exits.trigger], exits.max_bars or 0
+    rules[at.STOP_KIND], rates[at.STOP_LENGTH], stop_name = _distance(exits.stop_loss)
+    rules[at.TARGET_KIND], rates[at.TARGET_LENGTH], target_name = _distance(exits.take_profit)
+    rules[at.TRAIL_KIND], rates[at.TRAIL_LENGTH], trail_name = _distance(exits.trailing)
+    if exits.trailing is not None and exits.trailing.activate_percent:
+        rules[at.ACTIVATES], rates[at.ACTIVATE] = 1, exits.trailing.activate_percent
+    return stop_name, target_name, trail_name, size_name
+
+
+def _distance(distance: Distance | None) -> tuple[int, float, str]:
+    """(what it is a multiple of, the multiple, the feature that it reads)."""
+    if distance is None:
+        return at.NO_EXIT, 0.0, ""
+    if distance.percent is not None:
+        return at.BY_PERCENT, distance.percent, ""
+    return at.BY_ATR, distance.atr or 0.0, atr_feature(distance.period)

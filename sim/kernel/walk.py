@@ -1,0 +1,141 @@
+"""The kernel's time: at each moment of a bar funding, then orders that arrive, then the price point; from moment to moment along the path.
+
+As sim/walk.py and sim/exchange.py have it, for one symbol whose orders all arrive at the open.
+"""
+
+from __future__ import annotations
+
+from sim.funding import NEVER
+from sim.kernel import layout as at
+from sim.kernel.venue import Floats, Ints, Tables, Terms, arrive, has_exits, price_point, settle_funding, trail
+from sim.pricing import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
+
+Funding = tuple[Ints, Ints, Ints, Ints]
+"""Stamps (ms), rates and marks (1e-8), and the row of the bar in which each stamp falls due."""
+Ohlc = tuple[float, float, float, float]
+
+
+def stand_at(
+    state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, ts_open: int, last: float, mark: float, index: float
+) -> None:
+    """The open of a bar: funding that is due, orders that arrive, what the prices cause."""
+    rules = terms[0]
+    levels[at.LAST], levels[at.MARK], levels[at.INDEX] = last, mark, index
+    state[at.TS] = ts_open
+    _moment(state, levels, terms, tables, funding, ts_open)  # stamps before it found no position, or lie in a hole of the series
+    arrive(state, levels, terms, tables)
+    if has_exits(state):
+        trail(state, levels, rules)
+    price_point(state, levels, terms, tables)
+    wake(state, levels, rules)
+
+
+def wake(state: Ints, levels: Floats, rules: Ints) -> None:
+    """The prices between which nothing happens to the position, and what its value is made of."""
+    low, high = -at.INFINITY, at.INFINITY
+    steps = state[at.STEPS]
+    if steps:
+        price = levels[at.LIQUIDATION]
+        if price > 0.0:
+            if steps > 0:
+                low = price
+            else:
+                high = price
+        if has_exits(state):
+            if state[at.STOP_STATE] != at.NOTHING:
+                low, high = _nearer(levels[at.STOP_LEVEL], steps < 0, low, high)
+            if state[at.TARGET_STATE] != at.NOTHING:
+                low, high = _nearer(levels[at.TARGET_LEVEL], steps > 0, low, high)
+            if state[at.TRAIL_STATE] != at.NOTHING:
+                if state[at.TRAIL_WAITS]:
+                    low, high = _nearer(levels[at.TRAIL_START], steps > 0, low, high)
+                else:
+                    low, high = _nearer(levels[at.TRAIL_LEVEL], steps < 0, low, high)
+                    low, high = _nearer(levels[at.TRAIL_BEST], steps > 0, low, high)
+    levels[at.WAKE_LOW], levels[at.WAKE_HIGH] = low, high
+    levels[at.QTY] = steps * rules[at.QTY_NUM] / rules[at.QTY_DEN]
+    levels[at.OFFSET] = state[at.COST] / 1e8 if steps > 0 else -state[at.COST] / 1e8
+    levels[at.CASH] = (state[at.FREE] + state[at.MARGIN]) / 1e8
+
+
+def _nearer(level: float, rising: bool, low: float, high: float) -> tuple[float, float]:
+    if rising:
+        return low, min(high, level)
+    return max(low, level), high
+
+
+def _moment(state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, until: int) -> None:
+    while state[at.NEXT_STAMP] <= until and state[at.STATUS] == at.DONE:
+        settle_funding(state, levels, terms, tables, funding)
+
+
+def along(
+    state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, ts_open: int, last: Ohlc, mark: Ohlc, index: Ohlc
+) -> None:
+    """Follow the path from the open to the close."""
+    rules = terms[0]
+    low_first = low_comes_first(last[0], last[3], rules[at.PESSIMISTIC] != 0, state[at.STEPS])
+    paths = (points(last, low_first), points(mark, low_first), points(index, low_first))
+    for leg in range(3):
+        here = 0.0
+        while here != NOT_AHEAD and state[at.STATUS] == at.DONE:
+            here = _next_moment(state, levels, terms, tables, funding, ts_open, paths, leg, here)
+        for source in range(3):
+            levels[source] = paths[source][leg + 1]
+        trail(state, levels, rules)
+    wake(state, levels, rules)
+
+
+def _next_moment(
+    state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, ts_open: int, paths: tuple[Ohlc, Ohlc, Ohlc], leg: int,
+    here: float,
+) -> float:  # fmt: skip
+    """Go to the next moment of this leg and let it happen. Returns its place; NOT_AHEAD when the rest of the leg is empty."""
+    rules, steps = terms[0], state[at.STEPS]
+    source, duration = rules[at.SOURCE], rules[at.BAR_MS]
+    mark_start, mark_end = paths[at.MARK][leg], paths[at.MARK][leg + 1]
+    start, end, current = paths[source][leg], paths[source][leg + 1], levels[source]
+    ends = takes = trails = taken_over = timed = NOT_AHEAD
+    if steps:
+        if levels[at.LIQUIDATION] > 0.0:
+            taken_over = fraction_met(levels[at.LIQUIDATION], steps < 0, levels[at.MARK], mark_start, mark_end)
+        if state[at.STOP_STATE] == at.LIVE:
+            ends = fraction_met(levels[at.STOP_LEVEL], steps < 0, current, start, end)
+        if state[at.TARGET_STATE] == at.LIVE:
+            takes = fraction_met(levels[at.TARGET_LEVEL], steps > 0, current, start, end)
+        if state[at.TRAIL_STATE] == at.LIVE:
+            if state[at.TRAIL_WAITS]:
+                trails = fraction_met(levels[at.TRAIL_START], steps > 0, current, start, end)
+            else:
+                trails = fraction_met(levels[at.TRAIL_LEVEL], steps < 0, current, start, end)
+    due = state[at.NEXT_STAMP]
+    if due < ts_open + duration:
+        timed = fraction_due(due, ts_open, duration, leg)
+    place = _first(_first(_first(_first(taken_over, ends), takes), trails), timed)
+    if place == NOT_AHEAD:
+        return NOT_AHEAD
+    place = max(place, here)
+    for each in range(3):
+        levels[each] = price_at(paths[each][leg], paths[each][leg + 1], place)
+    if 0.0 <= taken_over <= place:
+        levels[at.MARK] = levels[at.LIQUIDATION]
+    if 0.0 <= ends <= place:
+        levels[source] = levels[at.STOP_LEVEL]
+    if 0.0 <= takes <= place:
+        levels[source] = levels[at.TARGET_LEVEL]
+    if 0.0 <= trails <= place:
+        levels[source] = levels[at.TRAIL_START] if state[at.TRAIL_WAITS] else levels[at.TRAIL_LEVEL]
+    is_timed = 0.0 <= timed <= place
+    state[at.TS] = due if is_timed else max(state[at.TS], time_at(ts_open, duration, leg, place))
+    _moment(state, levels, terms, tables, funding, due if is_timed else -NEVER)
+    if has_exits(state):
+        trail(state, levels, rules)
+    price_point(state, levels, terms, tables)
+    return place
+
+
+def _first(one: float, other: float) -> float:
+    """The nearer of two places, of which each may be NOT_AHEAD."""
+    if one < 0.0:
+        return other
+    return one if other < 0.0 else min(one, other)

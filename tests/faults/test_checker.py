@@ -1,0 +1,249 @@
+"""The checker can fail: every rule is broken on purpose, in a true story and its true journal, and is named."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from adapters.bybit.evidence import OrderNotFound
+from adapters.journal import Record, read
+from core.messages import Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
+from runners.live.records import TYPES, GateChanged
+from tests.faults.checker import findings
+from tests.faults.conftest import http, playing
+
+Truth = dict[str, Any]
+Story = list[Record]
+
+
+@dataclass
+class Told:
+    """What the exchange and the journal say of one session, to be changed at will."""
+
+    truth: Truth
+    story: Story
+
+    def rules(self) -> set[str]:
+        """The rules that are broken."""
+        return {each.partition(":")[0] for each in findings(self.truth, self.story)}
+
+    def places(self, kind: type[Message], fits: Callable[[Any], bool] = lambda message: True) -> list[int]:
+        """Where the journal has such messages."""
+        return [place for place, record in enumerate(self.story) if isinstance(record.message, kind) and fits(record.message)]
+
+    def change(self, place: int, **changes: Any) -> None:
+        """Another message at this place."""
+        record = self.story[place]
+        self.story[place] = msgspec.structs.replace(record, message=msgspec.structs.replace(record.message, **changes))
+
+    def add(self, place: int, message: Message) -> None:
+        """One more message, of the time of the record that is there."""
+        self.story.insert(place, Record(0, self.story[place].ts, type(message).__name__, message))
+
+    def stamp(self, place: int, ts: int) -> None:
+        """Another time of writing."""
+        self.story[place] = msgspec.structs.replace(self.story[place], ts=ts)
+
+
+@pytest.fixture(scope="module")
+def true(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """A session of which one entry was never placed, and one answer was lost."""
+    with playing(tmp_path_factory.mktemp("checker")) as stage:
+        lost = http("drop", "/v5/order/create", "before_apply", nth=2), http("drop", "/v5/order/create", nth=4)
+        played = stage.play(*lost).check()
+        yield Told(played.truth, list(read(played.folder, types=TYPES)))
+
+
+@pytest.fixture
+def told(true: Told) -> Told:
+    return Told(copy.deepcopy(true.truth), list(true.story))
+
+
+def first(told: Told, kind: type[Message], fits: Callable[[Any], bool] = lambda message: True) -> int:
+    return told.places(kind, fits)[0]
+
+
+def fill_gone(told: Told) -> None:
+    del told.story[told.places(Fill)[-1]]
+
+
+def fill_invented(told: Told) -> None:
+    told.change(told.places(Fill)[-1], fill_id="of nowhere")
+
+
+def fill_twice(told: Told) -> None:
+    place = first(told, Fill)
+    told.story.insert(place, told.story[place])
+
+
+def fill_of_another_size(told: Told) -> None:
+    told.change(told.places(Fill)[-1], qty=0.001)
+
+
+def position_elsewhere(told: Told) -> None:
+    told.truth["positions"][0].update(side="Buy", size="0.001")
+
+
+def fee_off_by_one(told: Told) -> None:
+    place = first(told, Fill)
+    told.change(place, fee=told.story[place].message.fee + 1)
+
+
+def funding_gone(told: Told) -> None:
+    del told.story[first(told, FundingPayment)]
+
+
+def funding_twice(told: Told) -> None:
+    place = first(told, FundingPayment)
+    told.story.insert(place, told.story[place])
+
+
+def ledger_off(told: Told) -> None:
+    coins = told.truth["ledger"]["USDT"]
+    coins[next(iter(coins))] += 1
+
+
+def exchange_in_doubt(told: Told) -> None:
+    told.truth["problems"] = ["order x: filled 1 steps, executions 2"]
+
+
+def named(told: Told) -> list[Any]:
+    return [row for row in told.truth["orders"] if row["orderLinkId"]]
+
+
+def name_twice(told: Told) -> None:
+    told.truth["orders"].append(dict(named(told)[0]))
+
+
+def applied_twice(told: Told) -> None:
+    told.truth["creates"].append(dict(told.truth["creates"][0]))
+
+
+def intent_gone(told: Told) -> None:
+    del told.story[first(told, SubmitOrder)]
+
+
+def intent_later(told: Told) -> None:
+    place = first(told, SubmitOrder)
+    told.stamp(place, told.truth["creates"][0]["received"] + 400)
+
+
+def intent_of_the_other_side(told: Told) -> None:
+    place = first(told, SubmitOrder)
+    told.change(place, side="SELL" if told.story[place].message.side == "BUY" else "BUY")
+
+
+def order_without_a_name(told: Told) -> None:
+    told.truth["orders"].append({**named(told)[0], "orderLinkId": "", "stopOrderType": ""})
+
+
+def is_lost(update: Any) -> bool:
+    return bool(update.reason.startswith("not placed"))
+
+
+def given_up_at_once(told: Told) -> None:
+    del told.story[told.places(OrderNotFound)[-1]]
+
+
+def searched_too_fast(told: Told) -> None:
+    told.change(told.places(OrderNotFound)[-1], waited_ms=9_000)
+
+
+def searched_too_close(told: Told) -> None:
+    for place in told.places(OrderNotFound)[:-1]:
+        told.change(place, waited_ms=told.story[told.places(OrderNotFound)[-1]].message.waited_ms - 5_000)
+
+
+def ended_on_a_timeout(told: Told) -> None:
+    told.change(first(told, OrderUpdate, is_lost), reason="no answer: TimeoutError")
+
+
+def ended_on_10016(told: Told) -> None:
+    told.change(first(told, OrderUpdate, is_lost), reason="10016 server error")
+
+
+def lost_without_a_search(told: Told) -> None:
+    told.change(first(told, OrderUpdate, is_lost), status="cancelled")
+
+
+def rejected_and_filled(told: Told) -> None:
+    name = next(row["orderLinkId"] for row in named(told) if row["orderStatus"] == "Filled")
+    told.change(first(told, OrderUpdate, lambda update: update.client_order_id == name and update.status == "filled"), status="cancelled")
+
+
+def end_not_heard(told: Told) -> None:
+    del told.story[told.places(OrderUpdate, lambda update: update.status == "filled" and update.parent_id is None)[-1]]
+
+
+def exit_ended_alone(told: Told) -> None:
+    for row in told.truth["orders"]:
+        if not row["orderLinkId"] and row["orderStatus"] == "Deactivated":
+            row["orderStatus"] = "Untriggered"
+
+
+def back_to_life(told: Told) -> None:
+    place = told.places(OrderUpdate, lambda update: update.status == "filled")[-1]
+    told.add(place + 1, msgspec.structs.replace(told.story[place].message, status="accepted"))
+
+
+def filled_backwards(told: Told) -> None:
+    told.change(told.places(OrderUpdate, lambda update: update.status == "filled")[-1], filled_qty=0.001)
+
+
+def filled_beyond(told: Told) -> None:
+    told.change(first(told, SubmitOrder, lambda order: order.order_type == "market"), qty=0.01)
+
+
+def filled_otherwise_there(told: Told) -> None:
+    next(row for row in named(told) if row["orderStatus"] == "Filled")["cumExecQty"] = "0.001"
+
+
+def received_while_halted(told: Told) -> None:
+    """The gate is said to have been shut from the first second on, until the end."""
+    for place in reversed(told.places(GateChanged)):
+        del told.story[place]
+
+
+def received_while_reducing(told: Told) -> None:
+    begin, end = told.places(GateChanged)
+    told.change(begin, state="REDUCING")
+    told.stamp(begin, told.story[begin].ts - 1_000)
+    told.stamp(end, told.story[end].ts + 1_000)
+
+
+BROKEN: list[tuple[Callable[[Told], None], str]] = [
+    (fill_gone, "I-1"), (fill_invented, "I-1"), (fill_twice, "I-2"), (fill_of_another_size, "I-3"), (position_elsewhere, "I-3"),
+    (fee_off_by_one, "I-4"), (funding_gone, "I-4"), (funding_twice, "I-4"), (ledger_off, "I-4"), (exchange_in_doubt, "I-4"),
+    (name_twice, "I-5"), (applied_twice, "I-5"), (intent_gone, "I-6"), (intent_later, "I-6"), (intent_of_the_other_side, "I-6"),
+    (order_without_a_name, "I-6"), (given_up_at_once, "I-7"), (searched_too_fast, "I-7"), (searched_too_close, "I-7"),
+    (ended_on_a_timeout, "I-7"), (ended_on_10016, "I-7"), (lost_without_a_search, "I-7"), (rejected_and_filled, "I-7"),
+    (end_not_heard, "I-7"), (exit_ended_alone, "I-7"), (back_to_life, "I-8"), (filled_backwards, "I-8"), (filled_beyond, "I-8"),
+    (filled_otherwise_there, "I-8"), (received_while_halted, "I-11"), (received_while_reducing, "I-11"),
+]  # fmt: skip
+
+
+def test_what_is_true_is_not_complained_of(told: Told) -> None:
+    assert told.rules() == set()
+    assert told.places(OrderNotFound) and told.places(FundingPayment)
+
+
+@pytest.mark.parametrize(("break_it", "rule"), BROKEN, ids=lambda each: getattr(each, "__name__", each))
+def test_a_broken_rule_is_named(break_it: Callable[[Told], None], rule: str, told: Told) -> None:
+    break_it(told)
+    assert rule in told.rules()
+
+
+def test_every_rule_has_been_broken() -> None:
+    assert {rule for _, rule in BROKEN} == {"I-1", "I-2", "I-3", "I-4", "I-5", "I-6", "I-7", "I-8", "I-11"}
+
+
+def test_a_folder_is_read(tmp_path: Path) -> None:
+    """The whole way, from files."""
+    with playing(tmp_path) as stage:
+        stage.play(bars=6).check(settled=False)
