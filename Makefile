@@ -11,7 +11,7 @@ help:
 	@echo "make test      set up, and run the tests (a few minutes)"
 	@echo "make check     lint, types, import arrows, dependencies"
 	@echo "make test-all  everything: long properties, faults, and real data where KEEL_REAL_DATA names its folder"
-	@echo "make bench     keel beside backtesting.py on one million bars"
+	@echo "make bench     keel beside backtesting.py and vectorbt, and beside itself: many symbols, two workers"
 	@echo "make lock      resolve the dependencies anew;  make wheel: build it;  make clean: remove what make made"
 
 $(VENV)/.run: requirements.lock pyproject.toml
@@ -49,6 +49,9 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.peers $(BENCH)
 	$(BIN)/python -m benchmarks.whole_process $(WHOLE)
 	$(BIN)/python -m benchmarks.store
+	$(BIN)/python -m benchmarks.many_symbols $(MANY)
+	$(BIN)/python -m benchmarks.kernel $(KERNEL)
+	$(BIN)/python -m benchmarks.ray_workers $(RAY)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -151,7 +151,7 @@ def main() -> None:
     """Measure, print, and hold the gates."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--repeat", type=int, default=7)
+    parser.add_argument("--repeat", type=int, default=15)
     parser.add_argument("--gate", type=float, default=30.0)
     parser.add_argument("--least-rate", type=float, default=100e6)
     parser.add_argument("--pairs", type=int, default=100)

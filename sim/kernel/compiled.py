@@ -33,7 +33,7 @@ import sim.settlement
 import sim.stopping
 import sim.triggers
 from core.errors import ConfigError
-from sim.kernel import layout, loop, risk, trips, venue, walk
+from sim.kernel import layout, logs, loop, money, risk, trips, venue, walk
 
 SHARED: Final[tuple[Callable[..., Any], ...]] = (
     core.instrument.grid_count,
@@ -79,7 +79,7 @@ SHARED: Final[tuple[Callable[..., Any], ...]] = (
 )
 """What the exchange, the actors and the kernel all call."""
 
-OWN: Final[tuple[ModuleType, ...]] = (trips, venue, walk, risk, loop)
+OWN: Final[tuple[ModuleType, ...]] = (logs, money, trips, venue, walk, risk, loop)
 """The kernel's own modules, whose functions are all compiled."""
 
 SOURCES: Final[tuple[ModuleType, ...]] = (

@@ -10,8 +10,8 @@ from typing import Any
 
 from sim.funding import NEVER
 from sim.kernel import layout as at
+from sim.kernel.logs import Floats, Ints, Tables, Terms
 from sim.kernel.risk import close_bar, decide
-from sim.kernel.venue import Floats, Ints, Tables, Terms
 from sim.kernel.walk import Funding, along, stand_at, wake
 
 HOLD = 2
@@ -103,7 +103,8 @@ def _go(
         levels[at.EQUITY] = levels[at.CASH] + (levels[at.QTY] * value[row] - levels[at.OFFSET])
         if keeps:
             equity[row] = levels[at.EQUITY]
-        note_equity(levels, levels[at.EQUITY])
+        else:
+            note_equity(levels, levels[at.EQUITY])
         if (
             levels[at.EQUITY] <= levels[at.FLOOR]
             or levels[at.EQUITY] > levels[at.PEAK]

@@ -10,7 +10,8 @@ from core.risk.rules import affordable_usd
 from core.risk.sizing import equity_share
 from core.timeframe import DAY_MS, floor_time
 from sim.kernel import layout as at
-from sim.kernel.venue import Floats, Ints, Tables, Terms, log_order, within_bounds
+from sim.kernel.logs import Floats, Ints, Tables, Terms, log_order
+from sim.kernel.money import within_bounds
 
 # --- at the end of a bar ---
 

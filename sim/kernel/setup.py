@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from core.config import Distance, SystemConfig
 from core.instrument import Instrument, generic_tiers
-from core.money import UNIT, to_units
+from core.money import LIMIT, UNIT, to_units
 from core.risk.exits import atr_feature, volatility_feature
 from core.risk.rules import unit_margin
 from core.timeframe import tf_ms, tf_origin
@@ -65,6 +65,8 @@ def unsupported(system: SystemConfig, instrument: Instrument) -> str | None:
         (execution.impact != "none", "market impact (execution.impact)"),
         (execution.max_volume_share != "none", "a cap on volume (execution.max_volume_share)"),
         (risk.policy == "rules" and risk.max_orders_per_minute is not None, "an order rate limit (risk.max_orders_per_minute)"),
+        (to_units(risk.leverage) > instrument.max_leverage, f"a leverage that {instrument.symbol} does not have (risk.leverage)"),
+        (to_units(system.initial_equity) >= LIMIT, "an equity beyond the ledger's bound (initial_equity)"),
         (denominator >= 2**45 or numerator >= 2**53, f"the grids of {instrument.symbol}, which are too fine for 64 bits"),
     ]
     return next((what for is_wanted, what in found if is_wanted), None)

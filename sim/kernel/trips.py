@@ -7,8 +7,7 @@ from typing import Any
 from core.instrument import notional_of
 from core.money import mul_div_floor
 from sim.kernel import layout as at
-
-Ints = list[int]
+from sim.kernel.logs import Ints
 
 
 def book_trip(
@@ -28,7 +27,7 @@ def book_trip(
         closing_fee, closing_slippage = fee, slippage
         if opening:
             closing_fee = mul_div_floor(fee, closing_notional, total)
-            closing_slippage = mul_div_floor(slippage, closing_notional, total)
+            closing_slippage = mul_div_floor(slippage, closing_notional, total) if slippage else 0
         state[at.TRIP_CLOSED] += closing
         state[at.TRIP_CLOSED_NOTIONAL] += closing_notional
         state[at.TRIP_FEES] += closing_fee

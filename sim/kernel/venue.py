@@ -6,28 +6,20 @@ at most two orders on their way at once (a close, then an entry) and three exits
 
 from __future__ import annotations
 
-from typing import Any
-
 from core.instrument import grid_count, grid_floor, grid_value, notional_of
 from core.money import LIMIT, UNIT, mul_div_ceil
 from core.timeframe import floor_time
 from sim.execution import reference_count, taker_ticks
 from sim.funding import charge_parts, funding_payment
 from sim.kernel import layout as at
+from sim.kernel.logs import Floats, Ints, Tables, Terms, end_order, log_fill, log_liquidation, log_order, log_payment
+from sim.kernel.money import post, within_bounds
 from sim.kernel.trips import book_trip, fund_trip
 from sim.liquidation import is_touched, isolated_loss
 from sim.margin import bankruptcy_price, liquidation_price_by_tier, margin_to_hold, order_margin
 from sim.settlement import BEYOND_CASH, BEYOND_TIER, SHORT_OF_CASH, settle_linear, shortfall
 from sim.stopping import smallest_notional
 from sim.triggers import is_reached, trailing_trigger
-
-Ints = list[int]
-Floats = list[float]
-Terms = tuple[Ints, Floats, Any, Any]
-"""rules, rates, tiers (limit, maintenance rate, deduction as floats), caps (limit, highest leverage as integers)."""
-Tables = tuple[Any, Any, Any, Any, Any, Any]
-"""The logs: orders, fills, payments, liquidations, their prices, trades. A log without rows is not kept."""
-
 
 # --- orders arrive ---
 
@@ -228,7 +220,7 @@ def liquidate(state: Ints, levels: Floats, terms: Terms, tables: Tables) -> None
         return
     post(state, 0, -margin, fee, 0, at_mark, -insurance)
     state[at.INSURANCE_PAID] += max(0, insurance)
-    _log_liquidation(state, tables, -side, steps, margin, max(0, insurance), levels[at.MARK], levels[at.LIQUIDATION], bankruptcy)
+    log_liquidation(state, tables, -side, steps, margin, max(0, insurance), levels[at.MARK], levels[at.LIQUIDATION], bankruptcy)
     state[at.STEPS] = state[at.COST] = 0
     levels[at.LIQUIDATION] = 0.0
     total = notional_of(ticks, steps, rules[at.VALUE_NUM], rules[at.VALUE_DEN])
@@ -350,147 +342,9 @@ def settle_funding(state: Ints, levels: Floats, terms: Terms, tables: Tables, fu
     from_free, from_margin, missing = charge_parts(owed, state[at.FREE], state[at.MARGIN])
     post(state, -from_free, -from_margin, 0, owed, 0, -missing)
     state[at.INSURANCE_PAID] += missing
-    _log_payment(state, tables, stamp, owed - missing, rate, mark)
+    log_payment(state, tables, stamp, owed - missing, rate, mark)
     fund_trip(state, owed - missing)
     if from_margin:
         levels[at.LIQUIDATION] = liquidation_level(state, terms)
         if not state[at.MARGIN]:
             liquidate(state, levels, terms, tables)
-
-
-# --- money and bounds ---
-
-
-def post(state: Ints, free: int, margin: int, fees: int, funding: int, pnl: int, insurance: int) -> None:
-    """A posting of the ledger; what it would refuse ends the run."""
-    state[at.FREE] += free
-    state[at.MARGIN] += margin
-    state[at.FEES] += fees
-    state[at.FUNDING] += funding
-    state[at.PNL] += pnl
-    state[at.INSURANCE] += insurance
-    if (
-        not 0 <= state[at.FREE] < LIMIT
-        or not 0 <= state[at.MARGIN] < LIMIT
-        or not -LIMIT < state[at.FEES] < LIMIT
-        or not -LIMIT < state[at.FUNDING] < LIMIT
-        or not -LIMIT < state[at.PNL] < LIMIT
-        or not -LIMIT < state[at.INSURANCE] < LIMIT
-    ):
-        state[at.STATUS] = at.OUT_OF_BOUNDS
-
-
-def within_bounds(state: Ints, rules: Ints, ticks: int, steps: int) -> bool:
-    """Whether an amount of ``steps`` at ``ticks`` can be counted in 64 bits; otherwise the run ends here."""
-    value = float(ticks) * float(steps)
-    if (
-        value * rules[at.VALUE_NUM] / rules[at.VALUE_DEN] < LIMIT
-        and value < LIMIT
-        and steps < at.MOST_STEPS
-        and float(steps) * rules[at.QTY_NUM] < at.FAR
-        and float(ticks) * rules[at.PRICE_NUM] < at.FAR
-    ):
-        return True
-    state[at.STATUS] = at.OUT_OF_BOUNDS
-    return False
-
-
-# --- logs ---
-
-
-def log_order(
-    state: Ints, tables: Tables, side: int, steps: int, reason: int, reduce_only: int, stop_ticks: int, target_ticks: int, parent: int
-) -> int:
-    """A new order; returns its row."""
-    orders, row = tables[0], state[at.ORDERS]
-    state[at.ORDERS] = row + 1
-    if row < state[at.ORDER_ROOM]:
-        base = row * at.ORDER_WIDTH
-        orders[base + 0] = state[at.TS]
-        orders[base + 1] = side
-        orders[base + 2] = steps
-        orders[base + 3] = reason
-        orders[base + 4] = reduce_only
-        orders[base + 5] = stop_ticks
-        orders[base + 6] = target_ticks
-        orders[base + 7] = parent
-        orders[base + 8] = at.PENDING
-        orders[base + 9] = orders[base + 10] = 0
-    elif state[at.ORDER_ROOM]:
-        state[at.STATUS] = at.LOGS_FULL
-    return row
-
-
-def end_order(state: Ints, tables: Tables, row: int, status: int, word: int) -> None:
-    """An order has ended."""
-    orders = tables[0]
-    if 0 <= row < state[at.ORDER_ROOM]:
-        base = row * at.ORDER_WIDTH
-        orders[base + 8] = status
-        orders[base + 9] = state[at.TS]
-        orders[base + 10] = word
-
-
-def log_fill(
-    state: Ints,
-    tables: Tables,
-    order: int,
-    side: int,
-    steps: int,
-    ticks: int,
-    reference: int,
-    fee: int,
-    pnl: int,
-    reason: int,
-    is_bust: int,
-) -> None:
-    """An execution."""
-    fills, row = tables[1], state[at.FILLS]
-    state[at.FILLS] = row + 1
-    if row < state[at.FILL_ROOM]:
-        base = row * at.FILL_WIDTH
-        fills[base + 0] = state[at.TS]
-        fills[base + 1] = order
-        fills[base + 2] = side
-        fills[base + 3] = steps
-        fills[base + 4] = ticks
-        fills[base + 5] = reference
-        fills[base + 6] = fee
-        fills[base + 7] = pnl
-        fills[base + 8] = reason
-        fills[base + 9] = is_bust
-    elif state[at.FILL_ROOM]:
-        state[at.STATUS] = at.LOGS_FULL
-
-
-def _log_payment(state: Ints, tables: Tables, stamp: int, amount: int, rate: int, mark: int) -> None:
-    payments, row = tables[2], state[at.PAYMENTS]
-    state[at.PAYMENTS] = row + 1
-    if row < state[at.PAYMENT_ROOM]:
-        base = row * at.PAYMENT_WIDTH
-        payments[base + 0] = stamp
-        payments[base + 1] = amount
-        payments[base + 2] = rate
-        payments[base + 3] = mark
-        payments[base + 4] = state[at.STEPS]
-    elif state[at.PAYMENT_ROOM]:
-        state[at.STATUS] = at.LOGS_FULL
-
-
-def _log_liquidation(
-    state: Ints, tables: Tables, side: int, steps: int, loss: int, insurance: int, mark: float, level: float, bankruptcy: float
-) -> None:
-    liquidations, prices, row = tables[3], tables[4], state[at.LIQUIDATIONS]
-    state[at.LIQUIDATIONS] = row + 1
-    if row < state[at.LIQUIDATION_ROOM]:
-        base = row * at.LIQUIDATION_WIDTH
-        liquidations[base + 0] = state[at.TS]
-        liquidations[base + 1] = side
-        liquidations[base + 2] = steps
-        liquidations[base + 3] = loss
-        liquidations[base + 4] = insurance
-        prices[3 * row + 0] = mark
-        prices[3 * row + 1] = level
-        prices[3 * row + 2] = bankruptcy
-    elif state[at.LIQUIDATION_ROOM]:
-        state[at.STATUS] = at.LOGS_FULL

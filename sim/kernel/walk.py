@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from sim.funding import NEVER
 from sim.kernel import layout as at
-from sim.kernel.venue import Floats, Ints, Tables, Terms, arrive, has_exits, price_point, settle_funding, trail
+from sim.kernel.logs import Floats, Ints, Tables, Terms
+from sim.kernel.venue import arrive, has_exits, price_point, settle_funding, trail
 from sim.pricing import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
 
 Funding = tuple[Ints, Ints, Ints, Ints]

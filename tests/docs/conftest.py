@@ -24,14 +24,16 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def enter_home(sample_store: Path, tmp_path: Path) -> Callable[[], object]:
-    """Makes the current folder a home with that history, a copy of its own, for the length of a ``with``."""
+def enter_home(sample_store: Path, tmp_path: Path, pytestconfig: pytest.Config) -> Callable[[], object]:
+    """Makes the current folder a home with that history, a copy of its own, for the length of a ``with``. The compiled kernel is shared."""
 
     @contextmanager
     def enter() -> Iterator[Path]:
         home, before = Home(tmp_path / "home"), Path.cwd()
         home.store.parent.mkdir(parents=True)
         shutil.copyfile(sample_store, home.store)
+        (home.root / "cache").mkdir()
+        (home.root / "cache" / "kernel").symlink_to(pytestconfig.cache.mkdir("keel-kernel"))
         environment = dict(os.environ)
         os.environ.pop("KEEL_HOME", None)
         os.chdir(home.root)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,6 +198,7 @@ class Stage:
             if beat is not None:
                 await beat(number, live)
             if number == bars - 1:
+                await asyncio.sleep(_under_way_s(rules))
                 states.append(await self.settled(live, patience_s))
 
         session = Session(plan or self.plan(), notices.append, max_bars=bars)
@@ -225,6 +226,15 @@ class Stage:
             if live.outbox.failure is not None or asyncio.get_running_loop().time() > end:
                 return f"{live.gate.state.name} {live.gate.why} frozen {live.venue.frozen} unknown {live.venue.unknown}"
             await asyncio.sleep(0.2)
+
+
+def _under_way_s(rules: Iterable[dict[str, Any]]) -> float:
+    """How long (in the fast world) frames may still be on their way after the last rule has gone."""
+    actions = [rule["action"] for rule in rules if isinstance(rule["action"], dict)]
+    late_ms = [action["ms"] for action in actions if action["kind"] == "delay"]
+    again_ms = [action["n"] * action.get("gap_ms", 0) for action in actions if action["kind"] == "dup"]
+    held_ms = [1_000 for action in actions if action["kind"] == "reorder"]
+    return 1.2 * SPEED * max([*late_ms, *again_ms, *held_ms, 0]) / 1_000
 
 
 def _resting(truth: dict[str, Any]) -> tuple[set[str], int]:

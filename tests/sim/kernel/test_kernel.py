@@ -52,6 +52,7 @@ REFUSED = [
     ("cross", {"risk": RiskConfig(margin_mode="cross")}),
     ("max_orders_per_minute", {"risk": RiskConfig(max_orders_per_minute=3)}),
     ("several symbols", {"symbols": ["XUSDT", "YUSDT"]}),
+    ("risk.leverage", {"risk": RiskConfig(leverage=101.0)}),
 ]
 
 

@@ -57,7 +57,7 @@ markets = st.builds(
     gap=st.sampled_from([0.0, 0.0, 20.0, 300.0]),
     drift=st.sampled_from([0.0, 0.0, 40.0, -40.0]),
     timeframes=st.sampled_from([("1h", "1h"), ("5m", "5m"), ("1h", "15m"), ("15m", "5m"), ("4h", "1h"), ("1d", "4h"), ("1w", "1d")]),
-    mark=st.sampled_from(["", "", "near", "far"]),
+    mark=st.sampled_from(["", "", "near", "far", "still"]),
     index=st.booleans(),
     funding=st.sampled_from(["", "aligned", "aligned", "odd", "often"]),
     holes=st.booleans(),
@@ -209,7 +209,10 @@ def _on_grid(prices: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def _beside(generator: np.random.Generator, execution: Frame, how: str) -> PriceColumns:
-    """A series near the last price, off its grid; ``far`` strays by percents."""
+    """A series near the last price, off its grid; ``far`` strays by percents, ``still`` stays where it began whatever last does."""
+    if how == "still":
+        same = np.full(len(execution), float(execution["open"][0]))
+        return PriceColumns(same, same.copy(), same.copy(), same.copy(), same.copy(), len(execution), 0, "mark")
     size = 2e-4 if how == "near" else 2e-2
     basis = 1 + size * np.cumsum(generator.standard_normal(len(execution))) / 10
     opens, closes = execution["open"] * basis, execution["close"] * basis
