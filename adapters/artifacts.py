@@ -18,6 +18,7 @@ import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -163,8 +164,9 @@ def trade_row(trade: Trade) -> dict[str, Any]:
     row["entry_time"] = to_iso(trade.entry_ts)
     row["exit_time"] = None if trade.exit_ts is None else to_iso(trade.exit_ts)
     for name in _FLOAT_FIELDS:
-        if row[name] is not None:
-            row[name] = plain(row[name], f"trade {trade.number}.{name}")
+        value = row[name]
+        if value is not None and (type(value) is not float or not isfinite(value)):
+            row[name] = plain(value, f"trade {trade.number}.{name}")
     return row
 
 
@@ -242,9 +244,9 @@ def _json_lines(rows: list[dict[str, Any]]) -> bytes:
 def _csv_table(rows: list[dict[str, Any]]) -> bytes:
     names = list(rows[0]) if rows else list(trade_row(_NO_TRADE))
     text = io.StringIO()
-    table = csv.DictWriter(text, names, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(names)
+    table.writerows(row.values() for row in rows)  # all have the same fields in the same order
     return text.getvalue().encode()
 
 

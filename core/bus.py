@@ -7,13 +7,15 @@ that caused. ``publish`` is for what actors and the venue say: it queues. A hand
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core.errors import InvariantError
 from core.messages import Message
+
+if TYPE_CHECKING:
+    import asyncio
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[Any], None]
@@ -110,6 +112,8 @@ class Bus:
 
     async def run(self) -> None:
         """The live pump: wait for messages and drain them, until cancelled. Adapters publish from the same loop."""
+        import asyncio  # here, since only what is live waits: a backtest starts without it
+
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         if self.queue:

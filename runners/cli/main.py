@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from core.errors import InvariantError, KeelError
+from runners.cli.process import leave
 from runners.cli.session import Session, common
 
 INTERRUPTED = 130
@@ -111,7 +112,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def main() -> None:
     """The entry point of ``keel``."""
-    sys.exit(run())
+    leave(run())
 
 
 def _our_mistake(error: Exception) -> str:

@@ -1,10 +1,14 @@
-"""How long this process has been running, start-up included."""
+"""The process itself: how long it has been running, start-up included, and its end."""
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
+import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 _IMPORTED = time.perf_counter()
 _START_TICKS = 19
@@ -19,3 +23,16 @@ def process_age_s() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME) - began
     except (OSError, AttributeError, ValueError, IndexError):
         return time.perf_counter() - _IMPORTED
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, as ``sys.exit`` does, but without taking apart what memory holds: after a year of 1m bars that takes 0.15 s."""
+    if threading.active_count() > 1:  # somebody is still at work, and is waited for
+        sys.exit(code)
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more: the interpreter has its way of ending then
+        sys.exit(code)
+    os._exit(code)
