@@ -24,6 +24,11 @@ settings.register_profile("thorough", deadline=None, max_examples=300)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two workers a core: what speaks over sockets spends half of its time waiting."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real market data, from KEEL_REAL_DATA; tests that ask for it are marked real_data and run by make test-all."""
