@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from itertools import product
 from typing import Any
@@ -23,17 +23,21 @@ Setting = dict[str, Any]
 """Dotted key -> value: one parameter set."""
 
 BINS = 10
-"""A range without a step counts as so many steps, where neighbours are looked for and maps are drawn."""
+"""What is drawn from a range counts as so many steps, where neighbours are looked for and maps are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """One key. values: in the order in which they were given; empty for a range ``low`` to ``high`` without a step."""
+    """One key. values: in the order in which they were given; empty for a range ``low`` to ``high`` without a step.
+
+    in_bins: its places are bins of neighbouring values, as a range's are.
+    """
 
     key: str
     values: tuple[Any, ...]
     low: float = 0.0
     high: float = 0.0
+    in_bins: bool = False
 
     @property
     def name(self) -> str:
@@ -48,14 +52,15 @@ class Dimension:
     @property
     def steps(self) -> int:
         """How many places it has on a map."""
-        return len(self.values) or BINS
+        return BINS if self.in_bins or not self.values else len(self.values)
 
     def place(self, value: Any) -> int:
         """Where a value stands among its places, 0 up; numbers ascending."""
         if not self.values:
             share = (float(value) - self.low) / (self.high - self.low)
             return min(BINS - 1, max(0, math.floor(share * BINS)))
-        return self.ordered.index(value)
+        place = self.ordered.index(value)
+        return place * BINS // len(self.values) if self.in_bins else place
 
     @property
     def ordered(self) -> tuple[Any, ...]:
@@ -63,7 +68,10 @@ class Dimension:
         return tuple(sorted(self.values)) if self.is_ordered else self.values
 
     def labels(self) -> list[str]:
-        """Its places in words, as on a map's axis."""
+        """Its places in words, as on a map's axis; of a bin its middle."""
+        if self.in_bins:
+            bins = [[value for value in self.ordered if self.place(value) == place] for place in range(BINS)]
+            return [f"{(values[0] + values[-1]) / 2:.4g}" for values in bins]
         if self.values:
             return [str(value) for value in self.ordered]
         width = (self.high - self.low) / BINS
@@ -80,6 +88,10 @@ class Space:
     def count(self) -> int:
         """Points of the grid."""
         return math.prod(len(dimension.values) for dimension in self.dimensions)
+
+    def in_bins(self) -> Space:
+        """The same for a search that tries some of it: with many values the next one is hardly ever tried, so these are seen in bins."""
+        return Space(tuple(replace(each, in_bins=each.is_ordered and len(each.values) > 2 * BINS) for each in self.dimensions))
 
     def grid(self) -> Iterator[Setting]:
         """Every combination, the last dimension fastest."""

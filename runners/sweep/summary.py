@@ -85,7 +85,8 @@ def summarize(finished: Finished, loaded: LoadedSystem) -> Summary:
     """All of it. Scores inside are larger-is-better; what is shown is in the metric's own direction."""
     record = finished.record
     metric, sign = record.ask.metric, -1.0 if record.lower_is_better else 1.0
-    space = space_of(record.ask, loaded)
+    is_grid, whole = record.ask.search == "grid", space_of(record.ask, loaded)
+    space = whole if is_grid else whole.in_bins()
     windows = [span.name or "window" for span in record.windows]
     valid = [trial for trial in finished.trials if _status(trial) != "invalid"]
     per_window = len(finished.trials[0].rows) // len(windows) if finished.trials else 0
@@ -113,7 +114,7 @@ def summarize(finished: Finished, loaded: LoadedSystem) -> Summary:
         done=sum(_status(trial) == "done" for trial in valid),
         failed=sum(_status(trial) == "failed" for trial in valid),
         invalid=len(invalid),
-        heat=_heat(space, valid, entries, region, record.ask.search == "grid", sign),
+        heat=_heat(space, valid, entries, region, is_grid, sign),
     )
 
 

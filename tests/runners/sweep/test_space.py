@@ -126,3 +126,12 @@ def test_tpe_learns_from_what_it_is_told() -> None:
 def test_a_range_has_ten_places(value: float) -> None:
     dimension = parsed("sizing.percent=0.5:4").dimensions[0]
     assert 0 <= dimension.place(value) <= 9 and len(dimension.labels()) == dimension.steps == 10
+
+
+def test_many_numbers_are_seen_in_ten_places_by_a_search_that_tries_some_of_them() -> None:
+    many, few, words = parsed("fast=6:60", "slow=20,50", "execution.path=ohlc,pessimistic").in_bins().dimensions
+    assert (many.steps, few.steps, words.steps) == (10, 2, 2)
+    places = [many.place(value) for value in many.values]
+    assert places == sorted(places) and {places.count(place) for place in range(10)} == {5, 6}  # 55 numbers
+    assert many.labels()[0] == "8.5" and len(many.labels()) == 10
+    assert few.labels() == ["20", "50"]

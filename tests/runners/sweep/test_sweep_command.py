@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import select
 import shutil
 import sys
 from collections.abc import Callable
@@ -109,11 +111,13 @@ def test_a_worker_that_dies_loses_nothing_and_a_point_that_always_kills_is_given
 def test_a_sweep_that_was_stopped_goes_on_without_computing_anything_twice(
     sent: str, code: int, keel: Keel, keel_process: Keel, counted: Callable[[str], str], home: Path
 ) -> None:
-    stop = f"if period == 6 and not once.exists():\n    once.touch()\n    os.kill(os.getppid(), signal.{sent})\n    signal.pause()"
+    stop = "if period == 6 and not once.exists():\n    once.touch()\n    (FOLDER / 'worker').write_text(str(os.getpid()))\n"
+    stop += f"    os.kill(os.getppid(), signal.{sent})\n    signal.pause()"
     asked = ("sweep", counted(stop), "--param", "period=3:9", "--windows", "first", "--engine", "actors", "--metric", "net_profit")
     stopped = keel_process(*asked, "--workers", "1")
     assert stopped.code == code, stopped.err
     assert calls(home) == [3, 4, 5, 6]
+    assert has_ended(next(home.rglob("worker")), within_ms=10_000)  # though its strategy waits for ever
     if sent == "SIGINT":
         assert "3 of 7 points are kept: go on with keel sweep --resume sweep-" in stopped.err and "Traceback" not in stopped.err
     resumed = keel("sweep", "--resume", "last", "--workers", "1", "--json")
@@ -123,6 +127,20 @@ def test_a_sweep_that_was_stopped_goes_on_without_computing_anything_twice(
     whole = keel(*asked, "--workers", "2", "--json")
     assert Path(whole.data["results"]).read_bytes() == Path(resumed.data["results"]).read_bytes()
     assert not (Path(resumed.data["folder"]) / "cache").exists()
+
+
+def has_ended(pid_file: Path, within_ms: int) -> bool:
+    """Whether a process that is no child of ours ends by then."""
+    try:
+        process = os.pidfd_open(int(pid_file.read_text()))
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        return bool(poll.poll(within_ms))
+    finally:
+        os.close(process)
 
 
 def test_tpe_goes_on_where_it_was(keel: Keel, keel_process: Keel, counted: Callable[[str], str], home: Path) -> None:
