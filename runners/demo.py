@@ -25,6 +25,7 @@ from core.errors import ConfigError, InvariantError, KeelError, VenueError
 from core.result import BacktestResult
 from runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from runners.home import Home
+from runners.live.event_log import log_events
 from runners.live.outcome import ending_lines, session_result
 from runners.live.plan import Plan
 from runners.live.session import Ending, Session, Stop
@@ -141,7 +142,7 @@ class _Attempt:
         return self.result
 
     async def _run(self) -> tuple[Live, Ending]:
-        session = Session(self._plan, self._tell, max_bars=self._options.max_bars)
+        session = Session(self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log))
         async with _interruptible(session):
             try:
                 return await session.run(self._beside)

@@ -99,14 +99,15 @@ def _series(store: HistoricalDataStore, history: SymbolHistory, timeframe: str, 
     past = store.find(frame.symbol, timeframe, start - PAST_BARS * tf_ms(timeframe), start, env=env, category=category)
     parts = [frame] if past is None else [past, frame]
     first = 0 if past is None else len(past)
-    mark = _path(store, past, "mark", history.mark, env, category)
-    index = _path(store, past, "index", history.index, env, category)
+    mark, mark_closes = _path(store, past, "mark", history.mark, env, category)
+    index, _ = _path(store, past, "index", history.index, env, category)
     funding = history.funding
     end = int(frame.ts[-1]) + tf_ms(timeframe)
     interest = store.find(frame.symbol, "", start, end + 1, env=env, kind="open_interest", category=category)
     series = SymbolSeries(
         history.instrument, np.concatenate([part.ts for part in parts]), _joined(parts), np.concatenate([part["volume"] for part in parts]),
-        first, mark, index,
+        first, mark, index, mark_closes=mark_closes,
+        is_synthetic=history.instrument.source == "synthetic" or any("synthetic" in source for source in history.trust["data_source"]),
     )  # fmt: skip
     if history.volatility_bps is not None:
         series.volatility_bps = np.concatenate((np.zeros(first), history.volatility_bps))
@@ -123,18 +124,26 @@ def _joined(parts: Sequence[Frame]) -> Prices:
     return open_, high, low, close
 
 
-def _path(store: HistoricalDataStore, past: Frame | None, kind: Any, played: PriceColumns | None, env: str, category: str) -> Prices | None:
-    """Mark or index of past and window; None where the window has none."""
+def _path(
+    store: HistoricalDataStore, past: Frame | None, kind: Any, played: PriceColumns | None, env: str, category: str
+) -> tuple[Prices | None, Floats | None]:
+    """Mark or index of past and window, and what is published at each close; (None, None) where the window has none."""
     if played is None:
-        return None
-    names = ("open", "high", "low", "close")
-    window: list[Floats] = [getattr(played, name) for name in names]
-    if past is None or not len(past):
-        return window[0], window[1], window[2], window[3]
-    known = price_columns(store, past, kind, env=env, category=category)
-    before: list[Floats] = [past[name] if known is None else getattr(known, name) for name in names]
-    open_, high, low, close = (np.concatenate(pair) for pair in zip(before, window, strict=True))
-    return open_, high, low, close
+        return None, None
+    parts = [played]
+    if past is not None and len(past):
+        known = price_columns(store, past, kind, env=env, category=category)
+        parts.insert(0, _last_prices(past) if known is None else known)
+    open_, high, low, close, at_close = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("open", "high", "low", "close", "valuation")
+    )
+    return (open_, high, low, close), at_close
+
+
+def _last_prices(bars: Frame) -> PriceColumns:
+    """What stands for marks where none are known."""
+    close = bars["close"]
+    return PriceColumns(bars["open"], bars["high"], bars["low"], close, close, 0, 0, "last")
 
 
 def serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]) -> None:

@@ -60,7 +60,7 @@ def demo(
     from runners.systems import load_system
 
     home = session.context().home
-    level = {-1: "error", 0: "info", 1: "info"}.get(session.verbosity, "debug")
+    level = "debug" if session.verbosity > 1 else "info"  # of the file: --quiet is about the terminal
     shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0
     set_up_logging(level=level, file=home.logs / "demo.jsonl", console=session.verbosity > 0 and not shows)
     texts = list(overrides)
@@ -81,7 +81,10 @@ def demo(
         "cancelled": made.ending.cancelled,
         "protective": made.ending.protective,
         "positions": made.ending.positions,
+        "unanswered": made.ending.unanswered,
+        "compared": made.ending.is_compared,
         "differences": [each.text for each in made.ending.differences],
+        "statement": made.ending.statement,
         "metrics": made.result.metrics,
         "report": None if made.report is None else str(made.report),
     }
@@ -94,4 +97,4 @@ def demo(
         pairs([*key_figures(made.result.metrics, made.quote), *kept])
 
     session.answer(answer, show)
-    return 5 if made.ending.differences else 0
+    return 0 if made.ending.agrees else 5

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from adapters.bybit.watch import IN_FLIGHT_MS, PERIODS_MS
-from core.timeframe import MINUTE_MS
+from core.timeframe import DAY_MS, MINUTE_MS
 
 PERIOD_MS: Final = {
     "in_flight": IN_FLIGHT_MS,
@@ -17,8 +17,10 @@ PERIOD_MS: Final = {
     "books": 30_000,
     "instruments": 60 * MINUTE_MS,
     "key": 60 * MINUTE_MS,
+    "statement": DAY_MS,
 }
-"""Name -> ms between two looks. ``books``: positions and wallet against our books; also after each reconnection and funding payment."""
+"""Name -> ms between two looks. ``books``: positions and wallet against our books; also after each reconnection and funding payment.
+``statement``: the transaction log row by row; at the end of a session, too."""
 
 
 class Cadence:

@@ -34,6 +34,9 @@ class Sandbox(msgspec.Struct, frozen=True):
     bar_ms: int
     market_time: int
     bars_left: int | None
+    is_synthetic: bool
+    has_ended: bool
+    played_to: int
 
     @property
     def is_lockstep(self) -> bool:
@@ -100,6 +103,10 @@ class Connection:
             raise
         place = "" if self.sandbox is None else f" {self.where.rest.removeprefix('http://')} {self.sandbox.instance}"
         return f"{self.where.environment.value}{place} {key.userID}"
+
+    async def look_at_sandbox(self) -> Sandbox | None:
+        """What the sandbox says of itself now; None for an exchange. Raises VenueError."""
+        return None if self.sandbox is None else await _about(self.session, self.where)
 
     async def step(self, bars: int = 1) -> Stepped:
         """Let a sandbox's market move. Raises VenueError."""

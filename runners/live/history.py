@@ -24,7 +24,7 @@ from core.messages import (
     SubmitOrder,
 )
 from core.orders import CLOSED, OrderRecord
-from runners.live.records import NOTES, Adjusted, Opened
+from runners.live.records import NOTES, Adjusted, Opened, Stated
 
 if TYPE_CHECKING:
     from runners.live.books import Books
@@ -40,6 +40,7 @@ class HistoryState(msgspec.Struct, frozen=True):
     last_execution_ms: int
     last_rate_ms: dict[str, int]
     log_ms: int
+    stated_ms: int
 
 
 class History:
@@ -53,6 +54,8 @@ class History:
         self.last_rate_ms: dict[str, int] = {}
         self.log_ms = opened.ts
         """The exchange's transaction log is accounted for up to here."""
+        self.stated_ms = opened.ts
+        """Up to here it was held against our books, row by row."""
 
     def note(self, message: Message) -> None:
         """One more record."""
@@ -68,15 +71,18 @@ class History:
             self.last_rate_ms[message.symbol] = message.ts
         elif isinstance(message, Adjusted):
             self.log_ms = max(self.log_ms, message.log_ms)
+        elif isinstance(message, Stated):
+            self.stated_ms = message.until_ms
 
     def state(self) -> HistoryState:
         """What is remembered."""
-        return HistoryState(self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms)
+        return HistoryState(self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms, self.stated_ms)
 
     def restore(self, state: HistoryState) -> None:
         """Go on from a ``state()``."""
         self.written = dict.fromkeys(state.written)
-        self.last_execution_ms, self.last_rate_ms, self.log_ms = state.last_execution_ms, dict(state.last_rate_ms), state.log_ms
+        self.last_execution_ms, self.last_rate_ms = state.last_execution_ms, dict(state.last_rate_ms)
+        self.log_ms, self.stated_ms = state.log_ms, state.stated_ms
 
 
 def known(record: Record) -> Message:

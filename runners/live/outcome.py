@@ -19,6 +19,7 @@ from runners.curve import equity_curve
 from runners.live.cycle import Cycle
 from runners.live.session import Ending
 from runners.live.start import Live
+from runners.live.statement import text_of
 
 
 def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResult:
@@ -93,7 +94,7 @@ def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
     where, sandbox = live.connection.where, live.connection.sandbox
     source = f"bybit {where.environment.value} ({where.rest})"
     return {
-        "synthetic": sandbox is not None and sandbox.is_now,  # it invents its market; one that replays has history
+        "synthetic": sandbox is not None and sandbox.is_synthetic,
         "data_sources": [source],
         "decision_timeframe": live.plan.system.timeframe,
         "execution_timeframe": timeframe,
@@ -106,7 +107,10 @@ def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
         "cancelled_at_end": ending.cancelled,
         "protective_left": ending.protective,
         "positions_left": ending.positions,
+        "unanswered_at_end": ending.unanswered,
+        "compared": ending.is_compared,
         "differences": [each.text for each in ending.differences],
+        "transaction_log": None if ending.statement is None else text_of(ending.statement, live.quote),
         "controls": dict(live.controls.denials),
     }
 
@@ -132,10 +136,17 @@ def ending_lines(live: Live, ending: Ending) -> list[str]:
     quote = next(iter(live.instruments.values())).quote
     lines = [f"stopped: {ending.reason}"]
     lines.append(f"cancelled: {', '.join(ending.cancelled) or 'nothing rested'}")
+    if ending.unanswered:
+        lines.append(f"NOT KNOWN to be cancelled: {', '.join(ending.unanswered)}; a restart cancels them again")
     if ending.positions:
         held = ", ".join(f"{symbol} {qty:g}" for symbol, qty in ending.positions.items())
         lines.append(f"positions stay: {held}")
         lines.append(f"exits that stay at the exchange: {', '.join(ending.protective) or 'none: what is held has no stop there'}")
     lines.append(f"equity {portfolio.equity:,.2f} {quote}, wallet {to_text(portfolio.cash)} {quote}")
-    lines += [f"DIFFERENCE  {each.text}" for each in ending.differences] or ["books and exchange: difference 0"]
+    unread = "NOT COMPARED: the exchange could not be read at the end; a restart compares"
+    agreement = "books and exchange: difference 0" if ending.is_compared else f"books and exchange {unread}"
+    lines += [f"DIFFERENCE  {each.text}" for each in ending.differences] or [agreement]
+    if ending.statement is not None:
+        lines.append(text_of(ending.statement, quote))
+        lines += [f"DIFFERENCE  {text}" for text in ending.statement.items]
     return lines

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.bybit import translate
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RestClient
@@ -22,10 +21,10 @@ from core.actors.portfolio import Line, Portfolio
 from core.money import UNIT, to_text
 from runners.live.books import Books
 from runners.live.records import Adjusted
+from runners.live.statement import OWN_TYPES, log_rows
 
 _LOG_MS: Final = 7 * 86_400_000
 """How far back the transaction log is asked at once: as far as the exchange allows."""
-_OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "LIQUIDATION"})
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -93,11 +92,14 @@ class Reconciler:
         self.frozen: dict[str | None, Difference] = {}
         self.last: list[Difference] = []
         """What the latest comparison found."""
+        self.was_read = False
+        """Whether the exchange could be read for it."""
 
     async def check(self, *, at_once: bool = False) -> list[Difference]:
         """Read and compare; returns what stands unexplained. at_once: no second reading is waited for. Raises nothing for a read that
         fails: it is told, and the next one comes."""
         venue = self._venue
+        self.was_read = False
         try:
             await venue.read_positions()
             await venue.read_wallet()
@@ -108,7 +110,7 @@ class Reconciler:
         except (ExchangeRefusal, PayloadError) as error:
             self._tell("reconcile_failed", str(error))
             return self.last
-        self.last = found
+        self.last, self.was_read = found, True
         standing = [each for each in found if at_once or each in self._seen]
         self._doubt([each for each in found if each not in standing])
         self._seen = found
@@ -154,17 +156,14 @@ class Reconciler:
         """(sum of what the transaction log shows that is no trading of ours, since what was taken over of it last; time of its newest)."""
         now, accounted = self._books.clock.now_ms + 60_000, self._books.history.log_ms
         since = max(accounted, now - _LOG_MS)
-        params = {"accountType": "UNIFIED", "currency": self._quote, "startTime": since, "endTime": now, "limit": 50}
         try:
-            rows: list[dict[str, Any]] = []
-            async for page in self._rest.pages("/v5/account/transaction-log", params):
-                rows += [msgspec.json.decode(raw) for raw in page.rows]
-            others = [row for row in rows if row.get("type") not in _OWN_TYPES and int(row["transactionTime"]) > accounted]
-            change = sum(translate.units(str(row["change"])) for row in others)
-        except (ExchangeRefusal, PayloadError, msgspec.MsgspecError, KeyError, ValueError) as error:
+            rows = await log_rows(self._rest, self._quote, since, now)
+            others = [row for row in rows if row.type not in OWN_TYPES and row.ts > accounted]
+            change = sum(row.units for row in others)
+        except (ExchangeRefusal, PayloadError, ValueError) as error:
             self._tell("reconcile_failed", f"transaction log: {error}")
             return 0, 0
-        return change, max((int(row["transactionTime"]) for row in others), default=0)
+        return change, max((row.ts for row in others), default=0)
 
     def _tell(self, code: str, text: str, severity: Any = "warning") -> None:
         self._notify(Notice(self._venue.stamp_ms(), code, text, None, severity))

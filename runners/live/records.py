@@ -71,6 +71,19 @@ class GateChanged(Message, frozen=True):
     why: str
 
 
-NOTES = (GateChanged, *EVIDENCE)
+class Stated(Message, frozen=True):
+    """The exchange's transaction log was held against our books: rows in (since, until], what they add up to, and how much of it our books
+    have otherwise (1e-8 of the quote coin). ``items`` names what differs."""
+
+    ts: int
+    since_ms: int
+    until_ms: int
+    rows: int
+    change: int
+    difference: int
+    items: tuple[str, ...] = ()
+
+
+NOTES = (GateChanged, Stated, *EVIDENCE)
 """What is written for whoever reads a journal; the actors hear nothing of it."""
 TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, *NOTES)

@@ -17,6 +17,7 @@ import msgspec
 from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.notices import Notice
 from adapters.bybit.streams import StreamBroken
+from core.bus import Bus
 from core.errors import InvariantError, KeelError
 from core.messages import CancelOrder, Fault, Halt
 from core.orders import OrderRecord
@@ -25,6 +26,8 @@ from runners.live.holdings import held_quantities
 from runners.live.instants import Instant
 from runners.live.plan import Plan
 from runners.live.reconcile import Difference, differences
+from runners.live.records import Stated
+from runners.live.sandbox_end import SandboxEnd
 from runners.live.start import Live, start
 from runners.live.upkeep import Upkeep
 
@@ -40,12 +43,23 @@ class Ending(msgspec.Struct, frozen=True):
 
     reason: str
     cancelled: list[str]
+    unanswered: list[str]
+    """Entries whose cancel was sent, and nobody has said that they have ended. A restart cancels them again."""
     protective: list[str]
     """Resting exits that stay at the exchange."""
     positions: dict[str, float]
     differences: list[Difference]
     """Between our books and the exchange's, when all was quiet."""
+    is_compared: bool
+    """Whether the exchange could be read for that."""
     failure: BaseException | None = None
+    statement: Stated | None = None
+    """The transaction log since the last statement, against our books; None where there was no time, or something broke."""
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the exchange was asked, and nothing differs from what it says."""
+        return self.is_compared and not self.differences and not (self.statement is not None and self.statement.items)
 
 
 class Stop:
@@ -81,10 +95,17 @@ class Stop:
 
 
 class Session:
-    """One run of a plan. ``live`` is there once the start is through."""
+    """One run of a plan. ``live`` is there once the start is through; ``watch`` is given the bus when what is new begins to pass on it."""
 
-    def __init__(self, plan: Plan, notify: Callable[[Notice], None], *, max_bars: int | None = None) -> None:
-        self._plan, self._user_notify, self._max_bars = plan, notify, max_bars
+    def __init__(
+        self,
+        plan: Plan,
+        notify: Callable[[Notice], None],
+        *,
+        max_bars: int | None = None,
+        watch: Callable[[Bus], None] = lambda bus: None,
+    ) -> None:
+        self._plan, self._user_notify, self._max_bars, self._watch = plan, notify, max_bars, watch
         self.stop = Stop()
         self.live: Live | None = None
         self.notices: deque[Notice] = deque(maxlen=50)
@@ -97,7 +118,7 @@ class Session:
 
     async def run(self, beside: Callable[[Live, Stop], AsyncIterator[None]] | None = None) -> tuple[Live, Ending]:
         """Start, trade, stop. Raises what the start raises; what breaks later is in the Ending."""
-        async with start(self._plan, self.notify, self.stop.fail) as live:
+        async with start(self._plan, self.notify, self.stop.fail, self._watch) as live:
             self.live, live.notices = live, self.notices
             async with asynccontextmanager(beside)(live, self.stop) if beside is not None else _nothing():
                 try:
@@ -152,7 +173,7 @@ class Session:
     async def _real_time(self, live: Live) -> None:
         woken = asyncio.Event()
         live.outbox.wake = woken.set
-        upkeep = Upkeep(live, self.notify)
+        upkeep, end = Upkeep(live, self.notify), SandboxEnd(live)
         while not self.stop.is_asked:
             try:
                 async with asyncio.timeout(TICK_S):
@@ -164,6 +185,8 @@ class Session:
             if self._max_bars is not None and self.steps >= self._max_bars:
                 self.stop.ask("the number of bars is reached")
             await upkeep.turn()
+            if await end.has_come():
+                self.stop.ask("the sandbox's history has ended")
 
     # --- instants ---
 
@@ -209,6 +232,8 @@ class Session:
         for record in entries:
             live.venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, live.cycle.clock.now_ms))
         left: list[Difference] = []
+        stated: Stated | None = None
+        is_compared = False
         try:
             async with asyncio.timeout(STOP_PATIENCE_S):
                 await live.venue.idle()
@@ -216,6 +241,9 @@ class Session:
                     await self._wait_for_ends(live, entries)
                 await live.reconciler.check(at_once=True)
                 left = differences(live.books.portfolio, live.venue, live.quote)
+                is_compared = live.reconciler.was_read
+                if is_compared and failure is None and live.outbox.failure is None:
+                    stated = await live.statement.make(live.connection.market_ms - 1)  # what comes at this very ms is the next session's
         except TimeoutError:
             self.notify(Notice(live.cycle.clock.now_ms, "stop_slow", "not everything was answered before the end; a restart looks again"))
         live.gate.close("stopped", "the session has ended")
@@ -224,7 +252,10 @@ class Session:
         exits = [record for record in executor.open_orders() if record.command is not None and record.command.reduce_only]
         protective = [record.client_order_id for record in (*executor.bracket_orders(), *exits)]
         held = held_quantities(live.books.portfolio)
-        return Ending(self.stop.reason or "stopped", [record.client_order_id for record in entries], protective, held, left, failure)
+        unsure = entries if not is_compared or not live.connection.is_lockstep else []  # in lock-step a cancel acts with the next bar
+        unanswered = [record.client_order_id for record in unsure if record.is_open]
+        cancelled = [record.client_order_id for record in entries if record.client_order_id not in unanswered]
+        return Ending(self.stop.reason or "stopped", cancelled, unanswered, protective, held, left, is_compared, failure, stated)
 
     async def _wait_for_ends(self, live: Live, entries: list[OrderRecord]) -> None:
         while any(record.is_open for record in entries) and live.outbox.failure is None:

@@ -20,6 +20,7 @@ from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.venue import BybitVenue
 from adapters.journal import Journal
 from adapters.journal.journal import BALLAST_BYTES
+from core.bus import Bus
 from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
 from core.instrument import Instrument
@@ -43,6 +44,7 @@ from runners.live.reconcile import Reconciler
 from runners.live.records import TYPES, GateChanged, Opened
 from runners.live.recovery import recover_books
 from runners.live.snapshots import Snapshots
+from runners.live.statement import Statement
 from runners.live.tape import Tape
 
 READY_S = 60.0
@@ -70,6 +72,7 @@ class Live:
     journal: Journal
     snapshots: Snapshots
     reconciler: Reconciler
+    statement: Statement
     outbox: Outbox
     inputs: InputWait | None
     """Where decision bars wait for what features read beside them; None where features read bars only."""
@@ -105,9 +108,12 @@ class Live:
 
 
 @asynccontextmanager
-async def start(plan: Plan, notify: Callable[[Notice], None], fail: Callable[[BaseException], None]) -> AsyncIterator[Live]:
+async def start(
+    plan: Plan, notify: Callable[[Notice], None], fail: Callable[[BaseException], None], watch: Callable[[Bus], None] = lambda bus: None
+) -> AsyncIterator[Live]:
     """Start or recover. Raises SafetyError (locked, hedge mode, settings refused, journal damaged by other hands), ConfigError, VenueError,
-    DataError: before anything that adds exposure could leave. ``fail`` hears of an error in what runs in the background."""
+    DataError: before anything that adds exposure could leave. ``fail`` hears of an error in what runs in the background; ``watch`` is given
+    the bus once what the journal holds has been heard again."""
     system = plan.system
     async with AsyncExitStack() as stack:
         connection = await stack.enter_async_context(
@@ -121,7 +127,7 @@ async def start(plan: Plan, notify: Callable[[Notice], None], fail: Callable[[Ba
         stack.callback(journal.close)
         if journal.recovery.cut_bytes or journal.recovery.last_words:
             notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
-        yield await _assemble(plan, account, connection, instruments, journal, stack, notify, fail)
+        yield await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
 
 
 async def _check_settings(connection: Connection, system: SystemConfig) -> None:
@@ -158,6 +164,7 @@ async def _assemble(
     stack: AsyncExitStack,
     notify: Notify,
     fail: Callable[[BaseException], None],
+    watch: Callable[[Bus], None],
 ) -> Live:
     """Recover the books, connect the venue, compare, then let the market in."""
     outbox = Outbox(journal, fail)
@@ -168,12 +175,14 @@ async def _assemble(
     )  # fmt: skip
     books, prices = found.books, Prices()
     outbox.open(books)
+    watch(books.bus)
     venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify)
     never = _hand_over(books, venue, instruments)
     await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
     _tell_never_sent(never, outbox.hear, books.clock)
     quote = next(iter(instruments.values())).quote
     reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
+    statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
     if not outbox.failure:
         await venue.idle()
         await reconciler.check(at_once=True)
@@ -188,7 +197,7 @@ async def _assemble(
     await market.settle()
     return Live(
         plan, account, connection, instruments, books, gate, venue, market, instants, prices, journal, Snapshots(books, journal, notify),
-        reconciler, outbox, waits, connection.market_ms if found.is_first else 0,
+        reconciler, statement, outbox, waits, connection.market_ms if found.is_first else 0,
     )  # fmt: skip
 
 

@@ -23,13 +23,16 @@ COMPARED: Final = (
 )  # fmt: skip
 """What of an instrument orders are made by. A change of it freezes the symbol until a restart has read it anew."""
 
+STATEMENT_LAG_MS: Final = 60_000
+"""What is younger is left to the next statement: lists lag behind the stream."""
+
 
 class Upkeep:
     """Looks at what is due, turn by turn. now_ms: a monotonic clock."""
 
     def __init__(self, live: Live, notify: Notify, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._live, self._notify, self._now_ms = live, notify, now_ms
-        self._cadence = Cadence(("books", "instruments", "key"), now_ms())
+        self._cadence = Cadence(("books", "instruments", "key", "statement"), now_ms())
         self._connects = live.venue.private.stream.connects
         live.books.bus.subscribe(FundingPayment, lambda _: self._cadence.hurry("books"))
 
@@ -42,9 +45,10 @@ class Upkeep:
         if live.venue.private.stream.connects != self._connects:
             self._connects = live.venue.private.stream.connects
             self._cadence.hurry("books")
+        checks = {"books": self._books, "instruments": self._instruments, "key": self._key, "statement": self._state}
         for name in self._cadence.due(self._now_ms()):
             try:
-                await {"books": self._books, "instruments": self._instruments, "key": self._key}[name]()
+                await checks[name]()
             except (ExchangeRefusal, PayloadError) as error:
                 self._tell("check_failed", f"{name}: {error}")
 
@@ -56,6 +60,9 @@ class Upkeep:
         await self._live.reconciler.check()
         if self._live.reconciler.is_unsure:
             self._cadence.hurry("books")
+
+    async def _state(self) -> None:
+        await self._live.statement.make(self._live.connection.market_ms - STATEMENT_LAG_MS)
 
     async def _instruments(self) -> None:
         """Each symbol as it is now. One that no longer trades, or by other rules, takes no more orders that add exposure."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     )
     from runners.tools.diagnostics import doctor_tool
     from runners.tools.exchange import (
+        account_fund_tool,
         account_show_tool,
         market_bars_tool,
         market_instrument_tool,
@@ -67,6 +68,7 @@ _PLACES = {
     ),
     "diagnostics": ("doctor_tool",),
     "exchange": (
+        "account_fund_tool",
         "account_show_tool",
         "market_bars_tool",
         "market_instrument_tool",
@@ -86,6 +88,7 @@ _PLACES = {
 }
 
 __all__ = [
+    "account_fund_tool",
     "account_show_tool",
     "backtest_list_systems_tool",
     "backtest_list_windows_tool",

@@ -40,7 +40,8 @@ class JournalsResponse(Response, frozen=True, kw_only=True):
 
 
 class JournalRequest(Request, frozen=True):
-    """journal: its folder, its name in ``journal_list`` (or a part that fits one alone), a run id, or ``last``."""
+    """journal: its folder, its name in ``journal_list`` (or a part that fits one alone), a run id, or ``last``: the one
+    written last."""
 
     journal: str
 
@@ -108,11 +109,15 @@ def _folders(home: Home) -> list[Path]:
     return sorted(folder for folder in (home.runs / "journals").glob("*/*") if folder.is_dir() and segment_paths(folder))
 
 
+def _name(folder: Path, home: Home) -> str:
+    return str(folder.relative_to(home.runs / "journals"))
+
+
 def _line(folder: Path, home: Home) -> JournalLine:
     found = inspect(folder)
     problem = f"{Path(found.damaged_file).name}, byte {found.damaged_offset}: {found.damage}" if found.damage else ""
     return JournalLine(
-        name=str(folder.relative_to(home.runs / "journals")), path=str(folder), records=found.records, sessions=found.sessions,
+        name=_name(folder, home), path=str(folder), records=found.records, sessions=found.sessions,
         bytes=found.bytes, first_ts=found.first_ts, last_ts=found.last_ts, snapshots=found.snapshots, held_by=found.held_by,
         problem=problem,
     )  # fmt: skip
@@ -122,14 +127,17 @@ def _find(reference: str, home: Home) -> Path:
     """Raises ConfigError for what is none or more than one, DataError for a run without a journal."""
     if segment_paths(Path(reference).expanduser()):
         return Path(reference).expanduser()
-    named = [folder for folder in _folders(home) if reference in str(folder.relative_to(home.runs / "journals"))]
+    folders = _folders(home)
+    if reference == "last" and folders:
+        return max(folders, key=lambda folder: max(path.stat().st_mtime_ns for path in segment_paths(folder)))
+    named = [folder for folder in folders if reference in _name(folder, home)]
     if len(named) == 1:
         return named[0]
     if len(named) > 1:
         raise ConfigError(
-            f"{reference!r} fits {len(named)} journals: {', '.join(folder.name for folder in named[:5])}; give more of the name"
+            f"{reference!r} fits {len(named)} journals: {', '.join(_name(folder, home) for folder in named[:5])}; give more of the name"
         )
-    if reference != "last" and not reference.startswith("run-"):
+    if not reference.startswith("run-"):
         raise ConfigError(f"there is no journal {reference!r} in {home.runs / 'journals'}: keel journal list shows them")
     run = find_run(reference, home)
     journal = ((run.read().result or {}).get("trust") or {}).get("journal")

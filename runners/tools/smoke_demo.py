@@ -77,7 +77,7 @@ def _checks(first: DemoRun, second: DemoRun, expected: list[Any], truth: Any) ->
         SmokeCheck("the same fills as the backtest", made == expected, f"{len(expected)} expected"),
         SmokeCheck(
             "its books are the exchange's",
-            not second.ending.differences and second.result.reconciliation.final_balance == wallet and not truth["problems"],
+            second.ending.agrees and second.result.reconciliation.final_balance == wallet and not truth["problems"],
             f"difference {second.result.reconciliation.final_balance - wallet}",
         ),
         SmokeCheck("artifacts and report", report is not None and report.is_file(), "report.html"),

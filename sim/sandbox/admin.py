@@ -43,6 +43,7 @@ class Admin:
             "instance": self._server.instance, "profile": settings.profile, "pace": settings.pace, "factor": settings.factor,
             "is_now": engine.feed.is_now and settings.pace == "real" and settings.factor == 1.0, "bar_ms": engine.feed.duration_ms,
             "market_time": engine.now_ms, "bars_left": engine.feed.bars_left(),
+            "is_synthetic": engine.feed.is_synthetic, "has_ended": engine.has_ended, "played_to": engine.played_to,
         })  # fmt: skip
 
     async def _step(self, request: web.Request) -> web.Response:

@@ -51,6 +51,9 @@ class Candles:
     def load(self, series: SymbolSeries, rows: int) -> None:
         """Take the first rows of a series as closed bars."""
         mark = series.mark or series.last
+        if series.mark_closes is not None:
+            close = series.mark_closes
+            mark = mark[0], np.maximum(mark[1], close), np.minimum(mark[2], close), close
         columns = [*series.last, *mark, *(series.index or mark), series.volume]
         capacity = max(4096, 2 * rows)
         self._ts = np.zeros(capacity, dtype=np.int64)

@@ -33,6 +33,8 @@ class Move:
     ts_close: int
     pieces: dict[str, Piece]
     volatility: dict[str, float] = field(default_factory=dict)
+    marks: dict[str, float] = field(default_factory=dict)
+    """The mark at the end, where it is another than the path's (by book name)."""
 
 
 Schedule = tuple[list[int], list[int], list[int]]
@@ -45,6 +47,8 @@ class Feed(Protocol):
     duration_ms: int
     is_now: bool
     """Whether its market time is the wall's (at factor 1), from its start on."""
+    is_synthetic: bool
+    """Whether its prices are invented."""
 
     def instruments(self) -> list[Instrument]: ...
     def history(self, name: str) -> SymbolSeries | None: ...
@@ -76,6 +80,8 @@ class Engine:
         self.clock = ReplayClock(feed.start_ms())
         self.played_to = self.clock.now_ms
         """Market time up to which the feed has been played."""
+        self.has_ended = False
+        """Whether the feed had nothing more when it was asked."""
         self._begun_at: tuple[int, int] | None = None
         self.markets: dict[str, SymbolMarket] = {}
         for number, instrument in enumerate(feed.instruments(), start=1):
@@ -97,6 +103,8 @@ class Engine:
             row = series.first - 1
             mark = series.mark or series.last
             market.last, market.mark, market.index = float(series.last[3][row]), float(mark[3][row]), float((series.index or mark)[3][row])
+            if series.mark_closes is not None:
+                market.mark = float(series.mark_closes[row])
         if series is not None and series.open_interest is not None:
             stamps, values = series.open_interest
             market.open_interest = list(zip(stamps.tolist(), values.tolist(), strict=True))
@@ -148,12 +156,14 @@ class Engine:
 
     def step_bar(self) -> Moved | None:
         """One whole base bar; None when the feed has ended."""
-        move = self.feed.next_bar()
-        return None if move is None else self._apply(move)
+        return self._played(self.feed.next_bar())
 
     def move(self, length_ms: int) -> Moved | None:
         """The next piece, at most so long; None when the feed has ended."""
-        move = self.feed.next_move(length_ms)
+        return self._played(self.feed.next_move(length_ms))
+
+    def _played(self, move: Move | None) -> Moved | None:
+        self.has_ended = move is None
         return None if move is None else self._apply(move)
 
     def _apply(self, move: Move) -> Moved:
@@ -171,7 +181,7 @@ class Engine:
         moved = [self.markets[name] for name in move.pieces]
         for market in moved:
             piece = move.pieces[market.name]
-            market.take(move.ts_open, move.ts_close, piece.prices, piece.volume)
+            market.take(move.ts_open, move.ts_close, piece.prices, piece.volume, move.marks.get(market.name))
         for market in self.markets.values():
             self._tell_funding(market)
         is_end = move.ts_close % self.feed.duration_ms == 0

@@ -23,6 +23,7 @@ class WalkFeed:
     divide the eight hours of a funding interval (raises ConfigError)."""
 
     is_now = True
+    is_synthetic = True
 
     def __init__(
         self, symbols: list[str], start_ms: int, seed: int, *, bars: int = HISTORY_BARS, spot: bool = True, duration_ms: int = MINUTE_MS
@@ -120,6 +121,7 @@ class BarFeed:
     def __init__(self, source: BarSource) -> None:
         self.duration_ms = source.duration_ms
         self._series = {book_name(series.instrument.category, series.instrument.symbol): series for series in source.series()}
+        self.is_synthetic = any(series.is_synthetic for series in self._series.values())
         rows = [series.ts[series.first :] for series in self._series.values()]
         self._opens: list[int] = np.unique(np.concatenate(rows)).tolist()
         self._at = 0
@@ -166,6 +168,8 @@ class BarFeed:
             if row < len(series.ts) and series.ts[row] == start:
                 values = self._columns[name][row].tolist()
                 move.pieces[name] = Piece(tuple(values[:12]), values[12])
+                if series.mark_closes is not None:
+                    move.marks[name] = float(series.mark_closes[row])
                 if series.volatility_bps is not None:
                     move.volatility[name] = float(series.volatility_bps[row])
                 self._rows[name] = row + 1
@@ -185,7 +189,7 @@ class BarFeed:
         start = bar.ts_open + self._place
         self._place = (self._place + length_ms) % self.duration_ms
         pieces = {name: _part(piece, begin, end) for name, piece in bar.pieces.items()}
-        return Move(start, start + length_ms, pieces, bar.volatility)
+        return Move(start, start + length_ms, pieces, bar.volatility, bar.marks if end == 1.0 else {})
 
     _bar: Move | None = None
 

@@ -63,8 +63,11 @@ class SymbolMarket:
         """Whether it is a contract."""
         return self.category == "linear"
 
-    def take(self, ts_open: int, ts_close: int, prices: tuple[float, ...], volume: float) -> None:
-        """A piece of market has passed: twelve prices (last, mark, index) and volume in base units."""
+    def take(self, ts_open: int, ts_close: int, prices: tuple[float, ...], volume: float, mark: float | None = None) -> None:
+        """A piece of market has passed: twelve prices (last, mark, index) and volume in base units. mark: what is published at its end,
+        where that is another than the end of the path."""
+        if mark is not None:
+            prices = (*prices[:5], max(prices[5], mark), min(prices[6], mark), mark, *prices[8:])
         self.candles.add(ts_open, prices, volume)
         self.last, self.mark, self.index = prices[3], prices[7], prices[11]
         self.moves += 1

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import pickle
+import sys
 import traceback
 from pathlib import Path
 
@@ -150,3 +151,17 @@ def test_headers_are_the_only_place() -> None:
     headers = rest_headers(canary(), 1, 5000, "")
     assert headers["X-BAPI-API-KEY"] == CANARY
     assert CANARY not in headers["X-BAPI-SIGN"]
+
+
+def test_a_keyring_is_asked_last_and_by_its_own_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {("keel-bybit-demo", "key"): "ring-key", ("keel-bybit-demo", "secret"): "ring-secret"}
+    (tmp_path / "keyring.py").write_text(f"def get_password(service, name):\n    return {kept!r}.get((service, name))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keyring", raising=False)
+    found = load_credentials(endpoints(Environment.DEMO), environ={})
+    assert (found.key.reveal(), found.secret.reveal()) == ("ring-key", "ring-secret")
+    environ = {"BYBIT_DEMO_KEY": "k", "BYBIT_DEMO_SECRET": "s"}
+    assert load_credentials(endpoints(Environment.DEMO), environ=environ).key.reveal() == "k"
+    with pytest.raises(ConfigError, match="keel-bybit-live"):
+        load_credentials(endpoints(Environment.LIVE), environ={})
+    monkeypatch.delitem(sys.modules, "keyring")

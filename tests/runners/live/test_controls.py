@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -200,6 +201,70 @@ def test_no_trade_with_ourselves() -> None:
     assert room.code(order_type="limit", price=100.0) == "self_trade"
     room.controls.note_cancelling(room.working.records[0].client_order_id)
     assert room.code() == ""
+
+
+REDUCTION = {"side": "SELL", "reduce_only": True}
+ASKED_OF_REDUCTIONS = {
+    "not_armed": lambda room: setattr(room, "armed", False),
+    "symbol_not_allowed": {"symbol": "ETHUSDT"},
+    "qty_off_grid": {"qty": 0.0005},
+    "price_off_grid": {"order_type": "limit", "price": 100.05},
+    "price_collar": {"order_type": "limit", "price": 80.0},
+    "max_order_qty": {"qty": 201.0},
+    "symbol_order_rate": lambda room: [room.controls.note_sent(room.order()) for _ in range(61)],
+}
+NOT_ASKED = {
+    "symbol_frozen": lambda room: setattr(room, "frozen", "unclear"),
+    "below_min_qty": {"qty": 0.005},
+    "below_min_notional": {"qty": 0.02},
+    "price_stale": lambda room: setattr(room, "age", None),
+    "max_open_orders": lambda room: [room.rest(side="BUY", price=50.0) for _ in range(201)],
+    "duplicate_order": lambda room: room.controls.note_sent(room.order(ts=START + 5_000, **REDUCTION)),
+    "cancel_ratio": lambda room: [room.controls.note_cancel() for _ in range(1_000)],
+    "stop_daily_loss_percent": lambda room: setattr(room, "stop", "daily_loss_percent"),
+    "reject_breaker": lambda room: [room.controls.note_end("BTCUSDT", "rejected", START) for _ in range(5)],
+    "repeated_execution": lambda room: [room.controls.note_sent(room.order(side="SELL", ts=START + n)) for n in range(21)],
+    "self_trade": lambda room: room.rest(side="BUY", price=100.0),
+}
+
+
+def way_out(cause: Any, **limits: Any) -> str:
+    """The code by which a reduction of 1 is denied, in a long of 300 under this cause."""
+    room = Room(**limits)
+    room.account.held, room.account.equity = 300.0, 100_000.0
+    if callable(cause):
+        cause(room)
+    return room.code(**(REDUCTION | {"ts": START + 5_000} | ({} if callable(cause) else cause)))
+
+
+@pytest.mark.parametrize("code", ASKED_OF_REDUCTIONS)
+def test_what_a_reduction_is_asked_too(code: str) -> None:
+    assert way_out(ASKED_OF_REDUCTIONS[code]) == code
+
+
+@pytest.mark.parametrize("code", NOT_ASKED)
+def test_what_does_not_bar_the_way_out(code: str) -> None:
+    assert way_out(NOT_ASKED[code]) == ""
+
+
+@pytest.mark.parametrize("limit", ["max_order_usd", "max_position_usd", "max_gross_usd", "max_net_usd", "max_leverage"])
+def test_no_limit_of_value_bars_the_way_out(limit: str) -> None:
+    assert way_out({}, **{limit: 0.001}) == ""
+
+
+def test_the_document_marks_what_reductions_are_asked() -> None:
+    page = Path(__file__).parents[3] / "docs" / "life-of-a-live-order.md"
+    table = page.read_text().split("## Controls")[1].split("## When it breaks")[0]
+    rows = [line.strip("| \n").split("|") for line in table.splitlines() if line.startswith("| `")]
+    marked = {code.strip("` ") for row in rows for code in row[0].split() if len(row) > 2 and row[2].strip() == "yes"}
+    named = {code.strip("` ") for row in rows for code in row[0].split()}
+    assert marked == {*ASKED_OF_REDUCTIONS, "trading_halted", "reduce_only_increases", "order_rate"}
+    assert {*ASKED_OF_REDUCTIONS, *NOT_ASKED, "max_order_usd", "max_net_usd", "margin_headroom"} <= named
+
+
+def test_a_stop_order_goes_by_the_size_of_market_orders() -> None:
+    assert Room(max_leverage=1_000.0).code(qty=201.0, order_type="stop_market", trigger_price=110.0) == "max_order_qty"
+    assert Room(max_leverage=1_000.0).code(qty=201.0, order_type="limit", price=100.0) == ""
 
 
 def test_margin_for_the_worst_case() -> None:

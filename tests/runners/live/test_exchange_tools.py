@@ -9,6 +9,7 @@ import pytest
 
 from runners.live.lock import AccountLock
 from runners.tools import (
+    account_fund_tool,
     account_show_tool,
     market_bars_tool,
     market_instrument_tool,
@@ -53,6 +54,21 @@ def test_an_order_by_hand_and_its_end(moving: Sandbox) -> None:
     assert data(position_list_tool(sandbox_url=moving.url))["positions"] == []
     wrong = order_place_tool(side="BUY", qty=0.0001, client_order_id="hand-4", **at)
     assert wrong["error"]["type"] == "ConfigError" and "multiple of 0.001" in wrong["error"]["message"]
+
+
+def test_play_money_comes_on_demo_and_nowhere_else(moving: Sandbox) -> None:
+    assert "10001" in data(account_fund_tool(sandbox_url=moving.url))["answer"]
+    with running(walking(profile="demo"), walk_feed()) as demo:
+
+        def usdt() -> float:
+            rows = data(account_show_tool(sandbox_url=demo.url))["balances"]
+            return next(float(row["wallet"]) for row in rows if row["coin"] == "USDT")
+
+        before = usdt()
+        assert data(account_fund_tool(sandbox_url=demo.url, amount=1_234.5))["accepted"]
+        assert usdt() == before + 1_234.5
+        again = data(account_fund_tool(sandbox_url=demo.url, take_away=True))  # one request a minute
+        assert not again["accepted"] and "10006" in again["answer"]
 
 
 def test_not_beside_a_session(moving: Sandbox) -> None:

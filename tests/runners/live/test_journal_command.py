@@ -90,3 +90,13 @@ def test_a_whole_journal_is_not_repaired(journal: Path, tmp_path: Path, capsys: 
     code, answer = keel(tmp_path, capsys, "repair", "ema_cross")
     assert code == 2 and "there is nothing to repair" in answer["error"]["message"]
     assert journal.exists()
+
+
+def test_last_is_the_one_written_last_and_names_that_fit_more_are_told_apart(journal: Path, tmp_path: Path, capsys: Any) -> None:
+    other = journal.parents[1] / "demo_2" / journal.name
+    with Journal.open(other, clock=ReplayClock(START), session={}, ballast_bytes=0) as opened:
+        opened.append(bar(0, 100.0))
+    assert keel(tmp_path, capsys, "verify", "last")[1]["path"] == str(other)
+    code, answer = keel(tmp_path, capsys, "verify", journal.name)
+    assert code == 2 and "demo_1/" in answer["error"]["message"] and "demo_2/" in answer["error"]["message"]
+    assert keel(tmp_path, capsys, "verify", "demo_1")[1]["path"] == str(journal)

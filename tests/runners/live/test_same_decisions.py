@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adapters.store import HistoricalDataStore
@@ -80,6 +81,22 @@ def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...]
         parts, ran, truth = both(store, system, strategy, (FROM, TO), journals)
     check_same(parts, ran, truth, trails=name == "atr_breakout")
     assert parts.venue.fills
+
+
+def test_marks_that_are_known_by_the_hour_value_the_account_alike(journals: Path) -> None:
+    """Bars of 5m, marks of 1h: at the hour the mark that was stored, in between last x basis, which the wire rounds to the tick."""
+    system, strategy = builtin("hold", "warmup_bars=100")
+    with marked_store() as store:
+        hours = store.find("BTCUSDT", "1h", START, START + 40 * DAY)
+        assert hours is not None
+        marks = {name: np.round(hours[name] * 1.0013, 1) for name in ("open", "high", "low", "close")}
+        store.upsert_bars("BTCUSDT", "1h", {"ts": hours.ts, **marks, "volume": np.zeros(len(hours))}, source="test", kind="mark")
+        parts, ran, truth = both(store, system, strategy, (FROM, TO), journals)
+    assert ran.ending.agrees and truth["problems"] == []
+    there, here = np.array(parts.portfolio.equity_values), np.array(ran.live.books.portfolio.equity_values)
+    held = max(fill.qty for fill in ran.of(Fill))
+    assert np.abs(there - here).max() <= 0.05 * held + 1e-6  # half a tick
+    assert np.abs(there - here)[11::12].max() <= 1e-6  # the hours
 
 
 def on_demo(name: str, *overrides: str) -> tuple[SystemConfig, type[BaseStrategy]]:

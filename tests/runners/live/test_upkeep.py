@@ -20,7 +20,7 @@ from tests.sim.sandbox.conftest import Sandbox
 
 BAR_3_8 = {
     "in_flight": 3_000, "orders": 10_000, "executions": 30_000, "positions": 30_000, "books": 30_000, "wallet": 60_000, "clock": 60_000,
-    "instruments": 3_600_000, "key": 3_600_000,
+    "instruments": 3_600_000, "key": 3_600_000, "statement": 86_400_000,
 }  # fmt: skip
 KEY, INSTRUMENTS = "/v5/user/query-api", "/v5/market/instruments-info"
 

@@ -132,6 +132,30 @@ def test_stored_bars_play_at_any_speed_to_their_end() -> None:
         until(lambda: len(rows) <= 30)
     with running(walking(pace="max"), BarFeed(Bars(made_bars(500)))) as sandbox:
         until(lambda: sandbox.get("/admin/truth")["market_time"] == START + 500 * MINUTE_MS)
+        until(lambda: sandbox.get("/admin/about")["has_ended"])
+        assert not sandbox.get("/admin/about")["is_synthetic"]
+
+
+def test_the_mark_of_a_close_is_published_where_the_path_ends_elsewhere() -> None:
+    """A mark that is known at the hour only: orders trigger along the path, the ticker and the candle say what was known at the close."""
+    closes = np.array([30_011.0, 29_900.5, 30_500.0])
+    series = made_bars(3, first=1, mark_closes=closes)
+    engine = Engine(SandboxSettings(pace="lockstep"), BarFeed(Bars(series)), lambda: START)
+    market, account = engine.markets["BTCUSDT"], next(iter(engine.accounts.values()))
+    assert market.mark == closes[0]
+    for row in (1, 2):
+        engine.step_bar()
+        assert market.mark == closes[row]
+        assert series.mark is not None and account.exchange.books["BTCUSDT"].mark == series.mark[3][row]
+    rows = market.candles.rows("1", None, None, 10, MARK)
+    assert [row[3] for _, row in rows] == closes.tolist()
+    assert all(low <= close <= high for _, (_, high, low, close, *_rest) in rows)
+
+
+def test_a_bar_that_is_played_in_parts_has_its_mark_at_its_end() -> None:
+    feed = BarFeed(Bars(made_bars(2, mark_closes=np.array([1.0, 2.0]))))
+    parts = [feed.next_move(MINUTE_MS // 4) for _ in range(8)]
+    assert [part.marks.get("BTCUSDT") for part in parts if part is not None] == [None, None, None, 1.0, None, None, None, 2.0]
 
 
 def test_a_walk_at_real_speed_lives_in_the_present() -> None:
@@ -139,6 +163,7 @@ def test_a_walk_at_real_speed_lives_in_the_present() -> None:
         until(lambda: abs(sandbox.get("/admin/truth")["market_time"] - wall_ms()) < 1_000)
         about = sandbox.get("/admin/about")
         assert (about["pace"], about["is_now"], about["bar_ms"], about["bars_left"]) == ("real", True, MINUTE_MS, None)
+        assert about["is_synthetic"] and not about["has_ended"]
         rows = Raw(sandbox).result("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="1", limit=3)["list"]
         assert wall_ms() - int(rows[0][0]) < 2 * MINUTE_MS
         price = str(round(float(rows[0][4]) * 0.995, 1))

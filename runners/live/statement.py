@@ -1,0 +1,193 @@
+"""The exchange's statement: its transaction log against what our books took in, row by row. A difference of 0, or items with a name.
+
+The wallet alone (``reconcile``) would not show two mistakes that cancel out, nor say which row is missing. Fills and rows are matched by
+the execution's id, funding by its hour; transfers count as explained when they were taken over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from adapters.bybit import translate
+from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from adapters.bybit.rest import RestClient
+from adapters.bybit.venue import BybitVenue
+from core.instrument import Instrument
+from core.messages import Fill
+from core.money import to_text
+from core.time_range import to_iso
+from core.timeframe import DAY_MS
+from runners.live.books import Books
+from runners.live.records import Stated
+
+OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "LIQUIDATION"})
+"""Rows of the log that our own trading makes; every other one is money from outside, or for it."""
+_SLACK_MS: Final = 60_000
+"""By how much an execution's time in the log may be another than its own."""
+_HOUR_MS: Final = 3_600_000
+_NAMED: Final = 20
+"""So many items are written down; the sums count all."""
+
+
+class LogRow(msgspec.Struct, frozen=True):
+    """A row of the transaction log, as far as it is read. ``change`` is signed: what the wallet gained."""
+
+    type: str
+    change: str
+    transactionTime: str
+    symbol: str = ""
+    tradeId: str = ""
+    id: str = ""
+
+    @property
+    def ts(self) -> int:
+        """Its time in ms."""
+        return int(self.transactionTime)
+
+    @property
+    def units(self) -> int:
+        """The change in 1e-8."""
+        return translate.units(self.change)
+
+
+class Item(msgspec.Struct, frozen=True):
+    """A row that one side has otherwise, or has not; amounts in 1e-8."""
+
+    what: str
+    ours: int
+    theirs: int
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"{self.what}: our books {to_text(self.ours)}, the log {to_text(self.theirs)}"
+
+
+async def log_rows(rest: RestClient, coin: str, since_ms: int, until_ms: int) -> list[LogRow]:
+    """The log's rows of one coin in [since, until], in windows of a day. Raises ExchangeRefusal, PayloadError."""
+    found: list[LogRow] = []
+    for begin in range(since_ms, until_ms + 1, DAY_MS):
+        end = min(until_ms, begin + DAY_MS - 1)
+        params: dict[str, Any] = {"accountType": "UNIFIED", "currency": coin, "startTime": begin, "endTime": end, "limit": 50}
+        async for page in rest.pages("/v5/account/transaction-log", params):
+            found += [_row(raw) for raw in page.rows]
+    return found
+
+
+class Statement:
+    """States what has not been stated yet, from the journal's beginning on: once a day, and at the end of a session."""
+
+    def __init__(
+        self, books: Books, venue: BybitVenue, rest: RestClient, quote: str, notify: Notify, *, write: Callable[[Stated], object]
+    ) -> None:
+        self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
+        self._notify, self._write = notify, write
+        self.last: Stated | None = None
+        """The latest of this session."""
+
+    async def make(self, until_ms: int) -> Stated | None:
+        """State what lies after the last statement, up to ``until_ms``; None where nothing does, or a read has failed (which is told, and
+        the next one covers the same time)."""
+        since = self._books.history.stated_ms
+        if until_ms <= since:
+            return None
+        try:
+            rows, items = await self._compare(since, until_ms)
+            if items:  # what the stream lost the executions' list has; what is only late is there now
+                await self._venue.read_executions()
+                rows, items = await self._compare(since, until_ms)
+        except (ExchangeRefusal, PayloadError, ValueError) as error:
+            self._tell("statement_failed", f"the transaction log was not read: {error}", is_error=False)
+            return None
+        stated = Stated(
+            self._books.clock.now_ms, since, until_ms, len(rows), sum(row.units for row in rows),
+            sum(item.theirs - item.ours for item in items), tuple(item.text for item in items[:_NAMED]),
+        )  # fmt: skip
+        self._write(stated)
+        self.last = stated
+        for item in items[:_NAMED]:
+            self._tell("statement_differs", item.text, is_error=True)
+        self._tell("statement", text_of(stated, self._quote), is_error=False, is_info=True)
+        return stated
+
+    async def _compare(self, since_ms: int, until_ms: int) -> tuple[list[LogRow], list[Item]]:
+        """(rows in (since, until], what they say otherwise than our books)."""
+        around = await log_rows(self._rest, self._quote, since_ms + 1 - _SLACK_MS, until_ms + _SLACK_MS)
+        rows = [row for row in around if since_ms < row.ts <= until_ms]
+        return rows, [*self._of_log(rows), *self._of_books(around, since_ms, until_ms)]
+
+    def _of_log(self, rows: Iterable[LogRow]) -> Iterator[Item]:
+        """What the log has, and our books have otherwise or not at all."""
+        fills, payments = self._fills(), self._payments()
+        for row in rows:
+            when = f"{row.type.lower()} of {to_iso(row.ts)}"
+            if row.type not in OWN_TYPES:
+                if row.ts > self._books.history.log_ms:
+                    yield Item(f"{when}, which is not taken over", 0, row.units)
+                continue
+            is_funding = row.type == "SETTLEMENT"
+            ours = payments.get(_hour(row.symbol, row.ts), 0) if is_funding else fills.get(row.tradeId, 0)
+            if ours != row.units:
+                name = "funding" if is_funding else f"execution {row.tradeId}"
+                yield Item(f"{row.symbol} {name}, {when}", ours, row.units)
+
+    def _of_books(self, around: Iterable[LogRow], since_ms: int, until_ms: int) -> Iterator[Item]:
+        """What our books have, and the log has not."""
+        traded = {row.tradeId for row in around}
+        settled = {_hour(row.symbol, row.ts) for row in around if row.type == "SETTLEMENT"}
+        for fill in self._books.tape.fills:
+            if since_ms < fill.ts <= until_ms and fill.fill_id not in traded:
+                yield Item(f"{fill.symbol} execution {fill.fill_id} of {to_iso(fill.ts)}, which the log has not", self._change(fill), 0)
+        for payment in self._books.tape.payments:
+            if since_ms < payment.ts <= until_ms and _hour(payment.symbol, payment.ts) not in settled:
+                yield Item(f"{payment.symbol} funding of {to_iso(payment.ts)}, which the log has not", -payment.amount, 0)
+
+    def _fills(self) -> dict[str, int]:
+        return {fill.fill_id: self._change(fill) for fill in self._books.tape.fills}
+
+    def _payments(self) -> dict[tuple[str, int], int]:
+        found: dict[tuple[str, int], int] = {}
+        for payment in self._books.tape.payments:
+            key = _hour(payment.symbol, payment.ts)
+            found[key] = found.get(key, 0) - payment.amount
+        return found
+
+    def _change(self, fill: Fill) -> int:
+        """What a fill does to the quote coin, in 1e-8."""
+        line = self._books.portfolio.lines[fill.symbol]
+        if line.is_linear:
+            return fill.realized_pnl - fill.fee
+        return _paid(fill, line.instrument) - (fill.fee if fill.fee_coin == line.instrument.quote else 0)
+
+    def _tell(self, code: str, text: str, *, is_error: bool, is_info: bool = False) -> None:
+        severity: Any = "error" if is_error else "info" if is_info else "warning"
+        self._notify(Notice(self._venue.stamp_ms(), code, text, None, severity))
+
+
+def text_of(stated: Stated, quote: str) -> str:
+    """A statement in one line."""
+    span = f"{to_iso(stated.since_ms)} to {to_iso(stated.until_ms)}"
+    found = f"difference {to_text(stated.difference)}" + (f" in {len(stated.items)} items" if stated.items else "")
+    return f"transaction log {span}: {stated.rows} rows, {to_text(stated.change)} {quote}; {found}"
+
+
+def _paid(fill: Fill, instrument: Instrument) -> int:
+    """Spot: quote coins that a fill brought (a buy: cost, rounded up)."""
+    ticks, steps = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
+    return -instrument.notional(ticks, steps, up=True) if fill.side == "BUY" else instrument.notional(ticks, steps)
+
+
+def _hour(symbol: str, ts: int) -> tuple[str, int]:
+    """Funding is settled on the hour; the log may say some moments later."""
+    return symbol, (ts + _HOUR_MS // 2) // _HOUR_MS
+
+
+def _row(raw: msgspec.Raw) -> LogRow:
+    try:
+        return msgspec.json.decode(raw, type=LogRow)
+    except msgspec.MsgspecError as error:
+        raise PayloadError(f"transaction-log: {error}") from error

@@ -1,0 +1,63 @@
+"""A log line for each decision, end of an order, fill and payment of a session; what a restart hears again is not told twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from core.bus import Bus
+from core.messages import Fill, FundingPayment, Halt, OrderDenied, OrderUpdate, Signal
+from core.money import to_text
+from runners.live.event_log import log_events
+from tests.builders import DAY, START, builtin
+from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
+from tests.runners.live.test_same_decisions import marked_store
+
+
+class Lines:
+    """A logger that keeps its lines."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.lines.append(("info", event, fields))
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.lines.append(("warning", event, fields))
+
+
+def test_a_session_and_its_restart_tell_each_event_once(journals: Path) -> None:
+    log, ran = Lines(), None
+    system, strategy = builtin("ema_cross", "warmup_bars=100", "timeframe=30m")
+    span = START + 20 * DAY, START + 22 * DAY
+    with marked_store() as store, stored_sandbox(store, system, *span) as sandbox:
+        for bars in (300, None):
+            plan = plan_of(system, strategy, store, sandbox.url, journals)
+            ran = run_session(plan, max_bars=bars, watch=lambda bus: log_events(bus, log))
+    told = {name: [fields for _, event, fields in log.lines if event == name] for _, name, _ in log.lines}
+    fills, payments = ran.of(Fill), ran.of(FundingPayment)
+    assert [row["fill_id"] for row in told["fill"]] == [fill.fill_id for fill in fills] and fills
+    assert [row["fee"] for row in told["fill"]] == [to_text(fill.fee) for fill in fills]
+    assert [row["paid"] for row in told["funding"]] == [to_text(payment.amount) for payment in payments] and payments
+    ends = [row["client_order_id"] for row in told["order"] if row["status"] == "filled"]
+    assert ends == [fill.client_order_id for fill in fills]
+    assert len(told["signal"]) >= len(fills) and all(row["at"].endswith("Z") and row["code"] == "signal" for row in told["signal"])
+
+
+def test_what_should_be_seen_is_a_warning() -> None:
+    log, bus = Lines(), Bus()
+    log_events(bus, log)
+    for message in (
+        OrderDenied("BTCUSDT", START, "price_stale", 20_000.0, 15_000.0),
+        Halt(START, "max_drawdown_percent"),
+        OrderUpdate("c-1", "BTCUSDT", START, "unknown"),
+        OrderUpdate("c-1", "BTCUSDT", START, "submitted"),
+        OrderUpdate("c-1", "BTCUSDT", START, "accepted", reason=""),
+        Signal("BTCUSDT", "LONG", ts=START),
+    ):
+        bus.deliver(message)
+    assert [(level, event) for level, event, _ in log.lines] == [
+        ("warning", "order denied"), ("warning", "halt"), ("warning", "order"), ("info", "order"), ("info", "signal"),
+    ]  # fmt: skip
+    assert log.lines[0][2]["reason"] == "price_stale" and "reason" not in log.lines[3][2]
