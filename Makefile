@@ -33,10 +33,10 @@ run: $(VENV)/.run
 	$(BIN)/keel run
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto -m "not long and not real_data"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not long and not real_data"
 
 test-all: $(VENV)/.dev
-	KEEL_REAL_DATA="$(REAL_DATA)" HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto
+	KEEL_REAL_DATA="$(REAL_DATA)" HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto --dist worksteal
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

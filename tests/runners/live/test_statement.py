@@ -65,7 +65,7 @@ def check(sandbox: Sandbox, journals: Path, *rules: dict[str, Any]) -> tuple[Sta
             while not live.tape.fills:
                 await asyncio.sleep(0.01)
         await anew(sandbox, *rules)
-        found.append(await live.statement.make(live.connection.market_ms + 1_000))
+        found.append(await live.statement.make(live.connection.market_ms + 60_000))
         await anew(sandbox)
 
     ran = run(plan(sandbox, journals, "hold"), None, script)
