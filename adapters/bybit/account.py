@@ -125,15 +125,17 @@ class AccountReader:
     # --- settings ---
 
     async def check_key(self, *, live: bool) -> wire.KeyInfo:
-        """Raises SafetyError for a key that may not trade, that may withdraw, or (live) that no address binds."""
+        """Raises SafetyError for a key that may not trade, that may move funds (withdraw, transfer), or (live) that no address binds."""
         key = await self.key_info()
         group = "ContractTrade" if self._category == "linear" else "Spot"
         if key.readOnly or not (
             key.permissions.get(group) or key.permissions.get("Derivatives" if group == "ContractTrade" else "Exchange")
         ):
             raise SafetyError(f"the API key may not trade {self._category}: give it order and position rights, or use another")
-        if "Withdraw" in (key.permissions.get("Wallet") or []):
-            raise SafetyError("the API key may withdraw funds: make one without that right, a trading program needs none")
+        moving = key.permissions.get("Wallet") or []
+        if moving:
+            rights = ", ".join(moving)
+            raise SafetyError(f"the API key may move funds ({rights}): make one without these rights, a trading program needs none")
         if live and not [address for address in key.ips if address not in ("", "*")]:
             raise SafetyError("the API key is bound to no address: bind it, or it expires and works from anywhere")
         if key.deadlineDay is not None and 0 <= key.deadlineDay < 14:

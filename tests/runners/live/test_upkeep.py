@@ -72,13 +72,14 @@ def watch(sandbox: Sandbox, journals: Path, script: Any) -> Any:
     return run(plan(sandbox, journals, "hold"), None, act)
 
 
-def test_a_key_that_may_withdraw_lets_nothing_be_added_until_it_may_not(journals: Path) -> None:
+@pytest.mark.parametrize("right", ["Withdraw", "AccountTransfer", "SubMemberTransfer"])
+def test_a_key_that_may_move_funds_lets_nothing_be_added_until_it_may_not(journals: Path, right: str) -> None:
     states: list[TradingState] = []
 
     with moving() as sandbox:
 
         async def script(live: Live, clocked: Clocked) -> None:
-            await anew(sandbox, patched(KEY, "/result/permissions/Wallet", ["AccountTransfer", "Withdraw"]))
+            await anew(sandbox, patched(KEY, "/result/permissions/Wallet", [right]))
             assert await clocked.later(PERIOD_MS["key"] - 1) == []
             assert "key" in await clocked.later(1)
             states.append(live.gate.state)
