@@ -92,10 +92,10 @@ class AdapterClient(ActorsClient):
             self._take, notify=self._notices.append, next_open={(SYMBOL, "1m"): START}, freshness_ms={},
         )  # fmt: skip
         self._tasks = [asyncio.create_task(self.venue.run()), asyncio.create_task(self._market.run())]
-        await self.venue.wait_ready(5.0)
-        await self._market.stream.wait_ready(5.0)
+        await self.venue.wait_ready(60.0)
+        await self._market.stream.wait_ready(60.0)
         if self.venue.trade is not None:
-            await self.venue.trade.stream.wait_ready(5.0)
+            await self.venue.trade.stream.wait_ready(60.0)
 
     async def _check_settings(self, account: Account) -> None:
         if account.category == "linear":

@@ -86,6 +86,7 @@ def test_killed(point: str, count: int, system: str, tmp_path: Path) -> None:
     run_and_check(point, count, system, [], tmp_path)
 
 
+@pytest.mark.long
 def test_killed_twice(tmp_path: Path) -> None:
     run_and_check("fill heard, not written", 3, "flips", ["recovery, executions read"], tmp_path)
 

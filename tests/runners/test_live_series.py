@@ -137,6 +137,7 @@ class VolumeTrend(VectorStrategy):
         return np.where(frame["flow"] > frame["flow_mean"], 1, -1).astype(np.int8)
 
 
+@pytest.mark.long
 def test_two_symbols_and_volumes_of_a_higher_timeframe() -> None:
     """The store's own 4h bars state their volume on the step, and so do those that are built out of its 1h bars."""
     symbols = ("BTCUSDT", "ETHUSDT")
@@ -164,6 +165,7 @@ class Carry(VectorStrategy):
         return np.where(score > 0, 1, np.where(score < 0, -1, 2)).astype(np.int8)
 
 
+@pytest.mark.long
 def test_features_of_mark_funding_and_open_interest() -> None:
     """Live they come with each bar, as the messages before its close left them; here worked out from the sample's own points."""
     made = sample().series["BTCUSDT"]

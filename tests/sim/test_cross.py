@@ -512,6 +512,7 @@ TestCross = CrossMachine.TestCase
 TestCross.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.long
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     data=st.data(), hedge=st.booleans(), leverage=st.sampled_from([1.0, 25.0, 50.0]), config=CONFIGS,

@@ -166,9 +166,9 @@ async def desk_over(
         running = desk.running = asyncio.create_task(desk.venue.run())
         try:
             if started:
-                await desk.venue.wait_ready(5.0)
+                await desk.venue.wait_ready(60.0)
                 if desk.venue.trade is not None:
-                    await desk.venue.trade.stream.wait_ready(5.0)
+                    await desk.venue.trade.stream.wait_ready(60.0)
             yield desk
             if running.done():
                 running.result()

@@ -81,7 +81,7 @@ async def market_over(desk: Desk, *, next_open: int | None = None, **options: An
         )  # fmt: skip
         running = asyncio.create_task(stream.run())
         try:
-            await stream.stream.wait_ready(5)
+            await stream.stream.wait_ready(60)
             yield stream, out
         finally:
             running.cancel()

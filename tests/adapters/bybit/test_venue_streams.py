@@ -254,7 +254,7 @@ async def test_after_a_restart_nothing_is_lost_and_nothing_told_twice() -> None:
 
         async with desk_over(known=first, started=False, recover=recover) as second:
             second.seen |= seen_of(before)
-            await second.venue.wait_ready(5)
+            await second.venue.wait_ready(60)
             await second.until(lambda: second.updates("t-3")[-1:] == ["filled"])
             await second.until(lambda: second.updates("t-4") == ["rejected"])
             assert [fill.client_order_id for fill in second.fills()] == ["t-3"]
@@ -286,7 +286,7 @@ async def test_an_exit_that_ended_while_we_were_away_is_found_by_its_parent() ->
 
         async with desk_over(known=first, started=False, recover=recover) as second:
             second.seen |= seen_of(first.published)
-            await second.venue.wait_ready(5)
+            await second.venue.wait_ready(60)
             await second.until(lambda: second.updates("t-2")[-1:] == ["filled"])
             await second.until(lambda: second.updates("t-1-sl") == ["cancelled"])
             assert not any("t-1-sl" in notice.text for notice in second.notices if notice.code == "order_unknown")

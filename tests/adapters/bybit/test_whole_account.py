@@ -83,6 +83,7 @@ def wish(rng: random.Random, desk: Desk) -> OrderIntent:
     return OrderIntent("BTCUSDT", side, qty, desk.now_ms, bracket=bracket, cancel_first=rng.random() < 0.5)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["well", "executions lost", "answers lost"])
 async def test_the_portfolio_is_the_exchange_s_ledger(name: str) -> None:
     await trade(name, 0)

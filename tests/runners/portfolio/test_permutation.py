@@ -204,6 +204,7 @@ def test_a_strategy_that_knows_something_has_a_small_p() -> None:
     assert answer["result"]["total_return"] == answer["observed"] and len(answer["permuted"]) == answer["permutations"] == 39
 
 
+@pytest.mark.long
 def test_a_strategy_that_knows_nothing_has_a_p_that_is_uniform() -> None:
     """A rule that depends on the hour alone, over twenty histories: p is spread evenly over (0, 1]."""
     values = []

@@ -77,6 +77,7 @@ def test_what_the_kernel_does_not_model_is_run_by_the_actors_and_said(keel: Keel
     assert calmar.code == 2 and "its figures have no calmar" in calmar.err
 
 
+@pytest.mark.long
 def test_the_same_bytes_whatever_the_number_of_workers(keel: Keel, small: str) -> None:
     asked = ("sweep", small, "--param", "fast=2:30:1", "--param", "sizing.percent=5:80", "--search", "tpe", "--trials", "20")
     one, two = (keel(*asked, "--windows", "first", "--engine", "actors", "--metric", "net_profit", "--workers", n, "--json") for n in "12")
@@ -95,6 +96,7 @@ def test_a_set_that_raises_or_is_refused_is_marked_and_the_rest_go_on(keel: Keel
     assert shown.code == 0 and "failed: " in shown.out and "1 refused as invalid; 0 runs" in shown.out
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_loses_nothing_and_a_point_that_always_kills_is_given_up(
     keel: Keel, counted: Callable[[str], str], home: Path
 ) -> None:
@@ -143,6 +145,7 @@ def has_ended(pid_file: Path, within_ms: int) -> bool:
         os.close(process)
 
 
+@pytest.mark.long
 def test_tpe_goes_on_where_it_was(keel: Keel, keel_process: Keel, counted: Callable[[str], str], home: Path) -> None:
     pytest.importorskip("optuna")
     stop = "if len((FOLDER / 'calls').read_text().split()) == 20 and not (FOLDER / 'stopped').exists():\n"
