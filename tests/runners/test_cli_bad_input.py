@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -135,7 +136,11 @@ def test_a_strategy_that_fails_leaves_a_run_marked_failed(
 
 def test_a_run_that_is_interrupted_says_so(keel: Keel, strategy: Callable[[str, str], str]) -> None:
     body = "class Halting(BaseStrategy):\n    def generate_signal(self, s, p): os.kill(os.getpid(), signal.SIGINT)\n"
-    answer = keel("backtest", strategy("halting", body))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts its background jobs deaf to interrupts
+    try:
+        answer = keel("backtest", strategy("halting", body))
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert answer.code == 130 and answer.err.rstrip().endswith("error: interrupted")
     (run,) = keel("runs", "list", "--json").data["runs"]
     assert run["status"] == "interrupted" and keel("runs", "show", "last").code == 0
