@@ -20,6 +20,10 @@ class ConfigError(KeelError):
     exit_code = 2
 
 
+class FieldError(ConfigError):
+    """A field of a message, an order or a configuration, or an argument, with a value that it does not take."""
+
+
 class DataError(KeelError):
     """History that is missing, damaged or contradicts itself."""
 

@@ -22,6 +22,7 @@ from core.risk.market import Market
 from core.risk.position_manager import as_order
 from core.risk.view import PortfolioView
 from core.time_range import to_iso
+from core.words import check_again
 
 
 class OrderFilter(Protocol):
@@ -46,7 +47,8 @@ class PortfolioRiskActor(RiskActor):
             self.on_target(TargetPosition(symbol, wanted.ts, order.side, order.value, wanted.strategy))
 
     def on_target(self, target: TargetPosition) -> None:
-        """Move one position to its target, or say why not."""
+        """Move one position to its target, or say why not. Raises FieldError for what is no TargetPosition as it was made."""
+        check_again(target, TargetPosition)
         symbol = target.symbol
         market = self._markets.get(symbol)
         closes = target.side == "CLOSE" or target.value == 0.0

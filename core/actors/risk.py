@@ -28,6 +28,7 @@ from core.risk.market import Market
 from core.risk.rules import PolicyState
 from core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
 from core.timeframe import floor_ts, tf_ms
+from core.words import check_again
 
 _OWN_HALTS = ("daily_loss_percent", "max_drawdown_percent")
 
@@ -104,7 +105,8 @@ class RiskActor:
     # --- signals ---
 
     def on_signal(self, signal: Signal) -> None:
-        """Turn a decision into orders, or say why not."""
+        """Turn a decision into orders, or say why not. Raises FieldError for what is no Signal, or holds what a Signal does not take."""
+        check_again(signal, Signal)
         symbol, direction = signal.symbol, signal.direction
         market = self._markets.get(symbol)
         if market is None:
