@@ -164,9 +164,9 @@ class RuntimeSnapshot:
         mark = bar_ltf.close if mark_price is None else mark_price
         if not isinstance(position, PositionView):
             position = PositionView(bar_ltf.symbol, position, bar_ltf.close if position else 0.0, mark, position * (mark - bar_ltf.close))
-        given = GivenContext(bar_ltf, history, features or {}, htf or {}, position, equity, mark, funding_rate)
-        self._context: SnapshotContext = given
-        self.bar_ltf, self.index, self.target = bar_ltf, given.series.index, target
+        standing = GivenContext(bar_ltf, history, features or {}, htf or {}, position, equity, mark, funding_rate)
+        self._context: SnapshotContext = standing
+        self.bar_ltf, self.index, self.target = bar_ltf, standing.series.index, target
 
     @classmethod
     def at(cls, context: SnapshotContext, bar: Bar, index: int, target: int = 0) -> RuntimeSnapshot:
