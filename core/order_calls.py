@@ -32,7 +32,7 @@ class ItemFate(msgspec.Struct, frozen=True):
 class OrderCalls:
     """The calls. A venue tells what it trades, the latest price, what is held and what time it is (the methods that raise here)."""
 
-    __slots__ = ()
+    _hand_count = 0
 
     # --- one order ---
 
@@ -128,7 +128,7 @@ class OrderCalls:
 
     def _new_id(self) -> str:
         """A name that no order had: time and a count, so that a later session does not give it again."""
-        self._hand_count = getattr(self, "_hand_count", 0) + 1
+        self._hand_count += 1
         return f"hand-{self._stamp()}-{self._hand_count}"
 
     def _check_new(self, client_order_id: str | None) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import threading
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -24,12 +24,12 @@ def run_to_end(work: Coroutine[Any, Any, T]) -> T:
     return _Elsewhere(work).result()
 
 
-class _Elsewhere:
+class _Elsewhere(Generic[T]):
     """The coroutine in a thread of its own."""
 
-    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, work: Coroutine[Any, Any, T]) -> None:
         self._work = work
-        self._returned: Any = None
+        self._returned: list[T] = []
         self._raised: BaseException | None = None
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -37,7 +37,7 @@ class _Elsewhere:
         self._thread = threading.Thread(target=lambda: context.run(self._run), name="keel", daemon=True)
         self._thread.start()
 
-    def result(self) -> Any:
+    def result(self) -> T:
         try:
             self._thread.join()
         except BaseException:
@@ -47,14 +47,14 @@ class _Elsewhere:
             raise
         if self._raised is not None:
             raise self._raised
-        return self._returned
+        return self._returned[0]
 
     def _run(self) -> None:
         try:
-            self._returned = asyncio.run(self._kept())
+            self._returned.append(asyncio.run(self._kept()))
         except BaseException as error:  # noqa: BLE001  # it is the caller's: raised in ``result``
             self._raised = error
 
-    async def _kept(self) -> Any:
+    async def _kept(self) -> T:
         self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
         return await self._work

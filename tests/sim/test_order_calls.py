@@ -157,7 +157,7 @@ def test_what_is_wrong_is_told_at_once_and_sends_nothing(call: Callable[[Simulat
 
 def test_an_order_under_the_smallest_value_is_refused_unless_it_only_reduces() -> None:
     made = exchange(min_notional=to_units("5"))
-    with pytest.raises(ConfigError, match="worth 4.00, and the smallest value is 5"):
+    with pytest.raises(ConfigError, match=r"worth 4\.00, and the smallest value is 5"):
         made.market_buy("XUSDT", 4.0)
     assert made.market_sell("XUSDT", 4.0, reduce_only=True).qty == 0.04
 
