@@ -7,11 +7,19 @@ for a person (a ``KeelError``: the command line prints its text and exits with i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 
 class KeelError(Exception):
-    """An error for a person: what is wrong, where (file, line, key, symbol, time), and what to do."""
+    """An error for a person: what is wrong, where (file, line, key, symbol, time), and what to do.
+
+    ``evidence``: what else is known of it, as plain data that a failed run keeps (core/raised.py); empty for most.
+    """
 
     exit_code = 2
+    evidence: Mapping[str, Any] = MappingProxyType({})
 
 
 class ConfigError(KeelError):

@@ -17,6 +17,7 @@ from core.instrument import Category
 from core.messages import Bracket, OrderIntent, Signal
 from core.money import UNIT
 from core.portfolio_order import DataView, OMSView, Order, PortfolioOrders, TargetPosition, market_symbol
+from core.raised import user_error
 from core.risk.decision import APPROVED, MALFORMED, Reason, RiskDecision, denied
 from core.risk.market import Market
 from core.risk.position_manager import as_order
@@ -74,7 +75,9 @@ class PortfolioRiskActor(RiskActor):
         except KeelError as error:
             raise StrategyError(f"position manager at {to_iso(wanted.ts)}: {error}") from error
         except (Exception, SystemExit) as error:
-            raise StrategyError(f"the position manager raised {type(error).__name__} at {to_iso(wanted.ts)}: {error}") from error
+            told = f"the position manager raised {type(error).__name__} at {to_iso(wanted.ts)}: {error}"
+            prices = {order.symbol: self._oms.get_current_price(order.symbol) for order in wanted.orders}
+            raise user_error(told, error, {"step": to_iso(wanted.ts), "prices": prices}) from error
 
     def _adjust(self, signal: Signal, held: int, price: float, state: PortfolioView, market: Market) -> None:
         """The side is held already: sell what is too much, add what is missing."""

@@ -54,7 +54,8 @@ class RunRequest(Request, frozen=True):
 
 
 class ShowResponse(Response, frozen=True, kw_only=True):
-    """One run. reconciliation: exact decimal texts that add up line by line; the last line is what does not."""
+    """One run. reconciliation: exact decimal texts that add up line by line; the last line is what does not. failure: of a run that failed,
+    type and message of the error, and as evidence, where it was the user's own code, file, line, source, bar and features."""
 
     run: RunEntry
     metrics: dict[str, Any]
@@ -66,6 +67,7 @@ class ShowResponse(Response, frozen=True, kw_only=True):
     config: dict[str, Any]
     result: dict[str, Any]
     files: list[str]
+    failure: dict[str, Any]
 
 
 class CompareRequest(Request, frozen=True):
@@ -134,6 +136,7 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
         promotion_reason=results.get("promotion_reason", ""),
         config=files.config or {},
         result=result,
+        failure={name: value for name, value in (results.get("error") or {}).items() if name != "traceback"},
         files=sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
     )
 
