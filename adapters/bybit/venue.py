@@ -51,7 +51,7 @@ class BybitVenue:
 
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
-    connection (market time); everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
     note: takes evidence on orders whose fate was unknown.  on_ready: hears whether it is ready, at each change.
     """
 
@@ -68,6 +68,7 @@ class BybitVenue:
         journal: Journal,
         seen: MutableSet[str],
         since_ms: int,
+        opened_ms: int = 0,
         notify: Notify = lambda notice: None,
         note: Callable[[Message], None] = lambda message: None,
         on_ready: Callable[[bool], None] = lambda is_ready: None,
@@ -111,6 +112,7 @@ class BybitVenue:
             lambda: self._market.now_ms or since_ms,
             notify=self._notify,
             look=self._resolver.look,
+            opened_ms=opened_ms,
             read_executions=self._catch_up_soon,
             on_entry_filled=self._on_entry_filled,
         )
