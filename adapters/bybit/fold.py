@@ -270,8 +270,9 @@ class AccountFold:
 
     def _take(self, row: ExecutionRow, order: TrackedOrder | None) -> bool:
         waiting = self._waiting.setdefault(row.symbol, {})
-        is_new = row.execId not in waiting
-        waiting[row.execId] = (row, order)
+        known, _ = waiting.get(row.execId, (None, None))
+        is_new = known is None
+        waiting[row.execId] = (_richer(known, row), order)
         self._book_waiting(row.symbol)
         return is_new
 
@@ -330,7 +331,7 @@ class AccountFold:
     def _wait_for_order(self, row: ExecutionRow) -> bool:
         waiting = self._orphans.setdefault(row.orderId, {})
         is_new = row.execId not in waiting
-        waiting[row.execId] = row
+        waiting[row.execId] = _richer(waiting.get(row.execId), row)
         self.counts["orphan"] += is_new
         self._look(row.symbol, row.orderLinkId or None, row.orderId)
         return is_new
@@ -469,6 +470,11 @@ class AccountFold:
             order.ending = None
             self.orders.close(order)
             self._book_waiting(order.symbol)
+
+
+def _richer(known: ExecutionRow | None, row: ExecutionRow) -> ExecutionRow:
+    """Of two tellings of an execution the one that states its PnL, which lists do not: what it differs by shows what is missing."""
+    return row if known is None or _stated_pnl(known) is None else known
 
 
 def _stated_pnl(row: ExecutionRow) -> int | None:
