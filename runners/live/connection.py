@@ -23,7 +23,6 @@ from adapters.bybit.secrets import Credentials, load_credentials
 from core.errors import SafetyError, VenueError
 from core.instrument import Category
 
-
 LIST_LAG_S = 4.0
 """0.6 to 3.2 s have been reported of the demo account's lists."""
 

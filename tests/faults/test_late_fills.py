@@ -52,7 +52,8 @@ def test_a_fill_that_is_found_after_younger_ones(side: str, stage: Stage, tmp_pa
     assert played.ending.failure is None and played.ending.differences == [] and played.ending.agrees
     portfolio = played.live.books.portfolio
     assert portfolio.cash == played.truth["wallet_units"]["USDT"]
-    moved = [float(row["execQty"]) * (1 if row["side"] == "Buy" else -1) for row in played.truth["executions"] if row["execType"] == "Trade"]
+    trades = [row for row in played.truth["executions"] if row["execType"] == "Trade"]
+    moved = [float(row["execQty"]) * (1 if row["side"] == "Buy" else -1) for row in trades]
     assert portfolio.position_qty("BTCUSDT") == pytest.approx(sum(moved)) and len(times) == len(moved)
 
     result = session_result(played.live, played.ending, wall_s=1.0)
