@@ -309,6 +309,15 @@ class AccountFold:
             self._distrusted.add(symbol)
             self._book_waiting(symbol)
 
+    def heard_list(self, rows: Iterable[ExecutionRow]) -> None:
+        """The whole list of executions was read, and these rows were taken in. Of a symbol whose waiting ones it has all, nothing that came
+        before them is missing any more: they are booked, and a PnL that differs is told."""
+        listed = {row.execId for row in rows}
+        for symbol, waiting in list(self._waiting.items()):
+            if listed.issuperset(waiting):
+                self._distrusted.add(symbol)
+                self._book_waiting(symbol)
+
     def _is_missing(self, symbol: str, waiting: Mapping[str, tuple[ExecutionRow, TrackedOrder | None]]) -> bool:
         if any(orphan.symbol == symbol for rows in self._orphans.values() for orphan in rows.values()):
             return True

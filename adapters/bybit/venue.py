@@ -231,10 +231,11 @@ class BybitVenue:
         return self._resolver.unknown
 
     async def idle(self) -> None:
-        """Wait until every command that was given so far has been answered and no order's fate is unknown."""
+        """Wait until every command that was given so far has been answered, no order's fate is unknown, and no execution waits for an
+        earlier one that lists may still bring."""
         while True:
             await self._lanes.idle()
-            if not (self._resolver.unknown or self._setting_exits or self._lanes.pending):
+            if not (self._resolver.unknown or self._setting_exits or self._lanes.pending or self._is_catching_up):
                 return
             await self._sleep(0.01 if self._setting_exits else 0.05)
 
@@ -278,6 +279,7 @@ class BybitVenue:
         rows = await self.reader.executions(since, until)
         for row in rows:
             self.fold.on_execution(row)
+        self.fold.heard_list(rows)
         if rows:
             self.listed_until_ms = max(self.listed_until_ms, translate.time_ms(rows[-1].execTime))
 
