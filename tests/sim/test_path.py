@@ -54,7 +54,7 @@ def test_a_bar_that_reaches_one_of_the_two_is_not_ambiguous(venue) -> None:
 
 @pytest.mark.parametrize(("target", "ambiguous"), [(107.0, 1), (105.0, 0)])
 def test_a_fill_of_one_side_and_an_exit_of_the_other_are_ambiguous(venue, target, ambiguous) -> None:
-    """A limit at the low whose take-profit is at the high: with the high first the bar ends at 105 without it; one at 105 it still meets."""
+    """A limit at the low whose take-profit is at the high: with the high first the bar ends at 105 without it. One at 105 is met."""
     from core.messages import Bracket
 
     v = venue().send("a", "BUY", 1.0, price=95.0, bracket=Bracket(take_profit=target))
