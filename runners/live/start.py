@@ -213,7 +213,8 @@ def _venue(
 ) -> BybitVenue:
     venue = BybitVenue(
         connection.where, connection.session, connection.credentials, connection.rest, plan.system.category, instruments, outbox.hear,
-        journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms), notify=notify,
+        journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
+        opened_ms=books.opened.ts, notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
         note=outbox.note, use_trade_stream=False,
         on_ready=lambda is_ready: hold(gate, "private_stream", is_ready, f"the private stream is lost: {venue.private.stream.problem}"),
