@@ -1,5 +1,5 @@
-"""A run by ``run_epoch`` and ``BacktestEngine`` has the lineage of one by ``keel backtest``: parameters, configuration, fingerprints, uid, and
-a report."""
+"""A run by ``run_epoch`` and ``BacktestEngine`` has the lineage of one by ``keel backtest``: parameters, configuration, fingerprints,
+uid, and a report."""
 
 from __future__ import annotations
 
