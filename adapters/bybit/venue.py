@@ -55,7 +55,7 @@ class BybitVenue(OrderCalls):
 
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
-    connection (market time); everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
     on_ready: hears whether it is ready, at each change.
     """
@@ -73,6 +73,7 @@ class BybitVenue(OrderCalls):
         journal: Journal,
         seen: MutableSet[str],
         since_ms: int,
+        opened_ms: int = 0,
         notify: Notify = lambda notice: None,
         note: Callable[[Message], None] = lambda message: None,
         gate: Gate | None = None,
@@ -117,6 +118,7 @@ class BybitVenue(OrderCalls):
             lambda: self._market.now_ms or since_ms,
             notify=self._notify,
             look=self._resolver.look,
+            opened_ms=opened_ms,
             read_executions=self._catch_up_soon,
             on_entry_filled=self._on_entry_filled,
         )
@@ -258,10 +260,11 @@ class BybitVenue(OrderCalls):
         return self._resolver.unknown
 
     async def idle(self) -> None:
-        """Wait until every command that was given so far has been answered and no order's fate is unknown."""
+        """Wait until every command that was given so far has been answered, no order's fate is unknown, and no execution waits for an
+        earlier one that lists may still bring."""
         while True:
             await self._lanes.idle()
-            if not (self._resolver.unknown or self._setting_exits or self._lanes.pending):
+            if not (self._resolver.unknown or self._setting_exits or self._lanes.pending or self._is_catching_up):
                 return
             await self._sleep(0.01 if self._setting_exits else 0.05)
 
@@ -294,6 +297,7 @@ class BybitVenue(OrderCalls):
         rows = await self.reader.executions(since, until)
         for row in rows:
             self.fold.on_execution(row)
+        self.fold.heard_list(rows)
         if rows:
             self.listed_until_ms = max(self.listed_until_ms, translate.time_ms(rows[-1].execTime))
 

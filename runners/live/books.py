@@ -71,7 +71,7 @@ def make_books(
         account_limit=lambda: account_stop(actors.risk),
     )  # fmt: skip
     desk = Desk(controls, say)
-    tape = Tape(portfolio, system.risk.leverage)
+    tape = Tape(portfolio, system.risk.leverage, clock)
     subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
     bus.subscribe(Fill, tape.after_fill)
     bus.subscribe(OrderDenied, controls.note_denied)

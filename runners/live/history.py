@@ -158,8 +158,8 @@ def in_flight(books: Books) -> tuple[list[RecoveredOrder], list[OrderRecord]]:
 
 
 def seen_executions(books: Books) -> set[str]:
-    """The keys of all executions that were ever booked."""
-    return seen_of([*books.tape.fills, *books.tape.payments])
+    """The keys of all executions that were ever booked, and of those that the opening contains."""
+    return seen_of([*books.tape.fills, *books.tape.payments]) | set(books.opened.executions)
 
 
 def session_prefix(opened: Opened, number: int) -> str:

@@ -14,7 +14,8 @@ class Opened(Message, frozen=True):
     start_ms: market time with which the session's window begins; warm-up ends there.  cash: 1e-8 of the quote coin.
     positions: (symbol, signed steps of the book's grid, cost in 1e-8).  nonce: the second in which the journal began, in hex: part of
     every client order id, so that another journal on the same account (a new one, another home's) gives other names.  grids: tick and
-    step of each symbol.
+    step of each symbol.  executions: keys (``fold.seen_key``) of the last hour's executions, funding included: cash and positions contain
+    them, and whoever tells of them again tells nothing new. Nor is what was executed before ``ts``.
     """
 
     ts: int
@@ -25,6 +26,7 @@ class Opened(Message, frozen=True):
     positions: tuple[tuple[str, int, int], ...] = ()
     nonce: str = "0"
     grids: dict[str, str] = msgspec.field(default_factory=dict)
+    executions: tuple[str, ...] = ()
 
 
 class Adjusted(Message, frozen=True):

@@ -234,7 +234,8 @@ def _venue(
 
     venue = BybitVenue(
         connection.where, connection.session, connection.credentials, connection.rest, plan.system.category, instruments, outbox.hear,
-        journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms), notify=notify,
+        journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
+        opened_ms=books.opened.ts, notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
         note=outbox.note, use_trade_stream=False, gate=gate,
         on_ready=on_ready,
