@@ -1,4 +1,5 @@
-"""Commands as they arrive at the venue: each is accepted or refused at its moment; what takes or rests follows from the price point."""
+"""Commands as they arrive at the venue: each is accepted or refused at its moment; what takes or rests follows from the price point, which
+comes before the next command (sim/walk.py)."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ class CommandDesk:
             self._metrics.moved_to_band += limit != order.limit
         if reason:
             self._metrics.rejected += 1
-            self._outbox.answer(book.symbol, command.client_order_id, book.ts, "rejected", reason, command.side)
+            self._outbox.refused(command, book.ts, reason)
             return
         self._used_ids.add(order.client_order_id)
         if order.trigger is not None:

@@ -29,13 +29,17 @@ from adapters.bybit.secrets import Credentials
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.trade_stream import OPERATIONS, TradeStream
 from adapters.bybit.watch import Watch
-from core.errors import InvariantError, SafetyError
+from core.errors import ConfigError, InvariantError, SafetyError
 from core.instrument import Category, Instrument
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
+from core.order_calls import OrderCalls
 from core.orders import OrderState
+from core.risk.gate import Gate
 
 BATCH: Final = 10
 READY_WAIT_MS: Final = 5_000
+_OWN_WAIT: Final = ("private_stream", "starting")
+"""Causes that are over when the venue is ready, for which an order waits a moment instead."""
 
 
 class RecoveredOrder(msgspec.Struct, frozen=True):
@@ -46,13 +50,14 @@ class RecoveredOrder(msgspec.Struct, frozen=True):
     filled_qty: float = 0.0
 
 
-class BybitVenue:
-    """One account of one category.
+class BybitVenue(OrderCalls):
+    """One account of one category, with the calls of ``OrderCalls``.
 
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
-    connection (market time); everything before is in the opening balances.  current_price: last price of a symbol, where known.
-    note: takes evidence on orders whose fate was unknown.  on_ready: hears whether it is ready, at each change.
+    connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
+    on_ready: hears whether it is ready, at each change.
     """
 
     def __init__(
@@ -68,8 +73,10 @@ class BybitVenue:
         journal: Journal,
         seen: MutableSet[str],
         since_ms: int,
+        opened_ms: int = 0,
         notify: Notify = lambda notice: None,
         note: Callable[[Message], None] = lambda message: None,
+        gate: Gate | None = None,
         on_ready: Callable[[bool], None] = lambda is_ready: None,
         market: MarketClock | None = None,
         current_price: Callable[[str], float | None] = lambda symbol: None,
@@ -80,6 +87,7 @@ class BybitVenue:
         **stream_options: Any,
     ) -> None:
         self._where, self._category, self._rest = where, category, rest
+        self._instruments, self._current_price = instruments, current_price
         self._user_notify, self._on_ready, self._sleep, self._now_ms = notify, on_ready, sleep, now_ms
         self._market = market if market is not None else MarketClock(rest.clock)
         self._since_ms = self.listed_until_ms = since_ms
@@ -88,15 +96,14 @@ class BybitVenue:
         self._synced = asyncio.Event()
         self._is_catching_up = False
         self._setting_exits = 0
-        self.frozen: dict[str, dict[str, str]] = {}
-        """Symbol ("*": all) -> cause -> words."""
+        self.gate = Gate(instruments, now_ms=lambda: rest.clock.now_ms) if gate is None else gate
+        """What keeps orders that add exposure from leaving."""
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
         self._resolver = Resolver(
             self.reader,
             lambda: self.fold,
             notify=self._notify,
-            freeze=self.freeze,
-            release=self.release,
+            gate=self.gate,
             spawn=self._spawn,
             note=note,
             send_again=lambda command: self._lanes.put(command),
@@ -111,6 +118,7 @@ class BybitVenue:
             lambda: self._market.now_ms or since_ms,
             notify=self._notify,
             look=self._resolver.look,
+            opened_ms=opened_ms,
             read_executions=self._catch_up_soon,
             on_entry_filled=self._on_entry_filled,
         )
@@ -166,7 +174,7 @@ class BybitVenue:
             order.is_unwanted = True
         self._lanes.put(command)
 
-    def cancel_all(self, command: CancelAll) -> None:
+    def _cancel_all(self, command: CancelAll) -> None:
         """Cancel every resting order of a symbol or of the category."""
         for order in self.fold.orders:
             if command.symbol in (None, order.symbol):
@@ -176,6 +184,29 @@ class BybitVenue:
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Set or remove the exits of a position."""
         self._lanes.put(command)
+
+    # --- what orders by hand ask ---
+
+    def _traded(self, symbol: str) -> Instrument:
+        try:
+            return self._instruments[symbol]
+        except KeyError:
+            raise ConfigError(f"this venue does not trade {symbol}; it has {', '.join(self._instruments)}") from None
+
+    def _latest_price(self, symbol: str) -> float | None:
+        return self._current_price(symbol)
+
+    def _held(self, symbol: str, position_idx: int) -> int:
+        instrument = self._traded(symbol)
+        steps = self.fold.books.held(symbol, position_idx)
+        units = instrument.qty_grid.floor(instrument.book_grid.value(abs(steps)))
+        return units if steps > 0 else -units
+
+    def _has_order(self, client_order_id: str) -> bool:
+        return self.fold.orders.get(client_order_id) is not None
+
+    def _stamp(self) -> int:
+        return self._market.now_ms or self._since_ms
 
     # --- life ---
 
@@ -229,28 +260,18 @@ class BybitVenue:
         return self._resolver.unknown
 
     async def idle(self) -> None:
-        """Wait until every command that was given so far has been answered and no order's fate is unknown."""
+        """Wait until every command that was given so far has been answered, no order's fate is unknown, and no execution waits for an
+        earlier one that lists may still bring."""
         while True:
             await self._lanes.idle()
-            if not (self._resolver.unknown or self._setting_exits or self._lanes.pending):
+            if not (self._resolver.unknown or self._setting_exits or self._lanes.pending or self._is_catching_up):
                 return
             await self._sleep(0.01 if self._setting_exits else 0.05)
 
-    # --- freezing ---
-
-    def freeze(self, symbol: str | None, cause: str, text: str) -> None:
-        """Let nothing that adds exposure leave for a symbol (None: for any)."""
-        self.frozen.setdefault(symbol or "*", {})[cause] = text
-
-    def release(self, symbol: str | None, cause: str | None = None) -> None:
-        """Take back a freeze, of one cause or of all."""
-        causes = self.frozen.get(symbol or "*", {})
-        if cause is None:
-            causes.clear()
-        else:
-            causes.pop(cause, None)
-        if not causes:
-            self.frozen.pop(symbol or "*", None)
+    @property
+    def frozen(self) -> dict[str, dict[str, str]]:
+        """Symbol ("*": all) -> cause -> words: what keeps orders that add exposure from leaving."""
+        return self.gate.frozen
 
     # --- reading everything ---
 
@@ -276,6 +297,7 @@ class BybitVenue:
         rows = await self.reader.executions(since, until)
         for row in rows:
             self.fold.on_execution(row)
+        self.fold.heard_list(rows)
         if rows:
             self.listed_until_ms = max(self.listed_until_ms, translate.time_ms(rows[-1].execTime))
 
@@ -309,7 +331,7 @@ class BybitVenue:
         except SafetyError as error:
             self._notify(Notice(self.stamp_ms(), "clock_off", str(error), severity="error", freezes=True))
         else:
-            self.release(None, "clock_off")
+            self.gate.open("clock_off")
 
     # --- inside ---
 
@@ -340,9 +362,9 @@ class BybitVenue:
             if self._now_ms() >= patient_until:
                 return f"not ready: {self.private.stream.problem or 'the account is being read'}"
             await self._sleep(0.05)
-        for name in (command.symbol, "*"):
-            for text in self.frozen.get(name, {}).values():
-                return f"frozen: {text}"
+        for entry in self.gate.against(command.symbol):
+            if entry.cause not in _OWN_WAIT:
+                return f"frozen: {entry.text}"
         return ""
 
     def _on_entry_filled(self, order: TrackedOrder) -> None:
@@ -388,8 +410,8 @@ class BybitVenue:
         self._watch.hurry()
 
     def _notify(self, notice: Notice) -> None:
-        if notice.freezes:
-            self.freeze(notice.symbol, notice.code, notice.text)
+        if notice.freezes and not self.gate.close(notice.code, notice.text, notice.symbol, notice.key):
+            return  # it stands, and has been told
         self._user_notify(notice)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,208 @@
+"""From signals to round trips: what became of every signal and of every order, as counts with one worked example each.
+
+    signals = ordered + withdrawn + ignored + denied
+    orders  = filled + rejected + expired + cancelled + resting
+
+A signal is counted once, where risk decides on it. ``ordered``: it became an order, or several. ``withdrawn``: it only cancelled an order
+that waited to lead away from its target. ``ignored``: the position is already what it asks for. ``denied``: our own no; where the signal
+was a flip, its closing half may have been done all the same (``Counted.closed``). An order of a portfolio strategy is a signal here.
+Orders are those that risk sent and those that the venue made by itself out of brackets (their origin is stop_loss, take_profit, trailing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal
+
+import msgspec
+
+from core.money import to_text
+from core.time_range import to_iso
+
+Ignored = Literal["held_already", "other_size", "other_exits", "other_size_and_exits", "flat_already"]
+"""Why a signal changes nothing: the position has its direction already (and it asks for another size, or other exits, than the signal by
+which the position was opened), or it says FLAT and nothing is held."""
+
+
+class Counted(msgspec.Struct):
+    """How often something happened for one reason, and the first time as an example.
+
+    ts: ms UTC, 0 where it was only counted.  value, limit: in the unit of the rule that ``reason`` names.  closed: of denied flips, how
+    many were closed nevertheless.
+    """
+
+    reason: str
+    count: int = 0
+    ts: int = 0
+    symbol: str = ""
+    value: float = 0.0
+    limit: float = 0.0
+    closed: int = 0
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain data; without an example where there is none."""
+        row: dict[str, Any] = {"reason": self.reason, "count": self.count}
+        if self.closed:
+            row["closed"] = self.closed
+        if self.ts:
+            row |= {"first": to_iso(self.ts), "ts": self.ts, "symbol": self.symbol, "value": self.value, "limit": self.limit}
+        return row
+
+
+Tally = dict[str, Counted]
+"""By reason, in the order in which the reasons first came."""
+
+
+def count(tally: Tally, reason: str, ts: int, symbol: str, value: float = 0.0, limit: float = 0.0, *, closed: bool = False) -> None:
+    """One more."""
+    counted = tally.get(reason)
+    if counted is None:
+        counted = tally[reason] = Counted(reason, 0, ts, symbol, value, limit)
+    counted.count += 1
+    counted.closed += closed
+
+
+def copied(tally: Tally) -> Tally:
+    """The same counts, on their own."""
+    return {reason: msgspec.structs.replace(counted) for reason, counted in tally.items()}
+
+
+class SignalCounts(msgspec.Struct):
+    """What became of the signals so far; risk keeps it."""
+
+    signals: int = 0
+    ordered: int = 0
+    withdrawn: int = 0
+    ignored: Tally = {}
+    denied: Tally = {}
+
+    def copy(self) -> SignalCounts:
+        """The same counts, on their own."""
+        return SignalCounts(self.signals, self.ordered, self.withdrawn, copied(self.ignored), copied(self.denied))
+
+
+class OpenTrade(msgspec.Struct, frozen=True):
+    """A round trip that is still open, valued at the last mark. qty: base units held now, unsigned.
+
+    unrealized_pnl: 1e-8 of the quote coin, before the fees of an exit; what it has realised and paid so far stands in its Trade.
+    """
+
+    number: int
+    symbol: str
+    side: Literal["LONG", "SHORT"]
+    qty: float
+    entry_ts: int
+    entry_price: float
+    mark_price: float
+    unrealized_pnl: int
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain data; money as exact decimal text."""
+        row = msgspec.structs.asdict(self)
+        row["unrealized_pnl"] = to_text(self.unrealized_pnl)
+        return {**row, "entry_time": to_iso(self.entry_ts)}
+
+
+class Funnel(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a run's signals and orders.
+
+    origins: orders by why they were made.  rejected, expired, cancelled: by the venue's code and words.  exits_refused: stops and targets
+    that the venue did not take for a position that is held; they belong to no order.  fills: executions, of which ``takeovers`` belong to no
+    order (liquidations).  trades: closed round trips.
+    """
+
+    signals: int = 0
+    ordered: int = 0
+    withdrawn: int = 0
+    ignored: tuple[Counted, ...] = ()
+    denied: tuple[Counted, ...] = ()
+    orders: int = 0
+    origins: dict[str, int] = {}
+    filled: int = 0
+    rejected: tuple[Counted, ...] = ()
+    expired: tuple[Counted, ...] = ()
+    cancelled: tuple[Counted, ...] = ()
+    resting: int = 0
+    exits_refused: tuple[Counted, ...] = ()
+    fills: int = 0
+    takeovers: int = 0
+    trades: int = 0
+    open: tuple[OpenTrade, ...] = ()
+
+    @property
+    def signals_missing(self) -> int:
+        """Signals of which nobody knows what became: 0, or the funnel is not to be believed."""
+        return self.signals - self.ordered - self.withdrawn - total(self.ignored) - total(self.denied)
+
+    @property
+    def orders_missing(self) -> int:
+        """Orders of which nobody knows what became: 0, or the funnel is not to be believed."""
+        return self.orders - self.filled - total(self.rejected) - total(self.expired) - total(self.cancelled) - self.resting
+
+    @property
+    def wishes(self) -> int:
+        """Signals that asked for something that was not so already."""
+        return self.signals - total(self.ignored)
+
+    @property
+    def orders_sent(self) -> int:
+        """Orders that we sent; the others the venue made by itself out of brackets."""
+        return self.orders - sum(number for origin, number in self.origins.items() if origin in VENUES_OWN)
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain data, for files and answers."""
+        row: dict[str, Any] = {}
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            row[name] = [each.to_plain() for each in value] if isinstance(value, tuple) else value
+        return row
+
+    def counts(self) -> dict[str, Any]:
+        """The numbers alone: a stage's number, or its numbers by reason."""
+        row: dict[str, Any] = {}
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            row[name] = {each.reason: each.count for each in value} if isinstance(value, tuple) else value
+        return {**row, "open": len(self.open)}
+
+
+VENUES_OWN: Final = frozenset({"stop_loss", "take_profit", "trailing", "bracket"})
+"""Origins of the orders that a venue makes by itself."""
+
+
+def total(counted: Iterable[Counted]) -> int:
+    """How many in all."""
+    return sum(each.count for each in counted)
+
+
+def counted_only(numbers: Mapping[str, int]) -> tuple[Counted, ...]:
+    """Counts by reason without an example; what never happened is left out."""
+    return tuple(Counted(reason, number) for reason, number in numbers.items() if number)
+
+
+def why_no_trades(funnel: Funnel) -> str:
+    """Why there is no fill, in a few words; empty where there is one."""
+    if funnel.fills:
+        return ""
+    if not funnel.signals:
+        return "no signal"
+    if not funnel.orders:
+        return _why_no_orders(funnel)
+    ends = [*_ends("rejected", funnel.rejected), *_ends("expired", funnel.expired), *_ends("cancelled", funnel.cancelled)]
+    if funnel.resting:
+        ends.append(f"{funnel.resting:,} not filled by the end")
+    sent = "the only order" if funnel.orders == 1 else f"all {funnel.orders:,} orders"
+    return f"{sent}: {', '.join(ends)}"
+
+
+def _why_no_orders(funnel: Funnel) -> str:
+    ends = [*_ends("denied", funnel.denied), *_ends("ignored", funnel.ignored)]
+    if funnel.ordered:
+        ends.append(f"{funnel.ordered:,} still on the way")
+    made = "the only signal" if funnel.signals == 1 else f"all {funnel.signals:,} signals"
+    return f"{made}: {', '.join(ends)}"
+
+
+def _ends(what: str, counted: Iterable[Counted]) -> list[str]:
+    """denied invalid_stop_loss 720"""
+    return [f"{what} {each.reason} {each.count:,}" for each in counted]
