@@ -1,4 +1,5 @@
-"""Commands as they arrive at the venue: each is accepted or refused at its moment; what takes or rests follows from the price point."""
+"""Commands as they arrive at the venue: each is accepted or refused at its moment; what takes or rests follows from the price point, which
+comes before the next command (sim/walk.py)."""
 
 from __future__ import annotations
 

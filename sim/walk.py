@@ -49,13 +49,22 @@ class Walk:
                 order.state = FRESH
 
     def moment(self, book: SymbolBook, until: int) -> None:
-        """Everything at one time and place: funding and commands that are due ``until`` then, and what the prices cause."""
+        """Everything at one time and place: funding and commands that are due ``until`` then, and what the prices cause.
+
+        Commands are taken one after the other: what one of them brings to the market meets it before the next one is judged.
+        """
         funding = book.funding
         while funding.next_stamp <= until:
             self._settle_funding(book)
-        pending = book.pending
+        pending, known = book.pending, len(book.fresh)
         while pending and pending[0][0] <= until:
             self._desk.handle(book, pending.popleft()[1])
+            if len(book.fresh) > known and pending and pending[0][0] <= until:
+                self._meet_prices(book)
+            known = len(book.fresh)
+        self._meet_prices(book)
+
+    def _meet_prices(self, book: SymbolBook) -> None:
         if book.orders:
             self._trail(book)
         self._matching.price_point(book)

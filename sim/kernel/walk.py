@@ -10,7 +10,7 @@ from core.position import unrealized_at
 from sim.funding import NEVER
 from sim.kernel import layout as at
 from sim.kernel.logs import Floats, Ints, Tables, Terms
-from sim.kernel.venue import arrive, has_exits, price_point, settle_funding, trail
+from sim.kernel.venue import arrive, has_exits, meet_prices, settle_funding, trail
 from sim.pricing import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
 
 Funding = tuple[Ints, Ints, Ints, Ints]
@@ -27,9 +27,7 @@ def stand_at(
     state[at.TS] = ts_open
     _moment(state, levels, terms, tables, funding, ts_open)  # stamps before it found no position, or lie in a hole of the series
     arrive(state, levels, terms, tables)
-    if has_exits(state):
-        trail(state, levels, rules)
-    price_point(state, levels, terms, tables)
+    meet_prices(state, levels, terms, tables)
     wake(state, levels, rules)
 
 
@@ -185,9 +183,7 @@ def _next_moment(
     is_timed = 0.0 <= timed <= place
     state[at.TS] = due if is_timed else max(state[at.TS], time_at(ts_open, duration, leg, place))
     _moment(state, levels, terms, tables, funding, due if is_timed else -NEVER)
-    if has_exits(state):
-        trail(state, levels, rules)
-    price_point(state, levels, terms, tables)
+    meet_prices(state, levels, terms, tables)
     return place
 
 
