@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Final
 
-
 _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
     "BUY": ("LONG",), "SELL": ("SHORT",), "LONG": ("BUY",), "SHORT": ("SELL",), "1": ("LONG",), "-1": ("SHORT",), "0": ("FLAT", "CLOSE"),
     "CLOSE": ("FLAT",), "EXIT": ("FLAT", "CLOSE"), "FLAT": ("CLOSE",), "STOP": ("stop_market",), "PERP": ("linear", "futures", "future"),

@@ -16,7 +16,6 @@ from core.errors import InvariantError
 from core.nearest import did_you_mean, meant_word, nearest_name
 from core.yaml_source import KeyPath
 
-
 _SHOWN: Final = 60
 """Of a value that is refused so many characters are shown."""
 

@@ -34,7 +34,7 @@ def check_fields(struct: msgspec.Struct) -> None:
 
 
 def check_again(message: msgspec.Struct, cls: type[msgspec.Struct]) -> None:
-    """At the edge of an actor or a venue: raises FieldError unless the message is one of this class, and still as it was when it was made."""
+    """At the edge of an actor or a venue: raises FieldError unless the message is of this class, and still as it was when it was made."""
     if message.__class__ is not cls:
         raise FieldError(f"a {cls.__name__} is needed here, not {type(message).__name__} ({message!r})")
     message.__post_init__()  # type: ignore[attr-defined]  # every message that crosses an edge has one

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from adapters.artifacts import read_json, write_config, write_metrics, write_result
+from adapters.logging import without_secrets
 from adapters.plain_data import plain
 from adapters.whole_file import append_line
 from core.errors import ConfigError, DataError, InvariantError, SafetyError
@@ -74,6 +75,7 @@ class StrategyEpochTracker:
         self._home, self._now = Home.find(home), now
         self._folders: dict[str, Path] = {}
         self._trades: dict[str, int] = {}
+        self._noted: set[str] = set()
 
     @property
     def state(self) -> LifeCycle:
@@ -104,6 +106,18 @@ class StrategyEpochTracker:
             remove_run_folder(folder)
             raise DataError(f"no run was begun in {self._home.root}: {error}; {ROOM_WANTED}") from error
         return run_id
+
+    def note_configuration(self, run_id: str, effective_config: Mapping[str, Any]) -> None:
+        """Put the effective configuration of what is about to run into config.json, where it says nothing of its own yet.
+
+        What was put there so before gives way: an epoch may run several engines, and returns one. Raises ConfigError for a run that is not
+        under way.
+        """
+        folder = self._under_way(run_id)
+        started = read_json(folder / "config.json") or {}
+        if not started.get("config") or run_id in self._noted:
+            self._noted.add(run_id)
+            write_config(folder, {**started, "config": without_secrets(effective_config)})
 
     def log_trade(self, run_id: str, symbol: str, side: str, size_usd: float, price: float, pnl: float, **more: Any) -> None:
         """Append one line to the run's trades.jsonl, numbered from 1. more: further plain fields, such as ts or fee.
@@ -201,6 +215,8 @@ class StrategyEpochTracker:
         self._event("strategy_restored", reason=reason)
 
     def _write_backtest(self, folder: Path, run_id: str, result: BacktestResult, outcome: dict[str, Any]) -> None:
+        if result.effective_config:
+            self.note_configuration(run_id, result.effective_config)
         if (folder / "trades.jsonl").exists():
             raise ConfigError(f"{run_id}: trades were logged by hand, and the BacktestResult brings its own: use one of the two")
         result.run_id, result.artifacts = run_id, folder

@@ -70,7 +70,7 @@ class PortfolioStrategyActor(StrategyHost):
         try:
             wanted = self.strategy.run_strategy(self._oms.view, self._data)
         except (Exception, SystemExit) as error:
-            self._fail(error, f"in run_strategy at {to_iso(ts)}")
+            raise self._failure(error, f"in run_strategy at {to_iso(ts)}") from error
         orders = tuple(self._order(given, ts) for given in self._listed(wanted, ts))
         if orders:
             self._emit(PortfolioOrders(ts, self.strategy_id, orders))

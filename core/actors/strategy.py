@@ -50,7 +50,7 @@ class StrategyHost:
             try:
                 on_start(self._params)
             except (Exception, SystemExit) as error:
-                self._fail(error, "in on_start")
+                raise self._failure(error, "in on_start") from error
 
     def on_fill(self, fill: Fill) -> None:
         """Pass a fill on. Raises StrategyError for what the strategy raises."""
@@ -58,7 +58,7 @@ class StrategyHost:
             try:
                 self._on_fill(fill)
             except (Exception, SystemExit) as error:
-                self._fail(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}", fill.symbol)
+                raise self._failure(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}", fill.symbol) from error
 
     def on_order(self, update: OrderUpdate) -> None:
         """Pass an order update on. Raises StrategyError for what the strategy raises."""
@@ -66,18 +66,18 @@ class StrategyHost:
             try:
                 self._on_order(update)
             except (Exception, SystemExit) as error:
-                self._fail(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}", update.symbol)
+                raise self._failure(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}", update.symbol) from error
 
-    def _fail(self, error: BaseException, where: str, symbol: str = "") -> NoReturn:
-        """Raise what stands in place of an error of the strategy's code. A mistake of ours, and an error that tells a person what to do
-        already (a feature that is not declared, a warm-up that is too short), stay what they are."""
+    def _failure(self, error: BaseException, where: str, symbol: str = "") -> StrategyError:
+        """What stands in place of an error of the strategy's code. A mistake of ours, and an error that tells a person what to do already
+        (a feature that is not declared, a warm-up that is too short), are raised again as they are."""
         if isinstance(error, FieldError):
             told = f"strategy {self.strategy_id} made what cannot be sent {where}: {error}"
         elif isinstance(error, (KeelError, InvariantError)):
             raise error
         else:
             told = f"strategy {self.strategy_id} raised {type(error).__name__} {where}: {error}"
-        raise user_error(told, error, self._seen(symbol)) from error
+        return user_error(told, error, self._seen(symbol))
 
     def _seen(self, symbol: str) -> Mapping[str, Any]:
         """What the strategy was shown last of a symbol."""
@@ -102,7 +102,7 @@ class StrategyActor(StrategyHost):
         try:
             signal = self._generate(snapshot, self._params)
         except (Exception, SystemExit) as error:
-            self._fail(error, f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}", snapshot.symbol)
+            raise self._failure(error, f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}", snapshot.symbol) from error
         if signal is not None:
             self._publish(signal, snapshot)
 
