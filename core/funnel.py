@@ -11,7 +11,9 @@ Orders are those that risk sent and those that the venue made by itself out of b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import Any, Final, Literal
 
 import msgspec
@@ -28,7 +30,7 @@ class Counted(msgspec.Struct):
     """How often something happened for one reason, and the first time as an example.
 
     ts: ms UTC, 0 where it was only counted.  value, limit: in the unit of the rule that ``reason`` names.  closed: of denied flips, how
-    many were closed nevertheless.
+    many were closed nevertheless.  detail: the venue's own words the first time, where they hold numbers that ``reason`` leaves out.
     """
 
     reason: str
@@ -38,6 +40,7 @@ class Counted(msgspec.Struct):
     value: float = 0.0
     limit: float = 0.0
     closed: int = 0
+    detail: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """As plain data; without an example where there is none."""
@@ -45,8 +48,12 @@ class Counted(msgspec.Struct):
         if self.closed:
             row["closed"] = self.closed
         if self.ts:
-            row |= {"first": to_iso(self.ts), "ts": self.ts, "symbol": self.symbol, "value": self.value, "limit": self.limit}
-        return row
+            row |= {"first": to_iso(self.ts), "symbol": self.symbol}
+        for name in ("value", "limit"):
+            number = getattr(self, name)
+            if number:
+                row[name] = number if isfinite(number) else None
+        return row | ({"detail": self.detail} if self.detail else {})
 
 
 Tally = dict[str, Counted]
@@ -62,9 +69,38 @@ def count(tally: Tally, reason: str, ts: int, symbol: str, value: float = 0.0, l
     counted.closed += closed
 
 
+def count_words(tally: Tally, words: str, ts: int, symbol: str) -> None:
+    """One more, by a venue's words: their numbers, which differ from order to order, are left out, but for the code at their head."""
+    if words in tally:
+        tally[words].count += 1
+        return
+    code, space, rest = words.partition(" ")
+    reason = f"{code}{space}{_NUMBER.sub('…', rest)}"
+    count(tally, reason, ts, symbol)
+    if reason != words and not tally[reason].detail:
+        tally[reason].detail = words
+
+
+_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+
+
 def copied(tally: Tally) -> Tally:
     """The same counts, on their own."""
     return {reason: msgspec.structs.replace(counted) for reason, counted in tally.items()}
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of one signal. closed: a flip that was denied, and whose closing half was done."""
+
+    what: Literal["ordered", "withdrawn", "ignored", "denied"]
+    reason: str = ""
+    value: float = 0.0
+    limit: float = 0.0
+    closed: bool = False
+
+
+ORDERED: Final = Outcome("ordered")
+WITHDRAWN: Final = Outcome("withdrawn")
 
 
 class SignalCounts(msgspec.Struct):
@@ -75,6 +111,17 @@ class SignalCounts(msgspec.Struct):
     withdrawn: int = 0
     ignored: Tally = {}
     denied: Tally = {}
+
+    def note(self, ts: int, symbol: str, outcome: Outcome) -> None:
+        """One more signal, and what became of it."""
+        self.signals += 1
+        if outcome.what == "ordered":
+            self.ordered += 1
+        elif outcome.what == "withdrawn":
+            self.withdrawn += 1
+        else:
+            tally = self.ignored if outcome.what == "ignored" else self.denied
+            count(tally, outcome.reason, ts, symbol, outcome.value, outcome.limit, closed=outcome.closed)
 
     def copy(self) -> SignalCounts:
         """The same counts, on their own."""
@@ -107,8 +154,8 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a run's signals and orders.
 
     origins: orders by why they were made.  rejected, expired, cancelled: by the venue's code and words.  exits_refused: stops and targets
-    that the venue did not take for a position that is held; they belong to no order.  fills: executions, of which ``takeovers`` belong to no
-    order (liquidations).  trades: closed round trips.
+    that the venue did not take for a position that is held; they belong to no order.  fills: executions, of which ``takeovers`` belong
+    to no order (liquidations).  trades: closed round trips.
     """
 
     signals: int = 0

@@ -27,6 +27,7 @@ from core.time_range import Moment, TimeRange
 from core.timeframe import tf_ms
 from core.trade import Trade
 from runners.curve import buy_and_hold, equity_curve
+from runners.funnel import whole_funnel
 from runners.outcome import message_hash, reconcile, trust
 from runners.preparation import Prepared, prepare
 from runners.replay import replay
@@ -105,6 +106,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=system.initial_equity)),
         "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
+        "funnel": lambda: whole_funnel(parts.risk, parts.executor, portfolio, venue.fills),
         "warnings": lambda: run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=quote),
     }
     if system.benchmark == "hold":

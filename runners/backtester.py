@@ -26,6 +26,7 @@ from core.money import to_text
 from core.nearest import did_you_mean
 from core.portfolio_order import DataView, OMSView, Order
 from core.result import BacktestResult
+from core.risk.decision import RiskDecision
 from core.time_range import Moment, to_iso
 from runners.backtest import run_wired
 from runners.outcome import reconcile
@@ -271,6 +272,12 @@ class _Valued:
 
     def __init__(self, position_manager: OrderFilter) -> None:
         self._inner = position_manager
+
+    @property
+    def refusals(self) -> Mapping[str, RiskDecision]:
+        """See PositionManager."""
+        found: Mapping[str, RiskDecision] = getattr(self._inner, "refusals", {})
+        return found
 
     def filter_orders(self, orders: Sequence[Order], oms_client: OMSView, data_manager: DataView) -> Sequence[Order]:
         """See PositionManager. Raises StrategyError for an order that still has no value."""
