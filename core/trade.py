@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -55,3 +56,11 @@ class Trade(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def holding_ms(self) -> int | None:
         """Time from the first fill to the last; None while open."""
         return None if self.exit_ts is None else self.exit_ts - self.entry_ts
+
+
+class Trades(list[Trade]):
+    """Closed round trips by exit time. ``open``: the trades that are still open beside them, which the metrics want to know, too."""
+
+    def __init__(self, closed: Iterable[Trade] = (), open: Sequence[Trade] = ()) -> None:
+        super().__init__(closed)
+        self.open = list(open)

@@ -25,7 +25,7 @@ from core.result import BacktestResult
 from core.snapshot import RuntimeSnapshot
 from core.time_range import Moment, TimeRange
 from core.timeframe import tf_ms
-from core.trade import Trade
+from core.trade import Trade, Trades
 from runners.curve import buy_and_hold, equity_curve
 from runners.funnel import whole_funnel
 from runners.outcome import message_hash, reconcile, trust
@@ -99,7 +99,8 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         raise InvariantError(f"the run does not add up: {to_text(reconciliation.difference)} are missing in {reconciliation}")
     of_run = (times, equity, prepared.histories, venue.position_log, prepared.window.start_ms, system.initial_equity)
     curve = equity_curve(*of_run, detailed=False)
-    trades, open_trades = portfolio.trade_log.closed, portfolio.trade_log.open
+    open_trades = portfolio.trade_log.open
+    trades = Trades(portfolio.trade_log.closed, open_trades)
     standard = compute_backtest_metrics(trades, curve, system.initial_equity, open_trades=open_trades)
     deferred: dict[str, Callable[[], Any]] = {
         "equity_curve": lambda: equity_curve(*of_run),

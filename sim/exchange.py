@@ -15,6 +15,7 @@ from core.actors.portfolio import Portfolio
 from core.clock import Clock, ReplayClock
 from core.config import ConstantFunding, ExecutionConfig, MarginMode, RiskConfig
 from core.errors import ConfigError
+from core.frame import Frame
 from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
 from core.messages import (
     AmendOrder,
@@ -31,7 +32,8 @@ from core.messages import (
 )
 from core.money import UNIT, to_units
 from core.result import StopReason
-from core.trade import Trade
+from core.trade import Trade, Trades
+from sim.alone import EquityLog, Span
 from sim.book import Command, SymbolBook
 from sim.commands import CommandDesk
 from sim.cross import CrossAccount, shown
@@ -124,8 +126,7 @@ class SimulatedExchange:
         self.books = {name: self._make_book(instrument, hedge_mode) for name, instrument in found.items()}
         one_way_alone = emit is None and not hedge_mode
         self._account = Portfolio(found.values(), to_units(initial_capital)) if one_way_alone else None
-        self.equity_curve: list[tuple[int, float]] = []
-        """(ts, equity in quote coins) after each ``process_bar``."""
+        self._equity_log = EquityLog(self.books, initial_capital)
         for coin in sorted({instrument.quote for instrument in found.values()}):
             self.ledger.deposit(coin, to_units(initial_capital))
         self._latency_ms = execution_config.latency_ms
@@ -250,7 +251,8 @@ class SimulatedExchange:
             marked.open, marked.high, marked.low, marked.close, indexed.open, indexed.high, indexed.low, indexed.close, volatility,
         )  # fmt: skip
         self.clock.now_ms = max(self.clock.now_ms, bar.ts_close)
-        self._keep_account(bar, self.events[seen[3] :])
+        valued = bar if book.is_spot else marked
+        self._keep_account(bar, (bar.ts_open, bar.ts_close, valued.low, valued.high), self.events[seen[3] :])
         liquidations = self.liquidations[seen[2] :]
         return StepResult(
             self.fills[seen[0] :], self.funding_payments[seen[1] :], liquidations[-1] if liquidations else None, self._changes(before)
@@ -320,11 +322,26 @@ class SimulatedExchange:
         }  # fmt: skip
 
     @property
-    def trades(self) -> list[Trade]:
-        """Closed round trips of stand-alone use, one-way. Raises ConfigError elsewhere: there the portfolio of the run tells them."""
+    def equity_curve(self) -> Frame:
+        """The account after each ``process_bar``: a Frame with the columns of ``BacktestResult.equity_curve``, its first row the first
+        bar's open. Raises ConfigError where symbols have different quote coins: there is no one equity then."""
+        coins = {book.instrument.quote for book in self.books.values()}
+        if len(coins) > 1:
+            raise ConfigError(f"equity in {' and '.join(sorted(coins))} makes no one curve: simulate each quote coin by itself")
+        return self._equity_log.frame()
+
+    @property
+    def trades(self) -> Trades:
+        """Closed round trips of stand-alone use, one-way; its ``open`` holds the others. Raises ConfigError elsewhere: there the portfolio
+        of the run tells them."""
         if self._account is None:
             raise ConfigError("round trips are kept in stand-alone one-way use only (without emit and hedge_mode)")
-        return self._account.trade_log.closed
+        return Trades(self._account.trade_log.closed, self._account.trade_log.open)
+
+    @property
+    def open_trades(self) -> list[Trade]:
+        """Round trips of stand-alone use that are not closed yet. Raises ConfigError as ``trades`` does."""
+        return self.trades.open
 
     # --- inside ---
 
@@ -372,14 +389,14 @@ class SimulatedExchange:
                 fraction = chosen.constant if isinstance(chosen, ConstantFunding) else rate.rate
                 book.funding.append(rate.ts, to_units(fraction), round(mark.open * UNIT))
 
-    def _keep_account(self, bar: Bar, events: list[Message]) -> None:
+    def _keep_account(self, bar: Bar, span: Span, events: list[Message]) -> None:
         if self._account is not None:
             for event in events:
                 if isinstance(event, Fill):
                     self._account.on_fill(event)
                 elif isinstance(event, FundingPayment):
                     self._account.on_funding(event)
-        self.equity_curve.append((bar.ts_close, self.equity(bar.symbol)))
+        self._equity_log.note(self.books[bar.symbol], span, self.equity(bar.symbol))
 
     def _changes(self, before: dict[str, Accounts]) -> list[LedgerUpdate]:
         return [

@@ -12,8 +12,8 @@ from core.errors import ConfigError, DataError
 from core.frame import Frame
 from core.time_range import to_iso
 
-EquityCurve = Frame | tuple[Sequence[int] | np.ndarray, Sequence[float] | np.ndarray]
-"""A Frame with a column ``equity`` (and those of ``Curve``), or (times in ms, equity)."""
+EquityCurve = Frame | tuple[Sequence[int] | np.ndarray, Sequence[float] | np.ndarray] | Sequence[tuple[int, float]]
+"""A Frame with a column ``equity`` (and those of ``Curve``), or (times in ms, equity), or a list of (time in ms, equity)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,16 @@ class Curve:
         return slice(1, None) if len(self.ts) > 1 else slice(None)
 
 
-def read_curve(equity_curve: EquityCurve, initial_capital: float) -> Curve:
-    """The curve, checked. Raises DataError when it is empty or holds what is not finite, ConfigError for a capital that is not positive."""
-    if not (math.isfinite(initial_capital) and initial_capital > 0):
-        raise ConfigError(f"initial capital must be a positive amount, not {initial_capital!r}")
-    frame = equity_curve if isinstance(equity_curve, Frame) else _frame(*equity_curve)
+def read_curve(equity_curve: EquityCurve, initial_capital: float | None = None) -> Curve:
+    """The curve, checked; without a capital, its first equity is that. Raises DataError when it is empty or holds what is not finite,
+    ConfigError for a capital that is not positive and for what is no curve."""
+    frame = _as_frame(equity_curve)
     if not len(frame):
         raise DataError("the equity curve is empty: it needs at least the row at the start of the window")
+    if initial_capital is None:
+        initial_capital = float(_finite(frame, "equity")[0])
+    if not (_is_number(initial_capital) and math.isfinite(initial_capital) and initial_capital > 0):
+        raise ConfigError(f"initial capital must be a positive amount, not {initial_capital!r}")
     return Curve(
         ts=frame.ts,
         equity=_finite(frame, "equity"),
@@ -62,8 +65,20 @@ def read_curve(equity_curve: EquityCurve, initial_capital: float) -> Curve:
     )
 
 
-def _frame(ts: Sequence[int] | np.ndarray, equity: Sequence[float] | np.ndarray) -> Frame:
-    return Frame(np.asarray(ts, dtype=np.int64), {"equity": np.asarray(equity, dtype=np.float64)}, kind="equity")
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _as_frame(given: EquityCurve) -> Frame:
+    """Any form of a curve as a Frame. Two columns are a tuple; rows of (time, equity) are any other sequence."""
+    if isinstance(given, Frame):
+        return given
+    try:
+        ts, equity = given if isinstance(given, tuple) else tuple(zip(*given, strict=True)) or ((), ())
+        return Frame(np.asarray(ts, dtype=np.int64), {"equity": np.asarray(equity, dtype=np.float64)}, kind="equity")
+    except (TypeError, ValueError) as error:
+        wanted = "a Frame with ts and equity, (times in ms, equity), or a list of (time in ms, equity)"
+        raise ConfigError(f"this is no equity curve: {error}; give {wanted}") from None
 
 
 def _optional(frame: Frame, name: str, *, finite: bool = True) -> np.ndarray | None:

@@ -16,7 +16,7 @@ from core.metrics.ratios import cagr, calmar, sharpe, sortino, volatility
 from core.metrics.trades import trade_metrics
 from core.money import UNIT, to_units
 from core.timeframe import DAY_MS
-from core.trade import Trade
+from core.trade import Trade, Trades
 
 METRICS: dict[str, str] = {
     "initial_equity": "equity before the first bar; quote coins",
@@ -79,17 +79,20 @@ class BacktestMetrics(Mapping[str, float | int | None]):
 def compute_backtest_metrics(
     trades: Sequence[Trade],
     equity_curve: EquityCurve,
-    initial_capital: float,
+    initial_capital: float | None = None,
     *,
-    open_trades: Sequence[Trade] = (),
+    open_trades: Sequence[Trade] | None = None,
     risk_free_rate: float = 0.0,
 ) -> BacktestMetrics:
     """All metrics of ``METRICS``.
 
     trades: closed round trips. equity_curve: Frame with ts (ms UTC; the window's start, then closes of bars) and ``equity`` (quote coins),
-    with ``equity_worst`` where it is known; or (ts, equity). risk_free_rate: fraction per year.
+    with ``equity_worst`` where it is known; or (ts, equity), or rows of both. initial_capital: None is the equity of the first row.
+    open_trades: None are those that ``trades`` of an exchange or a result knows of. risk_free_rate: fraction per year.
     Raises DataError for an empty curve, values that are not finite or an open trade among the closed, ConfigError for a capital <= 0.
     """
+    if open_trades is None:
+        open_trades = trades.open if isinstance(trades, Trades) else ()
     curve = read_curve(equity_curve, initial_capital)
     daily, drawdowns = daily_equity(curve), find_drawdowns(curve)
     values: dict[str, Value] = {

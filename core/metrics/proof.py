@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from core.config import SystemConfig
 from core.errors import InvariantError
 from core.frame import Frame
 from core.messages import Fill, FundingPayment, Liquidation
@@ -49,6 +48,13 @@ class ProofSource(Protocol):
     def equity_curve(self) -> Frame: ...
 
 
+class HasInitialEquity(Protocol):
+    """Whatever says with how many quote coins the account began: a system file, an exchange's risk profile."""
+
+    @property
+    def initial_equity(self) -> float: ...
+
+
 class ProofConfig(msgspec.Struct, frozen=True):
     """initial_equity: quote coins. risk_free_rate: a fraction per year."""
 
@@ -57,8 +63,11 @@ class ProofConfig(msgspec.Struct, frozen=True):
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows becomes None with a note, in split
-def compute_proof_metrics(exchange: ProofSource, config: ProofConfig | SystemConfig) -> BacktestMetricsV2:
-    """All eight parts. A system file knows no risk-free rate: 0. Raises as ``compute_backtest_metrics`` does."""
+def compute_proof_metrics(exchange: ProofSource, config: ProofConfig | HasInitialEquity) -> BacktestMetricsV2:
+    """All eight parts. exchange: a BacktestResult, or a SimulatedExchange of stand-alone use. A config without a risk-free rate: 0.
+
+    Raises as ``compute_backtest_metrics`` does.
+    """
     risk_free_rate = config.risk_free_rate if isinstance(config, ProofConfig) else 0.0
     curve = read_curve(exchange.equity_curve, config.initial_equity)
     daily, drawdowns = daily_equity(curve), find_drawdowns(curve)

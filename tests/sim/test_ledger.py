@@ -59,7 +59,8 @@ def test_stand_alone_use_keeps_trades_equity_and_what_each_bar_did() -> None:
     assert second.liquidation is None
     assert [payment.amount for payment in second.funding] == [to_units("2.2")]
     assert [(trade.net_pnl, trade.exit_ts) for trade in exchange.trades] == [(to_units("17.38"), HOUR)]
-    assert exchange.equity_curve == [(HOUR, pytest.approx(1019.8)), (2 * HOUR, pytest.approx(1017.38))]
+    assert exchange.equity_curve.ts.tolist() == [0, HOUR, 2 * HOUR]
+    assert exchange.equity_curve["equity"].tolist() == pytest.approx([1000.0, 1019.8, 1017.38])
     assert exchange.balance("BTCUSDT") == exchange.balance("USDT") == to_units("1017.38")
     assert exchange.state["positions"] == [] and exchange.state["orders"] == []
     assert len(exchange.events) == 5
