@@ -6,7 +6,7 @@
 A signal is counted once, where risk decides on it. ``ordered``: it became an order, or several. ``withdrawn``: it only cancelled an order
 that waited to lead away from its target. ``ignored``: the position is already what it asks for. ``denied``: our own no; where the signal
 was a flip, its closing half may have been done all the same (``Counted.closed``). An order of a portfolio strategy is a signal here.
-Orders are those that risk sent and those that the venue made by itself out of brackets (their origin is stop_loss, take_profit, trailing).
+Orders are those that risk sent and those that the venue made by itself out of brackets (their origin is ``bracket``).
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def orders_sent(self) -> int:
         """Orders that we sent; the others the venue made by itself out of brackets."""
-        return self.orders - sum(number for origin, number in self.origins.items() if origin in VENUES_OWN)
+        return self.orders - self.origins.get(BRACKET, 0)
 
     def to_plain(self) -> dict[str, Any]:
         """As plain data, for files and answers."""
@@ -209,12 +209,12 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
         row: dict[str, Any] = {}
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            row[name] = {each.reason: each.count for each in value} if isinstance(value, tuple) else value
-        return {**row, "open": len(self.open)}
+            row[name] = len(self.open) if name == "open" else dict(_numbers(value)) if isinstance(value, tuple) else value
+        return row
 
 
-VENUES_OWN: Final = frozenset({"stop_loss", "take_profit", "trailing", "bracket"})
-"""Origins of the orders that a venue makes by itself."""
+BRACKET: Final = "bracket"
+"""The origin of the orders that a venue makes by itself: stop-losses, take-profits and trailing stops."""
 
 
 def total(counted: Iterable[Counted]) -> int:
@@ -240,6 +240,10 @@ def why_no_trades(funnel: Funnel) -> str:
         ends.append(f"{funnel.resting:,} not filled by the end")
     sent = "the only order" if funnel.orders == 1 else f"all {funnel.orders:,} orders"
     return f"{sent}: {', '.join(ends)}"
+
+
+def _numbers(counted: Iterable[Counted]) -> Iterable[tuple[str, int]]:
+    return ((each.reason, each.count) for each in counted)
 
 
 def _why_no_orders(funnel: Funnel) -> str:

@@ -107,7 +107,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=system.initial_equity)),
         "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
-        "funnel": lambda: whole_funnel(parts.risk, parts.executor, portfolio, venue.fills),
+        "funnel": lambda: whole_funnel(parts.risk, parts.executor, portfolio, fills=len(venue.fills), takeovers=len(venue.liquidations)),
         "warnings": lambda: run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=quote),
     }
     if system.benchmark == "hold":

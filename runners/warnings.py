@@ -5,20 +5,25 @@ Each is "what: how", the worst first. Only what a reader would otherwise miss st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final
 
 from adapters.store.gaps import bar_gaps
 from core.actors.order_log import Kind
 from core.frame import Frame
+from core.funnel import Counted, Funnel, total, why_no_trades
 from core.messages import Halt, Resume
 from core.money import to_float
+from core.reasons import example_of, meaning_of
 from core.result import BacktestResult
 from core.time_range import TimeRange, to_iso
 from core.timeframe import floor_ts, tf_ms
 
 MANY_AMBIGUOUS: Final = 0.1
 """From one ambiguous bar for every ten closed trades on, the path inside the bars may be what made the result."""
+
+MANY_REFUSED: Final = 0.2
+"""From more than this share of signals denied, or of orders rejected, on, what traded is not what was meant."""
 
 Denials = Mapping[tuple[Kind, str], int]
 """How many signals and orders were denied, by (kind, reason)."""
@@ -30,6 +35,7 @@ def run_warnings(result: BacktestResult, halts: Sequence[Halt | Resume], denials
         *_stop(result),
         *_liquidations(result, quote),
         *_limits(result, halts, denials),
+        *_funnel(result, halts),
         *_missing_bars(result),
         *_ambiguous(result),
         *_off_grid(result),
@@ -76,6 +82,48 @@ def _denied(result: BacktestResult, own: Sequence[Halt], halts: Sequence[Halt | 
     last = ", the last time" if len(own) > 1 else ""
     signals = f"{count:,} signal{'' if count == 1 else 's'} {'was' if count == 1 else 'were'} denied after it"
     return f"{signals}{last} until {_when(until)}" + (", the end of the run" if until == end else "")
+
+
+def _funnel(result: BacktestResult, halts: Sequence[Halt | Resume]) -> Iterator[str]:
+    """That nothing traded, and why; else what refused a large share. Signals that a broken limit denied are told with the limit."""
+    if not (result.fills or result.trades or result.funnel.fills):
+        yield nothing_traded(result)
+    else:
+        yield from many_refused(result.funnel, {halt.reason for halt in halts})
+
+
+def nothing_traded(result: BacktestResult) -> str:
+    """Why no order was filled, with what came of most signals or orders as the example."""
+    funnel = result.funnel
+    ends = [*funnel.denied, *funnel.rejected, *funnel.expired, *funnel.cancelled]
+    if not funnel.signals or not ends:
+        decisions = sum(len(bars) for bars in result.bars.values())
+        rest = f" in {decisions:,} bars" if decisions and not funnel.signals else ""
+        advice = "look at the strategy's conditions and parameters, and whether its features have values in this window"
+        return f"nothing traded: {why_no_trades(funnel)}{rest}; {advice}"
+    return f"nothing traded: {why_no_trades(funnel)}; {explained(max(ends, key=lambda each: each.count))}"
+
+
+def many_refused(funnel: Funnel, told: Container[str] = ()) -> Iterator[str]:
+    """A sentence where more than MANY_REFUSED of the signals that asked for something were denied, and one where so many orders were
+    rejected. told: reasons that are told elsewhere."""
+    denied = [each for each in funnel.denied if each.reason not in told]
+    for what, counted, of, noun in (
+        ("denied", denied, funnel.wishes, "signals"),
+        ("rejected", funnel.rejected, funnel.orders_sent, "orders"),
+    ):
+        number = total(counted)
+        if number > MANY_REFUSED * of:
+            most = max(counted, key=lambda each: each.count)
+            reasons = f"all {most.reason}" if len(counted) == 1 else f"{most.count:,} of them {most.reason}"
+            yield f"{what}: {number:,} of {of:,} {noun} ({100 * number / of:.1f} %), {reasons}; {explained(most)}"
+
+
+def explained(counted: Counted) -> str:
+    """What a reason means, the first time with its numbers, and what to look at."""
+    meaning, example = meaning_of(counted.reason), example_of(counted)
+    first = f"the first for {counted.symbol} at {_when(counted.ts)}{f': {example}' if example else ''}" if counted.ts else ""
+    return "; ".join(filter(None, (meaning.words, first, meaning.advice)))
 
 
 def _missing_bars(result: BacktestResult) -> Iterator[str]:

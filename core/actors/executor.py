@@ -17,7 +17,7 @@ import msgspec
 from core.actors.order_log import Kind, OrderLog, OrderLogState
 from core.clock import Clock
 from core.errors import ConfigError, InvariantError
-from core.funnel import Tally, copied, count_words
+from core.funnel import BRACKET, Tally, copied, count_words
 from core.instrument import Instrument
 from core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
 from core.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
@@ -245,8 +245,11 @@ class Executor:
 
     @property
     def orders_by_reason(self) -> dict[str, int]:
-        """How many orders there have been by why they were made, in the order in which the reasons first came."""
-        return dict(Counter(self._reasons))
+        """How many orders there have been by why they were made; those that the venue made stand together, as ``bracket``."""
+        counts = Counter(self._reasons)
+        counts.subtract(self._reasons[number - 1] for number in self._children.values())
+        counts[BRACKET] += len(self._children)
+        return {reason: number for reason, number in counts.items() if number}
 
     @property
     def orders_made(self) -> int:
@@ -268,7 +271,7 @@ class Executor:
         """Take in an order that the venue made: it exists there already, so it begins as accepted."""
         if update.parent_id is None or self.order_number(update.client_order_id):
             raise InvariantError(f"{update.symbol}: {update.status} for order {update.client_order_id!r}, which is not open")
-        self._reasons.append(update.reason or "bracket")
+        self._reasons.append(update.reason or BRACKET)
         number = len(self._reasons)
         record = OrderRecord(number, update.client_order_id, update.symbol, update.side, update.ts, None, update.parent_id)
         record.state = "accepted"

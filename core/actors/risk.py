@@ -165,11 +165,15 @@ class RiskActor:
         return self._reached(signal) or Outcome("ignored", "flat_already")
 
     def _reached(self, signal: Signal) -> Outcome | None:
-        """The target is reached; an order that waits to lead away from it is cancelled. An intent of 0 does only that."""
+        """The target is reached; an order that waits to lead away from it is cancelled. An intent of 0 does only that.
+
+        None where there was no order that could still be called back.
+        """
         if not self._flights.has_against(signal.symbol, signal.direction):
             return None
+        outcome = WITHDRAWN if self._flights.can_withdraw(signal.symbol, signal.direction) else None
         self._send(OrderIntent(signal.symbol, "BUY", 0.0, signal.ts, cancel_first=True, strategy=signal.strategy))
-        return WITHDRAWN
+        return outcome
 
     def _unheeded(self, signal: Signal) -> Outcome:
         """The direction is held already: what else the signal asks for, compared with the one that opened, is not done."""
