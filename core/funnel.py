@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from core.money import to_text
+from core.money import to_text, to_units
 from core.time_range import to_iso
 
 Ignored = Literal["held_already", "other_size", "other_exits", "other_size_and_exits", "flat_already"]
@@ -48,7 +48,7 @@ class Counted(msgspec.Struct):
         if self.closed:
             row["closed"] = self.closed
         if self.ts:
-            row |= {"first": to_iso(self.ts), "symbol": self.symbol}
+            row |= {"symbol": self.symbol, "ts": self.ts, "time": to_iso(self.ts)}
         for name in ("value", "limit"):
             number = getattr(self, name)
             if number:
@@ -64,7 +64,7 @@ def count(tally: Tally, reason: str, ts: int, symbol: str, value: float = 0.0, l
     """One more."""
     counted = tally.get(reason)
     if counted is None:
-        counted = tally[reason] = Counted(reason, 0, ts, symbol, value, limit)
+        counted = tally[reason] = Counted(reason, 0, ts, symbol, float(value), float(limit))
     counted.count += 1
     counted.closed += closed
 
@@ -203,6 +203,12 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
             value = getattr(self, name)
             row[name] = [each.to_plain() for each in value] if isinstance(value, tuple) else value
         return row
+
+    @classmethod
+    def from_plain(cls, row: Mapping[str, Any]) -> Funnel:
+        """The funnel that ``to_plain`` gave. Raises msgspec.ValidationError, a ValueError, for what is none."""
+        held = [{**each, "unrealized_pnl": to_units(each["unrealized_pnl"])} for each in row.get("open", ())]
+        return msgspec.convert({**row, "open": held}, cls)
 
     def counts(self) -> dict[str, Any]:
         """The numbers alone: a stage's number, or its numbers by reason."""

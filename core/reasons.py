@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from core.funnel import Counted, Funnel
+from core.funnel import Counted, Funnel, total
 from core.risk.decision import Reason
+from core.time_range import to_iso
 
 
 class Meaning(NamedTuple):
@@ -157,7 +159,11 @@ def example_of(counted: Counted) -> str:
     """The numbers of the first time in words; empty where there are none."""
     if counted.detail:
         return counted.detail
-    return meaning_of(counted.reason).example.format(value=f"{counted.value:,.6g}", limit=f"{counted.limit:,.6g}")
+    example = _ASKED if counted.reason in IGNORED and counted.reason not in USUAL else meaning_of(counted.reason).example
+    return example.format(value=f"{counted.value:,.10g}", limit=f"{counted.limit:,.10g}")
+
+
+_ASKED: Final = "{value} was asked for, {limit} when the position was opened"
 
 
 IGNORED: Final[dict[str, str]] = {
@@ -170,6 +176,61 @@ IGNORED: Final[dict[str, str]] = {
 """Why a signal changed nothing."""
 
 
-def unheeded(funnel: Funnel) -> int:
-    """Signals that asked for another size or other exits of what is held, and got neither."""
-    return sum(each.count for each in funnel.ignored if each.reason not in ("held_already", "flat_already"))
+def funnel_lines(funnel: Funnel) -> list[tuple[str, str]]:
+    """The funnel as names and texts: three lines, and one more for each reason that is worth a look."""
+    signals = [
+        ("ordered", funnel.ordered),
+        ("withdrawn", funnel.withdrawn),
+        ("ignored", total(funnel.ignored)),
+        ("denied", total(funnel.denied)),
+    ]
+    ends = [
+        ("filled", funnel.filled), ("rejected", total(funnel.rejected)), ("expired", total(funnel.expired)),
+        ("cancelled", total(funnel.cancelled)), ("still open", funnel.resting),
+    ]  # fmt: skip
+    own, brackets = funnel.orders_sent, funnel.orders - funnel.orders_sent
+    made = f" ({own:,} sent, {brackets:,} exits of the exchange)" if brackets else ""
+    trips = f"{funnel.trades:,} closed round trip{'' if funnel.trades == 1 else 's'}" + (
+        f", {len(funnel.open):,} open" if funnel.open else ""
+    )
+    taken = f", {funnel.takeovers:,} of them by liquidation" if funnel.takeovers else ""
+    return [
+        ("signals", f"{funnel.signals:,}{_parts(signals)}"),
+        *_reasons("ignored", (each for each in funnel.ignored if each.reason not in USUAL)),
+        *_reasons("denied", funnel.denied),
+        ("orders", f"{funnel.orders:,}{made}{_parts(ends)}"),
+        *_reasons("rejected", funnel.rejected),
+        *_reasons("expired", funnel.expired),
+        *_reasons("exit refused", funnel.exits_refused),
+        ("fills", f"{funnel.fills:,}{taken}: {trips}"),
+    ]
+
+
+USUAL: Final = ("held_already", "flat_already")
+"""Reasons for ignoring a signal that cost nobody anything: it asked for nothing new."""
+
+
+def told(counted: Counted) -> str:
+    """A reason with what it means, and the first time with its numbers."""
+    words = IGNORED.get(counted.reason) or meaning_of(counted.reason).words
+    example = example_of(counted)
+    closed = f"; {counted.closed:,} of them closed what was held" if counted.closed else ""
+    first = f"first {counted.symbol} {when(counted.ts)}{f' ({example})' if example else ''}" if counted.ts else ""
+    return "; ".join(filter(None, (f"{counted.reason}: {words}" if words else counted.reason, first))) + closed
+
+
+def when(ts: int) -> str:
+    """2024-03-05 12:00 UTC; seconds only where there are any."""
+    text = to_iso(ts).removesuffix("Z").replace("T", " ")
+    return f"{text.removesuffix(':00')} UTC"
+
+
+def _reasons(what: str, counted: Iterable[Counted]) -> list[tuple[str, str]]:
+    ordered = sorted(counted, key=lambda each: -each.count)
+    return [(f"  {what}", f"{each.count:,} {told(each)}") for each in ordered]
+
+
+def _parts(numbers: Sequence[tuple[str, int]]) -> str:
+    """: 12 filled, 3 cancelled"""
+    shown = ", ".join(f"{number:,} {name}" for name, number in numbers if number)
+    return f": {shown}" if shown else ""

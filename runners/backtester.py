@@ -92,7 +92,8 @@ class Backtester:
         """Run a strategy (``symbols``, ``lookback_days``, ``run_strategy(oms_client, data_manager)``) over a window.
 
         Gives total_return, returns, max_drawdown, sharpe_ratio, trade_history, final_balance, final_positions; and notes (what to know of
-        the run, a sentence each) and order_log (what was refused). Raises KeelErrors for what a person can mend.
+        the run, a sentence each), order_log (what was refused) and funnel (what became of every order).
+        Raises KeelErrors for what a person can mend.
         """
         market = self._load(strategy, position_manager, start_date, end_date, time_step, market_type)
         answer = self._run(market, strategy, position_manager)
@@ -213,6 +214,7 @@ class Backtester:
             "final_positions": {name: dict(position) for name, position in oms.positions.items()},
             "notes": notes,
             "order_log": self.result.order_log,
+            "funnel": self.result.funnel.to_plain(),
         }
 
     def _run_permuted(

@@ -14,9 +14,9 @@ from core.frame import Frame
 from core.funnel import Counted, Funnel, total, why_no_trades
 from core.messages import Halt, Resume
 from core.money import to_float
-from core.reasons import example_of, meaning_of
+from core.reasons import example_of, meaning_of, when
 from core.result import BacktestResult
-from core.time_range import TimeRange, to_iso
+from core.time_range import TimeRange
 from core.timeframe import floor_ts, tf_ms
 
 MANY_AMBIGUOUS: Final = 0.1
@@ -45,8 +45,8 @@ def run_warnings(result: BacktestResult, halts: Sequence[Halt | Resume], denials
 def _stop(result: BacktestResult) -> Iterator[str]:
     stop = result.stop_reason
     if stop is not None:
-        rest = f"the window goes on to {_when(result.window.end_ms)}"
-        yield f"stopped early: {stop.code.replace('_', ' ')} at {_when(stop.ts)}, {rest}; {stop.detail}"
+        rest = f"the window goes on to {when(result.window.end_ms)}"
+        yield f"stopped early: {stop.code.replace('_', ' ')} at {when(stop.ts)}, {rest}; {stop.detail}"
 
 
 def _liquidations(result: BacktestResult, quote: str) -> Iterator[str]:
@@ -58,7 +58,7 @@ def _liquidations(result: BacktestResult, quote: str) -> Iterator[str]:
     some = f"1 position ({first.symbol}) was taken over by the exchange"
     if len(events) > 1:
         some = f"{len(events):,} positions were taken over by the exchange, the first ({first.symbol})"
-    yield f"liquidated: {some} at {_when(first.ts)}; {lost:,.2f} {quote} of margin was lost"
+    yield f"liquidated: {some} at {when(first.ts)}; {lost:,.2f} {quote} of margin was lost"
 
 
 def _limits(result: BacktestResult, halts: Sequence[Halt | Resume], denials: Denials) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _limits(result: BacktestResult, halts: Sequence[Halt | Resume], denials: Den
         limit = f"{reason} ({size:g} %)" if isinstance(size, float | int) else reason
         times = "" if len(own) == 1 else f"{len(own):,} times, first "
         done = "positions were closed (flatten)" if own[0].flatten else "positions were kept (hold)"
-        yield f"limit broke: the limit {limit} {times}at {_when(own[0].ts)}: {done}; {_denied(result, own, halts, denials)}"
+        yield f"limit broke: the limit {limit} {times}at {when(own[0].ts)}: {done}; {_denied(result, own, halts, denials)}"
 
 
 def _denied(result: BacktestResult, own: Sequence[Halt], halts: Sequence[Halt | Resume], denials: Denials) -> str:
@@ -81,7 +81,7 @@ def _denied(result: BacktestResult, own: Sequence[Halt], halts: Sequence[Halt | 
     until = next((event.ts for event in halts if isinstance(event, Resume) and event.reason == reason and event.ts > own[-1].ts), end)
     last = ", the last time" if len(own) > 1 else ""
     signals = f"{count:,} signal{'' if count == 1 else 's'} {'was' if count == 1 else 'were'} denied after it"
-    return f"{signals}{last} until {_when(until)}" + (", the end of the run" if until == end else "")
+    return f"{signals}{last} until {when(until)}" + (", the end of the run" if until == end else "")
 
 
 def _funnel(result: BacktestResult, halts: Sequence[Halt | Resume]) -> Iterator[str]:
@@ -122,7 +122,7 @@ def many_refused(funnel: Funnel, told: Container[str] = ()) -> Iterator[str]:
 def explained(counted: Counted) -> str:
     """What a reason means, the first time with its numbers, and what to look at."""
     meaning, example = meaning_of(counted.reason), example_of(counted)
-    first = f"the first for {counted.symbol} at {_when(counted.ts)}{f': {example}' if example else ''}" if counted.ts else ""
+    first = f"the first for {counted.symbol} at {when(counted.ts)}{f': {example}' if example else ''}" if counted.ts else ""
     return "; ".join(filter(None, (meaning.words, first, meaning.advice)))
 
 
@@ -138,7 +138,7 @@ def _missing_bars(result: BacktestResult) -> Iterator[str]:
         longest = max(gaps, key=lambda gap: gap.missing)
         yield (
             f"bars missing: {symbol} {bars.timeframe} lacks {missing:,} of {wanted:,} bars of the window ({100 * missing / wanted:.1f} %);"
-            f" the longest hole is from {_when(longest.start)} to {_when(longest.end)}"
+            f" the longest hole is from {when(longest.start)} to {when(longest.end)}"
         )
         yield from _early_end(symbol, bars, TimeRange(begin, end))
 
@@ -146,7 +146,7 @@ def _missing_bars(result: BacktestResult) -> Iterator[str]:
 def _early_end(symbol: str, bars: Frame, span: TimeRange) -> Iterator[str]:
     last = int(bars.ts[-1]) + tf_ms(bars.timeframe)
     if last < span.end_ms:
-        yield f"data end early: {symbol} {bars.timeframe} ends at {_when(last)}, the window at {_when(span.end_ms)}"
+        yield f"data end early: {symbol} {bars.timeframe} ends at {when(last)}, the window at {when(span.end_ms)}"
 
 
 def _ambiguous(result: BacktestResult) -> Iterator[str]:
@@ -164,9 +164,3 @@ def _off_grid(result: BacktestResult) -> Iterator[str]:
         count, bars = int(facts.get("off_grid_prices") or 0), int(facts.get("bars") or 0)
         if count:
             yield f"prices off the grid: {count:,} of {bars:,} closes of {symbol} are not on its tick: is it the right instrument?"
-
-
-def _when(ts: int) -> str:
-    """2024-03-05 12:00 UTC; seconds only where there are any."""
-    text = to_iso(ts).removesuffix("Z").replace("T", " ")
-    return f"{text.removesuffix(':00')} UTC"

@@ -81,7 +81,7 @@ def test_missing_bars_are_told_as_a_share_with_the_longest_hole_and_an_early_end
     columns = {"ts": START + HOUR * np.array(rows), **prices, "volume": np.full(len(rows), 1.0)}
     with store_of(columns) as store:
         system = plain_system(execution=ExecutionConfig(gaps="skip", funding="none"))
-        result = run(store, system, START, START + 24 * HOUR, Script({}))
+        result = run(store, system, START, START + 24 * HOUR, Script({1: "LONG"}))
     assert result.warnings == [
         "bars missing: BTCUSDT 1h lacks 8 of 24 bars of the window (33.3 %);"
         " the longest hole is from 2024-01-01 09:00 UTC to 2024-01-01 14:00 UTC",
