@@ -12,7 +12,7 @@ Orders are those that risk sent and those that the venue made by itself out of b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import Any, Final, Literal
 
@@ -240,26 +240,24 @@ def why_no_trades(funnel: Funnel) -> str:
     if not funnel.signals:
         return "no signal"
     if not funnel.orders:
-        return _why_no_orders(funnel)
+        ends = [*_ends("denied", funnel.denied), *_ends("ignored", funnel.ignored), ("on the way still", "", funnel.ordered)]
+        return _all_of("signal", funnel.signals, ends)
     ends = [*_ends("rejected", funnel.rejected), *_ends("expired", funnel.expired), *_ends("cancelled", funnel.cancelled)]
-    if funnel.resting:
-        ends.append(f"{funnel.resting:,} not filled by the end")
-    sent = "the only order" if funnel.orders == 1 else f"all {funnel.orders:,} orders"
-    return f"{sent}: {', '.join(ends)}"
+    return _all_of("order", funnel.orders, [*ends, ("not filled by the end", "", funnel.resting)])
 
 
 def _numbers(counted: Iterable[Counted]) -> Iterable[tuple[str, int]]:
     return ((each.reason, each.count) for each in counted)
 
 
-def _why_no_orders(funnel: Funnel) -> str:
-    ends = [*_ends("denied", funnel.denied), *_ends("ignored", funnel.ignored)]
-    if funnel.ordered:
-        ends.append(f"{funnel.ordered:,} still on the way")
-    made = "the only signal" if funnel.signals == 1 else f"all {funnel.signals:,} signals"
-    return f"{made}: {', '.join(ends)}"
+def _ends(what: str, counted: Iterable[Counted]) -> list[tuple[str, str, int]]:
+    return [(what, f" ({each.reason})", each.count) for each in counted]
 
 
-def _ends(what: str, counted: Iterable[Counted]) -> list[str]:
-    """denied invalid_stop_loss 720"""
-    return [f"{what} {each.reason} {each.count:,}" for each in counted]
+def _all_of(noun: str, number: int, ends: Sequence[tuple[str, str, int]]) -> str:
+    """all 720 signals were denied (invalid_stop_loss); 3 orders: 2 rejected (110007), 1 not filled by the end"""
+    happened = [each for each in ends if each[2]]
+    if len(happened) > 1:
+        return f"{number:,} {noun}s: " + ", ".join(f"{count:,} {what}{why}" for what, why, count in happened)
+    whole = f"the only {noun} was" if number == 1 else f"all {number:,} {noun}s were"
+    return f"{whole} {happened[0][0]}{happened[0][1]}" if happened else f"{number:,} {noun}s"

@@ -16,7 +16,10 @@ class Strategy(Protocol):
 
 
 class Venue(Protocol):
-    """Where orders go. It answers by publishing OrderUpdate, Fill, FundingPayment and Liquidation messages."""
+    """Where orders go. It answers by publishing OrderUpdate, Fill, FundingPayment and Liquidation messages.
+
+    Orders by hand and batches are the same on every venue of ours: ``core.order_calls.OrderCalls``.
+    """
 
     def submit_order(self, command: SubmitOrder) -> None: ...
     def amend_order(self, command: AmendOrder) -> None: ...

@@ -147,6 +147,9 @@ VENUE: Final[dict[str, Meaning]] = {
 }
 """Why a venue rejected, let expire or cancelled an order, by how its words begin."""
 
+TOO_SMALL: Final = ("below_min_qty", "below_min_notional", "110094", "170140", "170136", "10001 The number of contracts exceeds minimum")
+"""Beginnings of the reasons that say that an order is smaller than the exchange takes."""
+
 _UNKNOWN: Final = Meaning("", "order_log in result.json has the exchange's own words for each order")
 
 

@@ -1,6 +1,6 @@
 """What a strategy sees: a small view on live state at one bar, and nothing after it.
 
-A snapshot is made per bar and per symbol; it holds the bar and its index, the rest is read when asked for. A snapshot that a strategy
+A run makes one per bar and per symbol; it holds the bar and its index, the rest is read when asked for. A snapshot that a strategy
 keeps goes on showing its own bar's features and history; ``position`` and ``equity`` are the account's now, whenever asked.
 ``history`` is a separate buffer into which rows are copied up to the present: not even a numpy view's ``.base`` shows a later row.
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-import msgspec
-
 from core.errors import ConfigError, DataError
 from core.frame import Frame
+from core.given_series import GivenContext
 from core.messages import Bar
 from core.time_range import to_iso
 
@@ -128,16 +127,53 @@ class HtfViews(Mapping[str, TimeframeView]):
         return len(self._context.htf_timeframes)
 
 
-class RuntimeSnapshot(msgspec.Struct, gc=False, eq=False):
-    """One symbol at the close of one decision bar. ``index`` counts the bars of the series from the first warm-up bar.
+class RuntimeSnapshot:
+    """One symbol at the close of one decision bar.
 
-    ``target``: what a vector strategy's array says at this bar (0 for other strategies).
+    In a run market_data makes it (``at``). For a unit test of a strategy it is made by hand, out of what the test is about:
+
+        RuntimeSnapshot(bar_ltf=bar, features={"fast": 101.0, "slow": 100.0}, position=0.5)
+
+    Only the bar must be given. ``ts_close`` and ``symbol`` are the bar's. ``history``: a Frame that ends with this bar, feature columns
+    included (None: the bar alone); ``features``: values at this bar, which win over the history's columns. ``htf``: by timeframe, the last
+    closed Bar, or a Frame of bars and features that ends with it. ``position``: signed quantity, entered at the bar's close, or a
+    PositionView (0: flat). ``equity`` in quote coins; ``mark_price`` None: the bar's close. ``index`` counts the bars of the series from
+    the first warm-up bar; ``target``: what a vector strategy's array says at this bar. Raises ConfigError for parts that do not fit.
     """
 
-    _context: SnapshotContext
-    bar_ltf: Bar
-    index: int
-    target: int = 0
+    __slots__ = ("_context", "bar_ltf", "index", "target")
+
+    def __init__(
+        self,
+        *,
+        bar_ltf: Bar,
+        ts_close: int | None = None,
+        symbol: str | None = None,
+        features: Mapping[str, float] | None = None,
+        htf: Mapping[str, Bar | Frame] | None = None,
+        history: Frame | None = None,
+        position: PositionView | float = 0.0,
+        equity: float = 10_000.0,
+        mark_price: float | None = None,
+        funding_rate: float | None = None,
+        target: int = 0,
+    ) -> None:
+        for name, given, own in (("ts_close", ts_close, bar_ltf.ts_close), ("symbol", symbol, bar_ltf.symbol)):
+            if given is not None and given != own:
+                raise ConfigError(f"a snapshot of {name} {given!r} holds a bar of {name} {own!r}: leave {name} out, it is the bar's")
+        mark = bar_ltf.close if mark_price is None else mark_price
+        if not isinstance(position, PositionView):
+            position = PositionView(bar_ltf.symbol, position, bar_ltf.close if position else 0.0, mark, position * (mark - bar_ltf.close))
+        standing = GivenContext(bar_ltf, history, features or {}, htf or {}, position, equity, mark, funding_rate)
+        self._context: SnapshotContext = standing
+        self.bar_ltf, self.index, self.target = bar_ltf, standing.series.index, target
+
+    @classmethod
+    def at(cls, context: SnapshotContext, bar: Bar, index: int, target: int = 0) -> RuntimeSnapshot:
+        """The snapshot of a run: a view on live series at this bar. Nothing is copied until it is asked for."""
+        made = cls.__new__(cls)
+        made._context, made.bar_ltf, made.index, made.target = context, bar, index, target
+        return made
 
     @property
     def ts_close(self) -> int:

@@ -7,6 +7,7 @@ the Struct. All problems are told at once, each with its place.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -67,9 +68,18 @@ def canonical_json(config: SystemConfig) -> bytes:
 
 
 def system_schema() -> dict[str, Any]:
-    """The JSON schema (draft 2020-12) of a system file, for editors."""
-    schema = msgspec.json.schema(SystemConfig)
+    """The JSON schema (draft 2020-12) of a system file, for editors: the same in every Python (3.13 dedents docstrings itself)."""
+    schema = _with_clean_descriptions(msgspec.json.schema(SystemConfig))
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_ID, "title": "keel system file", **schema}
+
+
+def _with_clean_descriptions(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {
+            key: cleandoc(value) if key == "description" and isinstance(value, str) else _with_clean_descriptions(value)
+            for key, value in node.items()
+        }
+    return [_with_clean_descriptions(value) for value in node] if isinstance(node, list) else node
 
 
 def _parse(text: str, filename: str) -> YamlSource:

@@ -1,11 +1,17 @@
-"""Half-open spans of time in UTC. The clock is always given: nothing in core reads one."""
+"""Half-open spans of time in UTC.
+
+Nothing in core reads a clock. A window before "now" is told the time, or asks the clock that the adapters, which alone have one, hand in
+when they are imported (``adapters/__init__.py``): so the calls without ``now`` work for whoever works with a store or an engine.
+"""
 
 from __future__ import annotations
 
 import calendar
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import ClassVar
 
 from core.errors import ConfigError
 
@@ -13,7 +19,7 @@ Moment = datetime | date | str | int
 """What is taken for a time: a datetime (naive means UTC), a date, ISO text, or milliseconds since the Unix epoch."""
 
 _EPOCH = datetime(1970, 1, 1)
-_WINDOW = re.compile(r"^(\d+)(m|h|d|w|M|Y)$")
+_WINDOW = re.compile(r"^(\d{1,9})(m|h|d|w|M|Y)$")
 _STEPS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
@@ -52,6 +58,8 @@ class TimeRange:
 
     start_ms: int
     end_ms: int
+    clock: ClassVar[Callable[[], int] | None] = None
+    """The time now in ms since the Unix epoch, for calls without ``now``; a strategy's time is its snapshot's ``ts_close``, never this."""
 
     def __post_init__(self) -> None:
         if self.end_ms <= self.start_ms:
@@ -63,19 +71,19 @@ class TimeRange:
         return cls(to_ms(start), to_ms(end))
 
     @classmethod
-    def last_24h(cls, now: Moment) -> TimeRange:
-        """The 24 hours before now."""
+    def last_24h(cls, now: Moment | None = None) -> TimeRange:
+        """The 24 hours before now; None: before the present time."""
         return cls.from_window_string("24h", now)
 
     @classmethod
-    def from_window_string(cls, window: str, now: Moment) -> TimeRange:
-        """The span of "90d", "24h", "2w", "6M" or "1Y" before now. M and Y go by the calendar; a day that a month
-        lacks becomes its last (31 March less one month is 28 or 29 February)."""
-        match = _WINDOW.match(window.strip())
+    def from_window_string(cls, window: str, now: Moment | None = None) -> TimeRange:
+        """The span of "90d", "24h", "2w", "6M" or "1Y" before now; None: before the present time. M and Y go by the calendar; a day that a
+        month lacks becomes its last (31 March less one month is 28 or 29 February)."""
+        match = _WINDOW.match(window.strip()) if isinstance(window, str) else None
         if match is None or int(match[1]) == 0:
             raise ConfigError(f"{window!r} is not a window: use a number and m, h, d, w, M or Y, such as 90d or 6M")
         count, unit = int(match[1]), match[2]
-        end_ms = to_ms(now)
+        end_ms = cls._present() if now is None else to_ms(now)
         end = to_datetime(end_ms)
         try:
             if unit in _STEPS:
@@ -88,6 +96,12 @@ class TimeRange:
         except (ValueError, OverflowError, calendar.IllegalMonthError):
             raise ConfigError(f"the window {window!r} reaches back before the calendar begins") from None
         return cls(to_ms(start), end_ms)
+
+    @classmethod
+    def _present(cls) -> int:
+        if cls.clock is None:
+            raise ConfigError('core has no clock of its own to know what is now: import adapters before, or say now="2025-01-31"')
+        return cls.clock()
 
     def to_tuple_ms(self) -> tuple[int, int]:
         """(start, end) in milliseconds."""

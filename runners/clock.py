@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
+from adapters import present_ms as system_now
 
-
-def system_now() -> int:
-    """The time now in milliseconds since the Unix epoch, UTC."""
-    return time.time_ns() // 1_000_000
+__all__ = ["system_now"]

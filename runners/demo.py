@@ -30,6 +30,7 @@ from runners.live.outcome import ending_lines, session_result
 from runners.live.plan import Plan
 from runners.live.session import Ending, Session, Stop
 from runners.live.start import Live
+from runners.own_loop import run_to_end
 from runners.registry import system_uid
 from runners.system_run import write_run_report
 from runners.systems import LoadedSystem, effective_system
@@ -134,7 +135,7 @@ class _Attempt:
     def __call__(self, symbol: str) -> BacktestResult:
         began = time.monotonic()
         try:
-            self.live, self.ending = asyncio.run(self._run())
+            self.live, self.ending = run_to_end(self._run())
             self.result = session_result(self.live, self.ending, wall_s=time.monotonic() - began)
         except Exception as error:
             self.error = error

@@ -14,7 +14,7 @@ from core.frame import Frame
 from core.funnel import Counted, Funnel, total, why_no_trades
 from core.messages import Halt, Resume
 from core.money import to_float
-from core.reasons import example_of, meaning_of, when
+from core.reasons import TOO_SMALL, example_of, meaning_of, when
 from core.result import BacktestResult
 from core.time_range import TimeRange
 from core.timeframe import floor_ts, tf_ms
@@ -89,7 +89,7 @@ def _funnel(result: BacktestResult, halts: Sequence[Halt | Resume]) -> Iterator[
     if not (result.fills or result.trades or result.funnel.fills):
         yield nothing_traded(result)
     else:
-        yield from many_refused(result.funnel, {halt.reason for halt in halts})
+        yield from many_refused(result.funnel, {halt.reason for halt in halts}, _inferred(result))
 
 
 def nothing_traded(result: BacktestResult) -> str:
@@ -101,12 +101,12 @@ def nothing_traded(result: BacktestResult) -> str:
         rest = f" in {decisions:,} bars" if decisions and not funnel.signals else ""
         advice = "look at the strategy's conditions and parameters, and whether its features have values in this window"
         return f"nothing traded: {why_no_trades(funnel)}{rest}; {advice}"
-    return f"nothing traded: {why_no_trades(funnel)}; {explained(max(ends, key=lambda each: each.count))}"
+    return f"nothing traded: {why_no_trades(funnel)}; {explained(max(ends, key=lambda each: each.count), _inferred(result))}"
 
 
-def many_refused(funnel: Funnel, told: Container[str] = ()) -> Iterator[str]:
+def many_refused(funnel: Funnel, told: Container[str] = (), inferred: Container[str] = ()) -> Iterator[str]:
     """A sentence where more than MANY_REFUSED of the signals that asked for something were denied, and one where so many orders were
-    rejected. told: reasons that are told elsewhere."""
+    rejected. told: reasons that are told elsewhere.  inferred: symbols whose instrument is a guess."""
     denied = [each for each in funnel.denied if each.reason not in told]
     for what, counted, of, noun in (
         ("denied", denied, funnel.wishes, "signals"),
@@ -116,14 +116,26 @@ def many_refused(funnel: Funnel, told: Container[str] = ()) -> Iterator[str]:
         if number > MANY_REFUSED * of:
             most = max(counted, key=lambda each: each.count)
             reasons = f"all {most.reason}" if len(counted) == 1 else f"{most.count:,} of them {most.reason}"
-            yield f"{what}: {number:,} of {of:,} {noun} ({100 * number / of:.1f} %), {reasons}; {explained(most)}"
+            yield f"{what}: {number:,} of {of:,} {noun} ({100 * number / of:.1f} %), {reasons}; {explained(most, inferred)}"
 
 
-def explained(counted: Counted) -> str:
+def explained(counted: Counted, inferred: Container[str] = ()) -> str:
     """What a reason means, the first time with its numbers, and what to look at."""
     meaning, example = meaning_of(counted.reason), example_of(counted)
     first = f"the first for {counted.symbol} at {when(counted.ts)}{f': {example}' if example else ''}" if counted.ts else ""
-    return "; ".join(filter(None, (meaning.words, first, meaning.advice)))
+    guess = counted.reason.startswith(TOO_SMALL) and counted.symbol in inferred
+    return "; ".join(filter(None, (meaning.words, first, INFERRED if guess else "", meaning.advice)))
+
+
+INFERRED: Final = (
+    "steps and minimums of this instrument are inferred from the history's own numbers: if they are wrong,"
+    " keel data import-instruments FILE takes the exchange's"
+)
+
+
+def _inferred(result: BacktestResult) -> set[str]:
+    symbols = result.trust.get("symbols") or {}
+    return {symbol for symbol, facts in symbols.items() if facts.get("instrument") == "inferred"}
 
 
 def _missing_bars(result: BacktestResult) -> Iterator[str]:

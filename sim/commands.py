@@ -53,7 +53,7 @@ class CommandDesk:
             self._metrics.moved_to_band += limit != order.limit
         if reason:
             self._metrics.rejected += 1
-            self._outbox.answer(book.symbol, command.client_order_id, book.ts, "rejected", reason, command.side)
+            self._outbox.refused(command, book.ts, reason)
             return
         self._used_ids.add(order.client_order_id)
         if order.trigger is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from core.messages import Fill, FillKind, FundingPayment, Liquidation, Message, OrderStatus, OrderUpdate, Side
+from core.messages import Fill, FillKind, FundingPayment, Liquidation, Message, OrderStatus, OrderUpdate, SubmitOrder
 from sim.book import Order, SymbolBook
 
 
@@ -40,9 +40,18 @@ class Outbox:
             )
         )
 
-    def answer(self, symbol: str, client_order_id: str, ts: int, status: OrderStatus, reason: str, side: Side = "BUY") -> None:
+    def refused(self, command: SubmitOrder, ts: int, reason: str) -> None:
+        """A no to an order that the venue never held: told with the type and the prices that it was sent with."""
+        self.emit(
+            OrderUpdate(
+                command.client_order_id, command.symbol, ts, "rejected", 0.0, 0.0, reason, command.order_type, command.price,
+                command.trigger_price, command.side,
+            )
+        )  # fmt: skip
+
+    def answer(self, symbol: str, client_order_id: str, ts: int, status: OrderStatus, reason: str) -> None:
         """A no to a command about an order that the venue does not hold."""
-        self.emit(OrderUpdate(client_order_id, symbol, ts, status, reason=reason, side=side))
+        self.emit(OrderUpdate(client_order_id, symbol, ts, status, reason=reason))
 
     def fill(
         self,

@@ -31,6 +31,7 @@ from core.messages import (
     SubmitOrder,
 )
 from core.money import UNIT, to_units
+from core.order_calls import OrderCalls
 from core.result import StopReason
 from core.trade import Trade, Trades
 from sim.alone import EquityLog, Span
@@ -87,8 +88,9 @@ class StepResult(msgspec.Struct, frozen=True):
     ledger_updates: list[LedgerUpdate]
 
 
-class SimulatedExchange:
-    """Implements ``core.ports.Venue``. With ``emit`` it publishes events there; without, it also keeps an account for stand-alone use.
+class SimulatedExchange(OrderCalls):
+    """Implements ``core.ports.Venue``, with the calls of ``OrderCalls``. With ``emit`` it publishes events there; without, it also keeps
+    an account for stand-alone use.
 
     ``initial_capital`` (quote coins) wins over the profile's initial equity. Without ``instruments`` a symbol is a generic linear
     perpetual (tick 0.01, step 0.001). Raises ConfigError for what it cannot simulate.
@@ -131,7 +133,7 @@ class SimulatedExchange:
             self.ledger.deposit(coin, to_units(initial_capital))
         self._latency_ms = execution_config.latency_ms
         self._sequence = 0
-        used_ids: set[str] = set()
+        self._used_ids = used_ids = set[str]()
         self._stop = StopWatch(self.books, self.ledger)
         settlements = self._margin_by(risk_profile.margin_mode)
         self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, self._next_sequence, self._stop)
@@ -158,7 +160,7 @@ class SimulatedExchange:
         """Queue a cancellation."""
         self._queue(command.symbol, command)
 
-    def cancel_all(self, command: CancelAll) -> None:
+    def _cancel_all(self, command: CancelAll) -> None:
         """Queue the cancellation of a symbol's orders, or of all."""
         for symbol in [command.symbol] if command.symbol is not None else self.books:
             self._queue(symbol, command)
@@ -168,12 +170,40 @@ class SimulatedExchange:
         self._queue(command.symbol, command)
 
     def _queue(self, symbol: str, command: Command) -> None:
-        try:
-            book = self.books[symbol]
-        except KeyError:
-            raise ConfigError(f"the simulated exchange does not trade {symbol}; it has {', '.join(self.books)}") from None
+        book = self._book(symbol)
         book.pending.append((self.clock.now_ms + self._latency_ms, command))
         book.wake_ts = -1
+
+    # --- what orders by hand ask ---
+
+    def _book(self, symbol: str) -> SymbolBook:
+        try:
+            return self.books[symbol]
+        except KeyError:
+            raise ConfigError(f"the simulated exchange does not trade {symbol}; it has {', '.join(self.books)}") from None
+
+    def _traded(self, symbol: str) -> Instrument:
+        return self._book(symbol).instrument
+
+    def _latest_price(self, symbol: str) -> float:
+        return self._book(symbol).last
+
+    def _held(self, symbol: str, position_idx: int) -> int:
+        book = self._book(symbol)
+        position = book.position(position_idx)
+        if position is None:
+            raise ConfigError(f"{symbol}: there is no position_idx {position_idx}; it is 0 one-way, 1 (long) or 2 (short) in hedge mode")
+        return position.steps // book.lot if position.steps > 0 else -(-position.steps // book.lot)
+
+    def _has_order(self, client_order_id: str) -> bool:
+        return client_order_id in self._used_ids or any(
+            isinstance(command, SubmitOrder) and command.client_order_id == client_order_id
+            for book in self.books.values()
+            for _, command in book.pending
+        )
+
+    def _stamp(self) -> int:
+        return self.clock.now_ms
 
     # --- bars ---
 

@@ -9,7 +9,7 @@ import math
 from typing import Final
 
 from core.instrument import Grid, grid_ceil, grid_floor
-from core.money import BPS, UNIT, mul_div_ceil, mul_div_floor
+from core.money import BPS, UNIT, mul_div_ceil, mul_div_floor, to_units
 
 MAX_COST_RATE: Final = UNIT // 2
 """No cost model moves a fill by more than half the price."""
@@ -41,7 +41,7 @@ def impact_rate(base_bps: float, coefficient: float, volatility_bps: float, qty:
     """base + coefficient x volatility x sqrt(qty / bar volume), as a rate rounded up; a bar without volume counts as wholly taken."""
     share = qty / volume if volume > 0.0 else 1.0
     bps = base_bps + coefficient * volatility_bps * math.sqrt(share)
-    return min(math.ceil(min(bps, 1e4) * BPS), MAX_COST_RATE)
+    return min(grid_ceil(min(bps, 1e4), 1, BPS), MAX_COST_RATE)
 
 
 def crosses(limit: int, market: int, side: int) -> bool:
@@ -50,5 +50,5 @@ def crosses(limit: int, market: int, side: int) -> bool:
 
 
 def volume_cap_steps(share: float, volume: float, grid: Grid) -> int:
-    """How many steps all our orders together may take from a bar of this volume."""
-    return grid.floor(share * volume)
+    """How many steps all our orders together may take from a bar of this volume: exact in the decimals of both (to 1e-8)."""
+    return to_units(share) * to_units(volume) * grid.den // (UNIT * UNIT * grid.num)

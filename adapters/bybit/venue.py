@@ -29,9 +29,10 @@ from adapters.bybit.secrets import Credentials
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.trade_stream import OPERATIONS, TradeStream
 from adapters.bybit.watch import Watch
-from core.errors import InvariantError, SafetyError
+from core.errors import ConfigError, InvariantError, SafetyError
 from core.instrument import Category, Instrument
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
+from core.order_calls import OrderCalls
 from core.orders import OrderState
 
 BATCH: Final = 10
@@ -46,8 +47,8 @@ class RecoveredOrder(msgspec.Struct, frozen=True):
     filled_qty: float = 0.0
 
 
-class BybitVenue:
-    """One account of one category.
+class BybitVenue(OrderCalls):
+    """One account of one category, with the calls of ``OrderCalls``.
 
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
@@ -80,6 +81,7 @@ class BybitVenue:
         **stream_options: Any,
     ) -> None:
         self._where, self._category, self._rest = where, category, rest
+        self._instruments, self._current_price = instruments, current_price
         self._user_notify, self._on_ready, self._sleep, self._now_ms = notify, on_ready, sleep, now_ms
         self._market = market if market is not None else MarketClock(rest.clock)
         self._since_ms = self.listed_until_ms = since_ms
@@ -166,7 +168,7 @@ class BybitVenue:
             order.is_unwanted = True
         self._lanes.put(command)
 
-    def cancel_all(self, command: CancelAll) -> None:
+    def _cancel_all(self, command: CancelAll) -> None:
         """Cancel every resting order of a symbol or of the category."""
         for order in self.fold.orders:
             if command.symbol in (None, order.symbol):
@@ -176,6 +178,29 @@ class BybitVenue:
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Set or remove the exits of a position."""
         self._lanes.put(command)
+
+    # --- what orders by hand ask ---
+
+    def _traded(self, symbol: str) -> Instrument:
+        try:
+            return self._instruments[symbol]
+        except KeyError:
+            raise ConfigError(f"this venue does not trade {symbol}; it has {', '.join(self._instruments)}") from None
+
+    def _latest_price(self, symbol: str) -> float | None:
+        return self._current_price(symbol)
+
+    def _held(self, symbol: str, position_idx: int) -> int:
+        instrument = self._traded(symbol)
+        steps = self.fold.books.held(symbol, position_idx)
+        units = instrument.qty_grid.floor(instrument.book_grid.value(abs(steps)))
+        return units if steps > 0 else -units
+
+    def _has_order(self, client_order_id: str) -> bool:
+        return self.fold.orders.get(client_order_id) is not None
+
+    def _stamp(self) -> int:
+        return self._market.now_ms or self._since_ms
 
     # --- life ---
 

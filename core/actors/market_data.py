@@ -216,7 +216,7 @@ class SymbolContext:
         if bar.tf == self.timeframe:
             if bar.ts_open >= self.wake_ts:
                 target = self.series.advance(bar)
-                self.fresh.append(RuntimeSnapshot(self, bar, self.series.index, target))
+                self.fresh.append(RuntimeSnapshot.at(self, bar, self.series.index, target))
                 if self._changes is not None:
                     self.wake_ts = next(self._changes, _NEVER)
         elif bar.tf in self.higher:

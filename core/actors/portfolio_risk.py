@@ -12,7 +12,7 @@ reason that its ``refusals`` name (symbol -> RiskDecision), if it has any; what 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 from core.actors.risk import RiskActor
 from core.errors import KeelError, StrategyError
@@ -176,13 +176,9 @@ def _signal(target: TargetPosition, *, closes: bool) -> Signal:
     return Signal(target.symbol, "FLAT" if closes or target.side == "CLOSE" else target.side, 0.0, target.strategy, ts=target.ts)
 
 
-_SNAP: Final = 1e-14
-"""A quantity within this relative distance of the next step is that step, as 70.07 / 100.1 is 0.7: the rounding of floats takes none."""
-
-
 def _steps(value: float, price: float, market: Market) -> int:
     """value / price in steps, rounded down."""
-    return max(0, market.instrument.qty_grid.floor(value / price * (1.0 + _SNAP)))
+    return max(0, market.instrument.qty_grid.floor(value / price))
 
 
 def _too_small(steps: int, price: float, market: Market, answer: RiskDecision) -> RiskDecision | None:

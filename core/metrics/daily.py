@@ -18,6 +18,8 @@ from core.timeframe import DAY_MS
 MIN_DAYS = 30
 """Daily returns that a ratio needs."""
 
+_MONTH = np.timedelta64(1, "M")
+
 
 @dataclass(frozen=True, slots=True)
 class Daily:
@@ -51,8 +53,8 @@ def monthly_returns(curve: Curve) -> dict[str, float]:
     A month that begins with no (or next to no) equity is not in it.
     """
     begin, end = curve.ts[[0, -1]].astype("datetime64[ms]")
-    months = np.arange(begin.astype("datetime64[M]"), end.astype("datetime64[M]") + 1)
-    next_starts = (months + 1).astype("datetime64[ms]").astype(np.int64)
+    months = np.arange(begin.astype("datetime64[M]"), end.astype("datetime64[M]") + _MONTH)
+    next_starts = (months + _MONTH).astype("datetime64[ms]").astype(np.int64)
     last_rows = np.searchsorted(curve.ts, next_starts, side="right") - 1  # a bar that closes at 00:00 on the 1st is the old month's
     closing = curve.equity[last_rows]
     opening = np.concatenate(([curve.initial], closing[:-1]))

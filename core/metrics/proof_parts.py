@@ -173,7 +173,7 @@ class RiskAdjustedMetrics(Part, frozen=True, kw_only=True):
     value_at_risk_95_pct: Number
     """5th percentile of r; percent per day."""
     expected_shortfall_95_pct: Number
-    """Mean of the days at or below it; percent per day."""
+    """Mean of the floor(0.05 x (n - 1)) + 1 worst of n days; percent per day."""
     return_t_stat: Number
     """mean(r) / (std(r, n - 1) / sqrt(n))."""
     recovery_factor: Number

@@ -89,7 +89,7 @@ def value_at_risk(daily: Daily) -> Value:
 
 
 def expected_shortfall(daily: Daily) -> Value:
-    """Mean of the days at or below the 5th percentile of r, percent per day."""
+    """Mean of the floor(0.05 x (n - 1)) + 1 worst of n days, percent per day (of 30 days: the two worst)."""
     if daily.problem:
         return daily.problem
     worst = np.sort(daily.returns)[: int((len(daily.returns) - 1) * 0.05) + 1]

@@ -10,15 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from core.config import Distance, ExitsConfig, SizingConfig
-from core.instrument import Grid, grid_ceil, grid_count, grid_floor, grid_value
+from core.instrument import Grid, grid_ceil, grid_floor, grid_value
 from core.messages import Bracket, Signal
 from core.risk.decision import Reason, RiskDecision, denied
 
 ReadFeature = Callable[[str, str], float]
 """(symbol, name) -> the feature's value at the latest decision bar; nan where it has none."""
-
-_SNAP = 1e-9
-"""A float within this relative distance of a grid price is that price: 67.1 - 6.71 is 60.39, not 60.38."""
 
 
 def atr_feature(period: int) -> str:
@@ -152,7 +149,4 @@ def is_beyond(level: float, entry: float, above: bool) -> bool:
 
 def outward(price: float, up: bool, num: int, den: int) -> float:
     """A price on the grid num/den: itself where it is (nearly) on it, else the next one up or down."""
-    nearest = grid_value(grid_count(price, num, den), num, den)
-    if abs(nearest - price) <= _SNAP * price:
-        return nearest
     return grid_value(grid_ceil(price, num, den) if up else grid_floor(price, num, den), num, den)

@@ -6,7 +6,6 @@ which says so; that is what these tools are for: looking, and clearing up.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +24,7 @@ from core.time_range import to_iso
 from core.timeframe import tf_ms
 from runners.live.connection import Connection, connect
 from runners.live.lock import AccountLock
+from runners.own_loop import run_to_end
 from runners.tools.registry import Request, Response, ToolContext, tool
 
 T = TypeVar("T")
@@ -338,6 +338,6 @@ def _ask(request: At, work: Callable[[Connection], Awaitable[T]], *, locked: boo
                 return await work(to)
 
     try:
-        return asyncio.run(run())
+        return run_to_end(run())
     except TimeoutError as error:
         raise VenueError("the exchange did not answer in time") from error

@@ -40,6 +40,7 @@ SHARED: Final[tuple[Callable[..., Any], ...]] = (
     core.instrument.grid_value,
     core.instrument.grid_floor,
     core.instrument.grid_ceil,
+    core.instrument.nearly,
     core.instrument.notional_of,
     core.instrument.notional_up,
     core.position.released_cost,

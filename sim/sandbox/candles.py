@@ -32,7 +32,7 @@ def start_of(ts: int, interval: str) -> int:
 def end_of(start: int, interval: str) -> int:
     """The first ms after the candle that opens at ``start``."""
     if interval == "M":
-        month = np.datetime64(start, "ms").astype("datetime64[M]") + 1
+        month = np.datetime64(start, "ms").astype("datetime64[M]") + np.timedelta64(1, "M")
         return int(month.astype("datetime64[ms]").astype(np.int64))
     return start + interval_ms(interval)
 

@@ -26,18 +26,18 @@ class ExchangeClient(ActorsClient):
         self._said: list[Message] = []
         leverage = float(account.leverage) if account.category == "linear" else 1.0
         try:
-            self._exchange = SimulatedExchange(
+            self.venue = SimulatedExchange(
                 SYMBOL, float(account.usdt), market.execution, RiskProfileConfig(leverage=leverage),
                 instruments={SYMBOL: series.instrument}, clock=self.actors.clock, emit=self._said.append,
             )  # fmt: skip
         except ConfigError as error:
             raise Refused(str(error)) from error
-        self._exchange.set_funding(SYMBOL, *series.funding)
-        self.actors.connect(self._exchange)
+        self.venue.set_funding(SYMBOL, *series.funding)
+        self.actors.connect(self.venue)
         self._row = series.first
 
     def _step(self) -> None:
-        row, series, exchange = self._row, self._series, self._exchange
+        row, series, exchange = self._row, self._series, self.venue
         self._row += 1
         ts = int(series.ts[row])
         end = ts + MINUTE_MS
@@ -55,18 +55,18 @@ class ExchangeClient(ActorsClient):
 
     def _resting(self) -> Iterable[tuple[str, str, str, float | None, float | None]]:
         prices, lots = self.instrument.price_grid, self.instrument.qty_grid
-        for order in self._exchange.books[SYMBOL].orders.values():
+        for order in self.venue.books[SYMBOL].orders.values():
             limit = None if order.limit is None else prices.value(order.limit)
             qty = lots.text(order.leaves + order.filled)
             yield order.client_order_id, order.side_name, qty, limit, order.activation or order.trigger
 
     def _check_books(self) -> None:
-        book, portfolio = self._exchange.books[SYMBOL], self.actors.portfolio
-        assert portfolio.cash == self._exchange.balance("USDT")
+        book, portfolio = self.venue.books[SYMBOL], self.actors.portfolio
+        assert portfolio.cash == self.venue.balance("USDT")
         assert portfolio.lines[SYMBOL].book.steps == book.positions[0].steps
         assert portfolio.lines[SYMBOL].book.cost == book.positions[0].cost
         if self.instrument.category == "spot":
-            assert self._holding() == plain(Decimal(self._exchange.balance(self.instrument.base)) / self.instrument.base_unit)
+            assert self._holding() == plain(Decimal(self.venue.balance(self.instrument.base)) / self.instrument.base_unit)
 
     def ask(self, question: Question) -> list[str]:
         """A backtest's bars and rates are its own: it is asked for the instrument alone."""
@@ -76,4 +76,4 @@ class ExchangeClient(ActorsClient):
     def close(self) -> None:
         """Each coin's postings sum to zero."""
         self._check_books()
-        assert not any(sum(accounts) for accounts in self._exchange.ledger.coins.values())
+        assert not any(sum(accounts) for accounts in self.venue.ledger.coins.values())

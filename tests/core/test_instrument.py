@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -27,10 +28,36 @@ def test_a_count_survives_its_float_and_its_text(step: str, count: int) -> None:
 
 @given(st.sampled_from(STEPS), st.floats(0, 1e6, allow_nan=False))
 def test_floor_and_ceil_bracket_the_value(step: str, value: float) -> None:
+    """Exactly, but for a value within 1e-9 of the grid, which is on it."""
     grid = Grid.from_text(step)
     low, high = grid.floor(value), grid.ceil(value)
-    assert grid.value(low) <= value <= grid.value(high)
-    assert high - low == (0 if grid.value(low) == value else 1)
+    is_near = abs(Fraction(value) / Fraction(step) - grid.count(value)) <= Fraction(value) / Fraction(step) / 10**9
+    assert grid.value(low) * (1 - 2e-9) <= value <= grid.value(high) * (1 + 2e-9)
+    assert high - low == (0 if is_near else 1) or grid.value(high) * 1e-9 > 0.01 * float(step)
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "count"),
+    [
+        ("0.001", 0.03 * 119.3, 3579),
+        ("0.01", 67.1 - 6.71, 6039),
+        ("0.1", 60000.1 + (60000.9 - 60000.1) * 0.5, 600005),
+        ("0.1", 1.1 * 3, 33),
+    ],
+)
+def test_float_noise_costs_no_step(step: str, value: float, count: int) -> None:
+    assert (Grid.from_text(step).floor(value), Grid.from_text(step).ceil(value)) == (count, count)
+
+
+@given(st.sampled_from(STEPS), st.integers(1, 10_000_000), st.sampled_from([-1, 1]), st.floats(2e-9, 1e-3))
+def test_what_is_further_off_the_grid_is_off_it(step: str, count: int, way: int, off: float) -> None:
+    grid = Grid.from_text(step)
+    value = grid.value(count) * (1 + way * off)
+    assert grid.ceil(value) > count if way > 0 else grid.floor(value) < count
+
+
+def test_far_out_on_a_fine_grid_a_part_of_a_step_is_no_noise() -> None:
+    assert Grid.from_text("0.000001").floor(9_999.9999995) == 9_999_999_999
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adapters import present_ms
 from core.errors import ConfigError
 from core.time_range import TimeRange, to_datetime, to_iso, to_ms
 from core.timeframe import TIMEFRAMES, floor_ts, is_finer, tf_duration, tf_ms
@@ -32,7 +35,7 @@ def test_windows_reach_back_by_the_calendar(window: str, start: datetime) -> Non
     assert (to_datetime(span.start_ms), to_datetime(span.end_ms)) == (start, NOW)
 
 
-@pytest.mark.parametrize("window", ["", "6", "M", "0d", "-1d", "6x", "1.5d", "9999999Y"])
+@pytest.mark.parametrize("window", ["", "6", "M", "0d", "-1d", "6x", "1.5d", "9999999Y", "9" * 5000 + "d", None, 6])
 def test_a_window_that_is_none_is_refused(window: str) -> None:
     with pytest.raises(ConfigError):
         TimeRange.from_window_string(window, NOW)
@@ -67,6 +70,28 @@ def test_an_empty_or_reversed_range_is_refused() -> None:
 
 def test_last_24h_and_the_tuple() -> None:
     assert TimeRange.last_24h(NOW).to_tuple_ms() == (to_ms(NOW) - 86_400_000, to_ms(NOW))
+
+
+def test_without_now_windows_reach_back_from_the_present() -> None:
+    """As the documents call them; the clock is that of the adapters."""
+    before = present_ms()
+    day, half_year = TimeRange.last_24h(), TimeRange.from_window_string("6M")
+    after = present_ms()
+    assert before <= day.end_ms <= after and day.end_ms - day.start_ms == 86_400_000
+    assert before <= half_year.end_ms <= after
+    assert half_year == TimeRange.from_window_string("6M", half_year.end_ms)
+
+
+@pytest.mark.parametrize("module", ["adapters.store", "runners.backtest", "runners.epoch"])
+def test_whatever_a_user_works_with_brings_the_clock(module: str) -> None:
+    code = f"import {module}; from core.time_range import TimeRange; print(len(TimeRange.last_24h().to_tuple_ms()))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "2\n"
+
+
+def test_core_alone_has_no_clock_and_says_so() -> None:
+    code = "from core.time_range import TimeRange; TimeRange.last_24h()"
+    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "ConfigError: core has no clock of its own to know what is now: import adapters before, or say now=" in failed.stderr
 
 
 @given(st.sampled_from(list(TIMEFRAMES)), st.integers(0, 4_102_444_800_000))

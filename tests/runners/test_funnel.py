@@ -13,7 +13,7 @@ import pytest
 from core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
 from core.funnel import Counted, Funnel, total, why_no_trades
 from core.instrument import Instrument
-from core.messages import Message, OrderIntent, OrderUpdate, Signal, SignalDenied, SubmitOrder
+from core.messages import Direction, Message, OrderIntent, OrderUpdate, Signal, SignalDenied, SubmitOrder
 from core.money import UNIT
 from core.result import BacktestResult
 from core.risk.position_manager import PositionManager
@@ -26,6 +26,7 @@ from tests.runners.portfolio.scripted import run as run_portfolio
 from tests.runners.test_outcome import walk
 
 HOURS = 300
+DIRECTIONS: tuple[Direction, ...] = ("LONG", "SHORT", "FLAT")
 
 
 class Drawn(BaseStrategy):
@@ -38,7 +39,7 @@ class Drawn(BaseStrategy):
         draw, close = self.random.random(4), snapshot.bar_ltf.close
         if draw[0] < 0.3:
             return None
-        direction = ("LONG", "SHORT", "FLAT")[int(draw[1] * 3)]
+        direction: Direction = DIRECTIONS[int(draw[1] * 3)]
         more: dict[str, Any] = {}
         if self.limits and direction != "FLAT" and draw[2] < 0.7:
             more |= {"order_type": "limit", "limit_price": close * (0.99 if direction == "LONG" else 1.01)}
@@ -207,9 +208,10 @@ def test_words_of_a_venue_count_together_whatever_their_numbers() -> None:
 
 NOTHING = [
     ((None,), "no signal"),
-    ((say("FLAT"), say("FLAT")), "all 2 signals: ignored flat_already 2"),
-    ((say("LONG", stop_loss=120.0),), "the only signal: denied invalid_stop_loss 1"),
-    ((say("LONG", order_type="limit", limit_price=90.0),), "the only order: 1 not filled by the end"),
+    ((say("FLAT"), say("FLAT")), "all 2 signals were ignored (flat_already)"),
+    ((say("LONG", stop_loss=120.0),), "the only signal was denied (invalid_stop_loss)"),
+    ((say("LONG", stop_loss=120.0), say("FLAT")), "2 signals: 1 denied (invalid_stop_loss), 1 ignored (flat_already)"),
+    ((say("LONG", order_type="limit", limit_price=90.0),), "the only order was not filled by the end"),
 ]
 
 
@@ -248,6 +250,7 @@ def test_orders_of_a_portfolio_strategy_that_its_position_manager_refuses_are_de
     }
     with market({"BTCUSDT": CALM, "ETHUSDT": CALM}) as store:
         answer, tester = run_portfolio(store, Scripted(script, (BTC, ETH)), 24, manager=LeavesOut())
+    assert tester.result is not None
     funnel = tester.result.funnel
     assert [(each.reason, each.count, each.symbol) for each in funnel.denied] == [("position_manager", 2, "ETHUSDT")]
     assert (funnel.signals, funnel.ordered, total(funnel.ignored), funnel.signals_missing) == (5, 2, 1, 0)
@@ -260,6 +263,7 @@ def test_the_position_managers_reasons_and_numbers_are_the_denials() -> None:
     manager = PositionManager(window=timedelta(hours=4), timeframe="1h", min_returns=2)
     with market({"BTCUSDT": CALM, "ETHUSDT": wild()}) as store:
         _, tester = run_portfolio(store, Scripted(script, (BTC, ETH)), 24, manager=manager)
+    assert tester.result is not None
     funnel = tester.result.funnel
     beyond, volatile = sorted(funnel.denied, key=lambda each: each.reason)
     assert (beyond.reason, beyond.count, beyond.value, beyond.limit) == ("beyond_cash", 1, 11_000.0, 10_000.0)

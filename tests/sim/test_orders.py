@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.config import ExecutionConfig, ImpactConfig
+from core.instrument import Grid
 from core.money import to_units
+from sim.execution import impact_rate, volume_cap_steps
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 DIP = (100.0, 104.0, 90.0, 102.0)  # O L H C
@@ -315,3 +320,52 @@ def test_two_amendments_at_one_moment_hold_the_margin_of_the_last(venue) -> None
     v.send("a", "BUY", 1.0, price=90.0).bar(FLAT)
     v.amend("a", qty=2.0).amend("a", qty=5.0).bar(FLAT)
     assert v.account["order"] == "450"
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        ({"price": 100.5}, ("limit", 100.5, None)),
+        ({"trigger_price": 90.0, "trigger_rising": True}, ("stop_market", None, 90.0)),
+        ({"trigger_price": 90.0, "price": 90.5}, ("stop_limit", 90.5, 90.0)),
+        ({"reduce_only": True}, ("market", None, None)),
+    ],
+)
+def test_an_order_refused_at_once_is_told_with_its_own_type_and_prices(venue, order, told) -> None:
+    v = venue()
+    v.send("a", "SELL", 1.0, **order).bar(FLAT)
+    (update,) = v.events
+    assert (update.status, update.side, update.order_type, update.price, update.trigger_price) == ("rejected", "SELL", *told)
+
+
+@pytest.mark.parametrize(
+    ("share", "volume", "step", "steps"),
+    [
+        (0.03, 119.3, "0.001", 3579),
+        (0.1, 0.3, "0.01", 3),
+        (0.07, 100.0, "0.01", 700),
+        (0.333, 3.0, "0.001", 999),
+        (0.01, 3.0019, "0.001", 30),
+    ],
+)
+def test_the_volume_cap_is_the_exact_share(share: float, volume: float, step: str, steps: int) -> None:
+    assert volume_cap_steps(share, volume, Grid.from_text(step)) == steps
+
+
+@given(st.integers(1, 10_000), st.integers(0, 10**12), st.sampled_from(["0.001", "0.01", "1"]))
+def test_the_volume_cap_is_the_share_by_fractions(parts: int, lots: int, step: str) -> None:
+    volume = Grid.from_text(step).value(lots)
+    exact = Fraction(str(parts / 10_000)) * Fraction(str(volume)) / Fraction(step)
+    assert volume_cap_steps(parts / 10_000, volume, Grid.from_text(step)) == math.floor(exact)
+
+
+@pytest.mark.parametrize(("first", "high", "paid"), [(60000.1, 60000.7, 60000.4), (60000.3, 60000.9, 60000.6), (60000.4, 60000.8, 60000.6)])
+def test_half_way_along_a_leg_takers_get_the_path_price(venue, make_perpetual, first: float, high: float, paid: float) -> None:
+    """In floats the middle is 60000.399999999994 or 60000.600000000006: rounded against the taker, that would be a tick more or less."""
+    v = venue(make_perpetual("0.1", "0.001"), config=costs(latency_ms=600_000))
+    v.send("b", "BUY", 0.1).send("s", "SELL", 0.1).bar((first, high, first - 1.0, first - 0.5))
+    assert [fill.price for fill in v.exchange.fills] == [paid, paid]
+
+
+def test_the_impact_of_whole_basis_points_is_no_unit_more() -> None:
+    assert impact_rate(0.07, 0.0, 0.0, 1.0, 1.0) == 700

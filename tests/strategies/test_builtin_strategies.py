@@ -81,7 +81,7 @@ class OneBar:
 def breakout(close: float, features: Mapping[str, float], params: Mapping[str, Any], qty: float = 0.0) -> Signal | None:
     context: SnapshotContext = OneBar(features, qty)  # type: ignore[assignment]  # what the strategy reads, and no more
     bar = Bar("BTCUSDT", "1h", 0, HOUR, close, close, close, close, 1.0)
-    return AtrBreakout().generate_signal(RuntimeSnapshot(context, bar, 0), params)
+    return AtrBreakout().generate_signal(RuntimeSnapshot.at(context, bar, 0), params)
 
 
 FEATURES = {"channel": 100.0, "atr": 2.0, "trend": 101.0}  # the channel ends at 97 and at 103

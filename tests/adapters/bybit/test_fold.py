@@ -382,3 +382,18 @@ def test_an_execution_that_cannot_be_changes_nothing(row: wire.ExecutionRow) -> 
     assert (world.out, world.seen, world.fold.orphans) == ([], set(), [])
     world.hear(execution(1, "0.010", 5))
     assert world.statuses() == ["filled"]
+
+
+@pytest.mark.parametrize(
+    ("order", "told"),
+    [
+        ({"order_type": "limit", "price": 100.5}, ("limit", 100.5, None)),
+        ({"order_type": "stop_limit", "price": 100.5, "trigger_price": 99.0}, ("stop_limit", 100.5, 99.0)),
+    ],
+)
+def test_an_order_refused_at_once_is_told_with_its_own_type_and_prices(order: dict[str, Any], told: tuple[Any, ...]) -> None:
+    world = World()
+    world.submit(side="SELL", **order)
+    world.fold.end(next(iter(world.fold.orders)), "rejected", "10001 Price invalid")
+    (update,) = (one for one in world.out if isinstance(one, OrderUpdate))
+    assert (update.status, update.side, update.order_type, update.price, update.trigger_price) == ("rejected", "SELL", *told)

@@ -58,7 +58,7 @@ def hosted(strategy: Any) -> tuple[StrategyActor, list[Message]]:
 
 def snapshot(index: int = 7) -> RuntimeSnapshot:
     context: Any = None  # nothing of it is read here
-    return RuntimeSnapshot(context, bar(2, 100.0), index)
+    return RuntimeSnapshot.at(context, bar(2, 100.0), index)
 
 
 def test_a_decision_is_published_with_its_time_and_its_strategy() -> None:

@@ -43,6 +43,18 @@ def test_looks(moving: Sandbox) -> None:
     assert data(position_list_tool(**at))["positions"] == [] and data(order_list_tool(**at))["orders"] == []
 
 
+async def test_looks_inside_a_running_event_loop(moving: Sandbox) -> None:
+    """As in a notebook, whose cells run inside one."""
+    at = {"sandbox_url": moving.url}
+    assert data(account_show_tool(**at))["account"].startswith("sandbox ")
+    assert (
+        data(order_place_tool(side="BUY", qty=0.01, price=1_000.0, client_order_id="cell-1", symbol="BTCUSDT", **at))["answer"] is not None
+    )
+    assert data(order_cancel_tool(symbol="BTCUSDT", **at))["accepted"]
+    there_is_none = account_show_tool(sandbox_url="http://127.0.0.1:1")
+    assert there_is_none["error"]["type"] == "VenueError"
+
+
 def test_an_order_by_hand_and_its_end(moving: Sandbox) -> None:
     at = {"sandbox_url": moving.url, "symbol": "BTCUSDT"}
     resting = data(order_place_tool(side="BUY", qty=0.01, price=1_000.0, client_order_id="hand-1", **at))
