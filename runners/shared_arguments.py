@@ -1,7 +1,7 @@
 """What a run's function and ``run_epoch`` both call by one name.
 
-``run_epoch(..., timeframes=["1h"])`` takes the name for itself, and a function that has a parameter ``timeframes`` would never see it. So what
-such a function asks for by name is handed to it, too: the same value, under the same name.
+``run_epoch(..., timeframes=["1h"])`` takes the name for itself, and a function that has a parameter ``timeframes`` would never see it. So
+what such a function asks for by name is handed to it, too: the same value, under the same name.
 """
 
 from __future__ import annotations
