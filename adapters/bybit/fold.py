@@ -39,10 +39,16 @@ def seen_key(message: Fill | FundingPayment) -> str:
     return f"{message.symbol}:funding:{message.ts}:{message.position_idx}"
 
 
+def execution_key(row: ExecutionRow) -> str:
+    """The same key, of an execution as the exchange tells it."""
+    return f"{row.symbol}:{row.execId}"
+
+
 class AccountFold:
     """The state of one account's orders and positions as told from outside; emits core messages.
 
     seen: keys of every execution ever applied (``seen_key``); it is added to before the event is emitted.
+    opened_ms: what was executed before is in the balances that the books began with, whoever tells of it late.
     look, read_executions: called for what has to be read; they may be called often for the same.
     """
 
@@ -55,18 +61,19 @@ class AccountFold:
         *,
         notify: Notify,
         look: Look,
+        opened_ms: int = 0,
         read_executions: Callable[[], None] = lambda: None,
         on_entry_filled: Callable[[TrackedOrder], None] = lambda order: None,
     ) -> None:
         self._instruments, self._emit, self._seen, self._now_ms = instruments, emit, seen, now_ms
         self._notify, self._look, self._on_entry_filled = notify, look, on_entry_filled
-        self._read_executions = read_executions
+        self._read_executions, self._opened_ms = read_executions, opened_ms
         self.orders = OrderIndex()
         self.books = RealizedBooks(instruments)
         self.brackets = BracketNames()
         self.positions: dict[tuple[str, int], PositionReport] = {}
         self.balances: dict[str, BalanceReport] = {}
-        self.counts: dict[str, int] = dict.fromkeys(("duplicate", "stale", "foreign_symbol", "external", "orphan"), 0)
+        self.counts: dict[str, int] = dict.fromkeys(("duplicate", "stale", "foreign_symbol", "external", "orphan", "before_opening"), 0)
         self._orphans: dict[str, dict[str, ExecutionRow]] = {}
         self._waiting: dict[str, dict[str, tuple[ExecutionRow, TrackedOrder | None]]] = {}
         self._distrusted: set[str] = set()
@@ -128,7 +135,7 @@ class AccountFold:
         told = translate.order_status(row, max(order.filled, cumulative))
         if told is None:
             text = f"{row.symbol} {order.client_order_id}: status {row.orderStatus!r} is not known"
-            self._notify(Notice(ts, "unknown_status", text, row.symbol, "error", freezes=True))
+            self._notify(Notice(ts, "unknown_status", text, row.symbol, "error", freezes=True, key=order.client_order_id))
             return
         order.told = max(order.told, cumulative)
         order.pushes += is_pushed
@@ -174,7 +181,7 @@ class AccountFold:
             self.counts["stale"] += 1
             return
         text = f"{order.symbol} {order.client_order_id} had ended as {order.state}, and the exchange now says {status}"
-        self._notify(Notice(ts, "order_returned", text, order.symbol, "error", freezes=True))
+        self._notify(Notice(ts, "order_returned", text, order.symbol, "error", freezes=True, key=order.client_order_id))
 
     def _adopt(self, row: OrderRow, instrument: Instrument, ts: int, cumulative: int) -> TrackedOrder | None:
         """Take in what the exchange made out of a bracket of ours; everything else unknown is somebody else's."""
@@ -207,8 +214,12 @@ class AccountFold:
             self._foreign.popitem(last=False)
         if not has_ended:
             text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
-            self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True))
+            self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True, key=row.orderId))
         self._adopt_orphans(row.orderId, None)
+
+    def forget_foreign(self, order_id: str) -> None:
+        """An order of somebody else rests no more; should it be told of again, it is news."""
+        self._foreign.pop(order_id, None)
 
     # --- executions ---
 
@@ -219,7 +230,12 @@ class AccountFold:
         if instrument is None:
             self.counts["foreign_symbol"] += 1
             return False
-        key = f"{row.symbol}:{row.execId}"
+        key = execution_key(row)
+        ts = translate.time_ms(row.execTime)
+        if ts < self._opened_ms and key not in self._seen:
+            self.counts["before_opening"] += 1
+            self._seen.add(key)
+            return False
         if is_pushed:
             self.owed.pop(key, None)
         elif key not in self._seen and not self._is_here(row):
@@ -227,7 +243,6 @@ class AccountFold:
         if key in self._seen:
             self.counts["duplicate"] += 1
             return False
-        ts = translate.time_ms(row.execTime)
         if row.execType == "Funding":
             return self._on_funding(row, instrument, key)
         if row.execType not in translate.MOVES_QUANTITY:
@@ -259,8 +274,9 @@ class AccountFold:
 
     def _take(self, row: ExecutionRow, order: TrackedOrder | None) -> bool:
         waiting = self._waiting.setdefault(row.symbol, {})
-        is_new = row.execId not in waiting
-        waiting[row.execId] = (row, order)
+        known, _ = waiting.get(row.execId, (None, None))
+        is_new = known is None
+        waiting[row.execId] = (_richer(known, row), order)
         self._book_waiting(row.symbol)
         return is_new
 
@@ -297,6 +313,15 @@ class AccountFold:
             self._distrusted.add(symbol)
             self._book_waiting(symbol)
 
+    def heard_list(self, rows: Iterable[ExecutionRow]) -> None:
+        """The whole list of executions was read, and these rows were taken in. Of a symbol whose waiting ones it has all, nothing that came
+        before them is missing any more: they are booked, and a PnL that differs is told."""
+        listed = {row.execId for row in rows}
+        for symbol, waiting in list(self._waiting.items()):
+            if listed.issuperset(waiting):
+                self._distrusted.add(symbol)
+                self._book_waiting(symbol)
+
     def _is_missing(self, symbol: str, waiting: Mapping[str, tuple[ExecutionRow, TrackedOrder | None]]) -> bool:
         if any(orphan.symbol == symbol for rows in self._orphans.values() for orphan in rows.values()):
             return True
@@ -319,7 +344,7 @@ class AccountFold:
     def _wait_for_order(self, row: ExecutionRow) -> bool:
         waiting = self._orphans.setdefault(row.orderId, {})
         is_new = row.execId not in waiting
-        waiting[row.execId] = row
+        waiting[row.execId] = _richer(waiting.get(row.execId), row)
         self.counts["orphan"] += is_new
         self._look(row.symbol, row.orderLinkId or None, row.orderId)
         return is_new
@@ -327,7 +352,7 @@ class AccountFold:
     def _adopt_orphans(self, order_id: str, order: TrackedOrder | None) -> None:
         rows = self._orphans.pop(order_id, {})
         for row in rows.values():
-            if f"{row.symbol}:{row.execId}" not in self._seen:
+            if execution_key(row) not in self._seen:
                 self._take(row, order)
         for symbol in {row.symbol: None for row in rows.values()}:
             self._book_waiting(symbol)
@@ -369,7 +394,8 @@ class AccountFold:
         fill = self._realize(fill, row)
         self.counts["external"] += 1
         text = f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} ({row.execType}) was no order of ours"
-        self._notify(Notice(fill.ts, f"execution_{kind.lower()}", text, row.symbol, "error", freezes=not is_takeover))
+        code = "execution_liquidation" if is_takeover else "execution_adl" if kind == "adl" else "execution_external"
+        self._notify(Notice(fill.ts, code, text, row.symbol, "error", freezes=not is_takeover))
         if is_takeover:
             self._emit(translate.liquidation(fill, row, self._liquidation_price.get(row.symbol, 0.0)))
         self._emit(fill)
@@ -422,7 +448,7 @@ class AccountFold:
         self.positions[key] = report
         if report.position_idx and report.qty:
             text = f"{row.symbol}: a position of hedge mode appeared; this account was one-way"
-            self._notify(Notice(ts, "hedge_mode", text, row.symbol, "error", freezes=True))
+            self._notify(Notice(ts, "position_mode", text, row.symbol, "error", freezes=True))
         if before is None or (before.qty, before.entry_price) != (report.qty, report.entry_price):
             self._emit(report)
 
@@ -458,6 +484,11 @@ class AccountFold:
             order.ending = None
             self.orders.close(order)
             self._book_waiting(order.symbol)
+
+
+def _richer(known: ExecutionRow | None, row: ExecutionRow) -> ExecutionRow:
+    """Of two tellings of an execution the one that states its PnL, which lists do not: what it differs by shows what is missing."""
+    return row if known is None or _stated_pnl(known) is None else known
 
 
 def _stated_pnl(row: ExecutionRow) -> int | None:

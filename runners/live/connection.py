@@ -23,6 +23,9 @@ from adapters.bybit.secrets import Credentials, load_credentials
 from core.errors import SafetyError, VenueError
 from core.instrument import Category
 
+LIST_LAG_S = 4.0
+"""0.6 to 3.2 s have been reported of the demo account's lists."""
+
 
 class Sandbox(msgspec.Struct, frozen=True):
     """What a sandbox says of itself."""
@@ -83,6 +86,17 @@ class Connection:
     def market_ms(self) -> int:
         """The time of the market's data."""
         return self.market.now_ms
+
+    @property
+    def list_lag_s(self) -> float:
+        """By how much lists of an exchange may be behind what it has executed. A sandbox's are not, unless a fault makes them."""
+        return LIST_LAG_S if self.sandbox is None else 0.0
+
+    async def look_at_market_time(self) -> None:
+        """Where a sandbox's market has a time of its own: ask for it. Raises VenueError."""
+        found = await self.look_at_sandbox()
+        if found is not None:
+            self.market.observe(found.market_time)
 
     @property
     def is_lockstep(self) -> bool:

@@ -1,35 +1,71 @@
-"""How a journal begins: what the account holds at our first look, taken over as it is; and whether an old journal may go on."""
+"""How a journal begins: what the account holds at our first look, taken over as it is; and whether an old journal may go on.
+
+Cash, positions and the executions of the last hour are read together: between two readings of the executions that agree nothing happened,
+so what was read in between contains just these. Whoever tells of one of them again (a list, the stream) tells nothing new.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from adapters.bybit import translate, wire
+from adapters.bybit.fold import execution_key
 from core.errors import SafetyError
 from core.instrument import Instrument
 from core.money import UNIT
-from core.timeframe import tf_ms
+from core.timeframe import DAY_MS, MINUTE_MS, tf_ms
 from runners.live.connection import Connection
 from runners.live.plan import Plan
 from runners.live.records import Opened
 
 Held = tuple[str, int, int]
 """(symbol, signed steps of the book's grid, cost in 1e-8)"""
+_LOOKS: Final = 10
+"""So often is looked for a moment in which nothing is executed."""
 
 
 async def first_look(plan: Plan, account: str, connection: Connection, instruments: Mapping[str, Instrument], start_ms: int) -> Opened:
-    """What the account holds before our first order: the opening of the books. Raises SafetyError without money in the quote coin."""
+    """What the account holds before our first order: the opening of the books. Raises SafetyError without money in the quote coin, and for
+    an account that is traded all the while."""
     quote = next(iter(instruments.values())).quote
-    wallet = await connection.account.wallet()
+    ts, wallet, rows, executions = await _one_moment(connection, account, instruments)
     cash = next((translate.units(str(row.walletBalance)) for row in wallet.coin if row.coin == quote and row.walletBalance), 0)
     if cash <= 0:
         raise SafetyError(f"the account {account} has no {quote}: fund it first (a demo account: request funds on the exchange's page)")
     if plan.system.category == "spot":
         held = await _coins(wallet, connection, instruments, plan.system.execution_timeframe or plan.system.timeframe)
     else:
-        held = held_positions(await connection.account.positions(), instruments)
+        held = held_positions(rows, instruments)
     nonce = f"{connection.clock.now_ms // 1000:x}"
-    return Opened(connection.market_ms, start_ms, account, plan.uid, cash, tuple(held), nonce, grids_of(instruments))
+    return Opened(ts, start_ms, account, plan.uid, cash, tuple(held), nonce, grids_of(instruments), executions)
+
+
+async def _one_moment(
+    connection: Connection, account: str, instruments: Mapping[str, Instrument]
+) -> tuple[int, wire.WalletRow, list[wire.PositionRow], tuple[str, ...]]:
+    """(a time before the reading began, wallet, positions, keys of the executions that they contain)."""
+    for _ in range(_LOOKS):
+        await connection.look_at_market_time()
+        ts = connection.market_ms
+        before = await _last_hour(connection, ts, instruments)
+        wallet, rows = await connection.account.wallet(), await connection.account.positions()
+        await asyncio.sleep(connection.list_lag_s)
+        after = await _last_hour(connection, ts, instruments)
+        if before == after:
+            return ts, wallet, rows, after
+    raise SafetyError(
+        f"the account {account} is traded all the while: in {_LOOKS} looks there was none between which nothing was executed. Stop what"
+        " trades it; two programs on one account undo each other"
+    )
+
+
+async def _last_hour(connection: Connection, now_ms: int, instruments: Mapping[str, Instrument]) -> tuple[str, ...]:
+    """Keys of the executions of an hour in our symbols, oldest first."""
+    ahead_ms = DAY_MS if connection.market.follows_stream else MINUTE_MS  # its own time may have run on unseen
+    rows = await connection.account.executions(now_ms - 60 * MINUTE_MS, now_ms + ahead_ms)
+    return tuple(execution_key(row) for row in rows if row.symbol in instruments)
 
 
 def held_positions(rows: list[wire.PositionRow], instruments: Mapping[str, Instrument]) -> list[Held]:

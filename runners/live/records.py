@@ -14,7 +14,8 @@ class Opened(Message, frozen=True):
     start_ms: market time with which the session's window begins; warm-up ends there.  cash: 1e-8 of the quote coin.
     positions: (symbol, signed steps of the book's grid, cost in 1e-8).  nonce: the second in which the journal began, in hex: part of
     every client order id, so that another journal on the same account (a new one, another home's) gives other names.  grids: tick and
-    step of each symbol.
+    step of each symbol.  executions: keys (``fold.seen_key``) of the last hour's executions, funding included: cash and positions contain
+    them, and whoever tells of them again tells nothing new. Nor is what was executed before ``ts``.
     """
 
     ts: int
@@ -25,6 +26,7 @@ class Opened(Message, frozen=True):
     positions: tuple[tuple[str, int, int], ...] = ()
     nonce: str = "0"
     grids: dict[str, str] = msgspec.field(default_factory=dict)
+    executions: tuple[str, ...] = ()
 
 
 class Adjusted(Message, frozen=True):
@@ -71,6 +73,26 @@ class GateChanged(Message, frozen=True):
     why: str
 
 
+class CauseRaised(Message, frozen=True):
+    """Something stands in the way of orders from here on: a cause of core/risk/causes.py. symbol "": of all; key: which one."""
+
+    ts: int
+    cause: str
+    symbol: str
+    key: str
+    text: str
+
+
+class CauseEnded(Message, frozen=True):
+    """It does not any more. by: keel, or who lifted it with ``keel session release``."""
+
+    ts: int
+    cause: str
+    symbol: str
+    key: str
+    by: str
+
+
 class Stated(Message, frozen=True):
     """The exchange's transaction log was held against our books: rows in (since, until], what they add up to, and how much of it our books
     have otherwise (1e-8 of the quote coin). ``items`` names what differs."""
@@ -84,6 +106,6 @@ class Stated(Message, frozen=True):
     items: tuple[str, ...] = ()
 
 
-NOTES = (GateChanged, Stated, *EVIDENCE)
+NOTES = (GateChanged, CauseRaised, CauseEnded, Stated, *EVIDENCE)
 """What is written for whoever reads a journal; the actors hear nothing of it."""
 TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, *NOTES)

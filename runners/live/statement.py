@@ -117,7 +117,8 @@ class Statement:
     async def _compare(self, since_ms: int, until_ms: int) -> tuple[list[LogRow], list[Item]]:
         """(rows in (since, until], what they say otherwise than our books)."""
         around = await log_rows(self._rest, self._quote, since_ms + 1 - _SLACK_MS, until_ms + _SLACK_MS)
-        rows = [row for row in around if since_ms < row.ts <= until_ms]
+        opening = set(self._books.opened.executions)
+        rows = [row for row in around if since_ms < row.ts <= until_ms and f"{row.symbol}:{row.tradeId}" not in opening]
         return rows, [*self._of_log(rows), *self._of_books(around, since_ms, until_ms)]
 
     def _of_log(self, rows: Iterable[LogRow]) -> Iterator[Item]:

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 
 from core.actors.portfolio import Portfolio
+from core.clock import Clock
 from core.messages import Fill, FundingPayment, Halt, Liquidation, OrderDenied, Resume, Signal, SignalDenied
 
 Change = tuple[int, int, int, int, float]
-"""(ts, signed steps, cost, margin, liquidation price): see runners/curve.py."""
+"""(ts, signed steps, cost, margin, liquidation price): see runners/curve.py. ts: when our books took it, so that the curve's positions are
+those of its equity; a fill that came late has an older time of its own."""
 LAST = 12
 Decision = Signal | SignalDenied | OrderDenied
 
@@ -29,10 +31,10 @@ class TapeState(msgspec.Struct, frozen=True):
 
 
 class Tape:
-    """Listens. ``leverage`` as configured: a position's margin is its cost divided by it."""
+    """Listens. ``leverage`` as configured: a position's margin is its cost divided by it.  clock: the session's, which never goes back."""
 
-    def __init__(self, portfolio: Portfolio, leverage: float) -> None:
-        self._portfolio, self._leverage = portfolio, leverage
+    def __init__(self, portfolio: Portfolio, leverage: float, clock: Clock) -> None:
+        self._portfolio, self._leverage, self._clock = portfolio, leverage, clock
         self.fills: list[Fill] = []
         self.payments: list[FundingPayment] = []
         self.liquidations: list[Liquidation] = []
@@ -71,4 +73,4 @@ class Tape:
     def after_fill(self, fill: Fill) -> None:
         """The position as it is now."""
         book = self._portfolio.lines[fill.symbol].book
-        self.changes[fill.symbol].append((fill.ts, book.steps, book.cost, round(book.cost / self._leverage), 0.0))
+        self.changes[fill.symbol].append((self._clock.now_ms, book.steps, book.cost, round(book.cost / self._leverage), 0.0))
