@@ -208,10 +208,16 @@ def read_trades(folder: Path) -> list[Trade]:
     trades = []
     for number, line in enumerate(lines, start=1):
         try:
-            trades.append(_trade(msgspec.json.decode(line, type=dict[str, Any])))
+            trades.append(read_trade(msgspec.json.decode(line, type=dict[str, Any])))
         except (msgspec.MsgspecError, KeyError) as error:
             raise DataError(f"{path}, line {number}, is not a trade: {error}") from error
     return trades
+
+
+def read_trade(row: Mapping[str, Any]) -> Trade:
+    """The trade of one row. Raises KeyError for a field that is not there, ValidationError for one of another kind."""
+    own = {name: to_units(row[name]) if name in MONEY_FIELDS else row[name] for name in Trade.__struct_fields__}
+    return msgspec.convert(own, Trade)
 
 
 def read_equity(folder: Path) -> Frame:
@@ -325,8 +331,3 @@ def _check_equity(curve: Frame) -> None:
             raise InvariantError(
                 f"equity column {name} is {curve[name][row]} at {to_iso(int(curve.ts[row]))}: only finite numbers are written"
             )
-
-
-def _trade(row: dict[str, Any]) -> Trade:
-    own = {name: to_units(row[name]) if name in MONEY_FIELDS else row[name] for name in Trade.__struct_fields__}
-    return msgspec.convert(own, Trade)

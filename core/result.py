@@ -91,6 +91,8 @@ class BacktestResult(Mapping[str, Any]):
     """What must be known before a figure is read, a sentence each, as "what: how"; the worst first."""
     run_id: str = ""
     system_uid: str = ""
+    effective_config: dict[str, Any] = field(default_factory=dict)
+    """What the run was made of, as its config.json has it: system, window, warm-up, fingerprints; empty where the caller keeps that."""
     message_hash: str = ""
     artifacts: Path | None = None
     deferred: dict[str, Callable[[], Any]] = field(default_factory=dict, repr=False)

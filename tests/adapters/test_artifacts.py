@@ -83,7 +83,8 @@ def test_trades_hold_exact_money_and_shortest_prices(tmp_path: Path, small_resul
 
 def test_the_csv_has_the_same_rows_as_the_json_lines(tmp_path: Path, small_result: Make) -> None:
     write_result(tmp_path, small_result())
-    rows = list(csv.DictReader((tmp_path / "trades.csv").open(newline="")))
+    with (tmp_path / "trades.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
     lines = [json.loads(line) for line in (tmp_path / "trades.jsonl").read_text().splitlines()]
     assert rows == [{name: "" if value is None else str(value) for name, value in line.items()} for line in lines]
 
