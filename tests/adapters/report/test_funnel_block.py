@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from adapters.report.funnel import funnel_block
 from adapters.report.page import render
 from adapters.report.tables import trade_table
 from core.funnel import Counted, Funnel, OpenTrade
 from core.money import UNIT
+from core.result import BacktestResult
 from core.trade import Trade
 from tests.builders import START
 
+IGNORED = (Counted("held_already", 1_100), Counted("other_exits", 8, START, "BTCUSDT", 95.0, 90.0))
+DENIED = (Counted("leverage", 30, START, "BTCUSDT", 12.0, 3.0), Counted("below_min_qty", 70, START, "ETHUSDT", 0.0, 0.01, closed=4))
+REJECTED = (Counted("110007 <b>&", 5, START, "BTCUSDT"),)
 FUNNEL = Funnel(
-    signals=1_250, ordered=40, withdrawn=2, ignored=(Counted("held_already", 1_100), Counted("other_exits", 8, START, "BTCUSDT", 95.0, 90.0)),
-    denied=(Counted("leverage", 30, START, "BTCUSDT", 12.0, 3.0), Counted("below_min_qty", 70, START, "ETHUSDT", 0.0, 0.01, closed=4)),
-    orders=100, origins={"signal": 40, "bracket": 60}, filled=60, rejected=(Counted("110007 <b>&", 5, START, "BTCUSDT"),),
-    cancelled=(Counted("CancelByTpSlTsClear", 33),), resting=2, fills=61, takeovers=1, trades=29,
+    signals=1_250, ordered=40, withdrawn=2, ignored=IGNORED, denied=DENIED, orders=100, origins={"signal": 40, "bracket": 60}, filled=60,
+    rejected=REJECTED, cancelled=(Counted("CancelByTpSlTsClear", 33),), resting=2, fills=61, takeovers=1, trades=29,
 )  # fmt: skip
 
 
@@ -44,7 +47,7 @@ def test_reasons_stand_by_weight_with_the_first_time_and_advice_and_cannot_break
     assert "110007 &lt;b&gt;&amp;" in html and "<b>" not in html
 
 
-def test_a_result_that_nobody_counted_has_no_block(small_result) -> None:
+def test_a_result_that_nobody_counted_has_no_block(small_result: Callable[..., BacktestResult]) -> None:
     assert funnel_block(Funnel()) == ""
     assert 'id="funnel"' not in render(small_result())
     page = render(small_result(funnel=FUNNEL))
