@@ -36,6 +36,7 @@ def run_epoch(
     effective_config: Mapping[str, Any] | None = None,
     experiment: str | None = None,
     raise_errors: bool = False,
+    begin_late: bool = False,
     home: Home | Path | None = None,
     now: Callable[[], int] = system_now,
     **runner_kwargs: Any,
@@ -46,6 +47,8 @@ def run_epoch(
     the criteria are judged, the artifacts written, the events appended and, when it passed and next_epoch is given, the strategy promoted.
     Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
     raise_errors raises it again. An InvariantError is always raised again, and so is what keeps the artifacts from being written.
+    begin_late: the run begins (folder, config.json, event) when runner_fn calls the ``begin`` that it is given as a keyword, which returns
+    the run's id; what it raises before that is raised again, and there has been no run.
     A KeyboardInterrupt marks the run interrupted and passes on; SystemExit and its like pass unmarked.
     Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
     """
@@ -57,15 +60,25 @@ def run_epoch(
     asked = {"runner": _name(runner_fn), "arguments": _described(without_secrets(runner_kwargs))}
     promotion = {"promotion": judge.description, "next_epoch": following}
     run = {"run": {"experiment": experiment}} if experiment else {}
-    run_id = tracker.epoch_start(
-        stage, symbol, timeframes, config={**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
-    )
+    run_id = ""
+
+    def begin() -> str:
+        nonlocal run_id
+        config = {**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
+        run_id = tracker.epoch_start(stage, symbol, timeframes, config=config)
+        return run_id
+
+    late = {"begin": begin} if begin_late else {}
+    if not begin_late:
+        begin()
     try:
         try:
-            with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol):
-                returned = runner_fn(symbol=symbol, **runner_kwargs)
+            with log_context_scope(**({"run_id": run_id} if run_id else {}), strategy_id=strategy_id, epoch=stage.value, symbol=symbol):
+                returned = runner_fn(symbol=symbol, **late, **runner_kwargs)
                 passed, reason, verdicts = judge.verdict(returned)
         except Exception as error:
+            if not run_id:
+                raise
             failed = tracker.epoch_failed(run_id, stage, symbol, error)
             if raise_errors or isinstance(error, InvariantError):
                 raise
@@ -80,6 +93,8 @@ def run_epoch(
         except DataError as error:
             raise _unwritten(tracker, run_id, stage, symbol, error) from error
     except KeyboardInterrupt as interrupt:
+        if not run_id:
+            raise
         _mark_interrupted(tracker, run_id, stage, symbol, interrupt)
         raise
 
