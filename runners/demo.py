@@ -235,8 +235,8 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _interruptible(session: Session) -> AsyncIterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still under
-    way; a second one ends everything on the spot."""
+    """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
+    under way; a second one ends everything on the spot."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     heard = {number: name for number, name in _SIGNALS.items() if signal.getsignal(number) is not signal.SIG_IGN}
 

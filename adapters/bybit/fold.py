@@ -135,7 +135,7 @@ class AccountFold:
         told = translate.order_status(row, max(order.filled, cumulative))
         if told is None:
             text = f"{row.symbol} {order.client_order_id}: status {row.orderStatus!r} is not known"
-            self._notify(Notice(ts, "unknown_status", text, row.symbol, "error", freezes=True))
+            self._notify(Notice(ts, "unknown_status", text, row.symbol, "error", freezes=True, key=order.client_order_id))
             return
         order.told = max(order.told, cumulative)
         order.pushes += is_pushed
@@ -181,7 +181,7 @@ class AccountFold:
             self.counts["stale"] += 1
             return
         text = f"{order.symbol} {order.client_order_id} had ended as {order.state}, and the exchange now says {status}"
-        self._notify(Notice(ts, "order_returned", text, order.symbol, "error", freezes=True))
+        self._notify(Notice(ts, "order_returned", text, order.symbol, "error", freezes=True, key=order.client_order_id))
 
     def _adopt(self, row: OrderRow, instrument: Instrument, ts: int, cumulative: int) -> TrackedOrder | None:
         """Take in what the exchange made out of a bracket of ours; everything else unknown is somebody else's."""
@@ -214,8 +214,12 @@ class AccountFold:
             self._foreign.popitem(last=False)
         if not has_ended:
             text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
-            self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True))
+            self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True, key=row.orderId))
         self._adopt_orphans(row.orderId, None)
+
+    def forget_foreign(self, order_id: str) -> None:
+        """An order of somebody else rests no more; should it be told of again, it is news."""
+        self._foreign.pop(order_id, None)
 
     # --- executions ---
 
@@ -390,7 +394,8 @@ class AccountFold:
         fill = self._realize(fill, row)
         self.counts["external"] += 1
         text = f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} ({row.execType}) was no order of ours"
-        self._notify(Notice(fill.ts, f"execution_{kind.lower()}", text, row.symbol, "error", freezes=not is_takeover))
+        code = "execution_liquidation" if is_takeover else "execution_adl" if kind == "adl" else "execution_external"
+        self._notify(Notice(fill.ts, code, text, row.symbol, "error", freezes=not is_takeover))
         if is_takeover:
             self._emit(translate.liquidation(fill, row, self._liquidation_price.get(row.symbol, 0.0)))
         self._emit(fill)
@@ -443,7 +448,7 @@ class AccountFold:
         self.positions[key] = report
         if report.position_idx and report.qty:
             text = f"{row.symbol}: a position of hedge mode appeared; this account was one-way"
-            self._notify(Notice(ts, "hedge_mode", text, row.symbol, "error", freezes=True))
+            self._notify(Notice(ts, "position_mode", text, row.symbol, "error", freezes=True))
         if before is None or (before.qty, before.entry_price) != (report.qty, report.entry_price):
             self._emit(report)
 

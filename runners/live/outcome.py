@@ -110,6 +110,8 @@ def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
         "unanswered_at_end": ending.unanswered,
         "compared": ending.is_compared,
         "differences": [each.text for each in ending.differences],
+        "trading_state_at_end": ending.state,
+        "restrictions_at_end": [each.line for each in ending.restrictions],
         "transaction_log": None if ending.statement is None else text_of(ending.statement, live.quote),
         "controls": dict(live.controls.denials),
     }
@@ -155,6 +157,9 @@ def ending_lines(live: Live, ending: Ending) -> list[str]:
     lines += [f"DIFFERENCE  {each.text}" for each in ending.differences] or [agreement]
     if ending.unstated:
         lines.append(f"NOT STATED: the transaction log could not be read ({ending.unstated}); the next session's statement covers it")
+    if ending.state != "ACTIVE":
+        lines.append(f"{ending.state}: no order that adds could be sent any more")
+    lines += [f"STOPPED BY  {each.line}" for each in ending.restrictions if each.cause != "fault"]
     if ending.statement is not None:
         lines.append(text_of(ending.statement, quote))
         lines += [f"DIFFERENCE  {text}" for text in ending.statement.items]

@@ -62,9 +62,7 @@ COMMANDS = {
 
 @pytest.mark.parametrize("plain", ["", "1"], ids=["as another error", "as itself"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_ctrl_c_is_130_and_nobodys_mistake(
-    command: str, plain: str, pressed: Path, keel: Keel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ctrl_c_is_130_and_nobodys_mistake(command: str, plain: str, pressed: Path, keel: Keel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PLAIN_INTERRUPT", plain)
     answer = keel(*COMMANDS[command], "--json")
     if command == "parity" and answer.code == 2:

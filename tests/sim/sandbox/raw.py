@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import weakref
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,9 +17,9 @@ class Raw:
     """Answers are (HTTP status, headers, decoded body or text)."""
 
     def __init__(self, sandbox: Sandbox, key: str = KEY, secret: str = SECRET, timeout_s: float = 5.0) -> None:
-        self._address = sandbox.url.removeprefix("http://")
-        self.key, self.secret, self._timeout_s = key, secret, timeout_s
-        self._line = http.client.HTTPConnection(self._address, timeout=timeout_s)
+        self.key, self.secret = key, secret
+        self._line = http.client.HTTPConnection(sandbox.url.removeprefix("http://"), timeout=timeout_s)
+        weakref.finalize(self, self._line.close)
 
     def signed_headers(self, payload: str, *, shift_ms: int = 0, window: int = 5000) -> dict[str, str]:
         """The headers of a request whose clock is off by ``shift_ms``."""
@@ -53,7 +54,6 @@ class Raw:
             content = answer.read()
         except (http.client.HTTPException, OSError):
             self._line.close()
-            self._line = http.client.HTTPConnection(self._address, timeout=self._timeout_s)
             raise
         try:
             decoded = json.loads(content)
