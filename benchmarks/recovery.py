@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from runners.live.gate import STARTING, Gate
+
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.realized import RealizedBooks
 from adapters.journal import Journal
@@ -28,7 +30,6 @@ from core.time_range import to_ms
 from runners.live import state
 from runners.live.books import Books, make_books
 from runners.live.controls import ControlLimits
-from runners.live.gate import STARTING, Gate
 from runners.live.history import hear_again, session_prefix
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan

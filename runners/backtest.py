@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from adapters.store import HistoricalDataStore
@@ -26,7 +27,11 @@ from core.snapshot import RuntimeSnapshot
 from core.time_range import Moment, TimeRange
 from core.timeframe import tf_ms
 from core.trade import Trade, Trades
+from runners.current_run import tell_configuration
 from runners.curve import buy_and_hold, equity_curve
+from runners.funnel import whole_funnel
+from runners.identity import engine_config
+from runners.lineage import fingerprint_of, is_named, reference_of, short_name, state_of
 from runners.outcome import message_hash, reconcile, trust
 from runners.preparation import Prepared, prepare
 from runners.replay import replay
@@ -106,6 +111,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=system.initial_equity)),
         "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
+        "funnel": lambda: whole_funnel(parts.risk, parts.executor, portfolio, fills=len(venue.fills), takeovers=len(venue.liquidations)),
         "warnings": lambda: run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=quote),
     }
     if system.benchmark == "hold":
@@ -152,10 +158,10 @@ class FunctionStrategy(BaseStrategy):
     """A plain function ``(snapshot, params) -> Signal | None`` as a strategy."""
 
     def __init__(self, function: StrategyFunction) -> None:
-        self._function = function
+        self.function = function
 
     def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
-        return self._function(snapshot, params)
+        return self.function(snapshot, params)
 
 
 class BacktestEngine:
@@ -201,6 +207,7 @@ class BacktestEngine:
         )
         self._env = data_env
         self._store = store
+        self._from_file = False
         self._strategy: BaseStrategy | None = None
         self._params: Mapping[str, Any] = {}
         self._result: BacktestResult | None = None
@@ -211,7 +218,7 @@ class BacktestEngine:
     ) -> BacktestEngine:
         """The engine of a whole system file over a window (its strategy is given to ``run``, or loaded by the caller)."""
         engine = cls(system.symbols[0], system.timeframe, window.start_ms, window.end_ms, system.initial_equity, data_env, store=store)
-        engine.system = system
+        engine.system, engine._from_file = system, True
         return engine
 
     def prepare_backtest_frame(self) -> PreparedFrame:
@@ -232,10 +239,25 @@ class BacktestEngine:
         """Run a strategy (an instance, a class, or a plain function); ``config`` holds its parameters, None: those of the system."""
         self._strategy = _instance(strategy)
         given = dict(self.system.params if config is None else config)
-        self._params = given if isinstance(self._strategy, FunctionStrategy) else check_params(type(self._strategy), given)
+        made = self._strategy
+        self._params = given if isinstance(made, FunctionStrategy) else check_params(type(made), given)
+        code, state = (made.function, {}) if isinstance(made, FunctionStrategy) else (type(made), state_of(made))
+        system = msgspec.structs.replace(self.system, **self._names_of(code), params=dict(self._params))
+        began = time.perf_counter()
         with _opened(self._store) as store:
-            self._result = run_system(store, self.system, self.window, self._strategy, self._params, env=self._env)
+            prepared = prepare(store, system, self.window, made, self._params, load_function=load_function, env=self._env)
+            config = engine_config(prepared, fingerprint_of(code), env=self._env, state=state)
+            tell_configuration(config)
+            self._result = run_prepared(prepared, uid=config["system_uid"], load_s=time.perf_counter() - began)
+        self._result.effective_config = config
         return self._result
+
+    def _names_of(self, code: Any) -> dict[str, str]:
+        """The strategy that runs, as a system file names it. A system file's own name of the same code stays; without one it names both."""
+        if self._from_file and is_named(code, self.system.strategy):
+            return {}
+        reference = reference_of(code)
+        return {"strategy": reference} if self._from_file else {"system": short_name(reference), "strategy": reference}
 
     def get_equity_curve(self) -> Frame:
         """The equity curve of the last run (see BacktestResult)."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from adapters.logging import log_context_scope, without_secrets
-from adapters.plain_data import plain
 from core.errors import ConfigError, DataError, InvariantError
 from core.promotion import PromotionRule, RuleVerdict
 from core.result import BacktestResult
 from runners.clock import system_now
+from runners.current_run import listening
+from runners.described import described, named
 from runners.home import Home
 from runners.lifecycle import StrategyEpoch
 from runners.run_folder import ROOM_WANTED
+from runners.shared_arguments import shared_arguments
 from runners.tracker import EpochResult, StrategyEpochTracker, plain_metrics
 
 Criteria = Callable[[Mapping[str, Any]], bool] | Sequence[str | PromotionRule]
@@ -42,19 +43,27 @@ def run_epoch(
 ) -> EpochResult:
     """Call ``runner_fn(symbol=symbol, **runner_kwargs)`` as one run of a strategy's epoch; it returns its metrics or a BacktestResult.
 
-    Before: the step is checked, config.json is written (effective_config: the whole configuration, where the caller has one). After:
-    the criteria are judged, the artifacts written, the events appended and, when it passed and next_epoch is given, the strategy promoted.
-    Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
+    Before: the step is checked, config.json is written (effective_config: the whole configuration, where the caller has one; else that of
+    the BacktestEngine which runner_fn runs is added before its first bar). After: the criteria are judged, the artifacts written, the
+    events appended and, when it passed and next_epoch is given, the strategy promoted.
+    A parameter of runner_fn that is named like one of run_epoch's own (timeframes, strategy_id, epoch, home, ...) gets what run_epoch was
+    given. Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
     raise_errors raises it again. An InvariantError is always raised again, and so is what keeps the artifacts from being written.
     A KeyboardInterrupt marks the run interrupted and passes on; SystemExit and its like pass unmarked.
     Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
     """
+    given = {
+        "timeframes": timeframes, "epoch": epoch, "strategy_id": strategy_id, "strategy_name": strategy_name, "next_epoch": next_epoch,
+        "promotion_criteria": promotion_criteria, "effective_config": effective_config, "experiment": experiment, "home": home, "now": now,
+        "raise_errors": raise_errors, "runner_fn": runner_fn,
+    }  # fmt: skip
+    shared = shared_arguments(runner_fn, given)
     stage, judge = StrategyEpoch.of(epoch), _Judge(promotion_criteria)
     following = None if next_epoch is None else StrategyEpoch.of(next_epoch)
     tracker = StrategyEpochTracker(strategy_id, strategy_name, home=home, now=now)
     if following is not None:
         tracker.state.check_promotion(stage, following)
-    asked = {"runner": _name(runner_fn), "arguments": _described(without_secrets(runner_kwargs))}
+    asked = {"runner": named(runner_fn), "arguments": described(without_secrets(runner_kwargs))}
     promotion = {"promotion": judge.description, "next_epoch": following}
     run = {"run": {"experiment": experiment}} if experiment else {}
     run_id = tracker.epoch_start(
@@ -62,8 +71,9 @@ def run_epoch(
     )
     try:
         try:
-            with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol):
-                returned = runner_fn(symbol=symbol, **runner_kwargs)
+            hear = None if effective_config else partial(tracker.note_configuration, run_id)
+            with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol), listening(hear):
+                returned = runner_fn(symbol=symbol, **shared, **runner_kwargs)
                 passed, reason, verdicts = judge.verdict(returned)
         except Exception as error:
             failed = tracker.epoch_failed(run_id, stage, symbol, error)
@@ -118,14 +128,14 @@ class _Judge:
     @property
     def description(self) -> str | list[str] | None:
         """What stands in config.json."""
-        return _name(self._function) if self._function is not None else [str(rule) for rule in self._rules] or None
+        return named(self._function) if self._function is not None else [str(rule) for rule in self._rules] or None
 
     def verdict(self, returned: Mapping[str, Any]) -> tuple[bool | None, str, list[RuleVerdict]]:
         """(passed, reason, the verdict on each rule). Raises ConfigError when what was returned is not metrics."""
         metrics = plain_metrics(returned)
         if self._function is not None:
             passed = bool(self._function(returned))
-            return passed, f"{_name(self._function)}: {_word(passed)}", []
+            return passed, f"{named(self._function)}: {_word(passed)}", []
         if not self._rules:
             return None, "", []
         notes = returned.metric_notes if isinstance(returned, BacktestResult) else None
@@ -140,25 +150,3 @@ def _sentence(verdict: RuleVerdict) -> str:
 
 def _word(passed: bool) -> str:
     return "passed" if passed else "failed"
-
-
-def _described(value: Any) -> Any:
-    """Arguments as they stand in config.json: plain data as they are, anything else by its name."""
-    if isinstance(value, Mapping):
-        return {str(key): _described(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray):
-        return f"array of {value.dtype} {value.shape}"
-    if isinstance(value, (list, tuple)):
-        return [_described(entry) for entry in value]
-    if isinstance(value, float):
-        return value if np.isfinite(value) else repr(value)
-    try:
-        return plain(value, "argument", ConfigError)
-    except ConfigError:
-        return _name(value)
-
-
-def _name(value: Any) -> str:
-    """module.name of a function or class, of an object's class otherwise; never an address."""
-    named = value if hasattr(value, "__name__") else type(value)
-    return f"{named.__module__}.{named.__qualname__}"

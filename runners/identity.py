@@ -12,7 +12,9 @@ import numpy as np
 from adapters.replay.history import SymbolHistory
 from adapters.store.coverage import fingerprint
 from core.frame import Frame
+from core.system_file import effective_dict
 from core.time_range import TimeRange, to_iso
+from runners.described import described
 from runners.preparation import Prepared
 from runners.registry import system_uid
 from runners.systems import LoadedSystem, effective_system
@@ -27,28 +29,43 @@ def effective_config(loaded: LoadedSystem, window: NamedWindow, prepared: Prepar
 
     prepared: None where the strategy failed before anything was loaded; there is no data fingerprint then.
     """
-    made_of = _made_of(loaded, window.span, {} if prepared is None else prepared.warmup)
-    span = made_of["window"]
-    strategy, data = loaded.strategy_fingerprint, "" if prepared is None else data_fingerprint(prepared.histories)
+    made_of = _made_of(effective_system(loaded), window.span, {} if prepared is None else prepared.warmup)
+    data = "" if prepared is None else data_fingerprint(prepared.histories)
+    return _identified(made_of, window, loaded.strategy_fingerprint, data, system_file=loaded.filename, seed=seed)
+
+
+def engine_config(prepared: Prepared, strategy_fingerprint: str, *, env: str, state: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of what Python code runs, without a system file. state: what the strategy's instance was made with, if anything."""
+    made_of = _made_of(described(effective_dict(prepared.system)), prepared.window, prepared.warmup, env=env)
+    if state:
+        made_of["strategy_made_with"] = dict(state)
+    window, data = NamedWindow("", prepared.window), data_fingerprint(prepared.histories)
+    made = _identified(made_of, window, strategy_fingerprint, data, system_file="", seed=None)
+    return {**made, "bars_fingerprints": bars_fingerprints(prepared.histories)}
+
+
+def point_uid(loaded: LoadedSystem, window: TimeRange, warmup: Mapping[str, int], strategy: str, data: str) -> str:
+    """The system uid of a run that is not made yet, out of the fingerprints of its strategy and data: that of the same backtest."""
+    return system_uid(strategy, _made_of(effective_system(loaded), window, warmup), data)
+
+
+def _made_of(system: Mapping[str, Any], window: TimeRange, warmup: Mapping[str, int], *, env: str = ENV) -> dict[str, Any]:
+    span = {"start": to_iso(window.start_ms), "end": to_iso(window.end_ms)}
+    return {"system": system, "window": span, "warmup_bars": dict(warmup), "env": env}
+
+
+def _identified(
+    made_of: Mapping[str, Any], window: NamedWindow, strategy: str, data: str, *, system_file: str, seed: int | None
+) -> dict[str, Any]:
     return {
         **made_of,
-        "window": {"name": window.name, **span, "start_ms": window.span.start_ms, "end_ms": window.span.end_ms},
-        "system_file": loaded.filename,
+        "window": {"name": window.name, **made_of["window"], "start_ms": window.span.start_ms, "end_ms": window.span.end_ms},
+        "system_file": system_file,
         "seeds": {"run": seed},
         "strategy_fingerprint": strategy,
         "data_fingerprint": data,
         "system_uid": system_uid(strategy, made_of, data),
     }
-
-
-def point_uid(loaded: LoadedSystem, window: TimeRange, warmup: Mapping[str, int], strategy: str, data: str) -> str:
-    """The system uid of a run that is not made yet, out of the fingerprints of its strategy and data: that of the same backtest."""
-    return system_uid(strategy, _made_of(loaded, window, warmup), data)
-
-
-def _made_of(loaded: LoadedSystem, window: TimeRange, warmup: Mapping[str, int]) -> dict[str, Any]:
-    span = {"start": to_iso(window.start_ms), "end": to_iso(window.end_ms)}
-    return {"system": effective_system(loaded), "window": span, "warmup_bars": dict(warmup), "env": ENV}
 
 
 def data_fingerprint(histories: Sequence[SymbolHistory]) -> str:
@@ -59,6 +76,11 @@ def data_fingerprint(histories: Sequence[SymbolHistory]) -> str:
         for name, columns in _series_of(history):
             digest.update(f"{name}:{fingerprint(columns)};".encode())
     return digest.hexdigest()
+
+
+def bars_fingerprints(histories: Sequence[SymbolHistory]) -> dict[str, str]:
+    """Of the bars on which orders filled, by symbol: what a kept run's chart is held against."""
+    return {history.symbol: fingerprint(history.execution.to_dict()) for history in histories}
 
 
 def _series_of(history: SymbolHistory) -> Iterator[tuple[str, Mapping[str, np.ndarray]]]:

@@ -11,12 +11,13 @@ from typing import Any
 import msgspec
 
 from adapters.artifacts import read_json, write_config, write_metrics, write_result
+from adapters.logging import without_secrets
 from adapters.plain_data import plain
 from adapters.whole_file import append_line
 from core.errors import ConfigError, DataError, InvariantError, SafetyError
 from core.promotion import RuleVerdict
 from core.result import BacktestResult
-from core.time_range import to_iso
+from core.time_range import Moment, to_iso, to_ms
 from runners.clock import system_now
 from runners.events import append_event, read_events
 from runners.home import Home
@@ -74,6 +75,7 @@ class StrategyEpochTracker:
         self._home, self._now = Home.find(home), now
         self._folders: dict[str, Path] = {}
         self._trades: dict[str, int] = {}
+        self._noted: set[str] = set()
 
     @property
     def state(self) -> LifeCycle:
@@ -105,17 +107,34 @@ class StrategyEpochTracker:
             raise DataError(f"no run was begun in {self._home.root}: {error}; {ROOM_WANTED}") from error
         return run_id
 
-    def log_trade(self, run_id: str, symbol: str, side: str, size_usd: float, price: float, pnl: float, **more: Any) -> None:
-        """Append one line to the run's trades.jsonl, numbered from 1. more: further plain fields, such as ts or fee.
+    def note_configuration(self, run_id: str, effective_config: Mapping[str, Any]) -> None:
+        """Put the effective configuration of what is about to run into config.json, where it says nothing of its own yet.
 
-        Raises ConfigError for a run that is not under way, and for what is no plain data.
+        What was put there so before gives way: an epoch may run several engines, and returns one. Raises ConfigError for a run that is not
+        under way.
+        """
+        folder = self._under_way(run_id)
+        started = read_json(folder / "config.json") or {}
+        if not started.get("config") or run_id in self._noted:
+            self._noted.add(run_id)
+            write_config(folder, {**started, "config": without_secrets(effective_config)})
+
+    def log_trade(
+        self, run_id: str, symbol: str, side: str, size_usd: float, price: float, pnl: float, *, ts: Moment | None = None, **more: Any
+    ) -> None:
+        """Append one line to the run's trades.jsonl, numbered from 1.
+
+        ts: when it was made, in any form (a bar's ts_close, a datetime, ISO text); None: now. The line has it in ms and as ISO text (UTC).
+        more: further plain fields, such as fee. Raises ConfigError for a run that is not under way, and for what is no plain data.
         """
         folder = self._under_way(run_id)
         path = folder / "trades.jsonl"
         if run_id not in self._trades:
             self._trades[run_id] = path.read_bytes().count(b"\n") if path.exists() else 0
         number = self._trades[run_id] + 1
-        row = {"number": number, "symbol": symbol, "side": side, "size_usd": size_usd, "price": price, "pnl": pnl, **more}
+        at = self._now() if ts is None else to_ms(ts)
+        when = {"ts": at, "time": to_iso(at)}
+        row = {"number": number, **when, "symbol": symbol, "side": side, "size_usd": size_usd, "price": price, "pnl": pnl, **more}
         append_line(path, msgspec.json.encode(plain(row, f"trade {number}", ConfigError)), durable=False)
         self._trades[run_id] = number
 
@@ -201,6 +220,8 @@ class StrategyEpochTracker:
         self._event("strategy_restored", reason=reason)
 
     def _write_backtest(self, folder: Path, run_id: str, result: BacktestResult, outcome: dict[str, Any]) -> None:
+        if result.effective_config:
+            self.note_configuration(run_id, result.effective_config)
         if (folder / "trades.jsonl").exists():
             raise ConfigError(f"{run_id}: trades were logged by hand, and the BacktestResult brings its own: use one of the two")
         result.run_id, result.artifacts = run_id, folder

@@ -14,7 +14,7 @@ from sim import constraints
 from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
 from sim.brackets import Brackets
 from sim.constraints import check_band, closable_steps
-from sim.events import Outbox
+from sim.events import Outbox, UsedIds
 from sim.execution import MAX_COST_RATE, crosses, impact_rate, reference_ticks, taker_ticks
 from sim.liquidation import Takeover, is_touched
 from sim.metrics import ExchangeMetrics
@@ -55,7 +55,7 @@ class Matching:
         outbox: Outbox,
         metrics: ExchangeMetrics,
         settlements: tuple[Settlement, Settlement],
-        used_ids: set[str],
+        used_ids: UsedIds,
         next_sequence: Callable[[], int],
         stop_watch: StopWatch,
     ) -> None:
@@ -88,18 +88,23 @@ class Matching:
             has_filled = False
             if book.orders:
                 self._fire_triggers(book)
-                has_filled = self._fill_resting(book)
-            takers = book.fresh
-            if not takers:
-                if has_filled:
-                    continue  # what they brought to life may be due at once
+                if book.volume_left >= 0:  # under a cap on volume, what closes goes first
+                    has_filled = self._take_all(book, [order for order in book.fresh if _closes(book, order)])
+                has_filled |= self._fill_resting(book)
+            if not self._take_all(book, book.fresh) and not has_filled:  # what they brought to life may be due at once
                 return
-            book.fresh = []
-            if len(takers) > 1:
-                takers.sort(key=_sequence)
-            for order in takers:
-                if order.state == FRESH:
-                    self._take(book, order)
+
+    def _take_all(self, book: SymbolBook, takers: list[Order]) -> bool:
+        """Some of the fresh orders meet the market, the oldest first. Returns whether there were any."""
+        if not takers:
+            return False
+        book.fresh = [] if takers is book.fresh else [order for order in book.fresh if order not in takers]
+        if len(takers) > 1:
+            takers.sort(key=_sequence)
+        for order in takers:
+            if order.state == FRESH:
+                self._take(book, order)
+        return True
 
     def check_account(self, book: SymbolBook) -> None:
         """Cross margin: liquidate the account when its maintenance margin rate says so; ``book`` is the symbol that is stepped."""
@@ -148,11 +153,19 @@ class Matching:
         self._outbox.order(book, order, "triggered")
         if order.role:
             self.brackets.on_fired(book, position, order)
+        if order.reduce_only or order.close_on_trigger:
+            self._end_entries(book, order)
         refusal = check_band(book, order)
         if refusal:
             self.refuse(book, order, refusal)
             return
         book.fresh.append(order)
+
+    def _end_entries(self, book: SymbolBook, fired: Order) -> None:
+        """An exit of a position fired: what is left of the orders that opened it would open it again, and ends."""
+        for order in list(book.orders.values()):
+            if order.filled and order.side != fired.side and order.position_idx == fired.position_idx and not order.reduce_only:
+                self.cancel(book, order, constraints.BY_EXIT)
 
     def _fill_resting(self, book: SymbolBook) -> bool:
         grid, last = book.instrument.price_grid, book.last
@@ -164,6 +177,8 @@ class Matching:
                     due.append(order)
         if len(due) > 1:
             due.sort(key=_sequence)
+            if book.volume_left >= 0:
+                due.sort(key=lambda order: not _closes(book, order))
         has_filled = False
         for order in due:
             if order.state != RESTING or order.limit is None:
@@ -382,3 +397,10 @@ def log_position(book: SymbolBook, position: Position) -> None:
 
 def _sequence(order: Order) -> int:
     return order.sequence
+
+
+def _closes(book: SymbolBook, order: Order) -> bool:
+    """Whether an order can do nothing but make its position smaller."""
+    position = book.position(order.position_idx)
+    closable = closable_steps(book, position, order.side) if position is not None else 0
+    return closable > 0 and (order.reduce_only or order.leaves <= closable)

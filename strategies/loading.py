@@ -66,6 +66,12 @@ def source_bytes(module: ModuleType | None, cls: type) -> bytes:
     return b"".join(parts)
 
 
+def function_bytes(function: object) -> bytes:
+    """What a function does, whatever file it stands in: its compiled code. Empty for what is no plain function."""
+    code = getattr(function, "__code__", None)
+    return _code_bytes(code) if isinstance(code, CodeType) else b""
+
+
 class _FreshSource(importlib.abc.SourceLoader):
     """Runs a file from the bytes read now: no bytecode cache, which would miss a second edit within one second."""
 

@@ -11,7 +11,8 @@ Severity = Literal["info", "warning", "error"]
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """``code`` is a stable word; ``freezes``: no order that adds exposure leaves for this symbol (None: for any) until it is released."""
+    """``code`` is a stable word; ``freezes``: it is a cause of core/risk/causes.py as well, and stands for this symbol (None: for all)
+    until it ends; ``key``: which order or execution it is about, where several may stand."""
 
     ts: int
     code: str
@@ -19,6 +20,7 @@ class Notice(msgspec.Struct, frozen=True):
     symbol: str | None = None
     severity: Severity = "warning"
     freezes: bool = False
+    key: str = ""
 
 
 Notify = Callable[[Notice], None]

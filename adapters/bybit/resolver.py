@@ -21,6 +21,7 @@ from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RECV_WINDOW_MS
 from adapters.bybit.tracked import TrackedOrder
 from core.messages import Message, SubmitOrder
+from core.risk.gate import Gate
 
 APART_MS: Final = 10_000
 LIST_LAG_MS: Final = 5_000
@@ -31,7 +32,7 @@ _LOOK_DELAYS_S: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 class Resolver:
-    """Looks at orders. ``freeze``/``release`` hold a symbol while one of its orders is unknown. Times are monotonic ms.
+    """Looks at orders. The gate is closed for a symbol while one of its orders is unknown. Times are monotonic ms.
 
     note: takes the evidence (``adapters.bybit.evidence``).  send_again: takes an exit that is proven absent.
     """
@@ -42,8 +43,7 @@ class Resolver:
         fold: Callable[[], AccountFold],
         *,
         notify: Notify,
-        freeze: Callable[[str, str, str], None],
-        release: Callable[[str, str], None],
+        gate: Gate,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         note: Callable[[Message], None],
         send_again: Callable[[SubmitOrder], None],
@@ -52,7 +52,7 @@ class Resolver:
         stamp_ms: Callable[[], int],
     ) -> None:
         self._reader, self._fold, self._notify = reader, fold, notify
-        self._freeze, self._release, self._spawn = freeze, release, spawn
+        self._gate, self._spawn = gate, spawn
         self._note, self._send_again = note, send_again
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
         self.unknown: dict[str, str] = {}
@@ -68,7 +68,7 @@ class Resolver:
         self.unknown[order.client_order_id] = why
         text = f"{order.symbol} {order.client_order_id}: {why}; whether the exchange has it is being found out"
         self._notify(Notice(self._stamp_ms(), "order_unknown", text, order.symbol))
-        self._freeze(order.symbol, f"unknown:{order.client_order_id}", text)
+        self._gate.close("order_unknown", text, order.symbol, order.client_order_id)
         self._note(OrderDoubted(self._stamp_ms(), order.client_order_id, order.symbol, why))
         self._spawn(self._find_out(order, sent_ms))
 
@@ -94,7 +94,7 @@ class Resolver:
                 is_wanted_again = self._prove_absent(order)
                 break
         self.unknown.pop(order.client_order_id, None)
-        self._release(order.symbol, f"unknown:{order.client_order_id}")
+        self._gate.open("order_unknown", order.symbol, order.client_order_id)
         if is_wanted_again and order.command is not None:
             order.is_sent_again = True
             self._send_again(order.command)
@@ -139,7 +139,9 @@ class Resolver:
             if order is not None:
                 fold.write_off(order)
             text = f"{symbol} {client_order_id or order_id}: executions that the exchange counts are in none of its lists"
-            self._notify(Notice(self._stamp_ms(), "executions_missing", text, symbol, "error", freezes=True))
+            self._notify(
+                Notice(self._stamp_ms(), "executions_missing", text, symbol, "error", freezes=True, key=client_order_id or order_id or "")
+            )
         finally:
             self._looking.discard((client_order_id, order_id))
 

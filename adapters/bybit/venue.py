@@ -34,9 +34,12 @@ from core.instrument import Category, Instrument
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
 from core.order_calls import OrderCalls
 from core.orders import OrderState
+from core.risk.gate import Gate
 
 BATCH: Final = 10
 READY_WAIT_MS: Final = 5_000
+_OWN_WAIT: Final = ("private_stream", "starting")
+"""Causes that are over when the venue is ready, for which an order waits a moment instead."""
 
 
 class RecoveredOrder(msgspec.Struct, frozen=True):
@@ -53,7 +56,9 @@ class BybitVenue(OrderCalls):
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
     connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
-    note: takes evidence on orders whose fate was unknown.  on_ready: hears whether it is ready, at each change.
+    note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
+    own_prefix: what the names of all our orders begin with, where others' are to be told apart.
+    on_ready: hears whether it is ready, at each change.
     """
 
     def __init__(
@@ -72,6 +77,8 @@ class BybitVenue(OrderCalls):
         opened_ms: int = 0,
         notify: Notify = lambda notice: None,
         note: Callable[[Message], None] = lambda message: None,
+        gate: Gate | None = None,
+        own_prefix: str = "",
         on_ready: Callable[[bool], None] = lambda is_ready: None,
         market: MarketClock | None = None,
         current_price: Callable[[str], float | None] = lambda symbol: None,
@@ -91,15 +98,14 @@ class BybitVenue(OrderCalls):
         self._synced = asyncio.Event()
         self._is_catching_up = False
         self._setting_exits = 0
-        self.frozen: dict[str, dict[str, str]] = {}
-        """Symbol ("*": all) -> cause -> words."""
+        self.gate = Gate(instruments, now_ms=lambda: rest.clock.now_ms) if gate is None else gate
+        """What keeps orders that add exposure from leaving."""
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
         self._resolver = Resolver(
             self.reader,
             lambda: self.fold,
             notify=self._notify,
-            freeze=self.freeze,
-            release=self.release,
+            gate=self.gate,
             spawn=self._spawn,
             note=note,
             send_again=lambda command: self._lanes.put(command),
@@ -117,6 +123,7 @@ class BybitVenue(OrderCalls):
             opened_ms=opened_ms,
             read_executions=self._catch_up_soon,
             on_entry_filled=self._on_entry_filled,
+            own_prefix=own_prefix,
         )
         options: dict[str, Any] = {"sleep": sleep, "now_ms": now_ms, **stream_options}
         self.private = PrivateStream(
@@ -264,21 +271,10 @@ class BybitVenue(OrderCalls):
                 return
             await self._sleep(0.01 if self._setting_exits else 0.05)
 
-    # --- freezing ---
-
-    def freeze(self, symbol: str | None, cause: str, text: str) -> None:
-        """Let nothing that adds exposure leave for a symbol (None: for any)."""
-        self.frozen.setdefault(symbol or "*", {})[cause] = text
-
-    def release(self, symbol: str | None, cause: str | None = None) -> None:
-        """Take back a freeze, of one cause or of all."""
-        causes = self.frozen.get(symbol or "*", {})
-        if cause is None:
-            causes.clear()
-        else:
-            causes.pop(cause, None)
-        if not causes:
-            self.frozen.pop(symbol or "*", None)
+    @property
+    def frozen(self) -> dict[str, dict[str, str]]:
+        """Symbol ("*": all) -> cause -> words: what keeps orders that add exposure from leaving."""
+        return self.gate.frozen
 
     # --- reading everything ---
 
@@ -338,7 +334,7 @@ class BybitVenue(OrderCalls):
         except SafetyError as error:
             self._notify(Notice(self.stamp_ms(), "clock_off", str(error), severity="error", freezes=True))
         else:
-            self.release(None, "clock_off")
+            self.gate.open("clock_off")
 
     # --- inside ---
 
@@ -369,9 +365,9 @@ class BybitVenue(OrderCalls):
             if self._now_ms() >= patient_until:
                 return f"not ready: {self.private.stream.problem or 'the account is being read'}"
             await self._sleep(0.05)
-        for name in (command.symbol, "*"):
-            for text in self.frozen.get(name, {}).values():
-                return f"frozen: {text}"
+        for entry in self.gate.against(command.symbol):
+            if entry.cause not in _OWN_WAIT:
+                return f"frozen: {entry.text}"
         return ""
 
     def _on_entry_filled(self, order: TrackedOrder) -> None:
@@ -417,8 +413,8 @@ class BybitVenue(OrderCalls):
         self._watch.hurry()
 
     def _notify(self, notice: Notice) -> None:
-        if notice.freezes:
-            self.freeze(notice.symbol, notice.code, notice.text)
+        if notice.freezes and not self.gate.close(notice.code, notice.text, notice.symbol, notice.key):
+            return  # it stands, and has been told
         self._user_notify(notice)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.order_endings import OrderEndings
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.resolver import Resolver
 from adapters.bybit.tracked import TrackedOrder
@@ -22,6 +23,8 @@ IN_FLIGHT_MS: Final = 3_000
 _TICK_S: Final = 1.0
 PERIODS_MS: Final = {"orders": 10_000, "executions": 30_000, "positions": 30_000, "wallet": 60_000, "clock": 60_000}
 """How often each of them is looked at, by a monotonic clock."""
+AWAITED_MS: Final = 5_000
+"""The same, for what a standing cause ends by."""
 
 
 class Watch:
@@ -43,6 +46,7 @@ class Watch:
         self._owed: dict[str, int] = {}
         """Key of an execution that only a list told -> since when the stream owes it."""
         self._missing: set[str] = set()
+        self._endings = OrderEndings(venue.gate, venue.fold)
         self._due: dict[str, int] = {}
         self.stream_misses = 0
         """How often a list knew what the stream had not told within three seconds."""
@@ -62,8 +66,15 @@ class Watch:
         self._due = {name: begun + period for name, period in PERIODS_MS.items()}
         while True:
             await self._sleep(_TICK_S)
+            if self._venue.gate.has("clock_off"):
+                self._sooner("clock")
+            if self._due["clock"] <= self._now_ms():  # also while the stream is lost: a clock that is off may be why
+                self._due["clock"] = self._now_ms() + PERIODS_MS["clock"]
+                await self._check_clock()
             if not self._venue.is_ready:
                 continue  # the resync after the connection reads everything
+            if self._endings.are_awaited:
+                self._sooner("orders")
             try:
                 await self._check_in_flight()
                 for name in [name for name, due in self._due.items() if due <= self._now_ms()]:
@@ -71,6 +82,10 @@ class Watch:
                     await self._read(name)
             except (ExchangeRefusal, PayloadError) as error:
                 self._tell("check_failed", str(error))
+
+    def _sooner(self, name: str) -> None:
+        """Something ends by this reading: look at it every five seconds."""
+        self._due[name] = min(self._due[name], self._now_ms() + AWAITED_MS)
 
     async def _read(self, name: str) -> None:
         venue = self._venue
@@ -80,19 +95,19 @@ class Watch:
             await venue.read_executions()
         elif name == "positions":
             await venue.read_positions()
-        elif name == "wallet":
-            await venue.read_wallet()
         else:
-            await self._check_clock()
+            await venue.read_wallet()
 
     async def read_open_orders(self, *, is_resync: bool = False) -> None:
         """Take in what rests. One of ours that rests no more is looked at; when nobody has it (after a connection at once, else when it was
         missing before), its fate is unknown."""
         fold = self._venue.fold
         known = {order.client_order_id for order in fold.orders if order.state != "submitted"}
+        asked = self._now_ms()
         rows = await self._venue.reader.open_orders()
         for row in rows:
             fold.on_order(row)
+        self._endings.look(rows, asked)
         resting = {found.client_order_id for row in rows if (found := fold.orders.find(row.orderLinkId, row.orderId)) is not None}
         missing = known - resting
         for name in missing:

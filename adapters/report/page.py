@@ -170,8 +170,9 @@ def _holding(result: BacktestResult, figures: Figures) -> str:
 
 
 def _costs(result: BacktestResult, figures: Figures, coin: str) -> str:
-    listed = tables.cost_table(result.reconciliation, result.fills, coin)
-    if not result.fills and not result.reconciliation.net:
+    turnover = tables.turnover_of(result)
+    listed = tables.cost_table(result.reconciliation, turnover, coin)
+    if not turnover and not result.reconciliation.net:
         return section("costs", "Where the money went", listed)
     figures["costs"] = [charts_trades.waterfall_figure(result.reconciliation, coin)]
     return section("costs", "Where the money went", f'<div class="beside">{plot("costs", 300)}<div>{listed}</div></div>')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import groupby
 
 from adapters.report.text import (
@@ -19,12 +20,11 @@ from adapters.report.text import (
     table,
     when,
 )
-from core.messages import Fill
 from core.metrics.curve import Curve
 from core.metrics.daily import monthly_returns
 from core.metrics.drawdown import DrawdownEpisode
 from core.money import to_float
-from core.result import Reconciliation
+from core.result import BacktestResult, Reconciliation
 from core.timeframe import DAY_MS
 from core.trade import Trade
 
@@ -100,7 +100,14 @@ def drawdown_table(episodes: list[DrawdownEpisode], coin: str) -> str:
     return table((_head(name, num=bool(num)) for name, num in heads), rows)
 
 
-def cost_table(money_went: Reconciliation, fills: list[Fill], coin: str) -> str:
+def turnover_of(result: BacktestResult) -> float:
+    """Sum of all fills' notionals, quote coins; of a result that was read back without them, what its proof metrics say."""
+    if result.fills or not isinstance(result.proof, Mapping):
+        return sum(fill.qty * fill.price for fill in result.fills)
+    return float(result.proof.get("entry_friction", {}).get("turnover") or 0.0)
+
+
+def cost_table(money_went: Reconciliation, turnover: float, coin: str) -> str:
     """From gross to net and from initial to final equity, exact to the last decimal that any amount has.
 
     What is paid is positive wherever it stands in the report; here a minus before the name says that it is taken away.
@@ -117,7 +124,6 @@ def cost_table(money_went: Reconciliation, fills: list[Fill], coin: str) -> str:
         ("Final equity", money_went.final_equity, "sum", 1),
     ]
     digits = decimals_of(amount for _, amount, _, _ in steps)
-    turnover = sum(fill.qty * fill.price for fill in fills)
     rows = []
     for place, (name, amount, kind, sign) in enumerate(steps):
         is_change, shown = place <= 6, f"{MINUS} {name}" if sign < 0 else name

@@ -38,13 +38,16 @@ def row_number(index: int) -> str:
     return f"row {index + 1}"
 
 
-def prepare(key: SeriesKey, columns: Columns, *, name: str, where: Where = row_number) -> Ordered:
-    """Columns of one series, checked and in order. ``name`` begins every message. Raises DataError."""
+def prepare(key: SeriesKey, columns: Columns, *, name: str, where: Where = row_number, timeframe_from: str = "option") -> Ordered:
+    """Columns of one series, checked and in order. ``name`` begins every message. Raises DataError.
+
+    timeframe_from: who said the timeframe (option, column, path, or "" for the distances of the times), which decides the advice.
+    """
     _check_shapes(key, columns, name)
     _check_numbers(key, columns, name, where)
     if key.kind in BAR_KINDS:
         _check_bars(columns, name, where)
-        _check_grid_of_time(key, columns["ts"], name, where)
+        _check_grid_of_time(key, columns["ts"], name, where, timeframe_from)
     elif key.kind == "trades":
         _check_trades(columns, name, where)
     elif key.kind == "funding":
@@ -53,7 +56,7 @@ def prepare(key: SeriesKey, columns: Columns, *, name: str, where: Where = row_n
         _refuse(columns["open_interest"] < 0, columns, "open_interest", "open interest is not negative", name, where)
     ordered = _in_order(key, columns, name, where)
     if key.kind in BAR_KINDS:
-        _check_spacing(key, ordered.columns["ts"], name)
+        _check_spacing(key, ordered.columns["ts"], name, timeframe_from)
     return ordered
 
 
@@ -94,26 +97,39 @@ def _check_trades(columns: Columns, name: str, where: Where) -> None:
     _refuse(np.abs(columns["side"]) != 1, columns, "side", "a side is buy or sell", name, where)
 
 
-def _check_grid_of_time(key: SeriesKey, ts: np.ndarray, name: str, where: Where) -> None:
+def _check_grid_of_time(key: SeriesKey, ts: np.ndarray, name: str, where: Where, timeframe_from: str) -> None:
     """Each bar opens on a multiple of its timeframe."""
     duration = tf_ms(key.timeframe)
-    off = (ts - floor_ts(0, key.timeframe)) % duration != 0
-    if off.any():
-        row = int(np.argmax(off))
+    past = (ts - floor_ts(0, key.timeframe)) % duration
+    if not past.any():
+        return
+    row = int(np.argmax(past != 0))
+    shown = f"{name}, {where(row)}: the time {to_iso(int(ts[row]))}"
+    if (past == past[0]).all() and duration - 1000 <= past[0]:
         raise DataError(
-            f"{name}, {where(row)}: the time {to_iso(int(ts[row]))} is not where a {key.timeframe} bar opens: give the right timeframe "
-            "(--timeframe), and opening times, not closing times"
+            f"{shown} is where a {key.timeframe} bar closes, and so are all others: keel keeps opening times; subtract "
+            f"{int(past[0]):,} ms from each time, or take the column of opening times. Nothing was imported"
         )
+    raise DataError(f"{shown} is not where a {key.timeframe} bar opens: {_OTHER_TIMEFRAME[timeframe_from]}; or correct the times")
 
 
-def _check_spacing(key: SeriesKey, ts: np.ndarray, name: str) -> None:
+_OTHER_TIMEFRAME = {
+    "option": "give another --timeframe",
+    "column": "correct the file's own column of timeframes",
+    "path": "if the path is wrong about the timeframe, give the file a name and a folder that do not say one, and use --timeframe",
+    "": "the timeframe was read from the distances of the times, --timeframe says it",
+}
+"""How another timeframe is told, by who said the one that does not fit."""
+
+
+def _check_spacing(key: SeriesKey, ts: np.ndarray, name: str, timeframe_from: str) -> None:
     """Bars of a timeframe that always lie wider apart are bars of another one."""
     if len(ts) < _MANY:
         return
     closest = int(np.diff(ts).min())
     if closest > tf_ms(key.timeframe):
         found = next((timeframe for timeframe, length in TIMEFRAMES.items() if length == closest), f"{closest / 60_000:g} minutes")
-        raise DataError(f"{name}: said to be {key.timeframe} bars, but no two are closer than {found}: give the right one (--timeframe)")
+        raise DataError(f"{name}: said to be {key.timeframe} bars, but no two are closer than {found}: {_OTHER_TIMEFRAME[timeframe_from]}")
 
 
 def _refuse(bad: np.ndarray, columns: Columns, column: str, rule: str, name: str, where: Where) -> None:
@@ -151,9 +167,17 @@ def _in_order(key: SeriesKey, columns: Columns, name: str, where: Where) -> Orde
     return Ordered(_as_written(key, columns, np.sort(order[keep]), was_sorted), int(same.sum()), was_sorted)
 
 
+def is_newest_first(ts: np.ndarray) -> bool:
+    """Whether times only fall, and do so somewhere."""
+    return len(ts) > 1 and bool((ts[1:] <= ts[:-1]).all()) and bool(ts[-1] < ts[0])
+
+
 def _as_written(key: SeriesKey, columns: Columns, rows: np.ndarray, was_sorted: bool) -> Columns:
-    """The rows by time; rows of one time (trades) in the order of the file, which is that of the exchange."""
+    """The rows by time; rows of one time (trades) in the order of the file, which is that of the exchange, or, where the newest stand
+    first, the other way round."""
     if not was_sorted:
+        if is_newest_first(columns["ts"]):
+            rows = rows[::-1]
         rows = rows[np.argsort(columns["ts"][rows], kind="stable")]
     return {column: values[rows] for column, values in columns.items()}
 

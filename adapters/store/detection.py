@@ -14,6 +14,7 @@ import numpy as np
 
 from adapters.store.checks import Where
 from adapters.store.schema import BAR_KINDS
+from adapters.store.words import shortened
 from core.errors import DataError
 from core.timeframe import TIMEFRAMES
 
@@ -26,7 +27,6 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "high": ("high", "highprice", "h"),
     "low": ("low", "lowprice", "l"),
     "close": ("close", "closeprice", "c"),
-    "volume": ("volume", "vol", "basevolume", "v"),
     "funding_rate": ("fundingrate", "lastfundingrate"),
     "open_interest": ("openinterest", "sumopeninterest", "oi"),
     "price": ("price", "p"),
@@ -41,6 +41,7 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Our column names and what others call them (lower case, letters and digits only), the surest name first."""
 
+_CLOSING = ("closetime", "closetimems", "closetimestamp", "tsclose", "endtime", "end")
 _BOOK = {"issnapshot", "bid", "ask", "bidqty", "askqty", "bidprice", "askprice"}
 _BAR_COLUMNS = ("open", "high", "low", "close")
 _NEEDED = {
@@ -58,13 +59,14 @@ _SYMBOL_IN_PATH = re.compile(r"^(?=.*[A-Z])[A-Z0-9]{1,24}(USDT|USDC|USD|PERP|EUR
 _LEVELS = 4
 _HOMES = ("home", "Users")
 """Folders of which each entry is a person's: one called mark says nothing of prices."""
+_US_OF = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 _UNITS = (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17), ("ns", 1e17, 1e20))
 """Units of time and the magnitudes that mean them: each covers the years 1973 to 5138."""
 
 
 def name_columns(name: str, headers: list[str]) -> dict[str, int]:
     """Our names for a file's columns -> their positions. Raises DataError for order books and for two columns of one name."""
-    plain = [re.sub(r"[^a-z0-9]", "", header.lower()) for header in headers]
+    plain = plain_names(headers)
     if _BOOK & set(plain):
         raise DataError(f"{name}: these are messages of an order book, which the store does not keep")
     found: dict[str, int] = {}
@@ -72,11 +74,16 @@ def name_columns(name: str, headers: list[str]) -> dict[str, int]:
         for alias in aliases:
             places = [place for place, header in enumerate(plain) if header == alias]
             if len(places) > 1:
-                raise DataError(f"{name}: two columns are called {headers[places[0]]!r}: remove one")
+                raise DataError(f"{name}: two columns are called {shortened(headers[places[0]])!r}: remove one")
             if places:
                 found[ours] = places[0]
                 break
     return found
+
+
+def plain_names(headers: list[str]) -> list[str]:
+    """Headers in lower case, letters and digits only."""
+    return [re.sub(r"[^a-z0-9]", "", header.lower()) for header in headers]
 
 
 def family(name: str, columns: dict[str, int], headers: list[str]) -> str:
@@ -87,8 +94,8 @@ def family(name: str, columns: dict[str, int], headers: list[str]) -> str:
     if {"price", "qty"} <= set(columns):
         return _complete(name, "trades", columns, headers)
     raise DataError(
-        f"{name}: the columns ({', '.join(headers)}) are none that keel knows: bars have time, open, high, low, close, volume; funding has "
-        "time, funding_rate; open interest has time, open_interest; trades have time, price, qty, side"
+        f"{name}: the columns ({shortened(', '.join(headers), 200)}) are none that keel knows: bars have time, open, high, low, close, "
+        "volume; funding has time, funding_rate; open interest has time, open_interest; trades have time, price, qty, side"
     )
 
 
@@ -97,8 +104,11 @@ def _complete(name: str, kind: str, columns: dict[str, int], headers: list[str])
     if kind == "trades" and "side" not in columns and "buyer_is_maker" not in columns:
         missing.append("side")
     if missing:
+        closing = next((header for header, plain in zip(headers, plain_names(headers), strict=True) if plain in _CLOSING), None)
         what = "a column of times" if missing[0] == "ts" else f"the column {missing[0]}"
-        raise DataError(f"{name}: {what} is missing; there are {', '.join(headers)}")
+        if missing[0] == "ts" and closing is not None:
+            what = f"a column of opening times ({closing} holds closing times: subtract the bar's length and call it ts)"
+        raise DataError(f"{name}: {what} is missing; there are {shortened(', '.join(headers), 200)}")
     return kind
 
 
@@ -183,7 +193,13 @@ def to_milliseconds(name: str, times: np.ndarray, where: Where) -> tuple[np.ndar
             f"{shown} is in {_UNITS[units[row]][0]}, the first row ({times[0]}) in {_UNITS[units[0]][0]}: use one unit throughout"
         )
     unit = _UNITS[int(units[0])][0]
-    if unit == "s":
-        return np.rint(times * 1000).astype(np.int64), unit
-    divisor = {"ms": 1, "us": 1_000, "ns": 1_000_000}[unit]
-    return times.astype(np.int64) // divisor, unit
+    if unit == "s" or times.dtype.kind == "f":
+        return whole_milliseconds(np.rint(times * _US_OF[unit]).astype(np.int64)), unit
+    return times // {"ms": 1, "us": 1_000, "ns": 1_000_000}[unit], unit
+
+
+def whole_milliseconds(micros: np.ndarray) -> np.ndarray:
+    """us as ms, to the nearest one, but never up into the next second: 59.999999 is a closing time, and stays one."""
+    nearest = (micros + 500) // 1000
+    carried = (nearest % 1000 == 0) & (nearest * 1000 > micros)
+    return np.asarray(nearest - carried)

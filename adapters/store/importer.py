@@ -1,34 +1,41 @@
 """Import of a CSV or Parquet file: what it is, its rows checked, then one transaction. A file that breaks a rule changes nothing.
 
-What is mended, and told in the report: times in s, us or ns become ms; rows out of order are sorted; equal rows are kept once.
+What is mended, and told in the report: times in s, us or ns become ms; rows out of order are sorted; equal rows are kept once; rows that
+cannot be final yet are dropped. Every row of the file is one of: stored, a double, unfinished, of another symbol.
 """
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from adapters.store.checks import Columns, Ordered, prepare
 from adapters.store.connection import Database
-from adapters.store.detection import (
-    choose,
-    family,
-    name_columns,
-    path_hints,
-    read_timeframe,
-    timeframe_of_spacing,
-    to_milliseconds,
-)
+from adapters.store.detection import choose, family, name_columns, path_hints, read_timeframe, timeframe_of_spacing
+from adapters.store.likeness import same_as_stored
 from adapters.store.raw_file import RawFile, open_raw
 from adapters.store.records import ImportReport, WriteReport
-from adapters.store.schema import BAR_KINDS, KINDS, TABLES, SeriesKey
+from adapters.store.row_values import price_and_points, read_times
+from adapters.store.schema import BAR_KINDS, KINDS, SeriesKey
+from adapters.store.unfinished import in_words, is_unfinished
+from adapters.store.volume import VolumeColumns, find_volume, hold_against_prices, missing_volume
 from adapters.store.writes import write
 from core.errors import DataError
 
-_SIDES = {"buy": 1, "b": 1, "1": 1, "+1": 1, "bid": 1, "long": 1, "sell": -1, "s": -1, "-1": -1, "ask": -1, "short": -1}
-_TRUTHS = {"true": -1, "t": -1, "1": -1, "false": 1, "f": 1, "0": 1}
-"""Whether the buyer was the maker -> the taker's side."""
+
+@dataclass(slots=True)
+class _Found:
+    """A file's series, its columns in file order, the unit of its times, who said the timeframe, and what was assumed."""
+
+    key: SeriesKey
+    columns: Columns
+    unit: str
+    timeframe_from: str
+    rows_in_file: int
+    notes: list[str] = field(default_factory=list)
 
 
 def import_file(
@@ -41,16 +48,22 @@ def import_file(
     category: str | None = None,
     env: str = "live",
     allow_overwrite: bool = False,
+    keep_unfinished: bool = False,
+    now_ms: int | None = None,
 ) -> ImportReport:
-    """Put a file's rows into the store. Raises DataError, the store untouched."""
+    """Put a file's rows into the store. now_ms: the time by which rows are finished; None: the system's clock. Raises DataError, the
+    store untouched."""
     options = {"symbol": symbol, "timeframe": timeframe, "kind": kind, "category": category}
     with open_raw(path) as raw:
-        key, columns, unit, notes = _read(raw, path, options, env)
-        ordered = prepare(key, columns, name=str(path), where=raw.where)
-    notes += _mended(ordered, unit)
+        found = _read(raw, path, options, env)
+        ordered = prepare(found.key, found.columns, name=str(path), where=raw.where, timeframe_from=found.timeframe_from)
+    found.notes += _mended(ordered, found.unit)
+    now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    columns, unfinished = _finished(found, ordered.columns, str(path), now, keep=keep_unfinished)
+    found.notes += same_as_stored(db, found.key, columns)
     with db.transaction():
-        written = write(db, key, ordered.columns, source_of(path), overwrite=allow_overwrite)
-    return _report(path, key, ordered, written, unit, notes)
+        written = write(db, found.key, columns, source_of(path), overwrite=allow_overwrite)
+    return _report(path, found, columns, ordered, unfinished, written)
 
 
 def source_of(path: Path) -> str:
@@ -58,30 +71,57 @@ def source_of(path: Path) -> str:
     return f"import:{'/'.join(path.absolute().parts[1:][-2:])}"
 
 
-def _read(raw: RawFile, path: Path, options: dict[str, str | None], env: str) -> tuple[SeriesKey, Columns, str, list[str]]:
-    """The series, its columns in file order, the unit of time, and what was assumed."""
+def _finished(found: _Found, columns: Columns, name: str, now_ms: int, *, keep: bool) -> tuple[Columns, int]:
+    """The columns without rows that are not final yet, and how many were dropped; both told. Raises DataError when none is left."""
+    late = is_unfinished(found.key, columns["ts"], now_ms)
+    if not late.any():
+        return columns, 0
+    what = in_words(found.key, columns["ts"][late], now_ms)
+    if keep:
+        found.notes.append(f"{what} kept as they stand (--keep-unfinished)")
+        return columns, 0
+    if late.all():
+        raise DataError(f"{name}: there is nothing but {what}: import it later, or as it stands (--keep-unfinished); nothing was imported")
+    found.notes.append(f"{what} dropped; --keep-unfinished keeps them")
+    return {column: values[~late] for column, values in columns.items()}, int(late.sum())
+
+
+def _read(raw: RawFile, path: Path, options: dict[str, str | None], env: str) -> _Found:
+    """What the file is, and its columns; rows of other symbols or timeframes than the chosen ones are left out."""
     places = name_columns(raw.name, raw.headers)
     group = family(raw.name, places, raw.headers)
     hints, notes = path_hints(path), list[str]()
-    symbol = _pick(raw, "symbol", places, options, hints)
+    symbol = _pick(raw, "symbol", places, options, hints, notes)
     if symbol is None:
         raise DataError(f"{raw.name}: neither columns nor path say which symbol this is: use --symbol")
-    stated = _pick(raw, "timeframe", places, options, hints) if group == "bars" else None
+    stated = _pick(raw, "timeframe", places, options, hints, notes) if group == "bars" else None
     if group == "bars" and stated is not None:
         stated = read_timeframe(stated) or stated
-    kind = _pick(raw, "kind", places, options, hints) if group == "bars" else options["kind"]
-    category = _pick(raw, "category", places, options, hints)
+    kind = _pick(raw, "kind", places, options, hints, notes) if group == "bars" else options["kind"]
+    category = _pick(raw, "category", places, options, hints, notes)
     if category is None:
         category = "linear"
         notes.append("category linear was assumed (--category says otherwise)")
-    ts, unit = _times(raw, places["ts"])
-    columns = {"ts": ts, **_values(raw, group, places)}
-    kind = _kind(raw, group, places, kind, columns, notes)
-    return SeriesKey(env, category, symbol, kind, _timeframe(raw, group, stated, ts, notes)), columns, unit, notes
+    ts, unit = read_times(raw, places["ts"], notes)
+    columns = {"ts": ts, **price_and_points(raw, group, places, notes)}
+    if group == "bars":
+        kind, columns["volume"] = _kind_and_volume(raw, symbol, kind, columns, notes, in_column="kind" in places)
+    elif kind not in (None, group):
+        raise DataError(f"{raw.name}: --kind {kind} was given, but the columns are those of {group}")
+    key = SeriesKey(env, category, symbol, kind or group, _timeframe(raw, group, stated, ts, notes))
+    return _Found(key, columns, unit, _who_said("timeframe", places, options, hints), raw.rows_in_file, notes)
 
 
-def _pick(raw: RawFile, what: str, places: dict[str, int], options: dict[str, str | None], hints: dict[str, set[str]]) -> str | None:
-    """Option, column or path; rows of other symbols or timeframes are dropped when the option chooses among several."""
+def _who_said(what: str, places: dict[str, int], options: dict[str, str | None], hints: dict[str, set[str]]) -> str:
+    """Where a value was taken from: "option", "column", "path" or "" (from the distances of the times)."""
+    told = (("column", what in places), ("path", bool(hints[what])), ("option", options[what] is not None))
+    return next((where for where, is_there in told if is_there), "")
+
+
+def _pick(
+    raw: RawFile, what: str, places: dict[str, int], options: dict[str, str | None], hints: dict[str, set[str]], notes: list[str]
+) -> str | None:
+    """Option, column or path; rows of other symbols or timeframes are left out, and told, when the option chooses among several."""
     option, in_columns = options[what], set[str]()
     if what in places:
         in_columns = raw.distinct(places[what])
@@ -90,18 +130,21 @@ def _pick(raw: RawFile, what: str, places: dict[str, int], options: dict[str, st
         in_columns = {read_timeframe(text) or text for text in in_columns}
     chosen = choose(raw.name, what, option, in_columns, hints[what])
     if option is not None and len(in_columns) > 1:
+        before = raw.rows
         raw.select(places[what], {text for text in raw.distinct(places[what]) if text == option or read_timeframe(text) == option})
+        notes.append(f"{before - raw.rows:,} rows of another {what} were left out (--{what} {option})")
     return chosen
 
 
-def _kind(raw: RawFile, group: str, places: dict[str, int], kind: str | None, columns: Columns, notes: list[str]) -> str:
-    if group != "bars":
-        if kind not in (None, group):
-            raise DataError(f"{raw.name}: --kind {kind} was given, but the columns are those of {group}")
-        return group
+def _kind_and_volume(
+    raw: RawFile, symbol: str, kind: str | None, columns: Columns, notes: list[str], *, in_column: bool
+) -> tuple[str, np.ndarray]:
+    """The kind of bars, and their volume in base units. in_column: the file's own column says the kind."""
     if kind in KINDS and kind not in BAR_KINDS:
         raise DataError(f"{raw.name}: --kind {kind} was given, but the columns are those of bars (last, mark or index)")
-    if kind is None and columns["volume"].any():
+    found = find_volume(raw.name, raw.headers, symbol)
+    volume = np.zeros(raw.rows) if found.base is None else raw.numbers_or_nan(found.base)
+    if kind is None and (volume > 0).any():
         notes.append("kind last was assumed, as there is volume (--kind says otherwise)")
         kind = "last"
     if kind is None:
@@ -110,9 +153,36 @@ def _kind(raw: RawFile, group: str, places: dict[str, int], kind: str | None, co
         raise DataError(
             f"{raw.name}: this says {kind} bars, which the store does not keep: use --kind if they are last, mark or index bars"
         )
-    if kind == "last" and "volume" not in places:
-        raise DataError(f"{raw.name}: the column volume is missing; there are {', '.join(raw.headers)}")
-    return kind
+    if kind == "last":
+        return kind, _base_volume(raw, symbol, found, columns, notes)
+    if not in_column:
+        _refuse_traded(raw, kind, found, volume)
+    return kind, np.zeros(raw.rows) if found.base is None else np.nan_to_num(raw.numbers(found.base, empty=0.0), nan=0.0)
+
+
+def _refuse_traded(raw: RawFile, kind: str, found: VolumeColumns, volume: np.ndarray) -> None:
+    """Bars with a volume are of the last price, whatever an option or the path says; mark and index bars have none, or 0."""
+    traded = np.flatnonzero(volume > 0)
+    if found.base is None or not len(traded):
+        return
+    title, row = raw.headers[found.base], int(traded[0])
+    raise DataError(
+        f"{raw.name}, {raw.where(row)}: {title} is {volume[row]:g}, and only bars of the last price have a volume; these are said to be "
+        f"{kind} bars. If they are of the last price, use --kind last, and a name and a folder that do not say {kind}; if they are "
+        f"{kind} bars, remove the column {title}. Nothing was imported"
+    )
+
+
+def _base_volume(raw: RawFile, symbol: str, found: VolumeColumns, columns: Columns, notes: list[str]) -> np.ndarray:
+    if found.base is None:
+        raise missing_volume(raw.name, found, symbol, raw.headers)
+    volume = raw.numbers(found.base)
+    notes += found.notes
+    if found.quote is not None:
+        titles = (raw.headers[found.base], raw.headers[found.quote])
+        quote, price = raw.numbers_or_nan(found.quote), (columns["low"] + columns["high"]) / 2
+        notes += hold_against_prices(raw.name, titles, volume, quote, price, raw.where)
+    return volume
 
 
 def _timeframe(raw: RawFile, group: str, stated: str | None, ts: np.ndarray, notes: list[str]) -> str:
@@ -127,48 +197,6 @@ def _timeframe(raw: RawFile, group: str, stated: str | None, ts: np.ndarray, not
     return found
 
 
-def _times(raw: RawFile, place: int) -> tuple[np.ndarray, str]:
-    if raw.is_moment(place):
-        return raw.moments(place), "time"
-    numbers = raw.integers(place) if raw.is_integer(place) else raw.numbers(place)
-    return to_milliseconds(raw.name, numbers, raw.where)
-
-
-def _values(raw: RawFile, group: str, places: dict[str, int]) -> Columns:
-    if group == "bars":
-        columns = {name: raw.numbers(places[name]) for name in ("open", "high", "low", "close")}
-        columns["volume"] = raw.numbers(places["volume"]) if "volume" in places else np.zeros(raw.rows)
-        return columns
-    if group == "trades":
-        return {"price": raw.numbers(places["price"]), "qty": raw.numbers(places["qty"]), **_sides(raw, places), **_ids(raw, places)}
-    name = TABLES[group].columns[0][0]
-    return {name: raw.numbers(places[name])}
-
-
-def _sides(raw: RawFile, places: dict[str, int]) -> Columns:
-    name, meaning = ("side", _SIDES) if "side" in places else ("buyer_is_maker", _TRUTHS)
-    texts, inverse = np.unique(raw.texts(places[name]).astype(str), return_inverse=True)
-    for text in texts:
-        if text.strip().lower() not in meaning:
-            row = int(np.argmax(texts[inverse] == text))
-            raise DataError(f"{raw.name}, {raw.where(row)}: {raw.headers[places[name]]} is {str(text)!r}, which is no side (buy or sell)")
-    codes = np.array([meaning[text.strip().lower()] for text in texts], dtype=np.int8)
-    return {"side": codes[inverse]}
-
-
-def _ids(raw: RawFile, places: dict[str, int]) -> Columns:
-    """The exchange's ids, or the number of the trade within its millisecond, which makes a second import find the same trades."""
-    if "trade_id" in places:
-        return {"trade_id": raw.texts(places["trade_id"])}
-    ts, _ = _times(raw, places["ts"])
-    order = np.argsort(ts, kind="stable")
-    ordered = ts[order]
-    first = np.searchsorted(ordered, ordered, side="left")
-    ordinal = np.empty(len(ts), dtype=np.int64)
-    ordinal[order] = np.arange(len(ts)) - first
-    return {"trade_id": ordinal.astype(str).astype(object)}
-
-
 def _mended(ordered: Ordered, unit: str) -> list[str]:
     notes = []
     if unit in ("s", "us", "ns"):
@@ -180,8 +208,8 @@ def _mended(ordered: Ordered, unit: str) -> list[str]:
     return notes
 
 
-def _report(path: Path, key: SeriesKey, ordered: Ordered, written: WriteReport, unit: str, notes: list[str]) -> ImportReport:
-    ts = ordered.columns["ts"]
+def _report(path: Path, found: _Found, columns: Columns, ordered: Ordered, unfinished: int, written: WriteReport) -> ImportReport:
+    ts, key = columns["ts"], found.key
     return ImportReport(
         path=str(path),
         symbol=key.symbol,
@@ -195,8 +223,11 @@ def _report(path: Path, key: SeriesKey, ordered: Ordered, written: WriteReport, 
         unchanged=written.unchanged,
         duplicates=ordered.duplicates,
         sorted_rows=not ordered.was_sorted,
-        time_unit=unit,
+        time_unit=found.unit,
         first=int(ts[0]),
         last=int(ts[-1]),
-        notes=notes,
+        notes=found.notes,
+        rows_in_file=found.rows_in_file,
+        unfinished=unfinished,
+        left_out=found.rows_in_file - len(ts) - ordered.duplicates - unfinished,
     )

@@ -7,6 +7,7 @@ A folder named BTC-USDT (or BTC-USDT-PERP) is that of BTCUSDT.
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 from adapters.store.connection import Database
@@ -16,15 +17,20 @@ from core.errors import DataError
 _DASHED = re.compile(r"^([A-Z0-9]+)-([A-Z0-9]+)(-PERP)?$")
 
 
-def load_folder(db: Database, folder: Path) -> int:
-    """Import all files of a folder and its folders, in the order of their names; gives their number. Raises DataError."""
+def load_folder(db: Database, folder: Path, now_ms: int | None = None) -> int:
+    """Import all files of a folder and its folders, in the order of their names; gives their number. Raises DataError.
+
+    Rows that are dropped because they are not final at ``now_ms`` (None: now) are told as a UserWarning.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
     files = sorted(path for path in folder.rglob("*.parquet") if path.is_file())
     if not files:
         raise DataError(f"{folder}: there are no .parquet files in this folder")
     for path in files:
-        import_file(db, path, symbol=_symbol_of(path.parent.name))
+        report = import_file(db, path, symbol=_symbol_of(path.parent.name), now_ms=now_ms)
+        for note in (note for note in report.notes if report.unfinished and "unfinished" in note):
+            warnings.warn(f"{path}: {note}", UserWarning, stacklevel=3)
     return len(files)
 
 

@@ -14,6 +14,7 @@ from adapters.store.gaps import gaps_of
 from adapters.store.inference import off_grid_rows
 from adapters.store.records import Finding, Severity
 from adapters.store.schema import BAR_KINDS, SeriesKey
+from adapters.store.unfinished import is_unfinished
 from core.aggregate import aggregate
 from core.errors import DataError
 from core.frame import BAR_COLUMNS, Frame
@@ -32,7 +33,9 @@ InstrumentOf = Callable[[SeriesKey], Instrument]
 """Gives the instrument of a series, or raises DataError."""
 
 
-def verify_group(db: Database, group: Sequence[tuple[int, SeriesKey]], instrument_of: InstrumentOf) -> list[Finding]:
+def verify_group(
+    db: Database, group: Sequence[tuple[int, SeriesKey]], instrument_of: InstrumentOf, now_ms: int | None = None
+) -> list[Finding]:
     """All checks of the series (id, key) of one symbol, env, category and kind: of each alone, then of bars against finer bars."""
     found: list[Finding] = []
     frames: list[tuple[SeriesKey, Frame]] = []
@@ -43,6 +46,8 @@ def verify_group(db: Database, group: Sequence[tuple[int, SeriesKey]], instrumen
         order = np.argsort(stored["ts"], kind="stable")
         columns = {name: column[order] for name, column in stored.items()}
         found += _of_series(key, stored["ts"], columns, instrument_of)
+        if now_ms is not None:
+            found += _unfinished(key, columns["ts"], now_ms)
         if key.kind in BAR_KINDS:
             frames += _as_frame(key, columns)
     for key, coarse in frames:
@@ -98,6 +103,13 @@ def _times(key: SeriesKey, ts: np.ndarray) -> Iterator[Finding]:
         missing, longest = sum(gap.missing for gap in gaps), max(gaps, key=lambda gap: gap.missing)
         detail = f"{missing} missing in {len(gaps)} gaps; the longest is {longest.missing} from {to_iso(longest.start)}"
         yield _make(key, "gap", gaps[0].start, detail, "warning", len(gaps))
+
+
+def _unfinished(key: SeriesKey, ts: np.ndarray, now_ms: int) -> Iterator[Finding]:
+    rows = np.flatnonzero(is_unfinished(key, ts, now_ms))
+    yield from _finding(
+        key, "unfinished", ts, rows, f"not final by the clock, {to_iso(now_ms)}; import them again later, with --overwrite", "warning"
+    )
 
 
 def _numbers(key: SeriesKey, columns: dict[str, np.ndarray]) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ import duckdb
 import numpy as np
 
 from adapters.store.connection import guarded
+from adapters.store.words import shortened
 from core.errors import DataError
 
 _SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
@@ -27,7 +28,7 @@ class RawFile:
     def __init__(self, connection: duckdb.DuckDBPyConnection, name: str, headers: list[str], types: list[str], is_text: bool) -> None:
         self._connection = connection
         self.name, self.headers, self.types, self.is_text = name, headers, types, is_text
-        self.rows = int(connection.execute("SELECT count(*) FROM raw").fetchall()[0][0])
+        self.rows = self.rows_in_file = int(connection.execute("SELECT count(*) FROM raw").fetchall()[0][0])
         self._kept: np.ndarray | None = None
 
     def where(self, row: int) -> str:
@@ -45,9 +46,19 @@ class RawFile:
         """A column as text (objects); empty cells are ''."""
         return self._array(f"SELECT coalesce(CAST({_column(place)} AS VARCHAR), '') AS x FROM raw")  # noqa: S608
 
-    def numbers(self, place: int) -> np.ndarray:
-        """A column as float64. Raises DataError that names the first cell which is not a number."""
-        return self._cast(place, "DOUBLE", "a number")
+    def numbers(self, place: int, *, empty: float | None = None) -> np.ndarray:
+        """A column as float64, ``empty`` where a cell is empty. Raises DataError that names the first cell which is not a number."""
+        return self._cast(place, "DOUBLE", "a number", empty=empty)
+
+    def numbers_or_nan(self, place: int) -> np.ndarray:
+        """A column as float64, nan where a cell is none or no number."""
+        values = self._array(f"SELECT TRY_CAST({self._source(place)} AS DOUBLE) AS x FROM raw")  # noqa: S608
+        return np.ma.filled(values, np.nan) if isinstance(values, np.ma.MaskedArray) else values
+
+    def has_cells(self, place: int) -> bool:
+        """Whether any cell of a column is not empty (nan is empty, as others write a cell that is none so)."""
+        column = f"lower(trim(CAST({_column(place)} AS VARCHAR)))"
+        return bool(self._connection.execute(f"SELECT count(*) FROM raw WHERE {column} NOT IN ('', 'nan')").fetchall()[0][0])  # noqa: S608
 
     def is_moment(self, place: int) -> bool:
         """Whether a column holds times as such, or text that is not numbers."""
@@ -56,17 +67,20 @@ class RawFile:
         return self.types[place] == "VARCHAR" and not self._all(place, "DOUBLE")
 
     def is_integer(self, place: int) -> bool:
-        """Whether every cell of a column is an integer of 64 bits."""
-        return self.types[place] not in ("DOUBLE", "FLOAT") and self._all(place, "BIGINT")
+        """Whether every cell of a column is written as an integer and is one of 64 bits: 1585180699.9 is none."""
+        if self.types[place] != "VARCHAR":
+            return self.types[place].endswith("INT") or self.types[place] in ("INTEGER", "UINTEGER")
+        sql = f"SELECT count(*) FROM raw WHERE NOT regexp_full_match({self._source(place)}, '[+-]?[0-9]+')"  # noqa: S608
+        return not self._connection.execute(sql).fetchall()[0][0] and self._all(place, "BIGINT")
 
     def integers(self, place: int) -> np.ndarray:
         """A column as int64. Raises DataError that names the first cell which is not an integer."""
         return self._cast(place, "BIGINT", "an integer")
 
     def moments(self, place: int) -> np.ndarray:
-        """A column of timestamps or ISO text as int64 ms UTC (text without a zone is UTC)."""
+        """A column of timestamps or ISO text as int64 us UTC (text without a zone is UTC)."""
         kind = "TIMESTAMP" if self.types[place] in ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S") else "TIMESTAMPTZ"
-        return self._cast(place, kind, "a time (such as 2025-01-31T08:00:00Z, or a number of s, ms, us or ns)", wrap="epoch_ms")
+        return self._cast(place, kind, "a time (such as 2025-01-31T08:00:00Z, or a number of s, ms, us or ns)", wrap="epoch_us")
 
     def select(self, place: int, values: set[str]) -> None:
         """Keep only the rows whose column has one of these texts."""
@@ -75,15 +89,20 @@ class RawFile:
         self._kept = self._array("SELECT rowid AS x FROM raw")
         self.rows = len(self._kept)
 
-    def _cast(self, place: int, kind: str, what: str, wrap: str = "") -> np.ndarray:
-        source = f"trim({_column(place)})" if self.types[place] == "VARCHAR" else _column(place)
+    def _cast(self, place: int, kind: str, what: str, wrap: str = "", empty: float | None = None) -> np.ndarray:
+        source = self._source(place)
+        if empty is not None:
+            source = f"coalesce(nullif(trim(CAST({_column(place)} AS VARCHAR)), ''), '{empty!r}')"
         values = self._array(f"SELECT {wrap}(TRY_CAST({source} AS {kind})) AS x FROM raw")  # noqa: S608
         if not isinstance(values, np.ma.MaskedArray):
             return values
         row = int(np.argmax(np.ma.getmaskarray(values)))
         cell = self._connection.execute(f"SELECT {_column(place)} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0][0]  # noqa: S608
-        shown = "empty" if cell is None or cell == "" else repr(cell)
+        shown = "empty" if cell is None or cell == "" else shortened(repr(cell))
         raise DataError(f"{self.name}, {self.where(row)}: {self.headers[place]} is {shown}, not {what}. Nothing was imported")
+
+    def _source(self, place: int) -> str:
+        return f"trim({_column(place)})" if self.types[place] == "VARCHAR" else _column(place)
 
     def _all(self, place: int, kind: str) -> bool:
         column = _column(place)

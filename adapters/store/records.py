@@ -34,7 +34,10 @@ class WriteReport(msgspec.Struct, frozen=True):
 
 
 class ImportReport(msgspec.Struct, frozen=True):
-    """What an import found in a file and did with it. ``notes`` say what was decided from weak evidence, and what was mended."""
+    """What an import found in a file and did with it. ``notes`` say what was decided from weak evidence, and what was mended.
+
+    rows_in_file = rows (of the series from now on) + duplicates + unfinished (not final yet: dropped) + left_out (of other symbols).
+    """
 
     path: str
     symbol: str
@@ -52,6 +55,9 @@ class ImportReport(msgspec.Struct, frozen=True):
     first: int
     last: int
     notes: list[str]
+    rows_in_file: int = 0
+    unfinished: int = 0
+    left_out: int = 0
 
 
 class Coverage(msgspec.Struct, frozen=True):

@@ -56,11 +56,14 @@ class HistoricalDataStore:
             raise
 
     @classmethod
-    def from_parquet(cls, folder: Path | str) -> Self:
-        """A folder of Parquet files (<symbol>/<kind>_<timeframe>.parquet, or any names that say as much) as a store in memory."""
+    def from_parquet(cls, folder: Path | str, now_ms: int | None = None) -> Self:
+        """A folder of Parquet files (<symbol>/<kind>_<timeframe>.parquet, or any names that say as much) as a store in memory.
+
+        Bars that have not closed at ``now_ms`` (None: now) are left out, with a UserWarning.
+        """
         store = cls(MEMORY)
         try:
-            load_folder(store._db, Path(folder))
+            load_folder(store._db, Path(folder), now_ms)
         except BaseException:
             store.close()
             raise
@@ -226,10 +229,13 @@ class HistoricalDataStore:
         category: str | None = None,
         env: str = "live",
         allow_overwrite: bool = False,
+        keep_unfinished: bool = False,
+        now_ms: int | None = None,
     ) -> ImportReport:
         """Import a CSV or Parquet file; what its columns or path say need not be said. Raises DataError, the store untouched.
 
-        Rows that the store has with other values are an error, unless ``allow_overwrite``.
+        Rows that the store has with other values are an error, unless ``allow_overwrite``. Bars that have not closed at ``now_ms`` (None:
+        now), and rows of the future, are dropped and told, unless ``keep_unfinished``.
         """
         return import_file(
             self._db,
@@ -240,6 +246,8 @@ class HistoricalDataStore:
             category=category,
             env=env,
             allow_overwrite=allow_overwrite,
+            keep_unfinished=keep_unfinished,
+            now_ms=now_ms,
         )
 
     def import_instruments(self, path: Path | str, known_since: int | None = None, category: Category | None = None) -> int:
@@ -312,14 +320,19 @@ class HistoricalDataStore:
         """Every series that has rows, in the order env, category, symbol, kind, timeframe."""
         return coverage(self._db)
 
-    def verify(self, symbol: str | None = None, env: str | None = None, category: str | None = None) -> list[Finding]:
-        """Check every series (or those of a symbol, env, category): see ``quality.py`` for what is looked at."""
+    def verify(
+        self, symbol: str | None = None, env: str | None = None, category: str | None = None, now_ms: int | None = None
+    ) -> list[Finding]:
+        """Check every series (or those of a symbol, env, category): see ``quality.py`` for what is looked at.
+
+        now_ms: rows that are not final then are a finding; None: not looked at.
+        """
         found: list[Finding] = []
         groups = groupby(all_series(self._db).items(), key=lambda item: (item[1].symbol, item[1].env, item[1].category, item[1].kind))
         instrument_of = cache(self._instrument_of)
         for of, group in groups:
             if all(want in (None, have) for want, have in zip((symbol, env, category), of[:3], strict=True)):
-                found += verify_group(self._db, list(group), lambda key: instrument_of(key.symbol, key.category, key.env))
+                found += verify_group(self._db, list(group), lambda key: instrument_of(key.symbol, key.category, key.env), now_ms)
         return found
 
     def export(

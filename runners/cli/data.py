@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from adapters.store.records import ImportReport
 from core.errors import DataError
 from core.instrument import Category
 from runners.cli.output import SYNTHETIC, moment, table
@@ -77,6 +78,9 @@ def synth(session: Session, symbols: tuple[str, ...], start: str, end: str, seed
 @click.option("--kind", type=_KINDS, help="What the rows are.")
 @click.option("--category", type=_CATEGORIES, help="linear (USDT perpetuals) or spot.")
 @click.option("--overwrite", is_flag=True, help="Put other values in place of stored ones; otherwise they are an error.")
+@click.option(
+    "--keep-unfinished", is_flag=True, help="Take bars that have not closed yet and rows of the future; otherwise they are dropped."
+)
 @common
 @click.pass_obj
 def import_(
@@ -87,13 +91,22 @@ def import_(
     kind: str | None,
     category: str | None,
     overwrite: bool,
+    keep_unfinished: bool,
 ) -> int:
     """Import CSV or Parquet files. What their columns or path say (symbol, timeframe, mark_1h/) need not be said again.
 
     An option that contradicts them is refused: give a file whose path is wrong a name and a folder that do not say so.
     Each file is imported whole or not at all; a file that is refused does not stop the others, and the exit code is 3.
     """
-    request = ImportRequest(files, symbol=symbol, timeframe=timeframe, kind=kind, category=category, overwrite=overwrite)
+    request = ImportRequest(
+        files,
+        symbol=symbol,
+        timeframe=timeframe,
+        kind=kind,
+        category=category,
+        overwrite=overwrite,
+        keep_unfinished=keep_unfinished,
+    )
     answer = data_import_tool.run(request, session.context())
     session.answer(answer, lambda: _show_import(answer))
     for failed in answer.failed:
@@ -212,8 +225,16 @@ def _show_import(answer: ImportResponse) -> None:
         headers = ["file", "symbol", "category", "series", "rows", "new", "replaced", "times in", "span"]
         table(headers, rows, right=(4, 5, 6))
     for entry in answer.imported:
+        if entry.rows != entry.rows_in_file:
+            click.echo(f"  {_short(entry.path)}: {_of_the_rows(entry)}")
         for note in entry.notes:
             click.echo(f"  {_short(entry.path)}: {note}")
+
+
+def _of_the_rows(entry: ImportReport) -> str:
+    """What became of a file's rows, where not all of them were taken."""
+    others = ((entry.duplicates, "doubled"), (entry.unfinished, "unfinished"), (entry.left_out, "of others"))
+    return f"{entry.rows_in_file:,} rows in the file: {entry.rows:,} taken" + "".join(f", {n:,} {what}" for n, what in others if n)
 
 
 def _short(path: str) -> str:

@@ -84,6 +84,8 @@ def demo(
         "unanswered": made.ending.unanswered,
         "compared": made.ending.is_compared,
         "differences": [each.text for each in made.ending.differences],
+        "state": made.ending.state,
+        "restrictions": made.ending.restrictions,
         "statement": made.ending.statement,
         "metrics": made.result.metrics,
         "report": None if made.report is None else str(made.report),
@@ -97,4 +99,6 @@ def demo(
         pairs([*key_figures(made.result.metrics, made.quote), *kept])
 
     session.answer(answer, show)
-    return 0 if made.ending.agrees else 5
+    if not made.ending.agrees:
+        return 5
+    return 0 if made.ending.state == "ACTIVE" else 4

@@ -11,11 +11,11 @@ from core.bus import Bus
 from core.clock import ReplayClock
 from core.instrument import Instrument
 from core.messages import Fill, Message, OrderDenied, OrderUpdate
+from core.risk.gate import Gate
 from runners.actors import Actors, make_actors, subscribe
 from runners.live.controls import ControlLimits, Controls
 from runners.live.cycle import Cycle, account_stop
 from runners.live.desk import Desk
-from runners.live.gate import Gate
 from runners.live.history import History, session_prefix
 from runners.live.plan import Plan
 from runners.live.records import Opened

@@ -6,6 +6,7 @@ which reads executions, orders, positions and wallet after each reconnection, to
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from adapters.bybit.watch import IN_FLIGHT_MS, PERIODS_MS
@@ -22,6 +23,9 @@ PERIOD_MS: Final = {
 """Name -> ms between two looks. ``books``: positions and wallet against our books; also after each reconnection and funding payment.
 ``statement``: the transaction log row by row; at the end of a session, too."""
 
+AWAITED_MS: Final = {"books": 10_000, "instruments": MINUTE_MS, "key": MINUTE_MS}
+"""The same, while a cause of the gate stands that ends by this look."""
+
 
 class Cadence:
     """What is due. Times are of whatever monotonic clock the caller has."""
@@ -29,12 +33,16 @@ class Cadence:
     def __init__(self, names: tuple[str, ...], now_ms: int) -> None:
         self._due = {name: now_ms + PERIOD_MS[name] for name in names}
 
-    def due(self, now_ms: int) -> list[str]:
-        """Those whose time has come, each of which is due again a period from now."""
-        found = [name for name, due in self._due.items() if due <= now_ms]
+    def due(self, now_ms: int, among: Collection[str] | None = None) -> list[str]:
+        """Those (of these) whose time has come, each of which is due again a period from now."""
+        found = [name for name, due in self._due.items() if due <= now_ms and (among is None or name in among)]
         for name in found:
             self._due[name] = now_ms + PERIOD_MS[name]
         return found
+
+    def within(self, name: str, ms: int, now_ms: int) -> None:
+        """Make it due so soon, if it is not due before."""
+        self._due[name] = min(self._due[name], now_ms + ms)
 
     def hurry(self, name: str) -> None:
         """Make it due at once."""

@@ -18,17 +18,24 @@ from core.instrument import Instrument
 from core.messages import OrderDenied, SubmitOrder
 from core.money import UNIT
 from core.orders import OrderRecord
-from runners.live.gate import Gate, TradingState
+from core.risk.causes import TradingState
+from core.risk.gate import Entry, Gate
 
 MINUTE_MS: Final = 60_000
 
+ASKED_BY_A_CONTROL: Final = frozenset(
+    {"price_stale", "reject_breaker", "daily_loss", "max_drawdown", "order_rate", "symbol_order_rate", "cancel_ratio"}
+)
+"""Causes of the gate that a control of its own says no for, with value and limit."""
+
 
 class Denial(msgspec.Struct, frozen=True):
-    """A control's no: its code, what was found, and what is allowed."""
+    """A control's no: its code, what was found, and what is allowed; ``why``: the causes of the gate, where it is the gate's no."""
 
     code: str
     value: float = 0.0
     limit: float = 0.0
+    why: str = ""
 
 
 class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +102,7 @@ class Working(Protocol):
 
 class Controls:
     """Asks every control about an order. ``age_ms``: how old a symbol's latest price is, None where that is not known;
-    ``frozen``: why nothing may be added to a symbol, "" when it may; ``account_limit``: the reason of a daily loss or drawdown stop."""
+    ``account_limit``: the reason of a daily loss or drawdown stop."""
 
     def __init__(
         self,
@@ -107,13 +114,12 @@ class Controls:
         *,
         environment_is_armed: Callable[[], bool],
         account_limit: Callable[[], str],
-        frozen: Callable[[str], str] = lambda symbol: "",
         age_ms: Callable[[str], float | None] = lambda symbol: None,
     ) -> None:
         self.limits = limits
         self._instruments, self._account, self._working, self._gate = instruments, account, working, gate
         self._is_armed, self._account_limit = environment_is_armed, account_limit
-        self.frozen, self.age_ms = frozen, age_ms
+        self.age_ms = age_ms
         self._sent: deque[tuple[int, SubmitOrder]] = deque()
         self._orders = self._cancels = 0
         self._rejects: dict[str, tuple[int, int]] = {}
@@ -169,10 +175,49 @@ class Controls:
         self._rejects, self.denials = dict(state.rejects), dict(state.denials)
         self.being_cancelled = dict.fromkeys(state.being_cancelled)
 
+    # --- what stands in the way of every entry now ---
+
+    def pauses(self, now_ms: int) -> dict[tuple[str, str | None], str]:
+        """(cause, symbol or None: all) -> words, of what would deny any entry at this time of the session's clock."""
+        self._forget(now_ms)
+        limits, found = self.limits, dict[tuple[str, str | None], str]()
+        if len(self._sent) >= limits.max_orders_per_minute:
+            found["order_rate", None] = f"{len(self._sent)} orders within a minute, at most {limits.max_orders_per_minute}"
+        if self._cancels_per_order() > limits.max_cancels_per_order:
+            found["cancel_ratio", None] = f"{self._cancels} cancels for {self._orders} orders"
+        for symbol in self._instruments:
+            own = sum(order.symbol == symbol for _, order in self._sent)
+            if own >= limits.max_orders_per_symbol_per_minute:
+                found["symbol_order_rate", symbol] = f"{own} orders within a minute, at most {limits.max_orders_per_symbol_per_minute}"
+            if self._is_paused(symbol, now_ms):
+                found["reject_breaker", symbol] = f"{self._rejects[symbol][0]} rejections in a row"
+            age = self.age_ms(symbol)
+            if not math.isinf(limits.stale_ms) and (age is None or age > limits.stale_ms):
+                found["price_stale", symbol] = "no price has come yet" if age is None else f"the latest price is {age / 1000:.0f} s old"
+        return found
+
+    def repeats(self, now_ms: int) -> int:
+        """The most entries to one side of one symbol that left within the last minute."""
+        self._forget(now_ms)
+        sides = [(order.symbol, order.side) for _, order in self._sent if not order.reduce_only]
+        return max((sides.count(side) for side in sides), default=0)
+
+    def count_anew(self) -> None:
+        """A person has looked at the cancels: orders and cancels are counted from here on."""
+        self._orders = self._cancels = 0
+
+    def _is_paused(self, symbol: str, now_ms: int) -> bool:
+        count, since = self._rejects.get(symbol, (0, 0))
+        return count >= self.limits.max_rejects and now_ms - since < self.limits.reject_pause_ms
+
+    def _cancels_per_order(self) -> float:
+        return self._cancels / max(10, self._orders)
+
     # --- the question ---
 
     def check(self, order: SubmitOrder) -> Denial | None:
         """The first no, or None."""
+        self._gate.look()
         self._forget(order.ts)
         for applies_to_all, control in self._controls():
             if order.reduce_only and not applies_to_all:
@@ -214,9 +259,10 @@ class Controls:
     # --- one control each ---
 
     def _trading_state(self, order: SubmitOrder) -> Denial | None:
-        state = self._gate.state
+        found = [entry for entry in self._gate.entries() if entry.symbol is None and entry.cause not in ASKED_BY_A_CONTROL]
+        state = max((entry.row.state for entry in found), default=TradingState.ACTIVE)
         if state is TradingState.HALTED or (state is TradingState.REDUCING and not order.reduce_only):
-            return Denial(f"trading_{state.name.lower()}", float(state), 0.0)
+            return Denial(f"trading_{state.name.lower()}", float(state), 0.0, _words(found))
         return None
 
     def _armed(self, order: SubmitOrder) -> Denial | None:
@@ -226,7 +272,8 @@ class Controls:
         return None if order.symbol in self._instruments else Denial("symbol_not_allowed")
 
     def _symbol_frozen(self, order: SubmitOrder) -> Denial | None:
-        return Denial("symbol_frozen") if self.frozen(order.symbol) else None
+        found = [entry for entry in self._gate.entries() if entry.symbol == order.symbol and entry.cause not in ASKED_BY_A_CONTROL]
+        return Denial("symbol_frozen", why=_words(found)) if found else None
 
     def _on_grid(self, order: SubmitOrder) -> Denial | None:
         instrument = self._instruments[order.symbol]
@@ -317,17 +364,16 @@ class Controls:
         )
 
     def _cancel_ratio(self, order: SubmitOrder) -> Denial | None:
-        return _above("cancel_ratio", self._cancels / max(10, self._orders), self.limits.max_cancels_per_order)
+        return _above("cancel_ratio", self._cancels_per_order(), self.limits.max_cancels_per_order)
 
     def _account_stop(self, order: SubmitOrder) -> Denial | None:
         reason = self._account_limit()
         return Denial(f"stop_{reason}") if reason else None
 
     def _reject_breaker(self, order: SubmitOrder) -> Denial | None:
-        count, since = self._rejects.get(order.symbol, (0, 0))
-        if count >= self.limits.max_rejects and order.ts - since < self.limits.reject_pause_ms:
-            return Denial("reject_breaker", count, self.limits.max_rejects)
-        return None
+        if not self._is_paused(order.symbol, order.ts):
+            return None
+        return Denial("reject_breaker", self._rejects[order.symbol][0], self.limits.max_rejects)
 
     def _repeats(self, order: SubmitOrder) -> Denial | None:
         """The same thing over and over: stops trading until a person allows it again."""
@@ -335,8 +381,8 @@ class Controls:
         alike = sum(other.symbol == order.symbol and other.side == order.side for other in entries) + 1
         denial = _above("repeated_execution", alike, self.limits.max_repeats_per_minute)
         if denial is not None:
-            text = f"{order.symbol}: {alike} orders to {order.side.lower()} within a minute; look why, then start again"
-            self._gate.close("repeated_execution", text, TradingState.REDUCING)
+            text = f"{order.symbol}: {alike} orders to {order.side.lower()} within a minute; look why"
+            self._gate.close("repeated_execution", text)
         return denial
 
     def _self_trade(self, order: SubmitOrder) -> Denial | None:
@@ -384,6 +430,10 @@ class Controls:
 
 def _above(code: str, value: float, limit: float) -> Denial | None:
     return Denial(code, value, limit) if value > limit else None
+
+
+def _words(entries: Iterable[Entry]) -> str:
+    return "; ".join(f"{entry.cause}: {entry.text}" for entry in entries)
 
 
 def _likeness(order: SubmitOrder) -> tuple[object, ...]:

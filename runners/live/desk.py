@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
 from core.ports import Venue
-from runners.live.controls import Controls
+from runners.live.controls import Controls, Denial
 
 
 class Desk:
@@ -32,7 +32,7 @@ class Desk:
             self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
             self._say(
                 OrderUpdate(
-                    command.client_order_id, command.symbol, command.ts, "rejected", reason=f"denied: {denial.code}",
+                    command.client_order_id, command.symbol, command.ts, "rejected", reason=_words(denial),
                     order_type=command.order_type, price=command.price, trigger_price=command.trigger_price, side=command.side,
                 )
             )  # fmt: skip
@@ -71,3 +71,7 @@ class Desk:
             self._controls.note_end(update.symbol, update.status, update.ts)
         if update.status in ("filled", "cancelled", "rejected", "expired"):
             self._controls.note_gone(update.client_order_id)
+
+
+def _words(denial: Denial) -> str:
+    return f"denied: {denial.code}" + (f" ({denial.why})" if denial.why else "")

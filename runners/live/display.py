@@ -8,9 +8,10 @@ from typing import Any
 
 from core.messages import Signal
 from core.money import UNIT
+from core.risk.causes import TradingState
 from core.time_range import to_iso
-from runners.live.gate import TradingState
 from runners.live.holdings import held_quantities
+from runners.live.restrictions import restrictions
 from runners.live.session import Stop
 from runners.live.start import Live
 
@@ -62,10 +63,10 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("equity", f"{portfolio.equity:,.2f} {live.quote}  ({gain:+,.2f} since the journal began)")
     money = (("wallet", portfolio.cash), ("fees", portfolio.fees), ("funding", portfolio.funding))
     table.add_row("money", "   ".join(f"{name} {amount / UNIT:,.2f}" for name, amount in money))
-    words = f"stopping: {stop.reason}" if stop.is_asked else f"{state.name}  {live.gate.why}".strip()
+    words = f"stopping: {stop.reason}" if stop.is_asked else state.name
     table.add_row("gate", Text(words, style="yellow" if stop.is_asked else _COLOURS[state]))
-    for name, causes in live.venue.frozen.items():
-        table.add_row("frozen", Text(f"{'everything' if name == '*' else name}: {'; '.join(causes.values())}", style="red"))
+    for each in restrictions(live.gate, live.plan.system.system):
+        table.add_row("stopped by", Text(each.line, style="red"))
     instants, session = len(live.cycle.closes), live.journal.session
     table.add_row("time", f"{to_iso(live.books.clock.now_ms)}   instants {instants:,}   session {session}   records {live.journal.seq:,}")
     table.add_row("feeds", _feeds(live))

@@ -24,7 +24,8 @@ from core.messages import (
     SubmitOrder,
 )
 from core.orders import CLOSED, OrderRecord
-from runners.live.records import NOTES, Adjusted, Opened, Stated
+from core.risk.causes import CAUSES
+from runners.live.records import NOTES, Adjusted, CauseEnded, CauseRaised, Opened, Stated
 
 if TYPE_CHECKING:
     from runners.live.books import Books
@@ -41,6 +42,7 @@ class HistoryState(msgspec.Struct, frozen=True):
     last_rate_ms: dict[str, int]
     log_ms: int
     stated_ms: int
+    standing: list[CauseRaised]
 
 
 class History:
@@ -56,6 +58,8 @@ class History:
         """The exchange's transaction log is accounted for up to here."""
         self.stated_ms = opened.ts
         """Up to here it was held against our books, row by row."""
+        self.standing: dict[tuple[str, str, str], CauseRaised] = {}
+        """What needs a person and has not been lifted: a restart does not lift it either."""
 
     def note(self, message: Message) -> None:
         """One more record."""
@@ -73,16 +77,25 @@ class History:
             self.log_ms = max(self.log_ms, message.log_ms)
         elif isinstance(message, Stated):
             self.stated_ms = message.until_ms
+        elif isinstance(message, CauseRaised):
+            if message.cause in CAUSES and CAUSES[message.cause].lifted_by == "person":
+                self.standing[message.cause, message.symbol, message.key] = message
+        elif isinstance(message, CauseEnded):
+            self.standing.pop((message.cause, message.symbol, message.key), None)
 
     def state(self) -> HistoryState:
         """What is remembered."""
-        return HistoryState(self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms, self.stated_ms)
+        return HistoryState(
+            self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms, self.stated_ms,
+            list(self.standing.values()),
+        )  # fmt: skip
 
     def restore(self, state: HistoryState) -> None:
         """Go on from a ``state()``."""
         self.written = dict.fromkeys(state.written)
         self.last_execution_ms, self.last_rate_ms = state.last_execution_ms, dict(state.last_rate_ms)
         self.log_ms, self.stated_ms = state.log_ms, state.stated_ms
+        self.standing = {(each.cause, each.symbol, each.key): each for each in state.standing}
 
 
 def known(record: Record) -> Message:
@@ -102,6 +115,8 @@ def hear_again(books: Books, records: Iterable[Record]) -> int:
         count += 1
         message = known(record)
         books.history.note(message)
+        if isinstance(message, CauseEnded) and message.cause == "cancel_ratio":
+            books.controls.count_anew()
         if isinstance(message, SessionStarted):
             books.executor.begin_session(session_prefix(books.opened, message.number))
         elif isinstance(message, SubmitOrder):

@@ -62,7 +62,7 @@ class Outbox:
     def note(self, message: Message) -> None:
         """Something for whoever reads the journal; the actors hear nothing of it."""
         if self._journal.failed is None:
-            self._journal.append(message)
+            self.append(message)
 
     async def write(self, command: Message) -> None:
         """A command becomes durable. A cancel goes out even where the journal no longer takes anything; nothing else does."""

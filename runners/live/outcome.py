@@ -110,6 +110,8 @@ def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
         "unanswered_at_end": ending.unanswered,
         "compared": ending.is_compared,
         "differences": [each.text for each in ending.differences],
+        "trading_state_at_end": ending.state,
+        "restrictions_at_end": [each.line for each in ending.restrictions],
         "transaction_log": None if ending.statement is None else text_of(ending.statement, live.quote),
         "controls": dict(live.controls.denials),
     }
@@ -146,6 +148,9 @@ def ending_lines(live: Live, ending: Ending) -> list[str]:
     unread = "NOT COMPARED: the exchange could not be read at the end; a restart compares"
     agreement = "books and exchange: difference 0" if ending.is_compared else f"books and exchange {unread}"
     lines += [f"DIFFERENCE  {each.text}" for each in ending.differences] or [agreement]
+    if ending.state != "ACTIVE":
+        lines.append(f"{ending.state}: no order that adds could be sent any more")
+    lines += [f"STOPPED BY  {each.line}" for each in ending.restrictions if each.cause != "fault"]
     if ending.statement is not None:
         lines.append(text_of(ending.statement, quote))
         lines += [f"DIFFERENCE  {text}" for text in ending.statement.items]

@@ -126,10 +126,10 @@ class Reconciler:
 
     def _doubt(self, new: list[Difference]) -> None:
         for symbol in self._unsure:
-            self._venue.release(symbol, "being_compared")
+            self._venue.gate.open("being_compared", symbol)
         self._unsure = {each.symbol for each in new}
         for each in new:
-            self._venue.freeze(each.symbol, "being_compared", each.text)
+            self._venue.gate.close("being_compared", each.text, each.symbol)
 
     async def _deal_with(self, found: Difference) -> None:
         if found.symbol in self.frozen:
@@ -142,14 +142,14 @@ class Reconciler:
                 return
         self.frozen[found.symbol] = found
         cause = "position_differs" if found.symbol is not None else "cash_differs"
-        self._venue.freeze(found.symbol, cause, found.text)
+        self._venue.gate.close(cause, found.text, found.symbol)
         self._notify(Notice(self._venue.stamp_ms(), cause, f"{found.text}: nothing is added until this is clear", found.symbol, "error"))
 
     def _release(self, found: list[Difference]) -> None:
         standing = {each.symbol for each in found}
         for symbol in [symbol for symbol in self.frozen if symbol not in standing]:
             del self.frozen[symbol]
-            self._venue.release(symbol, "position_differs" if symbol is not None else "cash_differs")
+            self._venue.gate.open("position_differs" if symbol is not None else "cash_differs", symbol)
             self._tell("resolved", f"{symbol or 'cash'}: our books and the exchange's agree again", "info")
 
     async def _transfers(self) -> tuple[int, int]:

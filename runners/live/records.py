@@ -73,6 +73,26 @@ class GateChanged(Message, frozen=True):
     why: str
 
 
+class CauseRaised(Message, frozen=True):
+    """Something stands in the way of orders from here on: a cause of core/risk/causes.py. symbol "": of all; key: which one."""
+
+    ts: int
+    cause: str
+    symbol: str
+    key: str
+    text: str
+
+
+class CauseEnded(Message, frozen=True):
+    """It does not any more. by: keel, or who lifted it with ``keel session release``."""
+
+    ts: int
+    cause: str
+    symbol: str
+    key: str
+    by: str
+
+
 class Stated(Message, frozen=True):
     """The exchange's transaction log was held against our books: rows in (since, until], what they add up to, and how much of it our books
     have otherwise (1e-8 of the quote coin). ``items`` names what differs."""
@@ -86,6 +106,6 @@ class Stated(Message, frozen=True):
     items: tuple[str, ...] = ()
 
 
-NOTES = (GateChanged, Stated, *EVIDENCE)
+NOTES = (GateChanged, CauseRaised, CauseEnded, Stated, *EVIDENCE)
 """What is written for whoever reads a journal; the actors hear nothing of it."""
 TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, *NOTES)

@@ -21,12 +21,12 @@ from core.bus import Bus
 from core.errors import InvariantError, KeelError
 from core.messages import CancelOrder, Fault, Halt
 from core.orders import OrderRecord
-from runners.live.gate import TradingState
 from runners.live.holdings import held_quantities
 from runners.live.instants import Instant
 from runners.live.plan import Plan
 from runners.live.reconcile import Difference, differences
 from runners.live.records import Stated
+from runners.live.restrictions import Restriction, restrictions
 from runners.live.sandbox_end import SandboxEnd
 from runners.live.start import Live, start
 from runners.live.upkeep import Upkeep
@@ -53,6 +53,10 @@ class Ending(msgspec.Struct, frozen=True):
     is_compared: bool
     """Whether the exchange could be read for that."""
     failure: BaseException | None = None
+    state: str = "ACTIVE"
+    """The gate's, when all was quiet: not ACTIVE where no order that adds could have been sent any more."""
+    restrictions: list[Restriction] = []
+    """What stood in the way then."""
     statement: Stated | None = None
     """The transaction log since the last statement, against our books; None where there was no time, or something broke."""
 
@@ -121,8 +125,9 @@ class Session:
         async with start(self._plan, self.notify, self.stop.fail, self._watch) as live:
             self.live, live.notices = live, self.notices
             async with asynccontextmanager(beside)(live, self.stop) if beside is not None else _nothing():
+                upkeep = Upkeep(live, self.notify)
                 try:
-                    await (self._lockstep(live) if live.connection.is_lockstep else self._real_time(live))
+                    await (self._lockstep(live, upkeep) if live.connection.is_lockstep else self._real_time(live, upkeep))
                 except (KeelError, InvariantError, StreamBroken) as error:
                     self.stop.fail(error)
                 ending = await self._end(live)
@@ -130,7 +135,7 @@ class Session:
 
     # --- lock-step ---
 
-    async def _lockstep(self, live: Live) -> None:
+    async def _lockstep(self, live: Live, upkeep: Upkeep) -> None:
         await self._flush(live)
         self._close_ready(live)  # what a restart found half done
         while not self.stop.is_asked and (self._max_bars is None or self.steps < self._max_bars):
@@ -141,7 +146,9 @@ class Session:
                 self.stop.ask("the sandbox's history has ended")
                 return
             self.steps += 1
+            await upkeep.turn(only_awaited=True)
             await self._flush(live)
+            live.gate.look()
             self._close_ready(live)
             if self.steps % CHECK_EVERY_STEPS == 0:
                 await live.reconciler.check(at_once=True)
@@ -170,10 +177,10 @@ class Session:
 
     # --- real time ---
 
-    async def _real_time(self, live: Live) -> None:
+    async def _real_time(self, live: Live, upkeep: Upkeep) -> None:
         woken = asyncio.Event()
         live.outbox.wake = woken.set
-        upkeep, end = Upkeep(live, self.notify), SandboxEnd(live)
+        end = SandboxEnd(live)
         while not self.stop.is_asked:
             try:
                 async with asyncio.timeout(TICK_S):
@@ -181,6 +188,7 @@ class Session:
             except TimeoutError:
                 pass
             woken.clear()
+            live.gate.look()
             self._close_ready(live)
             if self._max_bars is not None and self.steps >= self._max_bars:
                 self.stop.ask("the number of bars is reached")
@@ -246,6 +254,8 @@ class Session:
                     stated = await live.statement.make(live.connection.market_ms - 1)  # what comes at this very ms is the next session's
         except TimeoutError:
             self.notify(Notice(live.cycle.clock.now_ms, "stop_slow", "not everything was answered before the end; a restart looks again"))
+        live.gate.look()
+        state, left_over = live.gate.state.name, restrictions(live.gate, live.plan.system.system)
         live.gate.close("stopped", "the session has ended")
         if failure is None and live.outbox.failure is None:
             live.snapshots.keep()
@@ -255,7 +265,9 @@ class Session:
         unsure = entries if not is_compared or not live.connection.is_lockstep else []  # in lock-step a cancel acts with the next bar
         unanswered = [record.client_order_id for record in unsure if record.is_open]
         cancelled = [record.client_order_id for record in entries if record.client_order_id not in unanswered]
-        return Ending(self.stop.reason or "stopped", cancelled, unanswered, protective, held, left, is_compared, failure, stated)
+        return Ending(
+            self.stop.reason or "stopped", cancelled, unanswered, protective, held, left, is_compared, failure, state, left_over, stated
+        )
 
     async def _wait_for_ends(self, live: Live, entries: list[OrderRecord]) -> None:
         while any(record.is_open for record in entries) and live.outbox.failure is None:
@@ -263,7 +275,7 @@ class Session:
 
     async def _on_fault(self, live: Live, failure: BaseException) -> None:
         """on_fault halt: nothing is added; flatten: positions are closed, too, past actors that have failed."""
-        live.gate.close("fault", f"{type(failure).__name__}: {failure}", TradingState.REDUCING)
+        live.gate.close("fault", f"{type(failure).__name__}: {failure}")
         if live.journal.failed is None:
             live.outbox.append(Fault(live.cycle.clock.now_ms, "session", f"{type(failure).__name__}: {failure}"))
         if live.plan.system.on_fault != "flatten":

@@ -6,6 +6,7 @@ since -> compare -> READY. What the market did meanwhile comes after that, bar b
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,13 +27,16 @@ from core.config import SystemConfig
 from core.instrument import Instrument
 from core.messages import CancelOrder, FundingRate, Message, OrderUpdate
 from core.orders import OrderRecord
+from core.risk.causes import TradingState
+from core.risk.gate import KEEL, STARTING, Entry, Gate
 from runners.live.background import background, up
 from runners.live.books import Books
+from runners.live.conditions import Conditions
 from runners.live.connection import Connection, connect
 from runners.live.controls import ControlLimits, Controls
 from runners.live.cycle import Cycle
-from runners.live.gate import STARTING, Gate, TradingState, hold
-from runners.live.history import History, in_flight, seen_executions
+from runners.live.door import open_door
+from runners.live.history import History, in_flight, seen_executions, session_prefix
 from runners.live.input_reader import InputReader
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
@@ -41,16 +45,19 @@ from runners.live.outbox import Outbox
 from runners.live.plan import Plan
 from runners.live.prices import Prices
 from runners.live.reconcile import Reconciler
-from runners.live.records import TYPES, GateChanged, Opened
+from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened
 from runners.live.recovery import recover_books
 from runners.live.snapshots import Snapshots
 from runners.live.statement import Statement
 from runners.live.tape import Tape
 
 READY_S = 60.0
+LOCK_LOOK_S = 10.0
 SANDBOX_BALLAST = 1 << 20
 INPUT_GRACE_MS = 5_000
 """How much longer an instant waits where features read what the exchange publishes after the bar."""
+_ENDS_QUIETLY = (STARTING, "being_compared", "price_stale")
+"""Causes whose end the change of the gate's state tells well enough."""
 STALE_MS = 15_000.0
 """How old the latest price of a symbol may be when an order leaves, where the market moves by itself."""
 
@@ -120,14 +127,25 @@ async def start(
             connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
         )
         account = await connection.account_name(live=plan.environment is Environment.LIVE)
-        stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
+        lock = stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
         instruments = await connection.reader.instruments(system.symbols)
         await _check_settings(connection, system)
         journal = _open_journal(plan, account, connection.clock)
         stack.callback(journal.close)
         if journal.recovery.cut_bytes or journal.recovery.last_words:
             notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
-        yield await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
+        live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
+        background(_watch_lock(lock, live.gate), stack, fail)
+        await stack.enter_async_context(open_door(live, notify))
+        yield live
+
+
+async def _watch_lock(lock: AccountLock, gate: Gate) -> None:
+    """See every ten seconds that the account is still ours alone."""
+    while True:
+        await asyncio.sleep(LOCK_LOOK_S)
+        lost = lock.look()
+        gate.hold("lock_lost", not lost, lost)
 
 
 async def _check_settings(connection: Connection, system: SystemConfig) -> None:
@@ -168,13 +186,21 @@ async def _assemble(
 ) -> Live:
     """Recover the books, connect the venue, compare, then let the market in."""
     outbox = Outbox(journal, fail)
-    gate = Gate(lambda state, why: _tell_gate(state, why, connection.market_ms, outbox, notify))
+    gate = Gate(
+        plan.system.symbols,
+        now_ms=lambda: connection.clock.now_ms,
+        on_state=lambda state, why: _tell_gate(state, why, connection.market_ms, outbox, notify),
+        on_entry=lambda entry, by: _tell_entry(entry, by, connection.market_ms, outbox, notify),
+    )
     limits = ControlLimits.of(plan.system, stale_ms=float("inf") if connection.is_lockstep else STALE_MS)
     found = await recover_books(
         plan, account, connection, instruments, journal, gate, limits=limits, say=outbox.hear, notify=notify
     )  # fmt: skip
     books, prices = found.books, Prices()
     outbox.open(books)
+    gate.close(STARTING, "the account is being read")
+    for each in list(books.history.standing.values()):
+        gate.close(each.cause, each.text, each.symbol or None, each.key)
     watch(books.bus)
     venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify)
     never = _hand_over(books, venue, instruments)
@@ -190,11 +216,16 @@ async def _assemble(
     prices.rates = await _missed_rates(connection, plan.system, books.history, books.opened.start_ms)
     market = _market(plan, connection, instants, books, outbox.market(instants, prices, waits, plan.system.timeframe), notify)
     books.controls.age_ms = market.age_ms
+    conditions = Conditions(
+        gate, books.controls, books.actors.risk, now_ms=lambda: books.clock.now_ms,
+        banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""),
+    )  # fmt: skip
     gate.open(STARTING)
     for record in _cancelled_but_open(books):
         venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, books.clock.now_ms))
     await up(background(market.run(), stack, fail), market.stream.wait_ready(READY_S))
     await market.settle()
+    gate.look = conditions.look
     return Live(
         plan, account, connection, instruments, books, gate, venue, market, instants, prices, journal, Snapshots(books, journal, notify),
         reconciler, statement, outbox, waits, connection.market_ms if found.is_first else 0,
@@ -211,13 +242,17 @@ def _venue(
     outbox: Outbox,
     notify: Notify,
 ) -> BybitVenue:
+    def on_ready(is_ready: bool) -> None:
+        if not gate.has("stopped"):  # at the end the stream is closed on purpose
+            gate.hold("private_stream", is_ready, venue.private.stream.problem or "the private stream is lost")
+
     venue = BybitVenue(
         connection.where, connection.session, connection.credentials, connection.rest, plan.system.category, instruments, outbox.hear,
         journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
         opened_ms=books.opened.ts, notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
-        note=outbox.note, use_trade_stream=False,
-        on_ready=lambda is_ready: hold(gate, "private_stream", is_ready, f"the private stream is lost: {venue.private.stream.problem}"),
+        note=outbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
+        on_ready=on_ready,
     )  # fmt: skip
     return venue
 
@@ -225,6 +260,18 @@ def _venue(
 def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: Notify) -> None:
     outbox.note(GateChanged(ts, state.name, why))
     notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info"))
+
+
+def _tell_entry(entry: Entry, by: str | None, ts: int, outbox: Outbox, notify: Notify) -> None:
+    """What stands in the way from here on, or does not any more: for the journal, and the end of it for people."""
+    if by is None:
+        outbox.note(CauseRaised(ts, entry.cause, entry.symbol or "", entry.key, entry.text))
+        return
+    outbox.note(CauseEnded(ts, entry.cause, entry.symbol or "", entry.key, by))
+    if entry.cause not in _ENDS_QUIETLY:
+        where = entry.symbol or "the account"
+        lifted = "is over" if by == KEEL else f"was lifted by {by}"
+        notify(Notice(ts, "cause_ended", f"{where}: {entry.cause} {lifted} ({entry.text})", entry.symbol, "info"))
 
 
 def _hand_over(books: Books, venue: BybitVenue, instruments: dict[str, Instrument]) -> list[OrderRecord]:
@@ -235,7 +282,6 @@ def _hand_over(books: Books, venue: BybitVenue, instruments: dict[str, Instrumen
     brackets = [(record.parent_id or "", record.client_order_id) for record in executor.bracket_orders()]
     venue.recover(sent, used_names=executor.bracket_names, open_brackets=brackets, holdings=holdings)
     _expect_brackets(executor.bracket_orders(), venue, instruments)
-    books.controls.frozen = lambda symbol: _frozen(venue, symbol)
     books.desk.venue = venue
     return never
 
@@ -271,10 +317,6 @@ def _market(
         notify=notify, next_open={line: heard.get(line, books.opened.start_ms) for line in instants.lines},
         freshness_ms={} if connection.is_lockstep else FRESHNESS_MS,
     )  # fmt: skip
-
-
-def _frozen(venue: BybitVenue, symbol: str) -> str:
-    return "; ".join(text for name in (symbol, "*") for text in venue.frozen.get(name, {}).values())
 
 
 def _expect_brackets(records: list[OrderRecord], venue: BybitVenue, instruments: dict[str, Instrument]) -> None:

@@ -1,4 +1,5 @@
-"""What a session looks after while the market moves by itself: its books, its instruments, its key, its streams."""
+"""What a session looks after while the market moves by itself: its books, its instruments, its key, its streams; and sooner, what a cause
+of the gate ends by."""
 
 from __future__ import annotations
 
@@ -8,12 +9,11 @@ from typing import TYPE_CHECKING, Final
 from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
 from core.errors import ConfigError, SafetyError
 from core.instrument import Instrument
 from core.messages import FundingPayment
-from runners.live.cadence import Cadence
-from runners.live.gate import TradingState, hold
+from runners.live.cadence import AWAITED_MS, Cadence
 
 if TYPE_CHECKING:
     from runners.live.start import Live
@@ -25,6 +25,14 @@ COMPARED: Final = (
 
 STATEMENT_LAG_MS: Final = 60_000
 """What is younger is left to the next statement: lists lag behind the stream."""
+ENDED_BY_BOOKS: Final = ("execution_adl", "unknown_execution", "executions_missing")
+"""Causes that are over when our books agree with the exchange's."""
+_AWAITED: Final = {
+    "key": ("key", "denied"),
+    "instruments": ("not_trading", "instrument_changed"),
+    "books": (*ENDED_BY_BOOKS, "position_differs", "cash_differs", "being_compared"),
+}  # fmt: skip
+"""Look -> the causes that end by it."""
 
 
 class Upkeep:
@@ -36,49 +44,56 @@ class Upkeep:
         self._connects = live.venue.private.stream.connects
         live.books.bus.subscribe(FundingPayment, lambda _: self._cadence.hurry("books"))
 
-    async def turn(self) -> None:
-        """One look at everything that is due. A read that fails is told, and made again when it is due again."""
+    async def turn(self, *, only_awaited: bool = False) -> None:
+        """One look at everything that is due; only_awaited: at nothing but what a standing cause ends by (in lock-step, where the market
+        waits for us). A read that fails is told, and made again when it is due again."""
         live = self._live
-        self._watch_gate()
-        if not live.venue.is_ready:
+        awaited = [name for name, causes in _AWAITED.items() if live.gate.entries(*causes)]
+        for name in awaited:
+            self._cadence.within(name, AWAITED_MS[name], self._now_ms())
+        if not live.venue.is_ready or (only_awaited and not awaited):
             return
         if live.venue.private.stream.connects != self._connects:
             self._connects = live.venue.private.stream.connects
             self._cadence.hurry("books")
         checks = {"books": self._books, "instruments": self._instruments, "key": self._key, "statement": self._state}
-        for name in self._cadence.due(self._now_ms()):
+        for name in self._cadence.due(self._now_ms(), awaited if only_awaited else tuple(checks)):
             try:
                 await checks[name]()
             except (ExchangeRefusal, PayloadError) as error:
                 self._tell("check_failed", f"{name}: {error}")
 
-    def _watch_gate(self) -> None:
-        live = self._live
-        hold(live.gate, "journal", live.journal.failed is None, f"the journal takes nothing more: {live.journal.failed}")
-
     async def _books(self) -> None:
-        await self._live.reconciler.check()
-        if self._live.reconciler.is_unsure:
+        live = self._live
+        await live.reconciler.check()
+        if live.reconciler.is_unsure:
             self._cadence.hurry("books")
+        if live.reconciler.was_read:
+            differing = {each.symbol for each in live.reconciler.last}
+            for entry in live.gate.entries(*ENDED_BY_BOOKS):
+                if entry.symbol not in differing:
+                    live.gate.open(entry.cause, entry.symbol, entry.key)
 
     async def _state(self) -> None:
         await self._live.statement.make(self._live.connection.market_ms - STATEMENT_LAG_MS)
 
     async def _instruments(self) -> None:
         """Each symbol as it is now. One that no longer trades, or by other rules, takes no more orders that add exposure."""
+        gate = self._live.gate
         for symbol, known in self._live.instruments.items():
             try:
                 now = await self._live.connection.reader.instrument(symbol)
             except ConfigError as error:
                 self._freeze(symbol, "not_trading", str(error))
                 continue
-            self._live.venue.release(symbol, "not_trading")
+            gate.open("not_trading", symbol)
             if text := changes(known, now):
                 self._freeze(symbol, "instrument_changed", f"{symbol}: {text}; stop and start again to go on by the new rules")
+            else:
+                gate.open("instrument_changed", symbol)
 
     def _freeze(self, symbol: str, cause: str, text: str) -> None:
-        if cause not in self._live.venue.frozen.get(symbol, {}):
-            self._live.venue.freeze(symbol, cause, text)
+        if self._live.gate.close(cause, text, symbol):
             self._notify(Notice(self._live.venue.stamp_ms(), cause, text, symbol, "error"))
 
     async def _key(self) -> None:
@@ -87,11 +102,16 @@ class Upkeep:
         try:
             await live.connection.account.check_key(live=live.plan.environment is Environment.LIVE)
         except SafetyError as error:
-            if not live.gate.has("key"):
+            if live.gate.close("key", str(error)):
                 self._tell("key", str(error), "error")
-            live.gate.close("key", str(error), TradingState.REDUCING)
+        except ExchangeRefusal as error:
+            if error.outcome is not Outcome.DENIED:
+                raise
+            if live.gate.close("denied", str(error)):
+                self._tell("denied", f"the exchange denies this key: {error}", "error")
         else:
             live.gate.open("key")
+            live.gate.open("denied")
 
     def _tell(self, code: str, text: str, severity: str = "warning") -> None:
         self._notify(Notice(self._live.venue.stamp_ms(), code, text, severity="error" if severity == "error" else "warning"))

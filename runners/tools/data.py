@@ -37,7 +37,8 @@ class SynthResponse(Response, frozen=True, kw_only=True):
 
 
 class ImportRequest(Request, frozen=True):
-    """Files to import; what their columns or path say need not be said. overwrite: put other values in place of stored ones."""
+    """Files to import; what their columns or path say need not be said. overwrite: put other values in place of stored ones;
+    keep_unfinished: take bars that have not closed yet, and rows of the future, as they stand."""
 
     files: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     symbol: str | None = None
@@ -45,6 +46,7 @@ class ImportRequest(Request, frozen=True):
     kind: str | None = None
     category: str | None = None
     overwrite: bool = False
+    keep_unfinished: bool = False
 
 
 class FailedFile(msgspec.Struct, frozen=True):
@@ -192,7 +194,7 @@ def data_import_tool(request: ImportRequest, context: ToolContext) -> ImportResp
             if context.progress is not None:
                 context.progress(f"import {Path(path).name}", done, len(request.files))
             try:
-                imported.append(_import_one(store, path, request))
+                imported.append(_import_one(store, path, request, context.now_ms()))
             except KeelError as error:
                 failed.append(FailedFile(path, str(error)))
     return ImportResponse(store=str(context.home.store), imported=imported, failed=failed)
@@ -257,7 +259,7 @@ def data_verify_tool(request: VerifyRequest, context: ToolContext) -> VerifyResp
     with HistoricalDataStore(context.home.store, read_only=True) as store:
         if request.symbol is not None and all(entry.symbol != request.symbol for entry in store.coverage()):
             raise ConfigError(f"the store has nothing of {request.symbol}: keel data list shows what there is, keel data import FILE adds")
-        findings = store.verify(request.symbol)
+        findings = store.verify(request.symbol, now_ms=context.now_ms())
     severities = [finding.severity for finding in findings]
     return VerifyResponse(findings=findings, errors=severities.count("error"), warnings=severities.count("warning"))
 
@@ -281,7 +283,7 @@ def data_export_tool(request: ExportRequest, context: ToolContext) -> ExportResp
     return ExportResponse(path=str(path), rows=rows)
 
 
-def _import_one(store: HistoricalDataStore, path: str, request: ImportRequest) -> ImportReport:
+def _import_one(store: HistoricalDataStore, path: str, request: ImportRequest, now_ms: int) -> ImportReport:
     return store.import_file(
         Path(path).expanduser(),
         symbol=request.symbol,
@@ -289,6 +291,8 @@ def _import_one(store: HistoricalDataStore, path: str, request: ImportRequest) -
         kind=request.kind,
         category=request.category,
         allow_overwrite=request.overwrite,
+        keep_unfinished=request.keep_unfinished,
+        now_ms=now_ms,
     )
 
 

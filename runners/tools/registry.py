@@ -17,6 +17,7 @@ import msgspec
 
 from core.errors import ConfigError, InvariantError, KeelError
 from core.nearest import did_you_mean
+from runners.clock import system_now
 from runners.home import Home
 
 MODULES = (
@@ -32,6 +33,7 @@ MODULES = (
     "runners.tools.smoke_demo",
     "runners.tools.exchange",
     "runners.tools.journal",
+    "runners.tools.session",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 
@@ -53,10 +55,11 @@ ResponseT = TypeVar("ResponseT", bound=Response)
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a tool works in. progress: told of what takes long; None: nobody listens."""
+    """What a tool works in. progress: told of what takes long; None: nobody listens. now_ms: the clock, ms UTC."""
 
     home: Home
     progress: Progress | None = None
+    now_ms: Callable[[], int] = system_now
 
     def step(self, label: str) -> Callable[[int, int], None] | None:
         """A listener for (done, of how many) under a label."""

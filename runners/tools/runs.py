@@ -8,6 +8,7 @@ import msgspec
 
 from adapters.store import HistoricalDataStore
 from core.errors import DataError
+from runners.kept_result import kept_result
 from runners.registry import Difference, MoneyLine, RunInfo, compare_runs, find_run, list_runs, reconciliation
 from runners.system_run import run_again, write_run_report
 from runners.tools.registry import Request, Response, ToolContext, tool
@@ -66,6 +67,9 @@ class ShowResponse(Response, frozen=True, kw_only=True):
     config: dict[str, Any]
     result: dict[str, Any]
     files: list[str]
+    funnel: dict[str, Any]
+    """Empty for a run without one: of a version before it was counted, or that gave only metrics."""
+    benchmark: dict[str, Any] | None
 
 
 class CompareRequest(Request, frozen=True):
@@ -134,6 +138,8 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
         promotion_reason=results.get("promotion_reason", ""),
         config=files.config or {},
         result=result,
+        funnel=results.get("funnel") or {},
+        benchmark=results.get("benchmark"),
         files=sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
     )
 
@@ -155,16 +161,27 @@ def runs_compare_tool(request: CompareRequest, context: ToolContext) -> CompareR
 
 @tool("runs_report", ReportRequest, ReportResponse)
 def runs_report_tool(request: ReportRequest, context: ToolContext) -> ReportResponse:
-    """The HTML report of a run; where there is none, the run is computed again, held against its artifacts, and drawn."""
+    """The HTML report of a run; where there is none, the run is computed again, held against its artifacts, and drawn.
+
+    The run of a script's own strategy (BacktestEngine) is drawn from its artifacts alone: its code may be no more.
+    """
     run = find_run(request.run, context.home)
     path = run.folder / "report.html"
     if path.exists() and not request.again:
         return ReportResponse(run_id=run.run_id, path=str(path), drawn=False)
     if not (run.folder / "result.json").exists():
         raise DataError(f"{run.run_id} ({run.status}) has no result to draw: only finished backtests have a report")
-    with HistoricalDataStore(context.home.store, read_only=True) as store:
-        result = run_again(run, store, context.home)
+    if _is_of_a_script(run):
+        result = kept_result(run, context.home.store)
+    else:
+        with HistoricalDataStore(context.home.store, read_only=True) as store:
+            result = run_again(run, store, context.home)
     return ReportResponse(run_id=run.run_id, path=str(write_run_report(result, run.folder)), drawn=True)
+
+
+def _is_of_a_script(run: RunInfo) -> bool:
+    config = (run.read().config or {}).get("config") or {}
+    return config.get("system_file") == ""
 
 
 def _entry(run: RunInfo) -> RunEntry:

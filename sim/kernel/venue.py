@@ -25,12 +25,14 @@ from sim.triggers import is_reached, trailing_trigger
 
 
 def arrive(state: Ints, levels: Floats, terms: Terms, tables: Tables) -> None:
-    """Look at what was sent: it takes at this moment, or is rejected."""
+    """Look at what was sent, one after the other: it takes at this moment, before the next one is looked at, or is rejected."""
     if state[at.CLOSE_STATE] == at.SENT:
         state[at.CLOSE_STATE] = at.ARRIVED
         if state[at.STEPS] * state[at.CLOSE_SIDE] >= 0:
             state[at.CLOSE_STATE] = at.NOTHING
             _reject(state, tables, state[at.CLOSE_ORDER], at.WORD_FLAT)
+        elif state[at.ENTRY_STATE] == at.SENT:
+            meet_prices(state, levels, terms, tables)
     if state[at.ENTRY_STATE] == at.SENT:
         state[at.ENTRY_STATE] = at.ARRIVED
         word = _check_entry(state, levels, terms)
@@ -66,6 +68,13 @@ def _reject(state: Ints, tables: Tables, order: int, word: int) -> None:
 
 
 # --- one place of the path ---
+
+
+def meet_prices(state: Ints, levels: Floats, terms: Terms, tables: Tables) -> None:
+    """The trailing stop sees the present prices; then everything that they cause."""
+    if has_exits(state):
+        trail(state, levels, terms[0])
+    price_point(state, levels, terms, tables)
 
 
 def price_point(state: Ints, levels: Floats, terms: Terms, tables: Tables) -> None:

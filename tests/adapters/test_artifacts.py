@@ -83,7 +83,8 @@ def test_trades_hold_exact_money_and_shortest_prices(tmp_path: Path, small_resul
 
 def test_the_csv_has_the_same_rows_as_the_json_lines(tmp_path: Path, small_result: Make) -> None:
     write_result(tmp_path, small_result())
-    rows = list(csv.DictReader((tmp_path / "trades.csv").open(newline="")))
+    with (tmp_path / "trades.csv").open(newline="") as table:
+        rows = list(csv.DictReader(table))
     lines = [json.loads(line) for line in (tmp_path / "trades.jsonl").read_text().splitlines()]
     assert rows == [{name: "" if value is None else str(value) for name, value in line.items()} for line in lines]
 
@@ -125,12 +126,14 @@ def test_results_hold_every_metric_its_note_and_the_proof_without_columns(tmp_pa
     assert results["metrics"] == result.metrics
     assert results["notes"] == {"sharpe": "fewer than 30 days"}
     assert results["proof"] == {"drawdown": {"longest_days": 0.5}, "monthly": [["2025-01", 0.9]]}
+    assert results["funnel"] == result.funnel.to_plain()
     assert loaded(tmp_path / "summary.json") == {
         "run_id": "run-1",
         "status": "completed",
         "stop_reason": None,
         "warnings": [],
         "passed": True,
+        "funnel": result.funnel.counts(),
         "net_profit": 89.5643685,
         "final_equity": 10_089.5643685,
         "sharpe": None,

@@ -39,8 +39,8 @@ from adapters.bybit.notices import Notice
 from adapters.journal import read
 from core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
 from core.messages import Fill, Message, Signal
+from core.risk.causes import TradingState
 from core.snapshot import RuntimeSnapshot
-from runners.live.gate import TradingState
 from runners.live.records import TYPES
 from runners.live.session import Ending, Session, Stop
 from runners.live.start import Live, Plan

@@ -211,10 +211,12 @@ def received_while_halted(told: Told) -> None:
 
 
 def received_while_reducing(told: Told) -> None:
-    begin, end = told.places(GateChanged)
+    _, begin, *between, end = told.places(GateChanged)
     told.change(begin, state="REDUCING")
     told.stamp(begin, told.story[begin].ts - 1_000)
     told.stamp(end, told.story[end].ts + 1_000)
+    for place in reversed(between):
+        del told.story[place]
 
 
 BROKEN: list[tuple[Callable[[Told], None], str]] = [

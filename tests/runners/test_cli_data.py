@@ -18,13 +18,15 @@ HOUR = 3_600_000
 START = 1_717_200_000_000  # 2024-06-01
 
 
-def csv_file(path: Path, rows: int = 48, *, unit: int = 1, skip: tuple[int, ...] = (), price: float = 100.0) -> Path:
-    """Hourly bars, a price that climbs by 1 an hour. unit 1000: times in seconds."""
+def csv_file(
+    path: Path, rows: int = 48, *, unit: int = 1, skip: tuple[int, ...] = (), price: float = 100.0, volume: int | None = None
+) -> Path:
+    """Hourly bars, a price that climbs by 1 an hour. unit 1000: times in seconds. volume: of each bar; None: 10, 11, ..."""
     lines = ["ts_open,open,high,low,close,volume"]
     for row in range(rows):
         if row not in skip:
             at = price + row
-            lines.append(f"{(START + row * HOUR) // unit},{at},{at + 2},{at - 1},{at + 1},{10 + row}")
+            lines.append(f"{(START + row * HOUR) // unit},{at},{at + 2},{at - 1},{at + 1},{10 + row if volume is None else volume}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -37,7 +39,7 @@ def empty(tmp_path: Path) -> tuple[str, str]:
 
 def test_import_tells_what_each_file_was(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
     seconds = csv_file(tmp_path / "kline_1h" / "SOLUSDT.csv", unit=1000)
-    marks = csv_file(tmp_path / "mark_1h" / "SOLUSDT.csv")
+    marks = csv_file(tmp_path / "mark_1h" / "SOLUSDT.csv", volume=0)
     answer = keel("data", "import", str(seconds), str(marks), *empty, "--json")
     assert answer.code == 0
     first, second = answer.data["imported"]

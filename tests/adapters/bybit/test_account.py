@@ -54,7 +54,7 @@ async def test_a_position_keeps_hedge_mode_and_the_reason_is_told() -> None:
         await desk.until(lambda: desk.updates("t-1")[-1:] == ["filled"])
         with pytest.raises(SafetyError, match="110024"):
             await desk.venue.reader.ensure_one_way("BTCUSDT", may_switch=True)
-        await desk.until(lambda: "hedge_mode" in desk.codes())
+        await desk.until(lambda: "position_mode" in desk.codes())
         assert "BTCUSDT" in desk.venue.frozen
 
 

@@ -137,7 +137,8 @@ def test_an_option_that_contradicts_the_path_is_refused_with_the_way_out(store, 
     assert store.coverage() == []
     renamed = {"symbol": "BTCUSDT", "timeframe": "1h", "kind": "last", "category": "linear"} | options
     if "timeframe" not in options:
-        report = store.import_file(file("else/bars.csv", csv(hours)), **renamed)
+        volume = 0 if renamed["kind"] == "index" else 10
+        report = store.import_file(file("else/bars.csv", csv(hours, row=f"2,3,1,2.5,{volume}")), **renamed)
         assert {what: getattr(report, what) for what in options} == options
 
 
@@ -148,7 +149,9 @@ def test_a_timeframe_in_another_spelling_is_no_contradiction(store, file, timefr
 
 
 def test_the_source_names_the_file_and_its_folder(store, file, monkeypatch):
-    files = [file(f"{folder}/BTCUSDT.csv", csv(MINUTES)) for folder in ("kline_1m", "mark_1m")]
+    files = [
+        file(f"{folder}/BTCUSDT.csv", csv(MINUTES, row=f"2,3,1,2.5,{volume}")) for folder, volume in (("kline_1m", 10), ("mark_1m", 0))
+    ]
     monkeypatch.chdir(files[1].parent)
     store.import_file(files[0])
     store.import_file("BTCUSDT.csv")
@@ -217,12 +220,12 @@ def test_a_folder_of_parquet_becomes_a_store_in_memory(tmp_path, store, bars):
     from adapters.store import HistoricalDataStore
 
     for kind, timeframe in (("last", "1m"), ("mark", "1h")):
-        store.upsert_bars("BTCUSDT", timeframe, bars(100, timeframe), source="made", kind=kind)
+        made = bars(100, timeframe)
+        if kind == "mark":
+            made["volume"] = np.zeros(100)
+        store.upsert_bars("BTCUSDT", timeframe, made, source="made", kind=kind)
         (tmp_path / "BTCUSDT").mkdir(exist_ok=True)
-        columns = {
-            "time": store.get_ohlcv("BTCUSDT", timeframe, kind=kind).ts,
-            **{k: v for k, v in bars(100, timeframe).items() if k != "ts"},
-        }
+        columns = {"time": made["ts"], **{name: column for name, column in made.items() if name != "ts"}}
         connection = duckdb.connect()
         connection.register("made", columns)
         connection.sql("SELECT * FROM made").write_parquet(str(tmp_path / "BTCUSDT" / f"{kind}_{timeframe}.parquet"))

@@ -10,8 +10,8 @@ import pytest
 
 from core.messages import SubmitOrder
 from core.orders import OrderRecord
+from core.risk.gate import Gate
 from runners.live.controls import ControlLimits, Controls
-from runners.live.gate import STARTING, Gate, TradingState
 from tests.builders import START, perpetual
 
 
@@ -40,14 +40,13 @@ class Room:
     """Controls with everything around them."""
 
     def __init__(self, **limits: Any) -> None:
-        self.account, self.working, self.gate = Account(), Working(), Gate()
-        self.gate.open(STARTING)
-        self.armed, self.frozen, self.age, self.stop = True, "", 0.0, ""
+        self.account, self.working, self.gate = Account(), Working(), Gate(["BTCUSDT"])
+        self.armed, self.age, self.stop = True, 0.0, ""
         values = {"max_leverage": 10.0, "stale_ms": 15_000.0} | limits
         instrument = perpetual(min_notional=5 * 10**8, max_qty=500.0, max_market_qty=200.0, min_qty=0.01)
         self.controls = Controls(
             ControlLimits(**values), {"BTCUSDT": instrument}, self.account, self.working, self.gate,
-            environment_is_armed=lambda: self.armed, frozen=lambda symbol: self.frozen, age_ms=lambda symbol: self.age,
+            environment_is_armed=lambda: self.armed, age_ms=lambda symbol: self.age,
             account_limit=lambda: self.stop,
         )  # fmt: skip
         self.count = 0
@@ -97,19 +96,24 @@ def test_what_the_order_itself_shows(changes: dict[str, Any], code: str) -> None
 def test_states_of_the_gate() -> None:
     room = Room()
     room.account.held = 2.0
-    room.gate.close("look", "somebody looks", TradingState.REDUCING)
+    room.gate.close("clock_off", "600 ms behind")
     assert room.code() == "trading_reducing"
     assert room.code(side="SELL", reduce_only=True) == ""
-    room.gate.close("stop", "all of it")
+    room.gate.close("lock_lost", "all of it")
     assert room.code(side="SELL", reduce_only=True) == "trading_halted"
-    room.gate.open("stop")
-    room.gate.open("look")
+    room.gate.open("lock_lost")
+    room.gate.open("clock_off")
+    assert room.code() == ""
+    room.gate.close("position_differs", "unclear", "BTCUSDT")
+    assert room.code() == "symbol_frozen"
+    assert room.code(side="SELL", reduce_only=True) == ""
+    room.gate.open("position_differs", "BTCUSDT")
     assert room.code() == ""
 
 
 @pytest.mark.parametrize(
     ("name", "value", "code"),
-    [("armed", False, "not_armed"), ("frozen", "unclear", "symbol_frozen"), ("age", 20_000.0, "price_stale"), ("age", None, "price_stale"),
+    [("armed", False, "not_armed"), ("age", 20_000.0, "price_stale"), ("age", None, "price_stale"),
      ("stop", "daily_loss_percent", "stop_daily_loss_percent")],
 )  # fmt: skip
 def test_what_the_surroundings_say(name: str, value: Any, code: str) -> None:
@@ -214,7 +218,7 @@ ASKED_OF_REDUCTIONS = {
     "symbol_order_rate": lambda room: [room.controls.note_sent(room.order()) for _ in range(61)],
 }
 NOT_ASKED = {
-    "symbol_frozen": lambda room: setattr(room, "frozen", "unclear"),
+    "symbol_frozen": lambda room: room.gate.close("position_differs", "unclear", "BTCUSDT"),
     "below_min_qty": {"qty": 0.005},
     "below_min_notional": {"qty": 0.02},
     "price_stale": lambda room: setattr(room, "age", None),

@@ -1,16 +1,9 @@
-"""Instants, the gate, the account's lock."""
+"""Instants and prices."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from core.errors import SafetyError
 from core.messages import Bar
-from runners.live.gate import STARTING, Gate, TradingState
 from runners.live.instants import Instant, Instants
-from runners.live.lock import AccountLock
 from runners.live.prices import Prices
 from tests.builders import HOUR, MINUTE, START, bar
 
@@ -47,28 +40,6 @@ def test_after_the_grace_it_goes_on_without_the_late_one_which_then_comes_too_la
     assert first.missing == [("ETHUSDT", "1m")] and second.missing == []
     assert not instants.add(minute(0, "ETHUSDT"), 1_100)
     assert instants.last_ts == START + 2 * MINUTE
-
-
-def test_the_strictest_cause_rules_and_each_is_taken_back_by_its_name() -> None:
-    heard: list[tuple[TradingState, str]] = []
-    gate = Gate(lambda state, why: heard.append((state, why)))
-    assert gate.state is TradingState.HALTED
-    gate.open(STARTING)
-    gate.close("a", "first", TradingState.REDUCING)
-    gate.close("b", "second")
-    gate.open("a")
-    assert gate.state is TradingState.HALTED and gate.why == "second"
-    gate.open("b")
-    gate.open("never given")
-    assert [state for state, _ in heard] == [TradingState.ACTIVE, TradingState.REDUCING, TradingState.HALTED, TradingState.ACTIVE]
-
-
-def test_one_holder_per_account(tmp_path: Path) -> None:
-    with AccountLock("demo 1", "one", tmp_path):
-        with pytest.raises(SafetyError, match=r"demo 1 is traded already, by process \d+ \(one\)"):
-            AccountLock("demo 1", "two", tmp_path)
-        AccountLock("demo 2", "other", tmp_path).release()
-    AccountLock("demo 1", "three", tmp_path).release()
 
 
 class Account:

@@ -13,9 +13,9 @@ from adapters.journal import read
 from core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from core.errors import StrategyError
 from core.messages import Fill, Signal, SubmitOrder
+from core.risk.causes import TradingState
 from core.snapshot import RuntimeSnapshot
 from runners.live.display import Display
-from runners.live.gate import TradingState
 from runners.live.plan import Plan
 from runners.live.records import TYPES
 from runners.live.session import Session, Stop
@@ -196,7 +196,7 @@ def test_the_gate_is_shut_before_the_start_and_after_the_end(journals: Path) -> 
         ran = run(plan(sandbox, journals, "hold"), 3)
     assert ran.live.gate.state is TradingState.HALTED
     states = [notice.text for notice in ran.notices if notice.code == "gate"]
-    assert states[0].startswith("ACTIVE") and states[-1].startswith("HALTED")
+    assert states[0].startswith("HALTED starting") and states[1].startswith("ACTIVE") and states[-1].startswith("HALTED stopped")
 
 
 def test_money_from_outside_is_explained_by_the_log_and_taken_over(journals: Path) -> None:

@@ -15,11 +15,11 @@ from adapters.journal import Record, read
 from adapters.journal.snapshots import newest_snapshot, snapshot_paths
 from core.errors import InvariantError
 from core.messages import Fill, Signal, SubmitOrder
+from core.risk.gate import Gate
 from core.snapshot import RuntimeSnapshot
 from runners.live import snapshots, state
 from runners.live.books import Books, make_books
 from runners.live.controls import ControlLimits
-from runners.live.gate import Gate
 from runners.live.history import hear_again
 from runners.live.plan import Plan
 from runners.live.records import TYPES, InstantClosed

@@ -1,0 +1,84 @@
+"""Where a strategy that Python code hands over comes from: the name by which it is found again, its fingerprint, what it was made with.
+
+A system file names its strategy; a script brings a class, an instance or a function. What is said of those here stands in config.json
+and in the system uid, so that a run of a script has the lineage of a run by ``keel backtest``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from core.errors import KeelError
+from runners.described import described
+from runners.home import Home
+from strategies.base import BaseStrategy
+from strategies.loading import function_bytes, source_bytes
+from strategies.registry import load_strategy, source_fingerprint, strategy_ids
+
+
+def reference_of(strategy: type[BaseStrategy] | Callable[..., Any]) -> str:
+    """How a system file would name it: an id of keel's own, a file and class, or a module and name (which a notebook's has, too)."""
+    module, name = strategy.__module__, strategy.__qualname__
+    if isinstance(strategy, type):
+        plain_id = module.removeprefix("strategies.")
+        if module.startswith("strategies.") and plain_id in strategy_ids() and _is_sole(plain_id, strategy):
+            return plain_id
+        if module.startswith("keel_strategy_"):  # a file that was loaded by its path
+            return f"{getattr(sys.modules.get(module), '__file__', module)}:{name}"
+    return f"{module}:{name}"
+
+
+def short_name(reference: str) -> str:
+    """The strategy's own name in a reference, fit for files: ``ema_cross``, or ``MyStrategy`` of ``package.module:MyStrategy``."""
+    name = reference.rpartition(":")[2].rpartition(".")[2]
+    return "".join(letter for letter in name if letter.isalnum() or letter in "_-") or "strategy"
+
+
+def is_named(strategy: type[BaseStrategy] | Callable[..., Any], reference: str) -> bool:
+    """Whether a system file's name of a strategy leads to the same code; only what was found by such a name is looked for by it."""
+    if not isinstance(strategy, type) or not strategy.__module__.startswith(("strategies.", "keel_strategy_")):
+        return False
+    try:
+        found = load_strategy(reference, [Home.find().strategies])
+    except KeelError:
+        return False
+    return found.__qualname__ == strategy.__qualname__ and source_fingerprint(found) == source_fingerprint(strategy)
+
+
+def fingerprint_of(strategy: type[BaseStrategy] | Callable[..., Any]) -> str:
+    """SHA-256 (hex) of the strategy's sources; for a function, of its module's source, its code, and the values that it keeps."""
+    if isinstance(strategy, type):
+        return source_fingerprint(strategy)
+    digest = sha256(source_bytes(sys.modules.get(strategy.__module__), object))
+    digest.update(strategy.__qualname__.encode() + function_bytes(strategy))
+    digest.update(repr(described(kept_values(strategy))).encode())
+    return digest.hexdigest()
+
+
+def kept_values(function: Callable[..., Any]) -> list[Any]:
+    """Defaults and enclosed variables of a function, in order: two closures of one source may differ in them alone."""
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if _is_filled(cell)]
+    return [*(getattr(function, "__defaults__", None) or ()), *(getattr(function, "__kwdefaults__", None) or {}).items(), *cells]
+
+
+def state_of(strategy: BaseStrategy) -> Mapping[str, Any]:
+    """What an instance was made with, as plain data: its attributes before the run. Empty for most."""
+    slots = [name for cls in type(strategy).__mro__ for name in getattr(cls, "__slots__", ()) if hasattr(strategy, name)]
+    return described({**{name: getattr(strategy, name) for name in slots}, **getattr(strategy, "__dict__", {})})  # type: ignore[no-any-return]
+
+
+def _is_sole(plain_id: str, cls: type) -> bool:
+    try:
+        return load_strategy(plain_id) is cls
+    except KeelError:
+        return False  # its file has several: the id alone does not say which
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None or True
+    except ValueError:  # a variable that is not bound yet
+        return False

@@ -1,0 +1,58 @@
+"""Causes that depend on the moment: ages, counts, the day, a ban. Looked at in every turn of a session, and before every order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from core.actors.risk import RiskActor
+from core.risk.gate import Gate
+from runners.live.controls import Controls
+from runners.live.cycle import account_stop
+
+_LIMITS: Final = {"daily_loss_percent": "daily_loss", "max_drawdown_percent": "max_drawdown"}
+_PAUSES: Final = ("order_rate", "symbol_order_rate", "reject_breaker", "price_stale")
+"""Those that the controls count and that end by themselves; ``cancel_ratio`` is counted there, too, and ends by a person."""
+
+
+class Conditions:
+    """Closes and opens the gate by what is so now. now_ms: of the session's clock, by which controls count; banned_ms: how long the
+    exchange refuses this address yet; journal_failed: why the journal takes nothing more, "" while it does."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        controls: Controls,
+        risk: RiskActor,
+        *,
+        now_ms: Callable[[], int],
+        banned_ms: Callable[[], int],
+        journal_failed: Callable[[], str],
+    ) -> None:
+        self._gate, self._controls, self._risk = gate, controls, risk
+        self._now_ms, self._banned_ms, self._journal_failed = now_ms, banned_ms, journal_failed
+
+    def look(self) -> None:
+        """See what has begun and what is over."""
+        gate = self._gate
+        failed = self._journal_failed()
+        gate.hold("journal", not failed, f"the journal takes nothing more: {failed}")
+        banned_ms = self._banned_ms()
+        gate.hold(
+            "banned", not banned_ms, f"the exchange refuses this address (HTTP 403): nothing is sent for another {banned_ms // 1000} s"
+        )
+        halted = self._risk.manager.gate.closed_by
+        gate.hold("halt", not halted, halted)
+        reason = account_stop(self._risk)
+        for limit, cause in _LIMITS.items():
+            gate.hold(cause, reason != limit, f"risk.{limit} is reached")
+        self._look_at_pauses()
+
+    def _look_at_pauses(self) -> None:
+        pauses = self._controls.pauses(self._now_ms())
+        for entry in self._gate.entries(*_PAUSES):
+            if (entry.cause, entry.symbol) not in pauses:
+                self._gate.open(entry.cause, entry.symbol)
+        for (cause, symbol), text in pauses.items():
+            if not self._gate.has(cause, symbol):
+                self._gate.close(cause, text, symbol)
