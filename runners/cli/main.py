@@ -32,6 +32,7 @@ COMMANDS = {
     "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
+    "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
     "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),

@@ -6,6 +6,7 @@ since -> compare -> READY. What the market did meanwhile comes after that, bar b
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -36,7 +37,8 @@ from runners.live.conditions import Conditions
 from runners.live.connection import Connection, connect
 from runners.live.controls import ControlLimits, Controls
 from runners.live.cycle import Cycle
-from runners.live.history import History, in_flight, seen_executions
+from runners.live.door import open_door
+from runners.live.history import History, in_flight, seen_executions, session_prefix
 from runners.live.input_reader import InputReader
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
@@ -52,6 +54,7 @@ from runners.live.statement import Statement
 from runners.live.tape import Tape
 
 READY_S = 60.0
+LOCK_LOOK_S = 10.0
 SANDBOX_BALLAST = 1 << 20
 INPUT_GRACE_MS = 5_000
 """How much longer an instant waits where features read what the exchange publishes after the bar."""
@@ -139,14 +142,25 @@ async def _begin(
         connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
     )
     account = await connection.account_name(live=plan.environment is Environment.LIVE)
-    stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
+    lock = stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
     instruments = await connection.reader.instruments(system.symbols)
     await _check_settings(connection, system)
     journal = _open_journal(plan, account, connection.clock)
     stack.callback(journal.close)
     if journal.recovery.cut_bytes or journal.recovery.last_words:
         notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
-    return await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
+    live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
+    background(_watch_lock(lock, live.gate), stack, fail)
+    await stack.enter_async_context(open_door(live, notify))
+    return live
+
+
+async def _watch_lock(lock: AccountLock, gate: Gate) -> None:
+    """See every ten seconds that the account is still ours alone."""
+    while True:
+        await asyncio.sleep(LOCK_LOOK_S)
+        lost = lock.look()
+        gate.hold("lock_lost", not lost, lost)
 
 
 async def _check_settings(connection: Connection, system: SystemConfig) -> None:
@@ -252,7 +266,7 @@ def _venue(
         journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
         opened_ms=books.opened.ts, notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
-        note=outbox.note, use_trade_stream=False, gate=gate,
+        note=outbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
         on_ready=on_ready,
     )  # fmt: skip
     return venue
