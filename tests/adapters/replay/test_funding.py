@@ -123,12 +123,12 @@ def test_the_mark_at_a_stamp_is_the_open_of_the_mark_bar_that_begins_there(store
 
 
 def test_else_it_is_the_derived_mark_and_without_any_the_last_price(store, execution, walk):
-    add_rates(store, [16, 24, 32, 33, 41, 49])
+    add_rates(store, [17, 25, 33, 41, 49])
     derived = walk(24, "4h", basis=True)
     store.upsert_bars("BTCUSDT", "4h", derived, source="test", kind="mark")
     mark = price_columns(store, execution, "mark", env="live", category="linear")
-    assert columns(store, execution, mark=mark).marks[4] == mark.open[17]  # 41: inside a mark bar, at the open of an execution bar
-    assert columns(store, execution).marks[1:5].tolist() == execution["open"][[0, 8, 9, 17]].tolist()
+    assert columns(store, execution, mark=mark).marks[3] == mark.open[17]  # 41: inside a mark bar, at the open of an execution bar
+    assert columns(store, execution).marks[1:4].tolist() == execution["open"][[1, 9, 17]].tolist()
 
 
 def test_inside_a_bar_the_mark_is_that_of_its_open_never_of_its_close(store, walk):
