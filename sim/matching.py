@@ -14,7 +14,7 @@ from sim import constraints
 from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
 from sim.brackets import Brackets
 from sim.constraints import check_band, closable_steps
-from sim.events import Outbox
+from sim.events import Outbox, UsedIds
 from sim.execution import MAX_COST_RATE, crosses, impact_rate, reference_ticks, taker_ticks
 from sim.liquidation import Takeover, is_touched
 from sim.metrics import ExchangeMetrics
@@ -55,7 +55,7 @@ class Matching:
         outbox: Outbox,
         metrics: ExchangeMetrics,
         settlements: tuple[Settlement, Settlement],
-        used_ids: set[str],
+        used_ids: UsedIds,
         next_sequence: Callable[[], int],
         stop_watch: StopWatch,
     ) -> None:

@@ -132,11 +132,18 @@ def _history(instrument: Instrument, cycle: Cycle, symbol: str, timeframe: str) 
     return SymbolHistory(instrument, frame, frame)
 
 
+def _reason(ending: Ending) -> str:
+    failure = ending.failure
+    if failure is None:
+        return ending.reason
+    return f"{ending.reason}: {type(failure).__name__}: {str(failure).partition(chr(10))[0][:300]}"
+
+
 def ending_lines(live: Live, ending: Ending) -> list[str]:
     """What a person is told when a session has ended."""
     portfolio = live.cycle.actors.portfolio
     quote = next(iter(live.instruments.values())).quote
-    lines = [f"stopped: {ending.reason}"]
+    lines = [f"stopped: {ending.reason}" if ending.failure is None else f"trading stopped: {_reason(ending)}"]
     lines.append(f"cancelled: {', '.join(ending.cancelled) or 'nothing rested'}")
     if ending.unanswered:
         lines.append(f"NOT KNOWN to be cancelled: {', '.join(ending.unanswered)}; a restart cancels them again")
@@ -148,6 +155,8 @@ def ending_lines(live: Live, ending: Ending) -> list[str]:
     unread = "NOT COMPARED: the exchange could not be read at the end; a restart compares"
     agreement = "books and exchange: difference 0" if ending.is_compared else f"books and exchange {unread}"
     lines += [f"DIFFERENCE  {each.text}" for each in ending.differences] or [agreement]
+    if ending.unstated:
+        lines.append(f"NOT STATED: the transaction log could not be read ({ending.unstated}); the next session's statement covers it")
     if ending.state != "ACTIVE":
         lines.append(f"{ending.state}: no order that adds could be sent any more")
     lines += [f"STOPPED BY  {each.line}" for each in ending.restrictions if each.cause != "fault"]

@@ -196,10 +196,6 @@ def test_cancels(venue) -> None:
     assert v.account == {"free": "10000"}
 
 
-def test_an_order_that_is_cancelled_at_the_moment_of_its_arrival_never_fills(venue) -> None:
-    assert venue().send("a", "BUY", 1.0, price=105.0).cancel("a").bar(FLAT) == ["cancelled a CancelByUser"]
-
-
 def test_resting_orders_hold_margin_and_give_it_back(venue) -> None:
     """Order margin = price x qty / leverage + fee to open + fee to close at bankruptcy."""
     v = venue(config=ExecutionConfig(slippage_bps=0.0), leverage=10.0)
