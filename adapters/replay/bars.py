@@ -1,7 +1,8 @@
 """Bars of the last price: exactly the warm-up that a timeframe needs, and the window, whole or as whole as the system allows.
 
-A bar is the store's own where it has one, else built out of finer bars that are complete. A coarser bar inside the window must agree with the
-execution bars, and a series that was completed with those that completed it. With ``gaps: skip`` and a hole, the window's coarser bars are built from the execution bars that are there.
+A bar is the store's own where it has one, else built out of finer bars that are complete. A coarser bar inside the window must agree with
+the execution bars, and a series that was completed with the finer ones. With ``gaps: skip`` and a hole, the window's coarser bars are built
+from the execution bars that are there.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def with_warmup(store: HistoricalDataStore, plan: ReplayPlan, symbol: str, timef
         gaps = bar_gaps(frame.ts[:have][frame.ts[:have] >= anchor], timeframe, anchor, begin)
         raise DataError(
             f"{symbol} {timeframe}: {wanted} warm-up bars are needed before {short_time(begin)} and {have} are there, missing"
-            f" {_in_words(gaps)}; {_what_there_is(store, plan, symbol)}: import earlier history, start the window later, or set warmup_bars to"
-            f" {have} or less"
+            f" {_in_words(gaps)}; {_what_there_is(store, plan, symbol)}: import earlier history, start the window later, or set"
+            f" warmup_bars to {have} or less"
         )
     part: Frame = frame[have - wanted :]
     return part
@@ -147,16 +148,17 @@ def completed_bars(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame, i
     begin, end = int(frame.ts[0]), int(frame.ts[-1]) + tf_ms(frame.timeframe)
     stored = store.sources(frame.symbol, frame.timeframe, "last", begin, end, plan.env, plan.category)
     built = len(frame) - sum(stored.values())
-    if not built:
+    if built <= 0:  # with a hole that is skipped, stored bars may be passed over
         return None
     for timeframe in store.timeframes(frame.symbol, env=plan.env, category=plan.category):
         if is_finer(timeframe, frame.timeframe):
-            found = store.disagreement(frame.symbol, frame.timeframe, timeframe, begin, end, instrument, "last", plan.env, plan.category)
+            names = (frame.symbol, frame.timeframe, timeframe)
+            found = store.disagreement(*names, begin, end, instrument, env=plan.env, category=plan.category)
             if found is not None:
                 raise _contradiction(frame, timeframe, found)
     return (
-        f"{built:,} of {len(frame):,} {frame.timeframe} bars were built out of finer ones; the stored series is from {short_time(own[0])} to"
-        f" {short_time(own[1])}"
+        f"{built:,} of {len(frame):,} {frame.timeframe} bars were built out of finer ones; the stored series is from"
+        f" {short_time(own[0])} to {short_time(own[1])}"
     )
 
 

@@ -1,7 +1,7 @@
 """Funding times, rates and marks of a window: from the stored series, from a constant rate, or none.
 
-Intervals come from the series itself (they change). A hole that is longer than its neighbours, or than any interval that an exchange has, is
-an error that names it; so are two settlements within an hour, which would be paid twice. A stamp inside a
+Intervals come from the series itself (they change). A hole that is longer than its neighbours, or than any interval that an exchange has,
+is an error that names it; so are two settlements within an hour, which would be paid twice. A stamp inside a
 hole of the execution bars keeps its time; the exchange charges it at the next bar's beginning, at the mark that was known at the stamp.
 """
 
@@ -98,8 +98,8 @@ def _refuse_doubles(symbol: str, stamps: Ints, window: TimeRange) -> None:
     if len(close):
         one, other = (to_iso(int(stamps[close[0] + step])) for step in (0, 1))
         raise DataError(
-            f"{symbol}: the settlements of {one} and {other} are less than an hour apart, which no exchange has: one of them stands there twice"
-            f" ({len(close)} such pairs); {_WAY_OUT}"
+            f"{symbol}: the settlements of {one} and {other} are less than an hour apart, which no exchange has: one of them stands there"
+            f" twice ({len(close)} such pairs); {_WAY_OUT}"
         )
 
 

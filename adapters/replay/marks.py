@@ -61,7 +61,7 @@ def _completed(store: HistoricalDataStore, found: Frame, *, env: str, category: 
     begin, end = int(found.ts[0]), int(found.ts[-1]) + tf_ms(found.timeframe)
     built = len(found) - sum(store.sources(found.symbol, found.timeframe, found.kind, begin, end, env, category).values())
     own = store.span(found.symbol, found.timeframe, found.kind, env, category)
-    if not built or own is None:
+    if built <= 0 or own is None:
         return []
     span = f"the stored series is from {short_time(own[0])} to {short_time(own[1])}"
     return [f"{built:,} of {len(found):,} {found.kind} {found.timeframe} bars were built out of finer ones; {span}"]

@@ -48,7 +48,7 @@ def point_gaps(ts: np.ndarray) -> list[Gap]:
     usual = np.maximum(before, after)
     longer = (usual > 0) & (distance > usual + usual // 2)
     odd = ~is_interval(distance) & (distance > INTERVALS_MS[0])
-    return [_point_gap(ts, row, int(before[row]), int(after[row])) for row in np.flatnonzero(longer | odd)]
+    return [_point_gap(ts, int(row), int(before[row]), int(after[row])) for row in np.flatnonzero(longer | odd)]
 
 
 def _point_gap(ts: np.ndarray, row: int, before: int, after: int) -> Gap:

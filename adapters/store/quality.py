@@ -101,7 +101,9 @@ def _times(key: SeriesKey, ts: np.ndarray) -> Iterator[Finding]:
         times = np.unique(times)
     if key.kind == "funding" and len(times) > 1:
         close = np.flatnonzero(np.diff(times) < INTERVALS_MS[0] - LATE_MS) + 1
-        yield from _finding(key, "funding_interval", times, close, "less than an hour after the one before, as no exchange settles", "warning")
+        yield from _finding(
+            key, "funding_interval", times, close, "less than an hour after the one before, as no exchange settles", "warning"
+        )
     gaps = gaps_of(key.kind, key.timeframe, times)
     if gaps:
         missing, longest = sum(gap.missing for gap in gaps), max(gaps, key=lambda gap: gap.missing)

@@ -65,7 +65,7 @@ def test_missing_warm_up_says_how_many_from_where_and_what_there_is(store, plan,
     assert said == (
         f"BTCUSDT {timeframe}: 60 warm-up bars are needed before 2024-01-01 04:00 and {there} are there, missing from {begin} to"
         " 2024-01-01; the store has 5m 2024-01-01: import earlier history, start the window later, or set warmup_bars to "
-            f"{there} or less"
+        f"{there} or less"
     )
 
 
@@ -110,10 +110,10 @@ def test_a_gap_is_named_with_its_span_and_the_ways_out(store, plan, walk, withou
 
 def test_where_missing_bars_are_passed_over_already_that_is_not_advised(store, plan, day):
     """An empty window is an error even with gaps: skip; the message looks at what is set."""
-    with pytest.raises(DataError, match="import them or choose another window") as error:
+    with pytest.raises(DataError, match=r"import them or choose another window") as error:
         load_histories(store, plan(30, 31, timeframe="5m", execution=SKIP))
     assert "gaps" not in str(error.value)
-    with pytest.raises(DataError, match="shorten the window, or set execution.gaps to skip"):
+    with pytest.raises(DataError, match=r"shorten the window, or set execution\.gaps to skip"):
         load_histories(store, plan(20, 31))
 
 
