@@ -16,10 +16,12 @@ from core.result import BacktestResult, Reconciliation, StopReason
 from core.time_range import TimeRange
 from core.timeframe import DAY_MS
 from runners.curve import equity_curve
+from runners.funnel import run_funnel
 from runners.live.cycle import Cycle
 from runners.live.session import Ending
 from runners.live.start import Live
 from runners.live.statement import text_of
+from runners.warnings import many_refused
 
 
 def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResult:
@@ -41,6 +43,8 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=initial)),
         "message_hash": lambda: live.journal.digest,
     }
+    actors = cycle.actors
+    funnel = run_funnel(actors.risk, actors.executor, portfolio, fills=len(tape.fills), takeovers=len(tape.liquidations))
     result = BacktestResult(
         system=system,
         window=TimeRange(live.opened.start_ms, max(end, live.opened.start_ms + 1)),
@@ -58,7 +62,9 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         timing={"bars": sum(len(history.execution) for history in histories), "total_s": round(wall_s, 3)},
         stop_reason=_stop_reason(live, ending),
         bars={history.symbol: history.execution for history in histories},
-        order_log=cycle.actors.executor.order_log.entries,
+        order_log=actors.executor.order_log.entries,
+        funnel=funnel,
+        warnings=list(many_refused(funnel)),
         system_uid=live.plan.uid,
         deferred=deferred,
     )
