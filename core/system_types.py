@@ -146,7 +146,7 @@ def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
 
 
 def mismatch(value: Any, kinds: tuple[inspect.Type, ...]) -> str:
-    wanted = ", or ".join(_describe(kind) for kind in kinds if not isinstance(kind, inspect.NoneType))
+    wanted = ", or ".join(describe(kind) for kind in kinds if not isinstance(kind, inspect.NoneType))
     literals = [str(option) for kind in kinds if isinstance(kind, inspect.LiteralType) for option in kind.values]
     advice = ""
     if literals and (meant := meant_word(value, literals)) is not None:
@@ -156,7 +156,7 @@ def mismatch(value: Any, kinds: tuple[inspect.Type, ...]) -> str:
     return f"must be {wanted}, not {_show(value)}{advice}"
 
 
-def _describe(kind: inspect.Type) -> str:
+def describe(kind: inspect.Type) -> str:
     if isinstance(kind, (inspect.IntType, inspect.FloatType)):
         noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
         bounds = (("above", kind.gt), ("at least", kind.ge), ("below", kind.lt), ("at most", kind.le))

@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import inspect
 
 from core.errors import FieldError, InvariantError
-from core.system_types import bare, mismatch, shape_problems
+from core.system_types import bare, describe, mismatch, shape_problems
 
 
 def check_fields(struct: msgspec.Struct) -> None:
@@ -90,7 +90,9 @@ def _field_problems(value: Any, kind: inspect.Type) -> Iterator[str]:
     if value.__class__ in structs:
         return  # it was looked at when it was made
     if structs and isinstance(value, (dict, msgspec.Struct)):
-        yield f"must be a {' or '.join(cls.__name__ for cls in structs)}, not {value!r}"
+        wanted = " or ".join(f"{'an' if cls.__name__[0] in 'AEIOU' else 'a'} {cls.__name__}" for cls in structs)
+        others = [option for option in options if not isinstance(option, (inspect.StructType, inspect.NoneType))]
+        yield f"must be {', or '.join([wanted, *map(describe, others)])}, not {value!r}"
     else:
         for problem in shape_problems(value, kind):
             yield "".join(f"[{part!r}] " for part in problem.path) + problem.message

@@ -17,6 +17,7 @@ from runners.described import described, named
 from runners.home import Home
 from runners.lifecycle import StrategyEpoch
 from runners.run_folder import ROOM_WANTED
+from runners.shared_arguments import shared_arguments
 from runners.tracker import EpochResult, StrategyEpochTracker, plain_metrics
 
 Criteria = Callable[[Mapping[str, Any]], bool] | Sequence[str | PromotionRule]
@@ -36,6 +37,7 @@ def run_epoch(
     effective_config: Mapping[str, Any] | None = None,
     experiment: str | None = None,
     raise_errors: bool = False,
+    begin_late: bool = False,
     home: Home | Path | None = None,
     now: Callable[[], int] = system_now,
     **runner_kwargs: Any,
@@ -45,11 +47,20 @@ def run_epoch(
     Before: the step is checked, config.json is written (effective_config: the whole configuration, where the caller has one; else that of
     the BacktestEngine which runner_fn runs is added before its first bar). After: the criteria are judged, the artifacts written, the
     events appended and, when it passed and next_epoch is given, the strategy promoted.
-    Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
+    A parameter of runner_fn that is named like one of run_epoch's own (timeframes, strategy_id, epoch, home, ...) gets what run_epoch was
+    given. Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
     raise_errors raises it again. An InvariantError is always raised again, and so is what keeps the artifacts from being written.
+    begin_late: the run begins (folder, config.json, event) when runner_fn calls the ``begin`` that it is given as a keyword, which returns
+    the run's id; what it raises before that is raised again, and there has been no run.
     A KeyboardInterrupt marks the run interrupted and passes on; SystemExit and its like pass unmarked.
     Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
     """
+    given = {
+        "timeframes": timeframes, "epoch": epoch, "strategy_id": strategy_id, "strategy_name": strategy_name, "next_epoch": next_epoch,
+        "promotion_criteria": promotion_criteria, "effective_config": effective_config, "experiment": experiment, "home": home, "now": now,
+        "raise_errors": raise_errors, "runner_fn": runner_fn, "begin_late": begin_late,
+    }  # fmt: skip
+    shared = shared_arguments(runner_fn, given)
     stage, judge = StrategyEpoch.of(epoch), _Judge(promotion_criteria)
     following = None if next_epoch is None else StrategyEpoch.of(next_epoch)
     tracker = StrategyEpochTracker(strategy_id, strategy_name, home=home, now=now)
@@ -58,16 +69,27 @@ def run_epoch(
     asked = {"runner": named(runner_fn), "arguments": described(without_secrets(runner_kwargs))}
     promotion = {"promotion": judge.description, "next_epoch": following}
     run = {"run": {"experiment": experiment}} if experiment else {}
-    run_id = tracker.epoch_start(
-        stage, symbol, timeframes, config={**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
-    )
+    run_id = ""
+
+    def begin() -> str:
+        nonlocal run_id
+        config = {**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
+        run_id = tracker.epoch_start(stage, symbol, timeframes, config=config)
+        return run_id
+
+    late = {"begin": begin} if begin_late else {}
+    if not begin_late:
+        begin()
     try:
         try:
-            hear = None if effective_config else partial(tracker.note_configuration, run_id)
-            with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol), listening(hear):
-                returned = runner_fn(symbol=symbol, **runner_kwargs)
+            hear = partial(tracker.note_configuration, run_id) if run_id and not effective_config else None
+            known = {"run_id": run_id} if run_id else {}
+            with log_context_scope(**known, strategy_id=strategy_id, epoch=stage.value, symbol=symbol), listening(hear):
+                returned = runner_fn(symbol=symbol, **late, **shared, **runner_kwargs)
                 passed, reason, verdicts = judge.verdict(returned)
         except Exception as error:
+            if not run_id:
+                raise
             failed = tracker.epoch_failed(run_id, stage, symbol, error)
             if raise_errors or isinstance(error, InvariantError):
                 raise
@@ -82,6 +104,8 @@ def run_epoch(
         except DataError as error:
             raise _unwritten(tracker, run_id, stage, symbol, error) from error
     except KeyboardInterrupt as interrupt:
+        if not run_id:
+            raise
         _mark_interrupted(tracker, run_id, stage, symbol, interrupt)
         raise
 

@@ -342,9 +342,16 @@ class SimulatedExchange(OrderCalls):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Balances, positions and live orders as plain data; under cross margin a position's margin is its initial margin at mark, and its
-        liquidation price the present estimate."""
+        """Balances, positions and live orders as plain data, and what a RiskManager reads (ts, prices, and with one quote coin equity and
+        cash); under cross margin a position's margin is its initial margin at mark, and its liquidation price the present estimate."""
+        coins = {book.instrument.quote for book in self.books.values()}
+        account = (
+            {"equity": self.equity(coin), "cash": self.balance(coin) / UNIT} if len(coins) == 1 and (coin := next(iter(coins))) else {}
+        )
         return {
+            **account,
+            "ts": self.clock.now_ms,
+            "prices": {symbol: book.last for symbol, book in self.books.items()},
             "balances": {
                 coin: {ACCOUNTS[account]: accounts[account] for account in (FREE, ORDER, POSITION)}
                 for coin, accounts in self.ledger.coins.items()
@@ -352,7 +359,7 @@ class SimulatedExchange(OrderCalls):
             "positions": [
                 {
                     "symbol": book.symbol, "position_idx": position.idx, "qty": position.qty, "entry_price": position.entry_price,
-                    "margin": margin, "liquidation_price": liquidation_price,
+                    "mark_price": book.last if book.is_spot else book.mark, "margin": margin, "liquidation_price": liquidation_price,
                 }
                 for book in self.books.values() for position in book.positions if position.steps
                 for margin, liquidation_price in [shown(book, position)]

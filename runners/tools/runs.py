@@ -69,6 +69,9 @@ class ShowResponse(Response, frozen=True, kw_only=True):
     result: dict[str, Any]
     files: list[str]
     failure: dict[str, Any]
+    funnel: dict[str, Any]
+    """Empty for a run without one: of a version before it was counted, or that gave only metrics."""
+    benchmark: dict[str, Any] | None
 
 
 class CompareRequest(Request, frozen=True):
@@ -138,6 +141,8 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
         config=files.config or {},
         result=result,
         failure={name: value for name, value in (results.get("error") or {}).items() if name != "traceback"},
+        funnel=results.get("funnel") or {},
+        benchmark=results.get("benchmark"),
         files=sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
     )
 

@@ -173,7 +173,7 @@ def test_exits_that_were_altered_do_not_pass_with_their_order() -> None:
     ("make", "told"),
     [
         (lambda: ExecutionConfig(path="worst"), "path must be one of ohlc, pessimistic, .* did you mean pessimistic"),
-        (lambda: ExecutionConfig(impact={"base_bps": 1.0}), "impact must be a ImpactConfig"),
+        (lambda: ExecutionConfig(impact={"base_bps": 1.0}), "impact must be an ImpactConfig, or none"),
         (lambda: ExecutionConfig(funding=ConstantFunding(constant="0.0001")), "constant must be a number, not the text '0.0001'"),
         (lambda: SizingConfig(model="percent"), "model must be one of .* did you mean percent_equity"),
         (lambda: RiskConfig(leverage=0), "leverage must be a number of at least 1"),

@@ -77,7 +77,11 @@ def test_no_other_value_trades(store: HistoricalDataStore, field: tuple[str, Any
     with pytest.raises(StrategyError) as caught:
         made.run(strategy)
     told = str(caught.value)
-    assert "strategy engine " in told and "for BTCUSDT at 2024-01-01T05:00:00Z" in told and f"Signal: {field[0]} must be " in told
+    assert (
+        told.startswith("strategy tests.runners.test_words:At ")
+        and " for BTCUSDT at 2024-01-01T05:00:00Z" in told
+        and f"Signal: {field[0]} must be " in told
+    )
     assert "bar of BTCUSDT 1h that closed at 2024-01-01T05:00:00Z: open 104, high 105, low 103, close 104.5, volume 1000" in told
     assert strategy.fills == []
 

@@ -300,4 +300,7 @@ def makers(name: str) -> set[str]:
 
 def test_only_risk_makes_intents_and_only_the_executor_makes_orders() -> None:
     assert makers("OrderIntent") == {"core/actors/risk.py", "core/actors/portfolio_risk.py"}
-    assert {path for path in makers("SubmitOrder") if path.startswith(("core/", "strategies/"))} == {"core/actors/executor.py"}
+    assert {path for path in makers("SubmitOrder") if path.startswith(("core/", "strategies/"))} == {
+        "core/actors/executor.py",
+        "core/order_calls.py",
+    }
