@@ -30,6 +30,7 @@ from core.risk.market import Market
 from core.risk.rules import PolicyState
 from core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
 from core.timeframe import floor_ts, tf_ms
+from core.words import check_again
 
 Wish = tuple[float, float | None, float | None, float | None]
 """What a signal asks for beside its direction: size_usd, stop_loss, take_profit, trailing."""
@@ -115,7 +116,11 @@ class RiskActor:
     # --- signals ---
 
     def on_signal(self, signal: Signal) -> None:
-        """Turn a decision into orders, or say why not; and count what became of it."""
+        """Turn a decision into orders, or say why not; and count what became of it.
+
+        Raises FieldError for what is no Signal, or holds what a Signal does not take.
+        """
+        check_again(signal, Signal)
         self.counts.note(signal.ts, signal.symbol, self._take(signal))
 
     def _take(self, signal: Signal) -> Outcome:
