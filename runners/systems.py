@@ -19,6 +19,7 @@ from core.errors import ConfigError, KeelError
 from core.nearest import did_you_mean, nearest_name
 from core.system_file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
 from runners.home import Home
+from runners.user_path import user_path
 from strategies.base import BaseStrategy
 from strategies.registry import builtin_systems, check_params, load_strategy, source_fingerprint
 
@@ -72,7 +73,7 @@ def list_sources(home: Home) -> Iterator[SystemSource]:
 def find_source(reference: str, home: Home) -> SystemSource:
     """The system file that is meant. Raises ConfigError, with what there is, when there is none."""
     if reference.endswith((".yaml", ".yml")) or "/" in reference:
-        return _read(Path(reference).expanduser(), "file")
+        return _read(user_path(reference), "file")
     known = {source.name: source for source in list_sources(home)}
     if reference in known:
         return known[reference]
@@ -96,7 +97,7 @@ def load_system(reference: str, home: Home, overrides: Sequence[str] = (), *, se
 def load_recorded(effective: Mapping[str, Any], filename: str, where: str, home: Home) -> LoadedSystem:
     """The system of a run, from the configuration that its config.json holds. Raises ConfigError and StrategyError."""
     config = system_from_dict(effective, where)
-    folder = Path(filename).expanduser().parent
+    folder = user_path(filename).parent if filename else Path()
     strategy = load_strategy(config.strategy, [home.strategies, folder])
     return LoadedSystem(msgspec.structs.replace(config, params=check_params(strategy, config.params)), strategy, filename, "run")
 
