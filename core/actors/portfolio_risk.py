@@ -16,7 +16,7 @@ from typing import Protocol
 
 from core.actors.risk import RiskActor
 from core.errors import KeelError, StrategyError
-from core.funnel import ORDERED, Outcome
+from core.funnel import HELD_ALREADY, ORDERED, Outcome
 from core.instrument import Category
 from core.messages import Bracket, OrderIntent, Signal
 from core.money import UNIT
@@ -118,7 +118,7 @@ class PortfolioRiskActor(RiskActor):
             self._send_parts(signal, -more, price, market, is_buy=held < 0, reduce_only=True)
             return ORDERED
         if more == 0:
-            return self._reached(signal) or Outcome("ignored", "held_already")
+            return self._reached(signal) or HELD_ALREADY
         usd, answer = self._allowed_usd(signal, state)
         more = _steps(usd, price, market) - abs(held) if answer.allowed else 0
         no = self._send_entry_of(signal, more, price, market, answer)
