@@ -138,7 +138,7 @@ def summarize(finished: Finished, loaded: LoadedSystem) -> Summary:
         heat=_heat(space, valid, entries, region, is_grid, sign),
         min_trades=least,
         unscored=_counted(_without_counts(entry.no_score) for entry in entries),
-        refused=_counted(entry.reason for entry in invalid),
+        refused=_counted(_without_counts(entry.reason) for entry in invalid),
         no_region=no_region,
         best_neighbourhood=None if region is not None else best,
         no_luck=no_luck,
@@ -160,7 +160,7 @@ def _no_region(
 
 
 def _without_counts(reason: str) -> str:
-    """A reason as many settings share it: how many signals or trades it were is each setting's own."""
+    """A reason as many settings share it: how many signals or trades it were, and which numbers, is each setting's own."""
     if reason.startswith("fewer"):
         return reason.partition(" (")[0]
     return re.sub(r"(?<![\w.-])\d[\d,]*(?![\w.])", "N", reason)

@@ -189,7 +189,8 @@ def test_parameters_that_contradict_themselves_are_refused_and_counted_by_reason
     answer = keel(*asked, *ACTORS, "--json")
     assert answer.code == 0, answer.err
     assert (answer.data["done"], answer.data["invalid"]) == (4, 5)
-    assert sum(answer.data["refused"].values()) == 5 and any("fast (30) must be below slow (10)" in why for why in answer.data["refused"])
+    assert answer.data["refused"] == {"params: EmaCross: fast (N) must be below slow (N): the fast average has the shorter period": 5}
+    assert any("fast (30) must be below slow (10)" in entry["reason"] for entry in answer.data["entries"])
     assert "Refused: 5 settings" in keel("sweep", "--resume", "last").out
 
 
