@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from core.config import ExecutionConfig
+from core.costs import MAX_COST_RATE, taker_ticks
 from core.messages import OrderStatus
 from sim import constraints
 from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
 from sim.brackets import Brackets
 from sim.constraints import check_band, closable_steps
 from sim.events import Outbox
-from sim.execution import MAX_COST_RATE, crosses, impact_rate, reference_ticks, taker_ticks
+from sim.execution import crosses, impact_rate, reference_ticks
 from sim.liquidation import Takeover, is_touched
 from sim.metrics import ExchangeMetrics
 from sim.stopping import StopWatch

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from core.actors.risk import RiskActor
 from core.errors import KeelError, StrategyError
-from core.instrument import Category
+from core.instrument import Category, size_count
 from core.messages import Bracket, OrderIntent, Signal
 from core.money import UNIT
 from core.portfolio_order import DataView, OMSView, Order, PortfolioOrders, TargetPosition, market_symbol
@@ -139,7 +139,7 @@ class PortfolioRiskActor(RiskActor):
 
 def _steps(value: float, price: float, market: Market) -> int:
     """value / price in steps, rounded down."""
-    return max(0, market.instrument.qty_grid.floor(value / price))
+    return max(0, size_count(value / price, market.qty_num, market.qty_den))
 
 
 def _too_small(steps: int, price: float, market: Market, answer: RiskDecision) -> RiskDecision | None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from core.clock import Clock
-from core.config import ExitsConfig, RiskConfig, SizingConfig
+from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
 from core.instrument import Instrument
 from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
 from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
@@ -80,10 +80,11 @@ class RiskActor:
         read_feature: ReadFeature,
         allow_short: bool,
         working: WorkingOrders,
+        execution: ExecutionConfig | None = None,
     ) -> None:
         self.manager = RiskManager(
             config, sizing, exits=exits, instruments=instruments, clock=clock, timeframe=timeframe, read_feature=read_feature,
-            allow_short=allow_short,
+            allow_short=allow_short, execution=execution,
         )  # fmt: skip
         self._instruments = instruments
         self._markets = self.manager.markets
@@ -225,7 +226,7 @@ class RiskActor:
         if self._flights.is_empty():
             return self._portfolio
         flights = [flight for flight in self._flights.listed() if flight.certain or flight.symbol != symbol]
-        return ExpectedView(self._portfolio, self._instruments, flights)
+        return ExpectedView(self._portfolio, self._instruments, flights, self._markets)
 
     def _held(self, symbol: str, state: PortfolioView) -> int:
         """The position in steps, as far as it can be sold."""
