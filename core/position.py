@@ -69,6 +69,12 @@ def realized_pnl(side: int, notional: int, released: int) -> int:
     return notional - released if side > 0 else released - notional
 
 
+def unrealized_at(price: int, steps: int, cost: int, num: int, den: int) -> int:
+    """What a position of signed ``steps`` (one is num/den base units) with this cost is ahead at a price in 1e-8: in 1e-8, rounded down."""
+    value = mul_div_floor(price, steps * num, den)
+    return value - cost if steps > 0 else value + cost
+
+
 def average_price(cost: int, steps: int, instrument: Instrument) -> float:
     """cost / quantity as a float price (not on the grid); 0 when steps is 0."""
     if not steps:

@@ -17,6 +17,7 @@ from runners.described import described, named
 from runners.home import Home
 from runners.lifecycle import StrategyEpoch
 from runners.run_folder import ROOM_WANTED
+from runners.shared_arguments import shared_arguments
 from runners.tracker import EpochResult, StrategyEpochTracker, plain_metrics
 
 Criteria = Callable[[Mapping[str, Any]], bool] | Sequence[str | PromotionRule]
@@ -45,11 +46,18 @@ def run_epoch(
     Before: the step is checked, config.json is written (effective_config: the whole configuration, where the caller has one; else that of
     the BacktestEngine which runner_fn runs is added before its first bar). After: the criteria are judged, the artifacts written, the
     events appended and, when it passed and next_epoch is given, the strategy promoted.
-    Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
+    A parameter of runner_fn that is named like one of run_epoch's own (timeframes, strategy_id, epoch, home, ...) gets what run_epoch was
+    given. Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
     raise_errors raises it again. An InvariantError is always raised again, and so is what keeps the artifacts from being written.
     A KeyboardInterrupt marks the run interrupted and passes on; SystemExit and its like pass unmarked.
     Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
     """
+    given = {
+        "timeframes": timeframes, "epoch": epoch, "strategy_id": strategy_id, "strategy_name": strategy_name, "next_epoch": next_epoch,
+        "promotion_criteria": promotion_criteria, "effective_config": effective_config, "experiment": experiment, "home": home, "now": now,
+        "raise_errors": raise_errors, "runner_fn": runner_fn,
+    }  # fmt: skip
+    shared = shared_arguments(runner_fn, given)
     stage, judge = StrategyEpoch.of(epoch), _Judge(promotion_criteria)
     following = None if next_epoch is None else StrategyEpoch.of(next_epoch)
     tracker = StrategyEpochTracker(strategy_id, strategy_name, home=home, now=now)
@@ -65,7 +73,7 @@ def run_epoch(
         try:
             hear = None if effective_config else partial(tracker.note_configuration, run_id)
             with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol), listening(hear):
-                returned = runner_fn(symbol=symbol, **runner_kwargs)
+                returned = runner_fn(symbol=symbol, **shared, **runner_kwargs)
                 passed, reason, verdicts = judge.verdict(returned)
         except Exception as error:
             failed = tracker.epoch_failed(run_id, stage, symbol, error)

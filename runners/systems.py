@@ -106,6 +106,11 @@ def effective_system(loaded: LoadedSystem) -> dict[str, Any]:
     return effective_dict(loaded.config)
 
 
+def symbol_overrides(symbols: Sequence[str]) -> list[str]:
+    """The override that trades these symbols in place of the system's; none without any."""
+    return [f"symbols={json.dumps(list(symbols))}"] if symbols else []
+
+
 def override_texts(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[str]:
     """Overrides as "key.path=VALUE" texts, from such texts or from a mapping, nested or with dotted keys."""
     if overrides is None:

@@ -17,7 +17,7 @@ from adapters.whole_file import append_line
 from core.errors import ConfigError, DataError, InvariantError, SafetyError
 from core.promotion import RuleVerdict
 from core.result import BacktestResult
-from core.time_range import to_iso
+from core.time_range import Moment, to_iso, to_ms
 from runners.clock import system_now
 from runners.events import append_event, read_events
 from runners.home import Home
@@ -119,17 +119,22 @@ class StrategyEpochTracker:
             self._noted.add(run_id)
             write_config(folder, {**started, "config": without_secrets(effective_config)})
 
-    def log_trade(self, run_id: str, symbol: str, side: str, size_usd: float, price: float, pnl: float, **more: Any) -> None:
-        """Append one line to the run's trades.jsonl, numbered from 1. more: further plain fields, such as ts or fee.
+    def log_trade(
+        self, run_id: str, symbol: str, side: str, size_usd: float, price: float, pnl: float, *, ts: Moment | None = None, **more: Any
+    ) -> None:
+        """Append one line to the run's trades.jsonl, numbered from 1.
 
-        Raises ConfigError for a run that is not under way, and for what is no plain data.
+        ts: when it was made, in any form (a bar's ts_close, a datetime, ISO text); None: now. The line has it in ms and as ISO text (UTC).
+        more: further plain fields, such as fee. Raises ConfigError for a run that is not under way, and for what is no plain data.
         """
         folder = self._under_way(run_id)
         path = folder / "trades.jsonl"
         if run_id not in self._trades:
             self._trades[run_id] = path.read_bytes().count(b"\n") if path.exists() else 0
         number = self._trades[run_id] + 1
-        row = {"number": number, "symbol": symbol, "side": side, "size_usd": size_usd, "price": price, "pnl": pnl, **more}
+        at = self._now() if ts is None else to_ms(ts)
+        when = {"ts": at, "time": to_iso(at)}
+        row = {"number": number, **when, "symbol": symbol, "side": side, "size_usd": size_usd, "price": price, "pnl": pnl, **more}
         append_line(path, msgspec.json.encode(plain(row, f"trade {number}", ConfigError)), durable=False)
         self._trades[run_id] = number
 

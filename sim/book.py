@@ -108,7 +108,6 @@ class SymbolBook:
         "accounts",
         "ambiguous",
         "base_accounts",
-        "fell",
         "fresh",
         "funding",
         "index",
@@ -130,10 +129,8 @@ class SymbolBook:
         "price_num",
         "qty_den",
         "qty_num",
-        "rose",
         "symbol",
         "taker_fee",
-        "trailed",
         "ts",
         "volatility_bps",
         "volume",
@@ -179,7 +176,7 @@ class SymbolBook:
         self.last = self.mark = self.index = 0.0
         self.volume = self.volatility_bps = 0.0
         self.volume_left = -1  # steps that may still be taken from this bar; -1: no cap
-        self.fell = self.rose = self.trailed = self.ambiguous = False
+        self.ambiguous = False  # whether the bar being walked is to be counted as ambiguous
         self.wake_ts = NEVER
         self.wake_low = -INFINITY
         self.wake_high = INFINITY

@@ -12,7 +12,7 @@ from typing import Final
 from core.messages import Bracket
 from sim.book import SOURCES, STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
 from sim.constraints import BY_CLEAR, SL_BY_TP, TP_BY_SL
-from sim.events import Outbox
+from sim.events import Outbox, UsedIds
 from sim.triggers import follow
 
 _SUFFIX: Final = {STOP_LOSS: "sl", TAKE_PROFIT: "tp", TRAILING: "ts"}
@@ -25,7 +25,7 @@ class Brackets:
 
     __slots__ = ("_cancel", "_next_sequence", "_outbox", "_used_ids")
 
-    def __init__(self, outbox: Outbox, used_ids: set[str], next_sequence: Callable[[], int], cancel: EndOrder) -> None:
+    def __init__(self, outbox: Outbox, used_ids: UsedIds, next_sequence: Callable[[], int], cancel: EndOrder) -> None:
         self._outbox, self._used_ids, self._next_sequence, self._cancel = outbox, used_ids, next_sequence, cancel
 
     def attach(self, book: SymbolBook, position: Position, bracket: Bracket, parent_id: str, steps: int) -> None:
@@ -129,7 +129,7 @@ class Brackets:
         while name in self._used_ids:
             number += 1
             name = f"{parent_id}-{suffix}{number}"
-        self._used_ids.add(name)
+        self._used_ids[name] = None
         return name
 
 

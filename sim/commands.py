@@ -11,7 +11,7 @@ from core.orders import trading_stop_id
 from sim import constraints
 from sim.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
 from sim.constraints import check_amend, check_band, check_bracket, check_submit
-from sim.events import Outbox
+from sim.events import Outbox, UsedIds
 from sim.matching import Matching
 from sim.metrics import ExchangeMetrics
 
@@ -22,7 +22,7 @@ class CommandDesk:
     __slots__ = ("_matching", "_metrics", "_next_sequence", "_outbox", "_used_ids")
 
     def __init__(
-        self, matching: Matching, outbox: Outbox, metrics: ExchangeMetrics, used_ids: set[str], next_sequence: Callable[[], int]
+        self, matching: Matching, outbox: Outbox, metrics: ExchangeMetrics, used_ids: UsedIds, next_sequence: Callable[[], int]
     ) -> None:
         self._matching, self._outbox, self._metrics = matching, outbox, metrics
         self._used_ids, self._next_sequence = used_ids, next_sequence
@@ -56,7 +56,7 @@ class CommandDesk:
             self._metrics.rejected += 1
             self._outbox.refused(command, book.ts, reason)
             return
-        self._used_ids.add(order.client_order_id)
+        self._used_ids[order.client_order_id] = None
         if order.trigger is not None:
             order.state = UNTRIGGERED
             self._matching.announce(book, order)

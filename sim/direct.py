@@ -11,6 +11,7 @@ from core.config import ExecutionConfig
 from core.costs import taker_ticks
 from core.messages import SubmitOrder
 from sim.book import Order, Position, SymbolBook
+from sim.events import UsedIds
 from sim.liquidation import is_touched
 from sim.matching import Matching
 from sim.metrics import ExchangeMetrics
@@ -21,7 +22,7 @@ class DirectWay:
 
     __slots__ = ("_execute", "_matching", "_metrics", "_rate", "_used_ids")
 
-    def __init__(self, matching: Matching, metrics: ExchangeMetrics, used_ids: set[str]) -> None:
+    def __init__(self, matching: Matching, metrics: ExchangeMetrics, used_ids: UsedIds) -> None:
         self._matching, self._metrics, self._used_ids = matching, metrics, used_ids
         self._rate = matching.taker_rate
         self._execute = matching.execute
@@ -50,9 +51,9 @@ class DirectWay:
             return False
         pending.popleft()
         book.ts = ts_open
-        book.fell = book.rose = book.trailed = book.ambiguous = False
+        book.ambiguous = False
         self._metrics.orders += 1
-        self._used_ids.add(order.client_order_id)
+        self._used_ids[order.client_order_id] = None
         rate = self._rate
         self._execute(book, position, order, order.leaves, taker_ticks(ticks, rate, order.side) if rate else ticks, ticks, False)
         if position.steps * order.side < 0 and is_touched(position.steps, book.mark, position.liquidation_price):

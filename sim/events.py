@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from core.messages import Fill, FillKind, FundingPayment, Liquidation, Message, OrderStatus, OrderUpdate, SubmitOrder
 from sim.book import Order, SymbolBook
+
+UsedIds = dict[str, None]
+"""Every client order id that the venue has taken on, in order (a dict, so that the latest can be given back)."""
+
+
+class Numbering:
+    """Numbers orders in the order of their arrival: their time priority."""
+
+    __slots__ = ("last",)
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def next(self) -> int:
+        """The next number."""
+        self.last += 1
+        return self.last
 
 
 class Outbox:
@@ -19,6 +37,16 @@ class Outbox:
         self.fills: list[Fill] = []
         self.funding_payments: list[FundingPayment] = []
         self.liquidations: list[Liquidation] = []
+
+    @contextmanager
+    def held(self) -> Iterator[list[Any]]:
+        """Keep back what is emitted meanwhile: whoever asked emits it later, or drops it."""
+        emit, events = self.emit, list[Any]()
+        self.emit = events.append
+        try:
+            yield events
+        finally:
+            self.emit = emit
 
     def order(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str = "") -> None:
         """State of one order, as it is now."""

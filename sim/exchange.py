@@ -40,12 +40,13 @@ from sim.commands import CommandDesk
 from sim.cross import CrossAccount, shown
 from sim.cross_settlement import CrossSettlement
 from sim.direct import DirectWay
-from sim.events import Outbox
+from sim.events import Numbering, Outbox, UsedIds
 from sim.execution import volume_cap_steps
 from sim.ledger import ACCOUNTS, FREE, ORDER, POSITION, Accounts, Ledger
 from sim.margin import IsolatedMargin
 from sim.matching import Matching
 from sim.metrics import ExchangeMetrics
+from sim.rewind import Shared
 from sim.settlement import LinearSettlement
 from sim.spot import SpotSettlement
 from sim.stopping import StopWatch
@@ -132,13 +133,14 @@ class SimulatedExchange(OrderCalls):
         for coin in sorted({instrument.quote for instrument in found.values()}):
             self.ledger.deposit(coin, to_units(initial_capital))
         self._latency_ms = execution_config.latency_ms
-        self._sequence = 0
-        self._used_ids = used_ids = set[str]()
+        numbering = Numbering()
+        self._used_ids = used_ids = UsedIds()
         self._stop = StopWatch(self.books, self.ledger)
         settlements = self._margin_by(risk_profile.margin_mode)
-        self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, self._next_sequence, self._stop)
-        self._desk = CommandDesk(self._matching, self._outbox, self.metrics, used_ids, self._next_sequence)
-        self._walk = Walk(self._desk, self._matching, self._outbox, self.metrics, execution_config.path == "pessimistic")
+        self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, numbering.next, self._stop)
+        self._desk = CommandDesk(self._matching, self._outbox, self.metrics, used_ids, numbering.next)
+        shared = Shared(self.ledger, self._outbox, self.metrics, used_ids, numbering, self._stop)
+        self._walk = Walk(self._desk, self._matching, shared, execution_config.path == "pessimistic")
         self._touch = self._matching.touch
         has_direct = DirectWay.is_open_to(execution_config, hedge_mode=hedge_mode)
         self._isolated_way = DirectWay(self._matching, self.metrics, used_ids) if has_direct else None
@@ -333,9 +335,16 @@ class SimulatedExchange(OrderCalls):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Balances, positions and live orders as plain data; under cross margin a position's margin is its initial margin at mark, and its
-        liquidation price the present estimate."""
+        """Balances, positions and live orders as plain data, and what a RiskManager reads (ts, prices, and with one quote coin equity and
+        cash); under cross margin a position's margin is its initial margin at mark, and its liquidation price the present estimate."""
+        coins = {book.instrument.quote for book in self.books.values()}
+        account = (
+            {"equity": self.equity(coin), "cash": self.balance(coin) / UNIT} if len(coins) == 1 and (coin := next(iter(coins))) else {}
+        )
         return {
+            **account,
+            "ts": self.clock.now_ms,
+            "prices": {symbol: book.last for symbol, book in self.books.items()},
             "balances": {
                 coin: {ACCOUNTS[account]: accounts[account] for account in (FREE, ORDER, POSITION)}
                 for coin, accounts in self.ledger.coins.items()
@@ -343,7 +352,7 @@ class SimulatedExchange(OrderCalls):
             "positions": [
                 {
                     "symbol": book.symbol, "position_idx": position.idx, "qty": position.qty, "entry_price": position.entry_price,
-                    "margin": margin, "liquidation_price": liquidation_price,
+                    "mark_price": book.last if book.is_spot else book.mark, "margin": margin, "liquidation_price": liquidation_price,
                 }
                 for book in self.books.values() for position in book.positions if position.steps
                 for margin, liquidation_price in [shown(book, position)]
@@ -374,10 +383,6 @@ class SimulatedExchange(OrderCalls):
         return self.trades.open
 
     # --- inside ---
-
-    def _next_sequence(self) -> int:
-        self._sequence += 1
-        return self._sequence
 
     def _margin_by(self, mode: MarginMode) -> tuple[LinearSettlement | CrossSettlement, SpotSettlement]:
         """Hang the books on their accounts as a margin mode wants it; returns how fills are then booked, linear and spot."""

@@ -43,10 +43,10 @@ class Terms(NamedTuple):
 class Takeover:
     """Takes positions over."""
 
-    __slots__ = ("_count", "_metrics", "_outbox")
+    __slots__ = ("_metrics", "_outbox")
 
     def __init__(self, outbox: Outbox, metrics: ExchangeMetrics) -> None:
-        self._outbox, self._metrics, self._count = outbox, metrics, 0
+        self._outbox, self._metrics = outbox, metrics
 
     def take_over(self, book: SymbolBook, position: Position) -> None:
         """The whole position goes; one Liquidation and one Fill of kind bust tell it."""
@@ -54,7 +54,6 @@ class Takeover:
         terms = _isolated(book, position) if book.account is None else _cross(book, position, book.account)
         position.steps = position.cost = position.margin = 0
         position.liquidation_price = 0.0
-        self._count += 1
         self._metrics.liquidations += 1
         self._metrics.insurance_paid += terms.insurance
         instrument = book.instrument
@@ -68,7 +67,8 @@ class Takeover:
         self._outbox.fill(book, order, steps, terms.ticks, terms.ticks, terms.fee, instrument.quote, terms.pnl, False, "bust")
 
     def _order(self, liquidation: Liquidation, steps: int) -> Order:
-        order = Order(f"liquidation-{self._count}", liquidation.side, 1 if liquidation.side == "BUY" else -1, "market", steps, 0)
+        name, side = f"liquidation-{self._metrics.liquidations}", liquidation.side
+        order = Order(name, side, 1 if side == "BUY" else -1, "market", steps, 0)
         order.reason, order.position_idx = "liquidation", liquidation.position_idx
         return order
 

@@ -15,7 +15,7 @@ from sim import constraints
 from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
 from sim.brackets import Brackets
 from sim.constraints import check_band, closable_steps
-from sim.events import Outbox
+from sim.events import Outbox, UsedIds
 from sim.execution import crosses, impact_rate, reference_ticks
 from sim.liquidation import Takeover, is_touched
 from sim.metrics import ExchangeMetrics
@@ -56,7 +56,7 @@ class Matching:
         outbox: Outbox,
         metrics: ExchangeMetrics,
         settlements: tuple[Settlement, Settlement],
-        used_ids: set[str],
+        used_ids: UsedIds,
         next_sequence: Callable[[], int],
         stop_watch: StopWatch,
     ) -> None:

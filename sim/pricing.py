@@ -1,4 +1,4 @@
-"""The path of last, mark and index inside a bar: O -> L -> H -> C, or O -> H -> L -> C where it closed lower.
+"""The path of last, mark and index inside a bar: O -> L -> H -> C or O -> H -> L -> C; the usual one is the latter where it closed lower.
 
 Four points at places 0, 1/3, 2/3 and 1, straight lines between. A place is (leg 0..2, fraction 0..1 of the leg).
 """
@@ -13,10 +13,8 @@ from sim.triggers import Level
 Points = tuple[float, float, float, float]
 
 
-def low_comes_first(open_: float, close: float, pessimistic: bool, exposure: int) -> bool:
-    """Which extreme the path visits first. ``exposure``: sign of the position; ``pessimistic``: the extreme against it first."""
-    if pessimistic and exposure:
-        return exposure > 0
+def low_comes_first(open_: float, close: float) -> bool:
+    """Which extreme the usual path visits first: the low where the bar closed at or above its open."""
     return close >= open_
 
 
@@ -27,7 +25,7 @@ def points(ohlc: Points, low_first: bool) -> Points:
 
 
 class Path:
-    """One bar's paths by source, and the extremes that they reach."""
+    """One bar's paths by source."""
 
     __slots__ = ("_paths", "duration", "ts_open")
 
@@ -35,12 +33,6 @@ class Path:
         self.ts_open = ts_open
         self.duration = duration
         self._paths = (last, mark, index)
-
-    def is_reached(self, level: Level) -> bool:
-        """Whether the bar comes to this level at all."""
-        source, rising, price = level
-        corners = self._paths[source]
-        return max(corners) >= price if rising else min(corners) <= price
 
     def fraction_of(self, book: SymbolBook, leg: int, level: Level) -> float | None:
         """Where on this leg the level is met, coming from the present moment; None when it is not ahead."""

@@ -5,37 +5,38 @@ Also when a symbol need be looked at again: a bar that the wake levels let pass 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from core.messages import FundingPayment
 from core.money import UNIT
+from sim.ambiguity import Ohlc, can_matter
 from sim.book import FRESH, INFINITY, Position, SymbolBook
 from sim.commands import CommandDesk
 from sim.cross import net_of
-from sim.events import Outbox
 from sim.funding import NEVER, charge_parts, funding_payment
 from sim.ledger import FREE, post
 from sim.matching import Matching, log_position
-from sim.metrics import ExchangeMetrics
 from sim.pricing import Path, low_comes_first, points, set_price
+from sim.rewind import Checkpoint, Shared
 from sim.settlement import liquidation_price
-from sim.triggers import Level, follow, levels
-
-Ohlc = tuple[float, float, float, float]
+from sim.triggers import follow, levels
 
 
 class Walk:
     """Goes through one bar."""
 
-    __slots__ = ("_desk", "_matching", "_metrics", "_outbox", "_pessimistic", "_touch")
+    __slots__ = ("_desk", "_matching", "_metrics", "_outbox", "_pessimistic", "_shared", "_touch")
 
-    def __init__(self, desk: CommandDesk, matching: Matching, outbox: Outbox, metrics: ExchangeMetrics, pessimistic: bool) -> None:
-        self._desk, self._matching, self._outbox, self._metrics = desk, matching, outbox, metrics
+    def __init__(self, desk: CommandDesk, matching: Matching, shared: Shared, pessimistic: bool) -> None:
+        self._desk, self._matching, self._shared = desk, matching, shared
+        self._outbox, self._metrics = shared.outbox, shared.metrics
         self._pessimistic = pessimistic
         self._touch = matching.touch
 
     def begin(self, book: SymbolBook, ts_open: int) -> None:
         """Stand at the open. Stamps before it found no position, or lie in a hole of the series: those are charged now."""
         book.ts = ts_open
-        book.fell = book.rose = book.trailed = book.ambiguous = False
+        book.ambiguous = False
         funding = book.funding
         if funding.next_stamp < ts_open:
             if book.is_spot or not _has_position(book):
@@ -69,10 +70,46 @@ class Walk:
         self._matching.price_point(book)
 
     def along(self, book: SymbolBook, ts_open: int, ts_close: int, last: Ohlc, mark: Ohlc, index: Ohlc) -> None:
-        """Follow the path from the open to the close. Under cross margin the account is looked at in every corner."""
-        exposure = sum(position.steps for position in book.positions)
-        low_first = low_comes_first(last[0], last[3], self._pessimistic, exposure)
-        path = Path(ts_open, ts_close - ts_open, points(last, low_first), points(mark, low_first), points(index, low_first))
+        """Follow the path from the open to the close, in the order of its extremes that the option ``path`` wants."""
+        bars = (last, mark, index)
+
+        def go(low_first: bool) -> None:
+            path = Path(ts_open, ts_close - ts_open, points(last, low_first), points(mark, low_first), points(index, low_first))
+            self.follow(book, path, ts_close)
+
+        usual = low_comes_first(last[0], last[3])
+        if can_matter(book, self._touch, ts_close, bars):
+            self._go_both_ways(book, go, usual)
+        else:
+            go(usual)
+
+    def _go_both_ways(self, book: SymbolBook, go: Callable[[bool], None], usual: bool) -> None:
+        """See what the other order of the extremes gives, go back, and go the usual one; the bar is ambiguous where they differ.
+
+        ``pessimistic``: stay with the one of less equity at the close, with the usual one where they are equal.
+        """
+        outbox, checkpoint = self._outbox, Checkpoint(self._shared, book)
+        with outbox.held():
+            go(not usual)
+        other = checkpoint.outcome()
+        checkpoint.restore()
+        if not self._pessimistic:
+            go(usual)
+            book.ambiguous = book.ambiguous or checkpoint.outcome() != other
+            return
+        with outbox.held() as events:
+            go(usual)
+        own = checkpoint.outcome()
+        if other.equity < own.equity:
+            checkpoint.restore()
+            go(not usual)
+        else:
+            for event in events:
+                outbox.emit(event)
+        book.ambiguous = book.ambiguous or own != other
+
+    def follow(self, book: SymbolBook, path: Path, ts_close: int) -> None:
+        """Go along one path. Under cross margin the account is looked at in every corner."""
         for leg in range(3):
             here = 0.0
             while (place := self._next_moment(book, path, leg, here, ts_close)) is not None:
@@ -85,8 +122,7 @@ class Walk:
 
     def _next_moment(self, book: SymbolBook, path: Path, leg: int, here: float, ts_close: int) -> float | None:
         """Go to the next moment of this leg and let it happen. Returns its place; None when the rest of the leg is empty."""
-        ahead = list(levels(book, self._touch))
-        met = [(fraction, level) for level in ahead if (fraction := path.fraction_of(book, leg, level)) is not None]
+        met = [(fraction, level) for level in levels(book, self._touch) if (fraction := path.fraction_of(book, leg, level)) is not None]
         due = min(book.funding.next_stamp, book.pending[0][0] if book.pending else NEVER)
         timed = path.fraction_of_time(due, leg) if due < ts_close else None
         places = [fraction for fraction, _ in met]
@@ -99,30 +135,15 @@ class Walk:
         for fraction, level in met:
             if fraction <= place:
                 set_price(book, level[0], level[2])
-                self._note(book, path, level, ahead)
         is_timed = timed is not None and timed <= place
         book.ts = due if is_timed else max(book.ts, path.time_at(leg, place))
         self.moment(book, due if is_timed else -1)
         return place
 
-    def _note(self, book: SymbolBook, path: Path, level: Level, ahead: list[Level]) -> None:
-        """Mark the bar as ambiguous when the other order of its extremes could have given another outcome."""
-        rising = level[1]
-        if book.fell if rising else book.rose:
-            book.ambiguous = True
-        if any(other[1] != rising and path.is_reached(other) for other in ahead):
-            book.ambiguous = True
-        if book.trailed and any(order.distance and order.trigger == level[2] for order in book.orders.values()):
-            book.ambiguous = True
-        if rising:
-            book.rose = True
-        else:
-            book.fell = True
-
     def _trail(self, book: SymbolBook) -> None:
         for order in book.orders.values():
-            if order.distance and follow(order, book.price(order.source), book.instrument.price_grid):
-                book.trailed = True
+            if order.distance:
+                follow(order, book.price(order.source), book.instrument.price_grid)
 
     def _settle_funding(self, book: SymbolBook) -> None:
         """Charge the stamp at the cursor to what is open, and go past it."""

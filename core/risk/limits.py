@@ -14,6 +14,7 @@ import msgspec
 from core.clock import Clock
 from core.config import RiskConfig
 from core.risk.decision import APPROVED, RiskDecision, denied
+from core.risk.snapshot_view import SnapshotView
 from core.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
 
 Breach = Literal["daily_loss_percent", "max_drawdown_percent"]
@@ -70,6 +71,10 @@ class AccountLimits:
         self._set_floor()
         self._decide()
         return breach
+
+    def observe_picture(self, picture: SnapshotView, ts: int) -> Breach | None:
+        """``observe`` of a picture of the account, for those who have no actors. ts: its time, where it does not say one (ms UTC)."""
+        return self.observe(ts if picture.ts is None else picture.ts, picture.equity)
 
     @property
     def is_day_locked(self) -> bool:

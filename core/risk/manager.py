@@ -15,11 +15,11 @@ from core.instrument import Instrument
 from core.messages import Bracket, Signal
 from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
 from core.risk.exits import ExitRules, ReadFeature
-from core.risk.limits import AccountLimits
+from core.risk.limits import AccountLimits, Breach
 from core.risk.market import Market
 from core.risk.rules import Gate, NoPolicy, RiskPolicy, RulesPolicy
 from core.risk.sizing import PRICELESS, build_sizer, floor_to_market, size_without_market
-from core.risk.snapshot_view import as_view
+from core.risk.snapshot_view import SnapshotView, as_view
 from core.risk.view import PortfolioView
 
 
@@ -68,7 +68,8 @@ class RiskManager:
     def check_signal(self, signal: Signal, portfolio_snapshot: Any) -> RiskDecision:
         """The whole pipeline as one answer. ``adjusted_size`` is the notional to trade where it is not the signal's own ``size_usd``.
 
-        portfolio_snapshot: a PortfolioView, or a plain picture of the account (core/risk/snapshot_view.py).
+        portfolio_snapshot: a PortfolioView, or a plain picture of the account (core/risk/snapshot_view.py). Daily loss and drawdown count
+        from the pictures that were shown, each at its own ``ts``, else the signal's, else the clock's; a PortfolioView's owner observes it.
         """
         state = as_view(portfolio_snapshot, self._instruments)
         decision = self.policy.check(signal, state)
@@ -83,6 +84,12 @@ class RiskManager:
         if signal.size_usd > 0.0 and math.isclose(sizing.wanted_usd, signal.size_usd, rel_tol=1e-12):
             return decision
         return RiskDecision(True, sizing.wanted_usd, sizing.reason, signal.size_usd, sizing.limit)
+
+    def observe(self, portfolio_snapshot: Any, ts: int = 0) -> Breach | None:
+        """Show the account without a signal: daily loss and drawdown are counted from the snapshots that are shown. Returns the limit that
+        has just been broken. ts: its time (ms UTC) where the snapshot does not say one; the day is the UTC day."""
+        view = as_view(portfolio_snapshot, self._instruments)
+        return self.limits.observe(_time_of(view, ts), view.equity) if self.limits.is_limited else None
 
     def size_position(self, signal: Signal, state: Any) -> Sizing:
         """How large the position is to be that an entry signal asks for; what is held already is not taken off. FLAT sizes to 0."""
@@ -139,3 +146,8 @@ class RiskManager:
         if signal.order_type == "limit" and not (signal.limit_price or 0.0) > 0.0:
             return denied("limit_price_missing")
         return None
+
+
+def _time_of(view: PortfolioView, ts: int) -> int:
+    own = view.ts if isinstance(view, SnapshotView) else None
+    return ts if own is None else own

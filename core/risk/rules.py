@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -20,6 +20,7 @@ from core.money import UNIT
 from core.risk.decision import APPROVED, Reason, RiskDecision, denied
 from core.risk.limits import AccountLimits, Cooldown, Throttle
 from core.risk.market import Market
+from core.risk.snapshot_view import SnapshotView, as_view
 from core.risk.view import PortfolioView
 
 Room = tuple[float, Reason, float]
@@ -104,8 +105,10 @@ class RulesPolicy:
 
     __slots__ = (
         "_base",
+        "_clock",
         "_collar",
         "_cooldown",
+        "_instruments",
         "_least_margin",
         "_leverage",
         "_limits",
@@ -128,7 +131,8 @@ class RulesPolicy:
         clock: Clock,
         timeframe: str,
     ) -> None:
-        self._base = base
+        self._base, self._clock = base, clock
+        self._instruments = {symbol: market.instrument for symbol, market in markets.items()}
         self._limits = limits
         self._markets = markets
         self._collar = config.price_collar_percent
@@ -142,8 +146,14 @@ class RulesPolicy:
         self._share = 1.0 - config.margin_reserve_percent / 100.0
         self._unit_margins = {symbol: _unit_margin(market, config.leverage) for symbol, market in markets.items()}
 
-    def check(self, signal: Signal, state: PortfolioView) -> RiskDecision:
-        """Whether the signal may become an order. ``adjusted_size``: its wish, where a limit leaves less room."""
+    def check(self, signal: Signal, state: Any) -> RiskDecision:
+        """Whether the signal may become an order. ``adjusted_size``: its wish, where a limit leaves less room.
+
+        state: a PortfolioView, whose owner has the limits observe each bar; or a plain picture, which they observe here.
+        """
+        state = as_view(state, self._instruments)
+        if isinstance(state, SnapshotView):
+            self._limits.observe_picture(state, signal.ts or self._clock.now_ms)
         if self._collar is not None and signal.order_type == "limit" and signal.limit_price is not None:
             decision = _check_collar(signal.limit_price, state.mark(signal.symbol), self._collar)
             if not decision.allowed:

@@ -1,8 +1,9 @@
 """Any plain picture of an account as a PortfolioView, for those who ask the RiskManager without the actors.
 
 A picture is a mapping, or an object with attributes of the same names: ``equity`` (quote coins; also read from ``balance``), and
-optionally ``cash``, ``prices`` {symbol: price} and ``positions`` {symbol: signed quantity, or a mapping or object with ``qty`` or
-``quantity``, ``side``, ``entry_price``, ``mark_price``}.
+optionally ``ts`` (when; a time in any form), ``cash``, ``prices`` {symbol: price} and ``positions`` {symbol: signed quantity, or a mapping
+or object with ``qty`` or ``quantity``, ``side``, ``entry_price``, ``mark_price``}, or a list of such with a ``symbol`` each: what the
+``state`` of a SimulatedExchange is.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from core.errors import ConfigError
 from core.instrument import Instrument
 from core.money import to_units
 from core.risk.view import PortfolioView
+from core.time_range import to_ms
 
 
 def as_view(picture: Any, instruments: Mapping[str, Instrument]) -> PortfolioView:
@@ -27,16 +29,19 @@ def as_view(picture: Any, instruments: Mapping[str, Instrument]) -> PortfolioVie
 class SnapshotView:
     """A PortfolioView over a plain picture. A price that it does not hold is nan."""
 
-    __slots__ = ("_instruments", "_positions", "_prices", "cash", "equity")
+    __slots__ = ("_instruments", "_positions", "_prices", "cash", "equity", "ts")
 
     def __init__(self, picture: Any, instruments: Mapping[str, Instrument]) -> None:
         equity = _read(picture, "equity", _read(picture, "balance", None))
         if not isinstance(equity, (int, float)) or not math.isfinite(equity):
             raise ConfigError(f"a portfolio snapshot needs a finite number under 'equity', not {equity!r}")
         self.equity = float(equity)
+        ts = _read(picture, "ts", None)
+        self.ts: int | None = None if ts is None else to_ms(ts)
+        """When, ms UTC; None where the picture does not say."""
         self.cash = to_units(_read(picture, "cash", self.equity))
         self._prices: Mapping[str, float] = _read(picture, "prices", None) or {}
-        self._positions: Mapping[str, Any] = _read(picture, "positions", None) or {}
+        self._positions: Mapping[str, Any] = _by_symbol(_read(picture, "positions", None) or {})
         self._instruments = instruments
 
     def steps(self, symbol: str) -> int:
@@ -52,8 +57,7 @@ class SnapshotView:
             return 0.0
         if isinstance(position, (int, float)):
             return float(position)
-        qty = float(_read(position, "qty", _read(position, "quantity", 0.0)))
-        return -abs(qty) if str(_read(position, "side", "")).upper() in ("SHORT", "SELL") else qty
+        return _signed(position)
 
     def entry_price(self, symbol: str) -> float:
         """Average entry price; 0 where it is not told."""
@@ -85,6 +89,30 @@ class SnapshotView:
     def open_positions(self) -> int:
         """How many symbols have a position."""
         return sum(1 for symbol in self._positions if self.position_qty(symbol))
+
+
+def _by_symbol(positions: Any) -> Mapping[str, Any]:
+    """Positions by symbol; of a list, both sides of a hedge together, at the entry price of the larger one. Raises ConfigError."""
+    if isinstance(positions, Mapping):
+        return positions
+    found: dict[str, Any] = {}
+    for row in positions:
+        symbol = _read(row, "symbol", None)
+        if not isinstance(symbol, str):
+            raise ConfigError(f"a position of the portfolio snapshot has no symbol: {row!r}")
+        before = found.get(symbol)
+        if before is None:
+            found[symbol] = row
+        else:
+            larger = max((before, row), key=lambda one: abs(_signed(one)))
+            prices = {name: _read(larger, name, None) for name in ("entry_price", "mark_price")}
+            found[symbol] = {"qty": _signed(before) + _signed(row), **{name: value for name, value in prices.items() if value is not None}}
+    return found
+
+
+def _signed(position: Any) -> float:
+    qty = float(_read(position, "qty", _read(position, "quantity", 0.0)))
+    return -abs(qty) if str(_read(position, "side", "")).upper() in ("SHORT", "SELL") else qty
 
 
 def _read(picture: Any, name: str, default: Any) -> Any:

@@ -23,6 +23,7 @@ def check() -> None:
 def _asked(function: F) -> F:
     """The options of both checks."""
     options = (
+        click.option("--symbol", "symbols", multiple=True, metavar="S", help="This symbol in place of the system's; may be repeated."),
         click.option("--window", metavar="W", help="A window of the system, or a span back from the last stored bar, such as 6M."),
         click.option("--start", metavar="D", help="First day or time, UTC; with --end."),
         click.option("--end", metavar="D", help="The day or time before which it ends, UTC."),
@@ -33,18 +34,26 @@ def _asked(function: F) -> F:
     return function
 
 
-@check.command(epilog=example("keel check lookahead ema_cross", "keel check lookahead my_system.yaml --window 1M --json"))
+@check.command(epilog=example("keel check lookahead ema_cross", "keel check lookahead my_system.yaml --symbol ETHUSDT --window 1M --json"))
 @click.argument("system")
 @_asked
 @common
 @click.pass_obj
-def lookahead(session: Session, system: str, window: str | None, start: str | None, end: str | None, overrides: tuple[str, ...]) -> int:
+def lookahead(
+    session: Session,
+    system: str,
+    symbols: tuple[str, ...],
+    window: str | None,
+    start: str | None,
+    end: str | None,
+    overrides: tuple[str, ...],
+) -> int:
     """Compare SYSTEM with itself over history that is cut off at every bar; exit code 1 when anything looks ahead.
 
     Features, higher timeframes, a vector strategy's array and the decisions: each is computed at each bar of the window with nothing
     after it there, and with the whole history.
     """
-    answer = check_lookahead_tool.run(CheckRequest(system, window, list(overrides), start, end), session.context())
+    answer = check_lookahead_tool.run(CheckRequest(system, window, list(overrides), start, end, symbols), session.context())
     session.note(answer.window_note)
     session.answer(answer, lambda: _show_lookahead(answer))
     return 0 if answer.ok else 1
@@ -55,12 +64,20 @@ def lookahead(session: Session, system: str, window: str | None, start: str | No
 @_asked
 @common
 @click.pass_obj
-def warmup(session: Session, system: str, window: str | None, start: str | None, end: str | None, overrides: tuple[str, ...]) -> int:
+def warmup(
+    session: Session,
+    system: str,
+    symbols: tuple[str, ...],
+    window: str | None,
+    start: str | None,
+    end: str | None,
+    overrides: tuple[str, ...],
+) -> int:
     """How much each feature and decision of SYSTEM depends on where history starts, and the warm-up bars that it needs.
 
     Exit code 1 when a feature has not settled by the first decision, or a decision changes with a longer history.
     """
-    answer = check_warmup_tool.run(CheckRequest(system, window, list(overrides), start, end), session.context())
+    answer = check_warmup_tool.run(CheckRequest(system, window, list(overrides), start, end, symbols), session.context())
     session.note(answer.window_note)
     session.answer(answer, lambda: _show_warmup(answer))
     return 0 if answer.ok else 1

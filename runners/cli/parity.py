@@ -16,17 +16,26 @@ if TYPE_CHECKING:
     epilog=example(
         "keel parity ema_cross",
         "keel parity rsi_reversion --start 2025-01-01 --end 2025-10-01 --set risk.leverage=10 --json",
-        "keel parity my_system.yaml --window 6M",
+        "keel parity my_system.yaml --symbol ETHUSDT --window 6M",
     )
 )
 @click.argument("system")
+@click.option("--symbol", "symbols", multiple=True, metavar="S", help="Trade this symbol in place of the system's; may be repeated.")
 @click.option("--start", metavar="D", help="First day or time, UTC; with --end.")
 @click.option("--end", metavar="D", help="The day or time before which it ends, UTC.")
 @click.option("--window", metavar="W", help="A window of the system, or a span back from the last stored bar, such as 6M.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the system file, such as risk.leverage=10.")
 @common
 @click.pass_obj
-def parity(session: Session, system: str, start: str | None, end: str | None, window: str | None, overrides: tuple[str, ...]) -> int:
+def parity(
+    session: Session,
+    system: str,
+    symbols: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    window: str | None,
+    overrides: tuple[str, ...],
+) -> int:
     """Run SYSTEM by the kernel and by the actors, and compare every order, fill, fee, funding payment, liquidation, trade, equity point and
     account, to the last unit.
 
@@ -34,7 +43,7 @@ def parity(session: Session, system: str, start: str | None, end: str | None, wi
     """
     from runners.tools.parity import ParityRequest, parity_check_tool
 
-    answer = parity_check_tool.run(ParityRequest(system, window, list(overrides), start, end), session.context())
+    answer = parity_check_tool.run(ParityRequest(system, window, list(overrides), start, end, symbols), session.context())
     session.note(answer.window_note)
     session.answer(answer, lambda: show(answer))
     return 0 if answer.identical else 1

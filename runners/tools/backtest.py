@@ -17,7 +17,7 @@ from core.system_file import decode_system
 from core.time_range import to_iso
 from runners.sample import has_history, write_sample
 from runners.system_run import ReadySystem, SystemRun, make_ready, run_backtest
-from runners.systems import SystemSource, list_sources, load_system, override_texts
+from runners.systems import SystemSource, list_sources, load_system, override_texts, symbol_overrides
 from runners.tools.registry import Request, Response, ToolContext, tool
 from runners.windows import choose_window, covered_windows
 
@@ -243,9 +243,7 @@ def _overrides(request: BacktestRequest) -> list[str]:
     """All overrides as texts, in the order in which they are applied: the options of their own first."""
     own = {"timeframe": request.timeframe, "execution_timeframe": request.execution_timeframe}
     texts = [f"{key}={value}" for key, value in own.items() if value is not None]
-    if request.symbols:
-        texts.append(f"symbols=[{', '.join(request.symbols)}]")
-    return [*texts, *override_texts(request.overrides)]
+    return [*texts, *symbol_overrides(request.symbols), *override_texts(request.overrides)]
 
 
 def _sample_window(system_id: str, context: ToolContext) -> str | None:

@@ -9,19 +9,20 @@ from adapters.store import HistoricalDataStore
 from core.time_range import to_iso
 from runners.check.lookahead import Looked, check_lookahead
 from runners.check.warmup import Changed, Settled, check_warmup
-from runners.systems import LoadedSystem, load_system, override_texts
+from runners.systems import LoadedSystem, load_system, override_texts, symbol_overrides
 from runners.tools.registry import Request, Response, ToolContext, tool
 from runners.windows import NamedWindow, choose_window
 
 
 class CheckRequest(Request, frozen=True):
-    """A system by name or file, and a window as for a backtest. overrides: keys of the system file."""
+    """A system by name or file, and a window as for a backtest. overrides: keys of the system file; symbols: in place of the system's."""
 
     system_id: str
     window_name: str | None = None
     overrides: dict[str, Any] | list[str] | None = None
     start: str | None = None
     end: str | None = None
+    symbols: tuple[str, ...] = ()
 
 
 class LookaheadResponse(Response, frozen=True, kw_only=True):
@@ -103,7 +104,8 @@ class _Asked:
     context: ToolContext
 
     def load(self) -> LoadedSystem:
-        return load_system(self.request.system_id, self.context.home, override_texts(self.request.overrides))
+        overrides = [*symbol_overrides(self.request.symbols), *override_texts(self.request.overrides)]
+        return load_system(self.request.system_id, self.context.home, overrides)
 
     def window(self, store: HistoricalDataStore, loaded: LoadedSystem) -> NamedWindow:
         return choose_window(store, loaded.config, self.request.window_name, self.request.start, self.request.end)

@@ -14,20 +14,21 @@ from core.time_range import to_iso
 from runners.kernel_run import kernel_folder, kernel_refuses, load_kernel, run_kernel
 from runners.parity import Difference, actors_record, compare_records, kernel_record
 from runners.system_run import make_ready
-from runners.systems import load_system, override_texts
+from runners.systems import load_system, override_texts, symbol_overrides
 from runners.tools.registry import Request, Response, ToolContext, tool
 from runners.windows import choose_window
 from sim.kernel import KernelRefused
 
 
 class ParityRequest(Request, frozen=True):
-    """What to compare over. window_name, start, end, overrides: as for a backtest."""
+    """What to compare over. window_name, start, end, symbols, overrides: as for a backtest."""
 
     system_id: str
     window_name: str | None = None
     overrides: dict[str, Any] | list[str] | None = None
     start: str | None = None
     end: str | None = None
+    symbols: tuple[str, ...] = ()
 
 
 class DifferenceEntry(msgspec.Struct, frozen=True):
@@ -62,7 +63,8 @@ class ParityResponse(Response, frozen=True, kw_only=True):
 def parity_check_tool(request: ParityRequest, context: ToolContext) -> ParityResponse:
     """Run a system by the kernel and by the actors over one window, and compare every order, fill, funding payment, liquidation, trade,
     equity point and account. Raises ConfigError for what the kernel does not model."""
-    loaded = load_system(request.system_id, context.home, override_texts(request.overrides))
+    overrides = [*symbol_overrides(request.symbols), *override_texts(request.overrides)]
+    loaded = load_system(request.system_id, context.home, overrides)
     with HistoricalDataStore(context.home.store, read_only=True) as store:
         window = choose_window(store, loaded.config, request.window_name, request.start, request.end)
         ready = make_ready(loaded, window, store)

@@ -125,7 +125,7 @@ def _simulate(
 ) -> tuple[Any, Any, Any]:  # fmt: skip
     """One pass; returns (denials, state, levels)."""
     denials, state, levels = (
-        np.zeros(len(at.DENIALS), dtype=np.int64), np.zeros(at.STATE_SIZE, dtype=np.int64), np.zeros(at.LEVELS_SIZE),
+        np.zeros(len(at.DENIALS), dtype=np.int64), np.zeros(at.STATE_ROOM, dtype=np.int64), np.zeros(at.LEVELS_ROOM),
     )  # fmt: skip
     given: tuple[Any, ...] = (
         columns.ts, columns.last, columns.mark, columns.index, columns.value, columns.reach, columns.funding, columns.decisions,

@@ -47,6 +47,7 @@ SHARED: Final[tuple[Callable[..., Any], ...]] = (
     core.instrument.notional_up,
     core.position.released_cost,
     core.position.realized_pnl,
+    core.position.unrealized_at,
     core.timeframe.floor_time,
     core.risk.exits.percent_of,
     core.risk.exits.is_beyond,

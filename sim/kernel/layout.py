@@ -57,6 +57,14 @@ TRIP_SIZE: Final = STATE_SIZE - TRIP_TS
 ) = range(28)  # fmt: skip
 LEVELS_SIZE: Final = 28
 
+KEPT: Final = STATE_SIZE
+KEPT_LEVELS: Final = LEVELS_SIZE
+"""From these places on the state stands a second time, while a path is only tried."""
+STATE_ROOM: Final = 2 * STATE_SIZE
+LEVELS_ROOM: Final = 2 * LEVELS_SIZE
+UNCOUNTED: Final = -(2**62)
+"""An equity that 64 bits do not count."""
+
 # LAST, MARK and INDEX are the numbers of the price sources, too (sim.book): ``levels[source]`` is the price of a source.
 
 NOTHING, SENT, ARRIVED, LIVE, FIRED = range(5)

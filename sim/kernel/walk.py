@@ -5,6 +5,8 @@ As sim/walk.py and sim/exchange.py have it, for one symbol whose orders all arri
 
 from __future__ import annotations
 
+from core.money import LIMIT
+from core.position import unrealized_at
 from sim.funding import NEVER
 from sim.kernel import layout as at
 from sim.kernel.logs import Floats, Ints, Tables, Terms
@@ -71,9 +73,64 @@ def _moment(state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: 
 def along(
     state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, ts_open: int, last: Ohlc, mark: Ohlc, index: Ohlc
 ) -> None:
-    """Follow the path from the open to the close."""
-    rules = terms[0]
-    low_first = low_comes_first(last[0], last[3], rules[at.PESSIMISTIC] != 0, state[at.STEPS])
+    """Follow the path from the open to the close, in the order of its extremes that the option ``path`` wants."""
+    low_first = low_comes_first(last[0], last[3])
+    if terms[0][at.PESSIMISTIC] and has_worse(state, levels, terms, tables, funding, ts_open, last, mark, index, low_first):
+        low_first = not low_first
+    if state[at.STATUS] == at.DONE:
+        follow(state, levels, terms, tables, funding, ts_open, last, mark, index, low_first)
+    wake(state, levels, terms[0])
+
+
+def has_worse(
+    state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, ts_open: int, last: Ohlc, mark: Ohlc, index: Ohlc,
+    usual: bool,
+) -> bool:  # fmt: skip
+    """Whether the other order of the extremes leaves less equity at the close than the usual one; nothing has happened afterwards."""
+    for number in range(at.STATE_SIZE):
+        state[at.KEPT + number] = state[number]
+    for number in range(at.LEVELS_SIZE):
+        levels[at.KEPT_LEVELS + number] = levels[number]
+    own = _try(state, levels, terms, tables, funding, ts_open, last, mark, index, usual)
+    other = _try(state, levels, terms, tables, funding, ts_open, last, mark, index, not usual)
+    if own == at.UNCOUNTED or other == at.UNCOUNTED:
+        state[at.STATUS] = at.OUT_OF_BOUNDS
+    return other < own
+
+
+def _try(
+    state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, ts_open: int, last: Ohlc, mark: Ohlc, index: Ohlc,
+    low_first: bool,
+) -> int:  # fmt: skip
+    """The equity at the close of one path; then everything is again what was kept. The logs are closed meanwhile: nothing is written."""
+    state[at.ORDER_ROOM] = state[at.FILL_ROOM] = state[at.PAYMENT_ROOM] = state[at.LIQUIDATION_ROOM] = state[at.TRADE_ROOM] = 0
+    follow(state, levels, terms, tables, funding, ts_open, last, mark, index, low_first)
+    found = worth(state, levels, terms[0])
+    for number in range(at.STATE_SIZE):
+        state[number] = state[at.KEPT + number]
+    for number in range(at.LEVELS_SIZE):
+        levels[number] = levels[at.KEPT_LEVELS + number]
+    return found
+
+
+def worth(state: Ints, levels: Floats, rules: Ints) -> int:
+    """Equity at the present mark, in 1e-8, as sim/rewind.py has it; UNCOUNTED where 64 bits do not count it."""
+    steps, wallet = state[at.STEPS], state[at.FREE] + state[at.MARGIN]
+    if state[at.STATUS] != at.DONE:
+        return at.UNCOUNTED
+    if not steps:
+        return wallet
+    mark = levels[at.MARK] * 1e8
+    if not mark * abs(steps) * rules[at.QTY_NUM] / rules[at.QTY_DEN] < LIMIT:
+        return at.UNCOUNTED
+    return wallet + unrealized_at(round(mark), steps, state[at.COST], rules[at.QTY_NUM], rules[at.QTY_DEN])
+
+
+def follow(
+    state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, ts_open: int, last: Ohlc, mark: Ohlc, index: Ohlc,
+    low_first: bool,
+) -> None:  # fmt: skip
+    """Go along one path."""
     paths = (points(last, low_first), points(mark, low_first), points(index, low_first))
     for leg in range(3):
         here = 0.0
@@ -81,8 +138,7 @@ def along(
             here = _next_moment(state, levels, terms, tables, funding, ts_open, paths, leg, here)
         for source in range(3):
             levels[source] = paths[source][leg + 1]
-        trail(state, levels, rules)
-    wake(state, levels, rules)
+        trail(state, levels, terms[0])
 
 
 def _next_moment(

@@ -150,3 +150,16 @@ def test_what_breaks_inside_a_run_is_told_by_its_kind(
     assert answer.code == code, answer.err
     assert f"error: {words}" in answer.err and "Traceback" not in answer.err
     assert ("this is a mistake of ours" in answer.err) == (code == 1)
+
+
+@pytest.mark.parametrize("command", [("parity",), ("check", "lookahead"), ("check", "warmup")])
+def test_parity_and_checks_take_a_symbol_as_a_backtest_does(home: Path, keel: Any, command: tuple[str, ...]) -> None:
+    """The store has BTCUSDT alone: a system of another symbol runs with --symbol, and with one that is not stored it says so."""
+    (home / "systems").mkdir(exist_ok=True)
+    text = "system: other\nstrategy: hold\nsymbols: [ABCUSDT]\ntimeframe: 1h\nexecution_timeframe: 5m\nwarmup_bars: 5\n"
+    (home / "systems" / "other.yaml").write_text(text)
+    window = ("--start", "2024-01-24", "--end", "2024-01-25")
+    assert keel(*command, "other", *window).code == 3
+    answer = keel(*command, "other", "--symbol", "BTCUSDT", *window, "--json")
+    assert answer.code == 0, answer.err
+    assert "BTCUSDT" in answer.out

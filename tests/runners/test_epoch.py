@@ -351,3 +351,39 @@ def test_what_is_promoted_may_go_on_and_what_is_not_may_not(run: Callable[..., E
 def no_home_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("KEEL_HOME", raising=False)
     yield
+
+
+# --- names that run_epoch and the runner share -----------------------------------------------------------------------------------------
+
+
+def test_what_run_epoch_takes_by_name_reaches_a_runner_that_asks_for_it(run: Callable[..., EpochResult], tmp_path: Path) -> None:
+    """``timeframes=["1h"]`` is run_epoch's own, and the runner's, too: neither swallows the other's."""
+    seen: dict[str, Any] = {}
+
+    def runner_fn(
+        symbol: str, timeframes: list[str], strategy_id: str, epoch: str, home: Path, experiment: str = "none", *, next_epoch: Any
+    ) -> dict[str, Any]:
+        seen.update(symbol=symbol, timeframes=timeframes, strategy_id=strategy_id, epoch=epoch, home=home, experiment=experiment)
+        seen.update(next_epoch=next_epoch)
+        return METRICS
+
+    result = run(runner_fn=runner_fn, timeframes=["1h", "4h"])
+    assert result.error is None
+    assert seen == {
+        "symbol": "BTCUSDT", "timeframes": ["1h", "4h"], "strategy_id": "momentum-v1", "epoch": "backtest", "home": tmp_path,
+        "experiment": "none", "next_epoch": None,
+    }  # fmt: skip
+
+
+def test_a_runners_own_default_stands_where_run_epoch_was_given_nothing(run: Callable[..., EpochResult]) -> None:
+    def runner_fn(symbol: str, timeframes: tuple[str, ...] = ("5m",), strategy_name: str = "mine") -> dict[str, Any]:
+        return {"frames": len(timeframes), "named": len(strategy_name)}
+
+    assert run(runner_fn=runner_fn, timeframes=())["metrics"] == {"frames": 1, "named": 4}
+    assert run(runner_fn=runner_fn, timeframes=["1h", "4h"], strategy_name="other")["metrics"] == {"frames": 2, "named": 5}
+
+
+@pytest.mark.parametrize("function", [lambda symbol, **anything: dict(METRICS, more=len(anything)), dict])
+def test_a_runner_without_names_to_ask_by_gets_its_own_arguments_alone(run: Callable[..., EpochResult], function: Any) -> None:
+    result = run(runner_fn=function, timeframes=["1h"], fast=5)
+    assert result.error is None and "timeframes" not in result["metrics"]

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -151,10 +152,28 @@ def test_trades_logged_by_hand_are_numbered_lines(tracker: Tracker, tmp_path: Pa
     (path,) = tmp_path.glob(f"backtests/*/{run_id}/trades.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["number"] for line in lines] == [1, 2, 3]
-    assert lines[0] == {"number": 1, "symbol": "BTCUSDT", "side": "LONG", "size_usd": 1000.0, "price": 94_000.1, "pnl": 12.5, "ts": 1}
+    when = {"ts": 1, "time": "1970-01-01T00:00:00.001Z"}
+    trade = {"symbol": "BTCUSDT", "side": "LONG", "size_usd": 1000.0, "price": 94_000.1, "pnl": 12.5}
+    assert lines[0] == {"number": 1, **when, **trade}
     with pytest.raises(ConfigError, match="pnl is nan"):
         first.log_trade(run_id, "BTCUSDT", "LONG", 1000.0, 94_000.0, float("nan"))
     assert len(path.read_text().splitlines()) == 3
+
+
+def test_every_logged_trade_has_its_time(tmp_path: Path) -> None:
+    """The one that is given, in any form, else that of the call."""
+    now = iter(range(1_735_689_600_000, 1_735_689_700_000, 1000))
+    tracker = StrategyEpochTracker("timed", home=tmp_path, now=lambda: next(now))
+    run_id = tracker.epoch_start(BACKTEST, "BTCUSDT", "1h")
+    for moment in (None, "2025-03-01T08:00", datetime(2025, 3, 1, 9, tzinfo=UTC), 1_740_823_200_000):
+        tracker.log_trade(run_id, "BTCUSDT", "LONG", 1000.0, 94_000.0, 12.5, **({} if moment is None else {"ts": moment}))
+    (path,) = tmp_path.glob(f"backtests/*/{run_id}/trades.jsonl")
+    times = [json.loads(line)["time"] for line in path.read_text().splitlines()]
+    assert times[0].startswith("2025-01-01T00:00:0")
+    assert times[1:] == ["2025-03-01T08:00:00Z", "2025-03-01T09:00:00Z", "2025-03-01T10:00:00Z"]
+    with pytest.raises(ConfigError, match="not a time"):
+        tracker.log_trade(run_id, "BTCUSDT", "LONG", 1000.0, 94_000.0, 12.5, ts="noon")
+    assert len(path.read_text().splitlines()) == 4
 
 
 MISUSE: list[tuple[Callable[[StrategyEpochTracker, str], Any], str]] = [

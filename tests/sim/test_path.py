@@ -52,13 +52,14 @@ def test_a_bar_that_reaches_one_of_the_two_is_not_ambiguous(venue) -> None:
     assert v.exchange.ambiguous_bars == 0
 
 
-def test_a_fill_of_one_side_and_an_exit_of_the_other_are_ambiguous(venue) -> None:
-    """A limit at the low whose take-profit is at the high: the other order of the extremes gives another outcome."""
+@pytest.mark.parametrize(("target", "ambiguous"), [(107.0, 1), (105.0, 0)])
+def test_a_fill_of_one_side_and_an_exit_of_the_other_are_ambiguous(venue, target, ambiguous) -> None:
+    """A limit at the low whose take-profit is at the high: with the high first the bar ends at 105 without it. One at 105 is met."""
     from core.messages import Bracket
 
-    v = venue().send("a", "BUY", 1.0, price=95.0, bracket=Bracket(take_profit=105.0))
-    assert v.bar(UP)[-3:] == ["triggered a-tp", "fill a-tp SELL 1 @ 105 taker", "filled a-tp"]
-    assert v.exchange.ambiguous_bars == 1
+    v = venue().send("a", "BUY", 1.0, price=95.0, bracket=Bracket(take_profit=target))
+    assert v.bar(UP)[-3:] == ["triggered a-tp", f"fill a-tp SELL 1 @ {target:g} taker", "filled a-tp"]
+    assert v.exchange.ambiguous_bars == ambiguous
 
 
 def test_a_cancel_that_arrives_at_the_open_beats_the_stop_that_the_open_would_fire(venue) -> None:

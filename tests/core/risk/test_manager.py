@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from core.config import RiskConfig, SizingConfig
+from core.clock import ReplayClock
+from core.config import ExecutionConfig, RiskConfig, SizingConfig
 from core.errors import ConfigError
-from core.messages import Halt, OrderIntent, Signal
+from core.messages import Bar, Halt, OrderIntent, Signal, SubmitOrder
 from core.risk.manager import RiskManager
 from core.risk.snapshot_view import as_view
+from sim.exchange import SimulatedExchange
 from tests.core.risk.account import DAY, Account, Desk, instrument
 
 
@@ -97,3 +99,103 @@ def test_the_actor_gives_what_the_manager_says() -> None:
     assert intent.qty == by_hand.quantity == 0.617
     desk.actor.on_halt(Halt(DAY, "panic"))
     assert not desk.actor.manager.check_signal(signal, account).allowed
+
+
+# --- alone: daily loss and drawdown from the snapshots that are shown ----------------------------------------------------------------
+
+HOURS = 3_600_000
+
+
+def alone(**limits: Any) -> RiskManager:
+    return RiskManager(RiskConfig(**limits))
+
+
+def answers(manager: RiskManager, *shown: tuple[int, float], direction: Any = "LONG") -> list[str]:
+    """The reason for each (hour, equity) that is shown with a signal; "" is a yes."""
+    signal = Signal("BTCUSDT", direction, 100.0)
+    return [manager.check_signal(signal, {"equity": equity, "ts": DAY + hour * HOURS}).reason for hour, equity in shown]
+
+
+def test_a_daily_loss_holds_until_the_next_day() -> None:
+    """5 % of the 10,000 that the day began with: at 9,500 it is reached, and a recovery does not undo it."""
+    told = answers(alone(daily_loss_percent=5.0), (0, 10_000.0), (1, 9_501.0), (2, 9_500.0), (3, 9_900.0), (24, 9_900.0), (25, 9_405.0))
+    assert told == ["", "", "daily_loss_percent", "daily_loss_percent", "", "daily_loss_percent"]
+
+
+def test_a_drawdown_holds_for_good() -> None:
+    """10 % below the highest that was shown: 11,000 less 1,100."""
+    told = answers(alone(max_drawdown_percent=10.0), (0, 10_000.0), (1, 11_000.0), (2, 9_900.0), (300, 12_000.0))
+    assert told == ["", "", "max_drawdown_percent", "max_drawdown_percent"]
+
+
+def test_leaving_is_always_allowed_and_is_seen_too() -> None:
+    manager = alone(daily_loss_percent=5.0)
+    assert answers(manager, (0, 10_000.0), (1, 9_000.0), direction="FLAT") == ["", ""]
+    assert answers(manager, (2, 9_900.0)) == ["daily_loss_percent"]
+
+
+def test_the_decision_tells_value_and_limit() -> None:
+    manager = alone(daily_loss_percent=5.0)
+    answers(manager, (0, 10_000.0))
+    decision = manager.check_signal(Signal("BTCUSDT", "LONG"), {"equity": 9_400.0, "ts": DAY + HOURS})
+    assert (decision.allowed, decision.value, decision.limit) == (False, pytest.approx(6.0), 5.0)
+
+
+def test_a_snapshot_may_be_shown_without_a_signal() -> None:
+    manager = alone(daily_loss_percent=5.0)
+    assert [manager.observe({"equity": equity, "ts": "2025-01-01T08:00"}) for equity in (10_000.0, 9_000.0, 8_000.0)] == [
+        None,
+        "daily_loss_percent",
+        None,
+    ]
+    assert not manager.check_signal(Signal("BTCUSDT", "LONG", 100.0), {"equity": 9_900.0, "ts": "2025-01-01T09:00"}).allowed
+    assert manager.check_signal(Signal("BTCUSDT", "LONG", 100.0), {"equity": 9_900.0, "ts": "2025-01-02"}).allowed
+    assert alone().observe({"equity": 1.0}) is None
+
+
+@pytest.mark.parametrize("of", ["signal", "clock"])
+def test_where_the_snapshot_says_no_time_the_signals_or_the_clocks_counts(of: str) -> None:
+    clock = ReplayClock(DAY)
+    manager = RiskManager(RiskConfig(daily_loss_percent=5.0), clock=clock)
+    told = []
+    for hour, equity in ((0, 10_000.0), (1, 9_400.0), (24, 9_400.0)):
+        ts = DAY + hour * HOURS
+        clock.now_ms = ts if of == "clock" else 0
+        told.append(manager.check_signal(Signal("BTCUSDT", "LONG", 100.0, ts=ts if of == "signal" else 0), {"equity": equity}).allowed)
+    assert told == [True, False, True]
+
+
+def test_the_policy_alone_applies_them_too() -> None:
+    """The documents' flow: ``risk_policy.check(signal, exchange.state)``, then ``risk_manager.size_position(signal, exchange.state)``."""
+    manager = alone(daily_loss_percent=5.0)
+    exchange = SimulatedExchange("BTCUSDT", 10_000.0, ExecutionConfig.frictionless())
+    signal, verdicts = Signal("BTCUSDT", "LONG"), []
+    exchange.submit_order(SubmitOrder("a", "BTCUSDT", "BUY", "market", 50.0, 0))
+    for hour, price in enumerate((100.0, 91.0, 89.0, 95.0)):
+        ts = DAY + hour * HOURS
+        exchange.process_bar(Bar("BTCUSDT", "1h", ts, ts + HOURS, price, price, price, price, 1e6))
+        verdicts.append(manager.policy.check(signal, exchange.state).reason)
+    assert verdicts == ["", "", "daily_loss_percent", "daily_loss_percent"]  # 50 x 10 = 500 are lost at 90
+    sizing = manager.size_position(signal, exchange.state)
+    assert (sizing.allowed, sizing.size_usd) == (True, pytest.approx(975.0))  # 10 % of 9,750
+
+
+def test_both_sides_of_a_hedge_are_one_exposure() -> None:
+    rows = [{"symbol": "B", "qty": 3.0, "entry_price": 10.0, "mark_price": 12.0}, {"symbol": "B", "qty": -1.0, "entry_price": 11.0}]
+    view = as_view({"equity": 1.0, "positions": rows}, {})
+    assert (view.position_qty("B"), view.entry_price("B"), view.gross_notional()) == (2.0, 10.0, 24.0)
+    with pytest.raises(ConfigError, match="no symbol"):
+        as_view({"equity": 1.0, "positions": [{"qty": 1.0}]}, {})
+    with pytest.raises(ConfigError, match="not a time"):
+        as_view({"equity": 1.0, "ts": "noon"}, {})
+
+
+def test_an_actors_own_account_is_not_observed_twice() -> None:
+    """The actor looks at the limits at each bar's end, and acts on a breach: a question in between must not swallow it."""
+    account = Account(10_000.0)
+    desk = Desk(account, risk={"daily_loss_percent": 5.0})
+    desk.actor.on_instant(DAY)
+    account.equity = 9_000.0
+    desk.actor.manager.check_signal(Signal("BTCUSDT", "LONG", ts=DAY), account)
+    desk.actor.on_instant(DAY + HOURS)
+    assert any(isinstance(message, Halt) for message in desk.said())
