@@ -4,7 +4,7 @@
     trades.jsonl   one closed round trip a line; trades.csv has the same rows
     equity.csv     the account at every execution bar
     result.json    the structured result: reconciliation, trust, open trades, liquidations, funding, order log; timing at its end
-    results.json   every metric, why one is missing, the proof metrics, the verdict
+    results.json   every metric, why one is missing, the proof metrics, the verdict, the funnel (what became of signals and orders)
     summary.json   a dozen lines for people and dashboards; the last to be written: where it stands, the run is complete
 
 trades.jsonl, trades.csv and equity.csv have the same bytes for the same configuration and data: no run id, no wall clock. Prices and
@@ -29,6 +29,7 @@ from adapters.plain_data import plain, without_columns
 from adapters.whole_file import json_text, whole_file, write_bytes
 from core.errors import DataError, InvariantError
 from core.frame import Frame
+from core.funnel import Funnel
 from core.messages import FundingPayment, Liquidation
 from core.money import to_text, to_units
 from core.result import BacktestResult, Reconciliation
@@ -112,7 +113,8 @@ def _texts(result: BacktestResult, outcome: Mapping[str, Any]) -> dict[str, byte
     stop = None if result.stop_reason is None else result.stop_reason.code
     warned = {"warnings": list(result.warnings)}
     head = {"run_id": result.run_id, "status": "completed", **outcome, "stop_reason": stop, **warned}
-    results, summary = _results(result.metrics, head, notes, exact=_exact_metrics(result))
+    notes |= {"funnel": plain(result.funnel.to_plain(), "funnel"), "benchmark": benchmark_of(result)}
+    results, summary = _results(result.metrics, head, notes, exact=_exact_metrics(result), funnel=result.funnel.counts())
     return {"trades.jsonl": lines, "trades.csv": table, "result.json": structured, "results.json": results, "summary.json": summary}
 
 
@@ -265,15 +267,32 @@ def _exact_metrics(result: BacktestResult) -> dict[str, float]:
     return {name: float(amounts[entry]) for name, entry in EXACT_METRICS.items() if result.metrics.get(name) is not None}
 
 
+def benchmark_of(result: BacktestResult) -> dict[str, Any] | None:
+    """Buy and hold as plain data: its symbol and what it returned, a fraction; None where the run has no benchmark."""
+    held = result.benchmark_return
+    return None if held is None else {"symbol": result.system.symbols[0], "total_return": held}
+
+
+def open_trade_row(trade: Trade, funnel: Funnel) -> dict[str, Any]:
+    """One open trade as it stands in result.json: marked open, with its last mark and its unrealised PnL."""
+    held = next((each for each in funnel.open if each.number == trade.number), None)
+    mark, unrealized = (None, None) if held is None else (held.mark_price, to_text(held.unrealized_pnl))
+    return {**trade_row(trade), "open": True, "mark_price": mark, "unrealized_pnl": unrealized}
+
+
 def _results(
-    metrics: Mapping[str, Any], outcome: Mapping[str, Any], notes: Mapping[str, Any], *, exact: Mapping[str, float] | None = None
-) -> tuple[bytes, bytes]:
-    """results.json and summary.json. exact: what stands in the summary in place of metrics that are sums of floats."""
+    metrics: Mapping[str, Any], outcome: Mapping[str, Any], notes: Mapping[str, Any], *, exact: Mapping[str, float] | None = None,
+    funnel: Mapping[str, Any] | None = None,
+) -> tuple[bytes, bytes]:  # fmt: skip
+    """results.json and summary.json. exact: what stands in the summary in place of metrics that are sums of floats. funnel: its numbers,
+    for the summary."""
     head: dict[str, Any] = plain(outcome, "outcome")
     numbers: dict[str, Any] = plain(metrics, "metrics")
     few = ("run_id", "strategy_id", "epoch", "symbol", "status", "stop_reason", "warnings", "passed", "next_epoch")
     shown = numbers | dict(exact or {})
     summary = {name: head[name] for name in few if name in head} | {name: shown[name] for name in SUMMARY_METRICS if name in shown}
+    if funnel is not None:
+        summary["funnel"] = funnel
     if head.get("error"):
         summary["error"] = f"{head['error']['type']}: {head['error']['message']}"
     return json_text({**head, "metrics": numbers, **notes}), json_text(summary)
@@ -292,7 +311,7 @@ def _structured(result: BacktestResult) -> dict[str, Any]:
         "reconciliation": money_of(result.reconciliation),
         "trust": result.trust,
         "counts": {name: len(getattr(result, name)) for name in counts} | {"equity_rows": len(result.equity_curve)},
-        "open_trades": [trade_row(trade) for trade in result.open_trades],
+        "open_trades": [open_trade_row(trade, result.funnel) for trade in result.open_trades],
         "liquidations": [_liquidation(event) for event in result.liquidations],
         "funding": _funding(result.funding_payments),
         "order_log": result.order_log,

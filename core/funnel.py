@@ -6,17 +6,19 @@
 A signal is counted once, where risk decides on it. ``ordered``: it became an order, or several. ``withdrawn``: it only cancelled an order
 that waited to lead away from its target. ``ignored``: the position is already what it asks for. ``denied``: our own no; where the signal
 was a flip, its closing half may have been done all the same (``Counted.closed``). An order of a portfolio strategy is a signal here.
-Orders are those that risk sent and those that the venue made by itself out of brackets (their origin is stop_loss, take_profit, trailing).
+Orders are those that risk sent and those that the venue made by itself out of brackets (their origin is ``bracket``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from typing import Any, Final, Literal
 
 import msgspec
 
-from core.money import to_text
+from core.money import to_text, to_units
 from core.time_range import to_iso
 
 Ignored = Literal["held_already", "other_size", "other_exits", "other_size_and_exits", "flat_already"]
@@ -28,7 +30,7 @@ class Counted(msgspec.Struct):
     """How often something happened for one reason, and the first time as an example.
 
     ts: ms UTC, 0 where it was only counted.  value, limit: in the unit of the rule that ``reason`` names.  closed: of denied flips, how
-    many were closed nevertheless.
+    many were closed nevertheless.  detail: the venue's own words the first time, where they hold numbers that ``reason`` leaves out.
     """
 
     reason: str
@@ -38,6 +40,7 @@ class Counted(msgspec.Struct):
     value: float = 0.0
     limit: float = 0.0
     closed: int = 0
+    detail: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """As plain data; without an example where there is none."""
@@ -45,8 +48,12 @@ class Counted(msgspec.Struct):
         if self.closed:
             row["closed"] = self.closed
         if self.ts:
-            row |= {"first": to_iso(self.ts), "ts": self.ts, "symbol": self.symbol, "value": self.value, "limit": self.limit}
-        return row
+            row |= {"symbol": self.symbol, "ts": self.ts, "time": to_iso(self.ts)}
+        for name in ("value", "limit"):
+            number = getattr(self, name)
+            if number:
+                row[name] = number if isfinite(number) else None
+        return row | ({"detail": self.detail} if self.detail else {})
 
 
 Tally = dict[str, Counted]
@@ -57,14 +64,43 @@ def count(tally: Tally, reason: str, ts: int, symbol: str, value: float = 0.0, l
     """One more."""
     counted = tally.get(reason)
     if counted is None:
-        counted = tally[reason] = Counted(reason, 0, ts, symbol, value, limit)
+        counted = tally[reason] = Counted(reason, 0, ts, symbol, float(value), float(limit))
     counted.count += 1
     counted.closed += closed
+
+
+def count_words(tally: Tally, words: str, ts: int, symbol: str) -> None:
+    """One more, by a venue's words: their numbers, which differ from order to order, are left out, but for the code at their head."""
+    if words in tally:
+        tally[words].count += 1
+        return
+    code, space, rest = words.partition(" ")
+    reason = f"{code}{space}{_NUMBER.sub('…', rest)}"
+    count(tally, reason, ts, symbol)
+    if reason != words and not tally[reason].detail:
+        tally[reason].detail = words
+
+
+_NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def copied(tally: Tally) -> Tally:
     """The same counts, on their own."""
     return {reason: msgspec.structs.replace(counted) for reason, counted in tally.items()}
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What became of one signal. closed: a flip that was denied, and whose closing half was done."""
+
+    what: Literal["ordered", "withdrawn", "ignored", "denied"]
+    reason: str = ""
+    value: float = 0.0
+    limit: float = 0.0
+    closed: bool = False
+
+
+ORDERED: Final = Outcome("ordered")
+WITHDRAWN: Final = Outcome("withdrawn")
 
 
 class SignalCounts(msgspec.Struct):
@@ -75,6 +111,17 @@ class SignalCounts(msgspec.Struct):
     withdrawn: int = 0
     ignored: Tally = {}
     denied: Tally = {}
+
+    def note(self, ts: int, symbol: str, outcome: Outcome) -> None:
+        """One more signal, and what became of it."""
+        self.signals += 1
+        if outcome.what == "ordered":
+            self.ordered += 1
+        elif outcome.what == "withdrawn":
+            self.withdrawn += 1
+        else:
+            tally = self.ignored if outcome.what == "ignored" else self.denied
+            count(tally, outcome.reason, ts, symbol, outcome.value, outcome.limit, closed=outcome.closed)
 
     def copy(self) -> SignalCounts:
         """The same counts, on their own."""
@@ -107,8 +154,8 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a run's signals and orders.
 
     origins: orders by why they were made.  rejected, expired, cancelled: by the venue's code and words.  exits_refused: stops and targets
-    that the venue did not take for a position that is held; they belong to no order.  fills: executions, of which ``takeovers`` belong to no
-    order (liquidations).  trades: closed round trips.
+    that the venue did not take for a position that is held; they belong to no order.  fills: executions, of which ``takeovers`` belong
+    to no order (liquidations).  trades: closed round trips.
     """
 
     signals: int = 0
@@ -147,7 +194,7 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def orders_sent(self) -> int:
         """Orders that we sent; the others the venue made by itself out of brackets."""
-        return self.orders - sum(number for origin, number in self.origins.items() if origin in VENUES_OWN)
+        return self.orders - self.origins.get(BRACKET, 0)
 
     def to_plain(self) -> dict[str, Any]:
         """As plain data, for files and answers."""
@@ -157,17 +204,23 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
             row[name] = [each.to_plain() for each in value] if isinstance(value, tuple) else value
         return row
 
+    @classmethod
+    def from_plain(cls, row: Mapping[str, Any]) -> Funnel:
+        """The funnel that ``to_plain`` gave. Raises msgspec.ValidationError, a ValueError, for what is none."""
+        held = [{**each, "unrealized_pnl": to_units(each["unrealized_pnl"])} for each in row.get("open", ())]
+        return msgspec.convert({**row, "open": held}, cls)
+
     def counts(self) -> dict[str, Any]:
         """The numbers alone: a stage's number, or its numbers by reason."""
         row: dict[str, Any] = {}
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            row[name] = {each.reason: each.count for each in value} if isinstance(value, tuple) else value
-        return {**row, "open": len(self.open)}
+            row[name] = len(self.open) if name == "open" else dict(_numbers(value)) if isinstance(value, tuple) else value
+        return row
 
 
-VENUES_OWN: Final = frozenset({"stop_loss", "take_profit", "trailing", "bracket"})
-"""Origins of the orders that a venue makes by itself."""
+BRACKET: Final = "bracket"
+"""The origin of the orders that a venue makes by itself: stop-losses, take-profits and trailing stops."""
 
 
 def total(counted: Iterable[Counted]) -> int:
@@ -187,22 +240,24 @@ def why_no_trades(funnel: Funnel) -> str:
     if not funnel.signals:
         return "no signal"
     if not funnel.orders:
-        return _why_no_orders(funnel)
+        ends = [*_ends("denied", funnel.denied), *_ends("ignored", funnel.ignored), ("on the way still", "", funnel.ordered)]
+        return _all_of("signal", funnel.signals, ends)
     ends = [*_ends("rejected", funnel.rejected), *_ends("expired", funnel.expired), *_ends("cancelled", funnel.cancelled)]
-    if funnel.resting:
-        ends.append(f"{funnel.resting:,} not filled by the end")
-    sent = "the only order" if funnel.orders == 1 else f"all {funnel.orders:,} orders"
-    return f"{sent}: {', '.join(ends)}"
+    return _all_of("order", funnel.orders, [*ends, ("not filled by the end", "", funnel.resting)])
 
 
-def _why_no_orders(funnel: Funnel) -> str:
-    ends = [*_ends("denied", funnel.denied), *_ends("ignored", funnel.ignored)]
-    if funnel.ordered:
-        ends.append(f"{funnel.ordered:,} still on the way")
-    made = "the only signal" if funnel.signals == 1 else f"all {funnel.signals:,} signals"
-    return f"{made}: {', '.join(ends)}"
+def _numbers(counted: Iterable[Counted]) -> Iterable[tuple[str, int]]:
+    return ((each.reason, each.count) for each in counted)
 
 
-def _ends(what: str, counted: Iterable[Counted]) -> list[str]:
-    """denied invalid_stop_loss 720"""
-    return [f"{what} {each.reason} {each.count:,}" for each in counted]
+def _ends(what: str, counted: Iterable[Counted]) -> list[tuple[str, str, int]]:
+    return [(what, f" ({each.reason})", each.count) for each in counted]
+
+
+def _all_of(noun: str, number: int, ends: Sequence[tuple[str, str, int]]) -> str:
+    """all 720 signals were denied (invalid_stop_loss); 3 orders: 2 rejected (110007), 1 not filled by the end"""
+    happened = [each for each in ends if each[2]]
+    if len(happened) > 1:
+        return f"{number:,} {noun}s: " + ", ".join(f"{count:,} {what}{why}" for what, why, count in happened)
+    whole = f"the only {noun} was" if number == 1 else f"all {number:,} {noun}s were"
+    return f"{whole} {happened[0][0]}{happened[0][1]}" if happened else f"{number:,} {noun}s"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.config import SystemConfig
 from core.frame import Frame
+from core.funnel import Funnel
 from core.messages import Fill, FundingPayment, Liquidation
 from core.time_range import TimeRange
 from core.trade import Trade
@@ -87,6 +88,8 @@ class BacktestResult(Mapping[str, Any]):
     benchmark: Frame | None = None
     order_log: list[dict[str, Any]] = field(default_factory=list)
     """Denied signals, rejected and expired orders, by time."""
+    funnel: Funnel = field(default_factory=Funnel)
+    """What became of every signal and every order, and what is still open, valued at its last mark."""
     warnings: list[str] = field(default_factory=list)
     """What must be known before a figure is read, a sentence each, as "what: how"; the worst first."""
     run_id: str = ""
@@ -119,6 +122,14 @@ class BacktestResult(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.metrics)
+
+    @property
+    def benchmark_return(self) -> float | None:
+        """What buying and holding would have returned, as a fraction; None where the run has no benchmark."""
+        benchmark = self.benchmark
+        if benchmark is None or len(benchmark) < 2 or not benchmark["equity"][0] > 0:
+            return None
+        return float(benchmark["equity"][-1] / benchmark["equity"][0] - 1.0)
 
     @property
     def status(self) -> str:

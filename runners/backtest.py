@@ -29,6 +29,7 @@ from core.timeframe import tf_ms
 from core.trade import Trade, Trades
 from runners.current_run import tell_configuration
 from runners.curve import buy_and_hold, equity_curve
+from runners.funnel import whole_funnel
 from runners.identity import engine_config
 from runners.lineage import fingerprint_of, is_named, reference_of, short_name, state_of
 from runners.outcome import message_hash, reconcile, trust
@@ -110,6 +111,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=system.initial_equity)),
         "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
+        "funnel": lambda: whole_funnel(parts.risk, parts.executor, portfolio, fills=len(venue.fills), takeovers=len(venue.liquidations)),
         "warnings": lambda: run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=quote),
     }
     if system.benchmark == "hold":

@@ -26,6 +26,7 @@ from core.money import to_text
 from core.nearest import did_you_mean
 from core.portfolio_order import DataView, OMSView, Order
 from core.result import BacktestResult
+from core.risk.decision import RiskDecision
 from core.time_range import Moment, to_iso
 from runners.backtest import run_wired
 from runners.outcome import reconcile
@@ -91,7 +92,8 @@ class Backtester:
         """Run a strategy (``symbols``, ``lookback_days``, ``run_strategy(oms_client, data_manager)``) over a window.
 
         Gives total_return, returns, max_drawdown, sharpe_ratio, trade_history, final_balance, final_positions; and notes (what to know of
-        the run, a sentence each) and order_log (what was refused). Raises KeelErrors for what a person can mend.
+        the run, a sentence each), order_log (what was refused) and funnel (what became of every order).
+        Raises KeelErrors for what a person can mend.
         """
         market = self._load(strategy, position_manager, start_date, end_date, time_step, market_type)
         answer = self._run(market, strategy, position_manager)
@@ -212,6 +214,7 @@ class Backtester:
             "final_positions": {name: dict(position) for name, position in oms.positions.items()},
             "notes": notes,
             "order_log": self.result.order_log,
+            "funnel": self.result.funnel.to_plain(),
         }
 
     def _run_permuted(
@@ -271,6 +274,12 @@ class _Valued:
 
     def __init__(self, position_manager: OrderFilter) -> None:
         self._inner = position_manager
+
+    @property
+    def refusals(self) -> Mapping[str, RiskDecision]:
+        """See PositionManager."""
+        found: Mapping[str, RiskDecision] = getattr(self._inner, "refusals", {})
+        return found
 
     def filter_orders(self, orders: Sequence[Order], oms_client: OMSView, data_manager: DataView) -> Sequence[Order]:
         """See PositionManager. Raises StrategyError for an order that still has no value."""

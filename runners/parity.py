@@ -6,6 +6,7 @@ Both sides are brought into rows of one form, so that a difference can be shown 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -13,32 +14,27 @@ from typing import Any, Final
 import numpy as np
 
 from core.errors import InvariantError
+from core.funnel import Funnel
 from core.instrument import Instrument
 from core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
 from core.money import UNIT, to_text
 from core.result import StopReason
 from core.timeframe import tf_ms
 from core.trade import Trade
+from runners.funnel import run_funnel
 from runners.kernel_run import kernel_refuses, run_kernel
 from runners.preparation import Prepared
 from runners.replay import replay
-from runners.wiring import BacktestParts, wire_backtest
-from sim import constraints
+from runners.wiring import wire_backtest
 from sim.kernel import KernelResult
 from sim.kernel import layout as at
+from sim.kernel.funnel import WORDS, word_of
 from sim.ledger import ACCOUNTS
 
 Row = Mapping[str, Any]
 
-KINDS: Final = ("orders", "fills", "funding payments", "liquidations", "trades", "equity points", "denials", "ledger accounts")
+KINDS: Final = ("orders", "fills", "funding payments", "liquidations", "trades", "equity points", "funnel", "ledger accounts")
 """What is compared, in the order in which equal times are told."""
-
-_WORDS: Final = (
-    "", constraints.NOT_ENOUGH_MARGIN, constraints.EXCEEDS_TIER, constraints.WOULD_LIQUIDATE, "110094", "10001 StopLoss",
-    "10001 TakeProfit", constraints.REDUCE_ONLY_FLAT, constraints.QTY_TOO_SMALL[False], constraints.QTY_TOO_LARGE[False],
-    constraints.BEFORE_LIQUIDATION, constraints.BY_CLEAR, constraints.TP_BY_SL, constraints.SL_BY_TP,
-)  # fmt: skip
-"""How the venue's reason for an end begins, by the kernel's word for it."""
 
 _ROLES: Final = {"sl": "stop_loss", "tp": "take_profit", "ts": "trailing"}
 """What an exit is, by the end of its id."""
@@ -108,7 +104,8 @@ def actors_record(prepared: Prepared) -> Record:
     history = prepared.histories[0]
     instrument, symbol = history.instrument, history.symbol
     orders, numbers = _orders(parts.messages, instrument)
-    trades = parts.portfolio.trade_log.closed
+    trades, venue = parts.portfolio.trade_log.closed, parts.venue
+    funnel = run_funnel(parts.risk, parts.executor, parts.portfolio, fills=len(venue.fills), takeovers=len(venue.liquidations))
     book = parts.venue.books[symbol].positions[0]
     accounts = dict(zip(ACCOUNTS, parts.venue.ledger.coins[instrument.quote], strict=True))
     return Record(
@@ -118,7 +115,7 @@ def actors_record(prepared: Prepared) -> Record:
             "funding payments": [_payment(payment, instrument) for payment in parts.venue.funding_payments],
             "liquidations": [_liquidation(each, instrument) for each in parts.venue.liquidations],
             "trades": [_trade(trade, instrument) for trade in trades],
-            "denials": _denials(_denied(parts)),
+            "funnel": _funnel_rows(funnel),
             "ledger accounts": _ledger(accounts, book.steps, book.cost, parts.venue.insurance_paid, parts.venue.stop_reason),
         },
         np.array(parts.portfolio.equity_values, dtype=np.float64),
@@ -146,13 +143,8 @@ def _orders(messages: Sequence[Message], instrument: Instrument) -> tuple[list[d
             steps = instrument.qty_grid.count(message.leaves_qty)
             rows.append(_order(message.ts, message.side, steps, role, True, trigger, 0, numbers[message.parent_id or ""]))
         elif isinstance(message, OrderUpdate) and message.status in at.ORDER_STATUSES:
-            rows[numbers[message.client_order_id]] |= {"status": message.status, "ts_end": message.ts, "word": _word(message.reason)}
+            rows[numbers[message.client_order_id]] |= {"status": message.status, "ts_end": message.ts, "word": word_of(message.reason)}
     return rows, numbers
-
-
-def _word(reason: str) -> str:
-    """The venue's reason without its numbers."""
-    return next((word for word in _WORDS[1:] if reason.startswith(word)), reason)
 
 
 def _order(
@@ -194,11 +186,6 @@ def _trade(trade: Trade, instrument: Instrument) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _denied(parts: BacktestParts) -> dict[str, int]:
-    counts = parts.executor.order_log.counts
-    return {reason: count for (kind, reason), count in counts.items() if kind == "signal_denied"}
-
-
 # --- the kernel's side ---
 
 
@@ -220,7 +207,7 @@ def kernel_record(prepared: Prepared, result: KernelResult) -> Record:
                 for row, prices in zip(_dicts(result.liquidations), result.liquidation_prices.tolist(), strict=True)
             ],
             "trades": [_kernel_trade(row) for row in _dicts(result.trades)],
-            "denials": _denials(result.denials),
+            "funnel": _funnel_rows(result.funnel),
             "ledger accounts": _ledger(accounts, ledger.steps, ledger.cost, result.insurance_paid, stop),
         },
         result.equity,
@@ -237,7 +224,7 @@ def _dicts(rows: np.ndarray) -> list[dict[str, int]]:
 def _kernel_order(row: Mapping[str, int]) -> dict[str, Any]:
     return _order(
         row["ts"], _side(row["side"]), row["steps"], at.ORDER_REASONS[row["reason"]], bool(row["reduce_only"]), row["stop_ticks"],
-        row["target_ticks"], row["parent"], at.ORDER_STATUSES[row["status"]], row["ts_end"], _WORDS[row["word"]],
+        row["target_ticks"], row["parent"], at.ORDER_STATUSES[row["status"]], row["ts_end"], WORDS[row["word"]],
     )  # fmt: skip
 
 
@@ -271,8 +258,16 @@ def _stop(instrument: Instrument, result: KernelResult) -> StopReason | None:
 # --- both ---
 
 
-def _denials(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [{"reason": reason, "count": counts[reason]} for reason in sorted(counts)]
+def _funnel_rows(funnel: Funnel) -> list[dict[str, Any]]:
+    """The counts of a funnel, a row each; reasons of the venue without their numbers. What is still open the kernel does not list."""
+    rows: list[dict[str, Any]] = []
+    for stage, value in funnel.counts().items():
+        numbers = value if isinstance(value, dict) else {"": value}
+        by_reason = Counter[str]()
+        for reason, number in numbers.items():
+            by_reason[word_of(reason)] += number
+        rows += [{"stage": stage, "reason": reason, "count": by_reason[reason]} for reason in sorted(by_reason)]
+    return [row for row in rows if row["stage"] != "open"]
 
 
 def _ledger(accounts: Mapping[str, int], steps: int, cost: int, insurance_paid: int, stop: StopReason | None) -> list[dict[str, Any]]:

@@ -289,7 +289,7 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _lines(path: Path) -> list[str] | None:
-    return path.read_text().splitlines() if path.exists() else None
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else None
 
 
 def _first_difference(a: list[str], b: list[str]) -> Difference | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers a core: what speaks over sockets spends half of its time waiting."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Locks and sockets of sessions in a folder of the tests' own, for what they start, too."""
+    before = os.environ.get("KEEL_STATE")
+    os.environ["KEEL_STATE"] = str(tmp_path_factory.mktemp("state"))
+    yield
+    if before is None:
+        del os.environ["KEEL_STATE"]
+    else:
+        os.environ["KEEL_STATE"] = before
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ asked to fetch what is missing. Whatever arrives in whatever order, the final st
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, MutableSet
 from typing import Final
@@ -25,6 +26,8 @@ from core.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
 
 _MAX_FOREIGN: Final = 10_000
 _ENDS: Final = ("filled", "cancelled", "rejected", "expired")
+_KEEL_NAME: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]+-[0-9]+(?=-)")
+"""How the names of a session's orders begin (``runners.live.history.session_prefix``)."""
 _OF_A_LIQUIDATION: Final = ("CreateByLiq", "CreateByTakeOver")
 """Orders that the exchange makes to take a position over: nobody else's hand. Their executions tell what happened."""
 
@@ -50,6 +53,7 @@ class AccountFold:
     seen: keys of every execution ever applied (``seen_key``); it is added to before the event is emitted.
     opened_ms: what was executed before is in the balances that the books began with, whoever tells of it late.
     look, read_executions: called for what has to be read; they may be called often for the same.
+    own_prefix: what the names of this journal's orders begin with ("": others that look like keel's are not told apart).
     """
 
     def __init__(
@@ -64,10 +68,12 @@ class AccountFold:
         opened_ms: int = 0,
         read_executions: Callable[[], None] = lambda: None,
         on_entry_filled: Callable[[TrackedOrder], None] = lambda order: None,
+        own_prefix: str = "",
     ) -> None:
         self._instruments, self._emit, self._seen, self._now_ms = instruments, emit, seen, now_ms
         self._notify, self._look, self._on_entry_filled = notify, look, on_entry_filled
         self._read_executions, self._opened_ms = read_executions, opened_ms
+        self._own_prefix, self._began_ms = own_prefix, now_ms()
         self.orders = OrderIndex()
         self.books = RealizedBooks(instruments)
         self.brackets = BracketNames()
@@ -125,7 +131,7 @@ class AccountFold:
         if instrument is None:
             self.counts["foreign_symbol"] += 1
             return
-        ts = translate.time_ms(row.updatedTime) if translate.number(row.updatedTime) else self._now_ms()
+        ts = translate.time_ms(row.updatedTime, "updatedTime") if translate.number(row.updatedTime, "updatedTime") else self._now_ms()
         cumulative = translate.steps(instrument, row.cumExecQty, "cumExecQty")
         order = self.orders.find(row.orderLinkId, row.orderId)
         if order is None:
@@ -214,8 +220,19 @@ class AccountFold:
             self._foreign.popitem(last=False)
         if not has_ended:
             text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
+            self._look_for_another_writer(row, ts)
             self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True, key=row.orderId))
         self._adopt_orphans(row.orderId, None)
+
+    def _look_for_another_writer(self, row: OrderRow, ts: int) -> None:
+        """An order by the name of another keel session, made since we began: two sessions on one account undo each other."""
+        found = _KEEL_NAME.match(row.orderLinkId or "")
+        if not found or not self._own_prefix or found[0].startswith(self._own_prefix):
+            return
+        made_ms = translate.time_ms(row.createdTime) if translate.number(row.createdTime) else ts
+        if made_ms > self._began_ms:
+            text = f"{row.symbol}: order {row.orderLinkId} is another keel session's, which trades this account too: stop one of the two"
+            self._notify(Notice(ts, "another_writer", text, None, "error", freezes=True, key=found[0]))
 
     def forget_foreign(self, order_id: str) -> None:
         """An order of somebody else rests no more; should it be told of again, it is news."""
@@ -231,7 +248,7 @@ class AccountFold:
             self.counts["foreign_symbol"] += 1
             return False
         key = execution_key(row)
-        ts = translate.time_ms(row.execTime)
+        ts = translate.time_ms(row.execTime, "execTime")
         if ts < self._opened_ms and key not in self._seen:
             self.counts["before_opening"] += 1
             self._seen.add(key)
@@ -438,7 +455,7 @@ class AccountFold:
             self.counts["foreign_symbol"] += 1
             return
         report = translate.position_report(row, instrument, ts)
-        liquidation_price = translate.number(row.liqPrice)
+        liquidation_price = translate.number(row.liqPrice, "liqPrice")
         self._liquidation_price[row.symbol] = float(liquidation_price or 0)
         key = (row.symbol, report.position_idx)
         before = self.positions.get(key)
@@ -492,7 +509,7 @@ def _richer(known: ExecutionRow | None, row: ExecutionRow) -> ExecutionRow:
 
 
 def _stated_pnl(row: ExecutionRow) -> int | None:
-    return translate.units(row.execPnl) if translate.number(row.execPnl) is not None else None
+    return translate.units(row.execPnl, "execPnl") if translate.number(row.execPnl, "execPnl") is not None else None
 
 
 def seen_of(messages: Iterable[Message]) -> set[str]:

@@ -57,6 +57,7 @@ class BybitVenue(OrderCalls):
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
     connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
+    own_prefix: what the names of all our orders begin with, where others' are to be told apart.
     on_ready: hears whether it is ready, at each change.
     """
 
@@ -77,6 +78,7 @@ class BybitVenue(OrderCalls):
         notify: Notify = lambda notice: None,
         note: Callable[[Message], None] = lambda message: None,
         gate: Gate | None = None,
+        own_prefix: str = "",
         on_ready: Callable[[bool], None] = lambda is_ready: None,
         market: MarketClock | None = None,
         current_price: Callable[[str], float | None] = lambda symbol: None,
@@ -121,6 +123,7 @@ class BybitVenue(OrderCalls):
             opened_ms=opened_ms,
             read_executions=self._catch_up_soon,
             on_entry_filled=self._on_entry_filled,
+            own_prefix=own_prefix,
         )
         options: dict[str, Any] = {"sleep": sleep, "now_ms": now_ms, **stream_options}
         self.private = PrivateStream(

@@ -2,12 +2,14 @@
 
 It takes OrderIntent and nothing else, and only risk makes those: there is no other way to an order. Client order ids are
 ``<prefix>-<number>``, counted. Orders that the venue makes out of a bracket are adopted when it first speaks of them (an OrderUpdate with
-parent_id, before any fill of theirs) and take the next number. Closed orders are let go; their numbers and reasons stay.
+parent_id, before any fill of theirs) and take the next number. Closed orders are let go; their numbers and reasons stay, and ``ended``
+counts by reason what was not filled (core/funnel.py).
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -15,6 +17,7 @@ import msgspec
 from core.actors.order_log import Kind, OrderLog, OrderLogState
 from core.clock import Clock
 from core.errors import ConfigError, InvariantError
+from core.funnel import BRACKET, Tally, copied, count_words
 from core.instrument import Instrument
 from core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
 from core.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
@@ -37,6 +40,8 @@ class ExecutorState(msgspec.Struct, frozen=True):
     own_open: int
     closed_counts: dict[OrderState, int]
     order_log: OrderLogState
+    ended: dict[OrderState, Tally]
+    exits_refused: Tally
 
 
 class Executor:
@@ -52,6 +57,8 @@ class Executor:
         "_prefix",
         "_reasons",
         "closed_counts",
+        "ended",
+        "exits_refused",
         "order_log",
         "own_open",
         "received",
@@ -77,6 +84,8 @@ class Executor:
         self.received = self.own_open = 0
         self.closed_counts: dict[OrderState, int] = dict.fromkeys(("filled", "cancelled", "rejected", "expired"), 0)
         self.order_log = OrderLog(log_capacity)
+        self.ended: dict[OrderState, Tally] = {"rejected": {}, "expired": {}, "cancelled": {}}
+        self.exits_refused: Tally = {}
 
     # --- from risk ---
 
@@ -141,6 +150,7 @@ class Executor:
                 return  # it had ended before the cancellation or amendment arrived
             if update.status == "rejected" and update.client_order_id == trading_stop_id(update.symbol):
                 self.order_log.add("rejected", update.ts, update.symbol, update.reason)
+                count_words(self.exits_refused, update.reason, update.ts, update.symbol)
                 return
             record = self._adopt(update)
         record.state = state = advance(record.state, update.status)
@@ -154,6 +164,8 @@ class Executor:
         self.closed_counts[state] += 1
         if record.parent_id is None:
             self.own_open -= 1
+        if state != "filled":
+            count_words(self.ended[state], update.reason, update.ts, record.symbol)
         if state == "rejected" or state == "expired":
             self.order_log.add(state, update.ts, record.symbol, update.reason, order=record.number)
 
@@ -181,7 +193,8 @@ class Executor:
         """What it remembers, to be written at once: its parts are not copied."""
         return ExecutorState(
             self._prefix, self._former, list(self._live.values()), self._children, self._reasons, self.received, self.own_open,
-            self.closed_counts, self.order_log.state(),
+            self.closed_counts, self.order_log.state(), {state: copied(tally) for state, tally in self.ended.items()},
+            copied(self.exits_refused),
         )  # fmt: skip
 
     def restore(self, state: ExecutorState) -> None:
@@ -192,6 +205,8 @@ class Executor:
         self.received, self.own_open = state.received, state.own_open
         self.closed_counts = dict(state.closed_counts)
         self.order_log.restore(state.order_log)
+        self.ended = {name: copied(tally) for name, tally in state.ended.items()}
+        self.exits_refused = copied(state.exits_refused)
 
     # --- what others read ---
 
@@ -229,6 +244,14 @@ class Executor:
         return list(self._children)
 
     @property
+    def orders_by_reason(self) -> dict[str, int]:
+        """How many orders there have been by why they were made; those that the venue made stand together, as ``bracket``."""
+        counts = Counter(self._reasons)
+        counts.subtract(self._reasons[number - 1] for number in self._children.values())
+        counts[BRACKET] += len(self._children)
+        return {reason: number for reason, number in counts.items() if number}
+
+    @property
     def orders_made(self) -> int:
         """How many orders there have been, brackets' included; the number of the latest."""
         return len(self._reasons)
@@ -248,7 +271,7 @@ class Executor:
         """Take in an order that the venue made: it exists there already, so it begins as accepted."""
         if update.parent_id is None or self.order_number(update.client_order_id):
             raise InvariantError(f"{update.symbol}: {update.status} for order {update.client_order_id!r}, which is not open")
-        self._reasons.append(update.reason or "bracket")
+        self._reasons.append(update.reason or BRACKET)
         number = len(self._reasons)
         record = OrderRecord(number, update.client_order_id, update.symbol, update.side, update.ts, None, update.parent_id)
         record.state = "accepted"

@@ -4,15 +4,19 @@ A target is a notional: quantity = value / current price (the mark; on spot the 
 side is moved up or down to it; the other side is closed and opened anew, by one order. A value of 0 and CLOSE close. A target without a
 value is a signal of its side, sized by the system's sizer. What makes a position smaller always passes; the rest meets the same rules as
 any signal does, and is made smaller by the same limits.
+
+Each order of the strategy is one signal of the funnel. One that the position manager left out, or whose value it made 0, is denied: by the
+reason that its ``refusals`` name (symbol -> RiskDecision), if it has any; what a value of 0 closes is closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from core.actors.risk import RiskActor
 from core.errors import KeelError, StrategyError
+from core.funnel import ORDERED, Outcome
 from core.instrument import Category, size_count
 from core.messages import Bracket, OrderIntent, Signal
 from core.money import UNIT
@@ -41,28 +45,50 @@ class PortfolioRiskActor(RiskActor):
 
     def on_portfolio_orders(self, wanted: PortfolioOrders) -> None:
         """Screen and size the orders of a step, then move each position. Raises StrategyError for what the position manager raises."""
-        for order in self._screened(wanted):
-            symbol = market_symbol(order.symbol, self._category)
-            self.on_target(TargetPosition(symbol, wanted.ts, order.side, order.value, wanted.strategy))
+        passed = self._screened(wanted)
+        waiting = list(wanted.orders)
+        for order in passed:
+            target = self._target(order, wanted)
+            asked = next((each for each in waiting if (each.symbol, each.side) == (order.symbol, order.side)), None)
+            if asked is not None:
+                waiting.remove(asked)
+            if asked is not None and order.side != "CLOSE" and order.value == 0.0 and asked.value != 0.0:
+                self._screen_out(target, asked, closes=True)
+            else:
+                self.on_target(target)
+        for order in waiting:
+            self._screen_out(self._target(order, wanted), order, closes=False)
 
     def on_target(self, target: TargetPosition) -> None:
-        """Move one position to its target, or say why not."""
+        """Move one position to its target, or say why not; and count what became of it."""
+        self.counts.note(target.ts, target.symbol, self._take_target(target))
+
+    def _take_target(self, target: TargetPosition) -> Outcome:
         symbol = target.symbol
         market = self._markets.get(symbol)
         closes = target.side == "CLOSE" or target.value == 0.0
         if closes or market is None or target.value is None:
-            self.on_signal(Signal(symbol, "FLAT" if target.side == "CLOSE" or closes else target.side, 0.0, target.strategy, ts=target.ts))
-            return
+            return self._take(_signal(target, closes=closes))
         signal = Signal(symbol, "LONG" if target.side == "LONG" else "SHORT", target.value, target.strategy, ts=target.ts)
         state = self._expected(symbol)
         held, price = state.steps(symbol), state.mark(symbol)
         if not price > 0.0:
-            self._deny(signal, denied("no_price", price))
-            return
+            return self._deny(signal, denied("no_price", price))
         if held and (held > 0) == (target.side == "LONG"):
-            self._adjust(signal, held, price, state, market)
-        else:
-            self._open(signal, held, price, state, market)
+            return self._adjust(signal, held, price, state, market)
+        return self._open(signal, held, price, state, market)
+
+    def _target(self, order: Order, wanted: PortfolioOrders) -> TargetPosition:
+        return TargetPosition(market_symbol(order.symbol, self._category), wanted.ts, order.side, order.value, wanted.strategy)
+
+    def _screen_out(self, target: TargetPosition, order: Order, *, closes: bool) -> None:
+        """The position manager's no to an order; ``closes``: it wants nothing to be held."""
+        done = self._take(_signal(target, closes=True)) if closes else None
+        if done is None or done.what != "denied":
+            refusals: Mapping[str, RiskDecision] = getattr(self._filter, "refusals", {})
+            no = refusals.get(order.symbol) or denied("position_manager")
+            done = self._deny(_signal(target, closes=False), no, closed=done is ORDERED)
+        self.counts.note(target.ts, target.symbol, done)
 
     def _screened(self, wanted: PortfolioOrders) -> list[Order]:
         if self._filter is None:
@@ -74,28 +100,35 @@ class PortfolioRiskActor(RiskActor):
         except (Exception, SystemExit) as error:
             raise StrategyError(f"the position manager raised {type(error).__name__} at {to_iso(wanted.ts)}: {error}") from error
 
-    def _adjust(self, signal: Signal, held: int, price: float, state: PortfolioView, market: Market) -> None:
+    def _adjust(self, signal: Signal, held: int, price: float, state: PortfolioView, market: Market) -> Outcome:
         """The side is held already: sell what is too much, add what is missing."""
         more = _steps(signal.size_usd, price, market) - abs(held)
         if more < 0:
             no = _too_small(-more, price, market, APPROVED) if market.is_spot else None  # a perpetual takes any reduction
             if no is not None:
-                self._deny(signal, no)
-            else:
-                self._send_parts(signal, -more, price, market, is_buy=held < 0, reduce_only=True)
-        elif more == 0:
-            self._cancel_against(signal)
-        else:
-            usd, answer = self._allowed_usd(signal, state)
-            more = _steps(usd, price, market) - abs(held) if answer.allowed else 0
-            self._send_entry_of(signal, more, price, market, answer)
+                return self._deny(signal, no)
+            self._send_parts(signal, -more, price, market, is_buy=held < 0, reduce_only=True)
+            return ORDERED
+        if more == 0:
+            return self._reached(signal) or Outcome("ignored", "held_already")
+        usd, answer = self._allowed_usd(signal, state)
+        more = _steps(usd, price, market) - abs(held) if answer.allowed else 0
+        no = self._send_entry_of(signal, more, price, market, answer)
+        return ORDERED if no is None else self._deny(signal, no)
 
-    def _open(self, signal: Signal, held: int, price: float, state: PortfolioView, market: Market) -> None:
+    def _open(self, signal: Signal, held: int, price: float, state: PortfolioView, market: Market) -> Outcome:
         """Nothing is held, or the other side: one order of (target - position)."""
         usd, answer = self._allowed_usd(signal, state)
         steps = _steps(usd, price, market) if answer.allowed else 0
-        if not self._send_entry_of(signal, steps, price, market, answer, closing=abs(held)) and held and answer.reason not in MALFORMED:
+        no = self._send_entry_of(signal, steps, price, market, answer, closing=abs(held))
+        if no is None:
+            self._wishes.pop(signal.symbol, None)
+            return ORDERED
+        closes = held != 0 and answer.reason not in MALFORMED
+        outcome = self._deny(signal, no, closed=closes)
+        if closes:
             self._send_close(signal.symbol, held, signal.ts, signal)
+        return outcome
 
     def _allowed_usd(self, signal: Signal, state: PortfolioView) -> tuple[float, RiskDecision]:
         """How much of the value the rules allow."""
@@ -104,19 +137,20 @@ class PortfolioRiskActor(RiskActor):
             return answer.adjusted_size, answer
         return (signal.size_usd if answer.allowed else 0.0), answer
 
-    def _send_entry_of(self, signal: Signal, steps: int, price: float, market: Market, answer: RiskDecision, *, closing: int = 0) -> bool:
-        """Send what opens ``steps`` (and closes ``closing``), unless a rule or the exchange's minimum forbids it; whether it was sent."""
+    def _send_entry_of(
+        self, signal: Signal, steps: int, price: float, market: Market, answer: RiskDecision, *, closing: int = 0
+    ) -> RiskDecision | None:
+        """Send what opens ``steps`` (and closes ``closing``), unless a rule or the exchange's minimum forbids it: the no, or None."""
         no = answer if not answer.allowed else _too_small(steps, price, market, answer)
         bracket: Bracket | RiskDecision | None = None
         if no is None and self.manager.exits.are_set:
             bracket = self.manager.exits.bracket(signal, price, market.instrument.price_grid)
             no = bracket if isinstance(bracket, RiskDecision) else None
         if no is not None:
-            self._deny(signal, no)
-            return False
+            return no
         exits = bracket if isinstance(bracket, Bracket) else None
         self._send_parts(signal, steps + closing, price, market, is_buy=signal.direction == "LONG", bracket=exits)
-        return True
+        return None
 
     def _send_parts(
         self, signal: Signal, steps: int, price: float, market: Market, *, is_buy: bool, reduce_only: bool = False,
@@ -135,6 +169,11 @@ class PortfolioRiskActor(RiskActor):
             )  # fmt: skip
             steps -= part
             cancel_first = False
+
+
+def _signal(target: TargetPosition, *, closes: bool) -> Signal:
+    """A target without a value as the signal that it is."""
+    return Signal(target.symbol, "FLAT" if closes or target.side == "CLOSE" else target.side, 0.0, target.strategy, ts=target.ts)
 
 
 def _steps(value: float, price: float, market: Market) -> int:

@@ -3,6 +3,7 @@
 A signal is a target. In the direction that is held already it changes nothing (no pyramiding); in the other it is a flip, one order of
 (target - position); FLAT closes. A reduction always passes: where the entry of a flip is denied, its closing half is still done, unless
 the signal itself is malformed. Orders in flight count: positions by what is certain to come, exposure by the worst that may.
+``counts`` says what became of every signal (core/funnel.py).
 
 Portfolio hears fills before risk does (so that ``steps`` is the position after the fill), and risk hears Halt and Resume from the bus,
 its own included. ``needs_instant`` and ``needs_fills`` tell whether the loop has to call at all; ``limits`` and ``next_due`` are public
@@ -18,6 +19,7 @@ import msgspec
 
 from core.clock import Clock
 from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from core.funnel import ORDERED, WITHDRAWN, Outcome, SignalCounts
 from core.instrument import Instrument
 from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
 from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
@@ -28,6 +30,9 @@ from core.risk.market import Market
 from core.risk.rules import PolicyState
 from core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
 from core.timeframe import floor_ts, tf_ms
+
+Wish = tuple[float, float | None, float | None, float | None]
+"""What a signal asks for beside its direction: size_usd, stop_loss, take_profit, trailing."""
 
 _OWN_HALTS = ("daily_loss_percent", "max_drawdown_percent")
 
@@ -42,6 +47,8 @@ class RiskState(msgspec.Struct, frozen=True):
     gate_closed_by: str
     limits: LimitsState
     policy: PolicyState
+    counts: SignalCounts
+    wishes: dict[str, Wish]
 
 
 class RiskActor:
@@ -59,6 +66,8 @@ class RiskActor:
         "_portfolio",
         "_sides",
         "_timeframe",
+        "_wishes",
+        "counts",
         "limits",
         "manager",
         "needs_fills",
@@ -98,6 +107,8 @@ class RiskActor:
         self._max_bars = self.manager.exits.max_bars
         self._sides: dict[str, int] = {}
         self._due: dict[str, int] = {}
+        self._wishes: dict[str, Wish] = {}
+        self.counts = SignalCounts()
         self.next_due: float = math.inf
         self.needs_instant = self.limits.is_limited or self._max_bars is not None
         self.needs_fills = self._max_bars is not None or (config.policy == "rules" and config.cooldown_bars > 0)
@@ -105,24 +116,25 @@ class RiskActor:
     # --- signals ---
 
     def on_signal(self, signal: Signal) -> None:
-        """Turn a decision into orders, or say why not."""
+        """Turn a decision into orders, or say why not; and count what became of it."""
+        self.counts.note(signal.ts, signal.symbol, self._take(signal))
+
+    def _take(self, signal: Signal) -> Outcome:
         symbol, direction = signal.symbol, signal.direction
         market = self._markets.get(symbol)
         if market is None:
-            self._deny(signal, denied("unknown_symbol"))
-            return
+            return self._deny(signal, denied("unknown_symbol"))
         state = self._portfolio if self._flights.is_empty() else self._expected(symbol)
         held = state.steps(symbol)
         if held and market.is_spot:
             held = _sellable(held, market, state)
         if direction == "FLAT":
-            self._exit(signal, held, state)
-        elif held and (held > 0) == (direction == "LONG"):
-            self._cancel_against(signal)
-        else:
-            self._enter(signal, held, state, market)
+            return self._exit(signal, held, state)
+        if held and (held > 0) == (direction == "LONG"):
+            return self._reached(signal) or self._unheeded(signal)
+        return self._enter(signal, held, state, market)
 
-    def _enter(self, signal: Signal, held: int, state: PortfolioView, market: Market) -> None:
+    def _enter(self, signal: Signal, held: int, state: PortfolioView, market: Market) -> Outcome:
         manager = self.manager
         answer: RiskDecision | Sizing = manager.policy.check(signal, state)
         if answer.allowed:
@@ -130,29 +142,54 @@ class RiskActor:
             answer = sizing = manager.size(signal, price, state)
             if sizing.allowed:
                 self._send_entry(signal, sizing, held, price, market)
-                return
-        self._deny(signal, answer)
-        if held and answer.reason not in MALFORMED:
-            self._send_close(signal.symbol, held, signal.ts, signal)
+                self._wishes[signal.symbol] = _wish(signal)
+                return ORDERED
+        return self._deny_but_close(signal, answer, held)
 
-    def _exit(self, signal: Signal, held: int, state: PortfolioView) -> None:
+    def _deny_but_close(self, signal: Signal, answer: RiskDecision | Sizing, held: int) -> Outcome:
+        """A no; of a flip (``held`` is of the other side) the closing half is done, unless the signal itself is malformed."""
+        closes = held != 0 and answer.reason not in MALFORMED
+        outcome = self._deny(signal, answer, closed=closes)
+        if closes:
+            self._send_close(signal.symbol, held, signal.ts, signal)
+        return outcome
+
+    def _exit(self, signal: Signal, held: int, state: PortfolioView) -> Outcome:
         answer = self.manager.policy.check(signal, state)
         if answer.allowed and signal.order_type == "limit" and not (signal.limit_price or 0.0) > 0.0:
             answer = denied("limit_price_missing")
         if not answer.allowed:
-            self._deny(signal, answer)
-        elif held:
+            return self._deny(signal, answer)
+        if held:
             self._send_close(signal.symbol, held, signal.ts, signal)
-        else:
-            self._cancel_against(signal)
+            return ORDERED
+        return self._reached(signal) or Outcome("ignored", "flat_already")
 
-    def _cancel_against(self, signal: Signal) -> None:
-        """The target is reached; an order that waits to lead away from it is cancelled. An intent of 0 does only that."""
-        if self._flights.has_against(signal.symbol, signal.direction):
-            self._send(OrderIntent(signal.symbol, "BUY", 0.0, signal.ts, cancel_first=True, strategy=signal.strategy))
+    def _reached(self, signal: Signal) -> Outcome | None:
+        """The target is reached; an order that waits to lead away from it is cancelled. An intent of 0 does only that.
 
-    def _deny(self, signal: Signal, answer: RiskDecision | Sizing) -> None:
+        None where there was no order that could still be called back.
+        """
+        if not self._flights.has_against(signal.symbol, signal.direction):
+            return None
+        outcome = WITHDRAWN if self._flights.can_withdraw(signal.symbol, signal.direction) else None
+        self._send(OrderIntent(signal.symbol, "BUY", 0.0, signal.ts, cancel_first=True, strategy=signal.strategy))
+        return outcome
+
+    def _unheeded(self, signal: Signal) -> Outcome:
+        """The direction is held already: what else the signal asks for, compared with the one that opened, is not done."""
+        asked = _wish(signal)
+        before = self._wishes.get(signal.symbol, asked)
+        if asked == before:
+            return Outcome("ignored", "held_already")
+        of_size, of_exits = asked[0] != before[0], asked[1:] != before[1:]
+        reason = "other_size_and_exits" if of_size and of_exits else "other_size" if of_size else "other_exits"
+        new, old = next((new, old) for new, old in zip(asked, before, strict=True) if new != old)
+        return Outcome("ignored", reason, new or 0.0, old or 0.0)
+
+    def _deny(self, signal: Signal, answer: RiskDecision | Sizing, *, closed: bool = False) -> Outcome:
         self._emit(SignalDenied(signal.symbol, signal.ts, answer.reason, answer.value, answer.limit))
+        return Outcome("denied", answer.reason, answer.value, answer.limit, closed)
 
     # --- orders ---
 
@@ -287,7 +324,7 @@ class RiskActor:
         manager = self.manager
         return RiskState(
             dict(self._sides), dict(self._due), self._flattening, float(self.next_due), manager.gate.closed_by, self.limits.state(),
-            manager.policy.state(),
+            manager.policy.state(), self.counts.copy(), dict(self._wishes),
         )  # fmt: skip
 
     def restore(self, state: RiskState) -> None:
@@ -297,6 +334,7 @@ class RiskActor:
         self.manager.gate.closed_by = state.gate_closed_by
         self.limits.restore(state.limits)
         self.manager.policy.restore(state.policy)
+        self.counts, self._wishes = state.counts.copy(), dict(state.wishes)
         self._flights.begin()
 
     # --- the gate ---
@@ -335,6 +373,10 @@ class RiskActor:
         if held:
             self._send_close(symbol, held, ts, reason=reason)
         return held != 0
+
+
+def _wish(signal: Signal) -> Wish:
+    return signal.size_usd, signal.stop_loss, signal.take_profit, signal.trailing
 
 
 def _sellable(steps: int, market: Market, state: PortfolioView) -> int:

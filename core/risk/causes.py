@@ -5,7 +5,6 @@ A cause that is not here cannot be raised. The table is printed in docs/gate.md,
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from enum import IntEnum
 from typing import Final, Literal
 
@@ -110,8 +109,3 @@ _TABLE: Final = (
 
 CAUSES: Final = {cause.name: cause for cause in _TABLE}
 """Name -> row, in the order in which the documents show them. A scope of symbol may be the account's where all symbols are meant."""
-
-
-def nearest(name: str) -> str:
-    """The cause whose name is most like this one; "" when none is."""
-    return next(iter(get_close_matches(name.lower().replace("-", "_"), CAUSES, n=1, cutoff=0.5)), "")

@@ -34,8 +34,12 @@ Reason = Literal[
     "invalid_stop_loss",
     "invalid_take_profit",
     "invalid_trailing",
+    "position_manager",
+    "max_daily_volatility",
+    "beyond_cash",
 ]
-"""Why risk says no. The names of limits are those of the system file's keys."""
+"""Why risk says no. The names of limits are those of the system file's keys. The last three are a position manager's: left out by one of
+your own, more volatile than PositionManager allows, and all orders together worth more than the cash."""
 
 MALFORMED: Final[frozenset[str]] = frozenset(
     {

@@ -20,6 +20,7 @@ import numpy as np
 from core.errors import ConfigError, DataError
 from core.nearest import did_you_mean
 from core.portfolio_order import DataView, InstrumentType, OMSView, Order
+from core.risk.decision import RiskDecision, denied
 from core.timeframe import DAY_MS, tf_ms
 
 DATA_TYPES: Final[Mapping[InstrumentType, str]] = {"future": "mark_ohlcv_futures", "spot": "ohlcv_spot"}
@@ -52,6 +53,8 @@ class PositionManager:
         self.window, self.timeframe, self.min_returns = window, timeframe, min_returns
         self._per_day = sqrt(DAY_MS / tf_ms(timeframe))
         self._told: dict[str, str] = {}
+        self.refusals: dict[str, RiskDecision] = {}
+        """Which orders of the latest step may not be executed and why, by symbol."""
 
     @property
     def notes(self) -> list[str]:
@@ -70,17 +73,21 @@ class PositionManager:
         wanted = [as_order(order) for order in orders]
         closes = [order for order in wanted if order.side == "CLOSE"]
         opens = [order for order in wanted if order.side != "CLOSE"]
+        self.refusals = {}
         if not opens:
             return closes
         cash = next(iter(oms_client.balance.values()))
         known = {order.symbol: self._volatility(order, oms_client, data_manager) for order in opens}
         values = self._values(opens, known, cash * self.budget_percent / 100.0)
         if sum(values) > cash:
+            self.refusals |= {order.symbol: denied("beyond_cash", sum(values), cash) for order in opens}
             return closes
         return closes + [msgspec.structs.replace(order, value=value) for order, value in zip(opens, values, strict=True)]
 
     def _values(self, opens: Sequence[Order], volatility: Mapping[str, float | None], budget: float) -> list[float]:
-        screened = {symbol for symbol, value in volatility.items() if value is not None and value > self.max_daily_volatility}
+        limit = self.max_daily_volatility
+        screened = {symbol: value for symbol, value in volatility.items() if value is not None and value > limit}
+        self.refusals |= {symbol: denied("max_daily_volatility", value, limit) for symbol, value in screened.items()}
         sharing = [order for order in opens if order.symbol not in screened and order.value is None]
         weights = inverse_weights([volatility[order.symbol] for order in sharing])
         shares = iter([budget * weight for weight in weights])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
 from core.costs import taker_ticks
@@ -113,8 +113,7 @@ class Flights:
         for record in self._working.open_orders():
             command = record.command
             if command is not None:
-                certain = command.order_type == "market" and record.state == "submitted"
-                flights.append(self._flight(command, command.qty - record.filled_qty, certain))
+                flights.append(self._flight(command, command.qty - record.filled_qty, _is_certain(record)))
         for intent in self._outbox:
             if intent.qty:
                 flights.append(self._flight(intent, intent.qty, intent.order_type == "market"))
@@ -122,10 +121,15 @@ class Flights:
 
     def has_against(self, symbol: str, direction: Direction) -> bool:
         """Whether an order waits that would lead away from the target: for FLAT any order, else one of the other side."""
-        if not self._working.own_open:
-            return False
+        return bool(self._working.own_open) and any(True for _ in self._against(symbol, direction))
+
+    def can_withdraw(self, symbol: str, direction: Direction) -> bool:
+        """Whether one of these orders can still be called back."""
+        return bool(self._working.own_open) and not all(_is_certain(record) for record in self._against(symbol, direction))
+
+    def _against(self, symbol: str, direction: Direction) -> Iterator[OrderRecord]:
         kept = "BUY" if direction == "LONG" else "SELL" if direction == "SHORT" else ""
-        return any(record.side != kept for record in self._working.open_orders(symbol))
+        return (record for record in self._working.open_orders(symbol) if record.side != kept)
 
     def _flight(self, order: SubmitOrder | OrderIntent, leaves: float, certain: bool) -> InFlight:
         steps = self._instruments[order.symbol].qty_grid.count(leaves)
@@ -134,6 +138,11 @@ class Flights:
     def _forget_taken(self) -> None:
         waiting = self._sent - self._working.received
         del self._outbox[: len(self._outbox) - waiting]
+
+
+def _is_certain(record: OrderRecord) -> bool:
+    command = record.command
+    return command is not None and command.order_type == "market" and record.state == "submitted"
 
 
 class ExpectedView:

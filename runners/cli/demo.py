@@ -53,8 +53,8 @@ def demo(
     A restart goes on where the last session ended, however that was.
     """
     from adapters.logging import set_up_logging
-    from runners.cli.figures import key_figures
-    from runners.cli.output import pairs
+    from runners.cli.figures import key_figures, show_funnel
+    from runners.cli.output import pairs, warn
     from runners.demo import DemoOptions, run_demo
     from runners.live.display import Display
     from runners.systems import load_system
@@ -88,6 +88,8 @@ def demo(
         "restrictions": made.ending.restrictions,
         "statement": made.ending.statement,
         "metrics": made.result.metrics,
+        "funnel": made.result.funnel.to_plain(),
+        "warnings": made.result.warnings,
         "report": None if made.report is None else str(made.report),
     }
 
@@ -96,7 +98,9 @@ def demo(
             click.echo(line)
         report = None if made.report is None else str(made.report)
         kept = [("run", made.epoch.run_id), ("artifacts", str(made.epoch.artifacts)), ("report", report), ("journal", str(made.journal))]
+        warn(made.result.warnings)
         pairs([*key_figures(made.result.metrics, made.quote), *kept])
+        show_funnel(made.result.funnel.to_plain(), made.quote)
 
     session.answer(answer, show)
     if not made.ending.agrees:

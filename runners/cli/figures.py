@@ -6,11 +6,16 @@ from typing import Any
 
 import click
 
+from core.funnel import Funnel
+from core.money import to_text
+from core.reasons import funnel_lines
 from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table, warn
 from runners.cli.process import process_age_s
 from runners.tools.backtest import BacktestResponse, Outcome
 
-DOCUMENTED = ("run_id", "artifacts", "system_uid", "metrics", "reconciliation", "trust", "timing", "warnings")
+DOCUMENTED = (
+    "run_id", "artifacts", "system_uid", "metrics", "reconciliation", "trust", "timing", "warnings", "funnel", "benchmark",
+)  # fmt: skip
 """The keys of ``keel backtest --json``; with --bounds there is ``bounds``, too."""
 
 
@@ -33,7 +38,7 @@ def show_backtest(answer: BacktestResponse) -> None:
     timing = answer.timing
     pairs(
         [
-            *key_figures(answer.metrics, answer.quote),
+            *key_figures(answer.metrics, answer.quote, answer.benchmark),
             ("promotion", _verdict(answer)),
             ("run", answer.run_id),
             ("artifacts", answer.artifacts),
@@ -41,16 +46,35 @@ def show_backtest(answer: BacktestResponse) -> None:
             ("speed", f"{timing['bars']:,} bars, loaded in {timing['load_s']:.2f} s, run in {timing['run_s']:.2f} s"),
         ]
     )
+    show_funnel(answer.funnel, answer.quote)
     if answer.bounds:
         show_bounds(answer.bounds, answer.quote)
 
 
-def key_figures(metrics: dict[str, Any], coin: str) -> list[tuple[str, str]]:
-    """Names and texts of the figures that matter most. Money may be decimal text or a number."""
+def show_funnel(row: dict[str, Any], coin: str = "") -> None:
+    """What became of the signals and orders, and what is still open. row: a funnel as plain data; empty: nothing is known."""
+    if not row:
+        return
+    funnel = Funnel.from_plain(row)
+    click.echo("\nFrom signals to trades")
+    pairs(funnel_lines(funnel))
+    if funnel.open:
+        click.echo("\nOpen at the end")
+        rows = [
+            [each.symbol, each.side, f"{each.qty:,.10g}", each.entry_price, each.mark_price, money(to_text(each.unrealized_pnl), coin)]
+            for each in funnel.open
+        ]
+        table(["symbol", "side", "quantity", "entry", "mark", "unrealised"], rows, right=(2, 3, 4, 5))
+
+
+def key_figures(metrics: dict[str, Any], coin: str, benchmark: dict[str, Any] | None = None) -> list[tuple[str, str]]:
+    """Names and texts of the figures that matter most. Money may be decimal text or a number. benchmark: buy and hold, if there is one."""
+    held = f"{percent(100 * benchmark['total_return'])}  ({benchmark['symbol']})" if benchmark else ""
     trades = f"{metrics['total_trades']:,}"
     won = f", won {percent(metrics['win_rate'], 1)}" if metrics.get("win_rate") is not None else ""
     return [
         ("net profit", f"{money(metrics['net_profit'], coin)}  ({percent(100 * metrics['total_return'])})"),
+        ("buy and hold", held),
         ("final equity", money(metrics["final_equity"], coin)),
         ("max drawdown", f"{money(metrics['max_drawdown_abs'], coin)}  ({percent(metrics['max_drawdown_pct'])})"),
         ("sharpe, sortino, calmar", ", ".join(ratio(metrics[name]) for name in ("sharpe", "sortino", "calmar"))),

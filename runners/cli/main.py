@@ -15,10 +15,10 @@ from typing import Any
 import click
 
 from core.errors import InvariantError, KeelError
+from runners.cli.interrupt import INTERRUPTED, Interrupts
+from runners.cli.plain_text import fall_back
 from runners.cli.process import leave
 from runners.cli.session import Session, common
-
-INTERRUPTED = 130
 
 COMMANDS = {
     "run": ("runners.cli.run:run", "The main job: a sample history, a backtest over it, and its report."),
@@ -32,6 +32,7 @@ COMMANDS = {
     "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
+    "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
     "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
@@ -89,25 +90,45 @@ def cli() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; returns its exit code. Errors are told on stderr, with --json as one object on stdout, too."""
+    """Run a command line; returns its exit code. Errors are told on stderr, with --json as one object on stdout, too. What Ctrl-C ended is
+    130, and nobody's mistake, whatever error it came out as."""
+    fall_back()
     given = list(sys.argv[1:] if arguments is None else arguments)
     session = Session(as_json="--json" in given, debug="--debug" in given)
+    interrupts = Interrupts()
+    try:
+        with interrupts:
+            return _run(given, session, interrupts)
+    except KeyboardInterrupt as interrupt:  # between two steps, or while an error was told
+        return _interrupted(session, interrupt)
+    finally:
+        session.close()
+
+
+def _run(given: list[str], session: Session, interrupts: Interrupts) -> int:
     try:
         code = cli.main(given, prog_name="keel", standalone_mode=False, obj=session)
         return code if isinstance(code, int) else 0
-    except click.Abort:
-        return _tell(session, "Interrupted", "interrupted", INTERRUPTED)
+    except click.Abort as abort:
+        return _interrupted(session, abort.__cause__ or abort.__context__)
     except click.UsageError as error:
         where = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
         return _tell(session, "UsageError", f"{error.format_message()}{where}", 2)
     except click.ClickException as error:
         return _tell(session, type(error).__name__, error.format_message(), 2)
     except KeelError as error:
+        if interrupts.came:
+            return _interrupted(session, error)
         return _tell(session, type(error).__name__, "\n".join([str(error), *getattr(error, "__notes__", ())]), error.exit_code)
     except Exception as error:  # noqa: BLE001 (the last door: a person gets a sentence, and with --debug the traceback)
+        if interrupts.came:
+            return _interrupted(session, error)
         return _tell(session, type(error).__name__, _our_mistake(error), 1)
-    finally:
-        session.close()
+
+
+def _interrupted(session: Session, error: BaseException | None) -> int:
+    """What is kept, or stays at an exchange, is told with it."""
+    return _tell(session, "Interrupted", "\n".join(["interrupted", *getattr(error, "__notes__", ())]), INTERRUPTED)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from runners.cli.browser import open_quietly
-from runners.cli.figures import key_figures
+from runners.cli.figures import key_figures, show_funnel
 from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table, warn
 from runners.cli.session import Session, common, example
 from runners.registry import BEYOND, MARGIN_LOST
@@ -147,7 +147,8 @@ def _show_run(answer: ShowResponse) -> None:
     )
     if "exposure_pct" in answer.metrics:
         click.echo("\nKey figures")
-        pairs(key_figures({name: _money_text(name, value) for name, value in answer.metrics.items()}, ""))
+        pairs(key_figures({name: _money_text(name, value) for name, value in answer.metrics.items()}, "", answer.benchmark))
+    show_funnel(answer.funnel)
     _show_money(answer)
     _show_trust(answer.trust)
     if answer.rules:

@@ -6,6 +6,7 @@ since -> compare -> READY. What the market did meanwhile comes after that, bar b
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from adapters.bybit.clock import ServerClock
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.market_stream import FRESHNESS_MS, MarketStream
 from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.outcomes import PayloadError
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.venue import BybitVenue
 from adapters.journal import Journal
@@ -23,6 +25,7 @@ from adapters.journal.journal import BALLAST_BYTES
 from core.bus import Bus
 from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
+from core.errors import VenueError
 from core.instrument import Instrument
 from core.messages import CancelOrder, FundingRate, Message, OrderUpdate
 from core.orders import OrderRecord
@@ -34,7 +37,8 @@ from runners.live.conditions import Conditions
 from runners.live.connection import Connection, connect
 from runners.live.controls import ControlLimits, Controls
 from runners.live.cycle import Cycle
-from runners.live.history import History, in_flight, seen_executions
+from runners.live.door import open_door
+from runners.live.history import History, in_flight, seen_executions, session_prefix
 from runners.live.input_reader import InputReader
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
@@ -50,6 +54,7 @@ from runners.live.statement import Statement
 from runners.live.tape import Tape
 
 READY_S = 60.0
+LOCK_LOOK_S = 10.0
 SANDBOX_BALLAST = 1 << 20
 INPUT_GRACE_MS = 5_000
 """How much longer an instant waits where features read what the exchange publishes after the bar."""
@@ -118,20 +123,44 @@ async def start(
     """Start or recover. Raises SafetyError (locked, hedge mode, settings refused, journal damaged by other hands), ConfigError, VenueError,
     DataError: before anything that adds exposure could leave. ``fail`` hears of an error in what runs in the background; ``watch`` is given
     the bus once what the journal holds has been heard again."""
-    system = plan.system
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(
-            connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
-        )
-        account = await connection.account_name(live=plan.environment is Environment.LIVE)
-        stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
-        instruments = await connection.reader.instruments(system.symbols)
-        await _check_settings(connection, system)
-        journal = _open_journal(plan, account, connection.clock)
-        stack.callback(journal.close)
-        if journal.recovery.cut_bytes or journal.recovery.last_words:
-            notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
-        yield await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
+        try:
+            live = await _begin(plan, stack, notify, fail, watch)
+        except PayloadError as error:
+            raise VenueError(
+                f"an answer of the exchange that a start needs cannot be read: {error}. Nothing was ordered; start again, and report it if"
+                " it stays so"
+            ) from error
+        yield live
+
+
+async def _begin(
+    plan: Plan, stack: AsyncExitStack, notify: Notify, fail: Callable[[BaseException], None], watch: Callable[[Bus], None]
+) -> Live:
+    system = plan.system
+    connection = await stack.enter_async_context(
+        connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
+    )
+    account = await connection.account_name(live=plan.environment is Environment.LIVE)
+    lock = stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
+    instruments = await connection.reader.instruments(system.symbols)
+    await _check_settings(connection, system)
+    journal = _open_journal(plan, account, connection.clock)
+    stack.callback(journal.close)
+    if journal.recovery.cut_bytes or journal.recovery.last_words:
+        notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
+    live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
+    background(_watch_lock(lock, live.gate), stack, fail)
+    await stack.enter_async_context(open_door(live, notify))
+    return live
+
+
+async def _watch_lock(lock: AccountLock, gate: Gate) -> None:
+    """See every ten seconds that the account is still ours alone."""
+    while True:
+        await asyncio.sleep(LOCK_LOOK_S)
+        lost = lock.look()
+        gate.hold("lock_lost", not lost, lost)
 
 
 async def _check_settings(connection: Connection, system: SystemConfig) -> None:
@@ -237,7 +266,7 @@ def _venue(
         journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
         opened_ms=books.opened.ts, notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
-        note=outbox.note, use_trade_stream=False, gate=gate,
+        note=outbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
         on_ready=on_ready,
     )  # fmt: skip
     return venue

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.artifacts import EXACT_METRICS, money_of
+from adapters.artifacts import EXACT_METRICS, benchmark_of, money_of
 from adapters.plain_data import plain
 from adapters.store import HistoricalDataStore
 from core.config import Window
@@ -123,6 +123,9 @@ class Outcome(Response, frozen=True, kw_only=True):
     trust: dict[str, Any]
     timing: dict[str, Any]
     warnings: list[str]
+    funnel: dict[str, Any]
+    benchmark: dict[str, Any] | None
+    """Buy and hold: its symbol and total_return (a fraction); null where the system has no benchmark."""
 
 
 class BacktestResponse(Outcome, frozen=True, kw_only=True):
@@ -277,6 +280,8 @@ def _outcome(run: SystemRun) -> dict[str, Any]:
         "trust": plain(result.trust, "trust"),
         "timing": plain(result.timing, "timing"),
         "warnings": list(result.warnings),
+        "funnel": plain(result.funnel.to_plain(), "funnel"),
+        "benchmark": benchmark_of(result),
     }
 
 

@@ -33,6 +33,7 @@ MODULES = (
     "runners.tools.smoke_demo",
     "runners.tools.exchange",
     "runners.tools.journal",
+    "runners.tools.session",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 

@@ -67,6 +67,9 @@ class ShowResponse(Response, frozen=True, kw_only=True):
     config: dict[str, Any]
     result: dict[str, Any]
     files: list[str]
+    funnel: dict[str, Any]
+    """Empty for a run without one: of a version before it was counted, or that gave only metrics."""
+    benchmark: dict[str, Any] | None
 
 
 class CompareRequest(Request, frozen=True):
@@ -135,6 +138,8 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
         promotion_reason=results.get("promotion_reason", ""),
         config=files.config or {},
         result=result,
+        funnel=results.get("funnel") or {},
+        benchmark=results.get("benchmark"),
         files=sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
     )
 

@@ -44,10 +44,15 @@ UNLIMITED: Final = -1.0
     TRIP_TS, TRIP_SIDE, TRIP_STEPS, TRIP_PEAK, TRIP_NOTIONAL, TRIP_CLOSED, TRIP_CLOSED_NOTIONAL, TRIP_FEES, TRIP_SLIPPAGE, TRIP_GROSS,
     TRIP_FUNDING, TRIP_FILLS,
 ) = range(76)  # fmt: skip
-STATE_SIZE: Final = 76
 FIRST_OF_TRIP: Final = TRIP_TS
-TRIP_SIZE: Final = STATE_SIZE - TRIP_TS
-"""The open trade's numbers stand together, at the end."""
+TRIP_SIZE: Final = TRIP_FILLS + 1 - TRIP_TS
+"""The open trade's numbers stand together."""
+SIGNALS, ORDERED, HELD_ALREADY, FLAT_ALREADY = range(TRIP_FILLS + 1, TRIP_FILLS + 5)
+ORIGINS: Final = TRIP_FILLS + 5
+ENDS: Final = ORIGINS + 7
+STATE_SIZE: Final = ENDS + 14
+"""The funnel's counts (core/funnel.py) come last: of signals; of orders by why they were made (a place for each of ORDER_REASONS from
+ORIGINS on); of orders that have ended by the venue's word (a place for each from ENDS on; NO_WORD: filled)."""
 
 # --- the state: floats ---
 (

@@ -20,6 +20,7 @@ def log_order(
     """A new order; returns its row."""
     orders, row = tables[0], state[at.ORDERS]
     state[at.ORDERS] = row + 1
+    state[at.ORIGINS + reason] += 1
     if row < state[at.ORDER_ROOM]:
         base = row * at.ORDER_WIDTH
         orders[base + 0] = state[at.TS]
@@ -39,6 +40,7 @@ def log_order(
 
 def end_order(state: Ints, tables: Tables, row: int, status: int, word: int) -> None:
     """An order has ended."""
+    state[at.ENDS + word] += 1
     orders = tables[0]
     if 0 <= row < state[at.ORDER_ROOM]:
         base = row * at.ORDER_WIDTH

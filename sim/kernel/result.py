@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from core.funnel import Funnel
 from core.metrics.daily import MIN_DAYS, Daily
 from core.metrics.missing import Missing
 from core.metrics.ratios import sharpe
@@ -15,6 +16,7 @@ from core.money import to_units
 from core.timeframe import DAY_MS
 from sim.kernel import layout as at
 from sim.kernel.columns import KernelColumns
+from sim.kernel.funnel import funnel_of
 
 STOP_CODES = ("", "account_blown", "insufficient_free_margin")
 
@@ -69,6 +71,8 @@ class KernelSummary:
     bars: int
     stop_code: str
     ledger: KernelLedger
+    funnel: Funnel
+    """What became of signals and orders: counts, without examples and without what is still open."""
 
     @property
     def win_rate(self) -> float | None:
@@ -97,6 +101,7 @@ class KernelResult:
     insurance_paid: int
     stop_code: str
     stop: tuple[int, int, int] | None
+    funnel: Funnel
 
 
 def ledger_of(state: Any) -> KernelLedger:
@@ -123,6 +128,7 @@ def result_of(columns: KernelColumns, equity: npt.NDArray[np.float64], tables: A
         int(state[at.INSURANCE_PAID]),
         code,
         (int(state[at.STOP_TS]), int(state[at.STOP_NEED]), int(state[at.STOP_EQUITY])) if code else None,
+        funnel_of(denials, state),
     )
 
 
@@ -148,6 +154,7 @@ def summary_of(columns: KernelColumns, daily: npt.NDArray[np.float64], denials: 
         bars=int(state[at.BARS]),
         stop_code=STOP_CODES[int(state[at.STOP_CODE])],
         ledger=ledger_of(state),
+        funnel=funnel_of(denials, state),
     )
 
 

@@ -93,14 +93,21 @@ def decide(
     price, mark: last close and mark of the bar.  distances: the ATR of stop-loss, take-profit and trailing stop, and what the sizer reads.
     """
     held = 0 if state[at.CLOSE_STATE] == at.SENT else state[at.STEPS]
+    state[at.SIGNALS] += 1
     if direction == 0:
         if held:
             _close(state, tables, ts, at.SIGNAL)
+            state[at.ORDERED] += 1
+        else:
+            state[at.FLAT_ALREADY] += 1
         return
     if held * direction > 0:
+        state[at.HELD_ALREADY] += 1
         return
     denial = _enter(state, levels, terms, tables, direction, ts, price, mark, held, distances)
-    if denial:
+    if not denial:
+        state[at.ORDERED] += 1
+    else:
         denials[denial] += 1
         is_malformed = denial == at.DENY_NO_PRICE or at.DENY_STOP_LOSS <= denial <= at.DENY_TRAILING
         if held and not is_malformed:

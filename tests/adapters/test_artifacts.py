@@ -126,12 +126,14 @@ def test_results_hold_every_metric_its_note_and_the_proof_without_columns(tmp_pa
     assert results["metrics"] == result.metrics
     assert results["notes"] == {"sharpe": "fewer than 30 days"}
     assert results["proof"] == {"drawdown": {"longest_days": 0.5}, "monthly": [["2025-01", 0.9]]}
+    assert results["funnel"] == result.funnel.to_plain()
     assert loaded(tmp_path / "summary.json") == {
         "run_id": "run-1",
         "status": "completed",
         "stop_reason": None,
         "warnings": [],
         "passed": True,
+        "funnel": result.funnel.counts(),
         "net_profit": 89.5643685,
         "final_equity": 10_089.5643685,
         "sharpe": None,

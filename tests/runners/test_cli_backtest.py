@@ -25,7 +25,8 @@ Keel = Callable[..., Any]
 
 def test_json_has_the_keys_that_scripts_rely_on(keel: Keel) -> None:
     data = keel(*RUN, "--no-report", "--json").data
-    assert list(data) == ["run_id", "artifacts", "system_uid", "metrics", "reconciliation", "trust", "timing", "warnings"]
+    keys = ["run_id", "artifacts", "system_uid", "metrics", "reconciliation", "trust", "timing", "warnings", "funnel", "benchmark"]
+    assert list(data) == keys
     assert set(METRICS) <= set(data["metrics"])
     assert {"bars", "load_s", "run_s", "bars_per_s", "total_s"} <= set(data["timing"])
     assert data["timing"]["bars"] == 7 * 288

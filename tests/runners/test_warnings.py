@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from core.config import ExecutionConfig, RiskConfig, SizingConfig
-from core.messages import Halt, Resume
+from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from core.funnel import Counted, Funnel
+from core.messages import Direction, Halt, Resume, Signal
 from core.money import UNIT
+from core.reasons import DENIALS, VENUE
 from core.result import BacktestResult, StopReason
+from core.risk.decision import Reason
 from core.time_range import TimeRange
 from runners.warnings import run_warnings
+from strategies.base import BaseStrategy
 from tests.builders import HOUR, START, plain_system, run, store_of
 from tests.runners.test_outcome import Script
 
@@ -81,7 +86,7 @@ def test_missing_bars_are_told_as_a_share_with_the_longest_hole_and_an_early_end
     columns = {"ts": START + HOUR * np.array(rows), **prices, "volume": np.full(len(rows), 1.0)}
     with store_of(columns) as store:
         system = plain_system(execution=ExecutionConfig(gaps="skip", funding="none"))
-        result = run(store, system, START, START + 24 * HOUR, Script({}))
+        result = run(store, system, START, START + 24 * HOUR, Script({1: "LONG"}))
     assert result.warnings == [
         "bars missing: BTCUSDT 1h lacks 8 of 24 bars of the window (33.3 %);"
         " the longest hole is from 2024-01-01 09:00 UTC to 2024-01-01 14:00 UTC",
@@ -119,3 +124,82 @@ def test_warnings_stand_everywhere_where_a_run_is_read(keel: Keel) -> None:
     assert "completed (1 warning)" in keel("runs", "list").out
     header = (folder / "report.html").read_text().split("</header>")[0]
     assert "LIMIT BROKE" in header and "max_drawdown_percent (0.1 %)" in header
+
+
+# --- what refused, and why nothing traded ---
+
+
+ALWAYS: dict[int, Direction] = dict.fromkeys(range(1, 12), "LONG")
+
+
+class Stopped(Script):
+    """Long at the hours of its script, with a stop-loss above the price."""
+
+    def generate_signal(self, snapshot: Any, params: Any) -> Signal | None:
+        signal = super().generate_signal(snapshot, params)
+        return signal and Signal(signal.symbol, signal.direction, stop_loss=120.0)
+
+
+def told(strategy: BaseStrategy, bars: list[tuple[float, float, float, float]], **settings: Any) -> list[str]:
+    with store_of(bars) as store:
+        return run(store, plain_system(**settings), START, START + len(bars) * HOUR, strategy).warnings
+
+
+def test_nothing_traded_says_why_with_an_example_and_what_to_look_at() -> None:
+    assert told(Stopped(ALWAYS), [FLAT] * 12) == [
+        "nothing traded: all 11 signals were denied (invalid_stop_loss); the stop-loss lay on the wrong side of the entry price;"
+        " the first for BTCUSDT at 2024-01-01 01:00 UTC: stop-loss 120, entry 100;"
+        " a LONG needs its stop_loss below the price, a SHORT above it"
+    ]
+    assert told(Script({}), [FLAT] * 12) == [
+        "nothing traded: no signal in 12 bars;"
+        " look at the strategy's conditions and parameters, and whether its features have values in this window"
+    ]
+
+
+def test_orders_that_were_all_rejected_are_one_warning() -> None:
+    """Twice the balance at a leverage of 1: the case of the 105 refused orders."""
+    (warning,) = told(Script(ALWAYS), [FLAT] * 12, initial_equity=50.0)
+    assert warning.startswith("nothing traded: all 11 orders were rejected (110007 ab not enough for new order); the free balance does")
+    assert "the first for BTCUSDT at 2024-01-01 01:00 UTC; lower sizing" in warning
+
+
+def test_a_fifth_may_be_refused_and_more_is_told_once() -> None:
+    """Of five signals that want something one is denied: a fifth. FLAT while flat wants nothing."""
+    fifth: dict[int, Direction] = {1: "LONG", 3: "FLAT", 4: "LONG", 6: "LONG", 8: "FLAT", 9: "FLAT"}
+    cooled = RiskConfig(policy="rules", cooldown_bars=2)
+    assert told(Script(fifth), [FLAT] * 14, risk=cooled) == []
+    (warning,) = told(Script({**fifth, 9: "LONG"}), [FLAT] * 14, risk=cooled)
+    assert warning == (
+        "denied: 2 of 6 signals (33.3 %), all cooldown_bars; the symbol had been left too few bars before;"
+        " the first for BTCUSDT at 2024-01-01 04:00 UTC: 1 bars after the exit, 2 are wanted; look at risk.cooldown_bars"
+    )
+
+
+def test_a_reason_that_a_limit_tells_is_not_told_twice() -> None:
+    """The drawdown limit denies 2 of 3 signals, and says so itself."""
+    warnings = told(
+        Script({2: "LONG", 6: "SHORT", 9: "SHORT"}), [*[FLAT] * 3, FALL, *[LOW] * 8], initial_equity=100.0,
+        sizing=SizingConfig(model="fixed_qty", qty=0.5), risk=RiskConfig(max_drawdown_percent=5),
+    )  # fmt: skip
+    assert [warning.split(":")[0] for warning in warnings] == ["limit broke"]
+
+
+def test_a_guessed_instrument_is_named_where_an_order_is_too_small(small_result: Make) -> None:
+    denied = (Counted("below_min_qty", 3, START, "BTCUSDT", 0.0, 1.0),)
+    facts = {"BTCUSDT": {"instrument": "inferred"}}
+    funnel = Funnel(signals=4, ordered=1, denied=denied, orders=1, fills=1, filled=1)
+    (warning,) = run_warnings(small_result(funnel=funnel, trust={"symbols": facts}), [], {}, quote="USDT")
+    assert "inferred from the history's own numbers" in warning and "keel data import-instruments FILE" in warning
+
+
+def test_every_reason_has_a_meaning_and_something_to_look_at() -> None:
+    assert set(DENIALS) == set(get_args(Reason))
+    assert all(meaning.words and meaning.advice for meaning in (*DENIALS.values(), *VENUE.values()))
+
+
+def test_keys_that_advice_names_are_keys_of_a_system_file() -> None:
+    sections = {"risk": RiskConfig, "sizing": SizingConfig, "exits": ExitsConfig, "execution": ExecutionConfig}
+    for meaning in (*DENIALS.values(), *VENUE.values()):
+        for section, key in re.findall(r"\b(risk|sizing|exits|execution)\.([a-z_]+)", meaning.advice):
+            assert key in sections[section].__struct_fields__, f"{section}.{key}"

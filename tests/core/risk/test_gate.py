@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import InvariantError
-from core.risk.causes import CAUSES, TradingState, nearest
+from core.risk.causes import CAUSES, TradingState
 from core.risk.gate import Entry, Gate
 
 A, B = "BTCUSDT", "ETHUSDT"
@@ -63,7 +63,3 @@ def test_every_row_says_what_raises_it_and_what_ends_it() -> None:
     for cause in CAUSES.values():
         assert cause.raised_when and cause.ends_when and cause.state is not TradingState.ACTIVE
         assert ("a person says so" in cause.ends_when) == (cause.lifted_by == "person")
-
-
-def test_the_nearest_cause_is_named() -> None:
-    assert nearest("repeated-executions") == "repeated_execution" and nearest("qqq") == ""

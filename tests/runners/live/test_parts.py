@@ -1,15 +1,9 @@
-"""Instants, prices, the account's lock."""
+"""Instants and prices."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from core.errors import SafetyError
 from core.messages import Bar
 from runners.live.instants import Instant, Instants
-from runners.live.lock import AccountLock
 from runners.live.prices import Prices
 from tests.builders import HOUR, MINUTE, START, bar
 
@@ -46,14 +40,6 @@ def test_after_the_grace_it_goes_on_without_the_late_one_which_then_comes_too_la
     assert first.missing == [("ETHUSDT", "1m")] and second.missing == []
     assert not instants.add(minute(0, "ETHUSDT"), 1_100)
     assert instants.last_ts == START + 2 * MINUTE
-
-
-def test_one_holder_per_account(tmp_path: Path) -> None:
-    with AccountLock("demo 1", "one", tmp_path):
-        with pytest.raises(SafetyError, match=r"demo 1 is traded already, by process \d+ \(one\)"):
-            AccountLock("demo 1", "two", tmp_path)
-        AccountLock("demo 2", "other", tmp_path).release()
-    AccountLock("demo 1", "three", tmp_path).release()
 
 
 class Account:

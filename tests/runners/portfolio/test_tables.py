@@ -118,7 +118,8 @@ def test_the_figures_of_a_run() -> None:
     assert result["sharpe_ratio"] is None  # under 30 days
     assert result["final_positions"] == {} and result["final_balance"] == {"USDT": 10575.0}
     assert set(result) == {
-        "total_return", "returns", "max_drawdown", "sharpe_ratio", "trade_history", "final_balance", "final_positions", "notes", "order_log"
+        "total_return", "returns", "max_drawdown", "sharpe_ratio", "trade_history", "final_balance", "final_positions", "notes",
+        "order_log", "funnel",
     }  # fmt: skip
     assert result["trade_history"][0] == {
         "timestamp": tester.portfolio_values[0][0], "symbol": BTC, "instrument_type": "future", "side": "LONG", "action": "open",

@@ -1,0 +1,239 @@
+"""What a reason of the funnel means, what its numbers are, and what to look at: a sentence each, for warnings, terminal and report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from core.funnel import Counted, Funnel, total
+from core.risk.decision import Reason
+from core.time_range import to_iso
+
+
+class Meaning(NamedTuple):
+    """words: what was wrong.  advice: what to look at.  example: a worked example, of ``{value}`` and ``{limit}``; empty: no numbers."""
+
+    words: str
+    advice: str
+    example: str = ""
+
+
+_SIZE: Final = "raise the size (sizing, or the signal's size_usd) or initial_equity, or trade an instrument of smaller steps"
+
+DENIALS: Final[dict[Reason, Meaning]] = {
+    "gate_closed": Meaning("trading was halted from outside", "see what halted it before it is resumed"),
+    "daily_loss_percent": Meaning(
+        "the day's loss limit had broken",
+        "look at risk.daily_loss_percent and at the size of one position",
+        "{value} % lost, the limit is {limit} %",
+    ),
+    "max_drawdown_percent": Meaning(
+        "the drawdown limit had broken, which ends trading for good",
+        "look at risk.max_drawdown_percent and at the size of one position",
+        "{value} % lost, the limit is {limit} %",
+    ),
+    "short_not_allowed": Meaning("spot knows no short sale", "use FLAT to sell what is held, or category: linear to trade the perpetual"),
+    "cooldown_bars": Meaning(
+        "the symbol had been left too few bars before", "look at risk.cooldown_bars", "{value} bars after the exit, {limit} are wanted"
+    ),
+    "max_orders_per_minute": Meaning(
+        "too many orders in one minute", "look at risk.max_orders_per_minute", "{value} orders in the minute, {limit} are allowed"
+    ),
+    "price_collar_percent": Meaning(
+        "the limit price was too far from the mark",
+        "look at limit_price in the strategy, and at risk.price_collar_percent",
+        "{value} % away, {limit} % are allowed",
+    ),
+    "max_open_positions": Meaning(
+        "as many symbols as allowed were held already",
+        "look at risk.max_open_positions",
+        "{value} other positions, {limit} are allowed in all",
+    ),
+    "max_position_usd": Meaning(
+        "the limit of one position leaves no tradable size",
+        "raise risk.max_position_usd above the exchange's smallest order",
+        "{value}, the limit is {limit}",
+    ),
+    "max_gross_usd": Meaning(
+        "the limit of all positions together leaves no tradable size",
+        "raise risk.max_gross_usd, or make each position smaller (sizing)",
+        "{value} left, the limit is {limit}",
+    ),
+    "leverage": Meaning(
+        "the account cannot pay the margin of a tradable size",
+        "look at initial_equity, risk.leverage and risk.margin_reserve_percent, and at what other positions bind",
+        "{value} of room at a leverage of {limit}",
+    ),
+    "max_qty": Meaning("the exchange's largest order is below its smallest", "look at the instrument: its max_qty is {limit}"),
+    "below_min_qty": Meaning(
+        "the size is less than the exchange's smallest quantity", _SIZE, "{value} after rounding down, the smallest is {limit}"
+    ),
+    "below_min_notional": Meaning("the order is worth less than the exchange takes", _SIZE, "worth {value}, at least {limit} is needed"),
+    "no_equity": Meaning("there was nothing to trade with", "look at initial_equity and sizing: the size came out as 0 or less"),
+    "no_price": Meaning("there was no price for the symbol yet", "begin the window where its bars begin"),
+    "unknown_symbol": Meaning("the system does not trade the symbol", "add it to symbols in the system file"),
+    "stop_distance_unknown": Meaning(
+        "the sizer had no distance to a stop-loss",
+        "give the signal a stop_loss, or set exits.stop_loss or sizing.stop_atr; after the start an ATR needs warmup_bars",
+    ),
+    "exit_distance_unknown": Meaning("the ATR of an exit was not known yet", "raise warmup_bars above exits' period"),
+    "volatility_unknown": Meaning(
+        "the volatility that the sizer divides by was 0 or not known yet", "raise warmup_bars above sizing.lookback_bars"
+    ),
+    "limit_price_missing": Meaning("a limit order came without a limit_price", "give the signal a limit_price, or order_type market"),
+    "invalid_size": Meaning("size_usd was negative", "give a size_usd of 0 (the sizer decides) or more", "{value}"),
+    "invalid_stop_loss": Meaning(
+        "the stop-loss lay on the wrong side of the entry price",
+        "a LONG needs its stop_loss below the price, a SHORT above it",
+        "stop-loss {value}, entry {limit}",
+    ),
+    "invalid_take_profit": Meaning(
+        "the take-profit lay on the wrong side of the entry price",
+        "a LONG needs its take_profit above the price, a SHORT below it",
+        "take-profit {value}, entry {limit}",
+    ),
+    "invalid_trailing": Meaning(
+        "the trailing distance was not positive, or its activation price not",
+        "look at the signal's trailing and at exits.trailing",
+        "{value}",
+    ),
+    "position_manager": Meaning("the position manager left the order out", "look at filter_orders of the position manager"),
+    "max_daily_volatility": Meaning(
+        "the position manager holds nothing that is so volatile",
+        "look at max_daily_volatility of the PositionManager",
+        "{value} per day, the limit is {limit}",
+    ),
+    "beyond_cash": Meaning(
+        "all orders of the step together were worth more than the cash",
+        "give orders smaller values, or look at budget_percent of the PositionManager",
+        "{value} wanted, {limit} in cash",
+    ),
+}
+"""Why risk said no."""
+
+VENUE: Final[dict[str, Meaning]] = {
+    "110007": Meaning(
+        "the free balance does not pay the order's margin and fees",
+        "lower sizing or raise risk.margin_reserve_percent: fees, slippage and a gap at the open come on top of the margin",
+    ),
+    "110090": Meaning("the position would be beyond its risk tier at this leverage", "lower sizing or risk.leverage"),
+    "110011": Meaning("the position would be liquidated at once", "lower sizing or risk.leverage"),
+    "110017": Meaning(
+        "there was nothing left to reduce", "an exit had closed the position before: nothing is lost, unless it is most of the orders"
+    ),
+    "110094": Meaning("the order is worth less than the exchange takes", _SIZE),
+    "170140": Meaning("the order is worth less than the exchange takes", _SIZE),
+    "170131": Meaning("the balance does not pay the order", "lower sizing: fees and a gap at the open come on top"),
+    "10001 StopLoss": Meaning(
+        "the price had passed the stop-loss before the order arrived", "widen the stop: a gap at the open is larger than its distance"
+    ),
+    "10001 TakeProfit": Meaning(
+        "the price had passed the take-profit before the order arrived", "widen the target: a gap at the open is larger than its distance"
+    ),
+    "10001 The number of contracts exceeds minimum": Meaning("the quantity is below the exchange's smallest", _SIZE),
+    "170136": Meaning("the quantity is below the exchange's smallest", _SIZE),
+    "10001 The number of contracts exceeds maximum": Meaning("the quantity is above the exchange's largest", "lower sizing"),
+    "170135": Meaning("the quantity is above the exchange's largest", "lower sizing"),
+    "170193": Meaning("the limit price was outside the exchange's price band", "put limit_price nearer to the price"),
+    "170194": Meaning("the limit price was outside the exchange's price band", "put limit_price nearer to the price"),
+    "EC_PostOnlyWillTakeLiquidity": Meaning("a post-only order would have taken at once", "put its price further from the market"),
+    "EC_NoImmediateQtyToFill": Meaning("an IOC order met nothing to fill with", "put its price through the market, or use GTC"),
+    "EC_CancelForNoFullFill": Meaning("a FOK order could not be filled whole", "make it smaller, or use IOC or GTC"),
+    "CancelByUser": Meaning(
+        "limit orders were cancelled before the price came to them",
+        "put limit_price nearer to the price, or send another signal less often: each replaces the order that waits",
+    ),
+    "denied": Meaning("the session's own controls held the order back", "see the gate and the controls in docs/demo.md"),
+}
+"""Why a venue rejected, let expire or cancelled an order, by how its words begin."""
+
+TOO_SMALL: Final = ("below_min_qty", "below_min_notional", "110094", "170140", "170136", "10001 The number of contracts exceeds minimum")
+"""Beginnings of the reasons that say that an order is smaller than the exchange takes."""
+
+_UNKNOWN: Final = Meaning("", "order_log in result.json has the exchange's own words for each order")
+
+
+def meaning_of(reason: str) -> Meaning:
+    """What a reason means, of risk or of a venue; words are empty for one that is not known here."""
+    return next((meaning for head, meaning in (*DENIALS.items(), *VENUE.items()) if reason.startswith(head)), _UNKNOWN)
+
+
+def example_of(counted: Counted) -> str:
+    """The numbers of the first time in words; empty where there are none."""
+    if counted.detail:
+        return counted.detail
+    example = _ASKED if counted.reason in IGNORED and counted.reason not in USUAL else meaning_of(counted.reason).example
+    return example.format(value=f"{counted.value:,.10g}", limit=f"{counted.limit:,.10g}")
+
+
+_ASKED: Final = "{value} was asked for, {limit} when the position was opened"
+
+
+IGNORED: Final[dict[str, str]] = {
+    "held_already": "the position had this direction already",
+    "other_size": "another size for a position that is held already",
+    "other_exits": "another stop-loss, take-profit or trailing stop for a position that is held already",
+    "other_size_and_exits": "another size and other exits for a position that is held already",
+    "flat_already": "FLAT, and nothing was held",
+}
+"""Why a signal changed nothing."""
+
+
+def funnel_lines(funnel: Funnel) -> list[tuple[str, str]]:
+    """The funnel as names and texts: three lines, and one more for each reason that is worth a look."""
+    signals = [
+        ("ordered", funnel.ordered),
+        ("withdrawn", funnel.withdrawn),
+        ("ignored", total(funnel.ignored)),
+        ("denied", total(funnel.denied)),
+    ]
+    ends = [
+        ("filled", funnel.filled), ("rejected", total(funnel.rejected)), ("expired", total(funnel.expired)),
+        ("cancelled", total(funnel.cancelled)), ("still open", funnel.resting),
+    ]  # fmt: skip
+    own, brackets = funnel.orders_sent, funnel.orders - funnel.orders_sent
+    made = f" ({own:,} sent, {brackets:,} exits of the exchange)" if brackets else ""
+    trips = f"{funnel.trades:,} closed round trip{'' if funnel.trades == 1 else 's'}" + (
+        f", {len(funnel.open):,} open" if funnel.open else ""
+    )
+    taken = f", {funnel.takeovers:,} of them by liquidation" if funnel.takeovers else ""
+    return [
+        ("signals", f"{funnel.signals:,}{_parts(signals)}"),
+        *_reasons("ignored", (each for each in funnel.ignored if each.reason not in USUAL)),
+        *_reasons("denied", funnel.denied),
+        ("orders", f"{funnel.orders:,}{made}{_parts(ends)}"),
+        *_reasons("rejected", funnel.rejected),
+        *_reasons("expired", funnel.expired),
+        *_reasons("exit refused", funnel.exits_refused),
+        ("fills", f"{funnel.fills:,}{taken}: {trips}"),
+    ]
+
+
+USUAL: Final = ("held_already", "flat_already")
+"""Reasons for ignoring a signal that cost nobody anything: it asked for nothing new."""
+
+
+def told(counted: Counted) -> str:
+    """A reason with what it means, and the first time with its numbers."""
+    words = IGNORED.get(counted.reason) or meaning_of(counted.reason).words
+    example = example_of(counted)
+    closed = f"; {counted.closed:,} of them closed what was held" if counted.closed else ""
+    first = f"first {counted.symbol} {when(counted.ts)}{f' ({example})' if example else ''}" if counted.ts else ""
+    return "; ".join(filter(None, (f"{counted.reason}: {words}" if words else counted.reason, first))) + closed
+
+
+def when(ts: int) -> str:
+    """2024-03-05 12:00 UTC; seconds only where there are any."""
+    text = to_iso(ts).removesuffix("Z").replace("T", " ")
+    return f"{text.removesuffix(':00')} UTC"
+
+
+def _reasons(what: str, counted: Iterable[Counted]) -> list[tuple[str, str]]:
+    ordered = sorted(counted, key=lambda each: -each.count)
+    return [(f"  {what}", f"{each.count:,} {told(each)}") for each in ordered]
+
+
+def _parts(numbers: Sequence[tuple[str, int]]) -> str:
+    """: 12 filled, 3 cancelled"""
+    shown = ", ".join(f"{number:,} {name}" for name, number in numbers if number)
+    return f": {shown}" if shown else ""

@@ -1,0 +1,90 @@
+"""``keel session``: how a running session is, and lifting what needs a person."""
+
+from __future__ import annotations
+
+import click
+
+from runners.cli.output import pairs
+from runners.cli.session import Session, common, example
+from runners.live.status import SessionStatus
+from runners.tools.session import (
+    ReleaseRequest,
+    SessionRequest,
+    SessionsRequest,
+    session_list_tool,
+    session_release_tool,
+    session_status_tool,
+)
+
+
+@click.group(
+    "session",
+    no_args_is_help=True,
+    epilog=example("keel session status ema_cross", "keel session release ema_cross --symbol BTCUSDT --cause execution_external"),
+)
+@common
+def sessions() -> None:
+    """Running sessions: how one is, and lifting what stands in the way of its orders and needs a person."""
+
+
+@sessions.command(epilog=example("keel session status", "keel session status ema_cross", "keel session status ema_cross --json"))
+@click.argument("system", required=False)
+@common
+@click.pass_obj
+def status(session: Session, system: str | None) -> int:
+    """How the session of SYSTEM is, and what stands in the way of its orders; without SYSTEM: all sessions.
+
+    Exit code 0: an order that adds could be sent now; 4: none could; 5: the session does not answer; 2: none runs.
+    """
+    context = session.context()
+    if system is not None:
+        answer = session_status_tool.run(SessionRequest(system), context)
+        session.answer(answer, lambda: _show(answer.session))
+        return 0 if answer.session.state == "ACTIVE" else 4
+    listed = session_list_tool.run(SessionsRequest(), context)
+
+    def show() -> None:
+        for each in listed.sessions:
+            _show(each)
+        for card in listed.hung:
+            click.echo(f"{card.system}  process {card.process}  DOES NOT ANSWER: its event loop hangs")
+        if not (listed.sessions or listed.hung):
+            click.echo("no session runs on this machine under this user: keel demo SYSTEM starts one")
+
+    session.answer(listed, show)
+    if not (listed.sessions or listed.hung):
+        return 2
+    return 5 if listed.hung else 0 if all(each.state == "ACTIVE" for each in listed.sessions) else 4
+
+
+@sessions.command(epilog=example("keel session release ema_cross --symbol BTCUSDT --cause execution_external"))
+@click.argument("system")
+@click.option("--cause", required=True, metavar="C", help="What is lifted: a cause that keel session status names.")
+@click.option("--symbol", metavar="S", help="For this symbol only; else wherever the cause stands.")
+@common
+@click.pass_obj
+def release(session: Session, system: str, cause: str, symbol: str | None) -> None:
+    """Lift a cause that needs a person, after you have looked. The journal keeps who did it, and when.
+
+    Refused while the reason persists, and for what ends by itself.
+    """
+    answer = session_release_tool.run(ReleaseRequest(system, cause, symbol), session.context())
+
+    def show() -> None:
+        for each in answer.lifted:
+            click.echo(f"lifted by {answer.by}: {each.symbol or 'all symbols'}  {each.cause}: {each.text}")
+        _show(answer.session)
+
+    session.answer(answer, show)
+
+
+def _show(found: SessionStatus) -> None:
+    positions = ", ".join(f"{symbol} {qty:g}" for symbol, qty in found.positions.items()) or "none"
+    pairs(
+        [("session", f"{found.system}  {found.environment}  process {found.process}"), ("account", found.account),
+         ("state", found.state), ("time", found.market_time), ("equity", f"{found.equity:,.2f}"), ("positions", positions)]
+    )  # fmt: skip
+    for each in found.restrictions:
+        click.echo(f"STOPPED BY  {each.line}")
+    if found.unknown:
+        click.echo(f"being looked for: {', '.join(found.unknown)}")
