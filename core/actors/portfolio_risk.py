@@ -66,7 +66,7 @@ class PortfolioRiskActor(RiskActor):
     def _take_target(self, target: TargetPosition) -> Outcome:
         symbol = target.symbol
         market = self._markets.get(symbol)
-        closes = target.side == "CLOSE" or target.value == 0.0
+        closes = target.side == "CLOSE" or (target.value == 0.0 and not self._is_short_on_spot(target))
         if closes or market is None or target.value is None:
             return self._take(_signal(target, closes=closes))
         signal = Signal(symbol, "LONG" if target.side == "LONG" else "SHORT", target.value, target.strategy, ts=target.ts)
@@ -78,12 +78,16 @@ class PortfolioRiskActor(RiskActor):
             return self._adjust(signal, held, price, state, market)
         return self._open(signal, held, price, state, market)
 
+    def _is_short_on_spot(self, target: TargetPosition) -> bool:
+        market = self._markets.get(target.symbol)
+        return target.side == "SHORT" and market is not None and market.is_spot
+
     def _target(self, order: Order, wanted: PortfolioOrders) -> TargetPosition:
         return TargetPosition(market_symbol(order.symbol, self._category), wanted.ts, order.side, order.value, wanted.strategy)
 
     def _screen_out(self, target: TargetPosition, order: Order, *, closes: bool) -> None:
         """The position manager's no to an order; ``closes``: it wants nothing to be held."""
-        done = self._take(_signal(target, closes=True)) if closes else None
+        done = self._take(_signal(target, closes=True)) if closes and not self._is_short_on_spot(target) else None
         if done is None or done.what != "denied":
             refusals: Mapping[str, RiskDecision] = getattr(self._filter, "refusals", {})
             no = refusals.get(order.symbol) or denied("position_manager")

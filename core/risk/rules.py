@@ -15,6 +15,7 @@ import msgspec
 from core.clock import Clock
 from core.config import RiskConfig
 from core.costs import taker_price
+from core.dust import sellable_steps
 from core.messages import Signal
 from core.money import UNIT
 from core.risk.decision import APPROVED, Reason, RiskDecision, denied
@@ -76,11 +77,9 @@ class NoPolicy:
         """Whether the signal may become an order."""
         if signal.direction == "FLAT":
             return APPROVED
-        if self._gate.closed_by:
-            return self._gate.check()
         if signal.direction == "SHORT" and not self._allow_short:
             return denied("short_not_allowed")
-        return APPROVED
+        return self._gate.check()
 
     def room(self, signal: Signal, state: PortfolioView) -> Room:
         """No limit."""
@@ -258,9 +257,11 @@ class RulesPolicy:
 
     def _is_leaving(self, signal: Signal, state: PortfolioView) -> bool:
         """Whether the entry ends a position of the other side; more of a side that is held already ends none."""
-        market = self._markets.get(signal.symbol)
-        dust = market.min_notional / UNIT if market is not None and market.is_spot else 0.0
-        if not state.notional(signal.symbol) > dust:
+        market, notional = self._markets.get(signal.symbol), state.notional(signal.symbol)
+        if market is not None and market.is_spot and notional > 0.0:
+            mark, grid = state.mark(signal.symbol), market.instrument.book_grid
+            notional = sellable_steps(market.instrument, grid.count(notional / mark), mark)
+        if not notional > 0.0:
             return False
         qty = state.position_qty(signal.symbol)  # 0 where the order that closes it is on its way: that ends it, too
         return not (qty > 0.0 if signal.direction == "LONG" else qty < 0.0)

@@ -24,7 +24,7 @@ class PortfolioView(Protocol):
         """The wallet in 1e-8: margin of open positions included, unrealised PnL not."""
 
     def steps(self, symbol: str) -> int:
-        """The position in steps of the quantity grid."""
+        """The position in steps of the quantity grid; what of a spot holding is dust (core/dust.py) is none."""
 
     def position_qty(self, symbol: str) -> float:
         """The position in base units."""
