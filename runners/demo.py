@@ -6,6 +6,7 @@ A sandbox is a rehearsal: its runs are kept under ``<system>-sandbox``, and do n
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -88,6 +89,7 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
     )  # fmt: skip
     attempt = _Attempt(plan, options, beside)
     rules = None if is_sandbox else system.promotion.get("demo")
+    before = os.umask(0o077)  # journal, artifacts and report of an account are for its owner alone
     try:
         done = run_epoch(
             StrategyEpoch.DEMO,
@@ -107,6 +109,7 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
         attempt.tell_end(error)
         raise
     finally:
+        os.umask(before)
         if store is not None:
             store.close()
 

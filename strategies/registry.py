@@ -23,7 +23,7 @@ from core.nearest import did_you_mean, nearest_name
 from strategies.base import BaseStrategy
 from strategies.loading import import_module, run_file, source_bytes
 
-_NOT_STRATEGIES: Final = ("base", "loading", "registry")
+_NOT_STRATEGIES: Final = ("base", "loading", "registry", "verification")
 _PACKAGE_FOLDER: Final = Path(strategies.__path__[0]).resolve()
 
 

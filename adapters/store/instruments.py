@@ -9,6 +9,7 @@ import numpy as np
 
 from adapters.store.connection import Database
 from adapters.store.exchange_answers import Tiers, read_answers
+from adapters.store.funding_intervals import usual_interval
 from adapters.store.inference import infer_instrument
 from adapters.store.schema import INSTRUMENT_COLUMNS, SeriesKey
 from adapters.store.series import EARLIEST, LATEST, own_timeframes, read, read_times
@@ -120,12 +121,9 @@ def _series_to_infer_from(db: Database, symbol: str, category: str, env: str, st
 
 
 def _funding_interval(db: Database, symbol: str, category: str, env: str, start: int, end: int) -> int:
-    """Minutes between settlements: the commonest distance in [start, end); 480 where there are none."""
-    distances = np.diff(read_times(db, SeriesKey(env, category, symbol, "funding"), start, end))
-    if not len(distances):
-        return 480
-    values, counts = np.unique(distances, return_counts=True)
-    return max(1, int(values[np.argmax(counts)]) // MINUTE_MS)
+    """Minutes between settlements: the commonest interval in [start, end); 480 where there is none that an exchange has."""
+    found = usual_interval(np.diff(read_times(db, SeriesKey(env, category, symbol, "funding"), start, end)))
+    return 480 if found is None else found // MINUTE_MS
 
 
 def quarter_of(ts: int) -> tuple[int, int]:

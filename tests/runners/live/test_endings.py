@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,20 @@ def test_a_statement_that_cannot_be_read_is_no_end_in_order(tmp_path: Path, monk
     assert any(line.startswith("NOT STATED: ") for line in made.lines)
     log = (tmp_path / "logs" / "demo.jsonl").read_text()
     assert '"event":"stopped"' in log and "NOT STATED" in log
+
+
+def test_what_a_session_writes_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    umask = os.umask(0o022)
+    try:
+        play(tmp_path, None, monkeypatch)
+        assert os.umask(0o022) == 0o022  # as it was
+    finally:
+        os.umask(umask)
+    for name in ("logs", "runs"):
+        found = [path for path in (tmp_path / name).rglob("*") if path.is_file() or path.parent != tmp_path]
+        assert len(found) > 1
+        open_ones = {str(path.relative_to(tmp_path)): oct(path.stat().st_mode) for path in found if path.stat().st_mode & 0o077}
+        assert open_ones == {}
 
 
 def test_an_end_in_order_is_in_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
