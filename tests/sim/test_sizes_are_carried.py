@@ -33,7 +33,7 @@ class Market:
             "BTCUSDT", cash, costs, RiskProfileConfig(leverage=leverage), instruments={"BTCUSDT": instrument}, clock=ReplayClock()
         )
         self.manager = RiskManager(
-            RiskConfig(leverage=leverage, margin_reserve_percent=0.0), SizingConfig(percent=100_000.0), instruments={"BTCUSDT": instrument},
+            RiskConfig(leverage=leverage, margin_reserve_percent=0.0), SizingConfig(percent=10_000.0), instruments={"BTCUSDT": instrument},
             allow_short=instrument.category == "linear", execution=costs,
         )  # fmt: skip
         self.orders = 0
