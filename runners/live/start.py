@@ -42,6 +42,7 @@ from runners.live.history import History, in_flight, seen_executions, session_pr
 from runners.live.input_reader import InputReader
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
+from runners.live.journal_watch import watch_journal
 from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan
@@ -151,6 +152,7 @@ async def _begin(
         notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
     live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
     background(_watch_lock(lock, live.gate), stack, fail)
+    background(watch_journal(journal), stack, fail)
     await stack.enter_async_context(open_door(live, notify))
     return live
 
