@@ -39,7 +39,7 @@ class FolderLock:
 
     @property
     def trouble(self) -> str:
-        """Why another process could take the folder all the same; "" when none can: the lock is on the file, and its name leads elsewhere."""
+        """Why another process could take the folder all the same: the lock is on a file, and its name leads elsewhere; "" when none can."""
         return trouble_with(self._path, self._descriptor, 0)
 
     @property

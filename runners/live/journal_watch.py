@@ -1,4 +1,4 @@
-"""The journal is watched while a session trades: deleted, replaced, cut short or damaged, and trading stops, for a restart would know nothing.
+"""The journal is watched while a session trades: deleted, replaced, cut short or damaged, and trading stops, for no restart would know.
 
 Every few seconds the files' names are looked at, and what is written is brought to the disk. Now and then one segment after the other
 is read again, every byte of it, in a thread of its own.
