@@ -143,7 +143,7 @@ VENUE: Final[dict[str, Meaning]] = {
         "limit orders were cancelled before the price came to them",
         "put limit_price nearer to the price, or send another signal less often: each replaces the order that waits",
     ),
-    "denied": Meaning("the session's own controls held the order back", "see the gate and the controls in docs/demo.md"),
+    "denied": Meaning("the session's own controls held the order back", "see docs/gate.md"),
 }
 """Why a venue rejected, let expire or cancelled an order, by how its words begin."""
 
@@ -168,6 +168,12 @@ def example_of(counted: Counted) -> str:
 
 _ASKED: Final = "{value} was asked for, {limit} when the position was opened"
 
+
+NOT_ACTED_ON: Final = (
+    "a position keeps the size and the exits with which it was opened: the signal's trailing or exits.trailing moves a stop,"
+    " FLAT and then the direction again makes another size"
+)
+"""What to look at where signals asked for more than their direction, and it was not done."""
 
 IGNORED: Final[dict[str, str]] = {
     "held_already": "the position had this direction already",

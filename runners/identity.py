@@ -43,7 +43,12 @@ def engine_config(prepared: Prepared, strategy_fingerprint: str, *, env: str, st
         made_of["strategy_made_with"] = dict(state)
     window, data = NamedWindow("", prepared.window), data_fingerprint(prepared.histories)
     made = _identified(made_of, window, strategy_fingerprint, data, system_file="", seed=None)
-    return {**made, "bars_fingerprints": bars_fingerprints(prepared.histories)}
+    functions = function_fingerprints(prepared.system)
+    return {
+        **made,
+        **({"function_fingerprints": functions} if functions else {}),
+        "bars_fingerprints": bars_fingerprints(prepared.histories),
+    }
 
 
 def point_uid(loaded: LoadedSystem, window: TimeRange, warmup: Mapping[str, int], strategy: str, data: str) -> str:

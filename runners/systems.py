@@ -19,6 +19,7 @@ from core.errors import ConfigError, DataError, KeelError
 from core.nearest import did_you_mean, nearest_name
 from core.system_file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
 from runners.home import Home
+from runners.user_path import user_path
 from strategies import verification
 from strategies.base import BaseStrategy
 from strategies.registry import builtin_systems, check_params, load_strategy, source_fingerprint
@@ -73,7 +74,7 @@ def list_sources(home: Home) -> Iterator[SystemSource]:
 def find_source(reference: str, home: Home) -> SystemSource:
     """The system file that is meant. Raises ConfigError, with what there is, when there is none."""
     if reference.endswith((".yaml", ".yml")) or "/" in reference:
-        return _read(Path(reference).expanduser(), "file")
+        return _read(user_path(reference), "file")
     known = {source.name: source for source in list_sources(home)}
     if reference in known:
         return known[reference]
@@ -110,7 +111,7 @@ def load_recorded(
     code: what the file names is run only where its sources are those that ran then. Raises DataError where they are not.
     """
     config = system_from_dict(effective, where)
-    search = [home.strategies, Path(filename).expanduser().parent]
+    search = [home.strategies, user_path(filename).parent if filename else Path()]
     ran = "has changed since, or is not what ran: nothing of it was run"
     if not verification.matches(config.strategy, search, fingerprint):
         raise DataError(f"{where}: the code of strategy {config.strategy} {ran}; {anew}")

@@ -38,6 +38,7 @@ def run_warnings(result: BacktestResult, halts: Sequence[Halt | Resume], denials
         *_funnel(result, halts),
         *_missing_bars(result),
         *_completed(result),
+        *_doubts(result),
         *_ambiguous(result),
         *_off_grid(result),
     ]
@@ -101,6 +102,8 @@ def nothing_traded(result: BacktestResult) -> str:
         decisions = sum(len(bars) for bars in result.bars.values())
         rest = f" in {decisions:,} bars" if decisions and not funnel.signals else ""
         advice = "look at the strategy's conditions and parameters, and whether its features have values in this window"
+        if funnel.resting:
+            advice = "the price did not come to them: put limit_price nearer to it, or use order_type market"
         return f"nothing traded: {why_no_trades(funnel)}{rest}; {advice}"
     return f"nothing traded: {why_no_trades(funnel)}; {explained(max(ends, key=lambda each: each.count), _inferred(result))}"
 
@@ -160,6 +163,13 @@ def _early_end(symbol: str, bars: Frame, span: TimeRange) -> Iterator[str]:
     last = int(bars.ts[-1]) + tf_ms(bars.timeframe)
     if last < span.end_ms:
         yield f"data end early: {symbol} {bars.timeframe} ends at {when(last)}, the window at {when(span.end_ms)}"
+
+
+def _doubts(result: BacktestResult) -> Iterator[str]:
+    """What is doubtful about an instrument that was read off the bars."""
+    for symbol, facts in (result.trust.get("symbols") or {}).items():
+        for said in facts.get("doubts") or ():
+            yield f"instrument in doubt: {symbol}: {said}; import the exchange's answers (keel data import-instruments FILE)"
 
 
 def _completed(result: BacktestResult) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.errors import ConfigError
+from core.file_names import name_problem, shown
 from strategies.loading import source_bytes
 from strategies.registry import strategy_ids
 
@@ -46,6 +47,9 @@ def locate(ref: str, search: Sequence[Path] = ()) -> Path | None:
     Raises ConfigError when there is none.
     """
     ref = ref.strip()
+    problem = name_problem(ref)
+    if problem:
+        raise ConfigError(f"there is no code at {shown(ref)}: the name {problem}")
     place, colon, _ = ref.rpartition(":")
     name = place if colon else ref
     if name.endswith(".py"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableSet
+from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
@@ -35,6 +36,7 @@ from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradin
 from core.order_calls import OrderCalls
 from core.orders import OrderState
 from core.risk.gate import Gate
+from core.words import check_again
 
 BATCH: Final = 10
 READY_WAIT_MS: Final = 5_000
@@ -56,6 +58,7 @@ class BybitVenue(OrderCalls):
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
     connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    evidence: what earlier sessions found of orders that were looked for in vain (``Resolver``).
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
     own_prefix: what the names of all our orders begin with, where others' are to be told apart.
     on_ready: hears whether it is ready, at each change.
@@ -75,6 +78,7 @@ class BybitVenue(OrderCalls):
         seen: MutableSet[str],
         since_ms: int,
         opened_ms: int = 0,
+        evidence: Mapping[str, tuple[int, int]] = MappingProxyType({}),
         notify: Notify = lambda notice: None,
         note: Callable[[Message], None] = lambda message: None,
         gate: Gate | None = None,
@@ -112,6 +116,7 @@ class BybitVenue(OrderCalls):
             sleep=sleep,
             now_ms=now_ms,
             stamp_ms=lambda: rest.clock.now_ms,
+            evidence=evidence,
         )
         self.fold = AccountFold(
             instruments,
@@ -162,12 +167,15 @@ class BybitVenue(OrderCalls):
     # --- core.ports.Venue ---
 
     def submit_order(self, command: SubmitOrder) -> None:
-        """Place an order: it is followed from now on, journalled, and sent."""
+        """Place an order: it is followed from now on, journalled, and sent. This and the next raise FieldError for what a command must
+        not hold; nothing is sent then."""
+        check_again(command, SubmitOrder)
         self.fold.submitted(command)
         self._lanes.put(command)
 
     def amend_order(self, command: AmendOrder) -> None:
         """Change a resting order."""
+        check_again(command, AmendOrder)
         self._lanes.put(command)
 
     def cancel_order(self, command: CancelOrder) -> None:
@@ -186,6 +194,7 @@ class BybitVenue(OrderCalls):
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Set or remove the exits of a position."""
+        check_again(command, SetTradingStop)
         self._lanes.put(command)
 
     # --- what orders by hand ask ---

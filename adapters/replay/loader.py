@@ -35,7 +35,8 @@ def _load_symbol(store: HistoricalDataStore, plan: ReplayPlan, symbol: str) -> S
     else:
         execution = execution_bars(store, plan, symbol)
     skipped = missing_bars(store, plan, execution)
-    instrument = store.instrument(symbol, category, window.start_ms, env=env)
+    known = store.instrument_and_assumptions(symbol, category, window.start_ms, env=env)
+    instrument = known.instrument
     partial = 0
     coarser: dict[str, Frame] = {}
     for timeframe in plan.warmup if one_timeframe else {plan.timeframe: 0, **plan.warmup}:
@@ -54,4 +55,5 @@ def _load_symbol(store: HistoricalDataStore, plan: ReplayPlan, symbol: str) -> S
     if isinstance(plan.execution.impact, ImpactConfig):
         history.volatility_bps = rolling_volatility_bps(execution["close"], plan.execution.impact.window)
     history.trust = trust_of(store, plan, history, skipped, partial, completed)
+    history.trust |= {"assumed": [*known.assumed], "doubts": [*known.doubts]}
     return history

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from adapters.report.text import esc, number, table, when
 from core.funnel import Counted, Funnel, total
-from core.reasons import IGNORED, USUAL, example_of, meaning_of
+from core.reasons import IGNORED, NOT_ACTED_ON, USUAL, example_of, meaning_of
 
 Part = tuple[str, int, str]
 """A part of a stage: its name, how many, and the tone in which it is drawn."""
@@ -65,7 +65,7 @@ def _rows(what: str, counted: Iterable[Counted]) -> list[str]:
 def _row(what: str, each: Counted) -> str:
     meaning, example = meaning_of(each.reason), example_of(each)
     words = IGNORED.get(each.reason) or meaning.words
-    advice = "" if each.reason in IGNORED else meaning.advice
+    advice = NOT_ACTED_ON if each.reason in IGNORED else meaning.advice
     closed = f"; {number(each.closed, 0)} of them closed what was held" if each.closed else ""
     first = " ".join(filter(None, (each.symbol, when(each.ts) if each.ts else "")))
     why = f"<code>{esc(each.reason)}</code>{f'<br>{esc(words)}' if words else ''}{closed}"

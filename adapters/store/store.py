@@ -22,6 +22,7 @@ from adapters.store.coverage import coverage, fingerprint, source_counts
 from adapters.store.export import export_columns
 from adapters.store.gaps import build_missing, gaps_of
 from adapters.store.importer import import_file
+from adapters.store.inference import Inferred
 from adapters.store.instruments import import_instruments, read_instrument, write_instrument
 from adapters.store.parquet_folder import load_folder
 from adapters.store.quality import verify_group
@@ -270,6 +271,10 @@ class HistoricalDataStore:
 
         Inferred is from the quarter of ``at`` (None: from all bars); ``source`` says which it is. Raises DataError when there is neither.
         """
+        return self.instrument_and_assumptions(symbol, category, at, env).instrument
+
+    def instrument_and_assumptions(self, symbol: str, category: Category = "linear", at: int | None = None, env: str = "live") -> Inferred:
+        """As ``instrument``, with what of it was assumed and what is doubtful, in sentences."""
         return read_instrument(self._db, symbol, category, at, env)
 
     # --- gaps, quality, files ----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ Nothing heavy is imported here: each command's module is imported when the comma
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -107,6 +108,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str], session: Session, interrupts: Interrupts) -> int:
     try:
+        _check_words(given)
         code = cli.main(given, prog_name="keel", standalone_mode=False, obj=session)
         return code if isinstance(code, int) else 0
     except click.Abort as abort:
@@ -124,6 +126,17 @@ def _run(given: list[str], session: Session, interrupts: Interrupts) -> int:
         if interrupts.came:
             return _interrupted(session, error)
         return _tell(session, type(error).__name__, _our_mistake(error), 1)
+
+
+def _check_words(given: Sequence[str]) -> None:
+    """Bytes that are no text come from a shell in a form that goes out again as these bytes; anything else that is no text is no word."""
+    for word in given:
+        if "\x00" in word:
+            raise click.UsageError(f"{word!r} is no word of a command line: it holds a NUL character")
+        try:
+            word.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise click.UsageError(f"{word!r} is no text: it holds half a character") from None
 
 
 def _interrupted(session: Session, error: BaseException | None) -> int:
@@ -146,8 +159,12 @@ def _our_mistake(error: Exception) -> str:
     return "\n".join(lines)
 
 
+_LONG_WORD = re.compile(r"\S{300,}")
+
+
 def _tell(session: Session, kind: str, message: str, code: int) -> int:
     session.close()
+    message = _LONG_WORD.sub(lambda word: f"{word[0][:80]}... ({len(word[0]):,} characters)", message)
     if session.debug and sys.exc_info()[0] is not None and code != INTERRUPTED:
         traceback.print_exc(file=sys.stderr)
     if session.as_json:

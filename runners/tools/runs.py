@@ -8,6 +8,7 @@ import msgspec
 
 from adapters.store import HistoricalDataStore
 from core.errors import DataError
+from core.funnel import Funnel
 from runners.kept_result import kept_result
 from runners.registry import Difference, MoneyLine, RunInfo, compare_runs, find_run, list_runs, reconciliation
 from runners.system_run import run_again, write_run_report
@@ -55,7 +56,8 @@ class RunRequest(Request, frozen=True):
 
 
 class ShowResponse(Response, frozen=True, kw_only=True):
-    """One run. reconciliation: exact decimal texts that add up line by line; the last line is what does not."""
+    """One run. reconciliation: exact decimal texts that add up line by line; the last line is what does not. failure: of a run that failed,
+    type and message of the error, and as evidence, where it was the user's own code, file, line, source, bar and features."""
 
     run: RunEntry
     metrics: dict[str, Any]
@@ -67,6 +69,7 @@ class ShowResponse(Response, frozen=True, kw_only=True):
     config: dict[str, Any]
     result: dict[str, Any]
     files: list[str]
+    failure: dict[str, Any]
     funnel: dict[str, Any]
     """Empty for a run without one: of a version before it was counted, or that gave only metrics."""
     benchmark: dict[str, Any] | None
@@ -128,6 +131,11 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
     run = find_run(request.run, context.home)
     files = run.read()
     results, result = files.results or {}, files.result or {}
+    funnel = results.get("funnel") or {}
+    try:
+        Funnel.from_plain(funnel)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{run.folder / 'results.json'}: what stands under funnel is none ({error}); run the system anew") from error
     return ShowResponse(
         run=_entry(run),
         metrics=results.get("metrics", {}),
@@ -138,7 +146,8 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
         promotion_reason=results.get("promotion_reason", ""),
         config=files.config or {},
         result=result,
-        funnel=results.get("funnel") or {},
+        failure={name: value for name, value in (results.get("error") or {}).items() if name != "traceback"},
+        funnel=funnel,
         benchmark=results.get("benchmark"),
         files=sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
     )

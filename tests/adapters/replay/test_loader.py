@@ -297,6 +297,7 @@ def test_trust_says_where_everything_came_from(store, plan, walk, coarser):
     store.upsert_bars("BTCUSDT", "1h", coarser(walk(96, basis=True), 12), source="test", kind="mark")
     store.upsert_funding("BTCUSDT", {"ts": START + HOUR * np.arange(0, 40, 8), "funding_rate": np.full(5, 1e-4)}, source="test")
     (history,) = load_histories(store, plan(0, 8, execution=ExecutionConfig()))
+    assert (history.trust.pop("assumed"), history.trust.pop("doubts")) == ([], [])
     assert {**history.trust, **oddities(history)} == {
         "bars": 96,
         "data_source": ["test"],
