@@ -128,6 +128,7 @@ class PositionRow(msgspec.Struct):
     leverage: Number = None
     liqPrice: Number = None
     positionStatus: Text = ""
+    autoAddMargin: int | None = 0
     category: Text = ""
     updatedTime: Number = None
 

@@ -154,6 +154,7 @@ async def _check_settings(connection: Connection, system: SystemConfig) -> None:
         return
     for symbol in system.symbols:
         await connection.account.ensure_one_way(symbol)
+        await connection.account.ensure_no_added_margin(symbol)
     await connection.account.ensure_margin_mode(system.risk.margin_mode)
     for symbol in system.symbols:
         await connection.account.ensure_leverage(symbol, system.risk.leverage)
