@@ -42,6 +42,11 @@ _OWN_WAIT: Final = ("private_stream", "starting")
 """Causes that are over when the venue is ready, for which an order waits a moment instead."""
 
 
+async def _no_witness(symbol: str) -> str:
+    """Where nobody keeps books beside this adapter, the lists are all there is."""
+    return ""
+
+
 class RecoveredOrder(msgspec.Struct, frozen=True):
     """An order that a journal holds open: its command, what became of it so far, and what was filled."""
 
@@ -57,7 +62,7 @@ class BybitVenue(OrderCalls):
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
     connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
-    own_prefix: what the names of all our orders begin with, where others' are to be told apart.
+    own_prefix: what the names of all our orders begin with, where others' are to be told apart.  witness: see ``Resolver``.
     on_ready: hears whether it is ready, at each change.
     """
 
@@ -79,6 +84,7 @@ class BybitVenue(OrderCalls):
         note: Callable[[Message], None] = lambda message: None,
         gate: Gate | None = None,
         own_prefix: str = "",
+        witness: Callable[[str], Awaitable[str]] = _no_witness,
         on_ready: Callable[[bool], None] = lambda is_ready: None,
         market: MarketClock | None = None,
         current_price: Callable[[str], float | None] = lambda symbol: None,
@@ -109,6 +115,7 @@ class BybitVenue(OrderCalls):
             spawn=self._spawn,
             note=note,
             send_again=lambda command: self._lanes.put(command),
+            witness=witness,
             sleep=sleep,
             now_ms=now_ms,
             stamp_ms=lambda: rest.clock.now_ms,

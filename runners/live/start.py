@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -203,12 +203,12 @@ async def _assemble(
     for each in list(books.history.standing.values()):
         gate.close(each.cause, each.text, each.symbol or None, each.key)
     watch(books.bus)
-    venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify)
+    venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify, lambda symbol: reconciler.against(symbol))
+    quote = next(iter(instruments.values())).quote
+    reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
     never = _hand_over(books, venue, instruments)
     await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
     _tell_never_sent(never, outbox.hear, books.clock)
-    quote = next(iter(instruments.values())).quote
-    reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
     statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
     if not outbox.failure:
         await venue.idle()
@@ -242,6 +242,7 @@ def _venue(
     gate: Gate,
     outbox: Outbox,
     notify: Notify,
+    witness: Callable[[str], Awaitable[str]],
 ) -> BybitVenue:
     def on_ready(is_ready: bool) -> None:
         if not gate.has("stopped"):  # at the end the stream is closed on purpose
@@ -253,7 +254,7 @@ def _venue(
         opened_ms=books.opened.ts, notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
         note=outbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
-        on_ready=on_ready,
+        witness=witness, on_ready=on_ready,
     )  # fmt: skip
     return venue
 
