@@ -106,6 +106,8 @@ class BybitVenue(OrderCalls):
         self._setting_exits = 0
         self.gate = Gate(instruments, now_ms=lambda: rest.clock.now_ms) if gate is None else gate
         """What keeps orders that add exposure from leaving."""
+        self.on_unprotected: Callable[[str, str], None] | None = None
+        """(symbol, why): takes a position whose exits were not set; None: it is told, and its symbol frozen."""
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
         self._resolver = Resolver(
             self.reader,
@@ -159,6 +161,7 @@ class BybitVenue(OrderCalls):
             awaited=self._watch.await_news,
             measure_clock=self._look_at_clock,
             current_price=current_price,
+            unprotected=self._tell_unprotected,
             notify=self._notify,
             sleep=sleep,
             now_ms=now_ms,
@@ -389,6 +392,13 @@ class BybitVenue(OrderCalls):
             await self._courier.set_trailing(order)
         finally:
             self._setting_exits -= 1
+
+    def _tell_unprotected(self, symbol: str, reason: str) -> None:
+        if self.on_unprotected is not None:
+            self.on_unprotected(symbol, reason)
+            return
+        text = f"{symbol}: the exits of the position were not set ({reason}): it may be unprotected"
+        self._notify(Notice(self.stamp_ms(), "unprotected", text, symbol, "error", freezes=True))
 
     async def _look_at_clock(self) -> None:
         """The exchange refused a timestamp: measure anew, and trade on only with a clock that is right."""

@@ -129,6 +129,8 @@ class PositionRow(msgspec.Struct):
     liqPrice: Number = None
     positionStatus: Text = ""
     autoAddMargin: int | None = 0
+    stopLoss: Number = None
+    trailingStop: Number = None
     category: Text = ""
     updatedTime: Number = None
 

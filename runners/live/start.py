@@ -44,6 +44,7 @@ from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan
 from runners.live.prices import Prices
+from runners.live.protection import Protection
 from runners.live.reconcile import Reconciler
 from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened
 from runners.live.recovery import recover_books
@@ -209,6 +210,11 @@ async def _assemble(
     never = _hand_over(books, venue, instruments)
     await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
     _tell_never_sent(never, outbox.hear, books.clock)
+    if plan.system.category == "linear":
+        protection = Protection(venue, plan.system.on_unprotected, notify, hear=outbox.hear, now_ms=lambda: books.clock.now_ms)
+        venue.on_unprotected = protection.refused
+        protection.listen(books.bus)
+        background(protection.run(), stack, fail)
     statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
     if not outbox.failure:
         await venue.idle()
