@@ -114,7 +114,7 @@ def _texts(result: BacktestResult, outcome: Mapping[str, Any]) -> dict[str, byte
     warned = {"warnings": list(result.warnings)}
     head = {"run_id": result.run_id, "status": "completed", **outcome, "stop_reason": stop, **warned}
     notes |= {"funnel": plain(result.funnel.to_plain(), "funnel"), "benchmark": benchmark_of(result)}
-    results, summary = _results(result.metrics, head, notes, exact=_exact_metrics(result), funnel=result.funnel.counts())
+    results, summary = _results(result.metrics, head, notes, exact=_exact_metrics(result), funnel=result.funnel)
     return {"trades.jsonl": lines, "trades.csv": table, "result.json": structured, "results.json": results, "summary.json": summary}
 
 
@@ -282,17 +282,17 @@ def open_trade_row(trade: Trade, funnel: Funnel) -> dict[str, Any]:
 
 def _results(
     metrics: Mapping[str, Any], outcome: Mapping[str, Any], notes: Mapping[str, Any], *, exact: Mapping[str, float] | None = None,
-    funnel: Mapping[str, Any] | None = None,
+    funnel: Funnel | None = None,
 ) -> tuple[bytes, bytes]:  # fmt: skip
-    """results.json and summary.json. exact: what stands in the summary in place of metrics that are sums of floats. funnel: its numbers,
-    for the summary."""
+    """results.json and summary.json. exact: what stands in the summary in place of metrics that are sums of floats. funnel: for the
+    summary, which has its numbers and what is open."""
     head: dict[str, Any] = plain(outcome, "outcome")
     numbers: dict[str, Any] = plain(metrics, "metrics")
     few = ("run_id", "strategy_id", "epoch", "symbol", "status", "stop_reason", "warnings", "passed", "next_epoch")
     shown = numbers | dict(exact or {})
     summary = {name: head[name] for name in few if name in head} | {name: shown[name] for name in SUMMARY_METRICS if name in shown}
     if funnel is not None:
-        summary["funnel"] = funnel
+        summary |= {"funnel": funnel.counts(), "open_trades": plain([each.to_plain() for each in funnel.open], "open_trades")}
     if head.get("error"):
         summary["error"] = f"{head['error']['type']}: {head['error']['message']}"
     return json_text({**head, "metrics": numbers, **notes}), json_text(summary)

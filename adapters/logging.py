@@ -2,11 +2,13 @@
 
 structlog renders. It takes a third of a second to import, so it is imported when the first line is really written: a log call that
 the level filters out is one comparison, and a command that logs nothing never pays. Fields whose names say that they hold a secret
-are dropped before anything is rendered.
+are dropped before anything is rendered. A log that cannot be written stops nobody: the file is bounded (``adapters.log_file``), and a
+stderr that nobody reads any more is left alone.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
@@ -14,10 +16,11 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from adapters.log_file import LogFile
 from core.errors import ConfigError
 from core.time_range import to_iso
 
@@ -30,20 +33,24 @@ _SECRET_NAMES = ("sign", "signature", "auth", "xbapisign")
 _context: ContextVar[Mapping[str, Any]] = ContextVar("log_context", default={})  # noqa: B039 (never mutated: a scope sets a new one)
 
 
-def set_up_logging(*, level: str | None = None, file: Path | None = None, console: bool = True) -> None:
+Form = Literal["text", "json"]
+
+
+def set_up_logging(*, level: str | None = None, file: Path | None = None, console: bool | Form = True) -> None:
     """Say where log lines go; what was set up before is replaced.
 
     level: a name of ``LEVELS``; None: the environment's KEEL_LOG_LEVEL, else info when there is a file and warning when there is not.
-    file: JSON lines are appended here, each in one write; its folder is made.  console: text on stderr.
+    file: JSON lines are appended here, each in one write; its folder is made.  console: on stderr, as text (True) or as JSON lines.
     Raises ConfigError for an unknown level and for a file that cannot be opened.
     """
     name = level or os.environ.get("KEEL_LOG_LEVEL") or ("info" if file else "warning")
     if name.lower() not in LEVELS:
         where = "the log level" if level else "the environment's KEEL_LOG_LEVEL"
         raise ConfigError(f"{where} is {name!r}: use one of {', '.join(LEVELS)}")
-    descriptor = _open(file) if file else None
+    opened = LogFile(file) if file else None
     _output.close()
-    _output.level, _output.descriptor, _output.console, _output.structlog = LEVELS[name.lower()], descriptor, console, None
+    form: Form | None = "text" if console is True else console or None
+    _output.level, _output.file, _output.console, _output.structlog = LEVELS[name.lower()], opened, form, None
 
 
 def get_logger(name: str, **fields: Any) -> Logger:
@@ -120,13 +127,14 @@ class Logger:
 
 
 class _Output:
-    """Where lines go: one file descriptor, stderr, or both. structlog's logger over it is made at the first line."""
+    """Where lines go: a file, stderr, or both. structlog's logger over it is made at the first line."""
 
-    __slots__ = ("console", "descriptor", "level", "structlog", "text")
+    __slots__ = ("console", "file", "level", "structlog", "text")
 
     def __init__(self) -> None:
-        self.level, self.console = LEVELS["warning"], True
-        self.descriptor: int | None = None
+        self.level = LEVELS["warning"]
+        self.console: Form | None = "text"
+        self.file: LogFile | None = None
         self.structlog: Any = None
         self.text: Any = None
 
@@ -138,9 +146,9 @@ class _Output:
 
     def close(self) -> None:
         """Give the file back."""
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-            self.descriptor = None
+        if self.file is not None:
+            self.file.close()
+            self.file = None
 
     def _start(self) -> None:
         import structlog
@@ -165,10 +173,18 @@ class _Lines:
         self._output = output
 
     def write(self, fields: dict[str, Any]) -> None:
-        if self._output.descriptor is not None:
-            os.write(self._output.descriptor, msgspec.json.encode(fields, enc_hook=repr) + b"\n")
-        if self._output.console:
-            sys.stderr.write(self._output.text(None, fields["level"], {**fields, "time": fields["time"][11:]}) + "\n")
+        output = self._output
+        line = _json(fields) if output.file is not None or output.console == "json" else b""
+        if output.file is not None:
+            output.file.write(line + b"\n")
+        if output.console is not None:
+            text = (
+                output.text(None, fields["level"], {**fields, "time": fields["time"][11:]}) if output.console == "text" else line.decode()
+            )
+            try:
+                sys.stderr.write(text + "\n")
+            except (OSError, ValueError):  # the terminal is gone: nobody reads
+                output.console = None
 
     debug = info = warning = error = write
 
@@ -186,12 +202,11 @@ def _as_argument(_: Any, __: str, fields: MutableMapping[str, Any]) -> tuple[tup
     return (fields,), {}
 
 
-def _open(file: Path) -> int:
+def _json(fields: dict[str, Any]) -> bytes:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    except OSError as error:
-        raise ConfigError(f"the log file {file} cannot be opened: {error.strerror}") from error
+        return msgspec.json.encode(fields, enc_hook=repr)
+    except (UnicodeEncodeError, TypeError, ValueError, OverflowError):  # half a character, a key that is no text, a huge number
+        return json.dumps({str(key): value for key, value in fields.items()}, default=repr).encode()
 
 
 _output = _Output()

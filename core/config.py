@@ -12,6 +12,7 @@ import msgspec
 
 from core.money import BPS, UNIT, to_units
 from core.timeframe import TIMEFRAMES
+from core.words import check_fields
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -19,7 +20,10 @@ Percent = Annotated[float, msgspec.Meta(gt=0, le=100)]
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A part of the system file: unknown keys are refused."""
+    """A part of the system file: unknown keys are refused, and so are values that a key does not take, made in Python or in YAML."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 # --- exits -----------------------------------------------------------------------------------------------------------

@@ -7,17 +7,29 @@ for a person (a ``KeelError``: the command line prints its text and exits with i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 
 class KeelError(Exception):
-    """An error for a person: what is wrong, where (file, line, key, symbol, time), and what to do."""
+    """An error for a person: what is wrong, where (file, line, key, symbol, time), and what to do.
+
+    ``evidence``: what else is known of it, as plain data that a failed run keeps (core/raised.py); empty for most.
+    """
 
     exit_code = 2
+    evidence: Mapping[str, Any] = MappingProxyType({})
 
 
 class ConfigError(KeelError):
     """A system file, an option or an argument that cannot be used as it stands."""
 
     exit_code = 2
+
+
+class FieldError(ConfigError):
+    """A field of a message, an order or a configuration, or an argument, with a value that it does not take."""
 
 
 class DataError(KeelError):

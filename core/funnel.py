@@ -101,6 +101,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
 
 ORDERED: Final = Outcome("ordered")
 WITHDRAWN: Final = Outcome("withdrawn")
+HELD_ALREADY: Final = Outcome("ignored", "held_already")
+FLAT_ALREADY: Final = Outcome("ignored", "flat_already")
 
 
 class SignalCounts(msgspec.Struct):
@@ -147,7 +149,7 @@ class OpenTrade(msgspec.Struct, frozen=True):
         """As plain data; money as exact decimal text."""
         row = msgspec.structs.asdict(self)
         row["unrealized_pnl"] = to_text(self.unrealized_pnl)
-        return {**row, "entry_time": to_iso(self.entry_ts)}
+        return {"open": True, **row, "entry_time": to_iso(self.entry_ts)}
 
 
 class Funnel(msgspec.Struct, frozen=True, kw_only=True):

@@ -205,10 +205,28 @@ SPOT_FEE = to_units("0.001")
 """Bybit's rates at VIP 0 (fact sheet, section 6.1)."""
 
 
-def generic_tiers() -> tuple[RiskTier, ...]:
-    """The table used where the exchange's own is not known: 0.5 % to 2 million, 1 % to 10 million, 2.5 % to 50 million, 5 % above."""
-    rows = (("2000000", "0.005", "100"), ("10000000", "0.01", "50"), ("50000000", "0.025", "20"), ("3000000000", "0.05", "10"))
-    return build_tiers([(to_units(limit), to_units(rate), to_units(leverage)) for limit, rate, leverage in rows])
+LARGE_COINS = ("BTC", "ETH")
+"""Coins whose perpetuals have the deepest risk tiers; every other one is treated as a small coin where its own tiers are not known."""
+_LARGE_TIERS = (("2000000", "0.005", "100"), ("10000000", "0.01", "50"), ("50000000", "0.025", "20"), ("3000000000", "0.05", "10"))
+_SMALL_TIERS = (
+    ("100000", "0.02", "25"), ("500000", "0.04", "12"), ("1000000", "0.05", "10"), ("5000000", "0.1", "5"), ("50000000", "0.25", "2"),
+    ("3000000000", "0.5", "1"),
+)  # fmt: skip
+
+
+def generic_tiers(base: str = "BTC", max_leverage: int | None = None) -> tuple[RiskTier, ...]:
+    """The table used where the exchange's own is not known, of BTC and ETH, or a careful one of any other coin.
+
+    BTC and ETH: 0.5 % to 2 million, 1 % to 10 million, 2.5 % to 50 million, 5 % above. Others: 2 % (25 x) to 100,000, 4 % to 500,000,
+    5 % to 1 million, 10 % to 5 million, 25 % to 50 million, 50 % above. max_leverage (1e-8): what is known of it; of others than BTC and
+    ETH the lowest tier has it, with half its initial margin rate as maintenance, and no tier has more.
+    """
+    table = _LARGE_TIERS if base in LARGE_COINS else _SMALL_TIERS
+    rows = [(to_units(limit), to_units(rate), to_units(leverage)) for limit, rate, leverage in table]
+    if base not in LARGE_COINS and max_leverage is not None:
+        least = mul_div_ceil(UNIT, UNIT, 2 * max_leverage)
+        rows = [(rows[0][0], least, max_leverage)] + [(limit, max(rate, least), min(top, max_leverage)) for limit, rate, top in rows[1:]]
+    return build_tiers(rows)
 
 
 def build_tiers(rows: list[tuple[int, int, int]]) -> tuple[RiskTier, ...]:

@@ -1,25 +1,53 @@
 """Every message of the system: frozen structs, tagged for the journal. Market data are nouns, commands are imperative and have
 one handler, events are past tense and have any number.
 
+What user code writes into a message is checked when it is made (core/words.py): a word that is none, or a number that is none, is refused.
+
 Times are milliseconds since the Unix epoch, UTC. Prices and quantities are floats on the instrument's grid; money (fees, funding,
 realised PnL) is an integer of 1e-8 of its coin. A bar covers [ts_open, ts_close) and is known at ts_close, never earlier.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from math import isfinite
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
+
+from core.words import check_fields
 
 Direction = Literal["LONG", "SHORT", "FLAT"]
 Side = Literal["BUY", "SELL"]
 OrderType = Literal["market", "limit", "stop_market", "stop_limit"]
 TimeInForce = Literal["GTC", "IOC", "FOK", "POST_ONLY"]
 PriceSource = Literal["last", "mark", "index"]
+EntryType = Literal["market", "limit"]
+ExitMode = Literal["full", "partial"]
+PositionIdx = Annotated[int, msgspec.Meta(ge=0, le=2)]
+
+_DIRECTIONS: Final = frozenset(get_args(Direction))
+_SIDES: Final = frozenset(get_args(Side))
+_ORDER_TYPES: Final = frozenset(get_args(OrderType))
+_ENTRY_TYPES: Final = frozenset(get_args(EntryType))
+_TIMES_IN_FORCE: Final = frozenset(get_args(TimeInForce))
+_SOURCES: Final = frozenset(get_args(PriceSource))
+_MODES: Final = frozenset(get_args(ExitMode))
 
 
 class Message(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The base of all messages; its tag is the class name."""
+
+
+def _is_number(value: Any) -> bool:
+    return value.__class__ is float and isfinite(value)
+
+
+def _is_number_or_none(value: Any) -> bool:
+    return value is None or (value.__class__ is float and isfinite(value))
+
+
+def _is_word(value: Any, words: frozenset[str]) -> bool:
+    return value.__class__ is str and value in words
 
 
 # --- market data -----------------------------------------------------------------------------------------------------
@@ -82,10 +110,27 @@ class Signal(Message, frozen=True):
     stop_loss: float | None = None
     take_profit: float | None = None
     trailing: float | None = None
-    order_type: Literal["market", "limit"] = "market"
+    order_type: EntryType = "market"
     limit_price: float | None = None
     ts: int = 0
     """Decision time; the strategy actor stamps it."""
+
+    def __post_init__(self) -> None:
+        if not (
+            _is_word(self.direction, _DIRECTIONS)
+            and _is_word(self.order_type, _ENTRY_TYPES)
+            and self.symbol.__class__ is str
+            and self.strategy.__class__ is str
+            and self.ts.__class__ is int
+            and _is_number(self.size_usd)
+            and _is_number(self.confidence)
+            and _is_number_or_none(self.stop_loss)
+            and _is_number_or_none(self.take_profit)
+            and _is_number_or_none(self.trailing)
+            and _is_number_or_none(self.limit_price)
+            and (self.metadata is None or self.metadata.__class__ is dict)
+        ):
+            check_fields(self)
 
 
 class SignalDenied(Message, frozen=True):
@@ -120,9 +165,21 @@ class Bracket(msgspec.Struct, frozen=True, gc=False):
     activation: float | None = None
     """Price from which the trailing stop follows; None: at once."""
     trigger: PriceSource = "last"
-    mode: Literal["full", "partial"] = "full"
+    mode: ExitMode = "full"
     take_profit_limit: float | None = None
     """A limit price for the take-profit instead of a market exit (mode partial only)."""
+
+    def __post_init__(self) -> None:
+        if not (
+            _is_word(self.trigger, _SOURCES)
+            and _is_word(self.mode, _MODES)
+            and _is_number_or_none(self.stop_loss)
+            and _is_number_or_none(self.take_profit)
+            and _is_number_or_none(self.trailing)
+            and _is_number_or_none(self.activation)
+            and _is_number_or_none(self.take_profit_limit)
+        ):
+            check_fields(self)
 
 
 class OrderIntent(Message, frozen=True):
@@ -148,6 +205,10 @@ class OrderIntent(Message, frozen=True):
     strategy: str = ""
     decision_price: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not (_are_order_words(self) and _is_number(self.decision_price) and self.cancel_first.__class__ is bool):
+            check_fields(self)
+
 
 # --- commands --------------------------------------------------------------------------------------------------------
 
@@ -172,9 +233,36 @@ class SubmitOrder(Message, frozen=True):
     time_in_force: TimeInForce = "GTC"
     reduce_only: bool = False
     close_on_trigger: bool = False
-    position_idx: int = 0
+    position_idx: PositionIdx = 0
     bracket: Bracket | None = None
     reason: str = "signal"
+
+    def __post_init__(self) -> None:
+        if not (
+            _are_order_words(self)
+            and (self.trigger_rising is None or self.trigger_rising.__class__ is bool)
+            and self.close_on_trigger.__class__ is bool
+            and self.position_idx.__class__ is int
+            and 0 <= self.position_idx <= 2
+        ):
+            check_fields(self)
+
+
+def _are_order_words(order: OrderIntent | SubmitOrder) -> bool:
+    """Whether what intents and orders have in common is as it should be."""
+    return (
+        _is_word(order.side, _SIDES)
+        and _is_word(order.order_type, _ORDER_TYPES)
+        and _is_word(order.trigger_by, _SOURCES)
+        and _is_word(order.time_in_force, _TIMES_IN_FORCE)
+        and order.symbol.__class__ is str
+        and order.ts.__class__ is int
+        and _is_number(order.qty)
+        and _is_number_or_none(order.price)
+        and _is_number_or_none(order.trigger_price)
+        and order.reduce_only.__class__ is bool
+        and (order.bracket is None or order.bracket.__class__ is Bracket)
+    )
 
 
 class AmendOrder(Message, frozen=True):
@@ -186,6 +274,10 @@ class AmendOrder(Message, frozen=True):
     qty: float | None = None
     price: float | None = None
     trigger_price: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (_is_number_or_none(self.qty) and _is_number_or_none(self.price) and _is_number_or_none(self.trigger_price)):
+            check_fields(self)
 
 
 class CancelOrder(Message, frozen=True):
@@ -209,7 +301,11 @@ class SetTradingStop(Message, frozen=True):
     symbol: str
     ts: int
     bracket: Bracket
-    position_idx: int = 0
+    position_idx: PositionIdx = 0
+
+    def __post_init__(self) -> None:
+        if not (self.bracket.__class__ is Bracket and self.position_idx.__class__ is int and 0 <= self.position_idx <= 2):
+            check_fields(self)
 
 
 # --- venue events ----------------------------------------------------------------------------------------------------
@@ -226,6 +322,7 @@ OrderStatus = Literal[
     "cancelled",
     "expired",
 ]
+_STATUSES: Final = frozenset(get_args(OrderStatus))
 
 
 class OrderUpdate(Message, frozen=True):
@@ -249,8 +346,13 @@ class OrderUpdate(Message, frozen=True):
     parent_id: str | None = None
     """For orders that the venue made by itself out of a bracket: the order to which the bracket was attached."""
 
+    def __post_init__(self) -> None:
+        if not (_is_word(self.status, _STATUSES) and _is_word(self.side, _SIDES) and _is_word(self.order_type, _ORDER_TYPES)):
+            check_fields(self)
+
 
 FillKind = Literal["trade", "bust"]
+_FILL_KINDS: Final = frozenset(get_args(FillKind))
 
 
 class Fill(Message, frozen=True):
@@ -275,6 +377,10 @@ class Fill(Message, frozen=True):
     position_idx: int = 0
     reason: str = "signal"
     """Why the order was made: signal, stop_loss, take_profit, trailing, liquidation, ..."""
+
+    def __post_init__(self) -> None:
+        if not (_is_word(self.side, _SIDES) and _is_word(self.kind, _FILL_KINDS) and _is_number(self.qty) and _is_number(self.price)):
+            check_fields(self)
 
 
 class FundingPayment(Message, frozen=True):
@@ -302,6 +408,9 @@ class Liquidation(Message, frozen=True):
     loss: int
     insurance: int
     position_idx: int = 0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class PositionReport(Message, frozen=True):
@@ -331,6 +440,9 @@ class Halt(Message, frozen=True):
     ts: int
     reason: str
     flatten: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class Resume(Message, frozen=True):

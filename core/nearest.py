@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
+from typing import Final
+
+_MEANT: Final[Mapping[str, tuple[str, ...]]] = {
+    "BUY": ("LONG",), "SELL": ("SHORT",), "LONG": ("BUY",), "SHORT": ("SELL",), "1": ("LONG",), "-1": ("SHORT",), "0": ("FLAT", "CLOSE"),
+    "CLOSE": ("FLAT",), "EXIT": ("FLAT", "CLOSE"), "FLAT": ("CLOSE",), "STOP": ("stop_market",), "PERP": ("linear", "futures", "future"),
+    "FUTURES": ("linear",), "LINEAR": ("futures", "future"), "WORST": ("pessimistic",), "OFF": ("none",), "NO": ("none",),
+}  # fmt: skip
+"""Words that mean the same elsewhere, in capitals."""
+
+
+def meant_word(value: object, known: Collection[str]) -> str | None:
+    """The allowed word that somebody may have meant by a value: the nearest one, or what others call it."""
+    options = [word for word in _MEANT.get(str(value).upper(), ()) if word in known]
+    if not options and isinstance(value, str):
+        return nearest_name(value, known)
+    return options[0] if options else None
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:

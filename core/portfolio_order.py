@@ -16,6 +16,7 @@ from core.errors import ConfigError
 from core.frame import Frame
 from core.instrument import Category
 from core.messages import Message
+from core.words import check_fields
 
 InstrumentType = Literal["future", "spot"]
 TargetSide = Literal["LONG", "SHORT", "CLOSE"]
@@ -34,6 +35,9 @@ class Order(msgspec.Struct, frozen=True):
     side: TargetSide
     value: float | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 class PortfolioOrders(Message, frozen=True):
     """What a portfolio strategy wants at one instant, as it said it: neither screened nor sized."""
@@ -51,6 +55,9 @@ class TargetPosition(Message, frozen=True):
     side: TargetSide
     value: float | None = None
     strategy: str = ""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def market_symbol(name: str, category: Category) -> str:
@@ -75,6 +82,8 @@ class OMSView(Protocol):
     def current_time(self) -> datetime: ...
     @property
     def timestep(self) -> timedelta: ...
+    @property
+    def data_manager(self) -> DataView: ...
     @property
     def balance(self) -> Mapping[str, float]: ...
     @property

@@ -169,6 +169,12 @@ def example_of(counted: Counted) -> str:
 _ASKED: Final = "{value} was asked for, {limit} when the position was opened"
 
 
+NOT_ACTED_ON: Final = (
+    "a position keeps the size and the exits with which it was opened: the signal's trailing or exits.trailing moves a stop,"
+    " FLAT and then the direction again makes another size"
+)
+"""What to look at where signals asked for more than their direction, and it was not done."""
+
 IGNORED: Final[dict[str, str]] = {
     "held_already": "the position had this direction already",
     "other_size": "another size for a position that is held already",

@@ -8,6 +8,7 @@ from typing import Final
 
 from core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
 from core.errors import ConfigError
+from core.file_names import LONGEST_ID
 from core.money import LIMIT, to_units
 from core.nearest import did_you_mean
 from core.promotion import PromotionRule
@@ -40,6 +41,9 @@ def cross_problems(config: SystemConfig, written: Collection[KeyPath] = ()) -> I
     that hold: a key that has a default and is not read here is refused only among these."""
     if not _SYSTEM_ID.fullmatch(config.system):
         yield Problem(("system",), f"{config.system!r} cannot name files and folders: use letters, digits, _ . and -")
+    elif len(config.system) > LONGEST_ID:
+        told = f"has {len(config.system):,} characters, and files and folders are named after it"
+        yield Problem(("system",), f"{told}: use at most {LONGEST_ID}")
     if not config.strategy.strip():
         yield Problem(("strategy",), "must name a strategy: an id, package.module:Class or path/to/file.py:Class")
     yield from _symbols(config)

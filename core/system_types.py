@@ -7,13 +7,17 @@ no key inside a dict and knows no nearest name.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from math import isfinite
+from typing import Any, Final, NamedTuple
 
 from msgspec import inspect
 
 from core.errors import InvariantError
-from core.nearest import did_you_mean, nearest_name
+from core.nearest import did_you_mean, meant_word, nearest_name
 from core.yaml_source import KeyPath
+
+_SHOWN: Final = 60
+"""Of a value that is refused so many characters are shown."""
 
 
 class Problem(NamedTuple):
@@ -25,8 +29,8 @@ class Problem(NamedTuple):
 
 def shape_problems(value: Any, kind: inspect.Type, path: KeyPath = ()) -> Iterator[Problem]:
     """Every place where a plain value does not fit a type."""
-    kind = _bare(kind)
-    if isinstance(kind, inspect.AnyType):
+    kind = bare(kind)
+    if isinstance(kind, inspect.AnyType) or (isinstance(kind, inspect.StructType) and value.__class__ is kind.cls):
         return
     if isinstance(kind, inspect.UnionType):
         yield from _union_problems(value, kind, path)
@@ -35,13 +39,15 @@ def shape_problems(value: Any, kind: inspect.Type, path: KeyPath = ()) -> Iterat
     elif isinstance(kind, inspect.DictType) and isinstance(value, dict):
         for key, item in value.items():
             yield from shape_problems(item, kind.value_type, (*path, key))
-    elif isinstance(kind, inspect.ListType) and isinstance(value, list):
+    elif (isinstance(kind, inspect.ListType) and isinstance(value, list)) or (
+        isinstance(kind, inspect.VarTupleType) and isinstance(value, tuple)
+    ):
         if len(value) < (kind.min_length or 0):
             yield Problem(path, "must not be an empty list")
         for index, item in enumerate(value):
             yield from shape_problems(item, kind.item_type, (*path, index))
     elif not _fits(value, kind):
-        yield Problem(path, _mismatch(value, (kind,)))
+        yield Problem(path, mismatch(value, (kind,)))
 
 
 def _struct_problems(value: dict[str, Any], kind: inspect.StructType, path: KeyPath) -> Iterator[Problem]:
@@ -73,21 +79,30 @@ def _what_was_meant(key: str, fields: dict[str, inspect.Field]) -> str:
 
 def _structs(kind: inspect.Type) -> list[inspect.StructType]:
     """The mappings of known keys that a type allows."""
-    bare = _bare(kind)
-    options = [_bare(option) for option in bare.types] if isinstance(bare, inspect.UnionType) else [bare]
+    whole = bare(kind)
+    options = [bare(option) for option in whole.types] if isinstance(whole, inspect.UnionType) else [whole]
     return [option for option in options if isinstance(option, inspect.StructType)]
 
 
 def _union_problems(value: Any, kind: inspect.UnionType, path: KeyPath) -> Iterator[Problem]:
-    options = tuple(_bare(option) for option in kind.types)
+    options = tuple(bare(option) for option in kind.types)
     structs = _structs(kind)
     if isinstance(value, dict) and structs:
         yield from _struct_problems(value, structs[0], path)
-    elif not any(_fits(value, option) for option in options):
-        yield Problem(path, _mismatch(value, options))
+    elif not any(_fits(value, option) or _holds(value, option) for option in options):
+        yield Problem(path, mismatch(value, options))
 
 
-def _bare(kind: inspect.Type) -> inspect.Type:
+def _holds(value: Any, kind: inspect.Type) -> bool:
+    """Whether a value is a mapping, a list or an object of a type that has such."""
+    if isinstance(kind, inspect.StructType):
+        return value.__class__ is kind.cls
+    if not isinstance(value, (dict, list, tuple)) or not isinstance(kind, (inspect.DictType, inspect.ListType, inspect.VarTupleType)):
+        return False
+    return not any(shape_problems(value, kind))
+
+
+def bare(kind: inspect.Type) -> inspect.Type:
     """A type without the descriptions that are meant for editors."""
     while isinstance(kind, inspect.Metadata):
         kind = kind.type
@@ -99,7 +114,7 @@ def _fits(value: Any, kind: inspect.Type) -> bool:
     if isinstance(kind, inspect.NoneType):
         return value is None
     if isinstance(kind, inspect.LiteralType):
-        return value in kind.values and not isinstance(value, bool)
+        return isinstance(value, (str, int)) and not isinstance(value, bool) and value in kind.values
     if isinstance(kind, inspect.StrType):
         return isinstance(value, str)
     if isinstance(kind, inspect.BoolType):
@@ -107,10 +122,18 @@ def _fits(value: Any, kind: inspect.Type) -> bool:
     if isinstance(kind, inspect.IntType):
         return isinstance(value, int) and not isinstance(value, bool) and _within(value, kind)
     if isinstance(kind, inspect.FloatType):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and _within(value, kind)
-    if isinstance(kind, (inspect.StructType, inspect.DictType, inspect.ListType)):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value) and _within(value, kind)
+    if isinstance(kind, (inspect.StructType, inspect.DictType, inspect.ListType, inspect.VarTupleType)):
         return False
     raise InvariantError(f"system files have no values of {type(kind).__name__}")
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number is one that a float can hold."""
+    try:
+        return isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
@@ -122,18 +145,18 @@ def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
     )
 
 
-def _mismatch(value: Any, kinds: tuple[inspect.Type, ...]) -> str:
-    wanted = ", or ".join(_describe(kind) for kind in kinds if not isinstance(kind, inspect.NoneType))
+def mismatch(value: Any, kinds: tuple[inspect.Type, ...]) -> str:
+    wanted = ", or ".join(describe(kind) for kind in kinds if not isinstance(kind, inspect.NoneType))
     literals = [str(option) for kind in kinds if isinstance(kind, inspect.LiteralType) for option in kind.values]
     advice = ""
-    if isinstance(value, str) and literals and "did you mean" in did_you_mean(value, literals):
-        advice = f": {did_you_mean(value, literals)}"
+    if literals and (meant := meant_word(value, literals)) is not None:
+        advice = f": did you mean {meant}?"
     elif isinstance(value, str) and any(isinstance(kind, inspect.ListType) for kind in kinds):
         advice = f": write [{value}]"
     return f"must be {wanted}, not {_show(value)}{advice}"
 
 
-def _describe(kind: inspect.Type) -> str:
+def describe(kind: inspect.Type) -> str:
     if isinstance(kind, (inspect.IntType, inspect.FloatType)):
         noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
         bounds = (("above", kind.gt), ("at least", kind.ge), ("below", kind.lt), ("at most", kind.le))
@@ -147,7 +170,7 @@ def _describe(kind: inspect.Type) -> str:
         return "text"
     if isinstance(kind, inspect.BoolType):
         return "true or false"
-    return "a list" if isinstance(kind, inspect.ListType) else "a mapping"
+    return "a list" if isinstance(kind, (inspect.ListType, inspect.VarTupleType)) else "a mapping"
 
 
 def _show(value: Any) -> str:
@@ -157,4 +180,7 @@ def _show(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return f"the text {value!r}"
-    return "a mapping" if isinstance(value, dict) else "a list" if isinstance(value, list) else repr(value)
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    shown = repr(value)
+    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}..."

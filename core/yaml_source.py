@@ -64,6 +64,11 @@ def path_text(path: KeyPath) -> str:
 def parse_yaml(text: str) -> YamlSource:
     """The one document of a text. Raises YamlProblem."""
     try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        line = text[: error.start].count("\n") + 1
+        raise YamlProblem(line, (), f"the character {text[error.start]!r} has no place in a YAML file") from None
+    try:
         _check_events(text)
         node = yaml.compose(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:

@@ -6,6 +6,7 @@ A sandbox is a rehearsal: its runs are kept under ``<system>-sandbox``, and do n
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,7 @@ import msgspec
 
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.notices import Notice
-from adapters.logging import get_logger
+from adapters.logging import Logger, get_logger
 from adapters.store import HistoricalDataStore
 from core.config import for_epoch
 from core.errors import ConfigError, InvariantError, KeelError, VenueError
@@ -36,6 +37,7 @@ from runners.system_run import write_run_report
 from runners.systems import LoadedSystem, effective_system
 from strategies.base import PortfolioStrategy
 
+_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 Beside = Callable[[Live, Stop], AsyncIterator[None]]
 
 
@@ -87,6 +89,7 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
     )  # fmt: skip
     attempt = _Attempt(plan, options, beside)
     rules = None if is_sandbox else system.promotion.get("demo")
+    before = os.umask(0o077)  # journal, artifacts and report of an account are for its owner alone
     try:
         done = run_epoch(
             StrategyEpoch.DEMO,
@@ -98,27 +101,35 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
             next_epoch=StrategyEpoch.LIVE if rules else None,
             strategy_name=system.description,
             effective_config={"system": effective, "system_uid": uid, "environment": environment.value, "url": options.sandbox_url},
+            begin_late=True,
             home=home,
         )
+        return _made(attempt, done, options)
+    except BaseException as error:
+        attempt.tell_end(error)
+        raise
     finally:
+        os.umask(before)
         if store is not None:
             store.close()
-    if attempt.result is None or attempt.live is None or attempt.ending is None:
+
+
+def _made(attempt: _Attempt, done: EpochResult, options: DemoOptions) -> DemoRun:
+    """What was kept, with its report. Raises what failed, whether in the session or after it."""
+    live, ending = attempt.live, attempt.ending
+    if attempt.result is None or live is None or ending is None:
         error = attempt.error or VenueError(done.error or "the session failed without saying why")
         error.add_note(f"{done.run_id} is marked failed: {done.artifacts}")
         raise error
     report = write_run_report(attempt.result, done.artifacts, "demo session") if options.report else None
-    made = DemoRun(
-        done, attempt.result, attempt.ending, attempt.live.account, attempt.live.journal.folder, report,
-        ending_lines(attempt.live, attempt.ending), next(iter(attempt.live.instruments.values())).quote,
-    )  # fmt: skip
-    if attempt.ending.failure is not None:
-        failure = attempt.ending.failure
+    if ending.failure is not None:
+        failure = ending.failure
         told = failure if isinstance(failure, (KeelError, InvariantError)) else InvariantError(f"{type(failure).__name__}: {failure}")
-        for line in (*made.lines, f"{done.run_id}: {done.artifacts}"):
-            told.add_note(line)
+        told.add_note(f"{done.run_id}: {done.artifacts}")
         raise told from failure
-    return made
+    lines, quote = ending_lines(live, ending), next(iter(live.instruments.values())).quote
+    attempt.log_end(lines)
+    return DemoRun(done, attempt.result, ending, live.account, live.journal.folder, report, lines, quote)
 
 
 class _Attempt:
@@ -126,35 +137,98 @@ class _Attempt:
 
     def __init__(self, plan: Plan, options: DemoOptions, beside: Beside | None) -> None:
         self._plan, self._options, self._beside = plan, options, beside
-        self._log = get_logger("keel.demo", system=plan.system.system)
-        self.live: Live | None = None
-        self.ending: Ending | None = None
+        self._log = _RunLog(get_logger("keel.demo", system=plan.system.system))
+        self._session: Session | None = None
         self.result: BacktestResult | None = None
         self.error: Exception | None = None
 
-    def __call__(self, symbol: str) -> BacktestResult:
+    @property
+    def live(self) -> Live | None:
+        """What traded; None where the start was refused."""
+        return None if self._session is None else self._session.live
+
+    @property
+    def ending(self) -> Ending | None:
+        """How trading ended; None while it has not."""
+        return None if self._session is None else self._session.ending
+
+    def tell_end(self, error: BaseException) -> None:
+        """Whatever broke after a session had begun to trade: its error, and the log, say how trading ended and what stays."""
+        if self.live is None:
+            self._log.error("not started", code="refused", reason=f"{type(error).__name__}: {error}")
+            return
+        lines = ["trading has stopped; what rests at the exchange was not looked at"]
+        if self.ending is not None:
+            lines = ending_lines(self.live, self.ending)
+        for line in lines:
+            error.add_note(line)
+        self.log_end([f"{type(error).__name__}: {error}", *lines], is_failed=True)
+
+    def log_end(self, lines: list[str], *, is_failed: bool = False) -> None:
+        """The log's last line of a session."""
+        (self._log.error if is_failed else self._log.info)("stopped", code="stopped", said=lines)
+
+    def __call__(self, symbol: str, begin: Callable[[], str]) -> BacktestResult:
         began = time.monotonic()
         try:
-            self.live, self.ending = run_to_end(self._run())
-            self.result = session_result(self.live, self.ending, wall_s=time.monotonic() - began)
+            live, ending = run_to_end(self._run(begin))
+            self.result = session_result(live, ending, wall_s=time.monotonic() - began)
         except Exception as error:
             self.error = error
             raise
         return self.result
 
-    async def _run(self) -> tuple[Live, Ending]:
-        session = Session(self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log))
+    async def _run(self, begin: Callable[[], str]) -> tuple[Live, Ending]:
+        session = self._session = Session(
+            self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
+        )
         async with _interruptible(session):
             try:
-                return await session.run(self._beside)
+                return await session.run(self._begun(begin))
             except asyncio.CancelledError:
                 if session.stop.is_asked:  # before the session was up: there is nothing to end in order
                     raise KeyboardInterrupt from None
                 raise
 
+    def _begun(self, begin: Callable[[], str]) -> Beside:
+        """The run begins when the start is through: one that was refused was no run."""
+
+        async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
+            self._log.bind(run_id=begin())
+            if self._beside is None:
+                yield
+                return
+            async with asynccontextmanager(self._beside)(live, stop):
+                yield
+
+        return beside
+
     def _tell(self, notice: Notice) -> None:
         write = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[notice.severity]
         write(notice.text, **{name: value for name, value in _fields(notice).items() if value not in (None, False)})
+
+
+class _RunLog:
+    """A logger whose lines, whoever writes them, carry the run's id once the run has begun."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+
+    def bind(self, **fields: Any) -> None:
+        """From now on every line carries these, too."""
+        self._log = self._log.bind(**fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """As of a Logger."""
+        self._log.info(event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """As of a Logger."""
+        self._log.warning(event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """As of a Logger."""
+        self._log.error(event, **fields)
 
 
 def _fields(notice: Notice) -> dict[str, Any]:
@@ -164,22 +238,24 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _interruptible(session: Session) -> AsyncIterator[None]:
-    """Ctrl-C and SIGTERM ask the session to stop, and end a start that is still under way; a second one ends everything on the spot."""
+    """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
+    under way; a second one ends everything on the spot."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    heard = {number: name for number, name in _SIGNALS.items() if signal.getsignal(number) is not signal.SIG_IGN}
 
     def ask(name: str) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in heard:
             loop.remove_signal_handler(number)
         session.stop.ask(name)
         if session.live is None and task is not None:
             task.cancel()
 
     with suppress(NotImplementedError, RuntimeError):
-        loop.add_signal_handler(signal.SIGINT, ask, "Ctrl-C")
-        loop.add_signal_handler(signal.SIGTERM, ask, "SIGTERM")
+        for number, name in heard.items():
+            loop.add_signal_handler(number, ask, name)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in heard:
             with suppress(NotImplementedError, RuntimeError):
                 loop.remove_signal_handler(number)

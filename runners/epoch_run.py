@@ -37,6 +37,7 @@ def run_epoch(
     effective_config: Mapping[str, Any] | None = None,
     experiment: str | None = None,
     raise_errors: bool = False,
+    begin_late: bool = False,
     home: Home | Path | None = None,
     now: Callable[[], int] = system_now,
     **runner_kwargs: Any,
@@ -49,13 +50,15 @@ def run_epoch(
     A parameter of runner_fn that is named like one of run_epoch's own (timeframes, strategy_id, epoch, home, ...) gets what run_epoch was
     given. Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
     raise_errors raises it again. An InvariantError is always raised again, and so is what keeps the artifacts from being written.
+    begin_late: the run begins (folder, config.json, event) when runner_fn calls the ``begin`` that it is given as a keyword, which returns
+    the run's id; what it raises before that is raised again, and there has been no run.
     A KeyboardInterrupt marks the run interrupted and passes on; SystemExit and its like pass unmarked.
     Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
     """
     given = {
         "timeframes": timeframes, "epoch": epoch, "strategy_id": strategy_id, "strategy_name": strategy_name, "next_epoch": next_epoch,
         "promotion_criteria": promotion_criteria, "effective_config": effective_config, "experiment": experiment, "home": home, "now": now,
-        "raise_errors": raise_errors, "runner_fn": runner_fn,
+        "raise_errors": raise_errors, "runner_fn": runner_fn, "begin_late": begin_late,
     }  # fmt: skip
     shared = shared_arguments(runner_fn, given)
     stage, judge = StrategyEpoch.of(epoch), _Judge(promotion_criteria)
@@ -66,16 +69,27 @@ def run_epoch(
     asked = {"runner": named(runner_fn), "arguments": described(without_secrets(runner_kwargs))}
     promotion = {"promotion": judge.description, "next_epoch": following}
     run = {"run": {"experiment": experiment}} if experiment else {}
-    run_id = tracker.epoch_start(
-        stage, symbol, timeframes, config={**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
-    )
+    run_id = ""
+
+    def begin() -> str:
+        nonlocal run_id
+        config = {**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
+        run_id = tracker.epoch_start(stage, symbol, timeframes, config=config)
+        return run_id
+
+    late = {"begin": begin} if begin_late else {}
+    if not begin_late:
+        begin()
     try:
         try:
-            hear = None if effective_config else partial(tracker.note_configuration, run_id)
-            with log_context_scope(run_id=run_id, strategy_id=strategy_id, epoch=stage.value, symbol=symbol), listening(hear):
-                returned = runner_fn(symbol=symbol, **shared, **runner_kwargs)
+            hear = partial(tracker.note_configuration, run_id) if run_id and not effective_config else None
+            known = {"run_id": run_id} if run_id else {}
+            with log_context_scope(**known, strategy_id=strategy_id, epoch=stage.value, symbol=symbol), listening(hear):
+                returned = runner_fn(symbol=symbol, **late, **shared, **runner_kwargs)
                 passed, reason, verdicts = judge.verdict(returned)
         except Exception as error:
+            if not run_id:
+                raise
             failed = tracker.epoch_failed(run_id, stage, symbol, error)
             if raise_errors or isinstance(error, InvariantError):
                 raise
@@ -90,6 +104,8 @@ def run_epoch(
         except DataError as error:
             raise _unwritten(tracker, run_id, stage, symbol, error) from error
     except KeyboardInterrupt as interrupt:
+        if not run_id:
+            raise
         _mark_interrupted(tracker, run_id, stage, symbol, interrupt)
         raise
 

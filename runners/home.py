@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ConfigError
+from runners.user_path import user_path
 
 ENVIRONMENT_NAME = "KEEL_HOME"
 
@@ -27,7 +28,7 @@ class Home:
         if isinstance(home, Home):
             return home
         named = home if home is not None else environment.get(ENVIRONMENT_NAME) or "."
-        root = Path(named).expanduser().absolute()
+        root = user_path(named).absolute()
         if root.exists() and not root.is_dir():
             source = "the home folder" if home is not None else f"the environment's {ENVIRONMENT_NAME}"
             raise ConfigError(f"{source} {root} is a file: give a folder (--home DIR)")

@@ -17,7 +17,7 @@ from core.time_range import TimeRange, to_iso
 from runners.described import described
 from runners.preparation import Prepared
 from runners.registry import system_uid
-from runners.systems import LoadedSystem, effective_system
+from runners.systems import LoadedSystem, effective_system, function_fingerprints
 from runners.windows import NamedWindow
 
 ENV = "live"
@@ -31,7 +31,9 @@ def effective_config(loaded: LoadedSystem, window: NamedWindow, prepared: Prepar
     """
     made_of = _made_of(effective_system(loaded), window.span, {} if prepared is None else prepared.warmup)
     data = "" if prepared is None else data_fingerprint(prepared.histories)
-    return _identified(made_of, window, loaded.strategy_fingerprint, data, system_file=loaded.filename, seed=seed)
+    made = _identified(made_of, window, loaded.strategy_fingerprint, data, system_file=loaded.filename, seed=seed)
+    functions = function_fingerprints(loaded.config)
+    return {**made, "function_fingerprints": functions} if functions else made
 
 
 def engine_config(prepared: Prepared, strategy_fingerprint: str, *, env: str, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,7 +43,12 @@ def engine_config(prepared: Prepared, strategy_fingerprint: str, *, env: str, st
         made_of["strategy_made_with"] = dict(state)
     window, data = NamedWindow("", prepared.window), data_fingerprint(prepared.histories)
     made = _identified(made_of, window, strategy_fingerprint, data, system_file="", seed=None)
-    return {**made, "bars_fingerprints": bars_fingerprints(prepared.histories)}
+    functions = function_fingerprints(prepared.system)
+    return {
+        **made,
+        **({"function_fingerprints": functions} if functions else {}),
+        "bars_fingerprints": bars_fingerprints(prepared.histories),
+    }
 
 
 def point_uid(loaded: LoadedSystem, window: TimeRange, warmup: Mapping[str, int], strategy: str, data: str) -> str:

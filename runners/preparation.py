@@ -19,6 +19,7 @@ from core.errors import DataError, KeelError, StrategyError
 from core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
 from core.frame import Frame
 from core.projection import project
+from core.raised import seen_in, user_error
 from core.risk.exits import hidden_features
 from core.time_range import TimeRange, to_iso
 from core.timeframe import tf_ms
@@ -281,13 +282,22 @@ def _signals(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any]) 
     except KeelError:
         raise
     except (Exception, SystemExit) as error:
-        raise StrategyError(f"{name}.signals raised {type(error).__name__} for {frame.symbol}: {error}") from error
+        told = f"{name}.signals raised {type(error).__name__} for {frame.symbol}: {error}"
+        raise user_error(told, error, seen_in(frame)) from error
     if values.shape != (len(frame),):
         raise StrategyError(f"{name}.signals gave {values.shape} values for {len(frame)} bars of {frame.symbol}: one per bar is needed")
-    allowed = np.isin(values, (-1, 0, 1, HOLD)) if values.dtype.kind in "biuf" else np.zeros(len(values), dtype=bool)
+    if values.dtype.kind in "biuf":
+        allowed = np.isin(values, (-1, 0, 1, HOLD))
+    else:
+        allowed = np.array([isinstance(value, (int, float)) and value in (-1, 0, 1, HOLD) for value in values.tolist()], dtype=bool)
+        if allowed.all():
+            raise StrategyError(f"{name}.signals gave an array of {values.dtype} for {frame.symbol}: use int8")
     if not allowed.all():
         row = int(np.argmin(allowed))
-        raise StrategyError(f"{name}.signals gave {values[row]!r} for {frame.symbol} at row {row}: use 1, -1, 0 or HOLD")
+        closes = to_iso(int(frame.ts[row]) + tf_ms(frame.timeframe))
+        raise StrategyError(
+            f"{name}.signals gave {values[row]!r} for {frame.symbol} at the bar that closed at {closes} (row {row}): use 1, -1, 0 or HOLD"
+        )
     return values.astype(np.int8)
 
 

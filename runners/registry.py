@@ -17,9 +17,11 @@ from adapters.artifacts import RunFiles, read_json, read_run
 from adapters.logging import get_logger
 from adapters.plain_data import canonical_json
 from core.errors import ConfigError, DataError
+from core.file_names import name_problem, shown
 from core.money import to_text, to_units
 from runners.home import Home
 from runners.run_folder import is_alive, run_folders
+from runners.user_path import user_path
 
 log = get_logger("runners.registry")
 
@@ -163,14 +165,14 @@ def find_run(reference: str | Path, home: Home | Path | None = None) -> RunInfo:
         if not runs:
             raise ConfigError(f"there are no runs in {place.root}: start one with keel run, or name another folder with --home")
         return runs[0]
-    if isinstance(reference, Path) or "/" in text or (Path(text) / "config.json").is_file():
-        return run_info(Path(text).expanduser())
+    if isinstance(reference, Path) or "/" in text or (not name_problem(text) and (Path(text) / "config.json").is_file()):
+        return run_info(user_path(text))
     prefix = text if text.startswith("run-") else f"run-{text}"
     found = sorted(folder for folder in run_folders(place, "run-") if folder.name.startswith(prefix))
     if len(found) > 1:
-        raise ConfigError(f"{text!r} fits {len(found)} runs: {', '.join(folder.name for folder in found[:5])}; give more of the id")
+        raise ConfigError(f"{shown(text)} fits {len(found)} runs: {', '.join(folder.name for folder in found[:5])}; give more of the id")
     if not text or not found:
-        raise ConfigError(f"there is no run {text!r} in {place.root}: keel runs list shows them, and last is the newest")
+        raise ConfigError(f"there is no run {shown(text)} in {place.root}: keel runs list shows them, and last is the newest")
     return run_info(found[0])
 
 
@@ -289,7 +291,7 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _lines(path: Path) -> list[str] | None:
-    return path.read_text().splitlines() if path.exists() else None
+    return path.read_text(encoding="utf-8").splitlines() if path.exists() else None
 
 
 def _first_difference(a: list[str], b: list[str]) -> Difference | None:

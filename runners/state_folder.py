@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from core.errors import SafetyError
+from runners.user_path import user_path
 
 
 def state_folder(name: str) -> Path:
@@ -25,6 +26,6 @@ def state_folder(name: str) -> Path:
 
 def _root() -> Path:
     if own := os.environ.get("KEEL_STATE"):
-        return Path(own).expanduser().absolute()
+        return user_path(own).absolute()
     given = os.environ.get("XDG_STATE_HOME")
-    return (Path(given).expanduser().absolute() if given else Path.home() / ".local" / "state") / "keel"
+    return (user_path(given).absolute() if given else Path.home() / ".local" / "state") / "keel"

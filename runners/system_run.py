@@ -134,7 +134,10 @@ def run_again(run: RunInfo, store: HistoricalDataStore, home: Home) -> BacktestR
     config = (files.config or {}).get("config") or {}
     if run.epoch != StrategyEpoch.BACKTEST or run.status != "completed" or "system" not in config:
         raise DataError(f"{run.run_id} ({run.epoch}, {run.status}) is not the finished backtest of a system: it cannot be run again")
-    loaded = load_recorded(config["system"], config["system_file"], f"{run.folder}/config.json", home)
+    loaded = load_recorded(
+        config["system"], config["system_file"], f"{run.folder}/config.json", home, fingerprint=config["strategy_fingerprint"],
+        functions=config.get("function_fingerprints", {}),
+    )  # fmt: skip
     span = TimeRange(config["window"]["start_ms"], config["window"]["end_ms"])
     ready = make_ready(loaded, NamedWindow(config["window"]["name"], span), store)
     if ready.prepared is None:

@@ -15,10 +15,12 @@ from typing import Any, Literal
 import msgspec
 
 from core.config import SystemConfig
-from core.errors import ConfigError, KeelError
+from core.errors import ConfigError, DataError, KeelError
 from core.nearest import did_you_mean, nearest_name
 from core.system_file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
 from runners.home import Home
+from runners.user_path import user_path
+from strategies import verification
 from strategies.base import BaseStrategy
 from strategies.registry import builtin_systems, check_params, load_strategy, source_fingerprint
 
@@ -72,7 +74,7 @@ def list_sources(home: Home) -> Iterator[SystemSource]:
 def find_source(reference: str, home: Home) -> SystemSource:
     """The system file that is meant. Raises ConfigError, with what there is, when there is none."""
     if reference.endswith((".yaml", ".yml")) or "/" in reference:
-        return _read(Path(reference).expanduser(), "file")
+        return _read(user_path(reference), "file")
     known = {source.name: source for source in list_sources(home)}
     if reference in known:
         return known[reference]
@@ -93,12 +95,48 @@ def load_system(reference: str, home: Home, overrides: Sequence[str] = (), *, se
     return _with_params(config, strategy, source, seed, overrides)
 
 
-def load_recorded(effective: Mapping[str, Any], filename: str, where: str, home: Home) -> LoadedSystem:
-    """The system of a run, from the configuration that its config.json holds. Raises ConfigError and StrategyError."""
+def load_recorded(
+    effective: Mapping[str, Any],
+    filename: str,
+    where: str,
+    home: Home,
+    *,
+    fingerprint: str,
+    functions: Mapping[str, str],
+    anew: str = "run the system anew",
+) -> LoadedSystem:
+    """The system of a run, from the configuration that its config.json holds. Raises ConfigError and StrategyError.
+
+    fingerprint: of the strategy's sources as recorded; functions: of each feature's file (``function_fingerprints``). Reading never runs
+    code: what the file names is run only where its sources are those that ran then. Raises DataError where they are not.
+    """
     config = system_from_dict(effective, where)
-    folder = Path(filename).expanduser().parent
-    strategy = load_strategy(config.strategy, [home.strategies, folder])
+    search = [home.strategies, user_path(filename).parent if filename else Path()]
+    ran = "has changed since, or is not what ran: nothing of it was run"
+    if not verification.matches(config.strategy, search, fingerprint):
+        raise DataError(f"{where}: the code of strategy {config.strategy} {ran}; {anew}")
+    for reference, digest in function_fingerprints(config).items():
+        if functions.get(reference) != digest:
+            raise DataError(f"{where}: the code of the feature {reference} {ran}; {anew}")
+    strategy = load_strategy(config.strategy, search)
     return LoadedSystem(msgspec.structs.replace(config, params=check_params(strategy, config.params)), strategy, filename, "run")
+
+
+def function_fingerprints(config: SystemConfig) -> dict[str, str]:
+    """SHA-256 of the file of each function that the system's own features name; those that a strategy declares are in its sources.
+
+    Nothing is imported. Raises ConfigError for a file or module that is not there.
+    """
+    named = [body.get("fn") for body in config.features.values() if isinstance(body, Mapping)]
+    meant = [config.params.get(name[1:]) if isinstance(name, str) and name.startswith("$") else name for name in named]
+    found: dict[str, str] = {}
+    for reference in meant:
+        if isinstance(reference, str) and ":" in reference:
+            path = verification.locate(reference)
+            if path is not None and not path.is_file():
+                raise ConfigError(f"{reference}: there is no file {path} (relative paths begin at the current folder)")
+            found[reference] = "" if path is None else verification.file_digest(path)
+    return found
 
 
 def effective_system(loaded: LoadedSystem) -> dict[str, Any]:

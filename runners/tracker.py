@@ -179,7 +179,7 @@ class StrategyEpochTracker:
         described = {"type": "Interrupted", "message": "stopped by its user (Ctrl-C) before it was done", "traceback": ""}
         return self._ended_early(run_id, epoch, symbol, "interrupted", described)
 
-    def _ended_early(self, run_id: str, epoch: StrategyEpoch | str, symbol: str, status: str, described: dict[str, str]) -> EpochResult:
+    def _ended_early(self, run_id: str, epoch: StrategyEpoch | str, symbol: str, status: str, described: dict[str, Any]) -> EpochResult:
         stage, folder = self._check_run(run_id, epoch, symbol)
         outcome = self._outcome(run_id, stage, symbol, False, "") | {"status": status, "next_epoch": None, "error": described}
         write_metrics(folder, {}, outcome)
@@ -275,11 +275,13 @@ def plain_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return numbers
 
 
-def _described(error: BaseException | str) -> dict[str, str]:
+def _described(error: BaseException | str) -> dict[str, Any]:
     if isinstance(error, str):
         return {"type": "Error", "message": error, "traceback": ""}
     text = "".join(traceback.format_exception(error))
-    return {"type": type(error).__name__, "message": str(error), "traceback": text}
+    described: dict[str, Any] = {"type": type(error).__name__, "message": str(error), "traceback": text}
+    evidence = getattr(error, "evidence", None)
+    return described | {"evidence": dict(evidence)} if evidence else described
 
 
 def _as_list(timeframes: Sequence[str]) -> list[str]:

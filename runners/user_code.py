@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import ConfigError
+from core.file_names import name_problem, shown
 
 
 def load_function(reference: str) -> Callable[..., Any]:
     """The function behind a reference. Raises ConfigError that names file or module, and what it has."""
     where, _, name = reference.rpartition(":")
+    problem = name_problem(where)
+    if problem:
+        raise ConfigError(f"there is no function {shown(reference)}: the name before the colon {problem}")
     module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
     function = getattr(module, name, None)
     if not callable(function):

@@ -37,6 +37,8 @@ def run_warnings(result: BacktestResult, halts: Sequence[Halt | Resume], denials
         *_limits(result, halts, denials),
         *_funnel(result, halts),
         *_missing_bars(result),
+        *_completed(result),
+        *_doubts(result),
         *_ambiguous(result),
         *_off_grid(result),
     ]
@@ -159,6 +161,20 @@ def _early_end(symbol: str, bars: Frame, span: TimeRange) -> Iterator[str]:
     last = int(bars.ts[-1]) + tf_ms(bars.timeframe)
     if last < span.end_ms:
         yield f"data end early: {symbol} {bars.timeframe} ends at {when(last)}, the window at {when(span.end_ms)}"
+
+
+def _doubts(result: BacktestResult) -> Iterator[str]:
+    """What is doubtful about an instrument that was read off the bars."""
+    for symbol, facts in (result.trust.get("symbols") or {}).items():
+        for said in facts.get("doubts") or ():
+            yield f"instrument in doubt: {symbol}: {said}; import the exchange's answers (keel data import-instruments FILE)"
+
+
+def _completed(result: BacktestResult) -> Iterator[str]:
+    """Stored series that are stale or have holes, and that finer bars have completed."""
+    for symbol, facts in (result.trust.get("symbols") or {}).items():
+        for said in facts.get("completed") or ():
+            yield f"bars built: {symbol}: {said}"
 
 
 def _ambiguous(result: BacktestResult) -> Iterator[str]:

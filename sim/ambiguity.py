@@ -1,59 +1,76 @@
-"""Whether the order of a bar's high and low can matter at all: where it surely cannot, the bar is walked once.
+"""What the rest of a bar may bring, told from its prices before it is walked: nothing, the same either way, or it depends.
 
-A yes may be wrong (the bar is then walked both ways, with one outcome), a no never is. Nothing can differ where no price of the path
-causes anything in either order. Nor where all that happens is one exit by the last price that closes the whole position and leaves the
-book empty: its level is met once, at the same price, whichever way the path goes.
+A bar that may depend on the order of its high and low is walked both ways; the answer may be too careful (both ways are then alike), but
+never the other way round. Nothing comes where no price of the path causes anything in either order. It comes the same either way where all
+that happens is one exit by the last price that closes the whole position and leaves the book empty: its level is met once, at the same
+price, whichever way the path goes.
 """
 
 from __future__ import annotations
 
 from core.instrument import Grid
-from sim.book import LAST, MARK, RESTING, UNTRIGGERED, Order, SymbolBook
-from sim.triggers import through_level, trailing_trigger
+from sim.book import LAST, RESTING, UNTRIGGERED, Order, SymbolBook
+from sim.cross import CrossAccount, has_position
+from sim.triggers import follow, through_level, trailing_trigger
 
 Ohlc = tuple[float, float, float, float]
 Bars = tuple[Ohlc, Ohlc, Ohlc]
 """One bar by source: last, mark, index."""
 
+NOTHING, SAME, DEPENDS = range(3)
+"""What the rest of a bar brings."""
 
-def can_matter(book: SymbolBook, touch: bool, ts_close: int, bars: Bars) -> bool:
-    """Whether the two orders might give different outcomes from here, the open, on."""
-    if all(high == low for _, high, low, _ in bars):
-        return False
+
+def outlook(book: SymbolBook, touch: bool, ts_close: int, bars: Bars) -> int:
+    """NOTHING, SAME or DEPENDS, for a book that stands at the open."""
+    last, mark, index = bars
+    if last[1] == last[2] and mark[1] == mark[2] and index[1] == index[2]:
+        return SAME
     if book.pending and book.pending[0][0] < ts_close:
-        return True  # a command arrives on the way, at another price
-    is_open = any(position.steps for position in book.positions)
-    if is_open and not book.is_spot and (book.funding.next_stamp < ts_close or _may_be_taken_over(book, bars[MARK])):
-        return True
+        return DEPENDS  # a command arrives on the way, at another price
+    if not book.is_spot and has_position(book) and (book.funding.next_stamp < ts_close or _may_be_taken_over(book, mark)):
+        return DEPENDS
     grid, met = book.instrument.price_grid, None
     for order in book.orders.values():
         if order.distance:
             if _may_fire(order, bars[order.source], grid):
-                return True
+                return DEPENDS
         elif _is_met(order, touch, grid, bars):
             if met is not None:
-                return True
+                return DEPENDS
             met = order
-    return met is not None and not _ends_everything(book, met)
+    if met is None:
+        return NOTHING if book.account is None and book.funding.next_stamp >= ts_close else SAME
+    return SAME if _ends_everything(book, met) else DEPENDS
+
+
+def let_trail(book: SymbolBook, bars: Bars) -> None:
+    """What a bar that brings nothing leaves behind: trailing stops that have seen its best price."""
+    for order in book.orders.values():
+        if order.distance:
+            _, high, low, _ = bars[order.source]
+            follow(order, high if order.side < 0 else low, book.instrument.price_grid)
 
 
 def _may_be_taken_over(book: SymbolBook, mark: Ohlc) -> bool:
-    """Whether the mark comes to a liquidation price; under cross margin, whether the account could not margin its worst mark."""
+    """Whether the mark comes to a liquidation price (0: there is none); under cross margin, whether the account may not stand its worst."""
     _, high, low, _ = mark
-    account = book.account
-    if account is not None:
-        present, is_due = book.mark, False
-        for worst in (low, high):
-            book.mark = worst
-            is_due = is_due or account.is_due()
-        book.mark = present
-        return is_due
-    return any(
-        position.liquidation_price > 0.0
-        and (low <= position.liquidation_price if position.steps > 0 else high >= position.liquidation_price)
-        for position in book.positions
-        if position.steps
-    )
+    if book.account is not None:
+        return _may_be_due(book, book.account, (low, high))
+    for position in book.positions:
+        price = position.liquidation_price
+        if position.steps and price > 0.0 and (low <= price if position.steps > 0 else high >= price):
+            return True
+    return False
+
+
+def _may_be_due(book: SymbolBook, account: CrossAccount, marks: tuple[float, float]) -> bool:
+    present, is_due = book.mark, False
+    for mark in marks:
+        book.mark = mark
+        is_due = is_due or account.is_due()
+    book.mark = present
+    return is_due
 
 
 def _is_met(order: Order, touch: bool, grid: Grid, bars: Bars) -> bool:

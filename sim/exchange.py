@@ -7,7 +7,7 @@ with their arrival and queued; nothing is answered before the next bar of their 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -34,6 +34,7 @@ from core.money import UNIT, to_units
 from core.order_calls import OrderCalls
 from core.result import StopReason
 from core.trade import Trade, Trades
+from core.words import check_again, check_fields, check_number, check_word
 from sim.alone import EquityLog, Span
 from sim.book import Command, SymbolBook
 from sim.commands import CommandDesk
@@ -61,6 +62,9 @@ class RiskProfileConfig(msgspec.Struct, frozen=True, kw_only=True):
     margin_mode: MarginMode = "isolated"
     taker_fee_rate: float | None = None
     maker_fee_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @classmethod
     def from_risk(cls, risk: RiskConfig, initial_equity: float) -> RiskProfileConfig:
@@ -151,11 +155,13 @@ class SimulatedExchange(OrderCalls):
     # --- commands ---
 
     def submit_order(self, command: SubmitOrder) -> None:
-        """Queue an order; it arrives after the latency."""
+        """Queue an order; it arrives after the latency. This and the next raise FieldError for what a command must not hold."""
+        check_again(command, SubmitOrder)
         self._queue(command.symbol, command)
 
     def amend_order(self, command: AmendOrder) -> None:
         """Queue an amendment."""
+        check_again(command, AmendOrder)
         self._queue(command.symbol, command)
 
     def cancel_order(self, command: CancelOrder) -> None:
@@ -169,6 +175,7 @@ class SimulatedExchange(OrderCalls):
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Queue the exits of an open position."""
+        check_again(command, SetTradingStop)
         self._queue(command.symbol, command)
 
     def _queue(self, symbol: str, command: Command) -> None:
@@ -386,6 +393,7 @@ class SimulatedExchange(OrderCalls):
 
     def _margin_by(self, mode: MarginMode) -> tuple[LinearSettlement | CrossSettlement, SpotSettlement]:
         """Hang the books on their accounts as a margin mode wants it; returns how fills are then booked, linear and spot."""
+        check_word(mode, get_args(MarginMode), "margin mode")
         is_cross = mode == "cross"
         coins = dict.fromkeys(book.instrument.quote for book in self.books.values() if not book.is_spot)
         accounts = {coin: self.ledger.on_credit(coin, is_allowed=is_cross) for coin in coins}
@@ -466,7 +474,6 @@ def _fee(profile: float | None, config: float | None, instrument: int) -> int:
 def _check_account(symbols: list[str], initial_capital: float, profile: RiskProfileConfig) -> None:
     if not symbols:
         raise ConfigError("the simulated exchange needs at least one symbol")
-    if not initial_capital > 0:
-        raise ConfigError(f"initial capital of {initial_capital:g}: it must be above 0")
+    check_number(initial_capital, "initial_capital", above=0)
     if not profile.leverage >= 1:
         raise ConfigError(f"leverage {profile.leverage:g}: it must be at least 1")

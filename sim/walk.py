@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from core.messages import FundingPayment
 from core.money import UNIT
-from sim.ambiguity import Ohlc, can_matter
+from sim.ambiguity import DEPENDS, NOTHING, Ohlc, let_trail, outlook
 from sim.book import FRESH, INFINITY, Position, SymbolBook
 from sim.commands import CommandDesk
 from sim.cross import net_of
@@ -72,13 +72,17 @@ class Walk:
     def along(self, book: SymbolBook, ts_open: int, ts_close: int, last: Ohlc, mark: Ohlc, index: Ohlc) -> None:
         """Follow the path from the open to the close, in the order of its extremes that the option ``path`` wants."""
         bars = (last, mark, index)
+        expected = outlook(book, self._touch, ts_close, bars)
+        if expected == NOTHING:
+            let_trail(book, bars)
+            return
 
         def go(low_first: bool) -> None:
             path = Path(ts_open, ts_close - ts_open, points(last, low_first), points(mark, low_first), points(index, low_first))
             self.follow(book, path, ts_close)
 
         usual = low_comes_first(last[0], last[3])
-        if can_matter(book, self._touch, ts_close, bars):
+        if expected == DEPENDS:
             self._go_both_ways(book, go, usual)
         else:
             go(usual)

@@ -22,6 +22,9 @@ from core.snapshot import RuntimeSnapshot
 HOLD: Final = 2
 """In a vector strategy's array: keep what is."""
 
+_DIRECTIONS: Final[Mapping[int, Any]] = {1: "LONG", -1: "SHORT", 0: "FLAT"}
+"""What a vector strategy's values say; any other goes into the Signal as it is, which refuses it."""
+
 TARGET: Final = "signal"
 """The name under which a vector strategy's array is revealed, like a feature."""
 
@@ -99,7 +102,7 @@ class VectorStrategy(BaseStrategy):
         if value == HOLD:
             return None
         self._acted = {**self._acted, symbol: value}
-        return Signal(symbol, "LONG" if value > 0 else "SHORT" if value < 0 else "FLAT")
+        return Signal(symbol, _DIRECTIONS.get(value, value))
 
     def state(self) -> dict[str, Any]:
         """What a restart needs: the value last acted on, by symbol. Plain JSON data."""

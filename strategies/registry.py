@@ -19,11 +19,12 @@ from typing import Any, Final
 
 import strategies
 from core.errors import ConfigError
+from core.file_names import name_problem, shown
 from core.nearest import did_you_mean, nearest_name
 from strategies.base import BaseStrategy
 from strategies.loading import import_module, run_file, source_bytes
 
-_NOT_STRATEGIES: Final = ("base", "loading", "registry")
+_NOT_STRATEGIES: Final = ("base", "loading", "registry", "verification")
 _PACKAGE_FOLDER: Final = Path(strategies.__path__[0]).resolve()
 
 
@@ -90,6 +91,9 @@ def builtin_systems() -> dict[str, tuple[str, str]]:
 
 
 def _load_class(ref: str, search: Sequence[Path]) -> type:
+    problem = name_problem(ref)
+    if problem:
+        raise ConfigError(f"there is no strategy {shown(ref)}: the name {problem}")
     place, colon, class_name = ref.rpartition(":")
     if not colon or not class_name.isidentifier():
         return _sole_class(ref, _file_or_id(ref, search))

@@ -48,7 +48,7 @@ class AccountReader:
         """Everything that rests, conditional orders and brackets included, oldest first. Raises PayloadError for a row that cannot be
         read: a list with a hole is no evidence of absence."""
         rows = await self._rest.rows(wire.OrderRow, "/v5/order/realtime", self._scope() | {"openOnly": 0, "limit": 50}, _fail)
-        return sorted(rows, key=lambda row: int(translate.number(row.createdTime) or 0))
+        return sorted(rows, key=lambda row: int(translate.number(row.createdTime, "createdTime") or 0))
 
     async def order(self, symbol: str, client_order_id: str | None, order_id: str | None = None) -> OrderView:
         """One order by everything that may know it: open, lately closed, history, executions. Raises when any of them cannot be read."""
@@ -65,7 +65,7 @@ class AccountReader:
             row = next((row for row in rows if _matches(row, client_order_id, order_id)), None)
             if row is not None:
                 break
-        if row is not None and not translate.number(row.cumExecQty):
+        if row is not None and not translate.number(row.cumExecQty, "cumExecQty"):
             return OrderView(row, [])
         if row is not None:
             scope = {"category": self._category, "symbol": symbol, "orderId": row.orderId}
@@ -82,7 +82,7 @@ class AccountReader:
             mine = [row for row in rows if translate.ROLES.get(row.stopOrderType or "") == role and row.orderId not in known]
             found = [row for row in mine if row.parentOrderLinkId == parent_id] or [row for row in mine if not row.parentOrderLinkId]
             if found:
-                return await self.order(symbol, None, max(found, key=lambda row: translate.time_ms(row.updatedTime)).orderId)
+                return await self.order(symbol, None, max(found, key=lambda row: translate.time_ms(row.updatedTime, "updatedTime")).orderId)
         return OrderView(None, [])
 
     async def executions(self, since_ms: int, until_ms: int) -> list[wire.ExecutionRow]:
@@ -204,7 +204,7 @@ class AccountReader:
 
     async def _leverage_is(self, symbol: str, leverage: float) -> bool:
         rows = await self.position_rows(symbol)
-        stated = [translate.number(row.leverage) for row in rows]
+        stated = [translate.number(row.leverage, "leverage") for row in rows]
         return bool(stated) and all(value is not None and float(value) == leverage for value in stated)
 
 

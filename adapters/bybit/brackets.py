@@ -54,7 +54,7 @@ class BracketNames:
     @staticmethod
     def _parent_by_level(row: OrderRow, role: str, orders: OrderIndex) -> str | None:
         """The youngest order of the symbol whose bracket asks for just this exit: its execution may not be here yet."""
-        level = translate.number(row.triggerPrice)
+        level = translate.number(row.triggerPrice, "triggerPrice")
         for order in reversed(list(orders)):
             if order.symbol == row.symbol and level is not None and _level(order, role) == float(level):
                 return order.client_order_id

@@ -133,7 +133,7 @@ class AccountFold:
         if instrument is None:
             self.counts["foreign_symbol"] += 1
             return
-        ts = translate.time_ms(row.updatedTime) if translate.number(row.updatedTime) else self._now_ms()
+        ts = translate.time_ms(row.updatedTime, "updatedTime") if translate.number(row.updatedTime, "updatedTime") else self._now_ms()
         cumulative = translate.steps(instrument, row.cumExecQty, "cumExecQty")
         order = self.orders.find(row.orderLinkId, row.orderId)
         if order is None:
@@ -250,7 +250,7 @@ class AccountFold:
             self.counts["foreign_symbol"] += 1
             return False
         key = execution_key(row)
-        ts = translate.time_ms(row.execTime)
+        ts = translate.time_ms(row.execTime, "execTime")
         if ts < self._opened_ms and key not in self._seen:
             self.counts["before_opening"] += 1
             self._seen.add(key)
@@ -459,7 +459,7 @@ class AccountFold:
             self.counts["foreign_symbol"] += 1
             return
         report = translate.position_report(row, instrument, ts)
-        liquidation_price = translate.number(row.liqPrice)
+        liquidation_price = translate.number(row.liqPrice, "liqPrice")
         self._liquidation_price[row.symbol] = float(liquidation_price or 0)
         key = (row.symbol, report.position_idx)
         before = self.positions.get(key)
@@ -517,7 +517,7 @@ def _richer(known: ExecutionRow | None, row: ExecutionRow) -> ExecutionRow:
 
 
 def _stated_pnl(row: ExecutionRow) -> int | None:
-    return translate.units(row.execPnl) if translate.number(row.execPnl) is not None else None
+    return translate.units(row.execPnl, "execPnl") if translate.number(row.execPnl, "execPnl") is not None else None
 
 
 def seen_of(messages: Iterable[Message]) -> set[str]:

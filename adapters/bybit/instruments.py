@@ -35,25 +35,31 @@ def risk_tiers(symbol: str, rows: list[TierRow]) -> tuple[RiskTier, ...]:
     """
     if not rows:
         return ()
-    rows = sorted(rows, key=lambda row: translate.units(row.riskLimitValue))
+    rows = sorted(rows, key=lambda row: translate.units(row.riskLimitValue, "riskLimitValue"))
     first = rows[0]
-    rate = float(translate.number(first.initialMargin) or translate.required(first.maintenanceMargin, "maintenanceMargin"))
+    rate = float(translate.number(first.initialMargin, "initialMargin") or translate.required(first.maintenanceMargin, "maintenanceMargin"))
     divisor = 100 if rate * float(translate.required(first.maxLeverage, "maxLeverage")) > 10 else 1
     plain = [
-        (translate.units(row.riskLimitValue), translate.units(row.maintenanceMargin) // divisor, translate.units(row.maxLeverage))
+        (
+            translate.units(row.riskLimitValue, "riskLimitValue"),
+            translate.units(row.maintenanceMargin, "maintenanceMargin") // divisor,
+            translate.units(row.maxLeverage, "maxLeverage"),
+        )
         for row in rows
     ]
     if any(min(values) <= 0 for values in plain) or any(later[1] < earlier[1] for earlier, later in pairwise(plain)):
         raise PayloadError(f"{symbol}: the risk tiers do not rise from one to the next")
     continuous = build_tiers(plain)
-    is_given = all(translate.number(row.mmDeduction) is not None for row in rows[1:])
+    is_given = all(translate.number(row.mmDeduction, "mmDeduction") is not None for row in rows[1:])
     return tuple(
         RiskTier(
             tier.limit,
-            translate.units(row.initialMargin) // divisor if translate.number(row.initialMargin) else tier.initial_rate,
+            translate.units(row.initialMargin, "initialMargin") // divisor
+            if translate.number(row.initialMargin, "initialMargin")
+            else tier.initial_rate,
             tier.maintenance_rate,
             tier.max_leverage,
-            translate.units(row.mmDeduction) if is_given else tier.deduction,
+            translate.units(row.mmDeduction, "mmDeduction") if is_given else tier.deduction,
         )
         for tier, row in zip(continuous, rows, strict=True)
     )
@@ -63,25 +69,25 @@ def _linear(row: InstrumentRow, known_since: int, tiers: list[TierRow], fees: Fe
     lot, risk = row.lotSizeFilter, row.riskParameters
     if lot.qtyStep is None or row.leverageFilter is None:
         raise PayloadError(f"{row.symbol}: no quantity step or no leverage")
-    qty_grid, largest = Grid.from_text(lot.qtyStep), _amount(lot.maxOrderQty, "maxOrderQty")
+    qty_grid, largest = _grid(lot.qtyStep, "qtyStep"), _amount(lot.maxOrderQty, "maxOrderQty")
     return Instrument(
         symbol=row.symbol,
         category="linear",
         base=row.baseCoin,
         quote=row.quoteCoin,
-        price_grid=Grid.from_text(row.priceFilter.tickSize),
+        price_grid=_grid(row.priceFilter.tickSize, "tickSize"),
         qty_grid=qty_grid,
         min_qty=_amount(lot.minOrderQty, "minOrderQty"),
         max_qty=largest,
         max_market_qty=_amount(lot.maxMktOrderQty, "maxMktOrderQty") if lot.maxMktOrderQty else largest,
-        min_notional=translate.units(lot.minNotionalValue) or 5 * UNIT,
+        min_notional=translate.units(lot.minNotionalValue, "minNotionalValue") or 5 * UNIT,
         taker_fee=_rate(fees, PERPETUAL_TAKER, is_taker=True),
         maker_fee=_rate(fees, PERPETUAL_MAKER, is_taker=False),
         max_leverage=translate.units(row.leverageFilter.maxLeverage),
         tiers=risk_tiers(row.symbol, tiers),
         funding_interval_min=row.fundingInterval or 480,
-        price_limit_x=translate.units(risk.priceLimitRatioX) if risk else 0,
-        price_limit_y=translate.units(risk.priceLimitRatioY) if risk else 0,
+        price_limit_x=translate.units(risk.priceLimitRatioX, "priceLimitRatioX") if risk else 0,
+        price_limit_y=translate.units(risk.priceLimitRatioY, "priceLimitRatioY") if risk else 0,
         base_unit=_base_unit(qty_grid),
         known_since=known_since,
         source="exchange",
@@ -92,28 +98,35 @@ def _spot(row: InstrumentRow, known_since: int, fees: FeeRow | None) -> Instrume
     lot, risk = row.lotSizeFilter, row.riskParameters
     if lot.basePrecision is None:
         raise PayloadError(f"{row.symbol}: no base precision")
-    qty_grid = Grid.from_text(lot.basePrecision)
+    qty_grid = _grid(lot.basePrecision, "basePrecision")
     largest = _amount(lot.maxLimitOrderQty or lot.maxOrderQty, "maxLimitOrderQty")
     return Instrument(
         symbol=row.symbol,
         category="spot",
         base=row.baseCoin,
         quote=row.quoteCoin,
-        price_grid=Grid.from_text(row.priceFilter.tickSize),
+        price_grid=_grid(row.priceFilter.tickSize, "tickSize"),
         qty_grid=qty_grid,
         min_qty=_amount(lot.minOrderQty, "minOrderQty"),
         max_qty=largest,
         max_market_qty=_amount(lot.maxMarketOrderQty, "maxMarketOrderQty") if lot.maxMarketOrderQty else largest,
-        min_notional=translate.units(lot.minOrderAmt) or 5 * UNIT,
+        min_notional=translate.units(lot.minOrderAmt, "minOrderAmt") or 5 * UNIT,
         taker_fee=_rate(fees, SPOT_FEE, is_taker=True),
         maker_fee=_rate(fees, SPOT_FEE, is_taker=False),
         max_leverage=UNIT,
-        price_limit_x=translate.units(risk.priceLimitRatioX) if risk else 0,
-        price_limit_y=translate.units(risk.priceLimitRatioY) if risk else 0,
+        price_limit_x=translate.units(risk.priceLimitRatioX, "priceLimitRatioX") if risk else 0,
+        price_limit_y=translate.units(risk.priceLimitRatioY, "priceLimitRatioY") if risk else 0,
         base_unit=_base_unit(qty_grid),
         known_since=known_since,
         source="exchange",
     )
+
+
+def _grid(step: str, what: str) -> Grid:
+    try:
+        return Grid.from_text(step)
+    except ConfigError as error:
+        raise PayloadError(f"{what}: {error}") from error
 
 
 def _amount(value: Number, what: str) -> float:

@@ -79,9 +79,13 @@ class MarketReader:
         params = {"category": self._category, "symbol": symbol}
         listing = await self._rest.read(wire.Listing, "/v5/market/tickers", params, private=False)
         for row in (wire.decode(wire.TickerRow, raw) for raw in listing.rows):
-            if row.symbol == symbol and translate.number(row.nextFundingTime) and translate.number(row.fundingRate) is not None:
+            if (
+                row.symbol == symbol
+                and translate.number(row.nextFundingTime, "nextFundingTime")
+                and translate.number(row.fundingRate, "fundingRate") is not None
+            ):
                 rate = float(translate.required(row.fundingRate, "fundingRate"))
-                return FundingRate(symbol, translate.time_ms(row.nextFundingTime), rate)
+                return FundingRate(symbol, translate.time_ms(row.nextFundingTime, "nextFundingTime"), rate)
         return None
 
     async def open_interest(self, symbol: str, step: str, start_ms: int, end_ms: int) -> list[tuple[int, float]]:
@@ -94,7 +98,9 @@ class MarketReader:
             }  # fmt: skip
             listing = await self._rest.read(wire.Listing, "/v5/market/open-interest", params, private=False)
             rows = [wire.decode(wire.InterestRow, raw) for raw in listing.rows]
-            points = {translate.time_ms(row.timestamp): float(translate.required(row.openInterest, "openInterest")) for row in rows}
+            points = {
+                translate.time_ms(row.timestamp, "timestamp"): float(translate.required(row.openInterest, "openInterest")) for row in rows
+            }
             fresh = {ts: value for ts, value in points.items() if start_ms <= ts <= end}
             found |= fresh
             if len(rows) < _RATES or not fresh:

@@ -116,7 +116,7 @@ class MarketStream:
 
     def _on_data(self, topic: str, frame: wire.Frame) -> None:
         kind, _, rest = topic.partition(".")
-        ts = translate.time_ms(frame.ts)
+        ts = translate.time_ms(frame.ts, "ts")
         self._market.observe(ts)
         if kind == "tickers":
             self._on_ticker(wire.decode(wire.TickerRow, frame.data), ts, is_delta=frame.type == "delta")
@@ -155,9 +155,16 @@ class MarketStream:
         self._tickers[row.symbol] = row
         if row.markPrice not in (None, "") and (before is None or row.markPrice != before.markPrice):
             self._publish(translate.mark_price(row.symbol, ts, row.markPrice))
-        if before is not None and translate.number(before.nextFundingTime) and row.nextFundingTime != before.nextFundingTime:
-            stamp = translate.time_ms(before.nextFundingTime)
-            if translate.number(row.nextFundingTime) is None or translate.time_ms(row.nextFundingTime) > stamp:
+        if (
+            before is not None
+            and translate.number(before.nextFundingTime, "nextFundingTime")
+            and row.nextFundingTime != before.nextFundingTime
+        ):
+            stamp = translate.time_ms(before.nextFundingTime, "nextFundingTime")
+            if (
+                translate.number(row.nextFundingTime, "nextFundingTime") is None
+                or translate.time_ms(row.nextFundingTime, "nextFundingTime") > stamp
+            ):
                 task = asyncio.create_task(self._settled(row.symbol, stamp))
                 self._rates.add(task)
                 task.add_done_callback(self._rates.discard)

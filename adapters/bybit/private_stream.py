@@ -54,6 +54,7 @@ class PrivateStream:
             TOPICS,
             self._on_data,
             notify=notify,
+            hide=credentials.without,
             auth=lambda: stream_auth(credentials, clock.now_ms + AUTH_AHEAD_MS, f"auth-{clock.now_ms}"),
             on_ready=resync,
             **stream_options,

@@ -5,10 +5,24 @@ from __future__ import annotations
 from typing import Any, Final
 
 from core.instrument import Instrument
-from core.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTradingStop, SubmitOrder, TimeInForce
+from core.messages import (
+    AmendOrder,
+    Bracket,
+    CancelOrder,
+    ExitMode,
+    OrderType,
+    PriceSource,
+    SetTradingStop,
+    Side,
+    SubmitOrder,
+    TimeInForce,
+)
 
 Body = dict[str, Any]
 
+_SIDES: Final[dict[Side, str]] = {"BUY": "Buy", "SELL": "Sell"}
+_ORDER_TYPES: Final[dict[OrderType, str]] = {"market": "Market", "limit": "Limit", "stop_market": "Market", "stop_limit": "Limit"}
+_EXIT_MODES: Final[dict[ExitMode, str]] = {"full": "Full", "partial": "Partial"}
 _TIME_IN_FORCE: Final[dict[TimeInForce, str]] = {"GTC": "GTC", "IOC": "IOC", "FOK": "FOK", "POST_ONLY": "PostOnly"}
 _TRIGGERS: Final[dict[PriceSource, str]] = {"last": "LastPrice", "mark": "MarkPrice", "index": "IndexPrice"}
 
@@ -16,12 +30,13 @@ _TRIGGERS: Final[dict[PriceSource, str]] = {"last": "LastPrice", "mark": "MarkPr
 def create_body(command: SubmitOrder, instrument: Instrument, current: float | None = None) -> Body:
     """A new order. ``current`` is the trigger's source price as we know it: it tells from which side a stop is met."""
     is_linear = instrument.category == "linear"
-    has_limit = command.order_type in ("limit", "stop_limit")
+    order_type = _ORDER_TYPES[command.order_type]
+    has_limit = order_type == "Limit"
     body: Body = {
         "category": instrument.category,
         "symbol": command.symbol,
-        "side": "Buy" if command.side == "BUY" else "Sell",
-        "orderType": "Limit" if has_limit else "Market",
+        "side": _SIDES[command.side],
+        "orderType": order_type,
         "qty": instrument.format_qty(command.qty),
         "timeInForce": _TIME_IN_FORCE[command.time_in_force] if has_limit else "IOC",
         "orderLinkId": command.client_order_id,
@@ -131,7 +146,7 @@ def _bracket(bracket: Bracket, instrument: Instrument) -> Body:
         body["stopLoss"] = instrument.format_price(bracket.stop_loss)
         body["slTriggerBy"] = _TRIGGERS[bracket.trigger]
     if body:
-        body["tpslMode"] = "Full" if bracket.mode == "full" else "Partial"
+        body["tpslMode"] = _EXIT_MODES[bracket.mode]
     if bracket.take_profit_limit is not None and bracket.take_profit is not None:
         body |= {"tpOrderType": "Limit", "tpLimitPrice": instrument.format_price(bracket.take_profit_limit)}
     return body

@@ -170,6 +170,7 @@ class RestClient:
                 timeout=aiohttp.ClientTimeout(total=self._deadline_s, sock_connect=self._deadline_s / 2),
             ) as response:
                 raw = await response.read()
+                raw = raw if self._credentials is None else self._credentials.without(raw)
                 return self._understand(path, response.status, response.headers, raw)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Answer(Outcome.NOT_SENT, message=f"no connection: {type(error).__name__}")  # before the first byte

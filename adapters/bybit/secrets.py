@@ -19,6 +19,8 @@ from adapters.bybit.endpoints import Endpoints, Environment
 from core.errors import ConfigError, SafetyError
 
 HIDDEN: Final = "***"
+_SHORTEST: Final = 6
+"""A text shorter than this is found in too much to be taken out of it; no exchange gives such a key."""
 
 
 class Secret:
@@ -30,7 +32,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself: for a signature or a header, and for nothing else."""
+        """The text itself: for a signature or a header, to take it out of an answer, and for nothing else."""
         return self._text
 
     def __repr__(self) -> str:
@@ -56,6 +58,15 @@ class Credentials(msgspec.Struct, frozen=True):
     environment: Environment
     key: Secret
     secret: Secret
+
+    def without(self, answer: bytes) -> bytes:
+        """What an exchange sent, with key and secret taken out: it quotes the key where it refuses a signature, and whatever is made of its
+        words (errors, notices, reasons of orders) goes to logs and journals."""
+        for each in (self.key, self.secret):
+            text = each.reveal().encode()
+            if len(text) >= _SHORTEST and text in answer:
+                answer = answer.replace(text, HIDDEN.encode())
+        return answer
 
 
 def load_credentials(where: Endpoints, *, file: Path | None = None, environ: Mapping[str, str] | None = None) -> Credentials:

@@ -63,7 +63,8 @@ class Stream:
     """A stream with its topics. ``on_data(topic, frame)`` hears data frames; ``on_ready`` runs after each (re)connection once everything is
     acknowledged, ``on_up`` when it counts as ready, ``on_lost`` when it no longer does. ``run`` goes on until it is cancelled.
 
-    auth: makes the auth frame, for private and trade streams.  freshness_ms: topic prefix -> longest silence (0 or absent: any).
+    auth: makes the auth frame, for private and trade streams.  hide: takes keys out of what is heard.
+    freshness_ms: topic prefix -> longest silence (0 or absent: any).
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Stream:
         *,
         notify: Notify,
         auth: Callable[[], dict[str, Any]] | None = None,
+        hide: Callable[[bytes], bytes] = lambda raw: raw,
         on_ready: Callable[[], Awaitable[None]] | None = None,
         on_up: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
@@ -88,7 +90,7 @@ class Stream:
     ) -> None:
         self.name, self._url, self._session = name, url, session
         self.topics = list(topics)
-        self._on_data, self._on_answer = on_data, on_answer
+        self._on_data, self._on_answer, self._hide = on_data, on_answer, hide
         self._notify, self._auth, self._on_ready, self._on_up, self._on_lost = notify, auth, on_ready, on_up, on_lost
         self._freshness_ms = dict(freshness_ms or {})
         self._sleep, self._now_ms = sleep, now_ms
@@ -256,7 +258,7 @@ class Stream:
 
     def _hear(self, raw: str | bytes) -> None:
         try:
-            frame = wire.decode(wire.Frame, raw)
+            frame = wire.decode(wire.Frame, self._hide(raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw))
         except PayloadError as error:
             self._quarantine(error)
             return

@@ -57,6 +57,7 @@ class TradeStream:
             (),
             lambda topic, frame: None,
             notify=notify,
+            hide=credentials.without,
             auth=lambda: stream_auth(credentials, clock.now_ms + AUTH_AHEAD_MS, self._next_id()),
             on_answer=self._on_answer,
             on_lost=self._on_lost,

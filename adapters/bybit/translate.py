@@ -84,36 +84,36 @@ _OPEN: Final[dict[str, OrderStatus]] = {
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
 
-def number(value: Number) -> Decimal | None:
-    """A number of the wire, None for what is absent. Raises PayloadError for what is not finite or beyond 1e15."""
+def number(value: Number, what: str = "") -> Decimal | None:
+    """A number of the wire, None for what is absent. Raises PayloadError, naming the field, for what is not finite or beyond 1e15."""
     if value is None or value == "":
         return None
     text = value if isinstance(value, str) else repr(value)
     if _NUMBER.fullmatch(text) is None:
-        raise PayloadError(f"{text[:40]!r} is not a number")
+        raise PayloadError(f"{what} {text[:40]!r} is not a number".lstrip())
     found = Decimal(text)
     if found.adjusted() >= _MOST_DIGITS:
-        raise PayloadError(f"{text[:40]!r} is not a number that can be")
+        raise PayloadError(f"{what} {text[:40]!r} is not a number that can be".lstrip())
     return found
 
 
 def required(value: Number, what: str) -> Decimal:
     """The same, where it must be there."""
-    found = number(value)
+    found = number(value, what)
     if found is None:
         raise PayloadError(f"{what} is missing")
     return found
 
 
-def units(value: Number) -> int:
+def units(value: Number, what: str = "") -> int:
     """Money or a rate as an integer of 1e-8, half-even; 0 where it is absent."""
-    found = number(value)
+    found = number(value, what)
     if found is None:
         return 0
     try:
         return to_units(found)
     except ConfigError as error:
-        raise PayloadError(str(error)) from error
+        raise PayloadError(f"{what} {error}".lstrip()) from error
 
 
 def count(grid: Grid, value: Decimal, what: str) -> int:
@@ -135,7 +135,7 @@ def price(instrument: Instrument, value: Number, what: str) -> float:
 
 def steps(instrument: Instrument, value: Number, what: str) -> int:
     """A quantity, not negative, in steps; 0 where it is absent."""
-    found = number(value)
+    found = number(value, what)
     if found is None:
         return 0
     quantity = count(instrument.qty_grid, found, what)
@@ -146,17 +146,17 @@ def steps(instrument: Instrument, value: Number, what: str) -> int:
 
 def price_or_none(instrument: Instrument, value: Number) -> float | None:
     """A price where there is one; "0" and "" say that there is none."""
-    found = number(value)
+    found = number(value, "price")
     if found is None or found == 0:
         return None
     return price(instrument, value, "price")
 
 
-def time_ms(value: Number) -> int:
+def time_ms(value: Number, what: str = "time") -> int:
     """A time of this century, in ms. Raises PayloadError for another."""
-    found = required(value, "time")
+    found = required(value, what)
     if found != found.to_integral_value() or not _EARLIEST_MS <= found < _LATEST_MS:
-        raise PayloadError(f"time {value!r} is not a time in milliseconds")
+        raise PayloadError(f"{what} {value!r} is not a time in milliseconds")
     return int(found)
 
 
@@ -208,7 +208,7 @@ def funding_rate(row: FundingRow) -> FundingRate:
     rate = required(row.fundingRate, "fundingRate")
     if abs(rate) > 1:
         raise PayloadError(f"{row.symbol}: a funding rate of {rate}")
-    return FundingRate(row.symbol, time_ms(row.fundingRateTimestamp), float(rate))
+    return FundingRate(row.symbol, time_ms(row.fundingRateTimestamp, "fundingRateTimestamp"), float(rate))
 
 
 # --- account ---------------------------------------------------------------------------------------------------------
@@ -242,9 +242,9 @@ def fee(row: ExecutionRow, instrument: Instrument) -> tuple[int, str]:
     """(fee, its coin); positive is paid. In 1e-8, or for a spot fee in base in the units of the base coin's ledger. Taxes are in it."""
     spot_coin = instrument.base if row.side == "Buy" else instrument.quote
     coin = row.feeCurrency or (instrument.quote if instrument.category == "linear" else spot_coin)
-    total = number(row.execFee) or Decimal(0)
+    total = number(row.execFee, "execFee") or Decimal(0)
     if isinstance(row.extraFees, list):
-        total += sum((number(extra.fee) or Decimal(0) for extra in row.extraFees if extra.feeCoin in ("", None, coin)), Decimal(0))
+        total += sum((number(extra.fee, "fee") or Decimal(0) for extra in row.extraFees if extra.feeCoin in ("", None, coin)), Decimal(0))
     if instrument.category == "spot" and coin == instrument.base and instrument.base_unit != UNIT:
         return round(total * instrument.base_unit), coin
     return units(str(total)), coin
@@ -267,7 +267,7 @@ def fill(row: ExecutionRow, instrument: Instrument, client_order_id: str, reason
 
 def execution_order(row: ExecutionRow) -> tuple[int, int, str]:
     """In which order executions happened: by time, then by the exchange's sequence; its lists are not stable among equal times."""
-    return time_ms(row.execTime), int(number(row.seq) or 0), row.execId
+    return time_ms(row.execTime, "execTime"), int(number(row.seq, "seq") or 0), row.execId
 
 
 def funding_payment(row: ExecutionRow, instrument: Instrument, held: int, position_idx: int = 0) -> FundingPayment:
@@ -276,18 +276,18 @@ def funding_payment(row: ExecutionRow, instrument: Instrument, held: int, positi
     Sign of the rate: longs pay when it is positive, so it follows from who paid; the row's own sign has two conventions (fact sheet 6.2).
     The stamp is the whole minute at or before the execution.
     """
-    paid = units(row.execFee)
+    paid = units(row.execFee, "execFee")
     direction = held or (1 if side_of(row.side) == "BUY" else -1)
-    rate = abs(units(row.feeRate)) * (1 if paid * direction >= 0 else -1)
+    rate = abs(units(row.feeRate, "feeRate")) * (1 if paid * direction >= 0 else -1)
     quantity = instrument.qty_grid.value(steps(instrument, row.execQty, "execQty")) * (1 if direction > 0 else -1)
-    ts = time_ms(row.execTime)
-    mark = number(row.markPrice) or number(row.execPrice) or Decimal(0)
+    ts = time_ms(row.execTime, "execTime")
+    mark = number(row.markPrice, "markPrice") or number(row.execPrice, "execPrice") or Decimal(0)
     return FundingPayment(row.symbol, ts - ts % 60_000, paid, rate, float(mark), quantity, position_idx)
 
 
 def liquidation(filled: Fill, row: ExecutionRow, liquidation_price: float) -> Liquidation:
     """What a takeover's execution says; the fund's part is not told by the exchange."""
-    mark = number(row.markPrice)
+    mark = number(row.markPrice, "markPrice")
     return Liquidation(
         filled.symbol, filled.ts, filled.side, filled.qty, filled.price if mark is None else float(mark), liquidation_price, filled.price,
         max(0, filled.fee - filled.realized_pnl), 0, filled.position_idx,
@@ -298,10 +298,10 @@ def position_report(row: PositionRow, instrument: Instrument, ts: int) -> Positi
     """A position as the exchange states it; flat has no entry price."""
     quantity = steps(instrument, row.size, "size")
     sign = 0 if not quantity else 1 if side_of(row.side) == "BUY" else -1
-    entry = number(row.avgPrice) or number(row.entryPrice) or Decimal(0)
+    entry = number(row.avgPrice, "avgPrice") or number(row.entryPrice, "entryPrice") or Decimal(0)
     if quantity and entry <= 0:
         raise PayloadError(f"{row.symbol}: a position of {row.size!r} without an entry price")
-    stamp = ts if number(row.updatedTime) in (None, 0) else time_ms(row.updatedTime)
+    stamp = ts if number(row.updatedTime, "updatedTime") in (None, 0) else time_ms(row.updatedTime, "updatedTime")
     return PositionReport(
         row.symbol, stamp, sign * instrument.qty_grid.value(quantity), float(entry) if quantity else 0.0, row.positionIdx or 0
     )

@@ -35,6 +35,7 @@ from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradin
 from core.order_calls import OrderCalls
 from core.orders import OrderState
 from core.risk.gate import Gate
+from core.words import check_again
 
 BATCH: Final = 10
 READY_WAIT_MS: Final = 5_000
@@ -172,12 +173,15 @@ class BybitVenue(OrderCalls):
     # --- core.ports.Venue ---
 
     def submit_order(self, command: SubmitOrder) -> None:
-        """Place an order: it is followed from now on, journalled, and sent."""
+        """Place an order: it is followed from now on, journalled, and sent. This and the next raise FieldError for what a command must
+        not hold; nothing is sent then."""
+        check_again(command, SubmitOrder)
         self.fold.submitted(command)
         self._lanes.put(command)
 
     def amend_order(self, command: AmendOrder) -> None:
         """Change a resting order."""
+        check_again(command, AmendOrder)
         self._lanes.put(command)
 
     def cancel_order(self, command: CancelOrder) -> None:
@@ -196,6 +200,7 @@ class BybitVenue(OrderCalls):
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Set or remove the exits of a position."""
+        check_again(command, SetTradingStop)
         self._lanes.put(command)
 
     # --- what orders by hand ask ---

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -27,7 +28,7 @@ def fill_ballast(folder: Path, size_bytes: int) -> None:
     if path.exists() and path.stat().st_size == size_bytes:
         return
     try:
-        with path.open("wb") as file:
+        with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             for start in range(0, size_bytes, _CHUNK):
                 file.write(bytes(min(_CHUNK, size_bytes - start)))
     except OSError as error:

@@ -90,7 +90,8 @@ class Journal:
         """
         folder, disk = Path(folder), disk or Disk()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)  # one that an earlier version made for all to read
             lock = FolderLock(folder, ", ".join(f"{key} {value}" for key, value in session.items()))
         except OSError as error:
             raise JournalError(f"the journal folder {folder} cannot be used: {error.strerror or error}") from error

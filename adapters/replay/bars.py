@@ -1,7 +1,8 @@
 """Bars of the last price: exactly the warm-up that a timeframe needs, and the window, whole or as whole as the system allows.
 
-A coarser bar is the store's own where it has one, else built from a finer complete series; inside the window it must agree with the
-execution bars. With ``gaps: skip`` and a hole, the window's coarser bars are built from the execution bars that are there.
+A bar is the store's own where it has one, else built out of finer bars that are complete. A coarser bar inside the window must agree with
+the execution bars, and a series that was completed with the finer ones. With ``gaps: skip`` and a hole, the window's coarser bars are built
+from the execution bars that are there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from adapters.store import HistoricalDataStore
 from adapters.store.agreement import first_disagreement
 from adapters.store.gaps import bar_gaps
-from adapters.store.records import Gap
+from adapters.store.records import Disagreement, Gap
 from adapters.store.series import short_time
 from core.aggregate import aggregate
 from core.config import ExecutionConfig
@@ -78,7 +79,8 @@ def with_warmup(store: HistoricalDataStore, plan: ReplayPlan, symbol: str, timef
         gaps = bar_gaps(frame.ts[:have][frame.ts[:have] >= anchor], timeframe, anchor, begin)
         raise DataError(
             f"{symbol} {timeframe}: {wanted} warm-up bars are needed before {short_time(begin)} and {have} are there, missing"
-            f" {_in_words(gaps)}; {_what_there_is(store, plan, symbol)}: import earlier history, start the window later, or set warmup_bars"
+            f" {_in_words(gaps)}; {_what_there_is(store, plan, symbol)}: import earlier history, start the window later, or set"
+            f" warmup_bars to {have} or less"
         )
     part: Frame = frame[have - wanted :]
     return part
@@ -97,10 +99,12 @@ def missing_bars(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> 
     if missing and not (plan.skips_gaps and len(frame)):
         gaps = bar_gaps(frame.ts, frame.timeframe, begin, end)
         there = f"; {_what_there_is(store, plan, frame.symbol)}" if gaps[0].start == begin or gaps[-1].end == end else ""
+        ways = [f"import {'them' if missing > 1 else 'it'}", "choose another window" if plan.skips_gaps else "shorten the window"]
+        if not plan.skips_gaps:
+            ways.append("set execution.gaps to skip")
         raise DataError(
             f"{frame.symbol} {frame.timeframe}: {missing} {'bars are' if missing > 1 else 'bar is'} missing in the window,"
-            f" {_in_words(gaps)}{there}: import {'them' if missing > 1 else 'it'}, {_fill_advice(store, plan, frame)}shorten the window,"
-            " or set execution.gaps to skip"
+            f" {_in_words(gaps)}{there}: {', '.join(ways[:-1])}{',' if len(ways) > 2 else ''} or {ways[-1]}"
         )
     return missing
 
@@ -109,21 +113,6 @@ def _in_words(gaps: list[Gap]) -> str:
     """Where bars are missing: the one gap, or how many there are and the first."""
     span = f"from {short_time(gaps[0].start)} to {short_time(gaps[0].end)}"
     return span if len(gaps) == 1 else f"in {len(gaps)} gaps, the first {span}"
-
-
-def _fill_advice(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> str:
-    """The command that builds missing bars inside a stored series, where a finer series has any of them; else nothing."""
-    first, last = store.span(frame.symbol, frame.timeframe, env=plan.env, category=plan.category) or (0, 0)
-    begin, end = plan.span(frame.timeframe)
-    buildable: set[int] = set()
-    for timeframe in store.timeframes(frame.symbol, env=plan.env, category=plan.category):
-        if is_finer(timeframe, frame.timeframe):
-            fine = _find(store, plan, frame.symbol, timeframe, max(begin, first), min(end, last))
-            buildable.update(np.setdiff1d(aggregate(fine, frame.timeframe).ts, frame.ts).tolist())
-    if not buildable:
-        return ""
-    category = f" --category {plan.category}" if plan.category != "linear" else ""
-    return f"build {len(buildable)} out of finer bars (keel data fill --symbol {frame.symbol} --timeframe {frame.timeframe}{category}), "
 
 
 def coarser_bars(
@@ -148,14 +137,43 @@ def coarser_bars(
     return _joined(_joined(frame.between(0, begin), stored), rest), partial
 
 
+def completed_bars(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame, instrument: Instrument) -> str | None:
+    """How many bars of a stored series were built out of finer ones, in words; None: none, or the store has nothing of the timeframe.
+
+    Raises DataError where the finer bars contradict the stored ones beside them: the two are not of one source.
+    """
+    own = store.span(frame.symbol, frame.timeframe, env=plan.env, category=plan.category)
+    if own is None or not len(frame):
+        return None
+    begin, end = int(frame.ts[0]), int(frame.ts[-1]) + tf_ms(frame.timeframe)
+    stored = store.sources(frame.symbol, frame.timeframe, "last", begin, end, plan.env, plan.category)
+    built = len(frame) - sum(stored.values())
+    if built <= 0:  # with a hole that is skipped, stored bars may be passed over
+        return None
+    for timeframe in store.timeframes(frame.symbol, env=plan.env, category=plan.category):
+        if is_finer(timeframe, frame.timeframe):
+            names = (frame.symbol, frame.timeframe, timeframe)
+            found = store.disagreement(*names, begin, end, instrument, env=plan.env, category=plan.category)
+            if found is not None:
+                raise _contradiction(frame, timeframe, found)
+    return (
+        f"{built:,} of {len(frame):,} {frame.timeframe} bars were built out of finer ones; the stored series is from"
+        f" {short_time(own[0])} to {short_time(own[1])}"
+    )
+
+
 def _check_agreement(coarse: Frame, fine: Frame, instrument: Instrument) -> None:
     """A stored coarse bar must be what its fine bars make: O H L C exactly, volume to the quantity step."""
     found = first_disagreement(coarse, aggregate(fine, coarse.timeframe), instrument)
     if found is not None:
-        raise DataError(
-            f"{coarse.symbol}: the stored {coarse.timeframe} bar of {to_iso(found.ts)} has {found.column} {found.stored!r}, its"
-            f" {fine.timeframe} bars make {found.built!r}: one of the two series is wrong; import both from one source"
-        )
+        raise _contradiction(coarse, fine.timeframe, found)
+
+
+def _contradiction(coarse: Frame, fine: str, found: Disagreement) -> DataError:
+    return DataError(
+        f"{coarse.symbol}: the stored {coarse.timeframe} bar of {to_iso(found.ts)} has {found.column} {found.stored!r}, its"
+        f" {fine} bars make {found.built!r}: one of the two series is wrong; import both from one source"
+    )
 
 
 def _find(store: HistoricalDataStore, plan: ReplayPlan, symbol: str, timeframe: str, start: int, end: int) -> Frame:

@@ -1,6 +1,7 @@
 """Funding times, rates and marks of a window: from the stored series, from a constant rate, or none.
 
-Intervals come from the series itself (they change). A hole that is longer than its neighbours is an error that names it. A stamp inside a
+Intervals come from the series itself (they change). A hole that is longer than its neighbours, or than any interval that an exchange has,
+is an error that names it; so are two settlements within an hour, which would be paid twice. A stamp inside a
 hole of the execution bars keeps its time; the exchange charges it at the next bar's beginning, at the mark that was known at the stamp.
 """
 
@@ -11,6 +12,7 @@ import numpy as np
 from adapters.replay.history import Floats, FundingColumns, Ints, PriceColumns
 from adapters.replay.marks import Kind, rows_at
 from adapters.store import HistoricalDataStore
+from adapters.store.funding_intervals import INTERVALS_MS, LATE_MS, is_interval
 from core.config import ConstantFunding, ExecutionConfig
 from core.errors import DataError
 from core.frame import Frame
@@ -73,14 +75,32 @@ def refuse_holes(symbol: str, stamps: Ints, window: TimeRange) -> None:
     if len(stamps) < 2:
         raise DataError(f"{symbol}: only {len(stamps)} funding rate near {window}; {_WAY_OUT}")
     spacing = np.diff(stamps)
-    holes = [(int(stamps[row]), int(stamps[row + 1])) for row in _too_long(spacing)]
-    if int(stamps[0]) - int(spacing[0]) > window.start_ms + MINUTE_MS:
+    _refuse_doubles(symbol, stamps, window)
+    rows = np.union1d(_too_long(spacing), np.flatnonzero(~is_interval(spacing))).astype(np.int64)
+    holes = [(int(stamps[row]), int(stamps[row + 1])) for row in rows]
+    first, last = (min(int(each), INTERVALS_MS[-1]) for each in spacing[[0, -1]])
+    if int(stamps[0]) - first > window.start_ms + MINUTE_MS:
         holes.insert(0, (window.start_ms, int(stamps[0])))
-    if int(stamps[-1]) + int(spacing[-1]) < window.end_ms - MINUTE_MS:
+    if int(stamps[-1]) + last < window.end_ms - MINUTE_MS:
         holes.append((int(stamps[-1]), window.end_ms))
-    for start, end in holes:
-        if start < window.end_ms and end > window.start_ms:
-            raise DataError(f"{symbol}: funding rates are missing between {to_iso(start)} and {to_iso(end)}; {_WAY_OUT}")
+    inside = [(start, end) for start, end in holes if start < window.end_ms and end > window.start_ms]
+    if inside:
+        more = f", the first of {len(inside)} holes" if len(inside) > 1 else ""
+        start, end = (to_iso(moment) for moment in inside[0])
+        raise DataError(
+            f"{symbol}: funding rates are missing between {start} and {end}{more} (exchanges settle every 1, 2, 4 or 8 hours); {_WAY_OUT}"
+        )
+
+
+def _refuse_doubles(symbol: str, stamps: Ints, window: TimeRange) -> None:
+    """Raise DataError for two settlements in the window less than an hour apart."""
+    close = np.flatnonzero((np.diff(stamps) < INTERVALS_MS[0] - LATE_MS) & (stamps[1:] > window.start_ms) & (stamps[:-1] < window.end_ms))
+    if len(close):
+        one, other = (to_iso(int(stamps[close[0] + step])) for step in (0, 1))
+        raise DataError(
+            f"{symbol}: the settlements of {one} and {other} are less than an hour apart, which no exchange has: one of them stands there"
+            f" twice ({len(close)} such pairs); {_WAY_OUT}"
+        )
 
 
 def _too_long(spacing: Ints) -> list[int]:

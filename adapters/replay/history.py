@@ -32,6 +32,8 @@ class PriceColumns:
     exact: int
     derived: int
     source: str
+    completed: tuple[str, ...] = ()
+    """What is said of stored series that finer ones have completed."""
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.replay.bars import ReplayPlan, coarser_bars, execution_bars, missing_bars, with_warmup
+from adapters.replay.bars import ReplayPlan, coarser_bars, completed_bars, execution_bars, missing_bars, with_warmup
 from adapters.replay.funding import funding_columns
 from adapters.replay.history import SymbolHistory
 from adapters.replay.marks import price_columns
@@ -35,13 +35,16 @@ def _load_symbol(store: HistoricalDataStore, plan: ReplayPlan, symbol: str) -> S
     else:
         execution = execution_bars(store, plan, symbol)
     skipped = missing_bars(store, plan, execution)
-    instrument = store.instrument(symbol, category, window.start_ms, env=env)
+    known = store.instrument_and_assumptions(symbol, category, window.start_ms, env=env)
+    instrument = known.instrument
     partial = 0
     coarser: dict[str, Frame] = {}
     for timeframe in plan.warmup if one_timeframe else {plan.timeframe: 0, **plan.warmup}:
         if timeframe != plan.execution_timeframe:
             coarser[timeframe], count = coarser_bars(store, plan, timeframe, execution, instrument, skipped)
             partial += count
+    loaded = [decision if one_timeframe else execution, *coarser.values()]
+    completed = [said for frame in loaded if (said := completed_bars(store, plan, frame, instrument)) is not None]
     history = SymbolHistory(instrument, execution, decision if one_timeframe else coarser.pop(plan.timeframe), coarser)
     if category == "linear":
         history.mark = price_columns(store, execution, "mark", env=env, category=category)
@@ -51,5 +54,6 @@ def _load_symbol(store: HistoricalDataStore, plan: ReplayPlan, symbol: str) -> S
         history.open_interest = store.find(symbol, "", window.start_ms, window.end_ms + 1, env=env, kind="open_interest", category=category)
     if isinstance(plan.execution.impact, ImpactConfig):
         history.volatility_bps = rolling_volatility_bps(execution["close"], plan.execution.impact.window)
-    history.trust = trust_of(store, plan, history, skipped, partial)
+    history.trust = trust_of(store, plan, history, skipped, partial, completed)
+    history.trust |= {"assumed": [*known.assumed], "doubts": [*known.doubts]}
     return history

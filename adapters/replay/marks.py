@@ -8,12 +8,14 @@ may not) the derived path is clamped into [low, high] of the coarser bar that co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from adapters.replay.history import Floats, Ints, PriceColumns
 from adapters.store import HistoricalDataStore
+from adapters.store.series import short_time
 from core.frame import Frame
 from core.timeframe import TIMEFRAMES, is_finer, tf_ms
 
@@ -36,18 +38,33 @@ def price_columns(
     start, end = int(frame.ts[0]), int(frame.ts[-1]) + tf_ms(frame.timeframe)
     known: list[Frame] = []
     before: list[Frame] = []
+    completed: list[str] = []
     for timeframe in _usable(available, frame.timeframe):
         back = start - _LOOK_BACK_BARS * tf_ms(timeframe)
         found = store.find(frame.symbol, timeframe, back, end, env=env, kind=kind, category=category)
         if found is None:
             continue
+        if timeframe in available:
+            completed += _completed(store, found, env=env, category=category)
         if timeframe == frame.timeframe and np.array_equal(found.between(start, end).ts, frame.ts):
-            return _as_it_is(found.between(start, end), kind)
+            return replace(_as_it_is(found.between(start, end), kind), completed=tuple(completed))
         last = store.find(frame.symbol, timeframe, back, start, env=env, category=category)
         known.insert(0, found)
         if last is not None:
             before.insert(0, last)
-    return derive(frame, known, before, source=kind, fallback=fallback) if known else None
+    columns = derive(frame, known, before, source=kind, fallback=fallback) if known else None
+    return None if columns is None else replace(columns, completed=tuple(completed))
+
+
+def _completed(store: HistoricalDataStore, found: Frame, *, env: str, category: str) -> list[str]:
+    """What is said of a stored series where some of its bars were built out of finer ones."""
+    begin, end = int(found.ts[0]), int(found.ts[-1]) + tf_ms(found.timeframe)
+    built = len(found) - sum(store.sources(found.symbol, found.timeframe, found.kind, begin, end, env, category).values())
+    own = store.span(found.symbol, found.timeframe, found.kind, env, category)
+    if built <= 0 or own is None:
+        return []
+    span = f"the stored series is from {short_time(own[0])} to {short_time(own[1])}"
+    return [f"{built:,} of {len(found):,} {found.kind} {found.timeframe} bars were built out of finer ones; {span}"]
 
 
 def derive(

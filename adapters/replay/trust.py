@@ -9,8 +9,11 @@ from adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
 from adapters.store import HistoricalDataStore
 
 
-def trust_of(store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistory, skipped: int, partial: int) -> dict[str, object]:
-    """Plain data for the run's ``trust``. skipped: execution bars that are missing; partial: coarser bars built from what was there."""
+def trust_of(
+    store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistory, skipped: int, partial: int, completed: list[str]
+) -> dict[str, object]:
+    """Plain data for the run's ``trust``. skipped: execution bars that are missing; partial: coarser bars built from what was there;
+    completed: what is said of stored series that finer bars have completed."""
     bars = len(history.execution)
     return {
         "bars": bars,
@@ -19,6 +22,7 @@ def trust_of(store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistor
         "mark": _source(history.mark, bars, "last"),
         "index": _source(history.index, bars, "last" if history.mark is None else "mark"),
         "funding": _funding(history.funding, plan),
+        "completed": completed + [said for columns in (history.mark, history.index) if columns is not None for said in columns.completed],
         "skipped_bars": skipped,
         "partial_bars": partial,
     }

@@ -21,7 +21,7 @@ EXPLAINED = {
     "execution_is_finer": "Finer execution bars leave less to guess about the path between two decisions.",
     "symbols": "Each symbol's series: bars, sources, what is odd about them, and what stands in for a mark or index that is missing.",
     "open_is_previous_close": "Opens that repeat the close before them: orders fill at the decision price plus costs, stops meet no gap.",
-    "ambiguous_bars": "Bars in which the outcome depended on which of two prices came first.",
+    "ambiguous_bars": "Bars in which the other order of high and low gives other fills or another equity.",
     "skipped_bars": "Bars that the window lacks, and that were passed over (execution.gaps: skip).",
     "partial_bars": "Coarser bars that were built from less than all their fine ones.",
     "off_grid_prices": "Closes that are not on the instrument's tick.",
@@ -30,7 +30,7 @@ EXPLAINED = {
     "latency_ms": "From the decision to the order's arrival.",
     "liquidation": "full: the whole position is taken over at once.",
     "not_modelled": "What happens in a market and not here.",
-    "bounds": "The same run with the extreme against the position first.",
+    "bounds": "The same run, taking in each bar the order of high and low that leaves less equity at its close.",
 }
 """What each entry of a trust record means. An entry that is not here is left off: a figure that nobody explains supports nothing."""
 

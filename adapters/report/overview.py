@@ -9,7 +9,7 @@ from adapters.report.text import day, duration, esc, is_synthetic, missing, mone
 from core.metrics.performance import METRICS
 from core.result import BacktestResult
 
-GRAVE = ("stopped early", "liquidated", "limit broke")
+GRAVE = ("stopped early", "liquidated", "limit broke", "nothing traded")
 """Warnings about what happened to the account; the others are about what it traded on."""
 
 Format = Callable[[Any], str]
@@ -102,10 +102,8 @@ def _signed_money(value: float) -> str:
 
 
 def _versus_hold(result: BacktestResult) -> str:
-    benchmark = result.benchmark
-    if benchmark is None or len(benchmark) < 2 or benchmark["equity"][0] <= 0:
-        return ""
-    return f"buy and hold {percent(100.0 * float(benchmark['equity'][-1] / benchmark['equity'][0] - 1.0), signed=True)}"
+    held = result.benchmark_return
+    return "" if held is None else f"buy and hold {percent(100.0 * held, signed=True)}"
 
 
 def _drawdown_money(result: BacktestResult, coin: str) -> str:

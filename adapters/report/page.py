@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from adapters.report import charts, charts_trades, evidence, overview, tables
+from adapters.report.funnel import funnel_block
 from adapters.report.text import esc, number, percent, quote_coin
 from core.errors import DataError
 from core.metrics.curve import Curve, read_curve
@@ -81,6 +82,7 @@ def _body(result: BacktestResult, figures: Figures, kind: str, source_label: str
     curve = read_curve(result.equity_curve, to_float(result.reconciliation.initial_equity)) if len(result.equity_curve) else None
     falls = None if curve is None else find_drawdowns(curve)
     parts += [
+        _funnel(result),
         _equity(result, falls, figures, coin),
         _months(curve),
         _price(result, figures, coin),
@@ -95,6 +97,11 @@ def _body(result: BacktestResult, figures: Figures, kind: str, source_label: str
         _footer(result),
     ]
     return "".join(parts)
+
+
+def _funnel(result: BacktestResult) -> str:
+    block = funnel_block(result.funnel)
+    return section("funnel", "From signals to trades", block, "What became of every signal and every order") if block else ""
 
 
 def _equity(result: BacktestResult, falls: Drawdowns | None, figures: Figures, coin: str) -> str:
@@ -190,7 +197,7 @@ def _trades(result: BacktestResult) -> str:
         return section("trades", "Trades", '<p class="empty">The strategy did not trade.</p>')
     by_symbol = f'<div class="wide">{tables.by_symbol_table(result.trades)}</div>'
     caption = f"{number(len(result.trades), 0)} closed, {number(len(result.open_trades), 0)} open at the end. Press a column's head to sort"
-    return section("trades", "Trades", by_symbol + tables.trade_table(result.trades, result.open_trades), caption)
+    return section("trades", "Trades", by_symbol + tables.trade_table(result.trades, result.open_trades, result.funnel.open), caption)
 
 
 def _axis(result: BacktestResult) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from adapters.report.text import (
@@ -20,6 +20,7 @@ from adapters.report.text import (
     table,
     when,
 )
+from core.funnel import OpenTrade
 from core.metrics.curve import Curve
 from core.metrics.daily import monthly_returns
 from core.metrics.drawdown import DrawdownEpisode
@@ -135,12 +136,13 @@ def cost_table(money_went: Reconciliation, turnover: float, coin: str) -> str:
     return table(head, rows, classes="costs") + f'<p class="note">{_sum_words(money_went, turnover, coin)}</p>'
 
 
-def trade_table(trades: list[Trade], open_trades: list[Trade]) -> str:
-    """Every trade, or the first and last thousand; columns sort when their heads are pressed."""
+def trade_table(trades: list[Trade], open_trades: list[Trade], held: Sequence[OpenTrade] = ()) -> str:
+    """Every trade, or the first and last thousand; columns sort when their heads are pressed. held: what is still open, valued."""
     half = ALL_TRADES // 2
     shown = trades if len(trades) <= ALL_TRADES else [*trades[:half], *trades[-half:]]
     head = (_head(name, num=num, sort=True) for name, num in TRADE_COLUMNS)
-    rows = [_trade_row(trade) for trade in [*shown, *open_trades]]
+    valued = {each.number: each for each in held}
+    rows = [*(_trade_row(trade, None) for trade in shown), *(_trade_row(trade, valued.get(trade.number)) for trade in open_trades)]
     note = ""
     if len(shown) < len(trades):
         note = f'<p class="note">The first and the last {half:,} of {len(trades):,} trades; the others are in trades.csv.</p>'
@@ -186,8 +188,10 @@ def _month_cell(value: float | None, largest: float) -> str:
     return f'<td class="num shade {sign_class(value)}" style="--a:{strength:.2f}">{percent(value, signed=True)}</td>'
 
 
-def _trade_row(trade: Trade) -> str:
-    left = trade.exit_ts is not None
+def _trade_row(trade: Trade, held: OpenTrade | None) -> str:
+    """One trade. An open one is marked so, and stands with its last mark and unrealised PnL, which is in none of its other amounts."""
+    left, last = trade.exit_ts is not None, trade.exit_price if held is None else held.mark_price
+    still = "still open" if held is None else f"still open: {money(held.unrealized_pnl, signed=True)} unrealised at the mark"
     cells = [
         _cell(str(trade.number), num=True, sort=trade.number),
         _cell(trade.symbol),
@@ -195,7 +199,7 @@ def _trade_row(trade: Trade) -> str:
         _cell(when(trade.entry_ts)),
         _cell(price(trade.entry_price), num=True, sort=trade.entry_price),
         _cell(when(trade.exit_ts) if trade.exit_ts is not None else "open"),
-        _cell(price(trade.exit_price) if trade.exit_price is not None else "–", num=True, sort=trade.exit_price or 0),
+        _cell(price(last) if last is not None else "–", num=True, sort=last or 0),
         _cell(quantity(trade.qty), num=True, sort=trade.qty),
         _cell(duration(trade.holding_ms) if trade.holding_ms is not None else "–", num=True, sort=trade.holding_ms or 0),
         _money_cell(trade.gross_pnl),
@@ -203,9 +207,9 @@ def _trade_row(trade: Trade) -> str:
         _money_cell(trade.funding),
         _money_cell(trade.net_pnl, coloured=True),
         _cell(percent(trade.return_pct, signed=True), num=True, sort=trade.return_pct),
-        _cell(trade.exit_reason.replace("_", " ") if left else "still open"),
+        _cell(trade.exit_reason.replace("_", " ") if left else still),
     ]
-    return f"<tr>{''.join(cells)}</tr>"
+    return f"<tr{'' if left else ' class=open'}>{''.join(cells)}</tr>"
 
 
 def _side_cell(side: str) -> str:

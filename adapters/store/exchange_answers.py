@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from adapters.store.inference import MIN_NOTIONAL, base_unit
+from adapters.store.inference import base_unit, min_notional_of
 from core.errors import ConfigError, DataError
 from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
 from core.money import UNIT, to_units
@@ -135,7 +135,7 @@ def _linear(item: dict[str, Any], since: int) -> Instrument:
         min_qty=float(lot["minOrderQty"]),
         max_qty=largest,
         max_market_qty=float(lot.get("maxMktOrderQty") or largest),
-        min_notional=_units(lot.get("minNotionalValue"), MIN_NOTIONAL),
+        min_notional=_units(lot.get("minNotionalValue"), min_notional_of(item["quoteCoin"])),
         taker_fee=PERPETUAL_TAKER,
         maker_fee=PERPETUAL_MAKER,
         max_leverage=to_units(item["leverageFilter"]["maxLeverage"]),
@@ -162,7 +162,7 @@ def _spot(item: dict[str, Any], since: int) -> Instrument:
         min_qty=float(lot["minOrderQty"]),
         max_qty=largest,
         max_market_qty=float(lot.get("maxMarketOrderQty") or largest),
-        min_notional=_units(lot.get("minOrderAmt"), MIN_NOTIONAL),
+        min_notional=_units(lot.get("minOrderAmt"), min_notional_of(item["quoteCoin"])),
         taker_fee=SPOT_FEE,
         maker_fee=SPOT_FEE,
         max_leverage=UNIT,

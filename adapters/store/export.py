@@ -9,12 +9,16 @@ from adapters.store.connection import guarded
 from adapters.store.schema import SeriesKey
 from adapters.whole_file import whole_file
 from core.errors import DataError
+from core.file_names import name_problem, shown
 
 _FORMATS = (".parquet", ".csv")
 
 
 def export_columns(path: Path, key: SeriesKey, columns: Columns) -> int:
     """Write symbol, category, kind, timeframe and the columns; gives the number of rows. Raises DataError, the old file untouched."""
+    problem = name_problem(str(path))
+    if problem:
+        raise DataError(f"{shown(str(path))}: an export cannot be called so: the name {problem}")
     if path.suffix.lower() not in _FORMATS:
         raise DataError(f"{path}: an export ends in .parquet or .csv")
     if not path.parent.is_dir():

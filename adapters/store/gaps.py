@@ -1,7 +1,7 @@
 """Gaps: finding bars that are missing, and building them out of finer timeframes where these have every bar of them.
 
 Funding has no timeframe: its interval is read from the series (8 h, 4 h, it changes), and a gap is a distance that is larger than those
-on both of its sides.
+on both of its sides, or one that no exchange has.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from adapters.store.funding_intervals import INTERVALS_MS, interval_inside, is_interval
 from adapters.store.records import Gap
 from adapters.store.schema import BAR_KINDS
 from adapters.store.series import EARLIEST, LATEST
@@ -38,15 +39,22 @@ def bar_gaps(ts: np.ndarray, timeframe: str, start: int = EARLIEST, end: int = L
 
 
 def point_gaps(ts: np.ndarray) -> list[Gap]:
-    """Holes between settlements: distances larger than both neighbouring distances (at an edge, than the one neighbour)."""
+    """Holes between settlements: distances larger than both neighbouring distances (at an edge, than the one neighbour), and those that
+    are no interval of any exchange."""
     distance = np.diff(ts)
-    if len(distance) < 2:
+    if not len(distance):
         return []
-    before = np.concatenate(([distance[1]], distance[:-1]))
-    after = np.concatenate((distance[1:], [distance[-2]]))
+    before, after = np.concatenate(([-1], distance[:-1])), np.concatenate((distance[1:], [-1]))
     usual = np.maximum(before, after)
-    wide = np.flatnonzero(distance > usual + usual // 2)
-    return [Gap(int(ts[row] + usual[row]), int(ts[row + 1]), round(int(distance[row]) / int(usual[row])) - 1) for row in wide]
+    longer = (usual > 0) & (distance > usual + usual // 2)
+    odd = ~is_interval(distance) & (distance > INTERVALS_MS[0])
+    return [_point_gap(ts, int(row), int(before[row]), int(after[row])) for row in np.flatnonzero(longer | odd)]
+
+
+def _point_gap(ts: np.ndarray, row: int, before: int, after: int) -> Gap:
+    distance = int(ts[row + 1] - ts[row])
+    inside = interval_inside(distance, before if before > 0 else None, after if after > 0 else None)
+    return Gap(int(ts[row]) + inside, int(ts[row + 1]), max(1, round(distance / inside) - 1))
 
 
 def build_missing(gaps: list[Gap], timeframe: str, finer: list[str], read: Callable[[str, int, int], Frame | None]) -> dict[str, Frame]:

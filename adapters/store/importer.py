@@ -15,6 +15,8 @@ import numpy as np
 from adapters.store.checks import Columns, Ordered, prepare
 from adapters.store.connection import Database
 from adapters.store.detection import choose, family, name_columns, path_hints, read_timeframe, timeframe_of_spacing
+from adapters.store.inference import infer_instrument
+from adapters.store.instruments import has_instrument
 from adapters.store.likeness import same_as_stored
 from adapters.store.raw_file import RawFile, open_raw
 from adapters.store.records import ImportReport, WriteReport
@@ -61,6 +63,7 @@ def import_file(
     now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     columns, unfinished = _finished(found, ordered.columns, str(path), now, keep=keep_unfinished)
     found.notes += same_as_stored(db, found.key, columns)
+    found.notes += _doubts_about_instrument(db, found.key, columns)
     with db.transaction():
         written = write(db, found.key, columns, source_of(path), overwrite=allow_overwrite)
     return _report(path, found, columns, ordered, unfinished, written)
@@ -195,6 +198,18 @@ def _timeframe(raw: RawFile, group: str, stated: str | None, ts: np.ndarray, not
         raise DataError(f"{raw.name}: neither columns, path nor the distances of the times say which timeframe this is: use --timeframe")
     notes.append(f"timeframe {found} was read from the distances of the times")
     return found
+
+
+def _doubts_about_instrument(db: Database, key: SeriesKey, columns: Columns) -> list[str]:
+    """What is doubtful about the tick and step that these bars show, where the store does not know the instrument itself."""
+    if key.kind != "last" or has_instrument(db, key.symbol, key.category):
+        return []
+    prices = np.concatenate([columns[name] for name in ("open", "high", "low", "close")])
+    try:
+        doubts = infer_instrument(key.symbol, "spot" if key.category == "spot" else "linear", prices, columns["volume"]).doubts
+    except DataError as error:  # the bars are kept all the same: an instrument can be imported
+        return [str(error)]
+    return [f"{said}; import the exchange's answers (keel data import-instruments FILE)" for said in doubts]
 
 
 def _mended(ordered: Ordered, unit: str) -> list[str]:

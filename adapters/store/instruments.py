@@ -9,7 +9,8 @@ import numpy as np
 
 from adapters.store.connection import Database
 from adapters.store.exchange_answers import Tiers, read_answers
-from adapters.store.inference import infer_instrument
+from adapters.store.funding_intervals import usual_interval
+from adapters.store.inference import Inferred, infer_instrument, tiers_in_words
 from adapters.store.schema import INSTRUMENT_COLUMNS, SeriesKey
 from adapters.store.series import EARLIEST, LATEST, own_timeframes, read, read_times
 from core.errors import DataError
@@ -60,8 +61,9 @@ def write_tiers(db: Database, found: Tiers) -> None:
         )
 
 
-def read_instrument(db: Database, symbol: str, category: Category, at: int | None, env: str) -> Instrument:
-    """The latest instrument known at ``at`` (None: at all), else one inferred from the quarter's series (None: the whole)."""
+def read_instrument(db: Database, symbol: str, category: Category, at: int | None, env: str) -> Inferred:
+    """The latest instrument known at ``at`` (None: at all), else one inferred from the quarter's series (None: the whole); and what of it
+    was assumed."""
     latest = LATEST if at is None else at
     tiers = _tiers(db, symbol, latest) if category == "linear" else ()
     rows = db.rows(
@@ -71,12 +73,19 @@ def read_instrument(db: Database, symbol: str, category: Category, at: int | Non
     return _from_row(rows[0], tiers) if rows else _infer(db, symbol, category, at, env, tiers)
 
 
-def _from_row(row: tuple[Any, ...], tiers: tuple[RiskTier, ...]) -> Instrument:
+def has_instrument(db: Database, symbol: str, category: str) -> bool:
+    """Whether the store has an instrument of its own of a symbol, whenever it was told."""
+    return bool(db.rows("SELECT 1 FROM instruments WHERE category = ? AND symbol = ? LIMIT 1", [category, symbol]))
+
+
+def _from_row(row: tuple[Any, ...], tiers: tuple[RiskTier, ...]) -> Inferred:
     values = dict(zip(INSTRUMENT_COLUMNS, row, strict=True))
     price, qty = _grid(values.pop("price_tick")), _grid(values.pop("qty_step"))
-    if values["category"] == "linear" and not tiers:
-        tiers = generic_tiers()
-    return Instrument(**values, price_grid=price, qty_grid=qty, tiers=tiers)
+    generic = values["category"] == "linear" and not tiers
+    if generic:
+        tiers = generic_tiers(values["base"], values["max_leverage"])
+    instrument = Instrument(**values, price_grid=price, qty_grid=qty, tiers=tiers)
+    return Inferred(instrument, (tiers_in_words(instrument),) if generic else ())
 
 
 def _grid(text: str) -> Grid:
@@ -94,7 +103,7 @@ def _tiers(db: Database, symbol: str, latest: int) -> tuple[RiskTier, ...]:
     return tuple(RiskTier(*row) for row in rows)
 
 
-def _infer(db: Database, symbol: str, category: Category, at: int | None, env: str, tiers: tuple[RiskTier, ...]) -> Instrument:
+def _infer(db: Database, symbol: str, category: Category, at: int | None, env: str, tiers: tuple[RiskTier, ...]) -> Inferred:
     start, end = (EARLIEST, LATEST) if at is None else quarter_of(at)
     columns = _series_to_infer_from(db, symbol, category, env, start, end)
     if columns is None and at is not None:
@@ -120,12 +129,9 @@ def _series_to_infer_from(db: Database, symbol: str, category: str, env: str, st
 
 
 def _funding_interval(db: Database, symbol: str, category: str, env: str, start: int, end: int) -> int:
-    """Minutes between settlements: the commonest distance in [start, end); 480 where there are none."""
-    distances = np.diff(read_times(db, SeriesKey(env, category, symbol, "funding"), start, end))
-    if not len(distances):
-        return 480
-    values, counts = np.unique(distances, return_counts=True)
-    return max(1, int(values[np.argmax(counts)]) // MINUTE_MS)
+    """Minutes between settlements: the commonest interval in [start, end); 480 where there is none that an exchange has."""
+    found = usual_interval(np.diff(read_times(db, SeriesKey(env, category, symbol, "funding"), start, end)))
+    return 480 if found is None else found // MINUTE_MS
 
 
 def quarter_of(ts: int) -> tuple[int, int]:

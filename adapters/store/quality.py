@@ -10,6 +10,7 @@ import numpy as np
 
 from adapters.store.agreement import first_disagreement
 from adapters.store.connection import Database
+from adapters.store.funding_intervals import INTERVALS_MS, LATE_MS
 from adapters.store.gaps import gaps_of
 from adapters.store.inference import off_grid_rows
 from adapters.store.records import Finding, Severity
@@ -98,6 +99,11 @@ def _times(key: SeriesKey, ts: np.ndarray) -> Iterator[Finding]:
         twice = np.flatnonzero(times[1:] == times[:-1]) + 1
         yield from _finding(key, "duplicate", times, twice, "the same time twice", "error")
         times = np.unique(times)
+    if key.kind == "funding" and len(times) > 1:
+        close = np.flatnonzero(np.diff(times) < INTERVALS_MS[0] - LATE_MS) + 1
+        yield from _finding(
+            key, "funding_interval", times, close, "less than an hour after the one before, as no exchange settles", "warning"
+        )
     gaps = gaps_of(key.kind, key.timeframe, times)
     if gaps:
         missing, longest = sum(gap.missing for gap in gaps), max(gaps, key=lambda gap: gap.missing)

@@ -17,6 +17,7 @@ import numpy as np
 from adapters.store.connection import guarded
 from adapters.store.words import shortened
 from core.errors import DataError
+from core.file_names import name_problem, shown
 
 _SUFFIXES = (".parquet", ".pq", ".csv", ".csv.gz")
 _TIME_TYPES = ("TIMESTAMP", "DATE")
@@ -119,6 +120,9 @@ class RawFile:
 @contextmanager
 def open_raw(path: Path) -> Iterator[RawFile]:
     """A file to import. Raises DataError when it is missing, empty, truncated, or of another format."""
+    problem = name_problem(str(path))
+    if problem:
+        raise DataError(f"{shown(str(path))}: there is no such file: the name {problem}")
     if path.is_dir():
         raise DataError(f"{path} is a folder: {_files_inside(path)}")
     if not path.is_file():

@@ -1,6 +1,8 @@
-"""Frames out of the store: its own rows, or bars built out of finer ones; and the error that says what there is instead."""
+"""Frames out of the store: its own rows, and bars built out of finer ones where it has none; and the error that says what there is."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from adapters.store.connection import FIRST_STEPS, Database
 from adapters.store.schema import BAR_KINDS, SeriesKey
@@ -23,9 +25,9 @@ def frame_of(db: Database, key: SeriesKey, start: int, end: int) -> Frame:
 def find_frame(db: Database, key: SeriesKey, start: int, end: int) -> Frame | None:
     """As ``frame_of``, and None when there is nothing."""
     frame = own_frame(db, key, start, end)
-    if frame is None and key.kind in BAR_KINDS:
-        frame = _built(db, key, start, end)
-    return frame
+    if key.kind not in BAR_KINDS:
+        return frame
+    return _built(db, key, start, end) if frame is None else _completed(db, key, frame, start, end)
 
 
 def own_frame(db: Database, key: SeriesKey, start: int, end: int) -> Frame | None:
@@ -62,6 +64,41 @@ def _built(db: Database, key: SeriesKey, start: int, end: int) -> Frame | None:
         if best is not None and bounded and len(best) == _expected_bars(start, end, key.timeframe):
             break
     return best
+
+
+def _completed(db: Database, key: SeriesKey, own: Frame, start: int, end: int) -> Frame:
+    """The store's own bars, and those that it lacks of [start, end) out of finer series that have them whole, the coarsest first."""
+    if start > EARLIEST and end < LATEST and len(own) == _expected_bars(start, end, key.timeframe):
+        return own
+    for timeframe in reversed(finer_timeframes(db, key)):
+        missing = _missing(db, key, timeframe, own, start, end)
+        if not len(missing):
+            continue
+        fine = own_frame(db, with_timeframe(key, timeframe), int(missing[0]), int(missing[-1]) + tf_ms(key.timeframe))
+        if fine is not None:
+            built = aggregate(fine, key.timeframe)
+            own = merged(own, built, np.flatnonzero(np.isin(built.ts, missing)))
+    return own
+
+
+def _missing(db: Database, key: SeriesKey, finer: str, own: Frame, start: int, end: int) -> np.ndarray:
+    """Opens of the bars that open in [start, end), that ``own`` lacks, and that lie within the span of a finer series."""
+    span_of_fine, duration = span(db, with_timeframe(key, finer)), tf_ms(key.timeframe)
+    if span_of_fine is None:
+        return np.zeros(0, dtype=np.int64)
+    first = floor_ts(max(start, span_of_fine[0]) + duration - 1, key.timeframe)
+    wanted = np.arange(first, min(end, span_of_fine[1] + tf_ms(finer) - duration + 1), duration, dtype=np.int64)
+    return wanted[~np.isin(wanted, own.ts)]
+
+
+def merged(own: Frame, built: Frame, rows: np.ndarray) -> Frame:
+    """One frame of the bars of ``own`` and of those rows of ``built``, by time."""
+    if not len(rows):
+        return own
+    ts = np.concatenate([own.ts, built.ts[rows]])
+    order = np.argsort(ts, kind="stable")
+    columns = {name: np.concatenate([own[name], built[name][rows]])[order] for name in own}
+    return Frame(ts[order], columns, symbol=own.symbol, timeframe=own.timeframe, kind=own.kind)
 
 
 def _expected_bars(start: int, end: int, timeframe: str) -> int:

@@ -22,6 +22,7 @@ from adapters.store.coverage import coverage, fingerprint, source_counts
 from adapters.store.export import export_columns
 from adapters.store.gaps import build_missing, gaps_of
 from adapters.store.importer import import_file
+from adapters.store.inference import Inferred
 from adapters.store.instruments import import_instruments, read_instrument, write_instrument
 from adapters.store.parquet_folder import load_folder
 from adapters.store.quality import verify_group
@@ -34,6 +35,8 @@ from core.aggregate import aggregate
 from core.errors import DataError
 from core.frame import Frame
 from core.instrument import Category, Instrument
+from core.time_range import TimeRange
+from core.timeframe import floor_ts, tf_ms
 
 DEFAULT_PATH = Path("data") / "keel.duckdb"
 Columns = Mapping[str, np.ndarray]
@@ -94,7 +97,7 @@ class HistoricalDataStore:
         kind: str = "last",
         category: str = "linear",
     ) -> Frame:
-        """Bars that open in [start, end): the store's own, else complete bars built out of the coarsest finer series that has them all.
+        """Bars that open in [start, end): the store's own, and where it lacks some, complete bars built out of the coarsest finer series.
 
         start: a time, or a TimeRange for both; None: no bound. Columns open, high, low, close, volume (float64, base units).
         Raises DataError, which says what there is, when there is nothing.
@@ -268,6 +271,10 @@ class HistoricalDataStore:
 
         Inferred is from the quarter of ``at`` (None: from all bars); ``source`` says which it is. Raises DataError when there is neither.
         """
+        return self.instrument_and_assumptions(symbol, category, at, env).instrument
+
+    def instrument_and_assumptions(self, symbol: str, category: Category = "linear", at: int | None = None, env: str = "live") -> Inferred:
+        """As ``instrument``, with what of it was assumed and what is doubtful, in sentences."""
         return read_instrument(self._db, symbol, category, at, env)
 
     # --- gaps, quality, files ----------------------------------------------------------------------------------------
@@ -300,13 +307,21 @@ class HistoricalDataStore:
         env: str = "live",
         category: str = "linear",
     ) -> FillReport:
-        """Build the missing bars for which a finer timeframe has every bar, in one transaction; nothing else is filled."""
+        """Build the missing bars for which a finer timeframe has every bar, in one transaction; nothing else is filled.
+
+        Without start or end: from the first to the last bar that a finer series has, where that is beyond the series itself.
+        """
         key = SeriesKey(env, category, symbol, kind, timeframe)
-        gaps = self.find_gaps(symbol, timeframe, start, end, kind, env, category)
+        finer = finer_timeframes(self._db, key)
+        first, last = self._span_with_finer(key, finer)
+        gaps = self.find_gaps(
+            symbol, timeframe, first if start is None else start, last if end is None and not isinstance(start, TimeRange) else end, kind,
+            env, category,
+        )  # fmt: skip
         built = build_missing(
             gaps,
             timeframe,
-            finer_timeframes(self._db, key),
+            finer,
             lambda finer, first, last: own_frame(self._db, with_timeframe(key, finer), first, last),
         )
         with self._db.transaction():
@@ -380,6 +395,23 @@ class HistoricalDataStore:
             raise DataError(f"{keys[0]}: no stored bar has all of its {fine} bars in this span: nothing can be compared")
         return first_disagreement(stored, built, instrument or self.instrument(symbol, category, env=env))
 
+    def disagreement(
+        self,
+        symbol: str,
+        coarse: str,
+        fine: str,
+        start: Bound,
+        end: Bound,
+        instrument: Instrument,
+        kind: str = "last",
+        env: str = "live",
+        category: str = "linear",
+    ) -> Disagreement | None:
+        """As ``check_built``, and None where the two have no bar in common."""
+        first, last = bounds(start, end)
+        stored, finer = (own_frame(self._db, SeriesKey(env, category, symbol, kind, name), first, last) for name in (coarse, fine))
+        return None if stored is None or finer is None else first_disagreement(stored, aggregate(finer, coarse), instrument)
+
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _check_schema(self) -> None:
@@ -405,6 +437,20 @@ class HistoricalDataStore:
 
     def _instrument_of(self, symbol: str, category: str, env: str) -> Instrument:
         return self.instrument(symbol, "spot" if category == "spot" else "linear", env=env)
+
+    def _span_with_finer(self, key: SeriesKey, finer: Sequence[str]) -> tuple[int | None, int | None]:
+        """[start, end) of the whole bars of a series and of those that finer series can make; None where there are none."""
+        own = span(self._db, key)
+        if own is None:
+            return None, None
+        duration = tf_ms(key.timeframe)
+        first, last = own[0], own[1] + duration
+        for timeframe in finer:
+            found = span(self._db, with_timeframe(key, timeframe))
+            if found is not None:
+                first = min(first, floor_ts(found[0] + duration - 1, key.timeframe))
+                last = max(last, floor_ts(found[1] + tf_ms(timeframe), key.timeframe))
+        return first, last
 
     def _is_empty(self) -> bool:
         """Whether nothing has ever been written; a store that has failed and cannot tell is not said to be."""

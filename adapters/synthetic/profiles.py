@@ -63,7 +63,7 @@ def instrument_of(symbol: str, known_since: int) -> Instrument:
         min_notional=to_units("5"),
         taker_fee=PERPETUAL_TAKER,
         maker_fee=PERPETUAL_MAKER,
-        tiers=generic_tiers(),
+        tiers=generic_tiers(match[1]),
         funding_interval_min=FUNDING_INTERVAL_MIN,
         price_limit_x=to_units("0.01"),
         price_limit_y=to_units("0.02"),

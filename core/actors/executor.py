@@ -93,18 +93,14 @@ class Executor:
         """Submit an approved order, after cancelling what rests of the symbol when it says so. qty 0: only cancel."""
         self.received += 1
         symbol, qty = intent.symbol, intent.qty
-        if intent.cancel_first and self.own_open:
-            for record in self.open_orders(symbol):
-                self._cancel(record)
         if qty == 0.0:
+            self._cancel_before(intent)
             return
         num, den = self._grids[symbol]
         if not 0.0 < qty < math.inf or round(qty * den / num) * num / den != qty:  # Grid.is_on, in place
             raise InvariantError(f"{symbol}: an intent of {qty!r}, which is not a positive quantity on the grid")
         reason, side = intent.reason, intent.side
-        reasons = self._reasons
-        reasons.append(reason)
-        number = len(reasons)
+        number = len(self._reasons) + 1
         client_order_id = f"{self._prefix}{number}"
         now = self._clock.now_ms
         command = SubmitOrder(
@@ -124,7 +120,9 @@ class Executor:
             0,
             intent.bracket,
             reason,
-        )
+        )  # it refuses what the intent must not hold, before anything is sent
+        self._cancel_before(intent)
+        self._reasons.append(reason)
         self._live[client_order_id] = OrderRecord(number, client_order_id, symbol, side, now, command)
         self.own_open += 1
         self._emit(command)
@@ -257,6 +255,11 @@ class Executor:
         return len(self._reasons)
 
     # --- inside ---
+
+    def _cancel_before(self, intent: OrderIntent) -> None:
+        if intent.cancel_first and self.own_open:
+            for record in self.open_orders(intent.symbol):
+                self._cancel(record)
 
     def _cancel(self, record: OrderRecord) -> None:
         self._emit(CancelOrder(record.client_order_id, record.symbol, self._clock.now_ms))

@@ -16,16 +16,18 @@ from typing import Protocol
 
 from core.actors.risk import RiskActor
 from core.errors import KeelError, StrategyError
-from core.funnel import ORDERED, Outcome
+from core.funnel import HELD_ALREADY, ORDERED, Outcome
 from core.instrument import Category
 from core.messages import Bracket, OrderIntent, Signal
 from core.money import UNIT
 from core.portfolio_order import DataView, OMSView, Order, PortfolioOrders, TargetPosition, market_symbol
+from core.raised import user_error
 from core.risk.decision import APPROVED, MALFORMED, Reason, RiskDecision, denied
 from core.risk.market import Market
 from core.risk.position_manager import as_order
 from core.risk.view import PortfolioView
 from core.time_range import to_iso
+from core.words import check_again
 
 
 class OrderFilter(Protocol):
@@ -60,7 +62,11 @@ class PortfolioRiskActor(RiskActor):
             self._screen_out(self._target(order, wanted), order, closes=False)
 
     def on_target(self, target: TargetPosition) -> None:
-        """Move one position to its target, or say why not; and count what became of it."""
+        """Move one position to its target, or say why not; and count what became of it.
+
+        Raises FieldError for what is no TargetPosition as it was made.
+        """
+        check_again(target, TargetPosition)
         self.counts.note(target.ts, target.symbol, self._take_target(target))
 
     def _take_target(self, target: TargetPosition) -> Outcome:
@@ -98,7 +104,9 @@ class PortfolioRiskActor(RiskActor):
         except KeelError as error:
             raise StrategyError(f"position manager at {to_iso(wanted.ts)}: {error}") from error
         except (Exception, SystemExit) as error:
-            raise StrategyError(f"the position manager raised {type(error).__name__} at {to_iso(wanted.ts)}: {error}") from error
+            told = f"the position manager raised {type(error).__name__} at {to_iso(wanted.ts)}: {error}"
+            prices = {order.symbol: self._oms.get_current_price(order.symbol) for order in wanted.orders}
+            raise user_error(told, error, {"step": to_iso(wanted.ts), "prices": prices}) from error
 
     def _adjust(self, signal: Signal, held: int, price: float, state: PortfolioView, market: Market) -> Outcome:
         """The side is held already: sell what is too much, add what is missing."""
@@ -110,7 +118,7 @@ class PortfolioRiskActor(RiskActor):
             self._send_parts(signal, -more, price, market, is_buy=held < 0, reduce_only=True)
             return ORDERED
         if more == 0:
-            return self._reached(signal) or Outcome("ignored", "held_already")
+            return self._reached(signal) or HELD_ALREADY
         usd, answer = self._allowed_usd(signal, state)
         more = _steps(usd, price, market) - abs(held) if answer.allowed else 0
         no = self._send_entry_of(signal, more, price, market, answer)

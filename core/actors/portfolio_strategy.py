@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from core.actors.strategy import StrategyHost
-from core.errors import ConfigError, InvariantError, KeelError, StrategyError
+from core.errors import ConfigError, StrategyError
 from core.instrument import Category
 from core.messages import Message
 from core.portfolio_order import INSTRUMENT_TYPES, DataView, OMSView, Order, PortfolioOrders, market_symbol
@@ -42,7 +42,7 @@ class StepSchedule:
 class PortfolioStrategyActor(StrategyHost):
     """One portfolio strategy and the views that it is given; ``symbols`` are the exchange's."""
 
-    __slots__ = ("_category", "_data", "_oms", "_schedule")
+    __slots__ = ("_category", "_data", "_oms", "_schedule", "_step_ts")
 
     def __init__(
         self,
@@ -59,21 +59,28 @@ class PortfolioStrategyActor(StrategyHost):
     ) -> None:
         super().__init__(strategy, strategy_id, params, symbols, emit)
         self._oms, self._data, self._schedule, self._category = oms, data, schedule, category
+        self._step_ts = 0
 
     def on_instant(self, ts: int) -> None:
         """All bars of this instant are in. Raises StrategyError for what the strategy raises, and for what is no order of its symbols."""
         if not self._schedule.take(ts):
             return
         self._oms.begin_step(ts)
+        self._step_ts = ts
         try:
             wanted = self.strategy.run_strategy(self._oms.view, self._data)
-        except (KeelError, InvariantError):
-            raise
         except (Exception, SystemExit) as error:
             raise self._failure(error, f"in run_strategy at {to_iso(ts)}") from error
         orders = tuple(self._order(given, ts) for given in self._listed(wanted, ts))
         if orders:
             self._emit(PortfolioOrders(ts, self.strategy_id, orders))
+
+    def _seen(self, symbol: str) -> Mapping[str, Any]:
+        """The step, and the prices that the account shows at it."""
+        if not self._step_ts:
+            return {}
+        view = self._oms.view
+        return {"step": to_iso(self._step_ts), "prices": {name: view.get_current_price(name) for name in sorted(self._symbols)}}
 
     def _listed(self, wanted: Any, ts: int) -> list[Any]:
         if wanted is None:

@@ -19,7 +19,7 @@ import msgspec
 
 from core.clock import Clock
 from core.config import ExitsConfig, RiskConfig, SizingConfig
-from core.funnel import ORDERED, WITHDRAWN, Outcome, SignalCounts
+from core.funnel import FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
 from core.instrument import Instrument
 from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
 from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
@@ -30,6 +30,7 @@ from core.risk.market import Market
 from core.risk.rules import PolicyState
 from core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
 from core.timeframe import floor_ts, tf_ms
+from core.words import check_again
 
 Wish = tuple[float, float | None, float | None, float | None]
 """What a signal asks for beside its direction: size_usd, stop_loss, take_profit, trailing."""
@@ -115,7 +116,11 @@ class RiskActor:
     # --- signals ---
 
     def on_signal(self, signal: Signal) -> None:
-        """Turn a decision into orders, or say why not; and count what became of it."""
+        """Turn a decision into orders, or say why not; and count what became of it.
+
+        Raises FieldError for what is no Signal, or holds what a Signal does not take.
+        """
+        check_again(signal, Signal)
         self.counts.note(signal.ts, signal.symbol, self._take(signal))
 
     def _take(self, signal: Signal) -> Outcome:
@@ -162,7 +167,7 @@ class RiskActor:
         if held:
             self._send_close(signal.symbol, held, signal.ts, signal)
             return ORDERED
-        return self._reached(signal) or Outcome("ignored", "flat_already")
+        return self._reached(signal) or FLAT_ALREADY
 
     def _reached(self, signal: Signal) -> Outcome | None:
         """The target is reached; an order that waits to lead away from it is cancelled. An intent of 0 does only that.
@@ -180,7 +185,7 @@ class RiskActor:
         asked = _wish(signal)
         before = self._wishes.get(signal.symbol, asked)
         if asked == before:
-            return Outcome("ignored", "held_already")
+            return HELD_ALREADY
         of_size, of_exits = asked[0] != before[0], asked[1:] != before[1:]
         reason = "other_size_and_exits" if of_size and of_exits else "other_size" if of_size else "other_exits"
         new, old = next((new, old) for new, old in zip(asked, before, strict=True) if new != old)

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import isfinite
-from typing import Any
+from typing import Any, NoReturn
 
-from core.errors import InvariantError, KeelError, StrategyError
+from core.errors import FieldError, InvariantError, KeelError, StrategyError
 from core.messages import Fill, Message, OrderUpdate, Signal
 from core.ports import Strategy
+from core.raised import evidence_lines, seen_at, user_error
 from core.snapshot import RuntimeSnapshot
 from core.time_range import to_iso
 
@@ -49,8 +49,6 @@ class StrategyHost:
         if on_start is not None:
             try:
                 on_start(self._params)
-            except (KeelError, InvariantError):
-                raise
             except (Exception, SystemExit) as error:
                 raise self._failure(error, "in on_start") from error
 
@@ -59,67 +57,76 @@ class StrategyHost:
         if self._on_fill is not None:
             try:
                 self._on_fill(fill)
-            except (KeelError, InvariantError):
-                raise
             except (Exception, SystemExit) as error:
-                raise self._failure(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}") from error
+                raise self._failure(error, f"in on_fill for {fill.symbol} at {to_iso(fill.ts)}", fill.symbol) from error
 
     def on_order(self, update: OrderUpdate) -> None:
         """Pass an order update on. Raises StrategyError for what the strategy raises."""
         if self._on_order is not None:
             try:
                 self._on_order(update)
-            except (KeelError, InvariantError):
-                raise
             except (Exception, SystemExit) as error:
-                raise self._failure(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}") from error
+                raise self._failure(error, f"in on_order for {update.symbol} at {to_iso(update.ts)}", update.symbol) from error
 
-    def _failure(self, error: BaseException, where: str) -> StrategyError:
-        return StrategyError(f"strategy {self.strategy_id} raised {type(error).__name__} {where}: {error}")
+    def _failure(self, error: BaseException, where: str, symbol: str = "") -> StrategyError:
+        """What stands in place of an error of the strategy's code. A mistake of ours, and an error that tells a person what to do already
+        (a feature that is not declared, a warm-up that is too short), are raised again as they are."""
+        if isinstance(error, FieldError):
+            told = f"strategy {self.strategy_id} made what cannot be sent {where}: {error}"
+        elif isinstance(error, (KeelError, InvariantError)):
+            raise error
+        else:
+            told = f"strategy {self.strategy_id} raised {type(error).__name__} {where}: {error}"
+        return user_error(told, error, self._seen(symbol))
+
+    def _seen(self, symbol: str) -> Mapping[str, Any]:
+        """What the strategy was shown last of a symbol."""
+        return {}
 
 
 class StrategyActor(StrategyHost):
     """One signal strategy, all symbols of its system."""
 
-    __slots__ = ("_generate",)
+    __slots__ = ("_generate", "_shown")
 
     def __init__(
         self, strategy: Strategy, strategy_id: str, params: Mapping[str, Any], symbols: tuple[str, ...], emit: Callable[[Message], None]
     ) -> None:
         super().__init__(strategy, strategy_id, params, symbols, emit)
         self._generate = strategy.generate_signal
+        self._shown: RuntimeSnapshot | None = None
 
     def on_snapshot(self, snapshot: RuntimeSnapshot) -> None:
         """Ask for a decision; publish it when there is one. Raises StrategyError, with the cause, for what the strategy raises."""
+        self._shown = snapshot
         try:
             signal = self._generate(snapshot, self._params)
-        except (KeelError, InvariantError):
-            raise
         except (Exception, SystemExit) as error:
-            raise self._failure(error, f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}") from error
+            raise self._failure(error, f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}", snapshot.symbol) from error
         if signal is not None:
             self._publish(signal, snapshot)
 
+    def _seen(self, symbol: str) -> Mapping[str, Any]:
+        shown = self._shown
+        return seen_at(shown) if shown is not None and shown.symbol == symbol else {}
+
     def _publish(self, signal: Signal, snapshot: RuntimeSnapshot) -> None:
+        where = f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}"
         if signal.__class__ is not Signal:
-            raise StrategyError(
-                f"strategy {self.strategy_id} returned {type(signal).__name__} for {snapshot.symbol} at {to_iso(snapshot.ts_close)}:"
-                " return a Signal or None"
-            )
+            self._refuse(f"returned {type(signal).__name__} {where}: return a Signal or None", snapshot)
         if signal.symbol not in self._symbols:
-            raise StrategyError(f"strategy {self.strategy_id} decided for {signal.symbol!r}, which its system does not trade")
-        self._check_numbers(signal, snapshot)
-        self._emit(
-            Signal(
+            self._refuse(f"decided for {signal.symbol!r}, which its system does not trade ({where})", snapshot)
+        try:
+            stamped = Signal(
                 signal.symbol, signal.direction, signal.size_usd, signal.strategy or self.strategy_id, signal.confidence, signal.metadata,
                 signal.stop_loss, signal.take_profit, signal.trailing, signal.order_type, signal.limit_price, snapshot.bar_ltf.ts_close,
-            )
-        )  # fmt: skip
+            )  # fmt: skip
+        except FieldError as error:  # it was altered after it was made
+            self._refuse(f"returned what cannot be sent {where}: {error}", snapshot)
+        self._emit(stamped)
 
-    def _check_numbers(self, signal: Signal, snapshot: RuntimeSnapshot) -> None:
-        """Refuse what is not a number: it would go on as a size or a price. Not given (None) is fine."""
-        for name in ("size_usd", "confidence", "stop_loss", "take_profit", "trailing", "limit_price"):
-            value = getattr(signal, name)
-            if value is not None and not isfinite(value):
-                where = f"{snapshot.symbol} at {to_iso(snapshot.ts_close)}"
-                raise StrategyError(f"strategy {self.strategy_id} gave {name} = {value} for {where}: a finite number is needed")
+    def _refuse(self, what: str, snapshot: RuntimeSnapshot) -> NoReturn:
+        seen = seen_at(snapshot)
+        error = StrategyError("\n".join([f"strategy {self.strategy_id} {what}", *evidence_lines(seen)]))
+        error.evidence = seen
+        raise error

@@ -10,6 +10,7 @@ import numpy as np
 from core.errors import ConfigError, InvariantError, StrategyError
 from core.features.spec import FeatureSpec
 from core.frame import BAR_COLUMNS, Frame
+from core.raised import seen_in, user_error
 
 Load = Callable[[str], Callable[..., Any]]
 """Fetches a function by ``path/to/file.py:function`` or ``package.module:function``. A runner passes it: fetching is I/O."""
@@ -38,7 +39,7 @@ class UserFunction:
         except InvariantError:
             raise
         except (Exception, SystemExit) as error:
-            raise StrategyError(f"{self._where}: it raised {type(error).__name__}: {error}") from error
+            raise user_error(f"{self._where}: it raised {type(error).__name__}: {error}", error, seen_in(passed)) from error
         return self._checked(result, len(frame))
 
     @property

@@ -21,6 +21,7 @@ from core.risk.rules import Gate, NoPolicy, RiskPolicy, RulesPolicy
 from core.risk.sizing import PRICELESS, build_sizer, floor_to_market, size_without_market
 from core.risk.snapshot_view import SnapshotView, as_view
 from core.risk.view import PortfolioView
+from core.words import check_again
 
 
 def _no_feature(symbol: str, name: str) -> float:
@@ -69,6 +70,7 @@ class RiskManager:
         portfolio_snapshot: a PortfolioView, or a plain picture of the account (core/risk/snapshot_view.py). Daily loss and drawdown count
         from the pictures that were shown, each at its own ``ts``, else the signal's, else the clock's; a PortfolioView's owner observes it.
         """
+        check_again(signal, Signal)
         state = as_view(portfolio_snapshot, self._instruments)
         decision = self.policy.check(signal, state)
         if not decision.allowed or signal.direction == "FLAT":

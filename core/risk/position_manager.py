@@ -22,6 +22,7 @@ from core.nearest import did_you_mean
 from core.portfolio_order import DataView, InstrumentType, OMSView, Order
 from core.risk.decision import RiskDecision, denied
 from core.timeframe import DAY_MS, tf_ms
+from core.words import check_again
 
 DATA_TYPES: Final[Mapping[InstrumentType, str]] = {"future": "mark_ohlcv_futures", "spot": "ohlcv_spot"}
 """The candles by which an instrument is screened and weighed."""
@@ -129,7 +130,9 @@ def as_order(order: Order | Mapping[str, Any]) -> Order:
         if unknown:
             raise ConfigError(f"the order {dict(order)!r} has the key {unknown[0]!r}: {did_you_mean(unknown[0], Order.__struct_fields__)}")
         order = _converted(dict(order))
-    elif order.side not in ("LONG", "SHORT", "CLOSE") or order.instrument_type not in DATA_TYPES:
+    elif order.__class__ is Order:
+        check_again(order, Order)
+    else:
         order = _converted(msgspec.structs.asdict(order))
     if order.value is not None and not 0.0 <= order.value < float("inf"):
         raise ConfigError(f"the order for {order.symbol} has the value {order.value!r}: a notional is finite and not negative")
@@ -137,10 +140,7 @@ def as_order(order: Order | Mapping[str, Any]) -> Order:
 
 
 def _converted(fields: dict[str, Any]) -> Order:
-    value = fields.get("value")
-    if isinstance(value, np.generic):
-        fields["value"] = value.item()
-    try:
-        return msgspec.convert(fields, Order)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"the order {fields!r} is wrong: {error}") from error
+    missing = [name for name in ("symbol", "instrument_type", "side") if name not in fields]
+    if missing:
+        raise ConfigError(f"the order {fields!r} lacks {', '.join(missing)}")
+    return Order(**fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -31,6 +32,7 @@ from runners.cli.session import Session, common, example
     "--grace", "grace_ms", type=click.IntRange(0, 60_000), default=2_000, show_default=True, metavar="MS", help="Wait for late bars."
 )
 @click.option("--fresh", is_flag=True, help="Begin a new journal; what the account holds is taken over as it is.")
+@click.option("--log", type=click.Choice(["text", "json", "none"]), help="Log lines on stderr. Default: none under the screen, else text.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
 @common
 @click.pass_obj
@@ -46,6 +48,7 @@ def demo(
     max_bars: int | None,
     grace_ms: int,
     fresh: bool,
+    log: Literal["text", "json", "none"] | None,
     no_report: bool,
 ) -> int:
     """Run SYSTEM (an id, or a file) on Bybit's demo account, or on a sandbox, until Ctrl-C. No real money.
@@ -53,16 +56,16 @@ def demo(
     A restart goes on where the last session ended, however that was.
     """
     from adapters.logging import set_up_logging
-    from runners.cli.figures import key_figures
-    from runners.cli.output import pairs
+    from runners.cli.figures import key_figures, show_funnel
+    from runners.cli.output import pairs, warn
     from runners.demo import DemoOptions, run_demo
     from runners.live.display import Display
     from runners.systems import load_system
 
     home = session.context().home
     level = "debug" if session.verbosity > 1 else "info"  # of the file: --quiet is about the terminal
-    shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0
-    set_up_logging(level=level, file=home.logs / "demo.jsonl", console=session.verbosity > 0 and not shows)
+    shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
+    set_up_logging(level=level, file=home.logs / "demo.jsonl", console=_console(log, session, shows))
     texts = list(overrides)
     texts += [f"symbols=[{', '.join(symbol.upper() for symbol in symbols)}]"] if symbols else []
     texts += [f"timeframe={timeframe}"] if timeframe else []
@@ -88,6 +91,8 @@ def demo(
         "restrictions": made.ending.restrictions,
         "statement": made.ending.statement,
         "metrics": made.result.metrics,
+        "funnel": made.result.funnel.to_plain(),
+        "warnings": made.result.warnings,
         "report": None if made.report is None else str(made.report),
     }
 
@@ -96,9 +101,18 @@ def demo(
             click.echo(line)
         report = None if made.report is None else str(made.report)
         kept = [("run", made.epoch.run_id), ("artifacts", str(made.epoch.artifacts)), ("report", report), ("journal", str(made.journal))]
+        warn(made.result.warnings)
         pairs([*key_figures(made.result.metrics, made.quote), *kept])
+        show_funnel(made.result.funnel.to_plain(), made.quote)
 
     session.answer(answer, show)
     if not made.ending.agrees:
         return 5
     return 0 if made.ending.state == "ACTIVE" else 4
+
+
+def _console(wanted: Literal["text", "json", "none"] | None, session: Session, shows: bool) -> bool | Literal["text", "json"]:
+    """What of the log goes to stderr. Lines would break the screen that is drawn on a terminal: it is for where there is none."""
+    if wanted is not None:
+        return False if wanted == "none" else wanted
+    return not shows and session.verbosity >= 0

@@ -86,12 +86,23 @@ def key_figures(metrics: dict[str, Any], coin: str, benchmark: dict[str, Any] | 
     ]
 
 
+BOUNDED = (
+    "Each bar is bounded: from the account as it stands at a bar's open, the pessimistic path takes the order of high and low that"
+    " leaves less equity at its close.\nThe run is not: from the first bar that differs on these are two accounts with other trades, and"
+    " either may end higher. A finer execution_timeframe leaves less to guess."
+)
+ALIKE = "No bar depended on it: both paths are the same run."
+
+
 def show_bounds(bounds: dict[str, Outcome], coin: str) -> None:
-    """The figures under both paths through the bars, side by side."""
+    """The figures under both paths through the bars, side by side, and what they bound."""
     paths = list(bounds)
     columns = [dict(key_figures(bounds[path].metrics, coin)) for path in paths]
+    counts = [int(bounds[path].trust["ambiguous_bars"]) for path in paths]
     click.echo("\nBounds: what the order of high and low inside a bar can change")
-    table(["", *(f"{path} path" for path in paths)], [[name, *(column[name] for column in columns)] for name in columns[0]])
+    rows = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    table(["", *(f"{path} path" for path in paths)], [*rows, ["ambiguous bars", *(f"{count:,}" for count in counts)]])
+    click.echo(BOUNDED if any(counts) else ALIKE)
 
 
 def _verdict(answer: BacktestResponse) -> str:

@@ -6,6 +6,7 @@ Nothing heavy is imported here: each command's module is imported when the comma
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -15,10 +16,10 @@ from typing import Any
 import click
 
 from core.errors import InvariantError, KeelError
+from runners.cli.interrupt import INTERRUPTED, Interrupts
+from runners.cli.plain_text import fall_back
 from runners.cli.process import leave
 from runners.cli.session import Session, common
-
-INTERRUPTED = 130
 
 COMMANDS = {
     "run": ("runners.cli.run:run", "The main job: a sample history, a backtest over it, and its report."),
@@ -90,25 +91,57 @@ def cli() -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; returns its exit code. Errors are told on stderr, with --json as one object on stdout, too."""
+    """Run a command line; returns its exit code. Errors are told on stderr, with --json as one object on stdout, too. What Ctrl-C ended is
+    130, and nobody's mistake, whatever error it came out as."""
+    fall_back()
     given = list(sys.argv[1:] if arguments is None else arguments)
     session = Session(as_json="--json" in given, debug="--debug" in given)
+    interrupts = Interrupts()
     try:
+        with interrupts:
+            return _run(given, session, interrupts)
+    except KeyboardInterrupt as interrupt:  # between two steps, or while an error was told
+        return _interrupted(session, interrupt)
+    finally:
+        session.close()
+
+
+def _run(given: list[str], session: Session, interrupts: Interrupts) -> int:
+    try:
+        _check_words(given)
         code = cli.main(given, prog_name="keel", standalone_mode=False, obj=session)
         return code if isinstance(code, int) else 0
-    except click.Abort:
-        return _tell(session, "Interrupted", "interrupted", INTERRUPTED)
+    except click.Abort as abort:
+        return _interrupted(session, abort.__cause__ or abort.__context__)
     except click.UsageError as error:
         where = f" (see {error.ctx.command_path} --help)" if error.ctx is not None else ""
         return _tell(session, "UsageError", f"{error.format_message()}{where}", 2)
     except click.ClickException as error:
         return _tell(session, type(error).__name__, error.format_message(), 2)
     except KeelError as error:
+        if interrupts.came:
+            return _interrupted(session, error)
         return _tell(session, type(error).__name__, "\n".join([str(error), *getattr(error, "__notes__", ())]), error.exit_code)
     except Exception as error:  # noqa: BLE001 (the last door: a person gets a sentence, and with --debug the traceback)
+        if interrupts.came:
+            return _interrupted(session, error)
         return _tell(session, type(error).__name__, _our_mistake(error), 1)
-    finally:
-        session.close()
+
+
+def _check_words(given: Sequence[str]) -> None:
+    """Bytes that are no text come from a shell in a form that goes out again as these bytes; anything else that is no text is no word."""
+    for word in given:
+        if "\x00" in word:
+            raise click.UsageError(f"{word!r} is no word of a command line: it holds a NUL character")
+        try:
+            word.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise click.UsageError(f"{word!r} is no text: it holds half a character") from None
+
+
+def _interrupted(session: Session, error: BaseException | None) -> int:
+    """What is kept, or stays at an exchange, is told with it."""
+    return _tell(session, "Interrupted", "\n".join(["interrupted", *getattr(error, "__notes__", ())]), INTERRUPTED)
 
 
 def main() -> None:
@@ -126,8 +159,12 @@ def _our_mistake(error: Exception) -> str:
     return "\n".join(lines)
 
 
+_LONG_WORD = re.compile(r"\S{300,}")
+
+
 def _tell(session: Session, kind: str, message: str, code: int) -> int:
     session.close()
+    message = _LONG_WORD.sub(lambda word: f"{word[0][:80]}... ({len(word[0]):,} characters)", message)
     if session.debug and sys.exc_info()[0] is not None and code != INTERRUPTED:
         traceback.print_exc(file=sys.stderr)
     if session.as_json:

@@ -137,7 +137,8 @@ def _show_run(answer: ShowResponse) -> None:
     pairs(
         [
             ("status", _status(run)),
-            ("error", run.error),
+            ("error", (run.error or "").partition("\n")[0]),
+            ("stopped by", _stop_lines(result)[0]),
             ("started", run.started),
             ("system uid", result.get("system_uid")),
             ("messages", result.get("message_hash")),
@@ -145,6 +146,9 @@ def _show_run(answer: ShowResponse) -> None:
             ("files", ", ".join(answer.files)),
         ]
     )
+    where = (run.error or "").split("\n")[1:] or _stop_lines(result)[1:]
+    if where:
+        click.echo("\n".join(["", "Where it failed", *where]))
     if "exposure_pct" in answer.metrics:
         click.echo("\nKey figures")
         pairs(key_figures({name: _money_text(name, value) for name, value in answer.metrics.items()}, "", answer.benchmark))
@@ -156,6 +160,12 @@ def _show_run(answer: ShowResponse) -> None:
         for rule in answer.rules:
             found = rule["reason"] or f"is {rule['value']:.6g}"
             click.echo(f"  {'passed' if rule['passed'] else 'failed'}  {rule['rule']}  ({found})")
+
+
+def _stop_lines(result: dict[str, Any]) -> list[str]:
+    """What ended a run before its window did, line by line: of a session that failed, its error."""
+    detail: str = (result.get("stop_reason") or {}).get("detail", "")
+    return detail.split("\n")
 
 
 def _show_money(answer: ShowResponse) -> None:

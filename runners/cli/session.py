@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from runners.cli.plain_text import json_line, plain_json
 from runners.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -48,7 +49,11 @@ class Session:
             return
         import msgspec
 
-        click.echo(msgspec.json.encode(response).decode())
+        try:
+            text = msgspec.json.encode(response).decode()
+        except UnicodeEncodeError:
+            text = plain_json(msgspec.to_builtins(response))
+        click.echo(json_line(text))
 
     def note(self, text: str) -> None:
         """A remark for people, on stderr; nothing when asked to be quiet."""

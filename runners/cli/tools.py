@@ -39,7 +39,7 @@ def list_(session: Session) -> None:
 @click.pass_obj
 def call(session: Session, name: str, arguments: str) -> int:
     """Call the tool NAME with JSON (an object; - reads it from stdin). Prints {ok, data | error}, one object."""
-    text = sys.stdin.read() if arguments == "-" else arguments
+    text = sys.stdin.buffer.read() if arguments == "-" else arguments
     session.as_json = True
     answer = call_tool(name, text, session.context())
     session.answer(answer, lambda: None)

@@ -132,6 +132,8 @@ class Connection:
                 return msgspec.json.decode(raw, type=Stepped)
         except (aiohttp.ClientError, TimeoutError) as error:
             raise VenueError(f"the sandbox {self.where.rest} does not answer: {error}") from error
+        except msgspec.MsgspecError as error:
+            raise VenueError(f"{self.where.rest}/admin/step is no answer of a sandbox: {error}") from error
 
 
 @asynccontextmanager

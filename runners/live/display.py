@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from core.funnel import total
 from core.messages import Signal
 from core.money import UNIT
 from core.risk.causes import TradingState
@@ -63,6 +64,7 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("equity", f"{portfolio.equity:,.2f} {live.quote}  ({gain:+,.2f} since the journal began)")
     money = (("wallet", portfolio.cash), ("fees", portfolio.fees), ("funding", portfolio.funding))
     table.add_row("money", "   ".join(f"{name} {amount / UNIT:,.2f}" for name, amount in money))
+    table.add_row("funnel", _funnel(live))
     words = f"stopping: {stop.reason}" if stop.is_asked else state.name
     table.add_row("gate", Text(words, style="yellow" if stop.is_asked else _COLOURS[state]))
     for each in restrictions(live.gate, live.plan.system.system):
@@ -72,6 +74,14 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("feeds", _feeds(live))
     table.add_row("budget", _budget(live))
     return table
+
+
+def _funnel(live: Live) -> str:
+    """What became of the signals and orders since the journal began."""
+    counts, ends = live.books.actors.risk.counts, live.books.executor.closed_counts
+    denied, ignored = total(counts.denied.values()), total(counts.ignored.values())
+    orders = f"orders {live.books.executor.orders_made:,} (filled {ends['filled']:,}, rejected {ends['rejected']:,})"
+    return f"signals {counts.signals:,} (ignored {ignored:,}, denied {denied:,})   {orders}"
 
 
 def _feeds(live: Live) -> str:

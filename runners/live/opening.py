@@ -31,7 +31,9 @@ async def first_look(plan: Plan, account: str, connection: Connection, instrumen
     an account that is traded all the while."""
     quote = next(iter(instruments.values())).quote
     ts, wallet, rows, executions = await _one_moment(connection, account, instruments)
-    cash = next((translate.units(str(row.walletBalance)) for row in wallet.coin if row.coin == quote and row.walletBalance), 0)
+    cash = next(
+        (translate.units(str(row.walletBalance), "walletBalance") for row in wallet.coin if row.coin == quote and row.walletBalance), 0
+    )
     if cash <= 0:
         raise SafetyError(f"the account {account} has no {quote}: fund it first (a demo account: request funds on the exchange's page)")
     if plan.system.category == "spot":

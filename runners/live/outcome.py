@@ -16,10 +16,12 @@ from core.result import BacktestResult, Reconciliation, StopReason
 from core.time_range import TimeRange
 from core.timeframe import DAY_MS
 from runners.curve import equity_curve
+from runners.funnel import run_funnel
 from runners.live.cycle import Cycle
 from runners.live.session import Ending
 from runners.live.start import Live
 from runners.live.statement import text_of
+from runners.warnings import many_refused
 
 
 def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResult:
@@ -41,6 +43,8 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=initial)),
         "message_hash": lambda: live.journal.digest,
     }
+    actors = cycle.actors
+    funnel = run_funnel(actors.risk, actors.executor, portfolio, fills=len(tape.fills), takeovers=len(tape.liquidations))
     result = BacktestResult(
         system=system,
         window=TimeRange(live.opened.start_ms, max(end, live.opened.start_ms + 1)),
@@ -58,7 +62,9 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         timing={"bars": sum(len(history.execution) for history in histories), "total_s": round(wall_s, 3)},
         stop_reason=_stop_reason(live, ending),
         bars={history.symbol: history.execution for history in histories},
-        order_log=cycle.actors.executor.order_log.entries,
+        order_log=actors.executor.order_log.entries,
+        funnel=funnel,
+        warnings=list(many_refused(funnel)),
         system_uid=live.plan.uid,
         deferred=deferred,
     )
@@ -132,11 +138,18 @@ def _history(instrument: Instrument, cycle: Cycle, symbol: str, timeframe: str) 
     return SymbolHistory(instrument, frame, frame)
 
 
+def _reason(ending: Ending) -> str:
+    failure = ending.failure
+    if failure is None:
+        return ending.reason
+    return f"{ending.reason}: {type(failure).__name__}: {str(failure).partition(chr(10))[0][:300]}"
+
+
 def ending_lines(live: Live, ending: Ending) -> list[str]:
     """What a person is told when a session has ended."""
     portfolio = live.cycle.actors.portfolio
     quote = next(iter(live.instruments.values())).quote
-    lines = [f"stopped: {ending.reason}"]
+    lines = [f"stopped: {ending.reason}" if ending.failure is None else f"trading stopped: {_reason(ending)}"]
     lines.append(f"cancelled: {', '.join(ending.cancelled) or 'nothing rested'}")
     if ending.unanswered:
         lines.append(f"NOT KNOWN to be cancelled: {', '.join(ending.unanswered)}; a restart cancels them again")
@@ -148,6 +161,8 @@ def ending_lines(live: Live, ending: Ending) -> list[str]:
     unread = "NOT COMPARED: the exchange could not be read at the end; a restart compares"
     agreement = "books and exchange: difference 0" if ending.is_compared else f"books and exchange {unread}"
     lines += [f"DIFFERENCE  {each.text}" for each in ending.differences] or [agreement]
+    if ending.unstated:
+        lines.append(f"NOT STATED: the transaction log could not be read ({ending.unstated}); the next session's statement covers it")
     if ending.state != "ACTIVE":
         lines.append(f"{ending.state}: no order that adds could be sent any more")
     lines += [f"STOPPED BY  {each.line}" for each in ending.restrictions if each.cause != "fault"]

@@ -17,8 +17,8 @@ import msgspec
 from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.notices import Notice
 from adapters.bybit.streams import StreamBroken
+from adapters.journal import JournalError
 from core.bus import Bus
-from core.errors import InvariantError, KeelError
 from core.messages import CancelOrder, Fault, Halt
 from core.orders import OrderRecord
 from runners.live.holdings import held_quantities
@@ -59,11 +59,14 @@ class Ending(msgspec.Struct, frozen=True):
     """What stood in the way then."""
     statement: Stated | None = None
     """The transaction log since the last statement, against our books; None where there was no time, or something broke."""
+    unstated: str = ""
+    """Why the transaction log could not be read for it."""
 
     @property
     def agrees(self) -> bool:
         """Whether the exchange was asked, and nothing differs from what it says."""
-        return self.is_compared and not self.differences and not (self.statement is not None and self.statement.items)
+        is_stated = not self.unstated and not (self.statement is not None and self.statement.items)
+        return self.is_compared and not self.differences and is_stated
 
 
 class Stop:
@@ -112,6 +115,8 @@ class Session:
         self._plan, self._user_notify, self._max_bars, self._watch = plan, notify, max_bars, watch
         self.stop = Stop()
         self.live: Live | None = None
+        self.ending: Ending | None = None
+        """There as soon as trading has ended, whatever breaks after that."""
         self.notices: deque[Notice] = deque(maxlen=50)
         self.steps = 0
 
@@ -128,10 +133,10 @@ class Session:
                 upkeep = Upkeep(live, self.notify)
                 try:
                     await (self._lockstep(live, upkeep) if live.connection.is_lockstep else self._real_time(live, upkeep))
-                except (KeelError, InvariantError, StreamBroken) as error:
+                except Exception as error:  # noqa: BLE001  # whatever broke: what rests is cancelled, and the end is told
                     self.stop.fail(error)
-                ending = await self._end(live)
-            return live, ending
+                self.ending = self._kept(live, await self._end_somehow(live))
+        return live, self.ending
 
     # --- lock-step ---
 
@@ -230,6 +235,28 @@ class Session:
 
     # --- the end ---
 
+    async def _end_somehow(self, live: Live) -> Ending:
+        """The end in order; where that breaks, what our books alone know of it."""
+        try:
+            return await self._end(live)
+        except Exception as error:  # noqa: BLE001  # as above
+            self.stop.fail(error)
+            live.gate.close("stopped", "the session has ended")
+            executor = live.cycle.actors.executor
+            unanswered = [one.client_order_id for one in executor.open_orders() if one.command is not None and not one.command.reduce_only]
+            held = held_quantities(live.books.portfolio)
+            reason, state = self.stop.reason or "fault", live.gate.state.name
+            return Ending(reason, [], unanswered, _protective(live), held, [], False, self.stop.failure, state)
+
+    def _kept(self, live: Live, ending: Ending) -> Ending:
+        """The same end, once the journal has all of it on the disk; a disk that refuses is what it ended with."""
+        try:
+            live.journal.sync()
+        except JournalError as error:
+            self.stop.fail(error)
+            return msgspec.structs.replace(ending, failure=self.stop.failure)
+        return ending
+
     async def _end(self, live: Live) -> Ending:
         """Entries are cancelled, exits stay, positions stay (unless on_fault says flatten); then the books are compared."""
         failure = self.stop.failure
@@ -259,15 +286,15 @@ class Session:
         live.gate.close("stopped", "the session has ended")
         if failure is None and live.outbox.failure is None:
             live.snapshots.keep()
-        exits = [record for record in executor.open_orders() if record.command is not None and record.command.reduce_only]
-        protective = [record.client_order_id for record in (*executor.bracket_orders(), *exits)]
         held = held_quantities(live.books.portfolio)
         unsure = entries if not is_compared or not live.connection.is_lockstep else []  # in lock-step a cancel acts with the next bar
         unanswered = [record.client_order_id for record in unsure if record.is_open]
         cancelled = [record.client_order_id for record in entries if record.client_order_id not in unanswered]
+        unstated = live.statement.failed if stated is None else ""
         return Ending(
-            self.stop.reason or "stopped", cancelled, unanswered, protective, held, left, is_compared, failure, state, left_over, stated
-        )
+            self.stop.reason or "stopped", cancelled, unanswered, _protective(live), held, left, is_compared, failure, state, left_over,
+            stated, unstated,
+        )  # fmt: skip
 
     async def _wait_for_ends(self, live: Live, entries: list[OrderRecord]) -> None:
         while any(record.is_open for record in entries) and live.outbox.failure is None:
@@ -286,6 +313,12 @@ class Session:
             from runners.live.flatten import flatten
 
             await flatten(live)
+
+
+def _protective(live: Live) -> list[str]:
+    executor = live.cycle.actors.executor
+    exits = [record for record in executor.open_orders() if record.command is not None and record.command.reduce_only]
+    return [record.client_order_id for record in (*executor.bracket_orders(), *exits)]
 
 
 @asynccontextmanager

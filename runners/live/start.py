@@ -17,6 +17,7 @@ from adapters.bybit.clock import ServerClock
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.market_stream import FRESHNESS_MS, MarketStream
 from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.outcomes import PayloadError
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.venue import BybitVenue
 from adapters.journal import Journal
@@ -24,6 +25,7 @@ from adapters.journal.journal import BALLAST_BYTES
 from core.bus import Bus
 from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
+from core.errors import VenueError
 from core.instrument import Instrument
 from core.messages import CancelOrder, FundingRate, Message, OrderUpdate
 from core.orders import OrderRecord
@@ -122,23 +124,36 @@ async def start(
     """Start or recover. Raises SafetyError (locked, hedge mode, settings refused, journal damaged by other hands), ConfigError, VenueError,
     DataError: before anything that adds exposure could leave. ``fail`` hears of an error in what runs in the background; ``watch`` is given
     the bus once what the journal holds has been heard again."""
-    system = plan.system
     async with AsyncExitStack() as stack:
-        connection = await stack.enter_async_context(
-            connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
-        )
-        account = await connection.account_name(live=plan.environment is Environment.LIVE)
-        lock = stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
-        instruments = await connection.reader.instruments(system.symbols)
-        await _check_settings(connection, system)
-        journal = _open_journal(plan, account, connection.clock)
-        stack.callback(journal.close)
-        if journal.recovery.cut_bytes or journal.recovery.last_words:
-            notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
-        live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
-        background(_watch_lock(lock, live.gate), stack, fail)
-        await stack.enter_async_context(open_door(live, notify))
+        try:
+            live = await _begin(plan, stack, notify, fail, watch)
+        except PayloadError as error:
+            raise VenueError(
+                f"an answer of the exchange that a start needs cannot be read: {error}. Nothing was ordered; start again, and report it if"
+                " it stays so"
+            ) from error
         yield live
+
+
+async def _begin(
+    plan: Plan, stack: AsyncExitStack, notify: Notify, fail: Callable[[BaseException], None], watch: Callable[[Bus], None]
+) -> Live:
+    system = plan.system
+    connection = await stack.enter_async_context(
+        connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
+    )
+    account = await connection.account_name(live=plan.environment is Environment.LIVE)
+    lock = stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
+    instruments = await connection.reader.instruments(system.symbols)
+    await _check_settings(connection, system)
+    journal = _open_journal(plan, account, connection.clock)
+    stack.callback(journal.close)
+    if journal.recovery.cut_bytes or journal.recovery.last_words:
+        notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
+    live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
+    background(_watch_lock(lock, live.gate), stack, fail)
+    await stack.enter_async_context(open_door(live, notify))
+    return live
 
 
 async def _watch_lock(lock: AccountLock, gate: Gate) -> None:

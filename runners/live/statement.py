@@ -51,7 +51,7 @@ class LogRow(msgspec.Struct, frozen=True):
     @property
     def units(self) -> int:
         """The change in 1e-8."""
-        return translate.units(self.change)
+        return translate.units(self.change, "change")
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -88,6 +88,8 @@ class Statement:
         self._notify, self._write = notify, write
         self.last: Stated | None = None
         """The latest of this session."""
+        self.failed = ""
+        """Why the latest look could not be made; "" when it was."""
 
     async def make(self, until_ms: int) -> Stated | None:
         """State what lies after the last statement, up to ``until_ms``; None where nothing does, or a read has failed (which is told, and
@@ -95,12 +97,14 @@ class Statement:
         since = self._books.history.stated_ms
         if until_ms <= since:
             return None
+        self.failed = ""
         try:
             rows, items = await self._compare(since, until_ms)
             if items:  # what the stream lost the executions' list has; what is only late is there now
                 await self._venue.read_executions()
                 rows, items = await self._compare(since, until_ms)
         except (ExchangeRefusal, PayloadError, ValueError) as error:
+            self.failed = str(error)
             self._tell("statement_failed", f"the transaction log was not read: {error}", is_error=False)
             return None
         stated = Stated(

@@ -65,6 +65,6 @@ def open_desk(setup: PortfolioSetup, strategy: Any, portfolio: Portfolio, clock:
     """The account's and history's faces over the actors of a run. A strategy that names no symbols is given those of the run."""
     if not strategy.symbols:
         strategy.symbols = tuple(setup.names)
-    oms = OMSClient(portfolio, clock, setup.names, setup.category, timedelta(milliseconds=setup.step_ms), emit)
     data = HistoricalDataCollector(setup.archive, clock, setup.names, setup.category, setup.timeframe, setup.since)
+    oms = OMSClient(portfolio, clock, setup.names, setup.category, timedelta(milliseconds=setup.step_ms), emit, data)
     return PortfolioDesk(oms, data, StepSchedule(setup.start, setup.step_ms), setup.category, setup.position_manager)

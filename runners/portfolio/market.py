@@ -158,7 +158,8 @@ def _history(store: HistoricalDataStore, market: Market, symbol: str, bars: Fram
     missing = (window.end_ms - window.start_ms) // tf_ms(bars.timeframe) - len(bars)
     if missing:
         _tell_gaps(market, bars, missing)
-    instrument = store.instrument(symbol, wanted.category, window.start_ms, wanted.env)
+    known = store.instrument_and_assumptions(symbol, wanted.category, window.start_ms, wanted.env)
+    instrument = known.instrument
     if wanted.frictionless:
         instrument = without_steps(instrument)
     bars = _with_volume(store, market, bars)
@@ -167,6 +168,8 @@ def _history(store: HistoricalDataStore, market: Market, symbol: str, bars: Fram
     if isinstance(execution.impact, ImpactConfig):
         history.volatility_bps = rolling_volatility_bps(bars["close"], execution.impact.window)
     history.trust = _trust(store, market, history, missing)
+    if not wanted.frictionless:
+        history.trust |= {"assumed": [*known.assumed], "doubts": [*known.doubts]}
     return history
 
 

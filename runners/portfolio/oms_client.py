@@ -19,7 +19,7 @@ from core.instrument import Category
 from core.messages import Fill, Message
 from core.money import UNIT, mul_div_floor
 from core.nearest import did_you_mean
-from core.portfolio_order import INSTRUMENT_TYPES, InstrumentType, TargetPosition, TargetSide, market_symbol
+from core.portfolio_order import INSTRUMENT_TYPES, DataView, InstrumentType, TargetPosition, TargetSide, market_symbol
 from core.position import split_fill
 from core.time_range import to_datetime
 
@@ -41,7 +41,9 @@ class OMSClient:
         category: Category,
         timestep: timedelta,
         emit: Callable[[Message], None],
+        data_manager: DataView | None = None,
     ) -> None:
+        self._data_manager = data_manager
         self._portfolio, self._clock, self._emit = portfolio, clock, emit
         self._category, self._timestep = category, timestep
         self._names = {market_symbol(name, category): name for name in names}
@@ -67,6 +69,13 @@ class OMSClient:
     def timestep(self) -> timedelta:
         """From one step to the next."""
         return self._timestep
+
+    @property
+    def data_manager(self) -> DataView:
+        """History up to the present, as ``run_strategy`` gets it beside the account. Raises ConfigError for an account without one."""
+        if self._data_manager is None:
+            raise ConfigError("this account was opened without history: give OMSClient a data_manager")
+        return self._data_manager
 
     @property
     def balance(self) -> Mapping[str, float]:
@@ -237,6 +246,11 @@ class OMSReader:
     def timestep(self) -> timedelta:
         """See OMSClient."""
         return self.__client.timestep
+
+    @property
+    def data_manager(self) -> DataView:
+        """See OMSClient."""
+        return self.__client.data_manager
 
     @property
     def balance(self) -> Mapping[str, float]:

@@ -22,7 +22,7 @@ from runners.sweep.data import aligned
 from runners.sweep.points import Context, plan_of
 from runners.sweep.search import SearchName, make_search
 from runners.sweep.space import Space, parse_space
-from runners.systems import LoadedSystem, effective_system, load_recorded, load_system
+from runners.systems import LoadedSystem, effective_system, function_fingerprints, load_recorded, load_system
 from runners.windows import NamedWindow, choose_window
 
 LOWER_IS_BETTER = frozenset(
@@ -81,6 +81,7 @@ class SweepRecord(msgspec.Struct, frozen=True):
     started_ms: int
     versions: dict[str, str]
     run: dict[str, Any]
+    function_fingerprints: dict[str, str] = {}
 
     @property
     def lower_is_better(self) -> bool:
@@ -116,12 +117,16 @@ def begin(ask: SweepAsk, home: Home, store: HistoricalDataStore) -> SweepRecord:
         started_ms=time.time_ns() // 1_000_000,
         versions=code_versions(),
         run=dict(process_mark()),
+        function_fingerprints=function_fingerprints(loaded.config),
     )
 
 
 def load_begun(record: SweepRecord, home: Home) -> LoadedSystem:
     """The system of a begun sweep. Raises DataError where its strategy's code is another by now."""
-    loaded = load_recorded(record.system, record.system_file, f"{record.sweep_id}/{RECORD}", home)
+    loaded = load_recorded(
+        record.system, record.system_file, f"{record.sweep_id}/{RECORD}", home, fingerprint=record.strategy_fingerprint,
+        functions=record.function_fingerprints, anew="begin a new sweep",
+    )  # fmt: skip
     if loaded.strategy_fingerprint != record.strategy_fingerprint:
         raise DataError(f"{record.sweep_id}: the code of strategy {loaded.config.strategy} has changed since: begin a new sweep")
     return loaded

@@ -14,6 +14,7 @@ from core.instrument import Category
 from core.timeframe import tf_ms
 from runners.sample import Sampled, write_sample
 from runners.tools.registry import Request, Response, ToolContext, tool
+from runners.user_path import user_path
 
 
 class SynthRequest(Request, frozen=True):
@@ -204,7 +205,7 @@ def data_import_tool(request: ImportRequest, context: ToolContext) -> ImportResp
 def data_import_instruments_tool(request: InstrumentsRequest, context: ToolContext) -> InstrumentsResponse:
     """Import ticks, limits, fees and risk tiers from the exchange's own JSON answers."""
     with HistoricalDataStore(context.home.store) as store:
-        symbols = {path: store.import_instruments(Path(path).expanduser(), category=request.category) for path in request.files}
+        symbols = {path: store.import_instruments(user_path(path), category=request.category) for path in request.files}
     return InstrumentsResponse(store=str(context.home.store), symbols=symbols)
 
 
@@ -267,7 +268,9 @@ def data_verify_tool(request: VerifyRequest, context: ToolContext) -> VerifyResp
 @tool("data_export", ExportRequest, ExportResponse)
 def data_export_tool(request: ExportRequest, context: ToolContext) -> ExportResponse:
     """Write one series to a Parquet or CSV file, whole or not at all."""
-    path = Path(request.out).expanduser()
+    path = user_path(request.out)
+    if path.name in ("", "..") or path.is_dir():
+        raise ConfigError(f"{request.out!r} is a folder: name the file in it that is to be written, such as {path / 'btc_1h.parquet'}")
     if request.format is not None and request.format not in ("parquet", "csv"):
         raise ConfigError(f"format {request.format!r}: use parquet or csv")
     if request.format is not None and path.suffix.lower() != f".{request.format}":
@@ -285,7 +288,7 @@ def data_export_tool(request: ExportRequest, context: ToolContext) -> ExportResp
 
 def _import_one(store: HistoricalDataStore, path: str, request: ImportRequest, now_ms: int) -> ImportReport:
     return store.import_file(
-        Path(path).expanduser(),
+        user_path(path),
         symbol=request.symbol,
         timeframe=request.timeframe,
         kind=request.kind,

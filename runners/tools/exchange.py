@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -26,6 +25,7 @@ from runners.live.connection import Connection, connect
 from runners.live.lock import AccountLock
 from runners.own_loop import run_to_end
 from runners.tools.registry import Request, Response, ToolContext, tool
+from runners.user_path import user_path
 
 T = TypeVar("T")
 
@@ -330,7 +330,7 @@ def _ask(request: At, work: Callable[[Connection], Awaitable[T]], *, locked: boo
 
     async def run() -> T:
         environment = Environment.DEMO if request.sandbox_url is None else Environment.SANDBOX
-        file = None if request.key_file is None else Path(request.key_file).expanduser()
+        file = None if request.key_file is None else user_path(request.key_file)
         async with connect(environment, request.category, problems.append, sandbox_url=request.sandbox_url, key_file=file) as to:
             if not locked:
                 return await work(to)

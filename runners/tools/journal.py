@@ -9,9 +9,11 @@ import msgspec
 from adapters.journal import Inspection, inspect, repair
 from adapters.journal.layout import segment_paths
 from core.errors import ConfigError, DataError
+from core.file_names import name_problem
 from runners.home import Home
 from runners.registry import find_run
 from runners.tools.registry import Request, Response, ToolContext, tool
+from runners.user_path import user_path
 
 
 class JournalsRequest(Request, frozen=True):
@@ -92,7 +94,7 @@ def journal_verify_tool(request: JournalRequest, context: ToolContext) -> Verify
 def journal_repair_tool(request: RepairRequest, context: ToolContext) -> RepairResponse:
     """Keep what is whole of a damaged journal; the original stays as it is."""
     folder = _find(request.journal, context.home)
-    out = Path(request.out).expanduser() if request.out is not None else folder.with_name(f"{folder.name}.repaired")
+    out = user_path(request.out) if request.out is not None else folder.with_name(f"{folder.name}.repaired")
     done = repair(folder, out)
     if request.out is not None:
         return RepairResponse(records=done.records, left_bytes=done.left_bytes, damage=done.damage, path=str(out), original=str(folder))
@@ -125,8 +127,8 @@ def _line(folder: Path, home: Home) -> JournalLine:
 
 def _find(reference: str, home: Home) -> Path:
     """Raises ConfigError for what is none or more than one, DataError for a run without a journal."""
-    if segment_paths(Path(reference).expanduser()):
-        return Path(reference).expanduser()
+    if not name_problem(reference) and segment_paths(user_path(reference)):
+        return user_path(reference)
     folders = _folders(home)
     if reference == "last" and folders:
         return max(folders, key=lambda folder: max(path.stat().st_mtime_ns for path in segment_paths(folder)))

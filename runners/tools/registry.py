@@ -106,10 +106,12 @@ class Tool(Generic[RequestT, ResponseT]):
 
     def _decoded(self, arguments: Mapping[str, Any] | bytes | str) -> RequestT:
         try:
+            if isinstance(arguments, str):
+                arguments = arguments.encode("utf-8")
             if isinstance(arguments, Mapping):
                 return msgspec.convert(dict(arguments), self.request)
             return msgspec.json.decode(arguments, type=self.request)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             fields = ", ".join(self.request.__struct_fields__) or "none"
             raise ConfigError(f"tool {self.name}: {error}; its arguments are: {fields}") from error
 

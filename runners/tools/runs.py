@@ -55,7 +55,8 @@ class RunRequest(Request, frozen=True):
 
 
 class ShowResponse(Response, frozen=True, kw_only=True):
-    """One run. reconciliation: exact decimal texts that add up line by line; the last line is what does not."""
+    """One run. reconciliation: exact decimal texts that add up line by line; the last line is what does not. failure: of a run that failed,
+    type and message of the error, and as evidence, where it was the user's own code, file, line, source, bar and features."""
 
     run: RunEntry
     metrics: dict[str, Any]
@@ -67,6 +68,7 @@ class ShowResponse(Response, frozen=True, kw_only=True):
     config: dict[str, Any]
     result: dict[str, Any]
     files: list[str]
+    failure: dict[str, Any]
     funnel: dict[str, Any]
     """Empty for a run without one: of a version before it was counted, or that gave only metrics."""
     benchmark: dict[str, Any] | None
@@ -138,6 +140,7 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
         promotion_reason=results.get("promotion_reason", ""),
         config=files.config or {},
         result=result,
+        failure={name: value for name, value in (results.get("error") or {}).items() if name != "traceback"},
         funnel=results.get("funnel") or {},
         benchmark=results.get("benchmark"),
         files=sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),

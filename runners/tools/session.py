@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from core.errors import ConfigError, KeelError, VenueError
+from core.file_names import name_problem
 from core.nearest import did_you_mean
 from runners.live.door import Ask, Told
 from runners.live.restrictions import Restriction
@@ -118,7 +119,7 @@ def _find(system: str, context: ToolContext) -> tuple[Card, Path]:
     if not running:
         raise NoSession(f"no session runs on this machine under this user: keel demo {system or 'SYSTEM'} starts one")
     name = system
-    if name and all(card.system != name for card, _ in running) and Path(name).is_file():
+    if name and all(card.system != name for card, _ in running) and not name_problem(name) and Path(name).is_file():
         name = load_system(name, context.home, []).config.system
     found = [(card, path) for card, path in running if name in ("", card.system)]
     if not found:

@@ -14,6 +14,7 @@ from adapters.store import HistoricalDataStore
 from core.config import SystemConfig
 from core.errors import ConfigError, DataError, KeelError
 from core.features import parse_features
+from core.file_names import LONGEST_ID, shown
 from core.instrument import Instrument
 from core.risk.exits import hidden_features
 from core.system_file import SCHEMA_ID, decode_system, system_schema
@@ -179,7 +180,9 @@ def _instruments(config: SystemConfig, home: Home) -> tuple[dict[str, Instrument
 def _new_files(request: NewRequest, home: Home) -> dict[Path, str]:
     name = request.name
     if not name.isidentifier() or not name.isascii():
-        raise ConfigError(f"{name!r} cannot name a system and its files: use letters, digits and _, such as my_trend")
+        raise ConfigError(f"{shown(name)} cannot name a system and its files: use letters, digits and _, such as my_trend")
+    if len(name) > LONGEST_ID:
+        raise ConfigError(f"a name of {len(name):,} characters cannot name a system and its files: use at most {LONGEST_ID}")
     if name in builtin_systems() or name in strategy_ids():
         raise ConfigError(f"{name} is the name of a built-in system or strategy: choose another")
     if request.from_system is not None and request.strategy:

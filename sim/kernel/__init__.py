@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DataError
+from core.time_range import to_iso
 from sim.kernel import compiled
 from sim.kernel import layout as at
 from sim.kernel.columns import NO_FLOATS, NO_INTS, Floats, KernelColumns, shared
@@ -141,9 +142,19 @@ def _check(columns: KernelColumns, signals: Signals, setup: KernelSetup, feature
     wanted = columns.signals_wanted
     if signals.dtype != np.int8 or signals.shape != (wanted,):
         raise DataError(f"the kernel takes {wanted} signals of int8, one per decision, not {signals.shape} of {signals.dtype}")
+    _check_values(columns, signals)
     for name, column in zip(setup.feature_names, features, strict=True):
         if len(column) != (wanted if name else 0):
             raise DataError(f"the kernel takes {wanted if name else 0} rows of the feature {name!r}, one per decision, not {len(column)}")
+
+
+def _check_values(columns: KernelColumns, signals: Signals) -> None:
+    """Refuse what is none of +1, -1, 0 and 2, with the bar at whose close it stands."""
+    if len(signals) and (signals.min() < -1 or signals.max() > 2):
+        at = int(np.argmax((signals < -1) | (signals > 2)))
+        row = int(columns.decisions[at]) if len(columns.decisions) else at
+        closes = to_iso(int(columns.ts[row]) + columns.bar_ms)
+        raise DataError(f"the signal at {closes} (number {at}) is {signals[at]}: the kernel takes 1, -1, 0 and 2 (hold)")
 
 
 def _refuse(state: Any) -> None:

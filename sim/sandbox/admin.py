@@ -1,4 +1,4 @@
-"""The admin endpoints: steps, faults, the truth, the end. For this machine only."""
+"""The admin endpoints: steps, faults, the truth, the end. For this machine only, and no page elsewhere (``sim.sandbox.guard``)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 from aiohttp import web
 
 from core.errors import ConfigError
+from sim.sandbox.guard import Guard, body_of
 from sim.sandbox.truth import truth
 
 if TYPE_CHECKING:
     from sim.sandbox.server import SandboxServer
 
-LOOPBACK: Final = ("127.0.0.1", "::1")
 MAX_STEP: Final = 1_000_000
 
 
@@ -23,6 +23,7 @@ class Admin:
 
     def __init__(self, server: SandboxServer) -> None:
         self._server = server
+        self.guard = Guard(asyncio.get_running_loop().time)
 
     def add_to(self, app: web.Application) -> None:
         """Its routes."""
@@ -35,7 +36,7 @@ class Admin:
 
     async def _about(self, request: web.Request) -> web.Response:
         """What a client has to know of this sandbox that the exchange has not: how its market moves, and which one it is."""
-        refusal = _only_loopback(request)
+        refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
         engine, settings = self._server.engine, self._server.settings
@@ -44,16 +45,20 @@ class Admin:
             "is_now": engine.feed.is_now and settings.pace == "real" and settings.factor == 1.0, "bar_ms": engine.feed.duration_ms,
             "market_time": engine.now_ms, "bars_left": engine.feed.bars_left(),
             "is_synthetic": engine.feed.is_synthetic, "has_ended": engine.has_ended, "played_to": engine.played_to,
+            "refused": self.guard.refused,
         })  # fmt: skip
 
     async def _step(self, request: web.Request) -> web.Response:
         """``{"bars": n}``: so many bars, in lock-step only."""
-        refusal = _only_loopback(request)
+        refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
         if self._server.settings.pace != "lockstep":
             return _admin_error("the market moves by itself; start with --speed lockstep")
-        given = await _admin_body(request)
+        body = await body_of(request)
+        if isinstance(body, str):
+            return await self.guard.refuse(body, status=413)
+        given = _object(body)
         bars = given.get("bars", 1) if given is not None else None
         if not isinstance(bars, int) or isinstance(bars, bool) or not 1 <= bars <= MAX_STEP:
             return _admin_error(f'give {{"bars": n}} with n from 1 to {MAX_STEP}')
@@ -65,43 +70,40 @@ class Admin:
         })  # fmt: skip
 
     async def _put_faults(self, request: web.Request) -> web.Response:
-        refusal = _only_loopback(request)
+        refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
+        body = await body_of(request)
+        if isinstance(body, str):
+            return await self.guard.refuse(body, status=413)
         try:
-            self._server.put_faults(await request.read(), request.remote or "")
+            self._server.put_faults(body, request.remote or "")
         except ConfigError as error:
             return _admin_error(str(error))
         return web.json_response({"rules": self._server.faults.state()})
 
     async def _show_faults(self, request: web.Request) -> web.Response:
-        return _only_loopback(request) or web.json_response({"rules": self._server.faults.state()})
+        return await self.guard.refusal(request) or web.json_response({"rules": self._server.faults.state()})
 
     async def _truth(self, request: web.Request) -> web.Response:
-        refusal = _only_loopback(request)
+        refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
         known = truth(self._server.engine, self._server.private.frames)
         return web.Response(body=msgspec.json.encode(known), content_type="application/json")
 
     async def _stop(self, request: web.Request) -> web.Response:
-        refusal = _only_loopback(request)
+        refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
         asyncio.get_running_loop().call_soon(self._server.request_stop)
         return web.json_response({"stopping": True})
 
 
-def _only_loopback(request: web.Request) -> web.Response | None:
-    if request.remote in LOOPBACK:
-        return None
-    return web.json_response({"error": "admin endpoints are for this machine only"}, status=403)
-
-
-async def _admin_body(request: web.Request) -> dict[str, Any] | None:
+def _object(body: bytes) -> dict[str, Any] | None:
     try:
-        decoded = msgspec.json.decode(await request.read() or b"{}")
-    except msgspec.DecodeError:
+        decoded = msgspec.json.decode(body or b"{}")
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
 

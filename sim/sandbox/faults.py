@@ -118,11 +118,12 @@ class Faults:
         """Rules out of JSON; raises ConfigError that names what is wrong. ``"action": "drop"`` stands for ``{"kind": "drop"}``."""
         try:
             plain = msgspec.json.decode(body)
-            for rule in plain.get("rules", ()) if isinstance(plain, dict) else ():
+            rules = plain.get("rules") if isinstance(plain, dict) else None
+            for rule in rules if isinstance(rules, list) else ():
                 if isinstance(rule, dict) and isinstance(rule.get("action"), str):
                     rule["action"] = {"kind": rule["action"]}
             given = msgspec.convert(plain, RuleSet)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
             raise ConfigError(f"faults: {error}") from error
         for number, rule in enumerate(given.rules):
             _check(rule, number)

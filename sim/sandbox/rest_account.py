@@ -14,6 +14,7 @@ from sim.sandbox.paging import WEEK_MS, from_place, listing, page, window
 from sim.sandbox.params import Params, category, market, number, text, whole
 from sim.sandbox.records import OrderRecord
 from sim.sandbox.views import position_row, wallet_row
+from sim.sandbox.words import check_words
 
 DAY_MS = 86_400_000
 
@@ -67,6 +68,7 @@ def realtime(call: Call) -> dict[str, Any]:
     wanted = category(call.params)
     if wanted == "linear" and not any(text(call.params, name) for name in ("symbol", "baseCoin", "settleCoin", "orderId", "orderLinkId")):
         raise ApiError(10001, "Missing some parameters that must be filled in, symbol or settleCoin or baseCoin")  # ASSUMED words
+    check_words(call.params)
     wants_closed = whole(call.params, "openOnly", 0, low=0, high=2) == 1
     account = call.account
     pool: Iterable[OrderRecord] = (
@@ -85,6 +87,7 @@ def history(call: Call) -> dict[str, Any]:
     wanted = category(call.params)
     now = call.engine.now_ms
     account = call.account
+    check_words(call.params)
     start, end = window(call.params, now)
     status = text(call.params, "orderStatus")
     rows = []
@@ -154,6 +157,7 @@ def _page_of(wanted: str, rows: list[tuple[int, dict[str, Any]]], params: Params
 def executions(call: Call) -> dict[str, Any]:
     """Executions of at most seven days, newest first."""
     wanted = category(call.params)
+    check_words(call.params)
     start, end = window(call.params, call.engine.now_ms)
     horizon = call.wall_ms - call.lag_ms
     kind, order_id, link = text(call.params, "execType"), text(call.params, "orderId"), text(call.params, "orderLinkId")

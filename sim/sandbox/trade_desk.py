@@ -23,6 +23,7 @@ from sim.sandbox.market import SymbolMarket
 from sim.sandbox.order_entry import Draft, exit_source, read_bracket
 from sim.sandbox.params import Markets, Params, category, market, number, text, whole
 from sim.sandbox.records import TRIGGER_NAMES, OrderRecord
+from sim.sandbox.words import check_words
 
 MAX_CANCELLED: Final = 500
 _CONDITIONAL: Final = ("Untriggered",)
@@ -64,6 +65,7 @@ class TradeDesk:
 
     def _place(self, account: Account, params: Params) -> dict[str, str]:
         at = market(params, self._markets)
+        check_words(params)
         config = account.exchange.execution_config
         draft = Draft(account, at, params, (config.slippage_rate + config.half_spread_rate) / UNIT)
         if draft.link_id and (at.category, draft.link_id) in account.by_link_id:
@@ -116,6 +118,7 @@ class TradeDesk:
     def amend(self, account: Account, params: Params) -> dict[str, str]:
         """Change an open order; returns its ids. Raises ApiError."""
         at = market(params, self._markets)
+        check_words(params)
         record = self._find(account, at, params, AMEND_UNKNOWN)
         refusal = ApiError(10001, "Qty invalid")
         qty, price = number(params, "qty", refusal), number(params, "price", ApiError(10001, "Price invalid"))
@@ -139,6 +142,7 @@ class TradeDesk:
     def cancel(self, account: Account, params: Params) -> dict[str, str]:
         """Cancel an open order; returns its ids. Raises ApiError."""
         at = market(params, self._markets)
+        check_words(params)
         record = self._find(account, at, params, ORDER_UNKNOWN)
         self._cancel(account, record)
         self._answer(account, at.name, record)
@@ -174,6 +178,7 @@ class TradeDesk:
 
     def _matching(self, account: Account, params: Params) -> list[OrderRecord]:
         wanted = category(params)
+        check_words(params)
         symbol, base, settle = text(params, "symbol"), text(params, "baseCoin"), text(params, "settleCoin")
         if wanted == "linear" and not (symbol or base or settle):
             raise params_error("symbol, baseCoin or settleCoin is required")  # ASSUMED words
@@ -227,6 +232,7 @@ class TradeDesk:
         at = market(params, self._markets)
         if not at.is_linear:
             raise params_error("Category is invalid")
+        check_words(params)
         idx = whole(params, "positionIdx", 0, low=0, high=2)
         book = account.exchange.books[at.name]
         position = book.position(idx)

@@ -33,10 +33,12 @@ from adapters.plain_data import canonical_json, plain
 from adapters.whole_file import append_line, whole_file, write_bytes
 from core.errors import ConfigError, DataError, InvariantError
 from core.frame import Frame
+from core.funnel import Funnel, OpenTrade
 from core.messages import Liquidation
 from core.money import UNIT, to_text
 from core.result import BacktestResult, Reconciliation, StopReason
 from core.trade import Trade
+from tests.builders import START
 
 Make = Callable[..., BacktestResult]
 FILES = {"trades.jsonl", "trades.csv", "equity.csv", "result.json", "results.json", "summary.json"}
@@ -134,6 +136,7 @@ def test_results_hold_every_metric_its_note_and_the_proof_without_columns(tmp_pa
         "warnings": [],
         "passed": True,
         "funnel": result.funnel.counts(),
+        "open_trades": [],
         "net_profit": 89.5643685,
         "final_equity": 10_089.5643685,
         "sharpe": None,
@@ -357,3 +360,16 @@ def test_a_users_mistake_is_the_users_error() -> None:
         "c": [1, True],
         "d": "x",
     }
+
+
+def test_open_trades_are_marked_with_their_mark_and_unrealised_pnl(tmp_path: Path, small_result: Make) -> None:
+    """Closed rows stay as they are; an open one stands in result.json, results.json and summary.json, in none of the tables of trades."""
+    trade = Trade(number=3, symbol="BTCUSDT", side="LONG", entry_ts=START, entry_price=100.0, qty=2.0, entry_notional=200 * UNIT)
+    held = OpenTrade(3, "BTCUSDT", "LONG", 2.0, START, 100.0, 93.5, -13 * UNIT)
+    result = small_result(open_trades=[trade], funnel=Funnel(signals=1, ordered=1, orders=1, filled=1, fills=1, open=(held,)))
+    write_result(tmp_path, result)
+    (row,) = loaded(tmp_path / "result.json")["open_trades"]
+    assert (row["open"], row["mark_price"], row["unrealized_pnl"], row["exit_ts"]) == (True, 93.5, "-13", None)
+    for rows in (loaded(tmp_path / "results.json")["funnel"]["open"], loaded(tmp_path / "summary.json")["open_trades"]):
+        assert [(each["open"], each["number"], each["mark_price"], each["unrealized_pnl"]) for each in rows] == [(True, 3, 93.5, "-13")]
+    assert len(read_trades(tmp_path)) == len(result.trades) and "open" not in (tmp_path / "trades.csv").read_text().splitlines()[0]

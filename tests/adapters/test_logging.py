@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from adapters.log_file import LogFile
 from adapters.logging import LEVELS, get_logger, is_secret, log_context, log_context_scope, set_up_logging
 from core.errors import ConfigError
 
@@ -147,3 +150,58 @@ def test_structlog_is_not_imported_until_a_line_is_written() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "yes" in done.stderr and "no" not in done.stderr.split() and done.stdout == ""
+
+
+def test_a_log_file_turns_over_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "logs" / "x.jsonl"
+    path.parent.mkdir(mode=0o755)
+    path.write_text("what an earlier version wrote\n")
+    path.chmod(0o644)
+    file = LogFile(path, most_bytes=1_000, kept=3)
+    for number in range(200):
+        file.write(b'{"n":%03d}%s\n' % (number, b"x" * 40))
+    file.close()
+    found = sorted(path.parent.iterdir())
+    assert [each.name for each in found] == ["x.jsonl", "x.jsonl.1", "x.jsonl.2", "x.jsonl.3"]
+    assert all(each.stat().st_size <= 1_000 and each.stat().st_mode & 0o077 == 0 for each in found)
+    lines = [line for each in ("x.jsonl.3", "x.jsonl.2", "x.jsonl.1", "x.jsonl") for line in (path.parent / each).read_text().splitlines()]
+    numbers = [int(line[5:8]) for line in lines]
+    assert numbers == list(range(200 - len(numbers), 200)) and len(numbers) > 50
+
+
+def test_two_writers_of_one_log_file_turn_it_over_once(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    first, second = LogFile(path, most_bytes=300, kept=2), LogFile(path, most_bytes=300, kept=2)
+    for number in range(10):
+        (first if number % 2 else second).write(b"%03d %s\n" % (number, b"x" * 40))
+    text = "".join((tmp_path / name).read_text() for name in ("x.jsonl.2", "x.jsonl.1", "x.jsonl") if (tmp_path / name).exists())
+    assert [int(line[:3]) for line in text.splitlines()] == list(range(10))
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "x.jsonl"
+    set_up_logging(level="info", file=path, console=False)
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        log.info("one")
+        log.info("two")
+    assert os.write is write
+    log.info("three")
+    assert capsys.readouterr().err.count("takes no lines: No space left on device") == 1
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line.get("lines", line["event"]) for line in lines] == [2, "three"]
+
+
+def test_a_text_that_is_no_text_is_logged_all_the_same(lines: Callable[[], list[dict[str, Any]]]) -> None:
+    log.info("odd", path="x\udcff.csv", number=2**80)
+    (line,) = lines()
+    assert line["path"] == "x\udcff.csv"
+
+
+def test_the_console_may_have_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(level="info", console="json")
+    log.info("fill", symbol="BTCUSDT")
+    assert json.loads(capsys.readouterr().err)["symbol"] == "BTCUSDT"

@@ -101,18 +101,30 @@ def test_a_seed_reaches_a_strategy_that_has_one_and_is_recorded_in_any_case(keel
 
 
 def test_bounds_show_both_paths_and_keep_both_runs(keel: Keel) -> None:
-    system = ("backtest", "atr_breakout", *WINDOW, "--set", "warmup_bars=80", "--no-report", "--bounds")
+    changed = ("backtest", "atr_breakout", *WINDOW, "--set", "warmup_bars=80", "--set", "execution.latency_ms=250", "--no-report")
+    system = (*changed, "--bounds")
     data = keel(*system, "--json").data
     assert list(data["bounds"]) == ["ohlc", "pessimistic"]
     assert data["bounds"]["ohlc"]["metrics"] == data["metrics"]
     low = data["bounds"]["pessimistic"]
     assert json.loads((Path(low["artifacts"]) / "config.json").read_text())["config"]["system"]["execution"]["path"] == "pessimistic"
-    alone = keel(
-        "backtest", "atr_breakout", *WINDOW, "--set", "warmup_bars=80", "--set", "execution.path=pessimistic", "--no-report", "--json"
-    )
+    alone = keel(*changed, "--set", "execution.path=pessimistic", "--json")
     assert alone.data["metrics"] == low["metrics"] and alone.data["system_uid"] == low["system_uid"]
     text = keel(*system).out
     assert "pessimistic path" in text and "ohlc path" in text
+    counts = [data["bounds"][path]["trust"]["ambiguous_bars"] for path in ("ohlc", "pessimistic")]
+    (row,) = (line.split() for line in text.splitlines() if line.startswith("ambiguous bars"))
+    assert row[2:] == [str(count) for count in counts] and any(counts)
+    assert "Each bar is bounded" in text and "The run is not" in text and "either may end higher" in text
+
+
+def test_bounds_of_a_run_that_hangs_on_no_order_are_one_run(keel: Keel) -> None:
+    system = ("backtest", "atr_breakout", *WINDOW, "--set", "warmup_bars=80", "--no-report", "--bounds")
+    data = keel(*system, "--json").data
+    assert data["bounds"]["ohlc"]["trust"]["ambiguous_bars"] == data["bounds"]["pessimistic"]["trust"]["ambiguous_bars"] == 0
+    assert data["bounds"]["ohlc"]["metrics"] == data["bounds"]["pessimistic"]["metrics"]
+    text = keel(*system).out
+    assert "No bar depended on it: both paths are the same run." in text and "The run is not" not in text
 
 
 def test_the_report_is_written_unless_it_is_not_wanted(keel: Keel) -> None:

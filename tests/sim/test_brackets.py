@@ -69,7 +69,6 @@ def test_exits_live_from_the_fill_on_in_the_same_path(venue) -> None:
         ("SELL", Bracket(take_profit=101.0)),
         ("BUY", Bracket(trailing=-1.0)),
         ("BUY", Bracket(take_profit=110.0, take_profit_limit=110.0)),
-        ("BUY", Bracket(stop_loss=float("nan"))),
     ],
 )
 def test_exits_on_the_wrong_side_refuse_the_order(venue, side, bracket) -> None:

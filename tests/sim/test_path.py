@@ -45,6 +45,58 @@ def test_stop_and_take_profit_in_one_bar(venue, path, side, bar, first) -> None:
     assert v.exchange.ambiguous_bars == 1
 
 
+OPENED_INSIDE = [
+    # order, exits, bar, equity gained by open-low-high-close, by open-high-low-close
+    (("BUY", {"price": 90.0}), {"take_profit": 108.0}, (100.0, 120.0, 80.0, 104.0), 18.0, 14.0),
+    (("BUY", {"price": 90.0}), {"take_profit": 108.0}, (100.0, 120.0, 80.0, 96.0), 18.0, 6.0),
+    (("SELL", {"price": 110.0}), {"take_profit": 92.0}, (100.0, 120.0, 80.0, 104.0), 6.0, 18.0),
+    (("SELL", {"price": 110.0}), {"take_profit": 92.0}, (100.0, 120.0, 80.0, 96.0), 14.0, 18.0),
+    (("BUY", {"trigger_price": 105.0}), {"stop_loss": 93.0}, (96.0, 112.0, 90.0, 107.0), 2.0, -12.0),
+    (("BUY", {"trigger_price": 105.0}), {"stop_loss": 93.0}, (96.0, 112.0, 90.0, 104.0), -1.0, -12.0),
+    (("SELL", {"trigger_price": 95.0}), {"stop_loss": 108.0}, (104.0, 112.0, 90.0, 97.0), -13.0, -2.0),
+    (("BUY", {"trigger_price": 110.0, "price": 112.0}), {"stop_loss": 91.0}, (100.0, 120.0, 80.0, 102.0), -8.0, -19.0),
+    (("BUY", {}), {"trailing": 10.0}, (100.0, 120.0, 95.0, 119.0), 19.0, 10.0),
+    (("SELL", {}), {"trailing": 10.0}, (100.0, 105.0, 80.0, 81.0), 10.0, 19.0),
+    (("BUY", {}), {"stop_loss": 90.0, "trailing": 10.0}, (100.0, 120.0, 95.0, 99.0), 10.0, 10.0),
+]
+
+
+@pytest.mark.parametrize(("order", "exits", "bar", "low_first", "high_first"), OPENED_INSIDE)
+def test_a_position_that_is_opened_inside_the_bar_is_bounded_and_counted(venue, order, exits, bar, low_first, high_first) -> None:
+    from core.messages import Bracket
+
+    side, more = order
+    usual = low_first if bar[3] >= bar[0] else high_first
+    for path, expected in (("ohlc", usual), ("pessimistic", min(low_first, high_first))):
+        v = venue(config=ExecutionConfig(path=path, **FREE)).send("a", side, 1.0, bracket=Bracket(**exits), **more)
+        v.bar(bar)
+        assert v.exchange.equity("USDT") - 10_000.0 == expected
+        assert v.exchange.ambiguous_bars == (low_first != high_first)
+
+
+@pytest.mark.parametrize("latency", [0, 250, 600_000])
+def test_an_entry_on_its_way_is_bounded_and_counted(venue, latency) -> None:
+    """Bought at the open, or soon after it, with a stop and a target that the bar both reaches: the stop first, whatever the latency."""
+    from core.messages import Bracket
+
+    exits = []
+    for path in ("ohlc", "pessimistic"):
+        v = venue(config=ExecutionConfig(path=path, latency_ms=latency, **FREE))
+        v.send("a", "BUY", 1.0, bracket=Bracket(stop_loss=80.0, take_profit=120.0)).bar((100.0, 130.0, 70.0, 95.0))
+        exits.append([fill.reason for fill in v.exchange.fills])
+        assert v.exchange.ambiguous_bars == 1
+    assert exits == [["signal", "take_profit"], ["signal", "stop_loss"]]
+
+
+def test_the_mark_that_a_bar_ends_with_says_which_order_is_worse(venue) -> None:
+    """Equity is at mark: the limit that only one order fills gains 2 at last and loses 8 at mark."""
+    v = venue(config=ExecutionConfig(path="pessimistic", **FREE)).send("a", "BUY", 1.0, price=95.0)
+    v.send("b", "SELL", 1.0, trigger_price=109.0, reduce_only=True)
+    v.bar((100.0, 110.0, 90.0, 97.0), mark=(100.0, 100.0, 87.0, 87.0))
+    assert [fill.client_order_id for fill in v.exchange.fills] == ["a"] and v.exchange.equity("USDT") == 10_000.0 - 8.0
+    assert v.exchange.ambiguous_bars == 1
+
+
 def test_a_bar_that_reaches_one_of_the_two_is_not_ambiguous(venue) -> None:
     v = opened(venue)
     v.exits(stop_loss=95.0, take_profit=120.0).bar(FLAT)

@@ -89,7 +89,6 @@ OFF_GRID: list[tuple[SubmitOrder | AmendOrder, str, str]] = [
     (SubmitOrder("a-1", "BTCUSDT", "BUY", "stop_market", 0.01, 0, None, 5.05), "10001 TriggerPrice invalid", "10001 TriggerPrice invalid"),
     (AmendOrder("a-1", "BTCUSDT", 0, qty=0.0105), "10001 Qty invalid", "170137 Order quantity has too many decimals."),
     (AmendOrder("a-1", "BTCUSDT", 0, price=5.05), "10001 Price invalid", "170134 Order price has too many decimals."),
-    (AmendOrder("a-1", "BTCUSDT", 0, price=float("nan")), "10001 Price invalid", "170134 Order price has too many decimals."),
     (AmendOrder("a-1", "BTCUSDT", 0, price=5.0), "", ""),
     (SubmitOrder("a-1", "BTCUSDT", "SELL", "market", 0.0, 0, reduce_only=True, close_on_trigger=True), "", ""),
 ]

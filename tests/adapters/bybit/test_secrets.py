@@ -165,3 +165,11 @@ def test_a_keyring_is_asked_last_and_by_its_own_service(tmp_path: Path, monkeypa
     with pytest.raises(ConfigError, match="keel-bybit-live"):
         load_credentials(endpoints(Environment.LIVE), environ={})
     monkeypatch.delitem(sys.modules, "keyring")
+
+
+def test_an_answer_is_read_without_them() -> None:
+    keys = Credentials(Environment.SANDBOX, Secret("the-key-123"), Secret("the-secret-456"))
+    raw = b'{"retMsg":"error sign! origin_string[17the-key-1235000a=b] for the-secret-456"}'
+    assert keys.without(raw) == b'{"retMsg":"error sign! origin_string[17***5000a=b] for ***"}'
+    short = Credentials(Environment.SANDBOX, Secret("e"), Secret("r"))
+    assert short.without(raw) == raw

@@ -67,6 +67,10 @@ def test_none_and_spot_have_no_funding(store, execution):
         pytest.param([h for h in range(0, 97, 8) if h not in (32, 40)], (24, 48), id="two on end"),
         pytest.param([h for h in range(0, 97, 8) if h not in (32, 48)], (24, 40), id="every second, twice: alike, and a hole"),
         pytest.param([0, 8, 16, 24, 36, 40, 44, 48, 52], (24, 36), id="one is missing where the interval changes"),
+        pytest.param([0, 8, 16, *range(24, 97, 16)], (24, 40), id="every second is missing from here on"),
+        pytest.param([*range(0, 97, 24)], (24, 48), id="one a day"),
+        pytest.param([*range(0, 97, 16)], (16, 32), id="every second is missing from the beginning"),
+        pytest.param([*range(0, 40, 8), *range(44, 97, 6)], (32, 44), id="an interval that no exchange has"),
         pytest.param([h for h in range(0, 97, 8) if h != 8], None, id="a hole before the window"),
         pytest.param([h for h in range(0, 97, 8) if h != 72], None, id="a hole behind it"),
         pytest.param([*range(40, 97, 8)], (24, 40), id="they begin too late"),
@@ -95,6 +99,13 @@ def test_stamps_that_come_milliseconds_late_are_no_holes():
     refuse_holes("BTCUSDT", START + 8 * HOUR * np.arange(13) + late, WINDOW)
 
 
+def test_two_settlements_within_an_hour_would_be_paid_twice():
+    stamps = START + HOUR * np.array([0, 8, 16, 24, 32, 40, 48, 56], dtype=np.int64)
+    doubled = np.sort(np.append(stamps, stamps[4] + 600))
+    with pytest.raises(DataError, match=r"2024-01-02T08:00:00Z and 2024-01-02T08:00:00.600Z are less than an hour apart"):
+        refuse_holes("BTCUSDT", doubled, WINDOW)
+
+
 @pytest.mark.parametrize("hours", [[], [24], [400, 408, 416]])
 def test_no_rates_near_the_window_are_an_error(store, execution, hours):
     if hours:
@@ -112,12 +123,12 @@ def test_the_mark_at_a_stamp_is_the_open_of_the_mark_bar_that_begins_there(store
 
 
 def test_else_it_is_the_derived_mark_and_without_any_the_last_price(store, execution, walk):
-    add_rates(store, [16, 24, 32, 41, 49])
+    add_rates(store, [17, 25, 33, 41, 49])
     derived = walk(24, "4h", basis=True)
     store.upsert_bars("BTCUSDT", "4h", derived, source="test", kind="mark")
     mark = price_columns(store, execution, "mark", env="live", category="linear")
     assert columns(store, execution, mark=mark).marks[3] == mark.open[17]  # 41: inside a mark bar, at the open of an execution bar
-    assert columns(store, execution).marks[1:4].tolist() == execution["open"][[0, 8, 17]].tolist()
+    assert columns(store, execution).marks[1:4].tolist() == execution["open"][[1, 9, 17]].tolist()
 
 
 def test_inside_a_bar_the_mark_is_that_of_its_open_never_of_its_close(store, walk):

@@ -64,7 +64,8 @@ def test_missing_warm_up_says_how_many_from_where_and_what_there_is(store, plan,
     begin, there = {"5m": ("2023-12-31 23:00", 48), "1h": ("2023-12-29 16:00", 4)}[timeframe]
     assert said == (
         f"BTCUSDT {timeframe}: 60 warm-up bars are needed before 2024-01-01 04:00 and {there} are there, missing from {begin} to"
-        " 2024-01-01; the store has 5m 2024-01-01: import earlier history, start the window later, or set warmup_bars"
+        " 2024-01-01; the store has 5m 2024-01-01: import earlier history, start the window later, or set warmup_bars to "
+        f"{there} or less"
     )
 
 
@@ -107,21 +108,59 @@ def test_a_gap_is_named_with_its_span_and_the_ways_out(store, plan, walk, withou
     assert "data fill" not in said, "there is nothing finer to build of"
 
 
-def test_filling_is_advised_only_for_bars_that_finer_ones_make(store, plan, walk, without):
-    fill(store, without(walk(100), 30, 31, 40))
-    minute = walk(5 * 33, "1m")
-    fill(store, without(minute, 5 * 31 + 2), "1m")
-    with pytest.raises(DataError, match=r"build 1 out of finer bars \(keel data fill --symbol BTCUSDT --timeframe 5m\)"):
-        load_histories(store, plan(2, 6))
-    assert store.fill_gaps("BTCUSDT", "5m").filled == 1
-    with pytest.raises(DataError) as error:
-        load_histories(store, plan(2, 6))
-    assert "data fill" not in str(error.value)
-    fill(store, walk(5 * 200, "1m"), "1m", symbol="ETHUSDT")
-    fill(store, walk(100), symbol="ETHUSDT")
-    with pytest.raises(DataError, match="8 bars are missing") as error:
-        load_histories(store, plan(2, 9, symbols=("ETHUSDT",)))
-    assert "data fill" not in str(error.value), "it builds inside a stored series, not beyond its end"
+def test_where_missing_bars_are_passed_over_already_that_is_not_advised(store, plan, day):
+    """An empty window is an error even with gaps: skip; the message looks at what is set."""
+    with pytest.raises(DataError, match=r"import them or choose another window") as error:
+        load_histories(store, plan(30, 31, timeframe="5m", execution=SKIP))
+    assert "gaps" not in str(error.value)
+    with pytest.raises(DataError, match=r"shorten the window, or set execution\.gaps to skip"):
+        load_histories(store, plan(20, 31))
+
+
+# --- series that finer ones complete ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [slice(0, 3), slice(5, 8), [0, 1, 2, 5, 6, 7]], ids=["stale", "begins late", "holed"])
+@pytest.mark.parametrize("execution", ["5m", "1h"])
+def test_a_stored_series_is_completed_out_of_finer_bars_and_that_is_said(store, plan, walk, coarser, rows, execution):
+    """In the warm-up, the window and a higher timeframe: what an older file beside newer 5m bars lacks is built of these."""
+    fine = walk(96)
+    hour, two = coarser(fine, 12), coarser(fine, 24)
+    fill(store, fine)
+    fill(store, {name: column[rows] for name, column in hour.items()}, "1h")
+    fill(store, {name: column[:1] for name, column in two.items()}, "2h")
+    plans = plan(4, 8, timeframe="1h", execution_timeframe=execution, warmup={"1h": 3, "2h": 1})
+    (history,) = load_histories(store, plans)
+    assert history.decision["close"].tolist() == hour["close"][1:].tolist()
+    assert history.decision["volume"] == pytest.approx(hour["volume"][1:])
+    assert history.higher["2h"]["high"].tolist() == two["high"][1:].tolist()
+    stored = {0: "02:00", 5: "07:00"}.get(getattr(rows, "start", 9), "07:00")
+    begin = "2024-01-01 05:00" if rows == slice(5, 8) else "2024-01-01"
+    have = 7 - sum(1 for ts in history.decision.ts if ts in hour["ts"][rows])
+    assert history.trust["completed"] == [
+        f"{have} of 7 1h bars were built out of finer ones; the stored series is from {begin} to 2024-01-01 {stored}",
+        "3 of 3 2h bars were built out of finer ones; the stored series is from 2024-01-01 to 2024-01-01",
+    ]
+
+
+def test_a_stale_mark_series_is_completed_out_of_finer_marks(store, plan, walk, coarser):
+    fine = walk(96)
+    marks = {**fine, **{name: fine[name] + 5.5 for name in ("open", "high", "low", "close")}}
+    fill(store, coarser(fine, 12), "1h")
+    store.upsert_bars("BTCUSDT", "5m", marks, source="test", kind="mark")
+    store.upsert_bars("BTCUSDT", "1h", {name: column[:3] for name, column in coarser(marks, 12).items()}, source="test", kind="mark")
+    (history,) = load_histories(store, plan(0, 8, timeframe="1h", execution_timeframe="1h", warmup={"1h": 0}))
+    assert history.mark.high.tolist() == coarser(marks, 12)["high"].tolist() and history.mark.exact == 8
+    assert history.trust["completed"] == [
+        "5 of 8 mark 1h bars were built out of finer ones; the stored series is from 2024-01-01 to 2024-01-01 02:00"
+    ]
+
+
+def test_finer_bars_that_contradict_the_stored_ones_do_not_complete_them(store, plan, walk, coarser):
+    fill(store, walk(96))
+    fill(store, {name: column[:5] for name, column in coarser(walk(96, seed=2), 12).items()}, "1h")
+    with pytest.raises(DataError, match=r"the stored 1h bar of 2024-01-01T02:00:00Z has .* its 5m bars make .*one source"):
+        load_histories(store, plan(2, 8, timeframe="1h", execution_timeframe="1h", warmup={"1h": 0}))
 
 
 def test_a_window_beyond_the_data_says_what_there_is(store, plan, day):
@@ -195,8 +234,8 @@ def test_a_coarse_series_with_a_hole_over_whole_fine_bars_is_made_of_them(store,
     (history,) = load_histories(store, plan(1, 8, execution=SKIP, **plans))
     assert np.array_equal(history.decision["close"], coarser(fine, 12)["close"])
     assert (history.trust["skipped_bars"], history.trust["partial_bars"]) == (0, 0)
-    with pytest.raises(DataError, match=r"BTCUSDT 1h: 1 bar is missing .*03:00 to 2024-01-01 04:00.*build 1 out of"):
-        load_histories(store, plan(1, 8, **plans))
+    (strict,) = load_histories(store, plan(1, 8, **plans))
+    assert np.array_equal(strict.decision["close"], history.decision["close"])
 
 
 # --- agreement -------------------------------------------------------------------------------------------------------
@@ -258,6 +297,7 @@ def test_trust_says_where_everything_came_from(store, plan, walk, coarser):
     store.upsert_bars("BTCUSDT", "1h", coarser(walk(96, basis=True), 12), source="test", kind="mark")
     store.upsert_funding("BTCUSDT", {"ts": START + HOUR * np.arange(0, 40, 8), "funding_rate": np.full(5, 1e-4)}, source="test")
     (history,) = load_histories(store, plan(0, 8, execution=ExecutionConfig()))
+    assert (history.trust.pop("assumed"), history.trust.pop("doubts")) == ([], [])
     assert {**history.trust, **oddities(history)} == {
         "bars": 96,
         "data_source": ["test"],
@@ -268,6 +308,7 @@ def test_trust_says_where_everything_came_from(store, plan, walk, coarser):
         "open_is_previous_close": pytest.approx(94 / 95),
         "zero_volume_bars": 3,
         "off_grid_prices": 1,
+        "completed": [],
         "skipped_bars": 0,
         "partial_bars": 0,
     }

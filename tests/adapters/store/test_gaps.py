@@ -50,6 +50,13 @@ def test_weeks_begin_on_monday(store, bars):
         ([0, 8, 40, 44, 48], [(16, 40, 3)]),
         ([0, 24, 32], [(8, 24, 2)]),
         ([0], []),
+        ([0, 16], [(8, 16, 1)]),  # two settlements, and no exchange has such an interval
+        ([0, 8, 16, 24, 40, 56, 72, 88], [(32, 40, 1), (48, 56, 1), (64, 72, 1), (80, 88, 1)]),  # every second is missing
+        ([0, 24, 48, 72], [(8, 24, 2), (32, 48, 2), (56, 72, 2)]),  # one row a day
+        ([0, 4, 8, 20, 24], [(12, 20, 2)]),
+        ([0, 1, 2, 5, 6], [(3, 5, 2)]),
+        ([0, 6, 12], [(2, 6, 2), (8, 12, 2)]),
+        ([0, 2, 4, 6], []),
     ],
 )
 def test_a_funding_hole_is_longer_than_its_neighbours(hours, holes):

@@ -194,8 +194,8 @@ def test_each_quarter_has_its_own_grid_and_the_whole_the_finest(store, bars):
     grids = [store.instrument("SOLUSDT", at=at).price_grid for at in (to_ms("2024-12-15"), to_ms("2025-03-31"), None)]
     assert grids == [Grid(1, 100), Grid(1, 10), Grid(1, 100)]
     one = store.instrument("SOLUSDT", at=to_ms("2025-03-31"))
-    assert (one.source, one.qty_grid, one.funding_interval_min, one.tiers) == ("inferred", Grid(1, 1000), 240, generic_tiers())
-    assert (one.min_qty, one.min_notional, one.max_leverage) == (0.001, to_units("5"), 100 * UNIT)
+    assert (one.source, one.qty_grid, one.funding_interval_min, one.tiers) == ("inferred", Grid(1, 1000), 240, generic_tiers("SOL"))
+    assert (one.min_qty, one.min_notional, one.max_leverage) == (0.001, to_units("5"), 25 * UNIT)
     assert store.instrument("SOLUSDT", at=to_ms("2030-01-01")).price_grid == Grid(1, 100), "a quarter without bars: from all"
 
 
@@ -223,3 +223,92 @@ def test_symbols_are_split(symbol, parts):
 def test_an_unknown_category_is_refused(store):
     with pytest.raises((ConfigError, DataError)):
         store.instrument("BTCUSDT", "inverse")
+
+
+# --- what is inferred, and how doubtful it is ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("price", "step"),
+    [(1.0, "0.001"), (0.0062, "0.000001"), (0.00501, "0.000001"), (0.0049, "0.000001"), (1.24e-5, "0.00000001"), (1.23e-6, "1e-9")],
+)
+def test_small_prices_have_a_small_tick(price, step):
+    """A count of no steps is not on a grid: prices below half a unit of a huge step are not multiples of it."""
+    size = float(step)
+    values = np.round(price / size + np.arange(50)) * size
+    assert infer_grid(values, "prices") == Grid.from_text(step)
+    assert infer_grid(np.array([0.001, 0.002, 0.003, 0.004] * 20), "volumes") == Grid(1, 1000)
+
+
+def small(store, symbol, rows, *, price=100.0, volumes=None, tick=0.01):
+    """Bars of a price that moves by a few ticks, with these volumes in turn."""
+    rng = np.random.default_rng(3)
+    ticks = np.round(price / tick) + rng.integers(0, 50, rows)
+    columns = dict.fromkeys(("open", "high", "low", "close"), ticks * tick)
+    columns["volume"] = np.resize(np.asarray(volumes if volumes is not None else rng.integers(1, 10**6, rows) / 1000, dtype=float), rows)
+    store.upsert_bars(symbol, "1h", {"ts": 1_735_689_600_000 + np.arange(rows, dtype=np.int64) * 3_600_000, **columns}, source="made")
+    return store.instrument_and_assumptions(symbol)
+
+
+WHOLE = np.arange(1, 200)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "price", "volumes", "step", "said"),
+    [
+        ("BTCUSDT", 16_500.0, WHOLE, "0.001", ("whole numbers, which would make 1 BTC (16,500", "not believed, 0.001 BTC (16.5")),
+        ("BTCUSDT", 50_000.0, WHOLE / 100, "0.001", ("multiples of 0.01, which would make 0.01 BTC (500", "not believed")),
+        ("ETHBTC", 0.05, WHOLE, "0.01", ("whole numbers, which would make 1 ETH (0.05", "not believed, 0.01 ETH (0.0005")),
+        ("SOLUSDT", 150.0, WHOLE, "1", ("whole numbers, which would make 1 SOL (150", "it was taken")),
+        ("SOLUSDT", 150.0, [1.5, 2.5], "0.5", ("0.5 SOL (75", "read from a few volumes only: it was taken")),
+        ("DOGEUSDT", 0.15, WHOLE, "1", ()),
+        ("BTCUSDT", 16_500.0, WHOLE / 1000, "0.001", ()),
+        ("SOLUSDT", 150.0, [0.0], "0.001", ("there are no volumes to read the quantity step from",)),
+        ("FOO", 150.0, None, "0.001", ("does not say its quote coin: USDT was taken",)),
+    ],
+)  # fmt: skip
+def test_a_doubtful_step_is_said_with_its_smallest_order_and_capped(store, symbol, price, volumes, step, said):
+    found = small(store, symbol, 300, price=price, volumes=volumes, tick=0.01 if price > 1 else 0.00001)
+    assert found.instrument.qty_grid == Grid.from_text(step)
+    assert len(found.doubts) == bool(said)
+    for part in said:
+        assert part in found.doubts[0]
+
+
+def test_the_smallest_order_is_told_in_base_and_quote(store):
+    found = small(store, "SOLUSDT", 300, price=150.0, volumes=WHOLE)
+    assert found.assumed[0].startswith("tick 0.01, step 1, smallest order value 5 USDT: orders from 1 SOL (150.") and len(found.doubts) == 1
+    assert "a small coin's" in found.assumed[2]
+
+
+@pytest.mark.parametrize(("symbol", "least"), [("ETHBTC", "0.0001"), ("SOLETH", "0.002"), ("SOLUSDC", "5"), ("BTCEUR", "5")])
+def test_the_smallest_order_value_goes_by_the_quote_coin(store, symbol, least):
+    assert to_text(small(store, symbol, 100, price=0.05, tick=0.00001).instrument.min_notional) == least
+
+
+def test_small_coins_do_not_have_the_tiers_of_bitcoin(store, answers):
+    """(limit, maintenance rate, leverage) of the lowest tier: what is not known is assumed to be worse, not better."""
+    for symbol, lowest in (("BTCUSDT", ("2000000", "0.005", "100")), ("ETHUSDT", ("2000000", "0.005", "100")),
+                           ("WIFUSDT", ("100000", "0.02", "25"))):  # fmt: skip
+        one = small(store, symbol, 100).instrument.tiers[0]
+        assert (to_text(one.limit), to_text(one.maintenance_rate), to_text(one.max_leverage)) == lowest
+    told = LINEAR | {"symbol": "WIFUSDT", "baseCoin": "WIF", "leverageFilter": {"maxLeverage": "50.00"}}
+    store.import_instruments(answers(answer("linear", [told])))
+    found = store.instrument_and_assumptions("WIFUSDT")
+    rates = [(to_text(one.maintenance_rate), to_text(one.initial_rate)) for one in found.instrument.tiers[:2]]
+    assert rates == [("0.01", "0.02"), ("0.04", "0.08333334")], "the leverage that the exchange told, the rest still careful"
+    assert "a small coin's" in found.assumed[0]
+
+
+def test_no_tier_allows_more_leverage_than_the_exchange_told():
+    tiers = generic_tiers("WIF", 10 * UNIT)
+    assert [to_text(one.max_leverage) for one in tiers] == ["10", "10", "10", "5", "2", "1"]
+    rates = [one.maintenance_rate for one in tiers]
+    assert rates == sorted(rates) and to_text(rates[0]) == "0.05"
+
+
+def test_an_import_tells_what_is_doubtful_about_the_instrument(store, file):
+    rows = "".join(f"{1_735_689_600_000 + n * 3_600_000},50000.1,50010.2,49990.3,50000.4,{n + 1}\n" for n in range(40))
+    report = store.import_file(file("BTCUSDT_1h.csv", "ts,open,high,low,close,volume\n" + rows))
+    (said,) = [note for note in report.notes if "smallest order" in note]
+    assert "whole numbers" in said and "keel data import-instruments" in said

@@ -115,7 +115,9 @@ def test_the_coarsest_complete_finer_series_is_taken_and_own_bars_first(store, b
     store.upsert_bars("BTCUSDT", "15m", bars(16, "15m", seed=3), source="made")
     assert store.get_ohlcv("BTCUSDT", "1h", window).close[0] == close_of(3, 3, "15m", 16)
     store.upsert_bars("BTCUSDT", "1h", bars(2, "1h", seed=4), source="made")
-    assert store.get_ohlcv("BTCUSDT", "1h", window).close.tolist() == bars(2, "1h", seed=4)["close"].tolist(), "own bars, nothing added"
+    own = bars(2, "1h", seed=4)["close"].tolist()
+    rest = bars(16, "15m", seed=3)["close"][[11, 15]].tolist()
+    assert store.get_ohlcv("BTCUSDT", "1h", window).close.tolist() == own + rest, "own bars first, the rest of the coarsest finer"
     many = store.get_multi_timeframe_data("BTCUSDT", ["1m", "4h"], window)
     assert {name: len(frame) for name, frame in many.items()} == {"1m": 240, "4h": 1}
     assert store.timeframes("BTCUSDT") == ["1m", "5m", "15m", "1h"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.actors.strategy import StrategyActor
@@ -120,13 +121,73 @@ def test_a_strategy_that_leaves_the_program_has_failed() -> None:
         actor.on_snapshot(snapshot())
 
 
-@pytest.mark.parametrize("field", ["size_usd", "confidence", "stop_loss", "take_profit", "trailing", "limit_price"])
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_number_that_is_none_is_refused_with_its_name(field: str, value: float) -> None:
-    actor, out = hosted(Scripted(Signal("BTCUSDT", "LONG", **{field: value})))
-    with pytest.raises(StrategyError, match=f"gave {field} = {value} for BTCUSDT at"):
+NUMBERS = ["size_usd", "confidence", "stop_loss", "take_profit", "trailing", "limit_price"]
+ALTERED = [("direction", "long"), ("direction", None), ("order_type", "LIMIT"), ("symbol", 5)]
+ALTERED += [(field, value) for field in NUMBERS for value in (float("nan"), float("inf"), "100", True)]
+
+
+@pytest.mark.parametrize(("field", "value"), ALTERED)
+def test_a_signal_that_was_altered_after_it_was_made_is_refused(field: str, value: Any) -> None:
+    """With strategy, symbol, time, field and value; nothing is published."""
+    altered = Signal("BTCUSDT", "LONG")
+    msgspec.structs.force_setattr(altered, field, value)
+    actor, out = hosted(Scripted(altered))
+    with pytest.raises(StrategyError) as caught:
         actor.on_snapshot(snapshot())
+    told = str(caught.value)
+    assert told.startswith("strategy mine ") and "BTCUSDT at 2024-01-01T03:00:00Z" in told
+    assert repr(value) in told or field in told
     assert out == []
+
+
+def test_a_word_that_is_none_is_told_with_strategy_symbol_time_line_and_the_nearest_word() -> None:
+    class Misspelt:
+        def generate_signal(self, snapshot: RuntimeSnapshot, params: Any) -> Signal:
+            return Signal(snapshot.symbol, "long")  # type: ignore[arg-type]
+
+    actor, out = hosted(Misspelt())
+    with pytest.raises(StrategyError) as caught:
+        actor.on_snapshot(snapshot())
+    told = str(caught.value)
+    assert told.startswith("strategy mine made what cannot be sent for BTCUSDT at 2024-01-01T03:00:00Z: Signal: direction must be one of ")
+    assert "not the text 'long': did you mean LONG?" in told
+    assert "test_strategy.py:" in told and 'Misspelt.generate_signal: return Signal(snapshot.symbol, "long")' in told
+    assert out == []
+
+
+def test_what_a_strategy_raises_is_told_with_its_line_the_bar_and_the_features() -> None:
+    class Divides:
+        def generate_signal(self, snapshot: RuntimeSnapshot, params: Any) -> None:
+            helper(snapshot.index)
+
+    def helper(index: int) -> float:
+        return index / 0
+
+    shown = RuntimeSnapshot(bar_ltf=bar(2, 100.0, volume=3.0), features={"fast": 101.25, "slow": float("nan")})
+    actor, _ = hosted(Divides())
+    with pytest.raises(StrategyError) as caught:
+        actor.on_snapshot(shown)
+    head, line, at, features = str(caught.value).split("\n")
+    assert head == "strategy mine raised ZeroDivisionError for BTCUSDT at 2024-01-01T03:00:00Z: division by zero"
+    assert "test_strategy.py:" in line and line.endswith("helper: return index / 0")
+    assert at == "  bar of BTCUSDT 1h that closed at 2024-01-01T03:00:00Z: open 100, high 100, low 100, close 100, volume 3"
+    assert features == "  features there: fast 101.25, slow nan"
+    evidence = caught.value.evidence
+    assert (evidence["source"], evidence["features"]) == ("return index / 0", {"fast": 101.25, "slow": "nan"})
+    assert evidence["bar"] == {"closed": "2024-01-01T03:00:00Z", "open": 100.0, "high": 100.0, "low": 100.0, "close": 100.0, "volume": 3.0}
+
+
+def test_feedback_that_fails_is_told_with_the_bar_that_the_strategy_saw_last() -> None:
+    class Fails(Scripted):
+        def on_fill(self, fill: Fill) -> None:
+            raise KeyError("entry")
+
+    actor, _ = hosted(Fails())
+    actor.on_snapshot(snapshot())
+    with pytest.raises(
+        StrategyError, match=r"raised KeyError in on_fill for BTCUSDT at (.|\n)*Fails.on_fill: raise KeyError(.|\n)*bar of BTCUSDT"
+    ):
+        actor.on_fill(Fills()("BUY", 1.0, 100.0))
 
 
 def test_feedback_goes_to_those_who_hear_it() -> None:

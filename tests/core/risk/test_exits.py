@@ -71,7 +71,6 @@ WRONG: list[tuple[ExitsConfig | None, Signal, str]] = [
     (None, signal("SHORT", take_profit=101.0), "invalid_take_profit"),
     (None, signal("LONG", stop_loss=-1.0), "invalid_stop_loss"),
     (None, signal("LONG", stop_loss=0.05), "invalid_stop_loss"),  # rounds to nothing
-    (None, signal("LONG", stop_loss=float("nan")), "invalid_stop_loss"),
     (None, signal("LONG", trailing=0.0), "invalid_trailing"),
     (ExitsConfig(take_profit=Distance(percent=100.0)), signal("SHORT"), "invalid_take_profit"),
     (ExitsConfig(stop_loss=Distance(atr=1.0, period=99)), signal("LONG"), "exit_distance_unknown"),

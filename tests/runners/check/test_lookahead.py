@@ -148,7 +148,10 @@ def test_a_peek_in_a_strategy_is_found(body: str, kind: str, keel: Keel, strateg
 def test_a_strategy_that_raises_by_itself_is_told_as_everywhere(keel: Keel, strategy: Callable[[str, str], str]) -> None:
     body = "class Broken(BaseStrategy):\n    def generate_signal(self, snapshot, params): raise ValueError('no')\n"
     answer = keel("check", "lookahead", strategy("broken", body), "--window", "week")
-    assert answer.code == 1 and answer.err.count("\n") == 1 and "broken raised ValueError" in answer.err
+    head, line, bar = answer.err.splitlines()
+    assert answer.code == 1 and head.startswith("error: strategy broken raised ValueError for BTCUSDT at ")
+    assert line.endswith("in Broken.generate_signal: def generate_signal(self, snapshot, params): raise ValueError('no')")
+    assert bar.strip().startswith("bar of BTCUSDT 1h that closed at ")
 
 
 @pytest.mark.real_data

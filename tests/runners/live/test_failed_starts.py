@@ -1,4 +1,4 @@
-"""A session that never began is a failed run with its reason, and no more: no figures, no trades, no step in the strategy's life."""
+"""A start that is refused is no run: an error with its reason and its way out, a line in the log, and nothing else."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ REFUSALS: list[tuple[str, type[KeelError], str, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("case", "kind", "words", "account", "texts"), REFUSALS, ids=[row[0] for row in REFUSALS])
-def test_a_start_that_is_refused_is_a_failed_run_with_its_reason(
+def test_a_start_that_is_refused_is_no_run(
     case: str, kind: type[KeelError], words: str, account: dict[str, Any], texts: list[str], tmp_path: Path
 ) -> None:
     home = Home(tmp_path)
@@ -56,9 +56,31 @@ def test_a_start_that_is_refused_is_a_failed_run_with_its_reason(
         with pytest.raises(kind, match=words) as caught:
             run_demo(load_system("ema_cross", home, [*TEXTS, *texts]), home, DemoOptions(sandbox_url=url))
         assert sandbox.truth(KEY)["orders"] == []
-    (run,) = list_runs(home)
-    assert run.status == "failed" and words in (run.error or "") and run.metrics == {}
-    assert f"{run.run_id} is marked failed" in "".join(caught.value.__notes__)
-    files = {path.name for path in run.folder.iterdir()}
-    assert not files & {"trades.csv", "equity.csv", "fills.csv", "report.html", "result.json"}, files
-    assert not run.passed and StrategyEpochTracker("ema_cross-sandbox", home=home).state.reached == "demo"  # where it was begun, not beyond
+    assert list_runs(home) == [] and not (tmp_path / "runs" / "demo").exists()
+    assert "marked failed" not in "".join(getattr(caught.value, "__notes__", ()))
+    assert StrategyEpochTracker("ema_cross-sandbox", home=home).state.reached is None
+
+
+NONSENSE: list[tuple[str, str, list[dict[str, Any]]]] = [
+    ("/v5/user/query-api", "permissions", [{"op": "replace", "path": "/result/permissions", "value": 7}]),
+    ("/v5/user/query-api", "userID", [{"op": "replace", "path": "/result/userID", "value": {"a": 1}}]),
+    ("/v5/market/instruments-info", "list", [{"op": "replace", "path": "/result/list", "value": "none"}]),
+    ("/v5/market/instruments-info", "tickSize", [{"op": "replace", "path": "/result/list/0/priceFilter/tickSize", "value": "x"}]),
+    ("/v5/account/info", "marginMode", [{"op": "remove", "path": "/result/marginMode"}]),
+    ("/v5/position/list", "leverage", [{"op": "replace", "path": "/result/list/0/leverage", "value": "ten"}]),
+    ("/v5/account/wallet-balance", "walletBalance", [{"op": "replace", "path": "/result/list/0/coin/0/walletBalance", "value": "much"}]),
+]
+
+
+@pytest.mark.parametrize(("path", "field", "patch"), NONSENSE, ids=[f"{path} {field}" for path, field, _ in NONSENSE])
+def test_a_first_answer_that_cannot_be_read_is_the_exchanges_and_names_its_field(
+    path: str, field: str, patch: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    home = Home(tmp_path)
+    settings, feed = lockstep(made_bars(60, first=40))
+    with running(settings, feed) as sandbox:
+        sandbox.faults({"match": {"side": "http", "path": path}, "action": {"kind": "mutate", "patch": patch}})
+        with pytest.raises(KeelError) as caught:
+            run_demo(load_system("ema_cross", home, TEXTS), home, DemoOptions(sandbox_url=sandbox.url))
+    assert caught.value.exit_code == 5, repr(caught.value)
+    assert field in str(caught.value) and list_runs(home) == []

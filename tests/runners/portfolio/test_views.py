@@ -200,11 +200,12 @@ def test_what_cannot_be_asked(question: tuple[str, str, str], error: type[Except
 BAD_ORDERS = [
     ([future("LONG", 10.0, "DOGE-USDT")], "which is not among its symbols"),
     ([Order(BTC, "spot", "LONG", 10.0)], "this run trades 'future'"),
-    ([future("LONG", float("nan"))], "a notional is finite and not negative"),
+    ([{"symbol": BTC, "instrument_type": "future", "side": "LONG", "value": float("nan")}], "value must be a number, not nan"),
     ([future("LONG", -1.0)], "a notional is finite and not negative"),
-    ([{"symbol": BTC, "instrument_type": "future", "side": "BUY"}], "side"),
+    ([{"symbol": BTC, "instrument_type": "future", "side": "BUY"}], "side must be one of CLOSE, LONG, SHORT, .* did you mean LONG"),
     ([{"symbol": BTC, "instrument_type": "future", "side": "LONG", "size": 3}], "has the key 'size'"),
-    ([Order(BTC, "future", "BUY", 1.0)], "side"),  # type: ignore[arg-type]  # what is wrong with it
+    ([{"symbol": BTC, "instrument_type": "perp", "side": "LONG"}], "instrument_type must be one of future, spot, .* did you mean future"),
+    ([{"symbol": BTC, "instrument_type": "future", "side": "LONG", "value": "10"}], "value must be a number, not the text '10'"),
     (["BTC"], "is no order"),
     ({"symbol": BTC}, "return a list of orders"),
     ([future("LONG")], "has no value: the position manager must give it one"),

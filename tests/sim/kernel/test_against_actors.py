@@ -79,6 +79,7 @@ def test_a_summary_and_a_whole_run_agree(prepared):
     except KernelRefused:
         return
     assert summary.ledger == result.ledger
+    assert summary.funnel == result.funnel and (summary.funnel.signals_missing, summary.funnel.orders_missing) == (0, 0)
     assert (summary.bars, summary.stop_code, summary.total_trades) == (result.bars, result.stop_code, len(result.trades))
     closes = prepared.histories[0].execution.ts[: result.bars]
     times, equity = np.concatenate([[closes[0] - 1], closes]), np.concatenate([[prepared.system.initial_equity], result.equity])

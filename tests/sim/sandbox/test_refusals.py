@@ -12,6 +12,7 @@ import pytest
 
 from sim.sandbox.limits import Budget, Budgets
 from sim.sandbox.settings import AccountSettings
+from sim.sandbox.words import FLAGS, WORDS
 from tests.sim.sandbox.conftest import Sandbox, flat_bars, running, stepping, walk_feed, walking
 from tests.sim.sandbox.raw import Raw
 
@@ -210,3 +211,54 @@ def test_the_demo_profile_lacks_what_demo_lacks() -> None:
         assert line.getresponse().status == 404
         assert raw.post("/v5/order/create", BUY)[2]["retCode"] == 0
         assert sandbox.truth()["problems"] == []
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+LIMIT_BUY = {**LINEAR, "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": "1000", "orderLinkId": "word"}
+WRONG_WORDS = ["LONG", "buy", "sell", "LIMIT", "market", "gtc", "GoodTillCancel", "Last", "markprice", "partial", "BaseCoin", "yes"]
+WRONG_WORDS += ["3", "-1", "x"]
+
+
+def standing(market: Sandbox) -> tuple[list[str], list[str]]:
+    """Orders by name, and the sizes of positions."""
+    truth = market.truth()
+    return [row["orderLinkId"] for row in truth["orders"]], [row["size"] for row in truth["positions"]]
+
+
+@pytest.mark.parametrize("category", ["linear", "spot"])
+@pytest.mark.parametrize("name", [*WORDS, *FLAGS])
+def test_no_word_but_the_exchanges_own_creates_an_order(market: Sandbox, raw: Raw, name: str, category: str) -> None:
+    """It is refused with the exchange's code, and never taken for a default."""
+    before = standing(market)
+    for word in WRONG_WORDS:
+        if word in WORDS.get(name, ()):
+            continue
+        body = raw.post("/v5/order/create", {**LIMIT_BUY, "category": category, name: word})[2]
+        assert (body["retCode"], body["retMsg"]) == (10001, f"params error: {name} invalid"), (name, word)
+    assert standing(market) == before
+
+
+def test_no_other_word_changes_or_cancels_an_order_or_exits(market: Sandbox, raw: Raw) -> None:
+    price = str(round(float(raw.result("/v5/market/tickers", **LINEAR)["list"][0]["lastPrice"]) * 0.99, 1))
+    assert raw.post("/v5/order/create", {**LIMIT_BUY, "price": price, "orderLinkId": "stays"})[2]["retCode"] == 0
+    named = {**LINEAR, "orderLinkId": "stays"}
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("/v5/order/amend", {**named, "qty": "0.02", "triggerBy": "mark"}),
+        ("/v5/order/amend", {**named, "stopLoss": "100", "slTriggerBy": "Mark"}),
+        ("/v5/order/amend", {**named, "qty": "0.02", "tpslMode": "full"}),
+        ("/v5/order/cancel", {**named, "orderFilter": "order"}),
+        ("/v5/order/cancel-all", {**LINEAR, "orderFilter": "all"}),
+        ("/v5/order/cancel-all", {**LINEAR, "stopOrderType": "TakeProfit"}),
+        ("/v5/position/trading-stop", {**LINEAR, "stopLoss": "100", "tpslMode": "full"}),
+        ("/v5/position/trading-stop", {**LINEAR, "stopLoss": "100", "slTriggerBy": "Last"}),
+        ("/v5/position/trading-stop", {**LINEAR, "stopLoss": "100", "positionIdx": 3}),
+    ]
+    for path, body in cases:
+        assert raw.post(path, body)[2]["retCode"] == 10001, (path, body)
+    rows = [row for row in raw.result("/v5/order/realtime", **LINEAR)["list"] if row["orderLinkId"] == "stays"]
+    assert [(row["qty"], row["stopLoss"], row["orderStatus"]) for row in rows] == [("0.010", "", "New")]
+    for path, name in (("realtime", "orderFilter"), ("history", "orderStatus"), ("history", "orderFilter")):
+        assert raw.get(f"/v5/order/{path}", **LINEAR, **{name: "stop"})[2]["retCode"] == 10001
+    assert raw.get("/v5/execution/list", **LINEAR, execType="trade")[2]["retCode"] == 10001
+    raw.post("/v5/order/cancel-all", LINEAR)

@@ -1,0 +1,79 @@
+"""Keys are secrets, too: whatever of an exchange's answer quotes one, it is in no error, notice, log line, journal or artifact."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.logging import set_up_logging
+from core.errors import KeelError
+from runners.demo import DemoOptions, run_demo
+from runners.home import Home
+from runners.live.session import Stop
+from runners.live.start import Live
+from runners.systems import load_system
+from sim.sandbox.settings import AccountSettings
+from tests.runners.live.test_endings import TEXTS
+from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
+
+KEY, SECRET = "canary-key-81f2", "canary-secret-93e7"
+QUOTED = f"error sign! origin_string[1700000000000{KEY}5000symbol=BTCUSDT] and {SECRET}"
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    monkeypatch.setenv("BYBIT_SANDBOX_KEY", KEY)
+    monkeypatch.setenv("BYBIT_SANDBOX_SECRET", SECRET)
+    with running(*lockstep(made_bars(90, first=40), accounts=(AccountSettings(key=KEY, secret=SECRET),))) as made:
+        yield made
+
+
+def written(home: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
+
+
+def nowhere(home: Path, *texts: str) -> None:
+    """Neither is in what was said, nor in any file of the home."""
+    told = {f"text {number}": text.encode() for number, text in enumerate(texts)} | written(home)
+    assert [name for name, content in told.items() if KEY.encode() in content or SECRET.encode() in content] == []
+
+
+def error(ret_msg: str = QUOTED, code: int = 10004) -> dict[str, Any]:
+    return {"kind": "error", "ret_code": code, "ret_msg": ret_msg}
+
+
+@pytest.mark.parametrize("path", ["/v5/user/query-api", "/v5/account/wallet-balance", "/v5/position/list", "/v5/execution/list"])
+def test_a_refused_start(path: str, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = Home(tmp_path)
+    set_up_logging(level="debug", file=home.logs / "demo.jsonl", console=True)
+    sandbox.faults({"match": {"side": "http", "path": path}, "when": "before_apply", "action": error()})
+    with pytest.raises(KeelError) as caught:
+        run_demo(load_system("ema_cross", home, TEXTS), home, DemoOptions(sandbox_url=sandbox.url))
+    said = "".join(traceback.format_exception(caught.value))
+    assert "***" in said
+    nowhere(tmp_path, said, *capsys.readouterr(), repr(vars(caught.value)))
+
+
+def test_refused_orders_and_nonsense_on_the_stream(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = Home(tmp_path)
+    set_up_logging(level="debug", file=home.logs / "demo.jsonl", console=True)
+    nonsense = {"kind": "mutate", "patch": [{"op": "replace", "path": "/data/0/coin/0/walletBalance", "value": KEY}]}
+    sandbox.faults(
+        {"match": {"side": "http", "path": "/v5/order/create", "nth": 1}, "when": "before_apply", "action": error(code=110003)},
+        {"match": {"side": "ws", "topic": "wallet", "nth": 1}, "action": nonsense},
+    )
+    notices: list[str] = []
+
+    async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
+        yield
+        notices.extend(repr(each) for each in live.notices)
+
+    made = run_demo(load_system("ema_cross", home, TEXTS), home, DemoOptions(sandbox_url=sandbox.url, max_bars=40), beside=beside)
+    files = written(tmp_path)
+    assert any(b"error sign!" in content for name, content in files.items() if name.endswith(".journal"))  # the premise: it is quoted
+    assert any("***" in each and "bad_message" in each for each in notices)
+    nowhere(tmp_path, *notices, *made.lines, *capsys.readouterr())
