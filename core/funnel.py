@@ -76,10 +76,16 @@ def count_words(tally: Tally, words: str, ts: int, symbol: str) -> None:
         return
     code, space, rest = words.partition(" ")
     reason = f"{code}{space}{_NUMBER.sub('…', rest)}"
+    if len(tally) >= MOST_WORDS and reason not in tally:
+        reason = OTHER_WORDS
     count(tally, reason, ts, symbol)
     if reason != words and not tally[reason].detail:
         tally[reason].detail = words
 
+
+MOST_WORDS: Final = 200
+OTHER_WORDS: Final = "other words"
+"""The reason under which everything counts that comes after MOST_WORDS different ones: a tally does not grow with a session's length."""
 
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 

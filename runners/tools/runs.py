@@ -8,6 +8,7 @@ import msgspec
 
 from adapters.store import HistoricalDataStore
 from core.errors import DataError
+from core.funnel import Funnel
 from runners.kept_result import kept_result
 from runners.registry import Difference, MoneyLine, RunInfo, compare_runs, find_run, list_runs, reconciliation
 from runners.system_run import run_again, write_run_report
@@ -130,6 +131,11 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
     run = find_run(request.run, context.home)
     files = run.read()
     results, result = files.results or {}, files.result or {}
+    funnel = results.get("funnel") or {}
+    try:
+        Funnel.from_plain(funnel)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{run.folder / 'results.json'}: what stands under funnel is none ({error}); run the system anew") from error
     return ShowResponse(
         run=_entry(run),
         metrics=results.get("metrics", {}),
@@ -141,7 +147,7 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
         config=files.config or {},
         result=result,
         failure={name: value for name, value in (results.get("error") or {}).items() if name != "traceback"},
-        funnel=results.get("funnel") or {},
+        funnel=funnel,
         benchmark=results.get("benchmark"),
         files=sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
     )

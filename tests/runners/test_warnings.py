@@ -203,3 +203,19 @@ def test_keys_that_advice_names_are_keys_of_a_system_file() -> None:
     for meaning in (*DENIALS.values(), *VENUE.values()):
         for section, key in re.findall(r"\b(risk|sizing|exits|execution)\.([a-z_]+)", meaning.advice):
             assert key in sections[section].__struct_fields__, f"{section}.{key}"
+
+
+def test_runs_show_says_what_became_of_signals_and_names_a_file_that_is_damaged(keel: Keel) -> None:
+    """Also of a run that was kept before anything was counted: nothing is shown then."""
+    keel("backtest", "ema_cross", "--start", "2024-01-15", "--end", "2024-01-20", "--set", "warmup_bars=250", "--no-report")
+    shown = keel("runs", "show", "last")
+    assert "From signals to trades\n  signals " in shown.out and "buy and hold" in shown.out
+    answer = keel("runs", "show", "last", "--json").data
+    assert answer["funnel"]["signals"] > 0 and answer["benchmark"]["symbol"] == "BTCUSDT"
+    path = Path(answer["run"]["artifacts"]) / "results.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "funnel": {"signals": "many"}}))
+    damaged = keel("runs", "show", "last")
+    assert damaged.code == 3 and str(path) in damaged.err and "run the system anew" in damaged.err
+    path.write_text(json.dumps({name: value for name, value in kept.items() if name not in ("funnel", "benchmark")}))
+    assert keel("runs", "show", "last").code == 0 and "From signals" not in keel("runs", "show", "last").out
