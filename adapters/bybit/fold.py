@@ -220,9 +220,9 @@ class AccountFold:
         self._foreign[row.orderId] = None
         while len(self._foreign) > _MAX_FOREIGN:
             self._foreign.popitem(last=False)
-        if not has_ended:
+        self._look_for_another_writer(row, ts)
+        if not has_ended and row.orderStatus != "Filled":  # what has filled rests no more: its execution tells
             text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
-            self._look_for_another_writer(row, ts)
             self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True, key=row.orderId))
         self._adopt_orphans(row.orderId, None)
 

@@ -80,7 +80,8 @@ def test_late_is_told_and_two_seconds_halt_until_all_is_well(journals: Path, mon
         ran = run(plan(sandbox, journals, "rest"), None, act)
     assert seen[0][0] == "HALTED" and "loop_stalled: the event loop did not return for 2." in seen[0][1]
     texts = [notice.text for notice in ran.notices if notice.code == "loop_late"]
-    assert "the event loop was 3" in texts[0] and any("the event loop was 2" in text for text in texts[1:])
+    late_ms = [int(text.split()[4]) for text in texts]
+    assert late_ms[0] >= 200 and max(late_ms) >= 2_000
     assert ran.ending.failure is None
 
 
