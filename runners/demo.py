@@ -24,6 +24,7 @@ from adapters.logging import Logger, get_logger
 from adapters.store import HistoricalDataStore
 from core.config import for_epoch
 from core.errors import ConfigError, InvariantError, KeelError, VenueError
+from core.nearest import did_you_mean
 from core.result import BacktestResult
 from runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from runners.home import Home
@@ -46,7 +47,8 @@ Beside = Callable[[Live, Stop], AsyncIterator[None]]
 class DemoOptions:
     """Where and how. sandbox_url: a sandbox instead of the demo account.  max_bars: stop after so many instants; None: never.
 
-    fresh: begin a new journal (positions are taken over as they are).  report: write report.html.
+    fresh: begin a new journal (positions are taken over as they are).  without: symbols of the system that are not traded.
+    report: write report.html.
     """
 
     sandbox_url: str | None = None
@@ -55,6 +57,7 @@ class DemoOptions:
     fresh: bool = False
     report: bool = True
     grace_ms: int = 2_000
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
     """
     if issubclass(loaded.strategy, PortfolioStrategy):
         raise ConfigError(f"{loaded.config.system} has a portfolio strategy ({loaded.config.strategy}): these run in backtests only so far")
+    loaded = _without(loaded, options.without)
     is_sandbox = options.sandbox_url is not None
     system = for_epoch(loaded.config, "demo")
     effective = effective_system(loaded)
@@ -86,7 +90,7 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
     environment = Environment.SANDBOX if is_sandbox else Environment.DEMO
     plan = Plan(
         loaded, system, uid, environment, home.runs / "journals", store, options.sandbox_url, options.key_file, options.grace_ms,
-        options.fresh, {"home": str(home.root)},
+        options.fresh, {"home": str(home.root)}, options.without,
     )  # fmt: skip
     attempt = _Attempt(plan, options, beside)
     rules = None if is_sandbox else system.promotion.get("demo")
@@ -113,6 +117,18 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
         os.umask(before)
         if store is not None:
             store.close()
+
+
+def _without(loaded: LoadedSystem, symbols: tuple[str, ...]) -> LoadedSystem:
+    """The system without some of its symbols. Raises ConfigError for one that it has not, and where none is left."""
+    known = loaded.config.symbols
+    for symbol in symbols:
+        if symbol not in known:
+            raise ConfigError(f"--without {symbol}: {loaded.config.system} has no such symbol: {did_you_mean(symbol, known)}")
+    left = [symbol for symbol in known if symbol not in symbols]
+    if not left:
+        raise ConfigError(f"--without {', '.join(symbols)}: no symbol of {loaded.config.system} is left to trade")
+    return loaded.with_overrides([f"symbols=[{', '.join(left)}]"]) if symbols else loaded
 
 
 def _made(attempt: _Attempt, done: EpochResult, options: DemoOptions) -> DemoRun:

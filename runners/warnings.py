@@ -102,6 +102,8 @@ def nothing_traded(result: BacktestResult) -> str:
         decisions = sum(len(bars) for bars in result.bars.values())
         rest = f" in {decisions:,} bars" if decisions and not funnel.signals else ""
         advice = "look at the strategy's conditions and parameters, and whether its features have values in this window"
+        if funnel.resting:
+            advice = "the price did not come to them: put limit_price nearer to it, or use order_type market"
         return f"nothing traded: {why_no_trades(funnel)}{rest}; {advice}"
     return f"nothing traded: {why_no_trades(funnel)}; {explained(max(ends, key=lambda each: each.count), _inferred(result))}"
 

@@ -11,7 +11,7 @@ was decided and is never stale, and reduce-only it can do no more than that. An 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from adapters.bybit.account import AccountReader, OrderView
@@ -53,6 +53,7 @@ class Resolver:
         sleep: Callable[[float], Awaitable[None]],
         now_ms: Callable[[], int],
         stamp_ms: Callable[[], int],
+        evidence: Mapping[str, tuple[int, int]],
     ) -> None:
         self._reader, self._fold, self._notify = reader, fold, notify
         self._gate, self._spawn = gate, spawn
@@ -60,6 +61,8 @@ class Resolver:
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
         self.unknown: dict[str, str] = {}
         """Client id -> why its fate is unknown, of orders that are being looked for."""
+        self._evidence = evidence
+        """Client id -> (when it was first looked for in vain, when its latest request may have left), of sessions before this one."""
         self._looking: set[tuple[str | None, str | None]] = set()
 
     # --- unknown orders ---
@@ -79,6 +82,10 @@ class Resolver:
         first_absent: int | None = None
         is_wanted_again = False
         was, attempt = order.state, 0
+        if order.client_order_id in self._evidence:  # what is known outlives the process: a crash loop does not begin anew each time
+            first, sent = self._evidence[order.client_order_id]
+            ago = self._now_ms() - self._stamp_ms()
+            first_absent, sent_ms = first + ago, min(sent_ms, sent + ago)
         while order.is_open and order.state == was:
             await self._sleep(_DELAYS_S[min(attempt, len(_DELAYS_S) - 1)])
             attempt += 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableSet
+from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
@@ -62,6 +63,7 @@ class BybitVenue(OrderCalls):
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
     connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    evidence: what earlier sessions found of orders that were looked for in vain (``Resolver``).
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
     own_prefix: what the names of all our orders begin with, where others' are to be told apart.  witness: see ``Resolver``.
     on_ready: hears whether it is ready, at each change.
@@ -81,6 +83,7 @@ class BybitVenue(OrderCalls):
         seen: MutableSet[str],
         since_ms: int,
         opened_ms: int = 0,
+        evidence: Mapping[str, tuple[int, int]] = MappingProxyType({}),
         notify: Notify = lambda notice: None,
         note: Callable[[Message], None] = lambda message: None,
         gate: Gate | None = None,
@@ -122,6 +125,7 @@ class BybitVenue(OrderCalls):
             sleep=sleep,
             now_ms=now_ms,
             stamp_ms=lambda: rest.clock.now_ms,
+            evidence=evidence,
         )
         self.fold = AccountFold(
             instruments,

@@ -42,6 +42,8 @@ from runners.live.history import History, in_flight, seen_executions, session_pr
 from runners.live.input_reader import InputReader
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
+from runners.live.journal_watch import watch_journal
+from runners.live.left_out import instruments_of, tell_left_out
 from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan
@@ -144,7 +146,8 @@ async def _begin(
     )
     account = await connection.account_name(live=plan.environment is Environment.LIVE)
     lock = stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
-    instruments = await connection.reader.instruments(system.symbols)
+    instruments = await instruments_of(plan, connection)
+    await tell_left_out(plan, connection, notify)
     await _check_settings(connection, system)
     journal = _open_journal(plan, account, connection.clock)
     stack.callback(journal.close)
@@ -152,6 +155,7 @@ async def _begin(
         notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
     live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
     background(_watch_lock(lock, live.gate), stack, fail)
+    background(watch_journal(journal), stack, fail)
     await stack.enter_async_context(open_door(live, notify))
     return live
 
@@ -272,7 +276,7 @@ def _venue(
     venue = BybitVenue(
         connection.where, connection.session, connection.credentials, connection.rest, plan.system.category, instruments, outbox.hear,
         journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
-        opened_ms=books.opened.ts, notify=notify,
+        opened_ms=books.opened.ts, evidence=dict(books.history.absent), notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
         note=outbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
         witness=witness, on_ready=on_ready,

@@ -157,6 +157,18 @@ def test_nothing_traded_says_why_with_an_example_and_what_to_look_at() -> None:
     ]
 
 
+def test_an_order_that_waits_to_the_end_is_told_where_it_waits() -> None:
+    class Low(Script):
+        def generate_signal(self, snapshot: Any, params: Any) -> Signal | None:
+            signal = super().generate_signal(snapshot, params)
+            return signal and Signal(signal.symbol, signal.direction, order_type="limit", limit_price=50.0)
+
+    assert told(Low({2: "LONG"}), [FLAT] * 6) == [
+        "nothing traded: the only order was not filled by the end;"
+        " the price did not come to them: put limit_price nearer to it, or use order_type market"
+    ]
+
+
 def test_orders_that_were_all_rejected_are_one_warning() -> None:
     """Twice the balance at a leverage of 1: the case of the 105 refused orders."""
     (warning,) = told(Script(ALWAYS), [FLAT] * 12, initial_equity=50.0)
