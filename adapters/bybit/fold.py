@@ -482,9 +482,9 @@ class AccountFold:
         self._emit(report)
 
     def on_wallet(self, row: WalletRow, ts: int, *, is_pushed: bool = False) -> None:
-        """The wallet as stated (pushed: by the stream); each coin is said once until it changes. Raises PayloadError."""
-        for coin in row.coin:
-            report = translate.balance_report(coin, ts)
+        """The wallet as stated (pushed: by the stream); each coin is said once until it changes. Raises PayloadError, with nothing changed,
+        for one coin of it that cannot be read."""
+        for report in [translate.balance_report(coin, ts) for coin in row.coin]:
             before = self.balances.get(report.coin)
             self.balances[report.coin] = report
             if is_pushed:
