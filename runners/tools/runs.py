@@ -110,11 +110,13 @@ class ReportRequest(Request, frozen=True):
 
 
 class ReportResponse(Response, frozen=True, kw_only=True):
-    """The report's file; drawn: whether the run was computed again for it (its trades and equity are the kept ones)."""
+    """The report's file. drawn: whether it was made now; computed: whether the run was computed again for it (its trades and equity are
+    the kept ones), and not drawn from its files."""
 
     run_id: str
     path: str
     drawn: bool
+    computed: bool = False
 
 
 @tool("runs_list", RunsRequest, RunsResponse)
@@ -180,12 +182,13 @@ def runs_report_tool(request: ReportRequest, context: ToolContext) -> ReportResp
         return ReportResponse(run_id=run.run_id, path=str(path), drawn=False)
     if not (run.folder / "result.json").exists():
         raise DataError(f"{run.run_id} ({run.status}) has no result to draw: only finished backtests have a report")
-    if _is_of_a_script(run):
+    of_a_script = _is_of_a_script(run)
+    if of_a_script:
         result = kept_result(run, context.home.store)
     else:
         with HistoricalDataStore(context.home.store, read_only=True) as store:
             result = run_again(run, store, context.home)
-    return ReportResponse(run_id=run.run_id, path=str(write_run_report(result, run.folder)), drawn=True)
+    return ReportResponse(run_id=run.run_id, path=str(write_run_report(result, run.folder)), drawn=True, computed=not of_a_script)
 
 
 def _is_of_a_script(run: RunInfo) -> bool:
