@@ -16,6 +16,7 @@ import msgspec
 
 from core.errors import ConfigError
 from core.money import UNIT, mul_div_ceil, mul_div_floor, to_units
+from core.words import check_fields
 
 Category = Literal["linear", "spot"]
 
@@ -165,6 +166,9 @@ class Instrument(msgspec.Struct, frozen=True, dict=True):
     known_since: int = 0
     source: str = "inferred"
     """exchange | inferred | synthetic | default."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @cached_property
     def notional_factor(self) -> tuple[int, int]:

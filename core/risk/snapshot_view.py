@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from core.errors import ConfigError
 from core.instrument import Instrument
 from core.money import to_units
+from core.nearest import did_you_mean
 from core.risk.view import PortfolioView
 from core.time_range import to_ms
+
+_SIDES: Final = ("LONG", "SHORT", "BUY", "SELL", "FLAT", "NONE")
+"""What a position of a picture may call its side, in any case; exchanges say Buy and Sell, and an empty one says that the sign counts."""
 
 
 def as_view(picture: Any, instruments: Mapping[str, Instrument]) -> PortfolioView:
@@ -112,7 +116,10 @@ def _by_symbol(positions: Any) -> Mapping[str, Any]:
 
 def _signed(position: Any) -> float:
     qty = float(_read(position, "qty", _read(position, "quantity", 0.0)))
-    return -abs(qty) if str(_read(position, "side", "")).upper() in ("SHORT", "SELL") else qty
+    side = str(_read(position, "side", "") or "").upper()
+    if side and side not in _SIDES:
+        raise ConfigError(f"the portfolio snapshot has a position of side {_read(position, 'side', '')!r}: {did_you_mean(side, _SIDES)}")
+    return -abs(qty) if side in ("SHORT", "SELL") else qty
 
 
 def _read(picture: Any, name: str, default: Any) -> Any:

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 
 from core import messages as messages_module
 from core.config import ConstantFunding, ExecutionConfig, ExitsConfig, ImpactConfig, RiskConfig, SizingConfig, SystemConfig
-from core.errors import FieldError
+from core.errors import ConfigError, FieldError
 from core.messages import AmendOrder, Bracket, Direction, Fill, Halt, OrderIntent, OrderUpdate, SetTradingStop, Signal, SubmitOrder
 from core.portfolio_order import Order, TargetPosition
 from core.risk.manager import RiskManager
 from core.words import check_again
 from sim.exchange import RiskProfileConfig
+from tests.builders import perpetual
 
 MADE: list[tuple[type[msgspec.Struct], dict[str, Any]]] = [
     (Signal, {"symbol": "BTCUSDT", "direction": "LONG", "order_type": "limit", "limit_price": 5.0, "stop_loss": 4.0, "trailing": 1.0}),
@@ -183,3 +184,17 @@ def test_exits_that_were_altered_do_not_pass_with_their_order() -> None:
 def test_a_configuration_made_in_python_is_checked_as_one_of_a_file(make: Any, told: str) -> None:
     with pytest.raises(FieldError, match=told):
         make()
+
+
+@pytest.mark.parametrize("side", ["Shrt", "bear", "down", "-1"])
+def test_a_position_of_a_picture_has_a_side_that_is_known(side: str) -> None:
+    """An unknown one was taken for long."""
+    picture = {"equity": 1000.0, "positions": {"BTCUSDT": {"qty": 1.0, "side": side, "entry_price": 10.0}}}
+    with pytest.raises(ConfigError, match="has a position of side"):
+        RiskManager().check_signal(Signal("BTCUSDT", "LONG"), picture)
+
+
+def test_an_instrument_has_one_of_two_categories() -> None:
+    """Another was taken for spot."""
+    with pytest.raises(FieldError, match=r"Instrument: category must be one of linear, spot, .* did you mean linear"):
+        perpetual(category="Linear")
