@@ -50,7 +50,7 @@ def store_bytes(home: Path) -> bytes:
         ("initial_equity: -5000", ("mine.yaml:7", "initial_equity")),
         ("params: {fst: 3}", ("mine.yaml:7", "fst", "did you mean fast?")),
         ("params: {fast: 2.5}", ("mine.yaml:7", "fast", "whole number")),
-        ("params: {fast: 50}", ("mine.yaml:7", "never cross")),
+        ("params: {fast: 50}", ("mine.yaml:7", "must be below slow")),
         ("features: {trend: {fn: EMMA, timeperiod: 3}}", ("EMMA",)),
         ("execution: {taker_fee: 0.055}", ("fractions",)),
     ],

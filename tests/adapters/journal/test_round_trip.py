@@ -18,7 +18,7 @@ from adapters.journal.codec import Codec, known_types
 from core.bus import Bus
 from core.clock import ReplayClock
 from core.errors import DataError, InvariantError
-from core.messages import Bar, Bracket, FundingRate, MarkPrice, Message, Signal
+from core.messages import Bar, Bracket, FundingRate, MarkPrice, Message, PositionIdx, Signal
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),
@@ -28,7 +28,7 @@ _JSON = st.recursive(
 _PLAIN = {
     str: st.text(max_size=20),
     int: st.integers(-(2**63), 2**63 - 1),
-    float: st.floats(allow_nan=False),
+    float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
     type(None): st.none(),
     dict[str, typing.Any]: st.dictionaries(st.text(max_size=5), _JSON, max_size=3),
@@ -38,6 +38,8 @@ _PLAIN = {
 def _values(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
     if kind in _PLAIN:
         return _PLAIN[kind]
+    if kind is PositionIdx:
+        return st.integers(0, 2)
     if typing.get_origin(kind) is typing.Literal:
         return st.sampled_from(typing.get_args(kind))
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
