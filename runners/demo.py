@@ -257,7 +257,9 @@ async def _interruptible(session: Session) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
     under way; a second one ends everything on the spot."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    heard = {number: name for number, name in _SIGNALS.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    heard = {
+        number: name for number, name in _SIGNALS.items() if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    }
 
     def ask(name: str) -> None:
         for number in heard:
