@@ -87,7 +87,7 @@ class RiskConfig(Strict, frozen=True, kw_only=True):
     price_collar_percent: Positive | None = None
     max_orders_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
     margin_reserve_percent: Annotated[float, msgspec.Meta(ge=0, lt=100)] = 0.5
-    """Share of the account that sizes leave untouched: room for what the price moves (and slips) between decision and fill."""
+    """Share of the account that sizes leave untouched: room for what the price moves between decision and fill."""
 
 
 # --- execution -------------------------------------------------------------------------------------------------------

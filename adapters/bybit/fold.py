@@ -476,9 +476,9 @@ class AccountFold:
         self._emit(report)
 
     def on_wallet(self, row: WalletRow, ts: int) -> None:
-        """The wallet as stated; each coin is said once until it changes. Raises PayloadError."""
-        for coin in row.coin:
-            report = translate.balance_report(coin, ts)
+        """The wallet as stated; each coin is said once until it changes. Raises PayloadError, with nothing changed, for one coin of it that
+        cannot be read."""
+        for report in [translate.balance_report(coin, ts) for coin in row.coin]:
             before = self.balances.get(report.coin)
             self.balances[report.coin] = report
             if before is None or before.wallet != report.wallet:
