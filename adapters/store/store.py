@@ -6,6 +6,7 @@ canonical for backtests, those of "demo" lie apart. Every write is one transacti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import groupby
@@ -38,19 +39,21 @@ from core.instrument import Category, Instrument
 from core.time_range import TimeRange
 from core.timeframe import floor_ts, tf_ms
 
-DEFAULT_PATH = Path("data") / "keel.duckdb"
+STORE_PATH = Path("data") / "keel.duckdb"
+"""Where the store lies in a home folder."""
 Columns = Mapping[str, np.ndarray]
 
 
 class HistoricalDataStore:
-    """History in a DuckDB file. ``path`` None is ./data/keel.duckdb, ":memory:" a store that is gone when closed.
+    """History in a DuckDB file. ``path`` None is data/keel.duckdb of the home (KEEL_HOME, else the current folder); ":memory:" is a store
+    that is gone when it is closed.
 
     A missing file is made, with its folder, unless ``read_only``; it goes again when it is closed with nothing in it. Raises DataError
     when the file is locked by another process, damaged, not a store, or of another version. Use it as a context manager, or close it.
     """
 
     def __init__(self, path: Path | str | None = None, read_only: bool = False) -> None:
-        self.path = str(DEFAULT_PATH if path is None else path)
+        self.path = str(Path(os.environ.get("KEEL_HOME") or "") / STORE_PATH if path is None else path)
         self._db = Database(self.path, read_only)
         try:
             self._check_schema()
