@@ -29,7 +29,7 @@ from adapters.store.parquet_folder import load_folder
 from adapters.store.quality import verify_group
 from adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, spans_in_words, with_timeframe
 from adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
-from adapters.store.schema import BAR_KINDS, CREATE, SCHEMA_VERSION, SeriesKey
+from adapters.store.schema import BAR_KINDS, CATEGORIES, CREATE, ENVS, SCHEMA_VERSION, SeriesKey
 from adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
 from adapters.store.writes import write
 from core.aggregate import aggregate
@@ -38,6 +38,7 @@ from core.frame import Frame
 from core.instrument import Category, Instrument
 from core.time_range import TimeRange
 from core.timeframe import floor_ts, tf_ms
+from core.words import check_word
 
 STORE_PATH = Path("data") / "keel.duckdb"
 """Where the store lies in a home folder."""
@@ -345,6 +346,9 @@ class HistoricalDataStore:
 
         now_ms: rows that are not final then are a finding; None: not looked at.
         """
+        for name, given, allowed in (("env", env, ENVS), ("category", category, CATEGORIES)):
+            if given is not None:
+                check_word(given, allowed, name)
         found: list[Finding] = []
         groups = groupby(all_series(self._db).items(), key=lambda item: (item[1].symbol, item[1].env, item[1].category, item[1].kind))
         instrument_of = cache(self._instrument_of)
