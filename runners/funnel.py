@@ -19,6 +19,7 @@ def run_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fil
         withdrawn=counts.withdrawn,
         ignored=tuple(counts.ignored.values()),
         denied=tuple(counts.denied.values()),
+        capped=tuple(counts.capped.values()),
         orders=executor.orders_made,
         origins=executor.orders_by_reason,
         filled=executor.closed_counts["filled"],
