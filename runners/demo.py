@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,7 @@ class _Attempt:
         session = self._session = Session(
             self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
         )
-        async with _interruptible(session):
+        async with _interruptible(session, self._log):
             try:
                 return await session.run(self._begun(begin))
             except asyncio.CancelledError:
@@ -253,25 +254,19 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _interruptible(session: Session) -> AsyncIterator[None]:
+async def _interruptible(session: Session, log: _RunLog) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
     under way; a second one ends everything on the spot."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    task = asyncio.current_task()
     heard = {number: name for number, name in _SIGNALS.items() if signal.getsignal(number) is not signal.SIG_IGN}
 
     def ask(name: str) -> None:
-        for number in heard:
-            loop.remove_signal_handler(number)
         session.stop.ask(name)
         if session.live is None and task is not None:
             task.cancel()
 
-    with suppress(NotImplementedError, RuntimeError):
-        for number, name in heard.items():
-            loop.add_signal_handler(number, ask, name)
-    try:
+    if threading.current_thread() is not threading.main_thread():  # only there signals are heard
         yield
-    finally:
-        for number in heard:
-            with suppress(NotImplementedError, RuntimeError):
-                loop.remove_signal_handler(number)
+        return
+    with session.watchdog.watching(heard, ask, lambda text: log.error(text, code="loop_stalled")):
+        yield

@@ -328,6 +328,10 @@ class RiskActor:
                 self._due[symbol] = floor_ts(ts, self._timeframe) + tf_ms(self._timeframe)  # again, should this one not be filled
         self.next_due = min(self._due.values(), default=math.inf)
 
+    def close_position(self, symbol: str, ts: int, reason: str) -> None:
+        """Close what is held of a symbol, at market, whatever the strategy wants."""
+        self._close_at_market(symbol, ts, reason)
+
     # --- what happened ---
 
     def on_fill(self, fill: Fill) -> None:

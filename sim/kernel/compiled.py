@@ -111,6 +111,7 @@ INLINED: Final = frozenset(
         "_size",
         "_take_entry",
         "_wanted",
+        "along",
         "arrive",
         "begin",
         "book_trip",
