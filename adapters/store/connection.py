@@ -16,6 +16,7 @@ import duckdb
 import numpy as np
 
 from core.errors import DataError
+from core.file_names import name_problem, shown
 
 MEMORY = ":memory:"
 FIRST_STEPS = "import history first (keel data import FILE), or invent a sample (keel data synth)"
@@ -35,6 +36,9 @@ class Database:
         self.read_only = read_only
         self._made: list[Path] = []
         """What this opening makes: the file, and the folders that were not there; empty for a store that was."""
+        problem = name_problem(path)
+        if problem:
+            raise DataError(f"there can be no store at {shown(path)}: the path {problem}")
         if read_only and path != MEMORY and not Path(path).exists():
             raise DataError(f"there is no store at {path}: {FIRST_STEPS}")
         if path != MEMORY and not read_only:
