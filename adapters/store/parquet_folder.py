@@ -10,7 +10,7 @@ import re
 import warnings
 from pathlib import Path
 
-from adapters.store.connection import Database
+from adapters.store.connection import Database, refuse_no_path
 from adapters.store.importer import import_file
 from core.errors import DataError
 
@@ -22,6 +22,7 @@ def load_folder(db: Database, folder: Path, now_ms: int | None = None) -> int:
 
     Rows that are dropped because they are not final at ``now_ms`` (None: now) are told as a UserWarning.
     """
+    refuse_no_path(str(folder))
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
     files = sorted(path for path in folder.rglob("*.parquet") if path.is_file())
