@@ -87,7 +87,7 @@ class RiskConfig(Strict, frozen=True, kw_only=True):
     price_collar_percent: Positive | None = None
     max_orders_per_minute: Annotated[int, msgspec.Meta(ge=1)] | None = None
     margin_reserve_percent: Annotated[float, msgspec.Meta(ge=0, lt=100)] = 0.5
-    """Share of the account that sizes leave untouched: room for what the price moves (and slips) between decision and fill."""
+    """Share of the account that sizes leave untouched: room for what the price moves between decision and fill."""
 
 
 # --- execution -------------------------------------------------------------------------------------------------------
@@ -201,6 +201,10 @@ class SystemConfig(Strict, frozen=True, kw_only=True):
         msgspec.Meta(description="Rules to be met before the next epoch, by epoch (backtest, demo); each is metric, operator, number."),
     ] = {}
     on_fault: Annotated[Literal["halt", "flatten"], msgspec.Meta(description="What happens to positions when something breaks.")] = "halt"
+    on_unprotected: Annotated[
+        Literal["flatten", "hold"],
+        msgspec.Meta(description="A position without the stop that it was to have: close it at market, or hold it and add nothing."),
+    ] = "flatten"
     live: Annotated[dict[str, Any], msgspec.Meta(description="Limits and arming of the live runner.")] = {}
     description: Annotated[str, msgspec.Meta(description="A sentence for lists and reports.")] = ""
 

@@ -43,7 +43,7 @@ class Counted(msgspec.Struct):
     detail: str = ""
 
     def to_plain(self) -> dict[str, Any]:
-        """As plain data; without an example where there is none."""
+        """As plain data; without an example where there is none, and without numbers that are 0 or no numbers."""
         row: dict[str, Any] = {"reason": self.reason, "count": self.count}
         if self.closed:
             row["closed"] = self.closed
@@ -51,8 +51,8 @@ class Counted(msgspec.Struct):
             row |= {"symbol": self.symbol, "ts": self.ts, "time": to_iso(self.ts)}
         for name in ("value", "limit"):
             number = getattr(self, name)
-            if number:
-                row[name] = number if isfinite(number) else None
+            if number and isfinite(number):
+                row[name] = number
         return row | ({"detail": self.detail} if self.detail else {})
 
 
@@ -76,10 +76,16 @@ def count_words(tally: Tally, words: str, ts: int, symbol: str) -> None:
         return
     code, space, rest = words.partition(" ")
     reason = f"{code}{space}{_NUMBER.sub('…', rest)}"
+    if len(tally) >= MOST_WORDS and reason not in tally:
+        reason = OTHER_WORDS
     count(tally, reason, ts, symbol)
     if reason != words and not tally[reason].detail:
         tally[reason].detail = words
 
+
+MOST_WORDS: Final = 200
+OTHER_WORDS: Final = "other words"
+"""The reason under which everything counts that comes after MOST_WORDS different ones: a tally does not grow with a session's length."""
 
 _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 

@@ -93,6 +93,15 @@ def grid_ceil(value: float, num: int, den: int) -> int:
     return nearest if nearest * num / den >= value or nearly(count, nearest) else nearest + 1
 
 
+def size_count(value: float, num: int, den: int) -> int:
+    """``grid_floor`` of a size: only what floats themselves round off (70.07 / 100.1 is 0.7) is given back. A step that is 1e-9 more than
+    an account has would be refused."""
+    count = value * den / num
+    nearest = round(count)
+    return nearest if nearest * num / den <= value or abs(count - nearest) <= _ROUNDED_OFF * count else nearest - 1
+
+
+_ROUNDED_OFF: Final = 1e-12
 NOISE: Final = 1e-9
 """A float within this relative distance of a grid value is that value: 0.03 x 119.3 is 3.579, and 67.1 - 6.71 is 60.39."""
 _NOISE_IN_STEPS: Final = 0.01

@@ -7,16 +7,16 @@ What is wrong with a call is told at once (ConfigError), and nothing is sent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import msgspec
 
-from core.errors import ConfigError
+from core.errors import ConfigError, FieldError
 from core.instrument import Instrument
 from core.messages import AmendOrder, CancelAll, CancelOrder, Side, SubmitOrder, TimeInForce
 from core.money import UNIT, to_text
+from core.words import check_number
 
 Command = TypeVar("Command", SubmitOrder, AmendOrder, CancelOrder)
 
@@ -64,7 +64,7 @@ class OrderCalls:
 
     def close_position(self, symbol: str, *, position_idx: int = 0, client_order_id: str | None = None) -> SubmitOrder | None:
         """Close what is held at market, reduce-only (on spot: sell the whole steps of it); None where nothing is held, and nothing sent."""
-        instrument = self._traded(symbol)
+        instrument = self._traded(_text(symbol, "symbol"))
         steps = self._held(symbol, position_idx)
         if not steps:
             return None
@@ -81,7 +81,7 @@ class OrderCalls:
         """Cancel every resting order of a symbol, or of all (None)."""
         if not isinstance(command, CancelAll):
             if command is not None:
-                self._traded(command)
+                self._traded(_text(command, "symbol"))
             command = CancelAll(self._stamp(), command)
         self._cancel_all(command)
 
@@ -105,7 +105,7 @@ class OrderCalls:
         self, side: Side, symbol: str, usd: float, price: float | None, time_in_force: TimeInForce, reduce_only: bool, position_idx: int,
         client_order_id: str | None,
     ) -> SubmitOrder:  # fmt: skip
-        instrument = self._traded(symbol)
+        instrument = self._traded(_text(symbol, "symbol"))
         if price is not None:
             _check_on_tick(instrument, price)
         usd, at = _number(usd, "usd"), self._price_for(symbol) if price is None else price
@@ -132,7 +132,7 @@ class OrderCalls:
         return f"hand-{self._stamp()}-{self._hand_count}"
 
     def _check_new(self, client_order_id: str | None) -> None:
-        if client_order_id is not None and self._has_order(client_order_id):
+        if client_order_id is not None and self._has_order(_text(client_order_id, "client_order_id")):
             raise ConfigError(f"client_order_id {client_order_id!r} names an order already: give a name that none had, or leave it out")
 
     def _each(self, commands: Iterable[Any], kind: type[Command], send: Callable[[Command], None]) -> list[ItemFate]:
@@ -234,7 +234,12 @@ def _check_on_grid(instrument: Instrument, command: SubmitOrder | AmendOrder | C
 
 
 def _number(value: Any, name: str) -> float:
-    """A positive, finite number, as it was given. Raises ConfigError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < math.inf:
-        raise ConfigError(f"{name} is {value!r}: it must be a number above 0")
-    return float(value)
+    """A positive, finite number, as it was given. Raises FieldError for anything else."""
+    return check_number(value, name, above=0.0)
+
+
+def _text(value: Any, name: str) -> str:
+    """A text that says something. Raises FieldError for anything else."""
+    if not isinstance(value, str) or not value:
+        raise FieldError(f"{name}: must be a text, not {value!r}")
+    return value

@@ -143,7 +143,7 @@ VENUE: Final[dict[str, Meaning]] = {
         "limit orders were cancelled before the price came to them",
         "put limit_price nearer to the price, or send another signal less often: each replaces the order that waits",
     ),
-    "denied": Meaning("the session's own controls held the order back", "see the gate and the controls in docs/demo.md"),
+    "denied": Meaning("the session's own controls held the order back", "see docs/gate.md"),
 }
 """Why a venue rejected, let expire or cancelled an order, by how its words begin."""
 

@@ -102,6 +102,7 @@ def make_actors(
         read_feature=market_data.read_feature,
         allow_short=system.category == "linear",
         working=executor,
+        execution=system.execution,
     )
     return Actors(portfolio, executor, host, market_data, risk)
 

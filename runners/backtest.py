@@ -167,7 +167,7 @@ class FunctionStrategy(BaseStrategy):
 class BacktestEngine:
     """One symbol, one strategy of your own, over stored history.
 
-    start, end: datetime, date or ISO text, UTC; the end is not part of the window. ``store`` None: the current folder's data/keel.duckdb.
+    start, end: datetime, date or ISO text, UTC; the end is not part of the window. ``store`` None: the home's data/keel.duckdb.
     execution, risk and sizing are the system file's sections; execution_timeframe: finer bars on which orders fill.
     """
 

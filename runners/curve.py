@@ -12,10 +12,11 @@ import numpy as np
 
 from adapters.replay.history import Floats, Ints, SymbolHistory
 from core.config import ExecutionConfig
+from core.costs import taker_ticks
 from core.frame import Frame
 from core.money import UNIT, to_units
 from core.timeframe import tf_ms
-from sim.execution import reference_ticks, taker_ticks
+from sim.execution import reference_ticks
 
 _CHUNK = 65_536
 PositionLog = Sequence[tuple[int, int, int, int, float]]

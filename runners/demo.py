@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from adapters.logging import Logger, get_logger
 from adapters.store import HistoricalDataStore
 from core.config import for_epoch
 from core.errors import ConfigError, InvariantError, KeelError, VenueError
+from core.nearest import did_you_mean
 from core.result import BacktestResult
 from runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from runners.home import Home
@@ -45,7 +47,8 @@ Beside = Callable[[Live, Stop], AsyncIterator[None]]
 class DemoOptions:
     """Where and how. sandbox_url: a sandbox instead of the demo account.  max_bars: stop after so many instants; None: never.
 
-    fresh: begin a new journal (positions are taken over as they are).  report: write report.html.
+    fresh: begin a new journal (positions are taken over as they are).  without: symbols of the system that are not traded.
+    report: write report.html.
     """
 
     sandbox_url: str | None = None
@@ -54,6 +57,7 @@ class DemoOptions:
     fresh: bool = False
     report: bool = True
     grace_ms: int = 2_000
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
     """
     if issubclass(loaded.strategy, PortfolioStrategy):
         raise ConfigError(f"{loaded.config.system} has a portfolio strategy ({loaded.config.strategy}): these run in backtests only so far")
+    loaded = _without(loaded, options.without)
     is_sandbox = options.sandbox_url is not None
     system = for_epoch(loaded.config, "demo")
     effective = effective_system(loaded)
@@ -85,7 +90,7 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
     environment = Environment.SANDBOX if is_sandbox else Environment.DEMO
     plan = Plan(
         loaded, system, uid, environment, home.runs / "journals", store, options.sandbox_url, options.key_file, options.grace_ms,
-        options.fresh, {"home": str(home.root)},
+        options.fresh, {"home": str(home.root)}, options.without,
     )  # fmt: skip
     attempt = _Attempt(plan, options, beside)
     rules = None if is_sandbox else system.promotion.get("demo")
@@ -112,6 +117,18 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
         os.umask(before)
         if store is not None:
             store.close()
+
+
+def _without(loaded: LoadedSystem, symbols: tuple[str, ...]) -> LoadedSystem:
+    """The system without some of its symbols. Raises ConfigError for one that it has not, and where none is left."""
+    known = loaded.config.symbols
+    for symbol in symbols:
+        if symbol not in known:
+            raise ConfigError(f"--without {symbol}: {loaded.config.system} has no such symbol: {did_you_mean(symbol, known)}")
+    left = [symbol for symbol in known if symbol not in symbols]
+    if not left:
+        raise ConfigError(f"--without {', '.join(symbols)}: no symbol of {loaded.config.system} is left to trade")
+    return loaded.with_overrides([f"symbols=[{', '.join(left)}]"]) if symbols else loaded
 
 
 def _made(attempt: _Attempt, done: EpochResult, options: DemoOptions) -> DemoRun:
@@ -182,7 +199,7 @@ class _Attempt:
         session = self._session = Session(
             self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
         )
-        async with _interruptible(session):
+        async with _interruptible(session, self._log):
             try:
                 return await session.run(self._begun(begin))
             except asyncio.CancelledError:
@@ -237,25 +254,21 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _interruptible(session: Session) -> AsyncIterator[None]:
+async def _interruptible(session: Session, log: _RunLog) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
     under way; a second one ends everything on the spot."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    heard = {number: name for number, name in _SIGNALS.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    task = asyncio.current_task()
+    heard = {
+        number: name for number, name in _SIGNALS.items() if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    }
 
     def ask(name: str) -> None:
-        for number in heard:
-            loop.remove_signal_handler(number)
         session.stop.ask(name)
         if session.live is None and task is not None:
             task.cancel()
 
-    with suppress(NotImplementedError, RuntimeError):
-        for number, name in heard.items():
-            loop.add_signal_handler(number, ask, name)
-    try:
+    if threading.current_thread() is not threading.main_thread():  # only there signals are heard
         yield
-    finally:
-        for number in heard:
-            with suppress(NotImplementedError, RuntimeError):
-                loop.remove_signal_handler(number)
+        return
+    with session.watchdog.watching(heard, ask, lambda text: log.error(text, code="loop_stalled")):
+        yield

@@ -37,7 +37,12 @@ class ExperimentTracker:
         *more: Any,
         **settings: Any,
     ) -> EpochResult:
-        """``run_epoch`` with the same arguments, as one run of this experiment."""
+        """``run_epoch`` with the same arguments, as one run of this experiment. A runner that has a parameter ``experiment``, ``home`` or
+        ``now`` gets the experiment's. Raises ConfigError for a value of one of these that is given here."""
+        own = [name for name in ("experiment", "home", "now") if name in settings]
+        if own:
+            advice = "give it to ExperimentTracker, or bind a value of the runner's own with functools.partial"
+            raise ConfigError(f"{own[0]} is the experiment's own, the same for all of its runs: {advice}")
         return run_epoch(epoch, symbol, strategy_id, runner_fn, *more, experiment=self.name, home=self._home, now=self._now, **settings)
 
     def results(self) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from adapters.replay.loader import ReplayPlan, load_histories
 from adapters.store import HistoricalDataStore
 from core.config import SystemConfig
 from core.errors import DataError, KeelError
+from core.funnel import Funnel
 from core.messages import Liquidation
 from core.money import to_units
 from core.result import BacktestResult, Reconciliation, StopReason
@@ -68,6 +69,7 @@ def _result(run: RunInfo, config: Mapping[str, Any], results: Mapping[str, Any],
         timing=kept["timing"],
         stop_reason=None if stop is None else StopReason(stop["code"], stop["ts"], stop["detail"]),
         order_log=kept["order_log"],
+        funnel=Funnel.from_plain(results.get("funnel", {})),
         warnings=list(results.get("warnings", [])),
         run_id=run.run_id,
         system_uid=kept["system_uid"],

@@ -20,6 +20,7 @@ from core.errors import ConfigError, DataError
 from core.file_names import name_problem, shown
 from core.money import to_text, to_units
 from runners.home import Home
+from runners.lifecycle import StrategyEpoch
 from runners.run_folder import is_alive, run_folders
 from runners.user_path import user_path
 
@@ -150,6 +151,7 @@ def list_runs(home: Home | Path | None = None, *, epoch: str | None = None, stra
             runs.append(run_info(folder))
         except DataError as error:
             log.warning("run left out of the list", folder=str(folder), error=str(error))
+    epoch = None if epoch is None else StrategyEpoch.of(epoch).value
     wanted = (run for run in runs if epoch in (None, run.epoch) and strategy_id in (None, run.strategy_id))
     return sorted(wanted, key=lambda run: (run.started_ms, run.run_id), reverse=True)
 

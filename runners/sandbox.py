@@ -147,7 +147,7 @@ def _last_prices(bars: Frame) -> PriceColumns:
 
 
 def serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]) -> None:
-    """Run a sandbox until it is stopped (``/admin/stop``, SIGINT, SIGTERM). Raises ConfigError for bad rules, OSError for the port."""
+    """Run a sandbox until it is stopped (``/admin/stop``, SIGINT, SIGTERM, SIGHUP). Raises ConfigError for bad rules, OSError for the port."""
     asyncio.run(_serve(settings, feed, port, faults, on_listening))
 
 
@@ -156,7 +156,9 @@ async def _serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes
     if faults is not None:
         server.put_faults(faults)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN and number is signal.SIGHUP:
+            continue  # under nohup
         loop.add_signal_handler(number, server.request_stop)
     try:
         on_listening(await server.start(port))

@@ -102,6 +102,8 @@ def nothing_traded(result: BacktestResult) -> str:
         decisions = sum(len(bars) for bars in result.bars.values())
         rest = f" in {decisions:,} bars" if decisions and not funnel.signals else ""
         advice = "look at the strategy's conditions and parameters, and whether its features have values in this window"
+        if funnel.resting:
+            advice = "the price did not come to them: put limit_price nearer to it, or use order_type market"
         return f"nothing traded: {why_no_trades(funnel)}{rest}; {advice}"
     return f"nothing traded: {why_no_trades(funnel)}; {explained(max(ends, key=lambda each: each.count), _inferred(result))}"
 
@@ -180,9 +182,10 @@ def _completed(result: BacktestResult) -> Iterator[str]:
 def _ambiguous(result: BacktestResult) -> Iterator[str]:
     count, trades = int(result.trust.get("ambiguous_bars") or 0), len(result.trades)
     if count and count >= MANY_AMBIGUOUS * trades:
+        late = " (with latency_ms nearly every bar with an order counts, if only by a tick)" if result.system.execution.latency_ms else ""
         yield (
             f"ambiguous bars: in {count:,} bar{'' if count == 1 else 's'} the outcome hung on which price came first,"
-            f" for {trades:,} closed trades;"
+            f" for {trades:,} closed trades{late};"
             " --bounds shows the other path, a finer execution_timeframe leaves less to guess"
         )
 

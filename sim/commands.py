@@ -10,7 +10,7 @@ from core.messages import AmendOrder, CancelOrder, SetTradingStop, SubmitOrder
 from core.orders import trading_stop_id
 from sim import constraints
 from sim.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
-from sim.constraints import check_amend, check_band, check_bracket, check_submit
+from sim.constraints import check_amend, check_band, check_bracket, check_spot_value, check_submit
 from sim.events import Outbox, UsedIds
 from sim.matching import Matching
 from sim.metrics import ExchangeMetrics
@@ -123,11 +123,15 @@ class CommandDesk:
             return
         saved = (order.leaves, order.limit, order.trigger, order.sequence, order.rising)
         self._change(book, order, command)
-        if order.state in (RESTING, FRESH):
+        price = book.instrument.price_grid.value(order.limit) if order.limit is not None else order.trigger
+        if not order.is_full:
+            reason = check_spot_value(book, price, order.leaves + order.filled)
+        if not reason and order.state in (RESTING, FRESH):
             reason = check_band(book, order) or self._reserve_again(book, order)
         if reason:
             order.leaves, order.limit, order.trigger, order.sequence, order.rising = saved
-            self._reserve_again(book, order)
+            if order.state in (RESTING, FRESH):
+                self._reserve_again(book, order)
             self._outbox.answer(book.symbol, command.client_order_id, book.ts, "amend_rejected", reason)
             return
         self._outbox.order(book, order, "amended")

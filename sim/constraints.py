@@ -27,6 +27,7 @@ QTY_TOO_SMALL: Final = {
     False: "10001 The number of contracts exceeds minimum limit allowed",
     True: "170136 Order quantity exceeded lower limit.",
 }
+VALUE_TOO_SMALL: Final = "170140 Order value exceeded lower limit."
 QTY_TOO_LARGE: Final = {
     False: "10001 The number of contracts exceeds maximum limit allowed",
     True: "170135 Order quantity exceeded upper limit.",
@@ -64,7 +65,12 @@ def check_submit(book: SymbolBook, command: SubmitOrder, order: Order) -> str:
     if order.reduce_only:
         if order.bracket is not None:
             return "10001 take profit and stop loss cannot be set on a reduce-only order"
-        return REDUCE_ONLY_FLAT if kind not in _STOP_TYPES and not closable_steps(book, position, side) else ""
+        closable = closable_steps(book, position, side)
+        if not closable:
+            return "" if kind in _STOP_TYPES else REDUCE_ONLY_FLAT
+        return check_spot_value(
+            book, command.trigger_price if kind == "stop_market" else command.price, min(order.leaves or closable, closable)
+        )
     if order.position_idx and (side > 0) != (order.position_idx == 1):
         return "110017 Reduce-only rule not satisfied"
     base = command.price if kind in _LIMIT_TYPES else command.trigger_price if kind == "stop_market" else book.last
@@ -124,8 +130,15 @@ def _check_notional(instrument: Instrument, order: Order, price: float) -> str:
     if instrument.notional(instrument.price_grid.count(price), order.leaves) >= instrument.min_notional:
         return ""
     if instrument.category == "spot":
-        return "170140 Order value exceeded lower limit."
+        return VALUE_TOO_SMALL
     return f"110094 Order does not meet minimum order value {instrument.min_notional / UNIT:g}{instrument.quote}"
+
+
+def check_spot_value(book: SymbolBook, price: float | None, steps: int) -> str:
+    """Spot knows no order below the smallest value, whatever it is for: a reduce-only order, a stop or a target either. None: at market."""
+    instrument = book.instrument
+    ticks = instrument.price_grid.count(book.last if price is None else price)
+    return VALUE_TOO_SMALL if book.is_spot and instrument.notional(ticks, steps) < instrument.min_notional else ""
 
 
 def check_bracket(instrument: Instrument, position: Position, bracket: Bracket, side: int, base: float) -> str:

@@ -8,10 +8,10 @@ book as it is and sends it the general way. What is plain is executed by the sam
 from __future__ import annotations
 
 from core.config import ExecutionConfig
+from core.costs import taker_ticks
 from core.messages import SubmitOrder
 from sim.book import Order, Position, SymbolBook
 from sim.events import UsedIds
-from sim.execution import taker_ticks
 from sim.liquidation import is_touched
 from sim.matching import Matching
 from sim.metrics import ExchangeMetrics

@@ -1,4 +1,4 @@
-"""At which price, how much, maker or taker: spread, slippage, impact and the volume cap.
+"""At which price, how much, maker or taker: impact and the volume cap, beside spread and slippage (core/costs.py, which risk knows, too).
 
 Prices are integer ticks, rates integers of 1e-8.
 """
@@ -6,35 +6,15 @@ Prices are integer ticks, rates integers of 1e-8.
 from __future__ import annotations
 
 import math
-from typing import Final
 
-from core.instrument import Grid, grid_ceil, grid_floor
-from core.money import BPS, UNIT, mul_div_ceil, mul_div_floor, to_units
-
-MAX_COST_RATE: Final = UNIT // 2
-"""No cost model moves a fill by more than half the price."""
-
-
-def taker_ticks(reference: int, rate: int, side: int) -> int:
-    """The price that a taker gets: ``reference`` moved against it by ``rate`` and rounded against it; at least one tick."""
-    if not rate:
-        return reference
-    if side > 0:
-        return mul_div_ceil(reference, UNIT + rate, UNIT)
-    return max(1, mul_div_floor(reference, UNIT - rate, UNIT))
+from core.costs import MAX_COST_RATE, reference_count
+from core.instrument import Grid, grid_ceil
+from core.money import BPS, UNIT, to_units
 
 
 def reference_ticks(price: float, grid: Grid, side: int) -> int:
     """The path price on the grid; one that is off it goes against the taker."""
     return reference_count(price, grid.num, grid.den, side)
-
-
-def reference_count(price: float, num: int, den: int, side: int) -> int:
-    """The same on the grid num/den."""
-    ticks = round(price * den / num)
-    if ticks * num / den == price:
-        return ticks
-    return grid_ceil(price, num, den) if side > 0 else max(1, grid_floor(price, num, den))
 
 
 def impact_rate(base_bps: float, coefficient: float, volatility_bps: float, qty: float, volume: float) -> int:

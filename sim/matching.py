@@ -9,13 +9,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from core.config import ExecutionConfig
+from core.costs import MAX_COST_RATE, taker_ticks
 from core.messages import OrderStatus
 from sim import constraints
 from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
 from sim.brackets import Brackets
-from sim.constraints import check_band, closable_steps
+from sim.constraints import check_band, check_spot_value, closable_steps
 from sim.events import Outbox, UsedIds
-from sim.execution import MAX_COST_RATE, crosses, impact_rate, reference_ticks, taker_ticks
+from sim.execution import crosses, impact_rate, reference_ticks
 from sim.liquidation import Takeover, is_touched
 from sim.metrics import ExchangeMetrics
 from sim.stopping import StopWatch
@@ -198,6 +199,11 @@ class Matching:
             order.leaves = min(order.leaves, closable_steps(book, position, side)) if position is not None else 0
             if not order.leaves:
                 self.refuse(book, order, constraints.REDUCE_ONLY_FLAT)
+                return
+        if book.is_spot and not order.filled and (order.reduce_only or order.trigger is not None):
+            refusal = check_spot_value(book, None if order.limit is None else book.instrument.price_grid.value(order.limit), order.leaves)
+            if refusal:
+                self.refuse(book, order, refusal)
                 return
         reference = reference_ticks(book.last, book.instrument.price_grid, side)
         if order.limit is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.dust import sellable_steps
 from core.instrument import notional_of, notional_up
 from core.money import UNIT, to_text
 from core.result import StopReason
@@ -100,9 +101,6 @@ def _is_open(book: SymbolBook, has_price: bool) -> bool:
             if position.steps:
                 return True
             continue
-        steps = position.steps // book.lot
-        if steps < book.min_steps:
-            continue
-        if not has_price or instrument.notional(max(1, instrument.price_grid.floor(book.last)), steps) >= instrument.min_notional:
+        if sellable_steps(instrument, position.steps, book.last if has_price else 0.0):
             return True
     return False

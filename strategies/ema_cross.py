@@ -26,7 +26,8 @@ class EmaCross(VectorStrategy):
 
     @classmethod
     def params_problem(cls, params: Mapping[str, Any]) -> str:
-        return "fast and slow are equal: the averages would never cross" if params["fast"] == params["slow"] else ""
+        fast, slow = params["fast"], params["slow"]
+        return "" if fast < slow else f"fast ({fast}) must be below slow ({slow}): the fast average has the shorter period"
 
     def signals(self, frame: Frame, params: Mapping[str, Any]) -> npt.NDArray[np.int8]:
         fast, slow = frame["ema_fast"], frame["ema_slow"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
@@ -18,10 +18,9 @@ from adapters.bybit.rest import Answer, RestClient
 from core.errors import SafetyError
 from core.instrument import Category
 
-MarginMode = Literal["isolated", "cross"]
+MarginMode = translate.MarginMode
 
 _WEEK_MS: Final = 7 * 86_400_000
-_MODES: Final[dict[MarginMode, str]] = {"isolated": "ISOLATED_MARGIN", "cross": "REGULAR_MARGIN"}
 
 
 class OrderView(msgspec.Struct, frozen=True):
@@ -145,14 +144,14 @@ class AccountReader:
     async def ensure_margin_mode(self, mode: MarginMode) -> None:
         """Cross or isolated for the whole account. Raises SafetyError, with the choices, when the account refuses."""
         found = (await self.info()).marginMode
-        if found == _MODES[mode]:
+        if found == translate.MARGIN_MODES[mode]:
             return
-        answer = await self._rest.command("/v5/account/set-margin-mode", {"setMarginMode": _MODES[mode]})
+        answer = await self._rest.command("/v5/account/set-margin-mode", {"setMarginMode": translate.MARGIN_MODES[mode]})
         now = (await self.info()).marginMode
-        if now != _MODES[mode]:
+        if now != translate.MARGIN_MODES[mode]:
             raise SafetyError(
-                f"the account is in {now} and refuses {_MODES[mode]} ({answer.reason}): close positions and orders and try again, "
-                f"or run the system under the account's own mode (demo: {{margin_mode: {_ours(now)}}})"
+                f"the account is in {now} and refuses {translate.MARGIN_MODES[mode]} ({answer.reason}): close positions and orders and try"
+                f" again, or run the system under the account's own mode (demo: {{margin_mode: {_ours(now)}}})"
             )
 
     async def ensure_one_way(self, symbol: str, *, may_switch: bool = False) -> None:
@@ -181,6 +180,17 @@ class AccountReader:
                 f"{symbol}: leverage {text} was not set ({answer.reason}): choose one that the exchange allows (risk.leverage)"
             )
 
+    async def ensure_no_added_margin(self, symbol: str) -> None:
+        """Margin is not added to a position by itself: switched off where it is on. Raises SafetyError when it stays on."""
+        if self._category != "linear" or not any(row.autoAddMargin for row in await self.position_rows(symbol)):
+            return
+        body = {"category": "linear", "symbol": symbol, "autoAddMargin": 0, "positionIdx": 0}
+        answer = await self._rest.command("/v5/position/set-auto-add-margin", body)
+        if any(row.autoAddMargin for row in await self.position_rows(symbol)):
+            raise SafetyError(
+                f"{symbol}: margin is added to the position by itself, and that was not switched off ({answer.reason}): do it there"
+            )
+
     async def cancel_all(self, symbol: str | None) -> Answer:
         """Cancel what rests of a symbol, or of the category: at most 500 orders at once, so the caller looks again."""
         body = {"category": self._category, "symbol": symbol} if symbol is not None else self._scope()
@@ -199,7 +209,7 @@ class AccountReader:
 
 
 def _ours(mode: str) -> str:
-    return next((name for name, theirs in _MODES.items() if theirs == mode), mode)
+    return next((name for name, theirs in translate.MARGIN_MODES.items() if theirs == mode), mode)
 
 
 def _matches(row: wire.OrderRow, client_order_id: str | None, order_id: str | None) -> bool:

@@ -27,6 +27,9 @@ from core.orders import CLOSED
 Journal = Callable[[Message], Awaitable[None] | None]
 
 _TRIES: Final = 3
+_REFUSALS: Final = 3
+_REFUSED_S: Final = 0.5
+"""How often, and how far apart, exits that are refused are asked for: a position must be known to be unprotected within five seconds."""
 _BUSY_S: Final = 0.5
 _SWEEPS: Final = 10
 _AMENDMENT_DELAYS_S: Final = (0.5, 1.0, 2.0, 3.0, 5.0)
@@ -43,7 +46,8 @@ class Sender(Protocol):
 class Courier:
     """Deals with one kind of command at a time. ``sender`` chooses the way of the moment, ``hold`` says why an order may not leave.
 
-    awaited: called for an order whose answer was good, so that its news are waited for.
+    awaited: called for an order whose answer was good, so that its news are waited for.  unprotected: (symbol, why), called for a position
+    whose exits were not set.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Courier:
         awaited: Callable[[TrackedOrder], None],
         measure_clock: Callable[[], Awaitable[object]],
         current_price: Callable[[str], float | None],
+        unprotected: Callable[[str, str], None],
         notify: Notify,
         sleep: Callable[[float], Awaitable[None]],
         now_ms: Callable[[], int],
@@ -68,6 +73,7 @@ class Courier:
         self._instruments, self._fold, self._reader, self._resolver = instruments, fold, reader, resolver
         self._journal, self._sender, self._hold, self._spawn, self._awaited = journal, sender, hold, spawn, awaited
         self._measure_clock, self._current_price, self._notify = measure_clock, current_price, notify
+        self._unprotected = unprotected
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
 
     async def send(self, kind: Kind, errands: list[Errand]) -> None:
@@ -254,11 +260,15 @@ class Courier:
     async def _set(self, symbol: str, body: requests.Body) -> None:
         """Set exits; setting the same twice changes nothing, so that an unknown outcome is simply repeated. A partial pair is an order and
         not repeated: whether it came is seen when it is told."""
-        answer = Answer(Outcome.NOT_SENT)
+        answer, refusals = Answer(Outcome.NOT_SENT), 0
         for attempt in range(_TRIES + 2):
-            answer = await self._sender(_TRADING_STOP).command(_TRADING_STOP, body)
+            answer = await self._sender(_TRADING_STOP).command(_TRADING_STOP, self._within_limits(symbol, body))
             if answer.outcome in SUCCESS:
                 return
+            if answer.outcome is Outcome.REFUSED and refusals + 1 < _REFUSALS and self._fold.books.held(symbol, int(body["positionIdx"])):
+                refusals += 1
+                await self._sleep(_REFUSED_S)
+                continue
             is_repeatable = answer.outcome in MAY_BE_SENT_AGAIN or answer.outcome is Outcome.NOT_SENT
             if not is_repeatable and (answer.outcome is not Outcome.UNKNOWN or body.get("tpslMode") == "Partial"):
                 break
@@ -271,8 +281,16 @@ class Courier:
             text = f"{symbol}: the exits were not set ({answer.reason}); there is no position that needs them"
             self._notify(Notice(self._stamp_ms(), "exits_not_set", text, symbol))
             return
-        text = f"{symbol}: the exits of the position were not set ({answer.reason}): it may be unprotected"
-        self._notify(Notice(self._stamp_ms(), "exits_not_set", text, symbol, "error", freezes=True))
+        self._unprotected(symbol, answer.reason)
+
+    def _within_limits(self, symbol: str, body: requests.Body) -> requests.Body:
+        """Without what is refused for certain: an activation price that the market has passed (the stop trails at once then)."""
+        price, held = self._current_price(symbol), self._fold.books.held(symbol, int(body["positionIdx"]))
+        if "activePrice" not in body or price is None or not held:
+            return body
+        activation = float(body["activePrice"])
+        has_passed = price >= activation if held > 0 else price <= activation
+        return {name: value for name, value in body.items() if name != "activePrice"} if has_passed else body
 
     # --- the way there ---
 

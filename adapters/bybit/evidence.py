@@ -29,4 +29,13 @@ class OrderNotFound(Message, frozen=True):
     waited_ms: int
 
 
-EVIDENCE = (OrderDoubted, OrderNotFound)
+class AbsenceContradicted(Message, frozen=True):
+    """No list has the order, and position or wallet show what our books do not explain: its absence is not believed."""
+
+    ts: int
+    client_order_id: str
+    symbol: str
+    against: str
+
+
+EVIDENCE = (OrderDoubted, OrderNotFound, AbsenceContradicted)

@@ -17,6 +17,7 @@ import msgspec
 from adapters.bybit import translate
 from adapters.bybit.brackets import BracketNames
 from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.pushes import Pushes
 from adapters.bybit.realized import RealizedBooks, tolerance
 from adapters.bybit.tracked import OrderIndex, TrackedOrder
 from adapters.bybit.wire import ExecutionRow, OrderRow, PositionRow, WalletRow
@@ -79,6 +80,7 @@ class AccountFold:
         self.brackets = BracketNames()
         self.positions: dict[tuple[str, int], PositionReport] = {}
         self.balances: dict[str, BalanceReport] = {}
+        self.pushes = Pushes()
         self.counts: dict[str, int] = dict.fromkeys(("duplicate", "stale", "foreign_symbol", "external", "orphan", "before_opening"), 0)
         self._orphans: dict[str, dict[str, ExecutionRow]] = {}
         self._waiting: dict[str, dict[str, tuple[ExecutionRow, TrackedOrder | None]]] = {}
@@ -218,9 +220,9 @@ class AccountFold:
         self._foreign[row.orderId] = None
         while len(self._foreign) > _MAX_FOREIGN:
             self._foreign.popitem(last=False)
-        if not has_ended:
+        self._look_for_another_writer(row, ts)
+        if not has_ended and row.orderStatus != "Filled":  # what has filled rests no more: its execution tells
             text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
-            self._look_for_another_writer(row, ts)
             self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True, key=row.orderId))
         self._adopt_orphans(row.orderId, None)
 
@@ -422,6 +424,7 @@ class AccountFold:
         stated = _stated_pnl(row)
         linear = self._instruments[fill.symbol].category == "linear"
         self._seen.add(seen_key(fill))
+        self.pushes.booked(fill.symbol)
         own = self.books.apply(fill)
         if not self.books.held(fill.symbol, fill.position_idx):
             self._distrusted.discard(fill.symbol)
@@ -443,13 +446,14 @@ class AccountFold:
             return False
         self._seen.add(stamp_key)
         self._seen.add(key)
+        self.pushes.booked(row.symbol)
         self._emit(payment)
         return True
 
     # --- position and wallet ---
 
-    def on_position(self, row: PositionRow, ts: int) -> None:
-        """A position as stated; said once until it changes. Raises PayloadError."""
+    def on_position(self, row: PositionRow, ts: int, *, is_pushed: bool = False) -> None:
+        """A position as stated (pushed: by the stream); said once until it changes. Raises PayloadError."""
         instrument = self._instruments.get(row.symbol)
         if instrument is None:
             self.counts["foreign_symbol"] += 1
@@ -463,6 +467,8 @@ class AccountFold:
             self.counts["stale"] += 1
             return
         self.positions[key] = report
+        if is_pushed:
+            self.pushes.position(report)
         if report.position_idx and report.qty:
             text = f"{row.symbol}: a position of hedge mode appeared; this account was one-way"
             self._notify(Notice(ts, "position_mode", text, row.symbol, "error", freezes=True))
@@ -475,12 +481,14 @@ class AccountFold:
         self.positions[symbol, position_idx] = report
         self._emit(report)
 
-    def on_wallet(self, row: WalletRow, ts: int) -> None:
-        """The wallet as stated; each coin is said once until it changes. Raises PayloadError."""
-        for coin in row.coin:
-            report = translate.balance_report(coin, ts)
+    def on_wallet(self, row: WalletRow, ts: int, *, is_pushed: bool = False) -> None:
+        """The wallet as stated (pushed: by the stream); each coin is said once until it changes. Raises PayloadError, with nothing changed,
+        for one coin of it that cannot be read."""
+        for report in [translate.balance_report(coin, ts) for coin in row.coin]:
             before = self.balances.get(report.coin)
             self.balances[report.coin] = report
+            if is_pushed:
+                self.pushes.balance(report)
             if before is None or before.wallet != report.wallet:
                 self._emit(report)
 

@@ -108,6 +108,11 @@ class MarketReader:
             end = min(fresh) - 1
         return sorted(found.items())
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether it reads perpetuals."""
+        return self._category == "linear"
+
     async def instruments(self, symbols: Sequence[str]) -> dict[str, Instrument]:
         """The instruments as they are now, with the account's fees and the risk tiers. Raises ConfigError for one that cannot be traded."""
         return {symbol: await self.instrument(symbol) for symbol in symbols}

@@ -72,9 +72,9 @@ class PrivateStream:
         elif topic == "execution":
             self._each(wire.ExecutionRow, frame, lambda row: fold.on_execution(row, is_pushed=True))
         elif topic == "position":
-            self._each(wire.PositionRow, frame, lambda row: fold.on_position(row, ts))
+            self._each(wire.PositionRow, frame, lambda row: fold.on_position(row, ts, is_pushed=True))
         else:
-            self._each(wire.WalletRow, frame, lambda row: fold.on_wallet(row, ts))
+            self._each(wire.WalletRow, frame, lambda row: fold.on_wallet(row, ts, is_pushed=True))
 
     def _each(self, shape: type[T], frame: wire.Frame, apply: Callable[[T], object]) -> None:
         """Every row by itself: a bad one spoils no other."""

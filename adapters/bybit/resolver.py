@@ -2,7 +2,8 @@
 
 Absence is evidence only under all of these: open orders, closed orders, history and executions are empty, twice, at least ten seconds
 apart, and the last time so late that a create that was still under way would have been refused as too old, and one that had arrived would
-have been listed. Until then the order is unknown and its symbol frozen. Nothing is ever sent again to find out.
+have been listed; and position and wallet, as listed and as pushed, show nothing that our books do not explain. Until then the order is
+unknown and its symbol frozen. Nothing is ever sent again to find out.
 
 What is proven absent has ended as rejected. Only an exit whose position still stands is sent once more, under its own name: getting out
 was decided and is never stale, and reduce-only it can do no more than that. An entry is not: the price for which it was meant has gone.
@@ -10,11 +11,11 @@ was decided and is never stale, and reduce-only it can do no more than that. An 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from adapters.bybit.account import AccountReader, OrderView
-from adapters.bybit.evidence import OrderDoubted, OrderNotFound
+from adapters.bybit.evidence import AbsenceContradicted, OrderDoubted, OrderNotFound
 from adapters.bybit.fold import AccountFold
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
@@ -35,6 +36,7 @@ class Resolver:
     """Looks at orders. The gate is closed for a symbol while one of its orders is unknown. Times are monotonic ms.
 
     note: takes the evidence (``adapters.bybit.evidence``).  send_again: takes an exit that is proven absent.
+    witness: what position and wallet show of a symbol that our books do not explain; "" for nothing. It may raise what reads raise.
     """
 
     def __init__(
@@ -47,16 +49,20 @@ class Resolver:
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         note: Callable[[Message], None],
         send_again: Callable[[SubmitOrder], None],
+        witness: Callable[[str], Awaitable[str]],
         sleep: Callable[[float], Awaitable[None]],
         now_ms: Callable[[], int],
         stamp_ms: Callable[[], int],
+        evidence: Mapping[str, tuple[int, int]],
     ) -> None:
         self._reader, self._fold, self._notify = reader, fold, notify
         self._gate, self._spawn = gate, spawn
-        self._note, self._send_again = note, send_again
+        self._note, self._send_again, self._witness = note, send_again, witness
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
         self.unknown: dict[str, str] = {}
         """Client id -> why its fate is unknown, of orders that are being looked for."""
+        self._evidence = evidence
+        """Client id -> (when it was first looked for in vain, when its latest request may have left), of sessions before this one."""
         self._looking: set[tuple[str | None, str | None]] = set()
 
     # --- unknown orders ---
@@ -76,6 +82,10 @@ class Resolver:
         first_absent: int | None = None
         is_wanted_again = False
         was, attempt = order.state, 0
+        if order.client_order_id in self._evidence:  # what is known outlives the process: a crash loop does not begin anew each time
+            first, sent = self._evidence[order.client_order_id]
+            ago = self._now_ms() - self._stamp_ms()
+            first_absent, sent_ms = first + ago, min(sent_ms, sent + ago)
         while order.is_open and order.state == was:
             await self._sleep(_DELAYS_S[min(attempt, len(_DELAYS_S) - 1)])
             attempt += 1
@@ -91,6 +101,8 @@ class Resolver:
             if first_absent is None:
                 first_absent = asked
             elif asked - first_absent >= APART_MS and asked - sent_ms >= LISTED_BY_MS:
+                if await self._is_contradicted(order):
+                    continue
                 is_wanted_again = self._prove_absent(order)
                 break
         self.unknown.pop(order.client_order_id, None)
@@ -98,6 +110,22 @@ class Resolver:
         if is_wanted_again and order.command is not None:
             order.is_sent_again = True
             self._send_again(order.command)
+
+    async def _is_contradicted(self, order: TrackedOrder) -> bool:
+        """Whether position or wallet show what our books do not explain: the lists may be wrong, and the order there after all."""
+        try:
+            against = await self._witness(order.symbol)
+        except (ExchangeRefusal, PayloadError) as error:
+            against = f"position and wallet could not be read ({error})"
+        if not against or not order.is_open:
+            return False
+        text = f"{order.symbol} {order.client_order_id}: no list has it, and that is not believed: {against}"
+        if self.unknown[order.client_order_id] != text:
+            self.unknown[order.client_order_id] = text
+            self._notify(Notice(self._stamp_ms(), "absence_contradicted", text, order.symbol, "error"))
+            self._note(AbsenceContradicted(self._stamp_ms(), order.client_order_id, order.symbol, against))
+        self._gate.close("order_unknown", text, order.symbol, order.client_order_id)
+        return True
 
     def _prove_absent(self, order: TrackedOrder) -> bool:
         """End what the exchange does not have; True: it is an exit that is still wanted, and goes on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Final
+from typing import Final, Literal
 
 from adapters.bybit.outcomes import PayloadError
 from adapters.bybit.wire import (
@@ -56,6 +56,10 @@ MOVES_QUANTITY: Final = frozenset(
     {"Trade", "AdlTrade", "BustTrade", "Delivery", "Settle", "BlockTrade", "MovePosition", "FutureSpread", "CorporateAction"}
 )
 """Kinds of execution after which there is more or less of a position. Funding is none of them."""
+
+MarginMode = Literal["isolated", "cross"]
+MARGIN_MODES: Final[dict[MarginMode, str]] = {"isolated": "ISOLATED_MARGIN", "cross": "REGULAR_MARGIN"}
+"""Ours -> the exchange's word."""
 
 ROLES: Final = {
     "TakeProfit": "tp",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, MutableSet
+from types import MappingProxyType
 from typing import Any, Final
 
 import aiohttp
@@ -43,6 +44,11 @@ _OWN_WAIT: Final = ("private_stream", "starting")
 """Causes that are over when the venue is ready, for which an order waits a moment instead."""
 
 
+async def _no_witness(symbol: str) -> str:
+    """Where nobody keeps books beside this adapter, the lists are all there is."""
+    return ""
+
+
 class RecoveredOrder(msgspec.Struct, frozen=True):
     """An order that a journal holds open: its command, what became of it so far, and what was filled."""
 
@@ -57,8 +63,9 @@ class BybitVenue(OrderCalls):
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
     seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
     connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    evidence: what earlier sessions found of orders that were looked for in vain (``Resolver``).
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
-    own_prefix: what the names of all our orders begin with, where others' are to be told apart.
+    own_prefix: what the names of all our orders begin with, where others' are to be told apart.  witness: see ``Resolver``.
     on_ready: hears whether it is ready, at each change.
     """
 
@@ -76,10 +83,12 @@ class BybitVenue(OrderCalls):
         seen: MutableSet[str],
         since_ms: int,
         opened_ms: int = 0,
+        evidence: Mapping[str, tuple[int, int]] = MappingProxyType({}),
         notify: Notify = lambda notice: None,
         note: Callable[[Message], None] = lambda message: None,
         gate: Gate | None = None,
         own_prefix: str = "",
+        witness: Callable[[str], Awaitable[str]] = _no_witness,
         on_ready: Callable[[bool], None] = lambda is_ready: None,
         market: MarketClock | None = None,
         current_price: Callable[[str], float | None] = lambda symbol: None,
@@ -101,6 +110,8 @@ class BybitVenue(OrderCalls):
         self._setting_exits = 0
         self.gate = Gate(instruments, now_ms=lambda: rest.clock.now_ms) if gate is None else gate
         """What keeps orders that add exposure from leaving."""
+        self.on_unprotected: Callable[[str, str], None] | None = None
+        """(symbol, why): takes a position whose exits were not set; None: it is told, and its symbol frozen."""
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
         self._resolver = Resolver(
             self.reader,
@@ -110,9 +121,11 @@ class BybitVenue(OrderCalls):
             spawn=self._spawn,
             note=note,
             send_again=lambda command: self._lanes.put(command),
+            witness=witness,
             sleep=sleep,
             now_ms=now_ms,
             stamp_ms=lambda: rest.clock.now_ms,
+            evidence=evidence,
         )
         self.fold = AccountFold(
             instruments,
@@ -153,6 +166,7 @@ class BybitVenue(OrderCalls):
             awaited=self._watch.await_news,
             measure_clock=self._look_at_clock,
             current_price=current_price,
+            unprotected=self._tell_unprotected,
             notify=self._notify,
             sleep=sleep,
             now_ms=now_ms,
@@ -387,6 +401,13 @@ class BybitVenue(OrderCalls):
             await self._courier.set_trailing(order)
         finally:
             self._setting_exits -= 1
+
+    def _tell_unprotected(self, symbol: str, reason: str) -> None:
+        if self.on_unprotected is not None:
+            self.on_unprotected(symbol, reason)
+            return
+        text = f"{symbol}: the exits of the position were not set ({reason}): it may be unprotected"
+        self._notify(Notice(self.stamp_ms(), "unprotected", text, symbol, "error", freezes=True))
 
     async def _look_at_clock(self) -> None:
         """The exchange refused a timestamp: measure anew, and trade on only with a clock that is right."""

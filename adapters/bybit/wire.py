@@ -128,6 +128,9 @@ class PositionRow(msgspec.Struct):
     leverage: Number = None
     liqPrice: Number = None
     positionStatus: Text = ""
+    autoAddMargin: int | None = 0
+    stopLoss: Number = None
+    trailingStop: Number = None
     category: Text = ""
     updatedTime: Number = None
 

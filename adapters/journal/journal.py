@@ -8,8 +8,9 @@ what was heard before it. No clock but the one that is passed in: the same messa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ from adapters.journal.lock import FolderLock
 from adapters.journal.reading import Record, paths_from, records, segments
 from adapters.journal.recovery import Recovered, RecoveryReport, recover, refuse_missing
 from adapters.journal.snapshots import Snapshot, write_snapshot
+from adapters.journal.watching import changed, known, verify_segment
 from adapters.journal.writer import SegmentWriter
 from core.clock import Clock
 from core.errors import InvariantError
@@ -66,7 +68,10 @@ class Journal:
         self._buffer = bytearray()
         self._syncer = ThreadPoolExecutor(1, thread_name_prefix="journal-sync")
         self._group: asyncio.Task[None] | None = None
+        self._older = {path: known(path) for path in segment_paths(folder)}
+        self._verified = 0
         self._writer = self._new_segment()
+        self._older.pop(self._writer.path, None)  # one without a record was followed by this one of its name
 
     @classmethod
     def open(
@@ -216,6 +221,28 @@ class Journal:
         found = segments(paths, is_checked=since > report.snapshot_seq)
         return islice(records(found, self._codec, since), report.last_seq - since + 1)
 
+    def check(self) -> None:
+        """See that the files of this journal are still the ones under their names. Raises JournalError when one was deleted, replaced or
+        cut short; from then on it takes nothing more."""
+        self._writer.check()
+        for path, before in self._older.items():
+            if trouble := changed(path, before):
+                raise self.refuse(f"somebody else has changed the journal: {trouble}")
+        if trouble := self._lock.trouble:
+            raise self.refuse(f"somebody else has changed the journal: {trouble}")
+
+    def refuse(self, reason: str) -> JournalError:
+        """Take nothing more, for a reason that was found beside the writing; returns the error to be raised."""
+        return self._writer.refuse(reason)
+
+    def next_verification(self) -> Callable[[], int]:
+        """What reads a segment again, every byte of it, in whatever thread; each call gives the next one, the one being written last."""
+        paths = [*self._older, self._writer.path]
+        path = paths[self._verified % len(paths)]
+        self._verified += 1
+        written = self._writer.written.offset if path == self._writer.path else None
+        return partial(verify_segment, path, written)
+
     def last_words(self, text: str) -> None:
         """Say why, after the journal has failed: gives up the ballast and writes a line that the next ``open`` reports.
 
@@ -256,6 +283,7 @@ class Journal:
             except JournalError as error:
                 old.broken = str(error)
                 raise
+            self._older[old.path] = known(old.path)
             old.close()
 
     def _new_segment(self) -> SegmentWriter:

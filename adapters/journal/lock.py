@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 from types import TracebackType
 
+from adapters.journal.watching import trouble_with
 from core.errors import SafetyError
 
 _HOLDER_BYTES = 512
@@ -17,7 +18,7 @@ class FolderLock:
     """Held from its making until ``release``. Raises SafetyError, which names the holder, when the folder is taken."""
 
     def __init__(self, folder: Path, purpose: str) -> None:
-        path = folder / "lock"
+        path = self._path = folder / "lock"
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -35,6 +36,11 @@ class FolderLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    @property
+    def trouble(self) -> str:
+        """Why another process could take the folder all the same: the lock is on a file, and its name leads elsewhere; "" when none can."""
+        return trouble_with(self._path, self._descriptor, 0)
 
     @property
     def is_held(self) -> bool:

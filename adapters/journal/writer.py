@@ -14,6 +14,7 @@ from pathlib import Path
 from adapters.journal.disk import Disk
 from adapters.journal.errors import JournalError
 from adapters.journal.layout import Mark, Scan
+from adapters.journal.watching import trouble_with
 
 
 class SegmentWriter:
@@ -66,6 +67,17 @@ class SegmentWriter:
                 os.close(self._descriptor)
                 self._descriptor = -1
                 self.broken = self.broken or f"the journal's segment {self.path} is closed"
+
+    def check(self) -> None:
+        """Raises JournalError when the file under its name is not the one that is written to, or is shorter than what was written."""
+        self.refuse_if_broken()
+        trouble = trouble_with(self.path, self._descriptor, self.written.offset)
+        if trouble:
+            raise self._break(f"somebody else has changed the journal: {trouble}")
+
+    def refuse(self, reason: str) -> JournalError:
+        """Take nothing more, for a reason that somebody else has found; returns the error to be raised."""
+        return self._break(reason)
 
     def refuse_if_broken(self) -> None:
         """Raises JournalError when an earlier write or sync failed."""

@@ -6,6 +6,7 @@ canonical for backtests, those of "demo" lie apart. Every write is one transacti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import groupby
@@ -28,7 +29,7 @@ from adapters.store.parquet_folder import load_folder
 from adapters.store.quality import verify_group
 from adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, spans_in_words, with_timeframe
 from adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
-from adapters.store.schema import BAR_KINDS, CREATE, SCHEMA_VERSION, SeriesKey
+from adapters.store.schema import BAR_KINDS, CATEGORIES, CREATE, ENVS, SCHEMA_VERSION, SeriesKey
 from adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
 from adapters.store.writes import write
 from core.aggregate import aggregate
@@ -37,20 +38,23 @@ from core.frame import Frame
 from core.instrument import Category, Instrument
 from core.time_range import TimeRange
 from core.timeframe import floor_ts, tf_ms
+from core.words import check_word
 
-DEFAULT_PATH = Path("data") / "keel.duckdb"
+STORE_PATH = Path("data") / "keel.duckdb"
+"""Where the store lies in a home folder."""
 Columns = Mapping[str, np.ndarray]
 
 
 class HistoricalDataStore:
-    """History in a DuckDB file. ``path`` None is ./data/keel.duckdb, ":memory:" a store that is gone when closed.
+    """History in a DuckDB file. ``path`` None is data/keel.duckdb of the home (KEEL_HOME, else the current folder); ":memory:" is a store
+    that is gone when it is closed.
 
     A missing file is made, with its folder, unless ``read_only``; it goes again when it is closed with nothing in it. Raises DataError
     when the file is locked by another process, damaged, not a store, or of another version. Use it as a context manager, or close it.
     """
 
     def __init__(self, path: Path | str | None = None, read_only: bool = False) -> None:
-        self.path = str(DEFAULT_PATH if path is None else path)
+        self.path = str(Path(os.environ.get("KEEL_HOME") or "") / STORE_PATH if path is None else path)
         self._db = Database(self.path, read_only)
         try:
             self._check_schema()
@@ -342,6 +346,9 @@ class HistoricalDataStore:
 
         now_ms: rows that are not final then are a finding; None: not looked at.
         """
+        for name, given, allowed in (("env", env, ENVS), ("category", category, CATEGORIES)):
+            if given is not None:
+                check_word(given, allowed, name)
         found: list[Finding] = []
         groups = groupby(all_series(self._db).items(), key=lambda item: (item[1].symbol, item[1].env, item[1].category, item[1].kind))
         instrument_of = cache(self._instrument_of)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from core.actors.trade_log import TradeLog, TradeLogState
+from core.dust import sellable_steps
 from core.errors import InvariantError
 from core.instrument import Instrument
 from core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
@@ -260,7 +261,7 @@ class Portfolio:
         self.slippage += slippage
         closing, opening = (0, units) if is_buy else (units, 0)
         order, closing_notional = self._order_number(fill.client_order_id), 0 if is_buy else total
-        held = book.steps if is_buy or instrument.qty_grid.floor(book.qty) else 0  # dust is flat
+        held = book.steps if is_buy or sellable_steps(instrument, book.steps, fill.price) else 0  # dust is flat
         self.trade_log.on_fill(fill, order, instrument, closing, opening, held, total, closing_notional, pnl, fee, slippage)
 
     def _note_open(self) -> None:
@@ -276,11 +277,14 @@ class Portfolio:
     # --- what others read ---
 
     def steps(self, symbol: str) -> int:
-        """Signed position in quantity steps (spot: whole steps of the holding)."""
+        """Signed position in quantity steps (spot: what of the holding can be sold at the last price; dust is none)."""
         line = self.lines[symbol]
-        if line.is_linear:
-            return line.book.steps
-        return line.instrument.qty_grid.floor(line.qty)
+        return line.book.steps if line.is_linear else sellable_steps(line.instrument, line.book.steps, line.last)
+
+    def dust(self, symbol: str) -> int:
+        """The whole steps of a spot holding that is too small to be sold; 0 where it can be, or is not even one step."""
+        line = self.lines[symbol]
+        return 0 if line.is_linear or self.steps(symbol) else line.instrument.qty_grid.floor(line.qty)
 
     def position_qty(self, symbol: str) -> float:
         """Signed position in base units."""
@@ -316,12 +320,14 @@ class Portfolio:
         return gross
 
     def open_positions(self) -> int:
-        """How many symbols have a position (a spot rest under one step is dust, and flat)."""
+        """How many symbols have a position (dust is none)."""
         return sum(1 for line in self._open if self.steps(line.instrument.symbol))
 
     def position_view(self, symbol: str) -> PositionView:
-        """The position as strategies see it."""
+        """The position as strategies see it; dust is flat."""
         line = self.lines[symbol]
+        if not line.is_linear and not self.steps(symbol):
+            return PositionView(symbol, 0.0, 0.0, line.mark, 0.0)
         return PositionView(symbol, line.qty, line.book.entry_price, line.mark, line.book.unrealized(line.mark))
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from core.actors.risk import RiskActor
 from core.errors import KeelError, StrategyError
 from core.funnel import HELD_ALREADY, ORDERED, Outcome
-from core.instrument import Category
+from core.instrument import Category, size_count
 from core.messages import Bracket, OrderIntent, Signal
 from core.money import UNIT
 from core.portfolio_order import DataView, OMSView, Order, PortfolioOrders, TargetPosition, market_symbol
@@ -72,7 +72,7 @@ class PortfolioRiskActor(RiskActor):
     def _take_target(self, target: TargetPosition) -> Outcome:
         symbol = target.symbol
         market = self._markets.get(symbol)
-        closes = target.side == "CLOSE" or target.value == 0.0
+        closes = target.side == "CLOSE" or (target.value == 0.0 and not self._is_short_on_spot(target))
         if closes or market is None or target.value is None:
             return self._take(_signal(target, closes=closes))
         signal = Signal(symbol, "LONG" if target.side == "LONG" else "SHORT", target.value, target.strategy, ts=target.ts)
@@ -84,12 +84,16 @@ class PortfolioRiskActor(RiskActor):
             return self._adjust(signal, held, price, state, market)
         return self._open(signal, held, price, state, market)
 
+    def _is_short_on_spot(self, target: TargetPosition) -> bool:
+        market = self._markets.get(target.symbol)
+        return target.side == "SHORT" and market is not None and market.is_spot
+
     def _target(self, order: Order, wanted: PortfolioOrders) -> TargetPosition:
         return TargetPosition(market_symbol(order.symbol, self._category), wanted.ts, order.side, order.value, wanted.strategy)
 
     def _screen_out(self, target: TargetPosition, order: Order, *, closes: bool) -> None:
         """The position manager's no to an order; ``closes``: it wants nothing to be held."""
-        done = self._take(_signal(target, closes=True)) if closes else None
+        done = self._take(_signal(target, closes=True)) if closes and not self._is_short_on_spot(target) else None
         if done is None or done.what != "denied":
             refusals: Mapping[str, RiskDecision] = getattr(self._filter, "refusals", {})
             no = refusals.get(order.symbol) or denied("position_manager")
@@ -186,7 +190,7 @@ def _signal(target: TargetPosition, *, closes: bool) -> Signal:
 
 def _steps(value: float, price: float, market: Market) -> int:
     """value / price in steps, rounded down."""
-    return max(0, market.instrument.qty_grid.floor(value / price))
+    return max(0, size_count(value / price, market.qty_num, market.qty_den))
 
 
 def _too_small(steps: int, price: float, market: Market, answer: RiskDecision) -> RiskDecision | None:

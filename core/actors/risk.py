@@ -2,7 +2,8 @@
 
 A signal is a target. In the direction that is held already it changes nothing (no pyramiding); in the other it is a flip, one order of
 (target - position); FLAT closes. A reduction always passes: where the entry of a flip is denied, its closing half is still done, unless
-the signal itself is malformed. Orders in flight count: positions by what is certain to come, exposure by the worst that may.
+the signal itself is malformed or a SHORT on spot, which sells nothing. Dust (core/dust.py) is flat. Orders in flight count: positions by
+what is certain to come, exposure by the worst that may.
 ``counts`` says what became of every signal (core/funnel.py).
 
 Portfolio hears fills before risk does (so that ``steps`` is the position after the fill), and risk hears Halt and Resume from the bus,
@@ -18,10 +19,12 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from core.clock import Clock
-from core.config import ExitsConfig, RiskConfig, SizingConfig
+from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from core.dust import sellable_steps
 from core.funnel import FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
 from core.instrument import Instrument
 from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
+from core.money import UNIT
 from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
 from core.risk.exits import ReadFeature
 from core.risk.limits import LimitsState
@@ -50,6 +53,7 @@ class RiskState(msgspec.Struct, frozen=True):
     policy: PolicyState
     counts: SignalCounts
     wishes: dict[str, Wish]
+    dust: dict[str, int] = {}
 
 
 class RiskActor:
@@ -57,6 +61,7 @@ class RiskActor:
 
     __slots__ = (
         "_due",
+        "_dust",
         "_emit",
         "_flatten_on_limit",
         "_flattening",
@@ -90,10 +95,11 @@ class RiskActor:
         read_feature: ReadFeature,
         allow_short: bool,
         working: WorkingOrders,
+        execution: ExecutionConfig | None = None,
     ) -> None:
         self.manager = RiskManager(
             config, sizing, exits=exits, instruments=instruments, clock=clock, timeframe=timeframe, read_feature=read_feature,
-            allow_short=allow_short,
+            allow_short=allow_short, execution=execution,
         )  # fmt: skip
         self._instruments = instruments
         self._markets = self.manager.markets
@@ -108,6 +114,8 @@ class RiskActor:
         self._sides: dict[str, int] = {}
         self._due: dict[str, int] = {}
         self._wishes: dict[str, Wish] = {}
+        self._dust: dict[str, int] = {}
+        """By symbol, the steps of a spot rest of which a no to FLAT has told."""
         self.counts = SignalCounts()
         self.next_due: float = math.inf
         self.needs_instant = self.limits.is_limited or self._max_bars is not None
@@ -147,6 +155,7 @@ class RiskActor:
             if sizing.allowed:
                 self._send_entry(signal, sizing, held, price, market)
                 self._wishes[signal.symbol] = _wish(signal)
+                self._dust.pop(signal.symbol, None)
                 return ORDERED
         return self._deny_but_close(signal, answer, held)
 
@@ -167,7 +176,22 @@ class RiskActor:
         if held:
             self._send_close(signal.symbol, held, signal.ts, signal)
             return ORDERED
-        return self._reached(signal) or FLAT_ALREADY
+        return self._reached(signal) or self._dust_kept(signal, state) or FLAT_ALREADY
+
+    def _dust_kept(self, signal: Signal, state: PortfolioView) -> Outcome | None:
+        """A no, once for each rest: a spot holding of whole steps that the exchange does not take. It counts as flat."""
+        symbol = signal.symbol
+        market = self._markets[symbol]
+        instrument = market.instrument
+        steps = instrument.qty_grid.floor(self._portfolio.position_qty(symbol)) if market.is_spot and self._flights.is_empty() else 0
+        if steps <= 0 or self._dust.get(symbol) == steps:
+            return None
+        self._dust[symbol] = steps
+        qty = instrument.qty_grid.value(steps)
+        if qty < market.min_qty:
+            return self._deny(signal, denied("below_min_qty", qty, market.min_qty))
+        worth = instrument.notional(instrument.price_grid.count(state.last(symbol)), steps)
+        return self._deny(signal, denied("below_min_notional", worth / UNIT, market.min_notional / UNIT))
 
     def _reached(self, signal: Signal) -> Outcome | None:
         """The target is reached; an order that waits to lead away from it is cancelled. An intent of 0 does only that.
@@ -267,7 +291,7 @@ class RiskActor:
         if self._flights.is_empty():
             return self._portfolio
         flights = [flight for flight in self._flights.listed() if flight.certain or flight.symbol != symbol]
-        return ExpectedView(self._portfolio, self._instruments, flights)
+        return ExpectedView(self._portfolio, self._instruments, flights, self._markets)
 
     def _held(self, symbol: str, state: PortfolioView) -> int:
         """The position in steps, as far as it can be sold."""
@@ -302,6 +326,10 @@ class RiskActor:
                 self._due[symbol] = floor_ts(ts, self._timeframe) + tf_ms(self._timeframe)  # again, should this one not be filled
         self.next_due = min(self._due.values(), default=math.inf)
 
+    def close_position(self, symbol: str, ts: int, reason: str) -> None:
+        """Close what is held of a symbol, at market, whatever the strategy wants."""
+        self._close_at_market(symbol, ts, reason)
+
     # --- what happened ---
 
     def on_fill(self, fill: Fill) -> None:
@@ -328,7 +356,7 @@ class RiskActor:
         manager = self.manager
         return RiskState(
             dict(self._sides), dict(self._due), self._flattening, float(self.next_due), manager.gate.closed_by, self.limits.state(),
-            manager.policy.state(), self.counts.copy(), dict(self._wishes),
+            manager.policy.state(), self.counts.copy(), dict(self._wishes), dict(self._dust),
         )  # fmt: skip
 
     def restore(self, state: RiskState) -> None:
@@ -338,7 +366,7 @@ class RiskActor:
         self.manager.gate.closed_by = state.gate_closed_by
         self.limits.restore(state.limits)
         self.manager.policy.restore(state.policy)
-        self.counts, self._wishes = state.counts.copy(), dict(state.wishes)
+        self.counts, self._wishes, self._dust = state.counts.copy(), dict(state.wishes), dict(state.dust)
         self._flights.begin()
 
     # --- the gate ---
@@ -384,7 +412,6 @@ def _wish(signal: Signal) -> Wish:
 
 
 def _sellable(steps: int, market: Market, state: PortfolioView) -> int:
-    """A spot holding in steps; one that is worth less than the exchange's minimum cannot be sold, and counts as none."""
+    """A spot holding of so many whole steps, without dust."""
     instrument = market.instrument
-    worth = instrument.notional(instrument.price_grid.count(state.last(instrument.symbol)), steps)
-    return 0 if worth < market.min_notional or instrument.qty_grid.value(steps) < market.min_qty else steps
+    return sellable_steps(instrument, instrument.book_grid.count(instrument.qty_grid.value(steps)), state.last(instrument.symbol))

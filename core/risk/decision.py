@@ -45,6 +45,7 @@ MALFORMED: Final[frozenset[str]] = frozenset(
     {
         "price_collar_percent",
         "no_price",
+        "short_not_allowed",
         "unknown_symbol",
         "limit_price_missing",
         "invalid_size",
@@ -53,7 +54,8 @@ MALFORMED: Final[frozenset[str]] = frozenset(
         "invalid_trailing",
     }
 )
-"""Reasons that say the signal itself cannot be trusted: nothing of it is done, not even the closing half of a flip."""
+"""Reasons that say the signal itself cannot be trusted, or asks for what its market does not know (a SHORT on spot): nothing of it is done,
+not even the closing half of a flip."""
 
 
 @final

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from core.clock import Clock, ReplayClock
-from core.config import ExitsConfig, RiskConfig, SizingConfig
+from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
 from core.instrument import Instrument
 from core.messages import Bracket, Signal
 from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
@@ -48,11 +48,13 @@ class RiskManager:
         timeframe: str = "1m",
         read_feature: ReadFeature = _no_feature,
         allow_short: bool = True,
+        execution: ExecutionConfig | None = None,
     ) -> None:
+        """execution: the fees, the spread and the slippage that sizes leave room for; None: the instruments' fees alone."""
         config = config if config is not None else RiskConfig()
         sizing = sizing if sizing is not None else SizingConfig()
         self._instruments = instruments if instruments is not None else {}
-        self.markets = {symbol: Market(instrument) for symbol, instrument in self._instruments.items()}
+        self.markets = {symbol: Market(instrument, execution) for symbol, instrument in self._instruments.items()}
         self._model = sizing.model
         self._sizer = build_sizer(sizing, self._instruments, read_feature)
         self.exits = ExitRules(exits, read_feature)

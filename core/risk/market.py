@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 
+from core.config import ExecutionConfig
+from core.costs import MAX_COST_RATE
 from core.instrument import Instrument
-from core.money import UNIT
+from core.money import UNIT, to_units
 
 
 class Market:
     """One symbol's market. A quantity of n steps is ``n * qty_num / qty_den``, exactly as ``Grid.value`` has it; prices likewise.
 
     ``min_notional`` is in 1e-8 of the quote coin; ``max_market_qty`` (of a market order) and ``max_qty`` (of any other) in base units.
+    ``taker_fee`` and ``cost_rate`` (spread and slippage of a taker) are in 1e-8, as the run's execution has them.
     ``ample_usd``: an order of so many quote coins, at a price of ``tick`` or more, is over the minimum however its price is rounded.
     """
 
     __slots__ = (
         "ample_usd",
+        "cost_rate",
         "instrument",
         "is_spot",
         "max_market_qty",
@@ -27,11 +31,15 @@ class Market:
         "price_num",
         "qty_den",
         "qty_num",
+        "taker_fee",
         "tick",
     )
 
-    def __init__(self, instrument: Instrument) -> None:
+    def __init__(self, instrument: Instrument, execution: ExecutionConfig | None = None) -> None:
         self.instrument = instrument
+        fee = execution.taker_fee if execution is not None else None
+        self.taker_fee = instrument.taker_fee if fee is None else to_units(fee)
+        self.cost_rate = 0 if execution is None else min(execution.half_spread_rate + execution.slippage_rate, MAX_COST_RATE)
         self.is_spot = instrument.category == "spot"
         self.qty_num, self.qty_den = instrument.qty_grid.num, instrument.qty_grid.den
         self.price_num, self.price_den = instrument.price_grid.num, instrument.price_grid.den

@@ -14,6 +14,8 @@ import msgspec
 
 from core.clock import Clock
 from core.config import RiskConfig
+from core.costs import taker_price
+from core.dust import sellable_steps
 from core.messages import Signal
 from core.money import UNIT
 from core.risk.decision import APPROVED, Reason, RiskDecision, denied
@@ -75,11 +77,9 @@ class NoPolicy:
         """Whether the signal may become an order."""
         if signal.direction == "FLAT":
             return APPROVED
-        if self._gate.closed_by:
-            return self._gate.check()
         if signal.direction == "SHORT" and not self._allow_short:
             return denied("short_not_allowed")
-        return APPROVED
+        return self._gate.check()
 
     def room(self, signal: Signal, state: PortfolioView) -> Room:
         """No limit."""
@@ -175,12 +175,14 @@ class RulesPolicy:
 
         That is what the account can pay the initial margin and the fees (to open and to close) of, beside its other positions, unless
         a limit says less. Unrealised profit of other positions is not spendable (isolated margin); that of the symbol itself is realised
-        by the flip. On spot the wallet is the quote balance: other holdings have left it already.
+        by the flip. On spot the wallet is the quote balance: other holdings have left it already. ``margin_reserve_percent`` of the account
+        stays free for what the price moves; what the order itself costs (fees, spread, slippage) it has to carry with all of it.
         """
         symbol = signal.symbol
         own = state.notional(symbol)
         others = state.gross_notional() - own
         wallet = state.cash / 1e8
+        carried = self._carried(signal, state, others)
         margin = self._unit_margins.get(symbol, self._least_margin)
         if not margin:
             usd = wallet * self._share
@@ -188,6 +190,8 @@ class RulesPolicy:
             if own:
                 wallet += state.position_qty(symbol) * (state.mark(symbol) - state.entry_price(symbol))
             usd = affordable_usd(wallet, state.equity, self._share, margin) - others
+        if carried < usd:
+            usd = carried
         reason, limit = _LEVERAGE, self._leverage
         if self._max_position_usd < usd:
             usd, reason, limit = self._max_position_usd, "max_position_usd", self._max_position_usd
@@ -218,6 +222,24 @@ class RulesPolicy:
         if self._throttle is not None:
             self._throttle.restore(state.orders)
 
+    def _carried(self, signal: Signal, state: PortfolioView, others: float) -> float:
+        """The notional that the whole account carries when the order fills at what a taker pays (a limit order: at its limit)."""
+        symbol, market = signal.symbol, self._markets.get(signal.symbol)
+        price = state.last(symbol) if market is not None else 0.0
+        if market is None or not price > 0.0:
+            return math.inf
+        side = 1 if signal.direction == "LONG" else -1
+        fill = taker_price(price, market.cost_rate, side, market.price_num, market.price_den)
+        if signal.order_type == "limit" and signal.limit_price is not None:
+            price, fill = max(price, signal.limit_price), signal.limit_price if side > 0 else max(fill, signal.limit_price)
+        wallet, rate = state.cash / 1e8, market.cost_rate / UNIT
+        if market.is_spot:
+            return carried_usd(wallet, wallet, 0.0, 0.0, 0.0, 0.0, price, fill, 1.0, 0.0, rate)
+        qty, fee = state.position_qty(symbol), max(0, market.taker_fee) / UNIT
+        entry, mark = (state.entry_price(symbol), state.mark(symbol)) if qty else (0.0, 0.0)
+        unit = carry_margin(self._leverage, market.taker_fee, side)
+        return carried_usd(wallet, state.equity, qty, entry, mark, others, price, fill, unit, fee, rate)
+
     # --- one rule each ---
 
     def _configured(self, max_open_positions: int | None) -> tuple[Rule, ...]:
@@ -235,9 +257,11 @@ class RulesPolicy:
 
     def _is_leaving(self, signal: Signal, state: PortfolioView) -> bool:
         """Whether the entry ends a position of the other side; more of a side that is held already ends none."""
-        market = self._markets.get(signal.symbol)
-        dust = market.min_notional / UNIT if market is not None and market.is_spot else 0.0
-        if not state.notional(signal.symbol) > dust:
+        market, notional = self._markets.get(signal.symbol), state.notional(signal.symbol)
+        if market is not None and market.is_spot and notional > 0.0:
+            mark, grid = state.mark(signal.symbol), market.instrument.book_grid
+            notional = sellable_steps(market.instrument, grid.count(notional / mark), mark)
+        if not notional > 0.0:
             return False
         qty = state.position_qty(signal.symbol)  # 0 where the order that closes it is on its way: that ends it, too
         return not (qty > 0.0 if signal.direction == "LONG" else qty < 0.0)
@@ -255,6 +279,36 @@ def affordable_usd(wallet: float, equity: float, share: float, unit_margin: floa
     return (wallet if wallet < equity else equity) * share / unit_margin
 
 
+_SPARE_USD: Final = 2e-8
+_SPARE: Final = 2e-12
+"""What fees round up beside the margin, and a part for what floats round off."""
+
+
+def carried_usd(
+    wallet: float, equity: float, qty: float, entry: float, mark: float, others: float, price: float, fill: float, unit: float, fee: float,
+    rate: float,
+) -> float:  # fmt: skip
+    """The notional, counted at ``price``, of the largest position that an account carries when it is filled at ``fill``.
+
+    qty, entry, mark: the position (signed) that the same order closes first.  others: notional of all other positions.  unit: what one
+    quote coin of the filled notional binds and pays (``carry_margin``).  fee, rate: of a taker, as fractions.
+    """
+    if qty:
+        closing = abs(qty) * fill * fee
+        wallet += qty * (fill - entry) - closing
+        equity += qty * (fill - mark) - closing
+    least = wallet if wallet < equity else equity
+    spare = _SPARE_USD + abs(least) * _SPARE if fee > 0.0 else 0.0
+    return ((least - spare) / unit - others * (1.0 + rate)) * (price / fill)
+
+
+def carry_margin(leverage: float, taker_fee: int, side: int) -> float:
+    """What one quote coin of a perpetual's notional takes out of free cash when it is filled: the initial margin, the fee to open, and the
+    fee to close at the bankruptcy price (which lies above the entry of a short, side -1)."""
+    fee = max(0, taker_fee) / UNIT
+    return 1.0 / leverage + fee + fee * (1.0 - side / leverage)
+
+
 def unit_margin(leverage: float, taker_fee: int) -> float:
     """What one quote coin of a perpetual's notional binds: its initial margin, and the fees to open and to close."""
     return 1.0 / leverage + 2.0 * max(0, taker_fee) / UNIT
@@ -262,7 +316,7 @@ def unit_margin(leverage: float, taker_fee: int) -> float:
 
 def _unit_margin(market: Market, leverage: float) -> float:
     """What one quote coin of notional binds: its initial margin, and the fees to open and to close; 0 on spot, which knows no margin."""
-    return 0.0 if market.is_spot else unit_margin(leverage, market.instrument.taker_fee)
+    return 0.0 if market.is_spot else unit_margin(leverage, market.taker_fee)
 
 
 def _check_open_positions(symbol: str, state: PortfolioView, limit: int) -> RiskDecision:

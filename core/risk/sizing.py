@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 from core.config import SizingConfig
 from core.errors import ConfigError
-from core.instrument import grid_floor
+from core.instrument import size_count
 from core.messages import Bracket, Signal
 from core.money import UNIT
 from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
@@ -62,7 +62,7 @@ def floor_to_market(
     if not qty > 0.0:
         return unsized(denied(limited_by or "no_equity", qty * price, limit))
     num, den = market.qty_num, market.qty_den
-    steps = grid_floor(qty, num, den)
+    steps = size_count(qty, num, den)
     quantity = steps * num / den
     if steps <= 0 or quantity < market.min_qty:
         return Sizing(False, reason=limited_by or "below_min_qty", value=quantity, limit=limit if limited_by else market.min_qty)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
+from core.costs import taker_ticks
 from core.instrument import Instrument
 from core.messages import Direction, OrderIntent, SubmitOrder
 from core.orders import OrderRecord
+from core.risk.market import Market
 
 
 class PortfolioView(Protocol):
@@ -22,7 +24,7 @@ class PortfolioView(Protocol):
         """The wallet in 1e-8: margin of open positions included, unrealised PnL not."""
 
     def steps(self, symbol: str) -> int:
-        """The position in steps of the quantity grid."""
+        """The position in steps of the quantity grid; what of a spot holding is dust (core/dust.py) is none."""
 
     def position_qty(self, symbol: str) -> float:
         """The position in base units."""
@@ -149,12 +151,15 @@ class ExpectedView:
     Without it, two entries of one instant would each see the room that only one of them may take.
     """
 
-    __slots__ = ("_base", "_flights", "_instruments", "cash", "equity")
+    __slots__ = ("_base", "_flights", "_instruments", "_markets", "cash", "equity")
 
-    def __init__(self, base: PortfolioView, instruments: Mapping[str, Instrument], flights: list[InFlight]) -> None:
+    def __init__(
+        self, base: PortfolioView, instruments: Mapping[str, Instrument], flights: list[InFlight], markets: Mapping[str, Market]
+    ) -> None:
         self._base = base
         self._instruments = instruments
         self._flights = flights
+        self._markets = markets
         self.equity = base.equity
         self.cash = base.cash - self._promised()
 
@@ -200,7 +205,8 @@ class ExpectedView:
         for flight in self._flights:
             instrument = self._instruments[flight.symbol]
             if instrument.category == "spot" and flight.steps > 0:
-                promised += instrument.notional(instrument.price_grid.ceil(self._base.mark(flight.symbol)), flight.steps, up=True)
+                ticks = taker_ticks(instrument.price_grid.ceil(self._base.mark(flight.symbol)), self._markets[flight.symbol].cost_rate, 1)
+                promised += instrument.notional(ticks, flight.steps, up=True)
         return promised
 
     def _symbols(self) -> Iterable[str]:

@@ -21,6 +21,7 @@ from runners.cli.session import Session, common, example
 @click.argument("system")
 @click.option("--sandbox", "sandbox_url", metavar="URL", help="A running `keel sandbox` instead of the demo account.")
 @click.option("--symbol", "symbols", multiple=True, metavar="S", help="Trade this symbol in place of the system's; may be repeated.")
+@click.option("--without", multiple=True, metavar="S", help="Leave this symbol out, such as one that was delisted; may be repeated.")
 @click.option("--timeframe", metavar="TF", help="Decision bars, such as 1h.")
 @click.option("--execution-timeframe", metavar="TF", help="Bars at which the account is marked and limits are looked at, such as 1m.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the system file, such as params.fast=10.")
@@ -41,6 +42,7 @@ def demo(
     system: str,
     sandbox_url: str | None,
     symbols: tuple[str, ...],
+    without: tuple[str, ...],
     timeframe: str | None,
     execution_timeframe: str | None,
     overrides: tuple[str, ...],
@@ -71,7 +73,7 @@ def demo(
     texts += [f"timeframe={timeframe}"] if timeframe else []
     texts += [f"execution_timeframe={execution_timeframe}"] if execution_timeframe else []
     loaded = load_system(system, home, texts)
-    options = DemoOptions(sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms)
+    options = DemoOptions(sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without))
     if shows:
         session.note(f"{loaded.config.system}: reading the account and the bars before it; Ctrl-C stops")
     made = run_demo(loaded, home, options, beside=Display().beside if shows else None)

@@ -80,10 +80,12 @@ def report(session: Session, run: str, again: bool, open_: bool) -> None:
     """The HTML report of RUN.
 
     A run that was made without one is computed again from its own configuration; the report is drawn only when trades and equity are those
-    that were kept.
+    that were kept. The run of a script is drawn from its files.
     """
     answer = runs_report_tool.run(ReportRequest(run, again), session.context())
-    if answer.drawn:
+    if answer.drawn and not answer.computed:
+        session.note("a script's run is not computed again: its report was drawn from its files")
+    if answer.computed:
         session.note("the run was computed again, with the same trades and equity, and its report drawn")
     session.answer(answer, lambda: click.echo(answer.path))
     if open_ and not open_quietly(answer.path):

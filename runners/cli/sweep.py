@@ -13,6 +13,8 @@ from runners.tools.sweep import Interrupted, SweepRequest, SweepResponse, sweep_
 
 ROWS = 15
 """Settings that are listed; the page and results.csv have all."""
+REASONS = 5
+"""Reasons that are listed, of settings without a score and of refused ones."""
 WIDEST = 16
 """Columns of a map that are written as numbers; wider ones as shades."""
 SHADES = " ░▒▓█"
@@ -41,6 +43,17 @@ _COLORS = ("red", "yellow", "white", "cyan", "green")
 @click.option("--engine", type=click.Choice(["auto", "kernel", "actors"]), default="auto", show_default=True, help="What runs a point.")
 @click.option("--resume", metavar="ID", help="Go on with a sweep that was interrupted; last is the newest.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="Of random and tpe.")
+@click.option("--start", metavar="T", help="Run over one window that begins here, e.g. 2025-01-01 (with --end; not with --windows).")
+@click.option("--end", metavar="T", help="The window's end, which is not part of it.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A key of the system file for all points; may be repeated.")
+@click.option(
+    "--min-trades",
+    type=click.IntRange(min=1),
+    default=SweepRequest().min_trades,
+    show_default=True,
+    metavar="N",
+    help="Closed trades without which a setting has no score.",
+)
 @click.option("--limit", type=int, default=SweepRequest().limit, show_default=True, metavar="N", help="At most so many points.")
 @common
 @click.pass_obj
@@ -60,6 +73,10 @@ def sweep(
     engine: str,
     resume: str | None,
     seed: int,
+    start: str | None,
+    end: str | None,
+    overrides: tuple[str, ...],
+    min_trades: int,
     limit: int,
 ) -> None:
     """Run SYSTEM under many parameter sets, and find where good results do not hang on one exact value.
@@ -69,7 +86,7 @@ def sweep(
     """
     request = SweepRequest(
         system, params, _split(symbols), _split(timeframes), _split(windows), search, trials, metric, on, address, workers, engine,  # type: ignore[arg-type]  # click has checked the choices
-        resume, seed, limit,
+        resume, seed, limit, start, end, overrides, min_trades,
     )  # fmt: skip
     try:
         answer = sweep_run_tool.run(request, session.context())
@@ -101,14 +118,33 @@ def _show(answer: SweepResponse) -> None:
         click.echo(f"  The peak: {_setting(answer.peak.setting)} with {answer.metric} {value}, the best of {answer.tried:,} tries.")
     if answer.luck is not None:
         click.echo(f"  {answer.tried:,} independent tries that spread like these would reach {ratio(answer.luck)} by luck alone.")
+    else:
+        click.echo(f"  {answer.no_luck[:1].upper()}{answer.no_luck[1:]}.")
+    _show_reasons("Without a score", answer.unscored)
+    _show_reasons("Refused", answer.refused)
     click.echo(f"\n{_counts(answer)}")
     click.echo(f"sweep   {answer.sweep_id}\nreport  {answer.report}\npoints  {answer.results}")
+
+
+def _show_reasons(what: str, reasons: dict[str, int]) -> None:
+    """How many settings, and why; the most frequent reasons."""
+    if not reasons:
+        return
+    click.echo(f"{what}: {sum(reasons.values()):,} settings")
+    for reason, count in list(reasons.items())[:REASONS]:
+        click.echo(f"  {count:,}  {reason}")
+    if len(reasons) > REASONS:
+        click.echo(f"  ... and {len(reasons) - REASONS:,} more reasons in the report")
 
 
 def _counts(answer: SweepResponse) -> str:
     rate = answer.computed / answer.seconds if answer.seconds else 0.0
     kept = answer.points - answer.computed
-    words = [f"{answer.done:,} settings done", f"{answer.failed:,} failed", f"{answer.invalid:,} refused as invalid"]
+    words = [
+        f"{answer.done:,} settings done ({sum(answer.unscored.values()):,} without a score)",
+        f"{answer.failed:,} failed",
+        f"{answer.invalid:,} refused as invalid",
+    ]
     again = f", {kept:,} runs were there already" if kept > 0 else ""
     return f"{', '.join(words)}; {answer.computed:,} runs in {answer.seconds:,.1f} s ({rate:,.1f} per s, {answer.engine or 'none'}){again}"
 
@@ -127,7 +163,8 @@ def _show_table(answer: SweepResponse) -> None:
     for entry in [*listed, *troubled[:3]]:
         beside = entry.beside
         total = beside["total_return"]
-        mark = "region" if entry.in_region else "" if entry.status == "done" else f"{entry.status}: {entry.reason}"
+        trouble = f"no score: {entry.no_score}" if entry.no_score else ""
+        mark = "region" if entry.in_region else trouble if entry.status == "done" else f"{entry.status}: {entry.reason}"
         rows.append(
             [
                 *(str(entry.setting[key]) for key in keys),
@@ -151,7 +188,7 @@ def _show_map(answer: SweepResponse) -> None:
     heat = answer.heat
     assert heat is not None
     fixed = f", cut at {_setting(heat.fixed)}" if heat.fixed else ""
-    click.echo(f"\n{answer.metric} in {next(iter(answer.windows))}{fixed}; * is the robust region")
+    click.echo(f"\n{answer.metric} in {next(iter(answer.windows))}{fixed}{'; * is the robust region' if answer.region is not None else ''}")
     known = sorted(value for row in heat.values for value in row if value is not None)
     wide = len(heat.x_labels) > WIDEST
     width = 2 if wide else max(7, *(len(label) + 1 for label in heat.x_labels))

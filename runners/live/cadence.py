@@ -16,6 +16,7 @@ PERIOD_MS: Final = {
     "in_flight": IN_FLIGHT_MS,
     **PERIODS_MS,
     "books": 30_000,
+    "settings": 30_000,
     "instruments": 60 * MINUTE_MS,
     "key": 60 * MINUTE_MS,
     "statement": DAY_MS,
@@ -23,7 +24,7 @@ PERIOD_MS: Final = {
 """Name -> ms between two looks. ``books``: positions and wallet against our books; also after each reconnection and funding payment.
 ``statement``: the transaction log row by row; at the end of a session, too."""
 
-AWAITED_MS: Final = {"books": 10_000, "instruments": MINUTE_MS, "key": MINUTE_MS}
+AWAITED_MS: Final = {"books": 10_000, "settings": 30_000, "instruments": MINUTE_MS, "key": MINUTE_MS}
 """The same, while a cause of the gate stands that ends by this look."""
 
 

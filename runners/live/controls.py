@@ -433,7 +433,7 @@ def _above(code: str, value: float, limit: float) -> Denial | None:
 
 
 def _words(entries: Iterable[Entry]) -> str:
-    return "; ".join(f"{entry.cause}: {entry.text}" for entry in entries)
+    return ", ".join(dict.fromkeys(entry.cause for entry in entries))
 
 
 def _likeness(order: SubmitOrder) -> tuple[object, ...]:

@@ -21,7 +21,7 @@ from runners.actors import Actors
 from runners.live.bar_tape import BarTape
 from runners.live.inputs import Inputs
 from runners.live.instants import Instant
-from runners.live.records import Adjusted, BarsTooLate, InputsKnown, InstantClosed
+from runners.live.records import Adjusted, BarsTooLate, ClosePosition, InputsKnown, InstantClosed
 
 
 class Recorder(Protocol):
@@ -105,6 +105,8 @@ class Cycle:
             self.actors.market_data.fresh.clear()
         elif isinstance(message, Adjusted):
             self._adjust(message)
+        elif isinstance(message, ClosePosition):
+            self._close_position(message)
         elif isinstance(message, InputsKnown):
             self.inputs.take(message)
         else:
@@ -126,6 +128,14 @@ class Cycle:
                 actors.market_data.fresh.clear()
         except BaseException as error:
             self.bus.fail("instant", error)
+            raise
+        self.bus.drain()
+
+    def _close_position(self, wanted: ClosePosition) -> None:
+        try:
+            self.actors.risk.close_position(wanted.symbol, max(wanted.ts, self.clock.now_ms), wanted.reason)
+        except BaseException as error:
+            self.bus.fail("close_position", error)
             raise
         self.bus.drain()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from adapters.bybit.evidence import OrderNotFound
 from adapters.bybit.fold import seen_of
 from adapters.bybit.venue import RecoveredOrder
 from adapters.journal import Record, SessionStarted, UnknownMessage
@@ -43,6 +44,7 @@ class HistoryState(msgspec.Struct, frozen=True):
     log_ms: int
     stated_ms: int
     standing: list[CauseRaised]
+    absent: dict[str, tuple[int, int]] = {}
 
 
 class History:
@@ -60,13 +62,19 @@ class History:
         """Up to here it was held against our books, row by row."""
         self.standing: dict[tuple[str, str, str], CauseRaised] = {}
         """What needs a person and has not been lifted: a restart does not lift it either."""
+        self.absent: dict[str, tuple[int, int]] = {}
+        """Orders that were looked for in vain: (when first, when the latest request for it may have left), in the exchange's time."""
 
     def note(self, message: Message) -> None:
         """One more record."""
         kind = message.__class__
         if kind is SubmitOrder:
             self.written[message.client_order_id] = None  # type: ignore[attr-defined]  # its class was looked at
+            self.absent.pop(message.client_order_id, None)  # type: ignore[attr-defined]
+        elif isinstance(message, OrderNotFound):
+            self.absent.setdefault(message.client_order_id, (message.ts, message.ts - message.waited_ms))
         elif isinstance(message, OrderUpdate):
+            self.absent.pop(message.client_order_id, None)
             if message.status in CLOSED:
                 self.written.pop(message.client_order_id, None)
         elif isinstance(message, (Fill, FundingPayment)):
@@ -87,7 +95,7 @@ class History:
         """What is remembered."""
         return HistoryState(
             self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms, self.stated_ms,
-            list(self.standing.values()),
+            list(self.standing.values()), dict(self.absent),
         )  # fmt: skip
 
     def restore(self, state: HistoryState) -> None:
@@ -96,6 +104,7 @@ class History:
         self.last_execution_ms, self.last_rate_ms = state.last_execution_ms, dict(state.last_rate_ms)
         self.log_ms, self.stated_ms = state.log_ms, state.stated_ms
         self.standing = {(each.cause, each.symbol, each.key): each for each in state.standing}
+        self.absent = dict(state.absent)
 
 
 def known(record: Record) -> Message:

@@ -1,8 +1,9 @@
-"""What counts as held. On spot a rest that cannot be sold is none: under one step, the smallest order, or the smallest value."""
+"""What counts as held: without dust (core/dust.py)."""
 
 from __future__ import annotations
 
 from core.actors.portfolio import Line, Portfolio
+from core.dust import sellable_steps
 
 
 def held_quantities(portfolio: Portfolio) -> dict[str, float]:
@@ -12,9 +13,4 @@ def held_quantities(portfolio: Portfolio) -> dict[str, float]:
 
 def is_dust(line: Line) -> bool:
     """Whether a spot holding is too small to be sold. Perpetuals have no such rests."""
-    if line.is_linear:
-        return False
-    instrument = line.instrument
-    steps = instrument.qty_grid.floor(line.qty)
-    worth = instrument.notional(instrument.price_grid.count(line.last), steps)
-    return steps <= 0 or worth < instrument.min_notional or instrument.qty_grid.value(steps) < instrument.min_qty
+    return not line.is_linear and not sellable_steps(line.instrument, line.book.steps, line.last)

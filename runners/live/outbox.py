@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from adapters.bybit.clock import monotonic_ms
+from adapters.bybit.evidence import EVIDENCE
 from adapters.journal import Journal, JournalError
 from core.messages import Bar, CancelAll, CancelOrder, FeedGap, FundingRate, MarkPrice, Message
 from runners.live.books import Books
@@ -60,9 +61,15 @@ class Outbox:
             self._fail(error)
 
     def note(self, message: Message) -> None:
-        """Something for whoever reads the journal; the actors hear nothing of it."""
-        if self._journal.failed is None:
-            self.append(message)
+        """Something for whoever reads the journal; the actors hear nothing of it. Evidence outlives the process: a restart builds on it."""
+        if self._journal.failed is not None:
+            return
+        self.append(message)
+        if isinstance(message, EVIDENCE):
+            try:
+                self._journal.flush()
+            except JournalError as error:
+                self.fail(error)
 
     async def write(self, command: Message) -> None:
         """A command becomes durable. A cancel goes out even where the journal no longer takes anything; nothing else does."""

@@ -28,3 +28,5 @@ class Plan:
     fresh: bool = False
     """Begin a new journal though there is one."""
     about: dict[str, str] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    """Symbols of the system that are left out: what the account has in them is said, and not touched."""

@@ -8,6 +8,7 @@ freezes the symbol (for cash: all of them) until it has gone away or a person ha
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -58,6 +59,19 @@ def differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[Dif
     return found
 
 
+def pushed_differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[Difference]:
+    """The same, between the portfolio and what the stream pushed last, of that to which nothing was booked later."""
+    pushes = venue.fold.pushes
+    found: list[Difference] = []
+    for line in portfolio.lines.values():
+        symbol = line.instrument.symbol
+        if line.is_linear and (report := pushes.latest_position(symbol)) is not None:
+            found.append(Difference(symbol, line.book.steps, line.instrument.qty_grid.count(report.qty)))
+    if (balance := pushes.latest_balance(quote)) is not None:
+        found.append(Difference(None, portfolio.cash, balance.wallet))
+    return [each for each in found if each.ours != each.theirs]
+
+
 def _position(line: Line, venue: BybitVenue) -> Difference:
     symbol = line.instrument.symbol
     report = venue.fold.positions.get((symbol, 0))
@@ -94,10 +108,24 @@ class Reconciler:
         """What the latest comparison found."""
         self.was_read = False
         """Whether the exchange could be read for it."""
+        self._turn = asyncio.Lock()
 
     async def check(self, *, at_once: bool = False) -> list[Difference]:
         """Read and compare; returns what stands unexplained. at_once: no second reading is waited for. Raises nothing for a read that
         fails: it is told, and the next one comes."""
+        async with self._turn:
+            return await self._check(at_once=at_once)
+
+    async def against(self, symbol: str) -> str:
+        """What position and wallet show of a symbol, as pushed by the stream and as listed, that our books do not explain; "" for nothing.
+        What was pushed counts as long as nothing was booked after it."""
+        pushed = pushed_differences(self._books.portfolio, self._venue, self._quote)
+        await self.check()
+        if not self.was_read:
+            return "position and wallet could not be read"
+        return "; ".join(dict.fromkeys(each.text for each in (*self.last, *pushed) if each.symbol in (None, symbol)))
+
+    async def _check(self, *, at_once: bool) -> list[Difference]:
         venue = self._venue
         self.was_read = False
         try:

@@ -65,6 +65,14 @@ class InputsKnown(Message, frozen=True):
     values: dict[str, float]
 
 
+class ClosePosition(Message, frozen=True):
+    """A position is to be closed at market, whatever the strategy wants: it has lost its stop."""
+
+    ts: int
+    symbol: str
+    reason: str
+
+
 class GateChanged(Message, frozen=True):
     """Whether orders may leave from here on (ACTIVE, REDUCING, HALTED), and why not."""
 
@@ -108,4 +116,4 @@ class Stated(Message, frozen=True):
 
 NOTES = (GateChanged, CauseRaised, CauseEnded, Stated, *EVIDENCE)
 """What is written for whoever reads a journal; the actors hear nothing of it."""
-TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, *NOTES)
+TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, ClosePosition, *NOTES)

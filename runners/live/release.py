@@ -22,7 +22,7 @@ async def release(live: Live, cause: str, symbol: str | None, by: str) -> list[R
     SafetyError for one that does not stand, that nobody lifts by hand, or whose reason persists."""
     system = live.plan.system.system
     if cause not in CAUSES:
-        raise ConfigError(f"there is no cause {cause!r}: {_meant(cause)}; keel session status {system} lists what stands")
+        raise ConfigError(f"there is no cause {cause!r} (keel session status {system} lists what stands): {_meant(cause)}")
     if symbol is not None and symbol not in live.instruments:
         raise ConfigError(f"{system} does not trade {symbol!r}: {did_you_mean(symbol, live.instruments)}")
     live.gate.look()

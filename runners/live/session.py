@@ -19,6 +19,7 @@ from adapters.bybit.notices import Notice
 from adapters.bybit.streams import StreamBroken
 from adapters.journal import JournalError
 from core.bus import Bus
+from core.errors import StrategyError
 from core.messages import CancelOrder, Fault, Halt
 from core.orders import OrderRecord
 from runners.live.holdings import held_quantities
@@ -30,6 +31,7 @@ from runners.live.restrictions import Restriction, restrictions
 from runners.live.sandbox_end import SandboxEnd
 from runners.live.start import Live, start
 from runners.live.upkeep import Upkeep
+from runners.live.watchdog import LoopHung, Watchdog
 
 TICK_S: Final = 0.25
 STOP_PATIENCE_S: Final = 15.0
@@ -84,6 +86,8 @@ class Stop:
 
     def fail(self, error: BaseException) -> None:
         """Something broke."""
+        if isinstance(error, LoopHung):
+            error = StrategyError(f"it hung, and was broken off so that the session could end: {error}")
         self.failure = self.failure or error
         self.ask("fault")
 
@@ -118,6 +122,7 @@ class Session:
         self.ending: Ending | None = None
         """There as soon as trading has ended, whatever breaks after that."""
         self.notices: deque[Notice] = deque(maxlen=50)
+        self.watchdog = Watchdog()
         self.steps = 0
 
     def notify(self, notice: Notice) -> None:
@@ -131,12 +136,29 @@ class Session:
             self.live, live.notices = live, self.notices
             async with asynccontextmanager(beside)(live, self.stop) if beside is not None else _nothing():
                 upkeep = Upkeep(live, self.notify)
+                beating = self._watch_loop(live)
                 try:
                     await (self._lockstep(live, upkeep) if live.connection.is_lockstep else self._real_time(live, upkeep))
                 except Exception as error:  # noqa: BLE001  # whatever broke: what rests is cancelled, and the end is told
                     self.stop.fail(error)
                 self.ending = self._kept(live, await self._end_somehow(live))
+                beating.cancel()
         return live, self.ending
+
+    def _watch_loop(self, live: Live) -> asyncio.Task[None]:
+        """Let the loop beat, and every order be preceded by a look at it."""
+        look = live.gate.look
+
+        def look_first() -> None:
+            if not live.connection.is_lockstep:
+                self.watchdog.look(live.gate)
+            look()
+
+        live.gate.look = look_first
+        self.watchdog.left = lambda: _what_stays(live)
+        beating = asyncio.create_task(self.watchdog.beat(live, self.notify))
+        beating.add_done_callback(lambda done: None if done.cancelled() or (broke := done.exception()) is None else self.stop.fail(broke))
+        return beating
 
     # --- lock-step ---
 
@@ -319,6 +341,14 @@ def _protective(live: Live) -> list[str]:
     executor = live.cycle.actors.executor
     exits = [record for record in executor.open_orders() if record.command is not None and record.command.reduce_only]
     return [record.client_order_id for record in (*executor.bracket_orders(), *exits)]
+
+
+def _what_stays(live: Live) -> str:
+    """What rests at the exchange and what is held, as far as we know."""
+    executor = live.books.executor
+    names = [record.client_order_id for record in (*executor.open_orders(), *executor.bracket_orders())]
+    held = ", ".join(f"{symbol} {qty:g}" for symbol, qty in held_quantities(live.books.portfolio).items())
+    return f"positions stay: {held or 'none'}\norders that stay at the exchange, stops among them: {', '.join(names) or 'none'}"
 
 
 @asynccontextmanager

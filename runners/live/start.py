@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import cast
@@ -42,10 +42,13 @@ from runners.live.history import History, in_flight, seen_executions, session_pr
 from runners.live.input_reader import InputReader
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
+from runners.live.journal_watch import watch_journal
+from runners.live.left_out import instruments_of, tell_left_out
 from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan
 from runners.live.prices import Prices
+from runners.live.protection import Protection
 from runners.live.reconcile import Reconciler
 from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened
 from runners.live.recovery import recover_books
@@ -143,7 +146,8 @@ async def _begin(
     )
     account = await connection.account_name(live=plan.environment is Environment.LIVE)
     lock = stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
-    instruments = await connection.reader.instruments(system.symbols)
+    instruments = await instruments_of(plan, connection)
+    await tell_left_out(plan, connection, notify)
     await _check_settings(connection, system)
     journal = _open_journal(plan, account, connection.clock)
     stack.callback(journal.close)
@@ -151,6 +155,7 @@ async def _begin(
         notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
     live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
     background(_watch_lock(lock, live.gate), stack, fail)
+    background(watch_journal(journal), stack, fail)
     await stack.enter_async_context(open_door(live, notify))
     return live
 
@@ -169,6 +174,7 @@ async def _check_settings(connection: Connection, system: SystemConfig) -> None:
         return
     for symbol in system.symbols:
         await connection.account.ensure_one_way(symbol)
+        await connection.account.ensure_no_added_margin(symbol)
     await connection.account.ensure_margin_mode(system.risk.margin_mode)
     for symbol in system.symbols:
         await connection.account.ensure_leverage(symbol, system.risk.leverage)
@@ -217,12 +223,17 @@ async def _assemble(
     for each in list(books.history.standing.values()):
         gate.close(each.cause, each.text, each.symbol or None, each.key)
     watch(books.bus)
-    venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify)
+    venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify, lambda symbol: reconciler.against(symbol))
+    quote = next(iter(instruments.values())).quote
+    reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
     never = _hand_over(books, venue, instruments)
     await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
     _tell_never_sent(never, outbox.hear, books.clock)
-    quote = next(iter(instruments.values())).quote
-    reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
+    if plan.system.category == "linear":
+        protection = Protection(venue, plan.system.on_unprotected, notify, hear=outbox.hear, now_ms=lambda: books.clock.now_ms)
+        venue.on_unprotected = protection.refused
+        protection.listen(books.bus)
+        background(protection.run(), stack, fail)
     statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
     if not outbox.failure:
         await venue.idle()
@@ -256,6 +267,7 @@ def _venue(
     gate: Gate,
     outbox: Outbox,
     notify: Notify,
+    witness: Callable[[str], Awaitable[str]],
 ) -> BybitVenue:
     def on_ready(is_ready: bool) -> None:
         if not gate.has("stopped"):  # at the end the stream is closed on purpose
@@ -264,10 +276,10 @@ def _venue(
     venue = BybitVenue(
         connection.where, connection.session, connection.credentials, connection.rest, plan.system.category, instruments, outbox.hear,
         journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
-        opened_ms=books.opened.ts, notify=notify,
+        opened_ms=books.opened.ts, evidence=dict(books.history.absent), notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
         note=outbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
-        on_ready=on_ready,
+        witness=witness, on_ready=on_ready,
     )  # fmt: skip
     return venue
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from adapters.bybit.clock import monotonic_ms
+from adapters.bybit.drift import SETTINGS, drift, elsewhere
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
@@ -31,6 +32,7 @@ _AWAITED: Final = {
     "key": ("key", "denied"),
     "instruments": ("not_trading", "instrument_changed"),
     "books": (*ENDED_BY_BOOKS, "position_differs", "cash_differs", "being_compared"),
+    "settings": SETTINGS,
 }  # fmt: skip
 """Look -> the causes that end by it."""
 
@@ -40,7 +42,8 @@ class Upkeep:
 
     def __init__(self, live: Live, notify: Notify, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._live, self._notify, self._now_ms = live, notify, now_ms
-        self._cadence = Cadence(("books", "instruments", "key", "statement"), now_ms())
+        self._cadence = Cadence(("books", "settings", "instruments", "key", "statement"), now_ms())
+        self._told_elsewhere: set[str] = set()
         self._connects = live.venue.private.stream.connects
         live.books.bus.subscribe(FundingPayment, lambda _: self._cadence.hurry("books"))
 
@@ -57,6 +60,7 @@ class Upkeep:
             self._connects = live.venue.private.stream.connects
             self._cadence.hurry("books")
         checks = {"books": self._books, "instruments": self._instruments, "key": self._key, "statement": self._state}
+        checks["settings"] = self._settings
         for name in self._cadence.due(self._now_ms(), awaited if only_awaited else tuple(checks)):
             try:
                 await checks[name]()
@@ -73,6 +77,24 @@ class Upkeep:
             for entry in live.gate.entries(*ENDED_BY_BOOKS):
                 if entry.symbol not in differing:
                     live.gate.open(entry.cause, entry.symbol, entry.key)
+
+    async def _settings(self) -> None:
+        """Leverage, modes and added margin are the system's; and what else lies on the account is told once, and never touched."""
+        live = self._live
+        system, reader = live.plan.system, live.venue.reader
+        if system.category == "linear":
+            found = await drift(reader, live.instruments, system.risk.leverage, system.risk.margin_mode)
+            standing = {(each.cause, each.symbol) for each in found}
+            for entry in live.gate.entries(*SETTINGS):
+                if (entry.cause, entry.symbol) not in standing:
+                    live.gate.open(entry.cause, entry.symbol)
+            for each in found:
+                self._freeze(each.symbol, each.cause, each.text)
+        for symbol, text in (await elsewhere(reader, live.instruments)).items():
+            if symbol not in self._told_elsewhere:
+                self._told_elsewhere.add(symbol)
+                words = f"{symbol}, which this system does not trade, has {text} on the account: it is never touched"
+                self._notify(Notice(live.venue.stamp_ms(), "elsewhere", words, symbol))
 
     async def _state(self) -> None:
         await self._live.statement.make(self._live.connection.market_ms - STATEMENT_LAG_MS)
@@ -92,7 +114,7 @@ class Upkeep:
             else:
                 gate.open("instrument_changed", symbol)
 
-    def _freeze(self, symbol: str, cause: str, text: str) -> None:
+    def _freeze(self, symbol: str | None, cause: str, text: str) -> None:
         if self._live.gate.close(cause, text, symbol):
             self._notify(Notice(self._live.venue.stamp_ms(), cause, text, symbol, "error"))
 

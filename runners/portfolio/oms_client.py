@@ -14,6 +14,7 @@ from typing import Any, overload
 from adapters.logging import get_logger
 from core.actors.portfolio import Line, Portfolio, spot_fee_value
 from core.clock import Clock
+from core.dust import sellable_steps
 from core.errors import ConfigError
 from core.instrument import Category
 from core.messages import Fill, Message
@@ -171,7 +172,7 @@ class OMSClient:
         fee = spot_fee_value(fill, instrument) if fill.fee_coin == instrument.base else fill.fee
         balance, pnl = self._portfolio.cash, fill.realized_pnl
         if closing:
-            is_all = bool(opening) or not self._steps(symbol)
+            is_all = bool(opening) or not self._is_open(line, after, fill.price)
             action = "liquidation" if fill.kind == "bust" else "close" if is_all else "reduce"
             share, share_fee = total, fee
             if opening:  # shared as the trade log does it
@@ -180,7 +181,7 @@ class OMSClient:
             self._write(fill, "LONG" if before > 0 else "SHORT", action, value(closing), share, share_fee, pnl, balance + fee - share_fee)
             notional, fee, pnl = total - share, fee - share_fee, 0
         if opening:
-            action = "open" if closing or not self._was_open(line, before) else "increase"
+            action = "open" if closing or not self._is_open(line, before, fill.price) else "increase"
             self._write(fill, "LONG" if after > 0 else "SHORT", action, value(opening), notional, fee, pnl, balance)
 
     def _write(
@@ -202,12 +203,11 @@ class OMSClient:
         return symbol
 
     def _steps(self, symbol: str) -> int:
-        """The position in steps; a spot rest under one step is none."""
+        """The position in steps; dust is none."""
         return self._portfolio.steps(symbol)
 
-    def _was_open(self, line: Line, before: int) -> bool:
-        instrument = line.instrument
-        return bool(before) if line.is_linear else bool(instrument.qty_grid.floor(instrument.book_grid.value(before)))
+    def _is_open(self, line: Line, units: int, price: float) -> bool:
+        return bool(units) if line.is_linear else bool(sellable_steps(line.instrument, units, price))
 
     def _position(self, line: Line) -> Entry:
         quantity, price = abs(line.qty), line.mark

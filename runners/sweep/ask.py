@@ -16,6 +16,7 @@ from core.errors import ConfigError, DataError
 from core.metrics.performance import METRICS
 from core.nearest import did_you_mean
 from core.time_range import TimeRange
+from core.words import check_fields
 from runners.home import Home
 from runners.run_folder import code_versions, process_mark
 from runners.sweep.data import aligned
@@ -39,13 +40,19 @@ LOWER_IS_BETTER = frozenset(
     }
 )
 """Metrics of which less is more; max_drawdown_pct is negative, so that more is better there, too."""
+MIN_TRADES = 10
+"""Closed trades without which a setting has no score where nobody says otherwise: of fewer no figure says anything."""
 LIMIT = 20_000
 """Points that a sweep may have where nobody raises it."""
 RECORD = "sweep.json"
 
 
 class SweepAsk(msgspec.Struct, frozen=True):
-    """What to sweep. params: KEY=VALUES; windows: names or spans back; the search looks at the first of them, the others stand beside."""
+    """What to sweep. params: KEY=VALUES; windows: names or spans back; the search looks at the first of them, the others stand beside.
+
+    start, end: one window by its times.  overrides: keys of the system file for all points, KEY=VALUE.  min_trades: closed trades that a
+    setting needs for a score.
+    """
 
     system_id: str
     params: tuple[str, ...] = ()
@@ -58,6 +65,13 @@ class SweepAsk(msgspec.Struct, frozen=True):
     engine: Literal["auto", "kernel", "actors"] = "auto"
     seed: int = 0
     limit: int = LIMIT
+    start: str | None = None
+    end: str | None = None
+    overrides: tuple[str, ...] = ()
+    min_trades: int = MIN_TRADES
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class WindowSpan(msgspec.Struct, frozen=True):
@@ -92,10 +106,13 @@ class SweepRecord(msgspec.Struct, frozen=True):
 def begin(ask: SweepAsk, home: Home, store: HistoricalDataStore) -> SweepRecord:
     """Check everything that can be checked before anything is written. Raises ConfigError and DataError."""
     check_metric(ask.metric)
-    loaded = load_system(ask.system_id, home, seed=ask.seed)
+    if ask.min_trades < 1:
+        raise ConfigError(f"--min-trades {ask.min_trades}: at least 1, for what never traded has no score")
+    loaded = load_system(ask.system_id, home, ask.overrides, seed=ask.seed)
     space = space_of(ask, loaded)
+    _refuse_twice(ask, space)
     make_search(ask.search, space, ask.trials, ask.seed, max(1, ask.limit // max(1, len(_symbols(ask)) * max(1, len(ask.windows)))))
-    wanted = [choose_window(store, loaded.config, name) for name in dict.fromkeys(ask.windows)] or [_default(store, loaded)]
+    wanted = _windows(ask, store, loaded)
     needs = []
     for symbols in _symbols(ask):
         system = with_symbols(loaded, symbols)
@@ -181,5 +198,17 @@ def _symbols(ask: SweepAsk) -> list[tuple[str, ...]]:
     return [(symbol,) for symbol in dict.fromkeys(ask.symbols)] or [()]
 
 
-def _default(store: HistoricalDataStore, loaded: LoadedSystem) -> NamedWindow:
-    return choose_window(store, loaded.config, None)
+def _windows(ask: SweepAsk, store: HistoricalDataStore, loaded: LoadedSystem) -> list[NamedWindow]:
+    """The windows that are meant: those named, or the one from start to end, or the first of the system that the store covers."""
+    if ask.windows and (ask.start is not None or ask.end is not None):
+        raise ConfigError("give --start and --end, or --windows: not both")
+    names = dict.fromkeys(ask.windows)
+    return [choose_window(store, loaded.config, name) for name in names] or [choose_window(store, loaded.config, None, ask.start, ask.end)]
+
+
+def _refuse_twice(ask: SweepAsk, space: Space) -> None:
+    """Raise ConfigError for a key that is set and searched."""
+    searched = {dimension.key for dimension in space.dimensions}
+    twice = [text for text in ask.overrides if text.partition("=")[0].strip() in searched]
+    if twice:
+        raise ConfigError(f"--set {twice[0]}: this key is searched, too: leave one of the two out")

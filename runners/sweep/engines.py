@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from core.errors import ConfigError
+from core.words import check_word
 from runners.sweep.columns import MemoryShelf
 from runners.sweep.data import DataBook
 from runners.sweep.evaluate import Bench
@@ -49,6 +50,7 @@ class Place:
 
     def check(self) -> None:
         """Raise ConfigError for what does not go together or is not installed, VenueError for a cluster that does not answer."""
+        check_word(self.on, ("local", "ray"), "on")
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"--workers {self.workers}: at least 1 is needed")
         if self.address is not None and self.on != "ray":

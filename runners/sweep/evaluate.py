@@ -17,7 +17,7 @@ from runners.backtest import run_prepared
 from runners.portfolio.system import system_setup
 from runners.preparation import Prepared, SymbolInputs, assemble, guarded, make_plan, shortened
 from runners.sweep.columns import SharedColumns, Shelf
-from runners.sweep.task import Code, Outcome, Task, unfold
+from runners.sweep.task import Code, Outcome, Task, no_trades_of, unfold
 from strategies.base import PortfolioStrategy
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class Bench:
         stop = result.stop_reason
         reason = "" if stop is None else f"{stop.code} at {to_iso(stop.ts)}"
         metrics = plain(result.metrics, "metrics")
-        return Outcome(task.id, "done", "actors", round(time.perf_counter() - began, 6), metrics, reason)
+        seconds = round(time.perf_counter() - began, 6)
+        return Outcome(task.id, "done", "actors", seconds, metrics, reason, no_trades_of(result.funnel))
 
     def prepared(self, task: Task, store: HistoricalDataStore | None = None) -> Prepared:
         """A task, loaded and computed. Whether the strategy's array looks ahead has been looked at before the sweep."""

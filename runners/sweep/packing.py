@@ -44,7 +44,9 @@ def pack(loaded: Sequence[SymbolInputs]) -> tuple[bytes, dict[str, np.ndarray]]:
             return {"$kind": type(value).__name__, "fields": {field.name: of(getattr(value, field.name)) for field in fields(value)}}
         if isinstance(value, Mapping):
             return {"$map": {name: of(entry) for name, entry in value.items()}}
-        if isinstance(value, (list, tuple)):
+        if isinstance(value, tuple):
+            return {"$tuple": [of(entry) for entry in value]}
+        if isinstance(value, list):
             return [of(entry) for entry in value]
         if value is None or isinstance(value, (str, int, float, bool)):
             return value
@@ -61,6 +63,8 @@ def unpack(meta: bytes, arrays: Arrays) -> list[SymbolInputs]:
             return [of(entry) for entry in value]
         if not isinstance(value, dict):
             return value
+        if "$tuple" in value:
+            return tuple(of(entry) for entry in value["$tuple"])
         if "$array" in value:
             return arrays[value["$array"]]
         if "$frame" in value:

@@ -28,6 +28,11 @@ def render_sweep(record: SweepRecord, summary: Summary, engine: str, notes: Sequ
         figures["spread"] = [_spread(scores, name)]
         words = "All settings that were tried: the best of many is partly luck"
         parts.append(section("spread", f"{name} over all settings", plot("spread", 240), words))
+    for name_of, reasons in (("without a score", summary.unscored), ("refused", summary.refused)):
+        if reasons:
+            rows = "".join(f"<p>{count:,} settings: {esc(reason)}</p>" for reason, count in reasons.items())
+            words = f"{sum(reasons.values()):,} settings; a score needs {summary.min_trades:,} closed trades"
+            parts.append(section(name_of.split()[0], f"Settings {name_of}", rows, words if reasons is summary.unscored else ""))
     parts.append(section("settings", "Settings", _table(summary), _table_caption(summary)))
     parts.append("<footer>all times UTC; this page loads nothing from the network</footer>")
     return document(f"{record.system['system']} · sweep", "".join(parts), figures)
@@ -66,7 +71,11 @@ def _figures(summary: Summary) -> str:
         ("Settings tried", f"{summary.tried:,}", f"{summary.done:,} done, {summary.failed:,} failed, {summary.invalid:,} refused"),
         ("Median of the region", *_middle_of_region(summary)),
         ("The peak", _text(peak.by_window[first] if peak else None), shown(peak.setting) if peak else "nothing was measured"),
-        ("Best by luck alone", _text(summary.luck), f"expected of {summary.tried:,} independent tries that spread like these"),
+        (
+            "Best by luck alone",
+            _text(summary.luck),
+            summary.no_luck or f"expected of {summary.tried:,} independent tries that spread like these",
+        ),
     ]
     major = "".join(_figure(*cell) for cell in cells)
     return f'<section id="figures"><div class="major">{major}</div></section>'
@@ -79,7 +88,7 @@ def _figure(name: str, value: str, note: str) -> str:
 
 def _middle_of_region(summary: Summary) -> tuple[str, str]:
     if summary.region is None:
-        return "n/a", "no region was found"
+        return "n/a", "no robust region"
     values = summary.region.by_window[summary.windows[0]]
     return _text(values[1]), f"{summary.region.settings:,} settings (worst {_text(values[0])}, best {_text(values[2])})"
 
@@ -176,7 +185,10 @@ def region_lines(summary: Summary) -> list[str]:
     """The region in sentences."""
     region = summary.region
     if region is None:
-        return ["No setting has enough measured neighbours to be judged: try more, in smaller steps or over a narrower range."]
+        lines = [f"No robust region: {summary.no_region}."]
+        if summary.best_neighbourhood is not None:
+            lines.append(f"The best neighbourhood is that of {shown(summary.best_neighbourhood.centre)}.")
+        return lines
     spans = ", ".join(f"{key.removeprefix('params.')} {_span(values)}" for key, values in region.spans.items())
     lines = [f"{region.settings:,} settings: {spans}. Its centre: {shown(region.centre)}."]
     for window, (worst, middle, best) in region.by_window.items():
@@ -221,7 +233,7 @@ def _row(entry: Entry, keys: list[str], summary: Summary) -> str:
     values.append((drawdown, "n/a" if drawdown is None else f"{number(drawdown, 1)}%"))
     values.append((trades, "n/a" if trades is None else number(trades, 0)))
     cells = "".join(f'<td class="num" data-v="{_sortable(value)}">{esc(text)}</td>' for value, text in values)
-    status = entry.status if not entry.reason else f"{entry.status}: {entry.reason}"
+    status = ": ".join(filter(None, (entry.status, entry.reason, entry.no_score and f"no score: {entry.no_score}")))
     return f"<tr>{cells}<td>{'yes' if entry.in_region else ''}</td><td>{esc(status)}</td></tr>"
 
 

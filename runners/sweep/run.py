@@ -50,11 +50,27 @@ class Trial:
     setting: Setting
     rows: list[Row]
 
-    def score(self, metric: str, contexts: int, sign: float) -> float | None:
-        """The median of the metric over the first window's contexts, larger is better; None where one has no value."""
+    def score(self, metric: str, contexts: int, sign: float, min_trades: int) -> float | None:
+        """The median of the metric over the first window's contexts, larger is better; None where one has no value, or too few trades."""
+        if self.why_no_score(contexts, min_trades):
+            return None
         values = [row.metrics.get(metric) for row in self.rows[:contexts]]
         known = [sign * value for value in values if value is not None]
         return median(known) if known and len(known) == len(values) else None
+
+    def why_no_score(self, contexts: int, min_trades: int) -> str:
+        """Which of the first window's points has traded too little for a score, in words; empty where all have traded enough."""
+        for row in self.rows[:contexts]:
+            trades = trades_of(row)
+            if row.status != "done" or trades >= max(1, min_trades):
+                continue
+            return f"no trade: {row.no_trades}" if not trades else f"fewer than {min_trades:,} trades ({trades:,})"
+        return ""
+
+
+def trades_of(row: Row) -> int:
+    """How many trades a point has closed."""
+    return int(row.metrics.get("total_trades") or 0)
 
 
 @dataclass(slots=True)
@@ -146,7 +162,7 @@ class _Run:
                 for settings in batches(search):
                     batch = [Trial(len(trials) + place, setting, []) for place, setting in enumerate(settings)]
                     self._evaluate(batch, evaluators, study, total)
-                    search.tell([trial.score(ask.metric, first, sign) for trial in batch])
+                    search.tell([trial.score(ask.metric, first, sign, ask.min_trades) for trial in batch])
                     trials += batch
         except KeyboardInterrupt:
             raise Interrupted(self.record.sweep_id, len(self.known), total) from None
@@ -234,7 +250,7 @@ def _row(point: Point, outcome: Outcome | None) -> Row:
     about = (point.id, point.number, point.setting, point.context.symbols, point.context.window.name)
     if outcome is None:
         return Row(*about, point.status, "", 0.0, point.problem, {})
-    return Row(*about, outcome.status, outcome.engine, outcome.seconds, outcome.reason, outcome.metrics)
+    return Row(*about, outcome.status, outcome.engine, outcome.seconds, outcome.reason, outcome.metrics, outcome.no_trades)
 
 
 def is_running(record: SweepRecord) -> bool:

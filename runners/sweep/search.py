@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 
 from core.errors import ConfigError, InvariantError
+from core.words import check_word
 from runners.sweep.space import Dimension, Setting, Space
 
 SearchName = Literal["grid", "random", "tpe"]
@@ -36,6 +37,7 @@ class Search(Protocol):
 
 def make_search(name: SearchName, space: Space, trials: int | None, seed: int, limit: int) -> Search:
     """The search of that name. Raises ConfigError for a space that it cannot search, and for more points than ``limit``."""
+    check_word(name, get_args(SearchName), "search")
     if name == "grid":
         if trials is not None:
             raise ConfigError("--trials belongs to --search random and tpe: a grid is tried whole")

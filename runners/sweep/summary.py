@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
 import msgspec
 
 from runners.sweep.ask import space_of
-from runners.sweep.region import Judged, Region, best_by_luck, cell_of, find_region, judge
-from runners.sweep.run import Finished, Trial
+from runners.sweep.region import Judged, Region, cell_of, find_region, judge
+from runners.sweep.run import Finished, Trial, trades_of
 from runners.sweep.space import Dimension, Space
+from runners.sweep.study import Row
+from runners.sweep.verdict import luck_of, why_no_region
 from runners.systems import LoadedSystem
 
 BESIDE = ("total_return", "max_drawdown_pct", "total_trades")
@@ -22,6 +26,7 @@ BESIDE = ("total_return", "max_drawdown_pct", "total_trades")
 class Entry(msgspec.Struct, frozen=True):
     """One setting. status: done, failed or invalid (the worst of its points); by_window: the metric, its median over symbols.
 
+    no_score: why it has no score though it ran: no trade, and what became of its signals, or too few.
     robust, worst: of its neighbourhood, in the metric's own direction; None where too few neighbours are measured.
     """
 
@@ -35,6 +40,7 @@ class Entry(msgspec.Struct, frozen=True):
     neighbours: int
     in_region: bool
     reason: str
+    no_score: str = ""
 
 
 class RegionEntry(msgspec.Struct, frozen=True):
@@ -65,7 +71,11 @@ class HeatMap(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """A finished sweep in numbers. entries: the best robust score first; tried: settings of which something was measured or failed."""
+    """A finished sweep in numbers. entries: the best robust score first; tried: settings of which something was measured or failed.
+
+    region: None where there is none; no_region says why, and best_neighbourhood what came nearest.  luck: None where there is no such
+    line; no_luck says why.  unscored: settings that ran and have no score, by the reason.  refused: invalid settings by the reason.
+    """
 
     metric: str
     lower_is_better: bool
@@ -79,6 +89,12 @@ class Summary(msgspec.Struct, frozen=True):
     failed: int
     invalid: int
     heat: HeatMap | None
+    min_trades: int = 1
+    unscored: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    no_region: str = ""
+    best_neighbourhood: RegionEntry | None = None
+    no_luck: str = ""
 
 
 def summarize(finished: Finished, loaded: LoadedSystem) -> Summary:
@@ -91,31 +107,68 @@ def summarize(finished: Finished, loaded: LoadedSystem) -> Summary:
     valid = [trial for trial in finished.trials if _status(trial) != "invalid"]
     per_window = len(finished.trials[0].rows) // len(windows) if finished.trials else 0
     settings = [trial.setting for trial in valid]
-    scores = [trial.score(metric, per_window, sign) for trial in valid]
+    least = record.ask.min_trades
+    scores = [trial.score(metric, per_window, sign, least) for trial in valid]
     failed = [any(row.status == "failed" for row in trial.rows[:per_window]) for trial in valid]
     judged = judge(space, settings, scores, failed)
-    region = find_region(space, settings, scores, judged)
+    found = find_region(space, settings, scores, judged)
+    luck, no_luck = luck_of(metric, scores, sign)
+    no_region = _no_region(metric, found, judged, scores, valid, per_window, luck, sign)
+    region = None if no_region else found
     members = set(region.members) if region is not None else set()
-    entries = [_entry(trial, metric, windows, per_window, judged[place], sign, place in members) for place, trial in enumerate(valid)]
+    shape = (metric, windows, per_window, least, sign)
+    entries = [_entry(trial, *shape, judged[place], place in members) for place, trial in enumerate(valid)]
     known = [place for place, score in enumerate(scores) if score is not None]
     peak = max(known, key=lambda place: (scores[place] or 0.0, -place)) if known else None
-    luck = best_by_luck(scores)
-    invalid = [_entry(trial, metric, windows, per_window, None, sign, False) for trial in finished.trials if _status(trial) == "invalid"]
+    invalid = [_entry(trial, *shape, None, False) for trial in finished.trials if _status(trial) == "invalid"]
     order = sorted(range(len(valid)), key=lambda place: _rank(judged[place], scores[place]))
+    best = None if found is None else _region(found, valid, space, entries, windows, peak)
     return Summary(
         metric=metric,
         lower_is_better=record.lower_is_better,
         windows=windows,
         entries=[entries[place] for place in order] + invalid,
         peak=None if peak is None else valid[peak].number,
-        region=None if region is None else _region(region, valid, space, entries, windows, peak),
-        luck=None if luck is None else sign * luck,
+        region=None if region is None else best,
+        luck=luck,
         tried=len(valid),
         done=sum(_status(trial) == "done" for trial in valid),
         failed=sum(_status(trial) == "failed" for trial in valid),
         invalid=len(invalid),
         heat=_heat(space, valid, entries, region, is_grid, sign),
+        min_trades=least,
+        unscored=_counted(_without_counts(entry.no_score) for entry in entries),
+        refused=_counted(_without_counts(entry.reason) for entry in invalid),
+        no_region=no_region,
+        best_neighbourhood=None if region is not None else best,
+        no_luck=no_luck,
     )
+
+
+def _no_region(
+    metric: str, found: Region | None, judged: Sequence[Judged | None], scores: Sequence[float | None], trials: Sequence[Trial],
+    per_window: int, luck: float | None, sign: float,
+) -> str:  # fmt: skip
+    """Why there is no robust region; empty where there is one."""
+    if not any(score is not None for score in scores):
+        return "no setting has a score"
+    centre = None if found is None else judged[found.centre]
+    if found is None or centre is None:
+        return "no setting has enough neighbours with a score to be judged: try more, in smaller steps or over a narrower range"
+    returns = [_median(row.metrics.get("total_return") for row in trials[place].rows[:per_window]) for place in found.members]
+    return why_no_region(metric, sign * centre.robust, returns, luck, lambda value: f"{value:,.2f}", "above" if sign > 0 else "below")
+
+
+def _without_counts(reason: str) -> str:
+    """A reason as many settings share it: how many signals or trades it were, and which numbers, is each setting's own."""
+    if reason.startswith("fewer"):
+        return reason.partition(" (")[0]
+    return re.sub(r"(?<![\w.-])\d[\d,]*(?![\w.])", "N", reason)
+
+
+def _counted(reasons: Iterable[str]) -> dict[str, int]:
+    """How often each reason is given, the most frequent first."""
+    return dict(Counter(reason for reason in reasons if reason).most_common())
 
 
 def _status(trial: Trial) -> str:
@@ -131,21 +184,31 @@ def _rank(judged: Judged | None, score: float | None) -> tuple[int, float, float
 
 
 def _entry(
-    trial: Trial, metric: str, windows: Sequence[str], per_window: int, judged: Judged | None, sign: float, in_region: bool
+    trial: Trial, metric: str, windows: Sequence[str], per_window: int, min_trades: int, sign: float, judged: Judged | None, in_region: bool
 ) -> Entry:
     groups = [trial.rows[place * per_window : (place + 1) * per_window] for place in range(len(windows))]
+    no_score = trial.why_no_score(per_window, min_trades)
+    by_window = {name: _median(_scored(row, metric) for row in group) for name, group in zip(windows, groups, strict=True)}
+    if no_score:
+        by_window[windows[0]] = None
     return Entry(
         trial.number,
         trial.setting,
         _status(trial),
-        {name: _median(row.metrics.get(metric) for row in group) for name, group in zip(windows, groups, strict=True)},
+        by_window,
         {name: _median(row.metrics.get(name) for row in groups[0]) for name in BESIDE},
         None if judged is None else sign * judged.robust,
         None if judged is None else sign * judged.worst,
         0 if judged is None else judged.neighbours,
         in_region,
         next((row.reason for row in trial.rows if row.reason), ""),
+        no_score,
     )
+
+
+def _scored(row: Row, metric: str) -> float | None:
+    """The metric of a point; None where nothing was traded."""
+    return row.metrics.get(metric) if trades_of(row) else None
 
 
 def _median(values: Any) -> float | None:

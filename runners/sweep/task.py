@@ -11,6 +11,7 @@ import msgspec
 
 from core.config import SystemConfig
 from core.errors import ConfigError
+from core.funnel import Funnel, why_no_trades
 from runners.systems import LoadedSystem
 from runners.user_code import load_function
 from strategies.base import BaseStrategy
@@ -36,7 +37,7 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What became of a task. reason: why it failed, or what ended the run early."""
+    """What became of a task. reason: why it failed, or what ended the run early. no_trades: why no trade was closed, where none was."""
 
     id: str
     status: Literal["done", "failed"]
@@ -44,6 +45,7 @@ class Outcome(msgspec.Struct, frozen=True):
     seconds: float
     metrics: dict[str, float | int | None] = {}
     reason: str = ""
+    no_trades: str = ""
 
 
 class SourceFile(msgspec.Struct, frozen=True):
@@ -63,6 +65,13 @@ class Code(msgspec.Struct, frozen=True):
     strategy: str
     files: dict[str, SourceFile]
     kernel_cache: str = ""
+
+
+def no_trades_of(funnel: Funnel) -> str:
+    """Why a run closed no trade, in a few words; empty where it closed one."""
+    if funnel.trades:
+        return ""
+    return why_no_trades(funnel) or f"{funnel.fills:,} fill{'' if funnel.fills == 1 else 's'}, and no position was closed"
 
 
 def collect_code(loaded: LoadedSystem, kernel_cache: str = "") -> Code:

@@ -17,6 +17,7 @@ import msgspec
 
 from core.errors import ConfigError, InvariantError, KeelError
 from core.nearest import did_you_mean
+from core.words import check_fields
 from runners.clock import system_now
 from runners.home import Home
 
@@ -42,7 +43,11 @@ Progress = Callable[[str, int, int], None]
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a tool is asked; the fields' order is the order of a call's arguments."""
+    """What a tool is asked; the fields' order is the order of a call's arguments. Raises FieldError for a value that a field does not
+    take, made in Python as from JSON."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import msgspec
 
 from adapters.store import HistoricalDataStore
 from core.errors import DataError
+from core.funnel import Funnel
 from runners.kept_result import kept_result
 from runners.registry import Difference, MoneyLine, RunInfo, compare_runs, find_run, list_runs, reconciliation
 from runners.system_run import run_again, write_run_report
@@ -109,11 +110,13 @@ class ReportRequest(Request, frozen=True):
 
 
 class ReportResponse(Response, frozen=True, kw_only=True):
-    """The report's file; drawn: whether the run was computed again for it (its trades and equity are the kept ones)."""
+    """The report's file. drawn: whether it was made now; computed: whether the run was computed again for it (its trades and equity are
+    the kept ones), and not drawn from its files."""
 
     run_id: str
     path: str
     drawn: bool
+    computed: bool = False
 
 
 @tool("runs_list", RunsRequest, RunsResponse)
@@ -130,6 +133,11 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
     run = find_run(request.run, context.home)
     files = run.read()
     results, result = files.results or {}, files.result or {}
+    funnel = results.get("funnel") or {}
+    try:
+        Funnel.from_plain(funnel)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{run.folder / 'results.json'}: what stands under funnel is none ({error}); run the system anew") from error
     return ShowResponse(
         run=_entry(run),
         metrics=results.get("metrics", {}),
@@ -141,7 +149,7 @@ def runs_show_tool(request: RunRequest, context: ToolContext) -> ShowResponse:
         config=files.config or {},
         result=result,
         failure={name: value for name, value in (results.get("error") or {}).items() if name != "traceback"},
-        funnel=results.get("funnel") or {},
+        funnel=funnel,
         benchmark=results.get("benchmark"),
         files=sorted(path.name for path in run.folder.iterdir() if not path.name.startswith(".")),
     )
@@ -174,12 +182,13 @@ def runs_report_tool(request: ReportRequest, context: ToolContext) -> ReportResp
         return ReportResponse(run_id=run.run_id, path=str(path), drawn=False)
     if not (run.folder / "result.json").exists():
         raise DataError(f"{run.run_id} ({run.status}) has no result to draw: only finished backtests have a report")
-    if _is_of_a_script(run):
+    of_a_script = _is_of_a_script(run)
+    if of_a_script:
         result = kept_result(run, context.home.store)
     else:
         with HistoricalDataStore(context.home.store, read_only=True) as store:
             result = run_again(run, store, context.home)
-    return ReportResponse(run_id=run.run_id, path=str(write_run_report(result, run.folder)), drawn=True)
+    return ReportResponse(run_id=run.run_id, path=str(write_run_report(result, run.folder)), drawn=True, computed=not of_a_script)
 
 
 def _is_of_a_script(run: RunInfo) -> bool:

@@ -12,7 +12,7 @@ from adapters.report.page import write_page
 from adapters.whole_file import json_text, whole_file, write_bytes
 from core.errors import ConfigError
 from runners.registry import find_sweep
-from runners.sweep.ask import LIMIT, SweepAsk, load_begun
+from runners.sweep.ask import LIMIT, MIN_TRADES, SweepAsk, load_begun
 from runners.sweep.engines import Place
 from runners.sweep.page import region_lines, render_sweep
 from runners.sweep.run import Finished, Interrupted, resume_sweep, start_sweep
@@ -25,7 +25,8 @@ __all__ = ["Interrupted", "SweepRequest", "SweepResponse", "sweep_run_tool"]
 
 class SweepRequest(Request, frozen=True):
     """What to sweep. params: KEY=VALUES, such as "fast=5:50:5"; resume: the id of a begun sweep, or "last": nothing else is said then
-    but where to run. windows: the search looks at the first, the others stand beside it. workers: None: one per processor.
+    but where to run. windows: the search looks at the first, the others stand beside it; or one from start to end. workers: None: one per
+    processor. overrides: keys of the system file for all points, KEY=VALUE. min_trades: closed trades that a score needs.
     """
 
     system_id: str | None = None
@@ -43,10 +44,18 @@ class SweepRequest(Request, frozen=True):
     resume: str | None = None
     seed: int = 0
     limit: int = LIMIT
+    start: str | None = None
+    end: str | None = None
+    overrides: tuple[str, ...] = ()
+    min_trades: int = MIN_TRADES
 
 
 class SweepResponse(Response, frozen=True, kw_only=True):
-    """What a sweep came to. entries: every setting, the best robust score first; computed: points that this call ran."""
+    """What a sweep came to. entries: every setting, the best robust score first; computed: points that this call ran.
+
+    region: None where no neighbourhood is a robust region: no_region says why, best_neighbourhood what came nearest. luck: None where
+    there is no such line: no_luck says why. unscored, refused: settings without a score, and those that could not be run, by the reason.
+    """
 
     sweep_id: str
     folder: str
@@ -72,6 +81,12 @@ class SweepResponse(Response, frozen=True, kw_only=True):
     heat: HeatMap | None
     entries: list[Entry]
     seconds: float
+    min_trades: int
+    unscored: dict[str, int]
+    refused: dict[str, int]
+    no_region: str
+    best_neighbourhood: RegionEntry | None
+    no_luck: str
 
 
 @tool("sweep_run", SweepRequest, SweepResponse)
@@ -137,6 +152,12 @@ def _kept(finished: Finished, context: ToolContext) -> SweepResponse:
         heat=summary.heat,
         entries=summary.entries,
         seconds=round(finished.seconds, 3),
+        min_trades=summary.min_trades,
+        unscored=summary.unscored,
+        refused=summary.refused,
+        no_region=summary.no_region,
+        best_neighbourhood=summary.best_neighbourhood,
+        no_luck=summary.no_luck,
     )
 
 
@@ -147,11 +168,10 @@ def _write_csv(finished: Finished, path: Path) -> Path:
     metrics = list(dict.fromkeys(name for row in rows for name in row.metrics))
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", *keys, "symbols", "window", "status", "reason", *metrics])
+        writer.writerow(["id", *keys, "symbols", "window", "status", "reason", "no_trades", *metrics])
         for trial in finished.trials:
             for row in trial.rows:
                 setting = [trial.setting[key] for key in keys]
-                writer.writerow(
-                    [row.id, *setting, row.symbols, row.window, row.status, row.reason, *(row.metrics.get(name) for name in metrics)]
-                )
+                about = [row.symbols, row.window, row.status, row.reason, row.no_trades]
+                writer.writerow([row.id, *setting, *about, *(row.metrics.get(name) for name in metrics)])
     return path

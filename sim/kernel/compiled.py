@@ -16,6 +16,7 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
+import core.costs
 import core.instrument
 import core.money
 import core.position
@@ -41,6 +42,7 @@ SHARED: Final[tuple[Callable[..., Any], ...]] = (
     core.instrument.grid_floor,
     core.instrument.grid_ceil,
     core.instrument.nearly,
+    core.instrument.size_count,
     core.instrument.notional_of,
     core.instrument.notional_up,
     core.position.released_cost,
@@ -52,9 +54,11 @@ SHARED: Final[tuple[Callable[..., Any], ...]] = (
     core.risk.exits.outward,
     core.risk.limits.floor_of,
     core.risk.rules.affordable_usd,
+    core.risk.rules.carried_usd,
     core.risk.sizing.equity_share,
-    sim.execution.taker_ticks,
-    sim.execution.reference_count,
+    core.costs.taker_ticks,
+    core.costs.reference_count,
+    core.costs.taker_price,
     sim.funding.funding_payment,
     sim.funding.charge_parts,
     sim.margin.initial_margin,
@@ -85,8 +89,9 @@ OWN: Final[tuple[ModuleType, ...]] = (logs, money, trips, venue, walk, risk, loo
 """The kernel's own modules, whose functions are all compiled."""
 
 SOURCES: Final[tuple[ModuleType, ...]] = (
-    core.money, core.instrument, core.position, core.timeframe, core.risk.exits, core.risk.limits, core.risk.rules, core.risk.sizing,
-    sim.execution, sim.funding, sim.margin, sim.liquidation, sim.pricing, sim.settlement, sim.stopping, sim.triggers, layout, *OWN,
+    core.money, core.instrument, core.costs, core.position, core.timeframe, core.risk.exits, core.risk.limits, core.risk.rules,
+    core.risk.sizing, sim.execution, sim.funding, sim.margin, sim.liquidation, sim.pricing, sim.settlement, sim.stopping, sim.triggers,
+    layout, *OWN,
     sys.modules[__name__],
 )  # fmt: skip
 """Every module whose source is part of the compiled code."""
@@ -106,6 +111,7 @@ INLINED: Final = frozenset(
         "_size",
         "_take_entry",
         "_wanted",
+        "along",
         "arrive",
         "begin",
         "book_trip",

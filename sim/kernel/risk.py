@@ -3,10 +3,12 @@ sizers behind it, for a strategy that decides by an array."""
 
 from __future__ import annotations
 
-from core.instrument import grid_count, grid_floor, grid_value, notional_of
+from core.costs import taker_price
+from core.instrument import grid_count, grid_value, notional_of, size_count
+from core.money import UNIT
 from core.risk.exits import is_beyond, outward, percent_of
 from core.risk.limits import floor_of
-from core.risk.rules import affordable_usd
+from core.risk.rules import affordable_usd, carried_usd
 from core.risk.sizing import equity_share
 from core.timeframe import DAY_MS, floor_time
 from sim.kernel import layout as at
@@ -126,7 +128,7 @@ def _enter(
     denial = _set_exits(levels, rules, rates, direction, price, distances)
     if denial:
         return denial
-    steps, denial = _size(state, levels, rules, rates, price, mark, held, distances[3])
+    steps, denial = _size(state, levels, rules, rates, direction, price, mark, held, distances[3])
     if denial or state[at.STATUS] != at.DONE:
         return denial
     if held:
@@ -206,14 +208,16 @@ def _length(kind: int, length: float, price: float, atr: float) -> float:
     return percent_of(price, length) if kind == at.BY_PERCENT else length * atr
 
 
-def _size(state: Ints, levels: Floats, rules: Ints, rates: Floats, price: float, mark: float, held: int, feature: float) -> tuple[int, int]:
+def _size(
+    state: Ints, levels: Floats, rules: Ints, rates: Floats, direction: int, price: float, mark: float, held: int, feature: float
+) -> tuple[int, int]:
     """core/risk/manager.py: (steps of the new position, why there are none)."""
     qty, denial = _wanted(levels, rules, rates, price, feature)
     if denial:
         return 0, denial
     limited_by = at.NO_DENIAL
     if rules[at.HAS_RULES]:
-        usd, reason = _room(state, levels, rates, mark, held)
+        usd, reason = _room(state, levels, rules, rates, direction, price, mark, held)
         if usd < qty * price:
             qty, limited_by = usd / price, reason
     if rates[at.MOST_WANTED] < qty:
@@ -224,7 +228,7 @@ def _size(state: Ints, levels: Floats, rules: Ints, rates: Floats, price: float,
     if not qty * den / num < at.MOST_STEPS:
         state[at.STATUS] = at.OUT_OF_BOUNDS
         return 0, at.NO_DENIAL
-    steps = grid_floor(qty, num, den)
+    steps = size_count(qty, num, den)
     if steps <= 0 or grid_value(steps, num, den) < rates[at.MIN_QTY]:
         return 0, limited_by if limited_by else at.DENY_MIN_QTY
     ticks = grid_count(price, rules[at.PRICE_NUM], rules[at.PRICE_DEN])
@@ -259,14 +263,24 @@ def _wanted(levels: Floats, rules: Ints, rates: Floats, price: float, feature: f
     return share / distance, at.NO_DENIAL
 
 
-def _room(state: Ints, levels: Floats, rates: Floats, mark: float, held: int) -> tuple[float, int]:
+def _room(
+    state: Ints, levels: Floats, rules: Ints, rates: Floats, direction: int, price: float, mark: float, held: int
+) -> tuple[float, int]:
     """core/risk/rules.py: (the largest notional that the position may have, the limit that says so)."""
     wallet = levels[at.CASH]
+    qty, entry = 0.0, 0.0
     if held:
         qty = levels[at.QTY]
         entry = state[at.COST] / 1e8 / abs(qty)
+    fill = taker_price(price, rules[at.COST_RATE], direction, rules[at.PRICE_NUM], rules[at.PRICE_DEN])
+    unit = rates[at.CARRY_LONG] if direction > 0 else rates[at.CARRY_SHORT]
+    rate = rules[at.COST_RATE] / UNIT
+    carried = carried_usd(wallet, levels[at.EQUITY], qty, entry, mark, 0.0, price, fill, unit, rates[at.CARRY_FEE], rate)
+    if held:
         wallet += qty * (mark - entry)
     usd, reason = affordable_usd(wallet, levels[at.EQUITY], rates[at.ACCOUNT_SHARE], rates[at.UNIT_MARGIN]), at.DENY_LEVERAGE
+    if carried < usd:
+        usd = carried
     if rates[at.MAX_POSITION] < usd:
         usd, reason = rates[at.MAX_POSITION], at.DENY_MAX_POSITION
     if rates[at.MAX_GROSS] < usd:

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from core.config import Distance, SystemConfig
+from core.costs import MAX_COST_RATE
 from core.instrument import Instrument, generic_tiers
 from core.money import LIMIT, UNIT, to_units
 from core.risk.exits import atr_feature, volatility_feature
-from core.risk.rules import unit_margin
+from core.risk.rules import carry_margin, unit_margin
 from core.timeframe import tf_ms, tf_origin
 from sim.book import SOURCES
-from sim.execution import MAX_COST_RATE
 from sim.kernel import layout as at
 from sim.margin import leverage_caps, leverage_limit, tiers_as_floats
 
@@ -72,9 +72,14 @@ def unsupported(system: SystemConfig, instrument: Instrument) -> str | None:
     return next((what for is_wanted, what in found if is_wanted), None)
 
 
+def taker_fee(system: SystemConfig, instrument: Instrument) -> int:
+    """The rate of a taker's fee in 1e-8: the system's, or the instrument's."""
+    return instrument.taker_fee if system.execution.taker_fee is None else to_units(system.execution.taker_fee)
+
+
 def _set_market(rules: npt.NDArray[np.int64], rates: npt.NDArray[np.float64], system: SystemConfig, instrument: Instrument) -> None:
     execution, risk, tiers = system.execution, system.risk, instrument.tiers or generic_tiers()
-    leverage, taker = to_units(risk.leverage), instrument.taker_fee if execution.taker_fee is None else to_units(execution.taker_fee)
+    leverage, taker = to_units(risk.leverage), taker_fee(system, instrument)
     numerator, denominator = instrument.notional_factor
     duration = tf_ms(system.timeframe)
     values = {
@@ -109,7 +114,9 @@ def _set_risk(rules: npt.NDArray[np.int64], rates: npt.NDArray[np.float64], syst
     rules[at.HAS_RULES], rules[at.FLATTENS] = has_rules, risk.on_limit == "flatten"
     rules[at.COOLDOWN_BARS] = risk.cooldown_bars if has_rules else 0
     rules[at.ONE_POSITION] = has_rules and risk.max_open_positions == 1
-    rates[at.UNIT_MARGIN] = unit_margin(risk.leverage, instrument.taker_fee)
+    taker = taker_fee(system, instrument)
+    rates[at.UNIT_MARGIN], rates[at.CARRY_FEE] = unit_margin(risk.leverage, taker), max(0, taker) / UNIT
+    rates[at.CARRY_LONG], rates[at.CARRY_SHORT] = (carry_margin(risk.leverage, taker, side) for side in (1, -1))
     rates[at.ACCOUNT_SHARE] = 1.0 - risk.margin_reserve_percent / 100.0
     rates[at.MAX_POSITION], rates[at.MAX_GROSS] = risk.max_position_usd or np.inf, risk.max_gross_usd or np.inf
     limits = ((at.DAILY_LOSS, risk.daily_loss_percent), (at.MAX_DRAWDOWN, risk.max_drawdown_percent))

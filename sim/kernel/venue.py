@@ -6,10 +6,10 @@ at most two orders on their way at once (a close, then an entry) and three exits
 
 from __future__ import annotations
 
+from core.costs import reference_count, taker_ticks
 from core.instrument import grid_count, grid_floor, grid_value, notional_of
 from core.money import LIMIT, UNIT, mul_div_ceil
 from core.timeframe import floor_time
-from sim.execution import reference_count, taker_ticks
 from sim.funding import charge_parts, funding_payment
 from sim.kernel import layout as at
 from sim.kernel.logs import Floats, Ints, Tables, Terms, end_order, log_fill, log_liquidation, log_order, log_payment

@@ -74,12 +74,43 @@ def along(
     state: Ints, levels: Floats, terms: Terms, tables: Tables, funding: Funding, ts_open: int, last: Ohlc, mark: Ohlc, index: Ohlc
 ) -> None:
     """Follow the path from the open to the close, in the order of its extremes that the option ``path`` wants."""
+    if brings_nothing(state, levels, terms[0], ts_open, last, mark, index):
+        levels[at.LAST], levels[at.MARK], levels[at.INDEX] = last[3], mark[3], index[3]
+        wake(state, levels, terms[0])
+        return
     low_first = low_comes_first(last[0], last[3])
     if terms[0][at.PESSIMISTIC] and has_worse(state, levels, terms, tables, funding, ts_open, last, mark, index, low_first):
         low_first = not low_first
     if state[at.STATUS] == at.DONE:
         follow(state, levels, terms, tables, funding, ts_open, last, mark, index, low_first)
     wake(state, levels, terms[0])
+
+
+def brings_nothing(state: Ints, levels: Floats, rules: Ints, ts_open: int, last: Ohlc, mark: Ohlc, index: Ohlc) -> bool:
+    """Whether a bar that woke a trailing stop causes nothing, in either order of its extremes; the stop has then seen its best price.
+    As sim/ambiguity.py has it."""
+    steps, source = state[at.STEPS], rules[at.SOURCE]
+    if state[at.TRAIL_STATE] != at.LIVE or not steps or state[at.NEXT_STAMP] < ts_open + rules[at.BAR_MS]:
+        return False
+    out = 1 if steps > 0 else -1
+    best, worst = _best_and_worst(last if source == at.LAST else mark if source == at.MARK else index, out)
+    if levels[at.LIQUIDATION] > 0.0 and (_best_and_worst(mark, out)[1] - levels[at.LIQUIDATION]) * out <= 0.0:
+        return False
+    if state[at.STOP_STATE] == at.LIVE and (worst - levels[at.STOP_LEVEL]) * out <= 0.0:
+        return False
+    if state[at.TARGET_STATE] == at.LIVE and (best - levels[at.TARGET_LEVEL]) * out >= 0.0:
+        return False
+    waits, level, extreme, present = state[at.TRAIL_WAITS], levels[at.TRAIL_LEVEL], levels[at.TRAIL_BEST], levels[source]
+    levels[source] = best
+    trail(state, levels, rules)
+    if state[at.TRAIL_WAITS] or (worst - levels[at.TRAIL_LEVEL]) * out > 0.0:
+        return True
+    state[at.TRAIL_WAITS], levels[at.TRAIL_LEVEL], levels[at.TRAIL_BEST], levels[source] = waits, level, extreme, present
+    return False
+
+
+def _best_and_worst(prices: Ohlc, out: int) -> tuple[float, float]:
+    return (prices[1], prices[2]) if out > 0 else (prices[2], prices[1])
 
 
 def has_worse(

@@ -123,7 +123,7 @@ class Faults:
                 if isinstance(rule, dict) and isinstance(rule.get("action"), str):
                     rule["action"] = {"kind": rule["action"]}
             given = msgspec.convert(plain, RuleSet)
-        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
             raise ConfigError(f"faults: {error}") from error
         for number, rule in enumerate(given.rules):
             _check(rule, number)

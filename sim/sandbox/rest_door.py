@@ -152,7 +152,7 @@ def _params(request: web.Request, body: bytes) -> Params | None:
         return dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True))
     try:
         decoded = msgspec.json.decode(body) if body else {}
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
 

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from core.config import ExecutionConfig, MarginMode
+from core.words import check_fields
 
 Profile = Literal["mainnet", "demo"]
 Pace = Literal["real", "max", "lockstep"]
@@ -29,6 +30,9 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
     hedge: bool = False
     read_only: bool = False
     """A key without the permission to trade: 10005."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +66,9 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     level1_repeat_ms: int = 3_000
     clock_skew_ms: int = 0
     """By how much the server's clock is ahead of the given one."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def mode_of(self, account: AccountSettings) -> MarginMode:
         """The margin mode in which an account begins."""

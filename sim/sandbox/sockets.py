@@ -253,7 +253,7 @@ class TradeChannel:
 def _decode(text: str) -> dict[str, Any] | None:
     try:
         frame = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return frame if isinstance(frame, dict) else None
 

@@ -6,11 +6,14 @@ name, so that the exchange itself refuses it if the first one should arrive afte
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from adapters.bybit.evidence import OrderDoubted, OrderNotFound
+from adapters.bybit.evidence import AbsenceContradicted, OrderDoubted, OrderNotFound
 from core.messages import OrderUpdate, SubmitOrder
-from tests.faults.conftest import Played, Stage, fills_of, http
+from runners.live.start import Live
+from tests.faults.conftest import BARS, Played, Stage, fills_of, http, ws
 
 CREATE = "/v5/order/create"
 SIXTH, SEVENTH = 5, 6
@@ -67,3 +70,34 @@ def test_the_first_exit_arrives_after_all(stage: Stage) -> None:
     assert applied(played, name) == 1
     assert ends(played, name)[-1][0] == "filled"
     assert fills_of(played) == fills_of(stage.without_faults())
+
+
+EMPTY = [{"op": "replace", "path": "/result/list", "value": []}]
+LISTS = ("/v5/order/realtime", "/v5/order/history", "/v5/execution/list")
+
+
+@pytest.mark.parametrize("witness", ["position", "wallet"])
+def test_lists_that_do_not_have_it_are_not_believed_against_position_or_wallet(witness: str, stage: Stage) -> None:
+    """The entry is filled; its answer and its news are lost, and no list has it: what remains is a push of one of the two."""
+    other = {"position": "wallet", "wallet": "position"}[witness]
+    hidden = [http({"kind": "mutate", "patch": EMPTY}, path) for path in LISTS]
+    hidden += [http({"kind": "mutate", "patch": EMPTY}, "/v5/position/list")] if witness == "wallet" else []
+    lost = [ws("drop", topic) for topic in ("order", "execution", other)]
+    frozen: list[str] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def later(live: Live) -> None:
+        await asyncio.sleep(30)  # longer than absence takes to be proven by lists alone
+        frozen.extend(live.gate.frozen.get("BTCUSDT", {}))
+        await asyncio.to_thread(stage.sandbox.faults)
+
+    async def beat(number: int, live: Live) -> None:
+        if number == SEVENTH:
+            tasks.append(asyncio.create_task(later(live)))
+
+    played = stage.play(http("drop", CREATE, nth=1), *hidden, *lost, at=SEVENTH, until=BARS - 1, beat=beat)
+    assert played.of(AbsenceContradicted), played.story()
+    name = played.of(AbsenceContradicted)[0].client_order_id
+    assert f"order_unknown:{name}" in frozen
+    assert ends(played, name)[-1][0] in ("filled", "cancelled") and applied(played, name) == 1
+    played.check(must_act=False)

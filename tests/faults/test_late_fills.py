@@ -42,7 +42,8 @@ def test_a_fill_that_is_found_after_younger_ones(side: str, stage: Stage, tmp_pa
             await asyncio.to_thread(stage.sandbox.faults, ws("drop", "execution", times=1))
             order = {"category": "linear", "symbol": "BTCUSDT", "side": side, "orderType": "Market", "qty": "0.001"}
             await asyncio.to_thread(Raw(stage.sandbox).post, "/v5/order/create", order)
-        live.venue.frozen.clear()  # what a stranger does freezes; here the session trades on
+        for entry in live.venue.gate.entries():  # what a stranger does freezes; here the session trades on
+            live.venue.gate.open(entry.cause, entry.symbol, None, by="test")
 
     system = system_of(exits=None)
     plan = plan_of(system, InThenOut, None, base.sandbox_url or "", base.journals)

@@ -121,7 +121,8 @@ def test_a_strategy_that_fails_leaves_a_run_marked_failed(
     name: str, body: str, words: tuple[str, ...], keel: Keel, home: Path, strategy: Callable[[str, str], str]
 ) -> None:
     answer = keel("backtest", strategy(name, body))
-    first, note = answer.err.splitlines()[-2:]
+    lines = answer.err.splitlines()
+    first, note = next(line for line in lines if line.startswith("error: ")), lines[-1]
     assert answer.code == 1 and first.startswith("error: ") and all(word in first for word in words), answer.err
     folder = failed_run(home)
     assert folder.name in note and "Traceback" not in answer.err

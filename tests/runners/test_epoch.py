@@ -16,7 +16,7 @@ from adapters.logging import log_context
 from core.errors import ConfigError, DataError, InvariantError, SafetyError
 from core.frame import Frame
 from core.result import BacktestResult
-from runners.epoch import EpochResult, StrategyEpoch, StrategyEpochTracker, run_epoch
+from runners.epoch import EpochResult, ExperimentTracker, StrategyEpoch, StrategyEpochTracker, run_epoch
 from runners.events import read_events
 from runners.home import Home
 from runners.registry import list_runs
@@ -387,3 +387,17 @@ def test_a_runners_own_default_stands_where_run_epoch_was_given_nothing(run: Cal
 def test_a_runner_without_names_to_ask_by_gets_its_own_arguments_alone(run: Callable[..., EpochResult], function: Any) -> None:
     result = run(runner_fn=function, timeframes=["1h"], fast=5)
     assert result.error is None and "timeframes" not in result["metrics"]
+
+
+def test_an_experiments_own_names_are_refused_where_they_would_be_swallowed(tmp_path: Path) -> None:
+    tracker = ExperimentTracker("names", home=tmp_path)
+    for name in ("experiment", "home", "now"):
+        with pytest.raises(ConfigError, match=f"{name} is the experiment's own"):
+            tracker.run("backtest", "BTCUSDT", "s", lambda symbol: METRICS, **{name: "mine"})
+    seen: list[Any] = []
+
+    def runner_fn(symbol: str, experiment: str, home: Path) -> dict[str, Any]:
+        seen.extend((experiment, Home.find(home).root))
+        return METRICS
+
+    assert tracker.run("backtest", "BTCUSDT", "s", runner_fn).error is None and seen == ["names", tmp_path]

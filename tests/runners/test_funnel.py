@@ -220,6 +220,14 @@ def test_why_there_is_no_trade(signals: tuple[Signal | None, ...], why: str) -> 
     assert why_no_trades(funnel_of(*signals)) == why
 
 
+def test_what_is_no_number_is_left_out_of_plain_data() -> None:
+    """The sizer has no stop to measure: the distance is nan, which no file may hold."""
+    funnel = funnel_of(say("LONG"), sizing=SizingConfig(model="risk_per_trade", percent=1.0))
+    (denied,) = funnel.to_plain()["denied"]
+    assert denied["reason"] == "stop_distance_unknown" and "value" not in denied
+    assert [each.reason for each in Funnel.from_plain(funnel.to_plain()).denied] == ["stop_distance_unknown"]
+
+
 def test_a_funnel_is_plain_data_and_back() -> None:
     result, _ = noted_run(plain_system(exits=EXITS), Drawn(3, exits=True), walk(60))
     assert Funnel.from_plain(result.funnel.to_plain()) == result.funnel

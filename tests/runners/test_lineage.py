@@ -5,20 +5,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
+import numpy as np
 import pytest
 
 from adapters.store import HistoricalDataStore
 from core.messages import Signal
+from core.result import BacktestResult
 from core.snapshot import RuntimeSnapshot
 from core.time_range import TimeRange
 from runners.backtest import BacktestEngine
 from runners.epoch import EpochResult, ExperimentTracker, StrategyEpochTracker, run_epoch
 from runners.home import Home
+from runners.kept_result import kept_result
 from runners.lineage import fingerprint_of, reference_of, state_of
+from runners.registry import run_info
 from runners.system_run import make_ready, run_backtest
 from runners.systems import load_system
 from runners.windows import NamedWindow
@@ -128,6 +133,17 @@ def test_what_an_instance_was_made_with_is_part_of_the_lineage(home: Path, store
     assert state_of(EmaCross()) == {}
 
 
+def test_what_is_long_is_told_by_its_digest_and_what_holds_itself_ends() -> None:
+    ones, twos = (Mine.__new__(Mine) for _ in range(2))
+    ones.values, twos.values = np.ones(5), np.full(5, 2.0)  # type: ignore[attr-defined]
+    ones.table, twos.table = list(range(1000)), list(range(1, 1001))  # type: ignore[attr-defined]
+    first, second = state_of(ones), state_of(twos)
+    assert first["values"].startswith("array of float64 (5,), ") and first["table"].startswith("1000 values, ")
+    assert first["values"] != second["values"] and first["table"] != second["table"]
+    ones.itself = [ones.__dict__]  # type: ignore[attr-defined]
+    assert len(repr(state_of(ones))) < 10_000
+
+
 def test_closures_that_keep_other_values_are_other_strategies(home: Path, store: HistoricalDataStore) -> None:
     def make(side: str, factor: float = 1.0) -> Any:
         def decide(snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
@@ -139,6 +155,34 @@ def test_closures_that_keep_other_values_are_other_strategies(home: Path, store:
     assert len(set(prints)) == 3 and prints[0] == prints[3]
     config, result = files(run(home, store, make("LONG"), dip=2))
     assert result["system"]["params"] == {"dip": 2} and result["system_uid"] == config["config"]["system_uid"]
+
+
+class Caller:
+    """Decides when it is called, and by a method; kept apart by what it was made with."""
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+
+    def __call__(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        return self.decide(snapshot, params)
+
+    def decide(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        return None if snapshot.position.qty else Signal(snapshot.symbol, self.side)  # type: ignore[arg-type]
+
+
+def take(side: str, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+    return Caller(side)(snapshot, params)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(Caller, "Caller"), (lambda side: Caller(side).decide, "Caller.decide"), (lambda side: partial(take, side), "take")]
+)
+def test_whatever_can_be_called_has_a_lineage(home: Path, store: HistoricalDataStore, make: Callable[[str], Any], name: str) -> None:
+    """An object, a method, a partial: named by its code, and told apart by what it keeps."""
+    assert reference_of(make("LONG")).endswith(f":{name}")
+    assert fingerprint_of(make("LONG")) == fingerprint_of(make("LONG")) != fingerprint_of(make("SHORT"))
+    config, result = files(run(home, store, make("LONG")))
+    assert config["config"]["system_uid"] == result["system_uid"] != ""
 
 
 def test_the_configuration_stands_there_before_the_first_bar_and_stays_when_the_run_fails(home: Path, store: HistoricalDataStore) -> None:
@@ -177,6 +221,37 @@ def test_by_hand_with_the_tracker(home: Path, store: HistoricalDataStore) -> Non
     assert files(done)[0]["config"]["system_uid"] == result.system_uid != ""
 
 
+def test_what_was_kept_is_read_back_as_it_was(home: Path, store: HistoricalDataStore) -> None:
+    """Everything that a report shows: figures, trades, curve, money, what became of signals and orders, bars, buy and hold."""
+    made: list[BacktestResult] = []
+
+    def go(symbol: str) -> BacktestResult:
+        made.append(BacktestEngine(symbol, "1h", *SPAN, store=store).run(EmaCross, {"fast": 3, "slow": 9}))
+        return made[0]
+
+    done = run_epoch("backtest", "BTCUSDT", "kept", go, home=home)
+    store.close()
+    kept, (result,) = kept_result(run_info(done.artifacts), home / "data" / "keel.duckdb"), made
+    assert dict(kept) == dict(result) and kept.trades == result.trades and len(kept.trades) > 3
+    assert kept.open_trades == result.open_trades and kept.trades.open == kept.open_trades  # type: ignore[attr-defined]
+    assert kept.reconciliation == result.reconciliation and kept.trust == result.trust and kept.order_log == result.order_log
+    assert kept.funnel.counts() == result.funnel.counts() and kept.funnel.signals > 3
+    assert (kept.system, kept.window, kept.system_uid, kept.message_hash) == (
+        result.system, result.window, result.system_uid, result.message_hash
+    )  # fmt: skip
+    assert kept.effective_config == msgspec.json.decode(msgspec.json.encode(result.effective_config))
+    for ours, theirs in (
+        (kept.equity_curve, result.equity_curve),
+        (kept.benchmark, result.benchmark),
+        *zip(kept.bars.values(), result.bars.values(), strict=True),
+    ):
+        assert ours is not None and theirs is not None and ours.ts.tolist() == theirs.ts.tolist()
+        for name in theirs.columns:
+            assert np.array_equal(ours[name], theirs[name], equal_nan=True), name
+    turnover = sum(fill.qty * fill.price for fill in result.fills)
+    assert kept.proof["entry_friction"]["turnover"] == pytest.approx(turnover)
+
+
 def test_such_a_run_is_shown_compared_and_reported(home: Path, store: HistoricalDataStore, keel: Keel) -> None:
     """The report is drawn from what was kept: neither the strategy nor the store need be what they were."""
     experiment = ExperimentTracker("lineage", home=home)
@@ -192,6 +267,7 @@ def test_such_a_run_is_shown_compared_and_reported(home: Path, store: Historical
     assert keel("runs", "show", a.run_id).code == 0
     drawn = keel("runs", "report", a.run_id, "--json")
     assert drawn.code == 0, drawn.err
+    assert (drawn.data["drawn"], drawn.data["computed"]) == (True, False)
     page = Path(drawn.data["path"]).read_text(encoding="utf-8")
     assert a.run_id in page and "Price and trades" in page and "No bars were kept" not in page
     shutil.rmtree(home / "data")

@@ -5,6 +5,7 @@ Seeded: a number that fails is run again alone by its seed. A hundred or so are 
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import signal
@@ -50,6 +51,7 @@ def told(keel: Keel, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return None
 
     monkeypatch.setattr(runners.sandbox, "_serve", serve_nothing)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff no text")))  # what a request "-" reads
     monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -161,7 +163,7 @@ def test_a_long_word_is_told_by_its_beginning(keel: Keel) -> None:
     assert answer.code == 2 and len(answer.err) < 400 and "10,000 characters" in answer.err
 
 
-@pytest.mark.parametrize("arguments", ['{"a": ' * 100_000, "\udcff", "[]", "{", '{"symbol": 1}', '{"symbol": "\\ud800"}', "1" * 5000])
+@pytest.mark.parametrize("arguments", ['{"a": ' * 100_000, "\udcff", "[]", "{", '{"symbol": 1}', '{"symbol": "\\ud800"}', "1" * 5000, "-"])
 def test_a_tool_call_that_is_no_json_object_of_its_kind(told: Callable[..., int], arguments: str) -> None:
     assert told(0, "tools", "call", "data_list", arguments) == 2
 

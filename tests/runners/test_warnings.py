@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -102,6 +103,15 @@ def test_guesses_and_odd_prices_are_told(small_result: Make) -> None:
     assert run_warnings(small_result(trust={"ambiguous_bars": 0}), [], {}, quote="USDT") == []
 
 
+def test_orders_that_arrive_on_the_way_are_told_apart(small_result: Make) -> None:
+    plain = small_result(trust={"ambiguous_bars": 1})
+    late = small_result(
+        trust={"ambiguous_bars": 1}, system=msgspec.structs.replace(plain.system, execution=ExecutionConfig(latency_ms=250))
+    )
+    ((told,), (told_late,)) = (run_warnings(result, [], {}, quote="USDT") for result in (plain, late))
+    assert "latency_ms" not in told and "with latency_ms nearly every bar with an order counts, if only by a tick" in told_late
+
+
 def test_a_stop_comes_first(small_result: Make) -> None:
     stop = StopReason("account_blown", small_result().window.start_ms + HOUR, "equity 1.20 USDT")
     (warning,) = run_warnings(small_result(stop_reason=stop), [], {}, quote="USDT")
@@ -157,6 +167,18 @@ def test_nothing_traded_says_why_with_an_example_and_what_to_look_at() -> None:
     ]
 
 
+def test_an_order_that_waits_to_the_end_is_told_where_it_waits() -> None:
+    class Low(Script):
+        def generate_signal(self, snapshot: Any, params: Any) -> Signal | None:
+            signal = super().generate_signal(snapshot, params)
+            return signal and Signal(signal.symbol, signal.direction, order_type="limit", limit_price=50.0)
+
+    assert told(Low({2: "LONG"}), [FLAT] * 6) == [
+        "nothing traded: the only order was not filled by the end;"
+        " the price did not come to them: put limit_price nearer to it, or use order_type market"
+    ]
+
+
 def test_orders_that_were_all_rejected_are_one_warning() -> None:
     """Twice the balance at a leverage of 1: the case of the 105 refused orders."""
     (warning,) = told(Script(ALWAYS), [FLAT] * 12, initial_equity=50.0)
@@ -203,3 +225,19 @@ def test_keys_that_advice_names_are_keys_of_a_system_file() -> None:
     for meaning in (*DENIALS.values(), *VENUE.values()):
         for section, key in re.findall(r"\b(risk|sizing|exits|execution)\.([a-z_]+)", meaning.advice):
             assert key in sections[section].__struct_fields__, f"{section}.{key}"
+
+
+def test_runs_show_says_what_became_of_signals_and_names_a_file_that_is_damaged(keel: Keel) -> None:
+    """Also of a run that was kept before anything was counted: nothing is shown then."""
+    keel("backtest", "ema_cross", "--start", "2024-01-15", "--end", "2024-01-20", "--set", "warmup_bars=250", "--no-report")
+    shown = keel("runs", "show", "last")
+    assert "From signals to trades\n  signals " in shown.out and "buy and hold" in shown.out
+    answer = keel("runs", "show", "last", "--json").data
+    assert answer["funnel"]["signals"] > 0 and answer["benchmark"]["symbol"] == "BTCUSDT"
+    path = Path(answer["run"]["artifacts"]) / "results.json"
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps({**kept, "funnel": {"signals": "many"}}))
+    damaged = keel("runs", "show", "last")
+    assert damaged.code == 3 and str(path) in damaged.err and "run the system anew" in damaged.err
+    path.write_text(json.dumps({name: value for name, value in kept.items() if name not in ("funnel", "benchmark")}))
+    assert keel("runs", "show", "last").code == 0 and "From signals" not in keel("runs", "show", "last").out

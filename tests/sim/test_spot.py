@@ -121,3 +121,43 @@ def test_a_rest_that_cannot_be_sold_ends_the_run_when_nothing_can_be_bought_eith
 def test_what_spot_has_not(venue, make_spot, changes, more) -> None:
     with pytest.raises(ConfigError):
         venue(make_spot(**changes), **more)
+
+
+SMALL = {"min_notional": to_units("5")}
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        pytest.param({}, "rejected b 170140", id="a sale at market"),
+        pytest.param({"reduce_only": True}, "rejected b 170140", id="reduce-only"),
+        pytest.param({"reduce_only": True, "qty": 9.0}, "rejected b 170140", id="reduce-only, cut to the holding"),
+        pytest.param({"reduce_only": True, "price": 5.0}, "rejected b 170140", id="a reduce-only limit"),
+        pytest.param({"reduce_only": True, "trigger_price": 4.0}, "rejected b 170140", id="a reduce-only stop"),
+        pytest.param(
+            {"qty": 0.0, "reduce_only": True, "close_on_trigger": True, "trigger_price": 4.0}, "rejected b 170140", id="a stop of all"
+        ),
+        pytest.param({"trigger_price": 4.0}, "rejected b 170140", id="a stop"),
+        pytest.param({"reduce_only": True, "price": 5.1}, "accepted b", id="worth enough at its limit"),
+    ],
+)
+def test_no_order_below_the_smallest_value_closes_either(venue, make_spot, order, said) -> None:
+    """0.99 and a fee's rest of coins that cost 5.2 each are worth 4.95 at 5.00."""
+    v = venue(make_spot("0.01", **SMALL), config=FEES).send("a", "BUY", 1.0)
+    v.bar((5.2,) * 4)
+    assert v.send("b", "SELL", **({"qty": 0.99} | order)).bar((5.0,) * 4) == [said]
+
+
+def test_an_exit_that_fires_below_the_smallest_value_is_refused_and_the_holding_stays(venue, make_spot) -> None:
+    v = venue(make_spot("0.01", **SMALL), config=FEES).send("a", "BUY", 1.0, bracket=Bracket(stop_loss=5.0, take_profit=9.0))
+    v.bar((5.2,) * 4)
+    assert v.bar((5.2, 5.2, 4.8, 4.8)) == ["triggered a-sl", "cancelled a-tp CancelByOCOTpCanceledBySlTriggered", "cancelled a-sl 170140"]
+    assert (base(v), v.book.orders) == ("0.999", {})
+
+
+def test_an_order_cannot_be_amended_below_the_smallest_value(venue, make_spot) -> None:
+    v = venue(make_spot("0.01", **SMALL)).send("a", "BUY", 2.0, price=4.0)
+    assert v.bar((5.2,) * 4) == ["accepted a"]
+    assert v.amend("a", qty=1.0).amend("a", price=2.0).bar((5.2,) * 4) == ["amend_rejected a 170140"] * 2
+    assert v.account["order"] == "8"
+    assert v.amend("a", qty=1.25).bar((5.2,) * 4) == ["amended a", "accepted a"] or v.book.orders["a"].leaves == 125

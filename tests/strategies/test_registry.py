@@ -177,7 +177,8 @@ def test_parameters_of_the_right_kind() -> None:
 TOGETHER = [
     ("rsi_reversion", {"oversold": 60}, "must ascend"),
     ("momentum", {"threshold": -1}, "must not be negative"),
-    ("ema_cross", {"fast": 50}, "fast and slow are equal"),
+    ("ema_cross", {"fast": 50}, "must be below slow"),
+    ("ema_cross", {"fast": 51}, "must be below slow"),
     ("atr_breakout", {"stop_atr": 0}, "must be above 0"),
     ("atr_breakout", {"trailing_atr": -1}, "must not be negative"),
 ]

@@ -1,8 +1,11 @@
-"""Mutated payloads: no exception but the one that quarantines, no order from any of them, and the state stays usable."""
+"""Mutated payloads: no exception but the one that quarantines, no hang, no order from any of them, and a message that is refused has
+changed nothing. The same bytes go through the doors of REST and of the streams, which raise nothing at all."""
 
 from __future__ import annotations
 
+import asyncio
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,13 @@ import msgspec
 import pytest
 
 from adapters.bybit import instruments, translate, wire
+from adapters.bybit.budget import Budget
+from adapters.bybit.clock import ServerClock
+from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.fold import AccountFold
 from adapters.bybit.outcomes import PayloadError
+from adapters.bybit.rest import Answer, RestClient
+from adapters.bybit.streams import Stream
 from core.messages import AmendOrder, CancelOrder, Fill, Message, SetTradingStop, SubmitOrder
 from tests.builders import perpetual
 
@@ -20,6 +28,8 @@ VALUES: list[Any] = [
     None, "", "NaN", "Infinity", "-1", "1e999", "-0", "1e-40", 0, -1, 1.5, 1e300, True, [], {}, "Buy", "x" * 5000, 10**30, "０", "Filled",
     "1" * 400, [[]], "Funding", "\ud7ff", 9007199254740993,
 ]  # fmt: skip
+LONGEST_S = 2.0
+"""A message takes far less than a millisecond; a busy machine may be elsewhere for a while."""
 COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, SetTradingStop)
 
 
@@ -73,8 +83,14 @@ class Everything:
         self.fold = AccountFold(known, self.out.append, set(), lambda: 1_700_000_000_000, notify=lambda n: None, look=lambda *a: None)
         self.fold.submitted(SubmitOrder("test-000005", "ETHUSDT", "BUY", "limit", 0.1, 0, 1600.0))
         self.quarantined = 0
+        where = endpoints(Environment.SANDBOX, "http://127.0.0.1:9")
+        nobody: Any = None  # no request is made
+        self.rest = RestClient(nobody, where, None, ServerClock(), Budget(lambda: 0, asyncio.sleep))
+        self.stream = Stream("fuzzed", "", nobody, ("order", "execution", "position", "wallet"), lambda *_: None, notify=lambda n: None)
 
     def take(self, raw: bytes, name: str) -> None:
+        assert isinstance(self.rest._understand("/v5/any", 200, {}, raw), Answer)
+        self.stream._hear(raw)
         try:
             self._take(raw, name)
         except PayloadError:
@@ -129,10 +145,20 @@ class Everything:
                 self._each(lambda row=row: translate.funding_rate(row))
 
     def _each(self, read: Any) -> None:
+        before = self._state()
         try:
             read()
         except PayloadError:
             self.quarantined += 1
+            assert self._state() == before, "a message that was refused has changed something"
+
+    def _state(self) -> tuple[Any, ...]:
+        """What the account's fold knows, as far as a row could change it."""
+        fold = self.fold
+        orders = [(one.client_order_id, one.order_id, one.state, one.filled, one.qty, one.told, one.last_ms) for one in fold.orders]
+        waiting = sum(map(len, fold._waiting.values())), sum(map(len, fold._orphans.values()))
+        books = [(key, book.steps, book.cost) for key, book in fold.books._books.items()]
+        return len(self.out), orders, len(fold._seen), waiting, books, len(fold.positions), len(fold.balances), len(fold._foreign)
 
 
 def run(payloads: Path, count: int, seed: int) -> None:
@@ -146,10 +172,12 @@ def run(payloads: Path, count: int, seed: int) -> None:
     for number in range(count):
         name, document = rng.choice(samples)
         raw = mutated(rng, document)
+        began = time.perf_counter()
         try:
             everything.take(raw, name)
         except Exception as error:
             raise AssertionError(f"seed {seed}, mutant {number} of {name}: {type(error).__name__}: {error}: {raw[:300]!r}") from error
+        assert time.perf_counter() - began < LONGEST_S, f"seed {seed}, mutant {number} of {name}: {raw[:300]!r}"
     assert everything.quarantined > count // 20
     assert not [one for one in everything.out if isinstance(one, COMMANDS)]
     for fill in everything.out:

@@ -212,6 +212,7 @@ def test_the_file_is_made_kept_and_reread(tmp_path, bars, monkeypatch):
     with HistoricalDataStore() as store:
         store.upsert_bars("BTCUSDT", "1m", bars(10), source="made")
     assert (tmp_path / "data" / "keel.duckdb").is_file()
+
     with HistoricalDataStore(read_only=True) as store:
         assert len(store.get_ohlcv("BTCUSDT", "1m")) == 10
         with pytest.raises(DataError, match="read-only"):
@@ -219,6 +220,12 @@ def test_the_file_is_made_kept_and_reread(tmp_path, bars, monkeypatch):
     with pytest.raises(DataError, match="there is no store at"):
         HistoricalDataStore(tmp_path / "else.duckdb", read_only=True)
     assert not (tmp_path / "else.duckdb").exists()
+
+
+def test_the_store_of_a_home_is_the_one_that_the_commands_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEL_HOME", str(tmp_path / "home"))
+    with HistoricalDataStore() as store:
+        assert store.path == str(tmp_path / "home" / "data" / "keel.duckdb")
 
 
 def test_a_store_into_which_nothing_was_written_leaves_no_file(tmp_path, bars, file):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.actors.executor import MAX_ID_LENGTH, Executor
 from core.clock import ReplayClock
 from core.errors import ConfigError, InvariantError
+from core.funnel import MOST_WORDS, Tally, count_words
 from core.messages import (
     Bracket,
     CancelOrder,
@@ -25,7 +26,7 @@ from core.messages import (
     SignalDenied,
     SubmitOrder,
 )  # fmt: skip
-from core.orders import CLOSED, TRANSITIONS
+from core.orders import CLOSED, TRANSITIONS, trading_stop_id
 from tests.core.risk.account import DAY, instrument
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -283,6 +284,32 @@ def test_only_open_orders_are_kept_and_every_end_is_counted(choices: list[tuple[
 # --- the bypass ---
 
 FOLDERS = ("core", "sim", "strategies", "adapters", "runners")
+
+
+def test_ends_are_counted_by_the_venues_words_and_a_refused_exit_is_no_order() -> None:
+    """Numbers that differ from order to order are left out; after a restart the counts go on."""
+    actor, _, _ = executor()
+    for number, reason in enumerate(("10001 StopLoss:95 is above 90.5", "10001 StopLoss:-7 is above 3e-05", "110007 no"), start=1):
+        actor.on_intent(intent())
+        actor.on_order_update(update(number, "rejected", reason=reason))
+    actor.on_order_update(update(trading_stop_id("BTCUSDT"), "rejected", reason="10001 zero position"))
+    again, _, _ = executor()
+    again.restore(actor.state())
+    again.on_intent(intent())
+    again.on_order_update(update(4, "rejected", reason="110007 no"))
+    assert [(each.reason, each.count, each.detail) for each in again.ended["rejected"].values()] == [
+        ("10001 StopLoss:… is above …", 2, "10001 StopLoss:95 is above 90.5"), ("110007 no", 2, ""),
+    ]  # fmt: skip
+    assert [each.count for each in actor.ended["rejected"].values()] == [2, 1]
+    assert [(each.reason, each.count) for each in again.exits_refused.values()] == [("10001 zero position", 1)]
+    assert again.orders_made == 4 and again.orders_by_reason == {"signal": 4}
+
+
+def test_a_venue_that_never_says_the_same_twice_does_not_fill_the_memory() -> None:
+    tally: Tally = {}
+    for number in range(3 * MOST_WORDS):
+        count_words(tally, f"order {chr(0x4E00 + number)} is gone", DAY, "BTCUSDT")
+    assert len(tally) == MOST_WORDS + 1 and sum(each.count for each in tally.values()) == 3 * MOST_WORDS
 
 
 def makers(name: str) -> set[str]:

@@ -133,11 +133,12 @@ def test_exits_of_the_system_go_with_what_opens() -> None:
     assert stops == [98.0, None] and [m.reduce_only for m in out if isinstance(m, OrderIntent)] == [False, True]
 
 
-def test_a_short_on_spot_is_refused_and_what_is_held_is_sold() -> None:
+@pytest.mark.parametrize("value", [100.0, 0.0, None])
+def test_a_short_on_spot_is_refused_and_sells_nothing(value: float | None) -> None:
     risk, out = actor(Account(BTCUSDT=2.5), category="spot")
-    risk.on_target(target("SHORT", 100.0))
-    risk.on_target(target("SHORT", 100.0, "ETHUSDT"))
-    assert sent(out) == [("SELL", 2.5, True)] and reasons(out) == ["short_not_allowed"] * 2
+    risk.on_target(target("SHORT", value))
+    risk.on_target(target("SHORT", value, "ETHUSDT"))
+    assert sent(out) == [] and reasons(out) == ["short_not_allowed"] * 2
 
 
 def test_a_step_passes_the_position_manager_and_any_name_is_the_symbol() -> None:

@@ -236,3 +236,40 @@ def test_an_exit_starts_the_cooldown() -> None:
 def test_nothing_to_remember_nothing_to_hear() -> None:
     desk = Desk()
     assert not desk.actor.needs_fills and not desk.actor.needs_instant
+
+
+SPOT = instrument(category="spot")
+
+
+def test_flat_on_dust_is_denied_once_and_a_later_long_works() -> None:
+    desk = Desk(Account(BTCUSDT=0.049), symbols=(SPOT,), allow_short=False)
+    for _ in range(3):
+        desk.actor.on_signal(signal("FLAT"))
+    (denial,) = desk.said()
+    assert isinstance(denial, SignalDenied)
+    assert (denial.reason, denial.value, denial.limit) == ("below_min_notional", 4.9, 5.0)
+    assert [(reason, counted.count) for reason, counted in desk.actor.counts.ignored.items()] == [("flat_already", 2)]
+    desk.actor.on_signal(signal("LONG"))
+    assert orders(desk.said()) == [("BTCUSDT", "BUY", 1.0, False)]
+
+
+def test_another_rest_is_told_anew_also_after_a_restart() -> None:
+    desk = Desk(Account(BTCUSDT=0.049), symbols=(SPOT,), allow_short=False)
+    desk.actor.on_signal(signal("FLAT"))
+    again = Desk(Account(BTCUSDT=0.049), symbols=(SPOT,), allow_short=False)
+    again.actor.restore(desk.actor.state())
+    again.actor.on_signal(signal("FLAT"))
+    assert again.said() == []
+    again.account.positions["BTCUSDT"] = 0.048
+    again.actor.on_signal(signal("FLAT"))
+    assert [type(m) for m in again.said()] == [SignalDenied]
+
+
+@pytest.mark.parametrize("is_halted", [False, True])
+def test_a_short_on_spot_sells_nothing_with_the_gate_closed_either(is_halted: bool) -> None:
+    desk = Desk(Account(BTCUSDT=2.0), symbols=(SPOT,), allow_short=False)
+    if is_halted:
+        desk.actor.on_halt(Halt(DAY, "operator", False))
+    desk.actor.on_signal(signal("SHORT"))
+    (denial,) = desk.said()
+    assert isinstance(denial, SignalDenied) and denial.reason == "short_not_allowed"

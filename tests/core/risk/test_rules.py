@@ -105,9 +105,10 @@ SPOT = (instrument(category="spot"), instrument("ETHUSDT", category="spot"))
 SPOT_CASES: list[tuple[str, Account, Signal, list[tuple[Any, ...]]]] = [
     ("buy", Account(), LONG, [("BUY", 1.0)]),
     ("short is denied", Account(), SHORT, [("short_not_allowed", 0.0, 0.0)]),
-    ("short sells what is held", Account(BTCUSDT=2.0), SHORT, [("short_not_allowed", 0.0, 0.0), ("SELL", 2.0)]),
+    ("short sells nothing of what is held", Account(BTCUSDT=2.0), SHORT, [("short_not_allowed", 0.0, 0.0)]),
     ("a holding off the step sells its floor", Account(BTCUSDT=0.9985), FLAT, [("SELL", 0.998)]),
-    ("dust is flat: not sold", Account(BTCUSDT=0.049), FLAT, []),
+    ("dust is flat: not sold, and that is said", Account(BTCUSDT=0.049), FLAT, [("below_min_notional", 4.9, 5.0)]),
+    ("less than a step is nothing", Account(BTCUSDT=0.0009), FLAT, []),
     ("dust is flat: bought", Account(BTCUSDT=0.049), LONG, [("BUY", 1.0)]),
     ("worth the minimum is held", Account(BTCUSDT=0.05), FLAT, [("SELL", 0.05)]),
 ]

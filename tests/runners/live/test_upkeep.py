@@ -17,9 +17,11 @@ from runners.live.start import Live
 from runners.live.upkeep import Upkeep
 from tests.runners.live.test_real_time import moving, plan, run
 from tests.sim.sandbox.conftest import Sandbox
+from tests.sim.sandbox.raw import Raw
 
 BAR_3_8 = {
-    "in_flight": 3_000, "orders": 10_000, "executions": 30_000, "positions": 30_000, "books": 30_000, "wallet": 60_000, "clock": 60_000,
+    "in_flight": 3_000, "orders": 10_000, "executions": 30_000, "positions": 30_000, "books": 30_000, "settings": 30_000,
+    "wallet": 60_000, "clock": 60_000,
     "instruments": 3_600_000, "key": 3_600_000, "statement": 86_400_000,
 }  # fmt: skip
 KEY, INSTRUMENTS = "/v5/user/query-api", "/v5/market/instruments-info"
@@ -155,3 +157,47 @@ def test_books_are_compared_every_30_seconds_and_after_a_funding_payment(journal
             assert live.reconciler.last is not marker
 
         watch(sandbox, journals, script)
+
+
+INFO, POSITIONS = "/v5/account/info", "/v5/position/list"
+
+
+@pytest.mark.parametrize(
+    ("path", "pointer", "value", "cause", "symbol", "words"),
+    [
+        (POSITIONS, "/result/list/0/leverage", "7", "leverage", "BTCUSDT", "leverage is 7 now"),
+        (POSITIONS, "/result/list/0/autoAddMargin", 1, "auto_add_margin", "BTCUSDT", "by itself"),
+        (POSITIONS, "/result/list/0/positionIdx", 1, "position_mode", "BTCUSDT", "hedge mode"),
+        (INFO, "/result/marginMode", "PORTFOLIO_MARGIN", "margin_mode", None, "PORTFOLIO_MARGIN"),
+    ],
+)
+def test_a_setting_that_drifts_is_found_within_30_seconds_and_ends(
+    path: str, pointer: str, value: Any, cause: str, symbol: str | None, words: str, journals: Path
+) -> None:
+    with moving() as sandbox:
+
+        async def script(live: Live, clocked: Clocked) -> None:
+            await anew(sandbox, patched(path, pointer, value))
+            assert cause in await clocked.later(30_000)
+            assert words in live.gate.why and live.gate.state is TradingState.REDUCING
+            assert cause not in await clocked.later(30_000)  # said once
+            await anew(sandbox)
+            await clocked.later(30_000)
+            assert not live.gate.has(cause, symbol)
+
+        watch(sandbox, journals, script)
+
+
+def test_what_lies_in_other_symbols_is_told_once_and_never_touched(journals: Path) -> None:
+    with moving() as sandbox:
+
+        async def script(live: Live, clocked: Clocked) -> None:
+            body = {"category": "linear", "symbol": "ETHUSDT", "side": "Buy", "orderType": "Market", "qty": "0.1"}
+            await asyncio.to_thread(Raw(sandbox).post, "/v5/order/create", body)
+            assert "elsewhere" in await clocked.later(30_000)
+            assert "elsewhere" not in await clocked.later(30_000)
+            assert not live.gate.has("external_order", "ETHUSDT")
+
+        ran = watch(sandbox, journals, script)
+        sizes = [float(row["size"]) for row in sandbox.truth()["positions"] if row["symbol"] == "ETHUSDT"]
+    assert sizes == [0.1] and "ETHUSDT" not in ran.ending.positions

@@ -72,8 +72,8 @@ SPOT: list[tuple[str, Any, dict[int, list[Any]], list[float], list[Entry]]] = [
     ),
     ("a short is refused", SIDEWAYS, {1: [spot("SHORT", 1000)]}, [10000] * 5, []),
     (
-        "a short where something is held sells it", SIDEWAYS, {1: [spot("LONG", 1000)], 2: [spot("SHORT", 1000)]}, [10000] * 5,
-        [("open", "LONG", 10, 100, 0, 9000), ("close", "LONG", 10, 100, 0, 10000)],
+        "a short where something is held sells nothing of it", SIDEWAYS, {1: [spot("LONG", 1000)], 2: [spot("SHORT", 1000)]}, [10000] * 5,
+        [("open", "LONG", 10, 100, 0, 9000)],
     ),
     ("more than the cash is refused by the exchange", SIDEWAYS, {1: [spot("LONG", 10001)]}, [10000] * 5, []),
 ]  # fmt: skip

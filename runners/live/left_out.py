@@ -1,0 +1,50 @@
+"""A symbol that cannot be traded any more does not refuse the rest: it is named, with why, what the account has in it, and the way on."""
+
+from __future__ import annotations
+
+from adapters.bybit.notices import Notice, Notify
+from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from core.errors import ConfigError
+from core.instrument import Instrument
+from runners.live.connection import Connection
+from runners.live.plan import Plan
+
+
+async def instruments_of(plan: Plan, connection: Connection) -> dict[str, Instrument]:
+    """The instruments of a plan. Raises ConfigError that names every symbol that cannot be traded, and how to start without it."""
+    found: dict[str, Instrument] = {}
+    refused: dict[str, ConfigError] = {}
+    for symbol in plan.system.symbols:
+        try:
+            found[symbol] = await connection.reader.instrument(symbol)
+        except ConfigError as error:
+            refused[symbol] = error
+    if not refused:
+        return found
+    lines = [f"{error}; the account has {await what_is_there(connection, symbol)} in it" for symbol, error in refused.items()]
+    if found:
+        options = " ".join(f"--without {symbol}" for symbol in (*plan.without, *refused))
+        lines.append(f"to trade the rest ({', '.join(found)}), start with {options}: what is there stays, and is not touched")
+    raise ConfigError("\n".join(lines)) from next(iter(refused.values()))
+
+
+async def tell_left_out(plan: Plan, connection: Connection, notify: Notify) -> None:
+    """Say of each symbol that is left out what the account has in it."""
+    for symbol in plan.without:
+        text = f"{symbol} is left out: the account has {await what_is_there(connection, symbol)} in it, which nobody looks after"
+        notify(Notice(connection.clock.now_ms, "left_out", text, symbol, "warning"))
+
+
+async def what_is_there(connection: Connection, symbol: str) -> str:
+    """Position, or coins, and resting orders of a symbol in words; that it could not be read, where it could not."""
+    account = connection.account
+    try:
+        positions = [row for row in await account.positions() if row.symbol == symbol and row.size not in (None, "", "0")]
+        orders = [row for row in await account.open_orders() if row.symbol == symbol]
+        coins = [] if connection.reader.is_linear else [row for row in (await account.wallet()).coin if symbol.startswith(row.coin)]
+    except (ExchangeRefusal, PayloadError) as error:
+        return f"something that could not be read ({error})"
+    held = [f"a position of {row.side} {row.size}" for row in positions]
+    held += [f"{row.walletBalance} {row.coin}" for row in coins if row.walletBalance not in (None, "", "0")]
+    held += [f"{len(orders)} resting order{'s' if len(orders) > 1 else ''}"] if orders else []
+    return " and ".join(held) or "neither a position nor an order"
