@@ -37,7 +37,9 @@ class Database:
         self.read_only = read_only
         self._made: list[Path] = []
         """What this opening makes: the file, and the folders that were not there; empty for a store that was."""
-        refuse_no_path(path)
+        problem = name_problem(path)
+        if problem:
+            raise DataError(f"there can be no store at {shown(path)}: the path {problem}")
         if read_only and path != MEMORY and not Path(path).exists():
             raise DataError(f"there is no store at {path}: {FIRST_STEPS}")
         if path != MEMORY and not read_only:
@@ -111,13 +113,6 @@ class Database:
         finally:
             with suppress(duckdb.Error):  # nothing is left to unregister in a database that has failed
                 self._connection.unregister("incoming")
-
-
-def refuse_no_path(path: str) -> None:
-    """Raise DataError for what cannot be the path of a file: with a NUL in it, a name that is too long."""
-    problem = name_problem(path)
-    if problem:
-        raise DataError(f"the path {shown(path)} {problem}")
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgspec
 
-from adapters.store.connection import refuse_no_path
 from adapters.store.inference import base_unit, min_notional_of
 from adapters.store.words import shortened
 from core.errors import ConfigError, DataError
+from core.file_names import name_problem, shown
 from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
 from core.money import UNIT, to_units
 
@@ -39,7 +39,9 @@ def read_answers(path: Path, known_since: int | None = None, category: Category 
 
     Raises DataError when the file holds none, contradicts the category, or is not such JSON.
     """
-    refuse_no_path(str(path))
+    problem = name_problem(str(path))
+    if problem:
+        raise DataError(f"{shown(str(path))}: there is no such file: the path {problem}")
     try:
         document = msgspec.json.decode(path.read_bytes())
     except OSError as error:

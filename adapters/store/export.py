@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from adapters.store.checks import Columns
-from adapters.store.connection import guarded, refuse_no_path
+from adapters.store.connection import guarded
 from adapters.store.schema import SeriesKey
 from adapters.whole_file import whole_file
 from core.errors import DataError
@@ -19,7 +19,6 @@ def export_columns(path: Path, key: SeriesKey, columns: Columns) -> int:
     problem = name_problem(str(path))
     if problem:
         raise DataError(f"{shown(str(path))}: an export cannot be called so: the name {problem}")
-    refuse_no_path(str(path))
     if path.suffix.lower() not in _FORMATS:
         raise DataError(f"{path}: an export ends in .parquet or .csv")
     if not path.parent.is_dir():

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 
-from adapters.store.connection import guarded, refuse_no_path
+from adapters.store.connection import guarded
 from adapters.store.words import printable, shortened
 from core.errors import DataError
 from core.file_names import name_problem, shown
@@ -124,7 +124,6 @@ def open_raw(path: Path) -> Iterator[RawFile]:
     problem = name_problem(str(path))
     if problem:
         raise DataError(f"{shown(str(path))}: there is no such file: the name {problem}")
-    refuse_no_path(str(path))
     if path.is_dir():
         raise DataError(f"{path} is a folder: {_files_inside(path)}")
     if not path.is_file():
