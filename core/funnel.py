@@ -157,6 +157,8 @@ class OpenTrade(msgspec.Struct, frozen=True):
     entry_price: float
     mark_price: float
     unrealized_pnl: int
+    dust: bool = False
+    """Whether the exchange would take no order for what is held (spot, core/dust.py)."""
 
     def to_plain(self) -> dict[str, Any]:
         """As plain data; money as exact decimal text."""

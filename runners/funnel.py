@@ -50,7 +50,10 @@ def open_trades(portfolio: Portfolio) -> list[OpenTrade]:
         line = portfolio.lines[trade.symbol]
         cost = line.book.cost if line.book.steps > 0 else -line.book.cost
         unrealized = round(line.qty * line.mark * UNIT) - cost
+        dust = not portfolio.steps(trade.symbol)
         found.append(
-            OpenTrade(trade.number, trade.symbol, trade.side, abs(line.qty), trade.entry_ts, trade.entry_price, line.mark, unrealized)
-        )
+            OpenTrade(
+                trade.number, trade.symbol, trade.side, abs(line.qty), trade.entry_ts, trade.entry_price, line.mark, unrealized, dust
+            )
+        )  # fmt: skip
     return found

@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from adapters.store.words import printable, shortened
 from core.errors import DataError
 from core.file_names import name_problem, shown
 
@@ -147,7 +148,8 @@ def translated(path: str) -> Iterator[None]:
 
 def explain(path: str, message: str) -> str:
     """One sentence for a person about what DuckDB said of a file."""
-    lowered, first_line = message.lower(), message.strip().splitlines()[0] if message.strip() else "no reason given"
+    lowered = message.lower()
+    first_line = shortened(printable(message.strip().splitlines()[0]), 400) if message.strip() else "no reason given"
     lock = _LOCK.search(message)
     if lock or "could not set lock" in lowered:
         holder = f"{Path(lock['program']).name}, process {lock['pid']}" if lock else "another process"
