@@ -257,5 +257,5 @@ def test_whoever_adds_state_to_the_venue_decides_whether_a_bar_changes_it():
     assert set(Position.__slots__) - {"idx", "bracket_count"} == {"children", "liquidation_price", "margin", "parent_id"}
     assert set(PositionBook.__slots__) - {"instrument"} == {"cost", "steps"}
     assert set(FundingSchedule.__slots__) - {"marks", "rates", "stamps"} == {"cursor", "next_stamp"}
-    assert set(Outbox.__slots__) == {"emit", "fills", "funding_payments", "liquidations"}
+    assert set(Outbox.__slots__) == {"emit", "fills", "funding_payments", "liquidations", "warnings"}
     assert set(StopWatch.__slots__) - {"_books", "_ledger"} == {"reason"}
