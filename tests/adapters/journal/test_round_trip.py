@@ -5,19 +5,20 @@ from __future__ import annotations
 import tempfile
 import types
 import typing
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from adapters.journal import Journal, SessionStarted, UnknownMessage, read
 from adapters.journal.codec import Codec, known_types
 from core.bus import Bus
 from core.clock import ReplayClock
-from core.errors import DataError, InvariantError
+from core.errors import DataError, FieldError, InvariantError
 from core.messages import Bar, Bracket, FundingRate, MarkPrice, Message, Signal
 
 _JSON = st.recursive(
@@ -40,9 +41,19 @@ def _values(kind: typing.Any) -> st.SearchStrategy[typing.Any]:
         return _PLAIN[kind]
     if typing.get_origin(kind) is typing.Literal:
         return st.sampled_from(typing.get_args(kind))
+    if typing.get_origin(kind) is typing.Annotated:
+        return st.integers(0, 2)  # the index of a position, the only number that is bounded by its type
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
         return st.one_of([_values(part) for part in typing.get_args(kind)])
-    return st.builds(kind, **{field.name: _values(field.type) for field in msgspec.structs.fields(kind)})
+    return st.builds(partial(_made, kind), **{field.name: _values(field.type) for field in msgspec.structs.fields(kind)})
+
+
+def _made(kind: typing.Any, /, **values: typing.Any) -> typing.Any:
+    """A message, if it may be made: numbers and words of it are checked together where it is."""
+    try:
+        return kind(**values)
+    except FieldError:
+        reject()
 
 
 MESSAGES = st.one_of([_values(kind) for kind in known_types() if kind is not SessionStarted])

@@ -51,8 +51,8 @@ def test_what_should_be_seen_is_a_warning() -> None:
     for message in (
         OrderDenied("BTCUSDT", START, "price_stale", 20_000.0, 15_000.0),
         Halt(START, "max_drawdown_percent"),
-        OrderUpdate("c-1", "BTCUSDT", START, "unknown"),
-        OrderUpdate("c-1", "BTCUSDT", START, "submitted"),
+        OrderUpdate("c-1", "BTCUSDT", START, "rejected"),
+        OrderUpdate("c-1", "BTCUSDT", START, "partially_filled"),
         OrderUpdate("c-1", "BTCUSDT", START, "accepted", reason=""),
         Signal("BTCUSDT", "LONG", ts=START),
     ):
