@@ -119,6 +119,13 @@ class SignalCounts(msgspec.Struct):
     withdrawn: int = 0
     ignored: Tally = {}
     denied: Tally = {}
+    capped: Tally = {}
+    """Of the ordered ones: those whose size a limit made smaller, by the limit."""
+
+    def note_capped(self, ts: int, symbol: str, reason: str, asked_usd: float, left_usd: float) -> None:
+        """An entry is smaller than it was asked for; notionals in quote coins."""
+        count(self.capped, reason, ts, symbol, asked_usd, left_usd)
+        self.capped[reason].detail = self.capped[reason].detail or f"{asked_usd:,.2f} was asked for, {left_usd:,.2f} is left of it"
 
     def note(self, ts: int, symbol: str, outcome: Outcome) -> None:
         """One more signal, and what became of it."""
@@ -133,7 +140,7 @@ class SignalCounts(msgspec.Struct):
 
     def copy(self) -> SignalCounts:
         """The same counts, on their own."""
-        return SignalCounts(self.signals, self.ordered, self.withdrawn, copied(self.ignored), copied(self.denied))
+        return SignalCounts(self.signals, self.ordered, self.withdrawn, copied(self.ignored), copied(self.denied), copied(self.capped))
 
 
 class OpenTrade(msgspec.Struct, frozen=True):
@@ -150,6 +157,8 @@ class OpenTrade(msgspec.Struct, frozen=True):
     entry_price: float
     mark_price: float
     unrealized_pnl: int
+    dust: bool = False
+    """Whether the exchange would take no order for what is held (spot, core/dust.py)."""
 
     def to_plain(self) -> dict[str, Any]:
         """As plain data; money as exact decimal text."""
@@ -161,7 +170,8 @@ class OpenTrade(msgspec.Struct, frozen=True):
 class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a run's signals and orders.
 
-    origins: orders by why they were made.  rejected, expired, cancelled: by the venue's code and words.  exits_refused: stops and targets
+    capped: of the ordered signals, those that a limit made smaller.  origins: orders by why they were made.
+    rejected, expired, cancelled: by the venue's code and words.  exits_refused: stops and targets
     that the venue did not take for a position that is held; they belong to no order.  fills: executions, of which ``takeovers`` belong
     to no order (liquidations).  trades: closed round trips.
     """
@@ -171,6 +181,7 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     withdrawn: int = 0
     ignored: tuple[Counted, ...] = ()
     denied: tuple[Counted, ...] = ()
+    capped: tuple[Counted, ...] = ()
     orders: int = 0
     origins: dict[str, int] = {}
     filled: int = 0

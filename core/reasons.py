@@ -207,6 +207,7 @@ def funnel_lines(funnel: Funnel) -> list[tuple[str, str]]:
         ("signals", f"{funnel.signals:,}{_parts(signals)}"),
         *_reasons("ignored", (each for each in funnel.ignored if each.reason not in USUAL)),
         *_reasons("denied", funnel.denied),
+        *_reasons("capped", funnel.capped),
         ("orders", f"{funnel.orders:,}{made}{_parts(ends)}"),
         *_reasons("rejected", funnel.rejected),
         *_reasons("expired", funnel.expired),

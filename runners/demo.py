@@ -258,7 +258,9 @@ async def _interruptible(session: Session, log: _RunLog) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
     under way; a second one ends everything on the spot."""
     task = asyncio.current_task()
-    heard = {number: name for number, name in _SIGNALS.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    heard = {
+        number: name for number, name in _SIGNALS.items() if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
+    }
 
     def ask(name: str) -> None:
         session.stop.ask(name)

@@ -19,6 +19,7 @@ def run_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fil
         withdrawn=counts.withdrawn,
         ignored=tuple(counts.ignored.values()),
         denied=tuple(counts.denied.values()),
+        capped=tuple(counts.capped.values()),
         orders=executor.orders_made,
         origins=executor.orders_by_reason,
         filled=executor.closed_counts["filled"],
@@ -49,7 +50,10 @@ def open_trades(portfolio: Portfolio) -> list[OpenTrade]:
         line = portfolio.lines[trade.symbol]
         cost = line.book.cost if line.book.steps > 0 else -line.book.cost
         unrealized = round(line.qty * line.mark * UNIT) - cost
+        dust = not portfolio.steps(trade.symbol)
         found.append(
-            OpenTrade(trade.number, trade.symbol, trade.side, abs(line.qty), trade.entry_ts, trade.entry_price, line.mark, unrealized)
-        )
+            OpenTrade(
+                trade.number, trade.symbol, trade.side, abs(line.qty), trade.entry_ts, trade.entry_price, line.mark, unrealized, dust
+            )
+        )  # fmt: skip
     return found

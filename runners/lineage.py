@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
+
+from adapters.plain_data import LONGEST_LIST
 from core.errors import KeelError
 from runners.described import described
 from runners.home import Home
@@ -18,9 +22,13 @@ from strategies.base import BaseStrategy
 from strategies.loading import function_bytes, source_bytes
 from strategies.registry import load_strategy, source_fingerprint, strategy_ids
 
+_DEEPEST = 12
+"""Levels of values inside values that are looked at: an object may hold itself."""
+
 
 def reference_of(strategy: type[BaseStrategy] | Callable[..., Any]) -> str:
     """How a system file would name it: an id of keel's own, a file and class, or a module and name (which a notebook's has, too)."""
+    strategy = code_of(strategy)
     module, name = strategy.__module__, strategy.__qualname__
     if isinstance(strategy, type):
         plain_id = module.removeprefix("strategies.")
@@ -52,14 +60,31 @@ def fingerprint_of(strategy: type[BaseStrategy] | Callable[..., Any]) -> str:
     """SHA-256 (hex) of the strategy's sources; for a function, of its module's source, its code, and the values that it keeps."""
     if isinstance(strategy, type):
         return source_fingerprint(strategy)
-    digest = sha256(source_bytes(sys.modules.get(strategy.__module__), object))
-    digest.update(strategy.__qualname__.encode() + function_bytes(strategy))
-    digest.update(repr(described(kept_values(strategy))).encode())
+    code = code_of(strategy)
+    if isinstance(code, type):
+        digest = sha256(source_fingerprint(code).encode())
+    else:
+        digest = sha256(source_bytes(sys.modules.get(code.__module__), object))
+        digest.update(code.__qualname__.encode() + function_bytes(code))
+    digest.update(repr(kept(kept_values(strategy))).encode())
     return digest.hexdigest()
 
 
+def code_of(strategy: Any) -> Any:
+    """The function or class whose code decides: of a partial its function's, of an object that can be called its class."""
+    if isinstance(strategy, partial):
+        return code_of(strategy.func)
+    return strategy if hasattr(strategy, "__qualname__") else type(strategy)
+
+
 def kept_values(function: Callable[..., Any]) -> list[Any]:
-    """Defaults and enclosed variables of a function, in order: two closures of one source may differ in them alone."""
+    """Defaults and enclosed variables of a function, in order, what a partial binds, and the attributes of the object behind a method or a
+    call: two callables of one source may differ in them alone."""
+    if isinstance(function, partial):
+        return [*function.args, dict(sorted(function.keywords.items())), *kept_values(function.func)]
+    behind = getattr(function, "__self__", None if hasattr(function, "__qualname__") else function)
+    if behind is not None:
+        return [dict(getattr(behind, "__dict__", {})), *(kept_values(function.__func__) if hasattr(function, "__func__") else ())]
     cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if _is_filled(cell)]
     return [*(getattr(function, "__defaults__", None) or ()), *(getattr(function, "__kwdefaults__", None) or {}).items(), *cells]
 
@@ -67,7 +92,24 @@ def kept_values(function: Callable[..., Any]) -> list[Any]:
 def state_of(strategy: BaseStrategy) -> Mapping[str, Any]:
     """What an instance was made with, as plain data: its attributes before the run. Empty for most."""
     slots = [name for cls in type(strategy).__mro__ for name in getattr(cls, "__slots__", ()) if hasattr(strategy, name)]
-    return described({**{name: getattr(strategy, name) for name in slots}, **getattr(strategy, "__dict__", {})})  # type: ignore[no-any-return]
+    return kept({**{name: getattr(strategy, name) for name in slots}, **getattr(strategy, "__dict__", {})})  # type: ignore[no-any-return]
+
+
+def kept(value: Any, depth: int = 0) -> Any:
+    """A value as plain data that tells it from others: what is long is its length and a digest; an object that has no plain form is its
+    class alone."""
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return f"array of {value.dtype} {value.shape}, {sha256(np.ascontiguousarray(value).tobytes()).hexdigest()[:16]}"
+    if depth > _DEEPEST:
+        return "..."
+    if isinstance(value, Mapping):
+        return {str(key): kept(entry, depth + 1) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        entries = [kept(entry, depth + 1) for entry in value]
+        if len(entries) > LONGEST_LIST:
+            return f"{len(entries)} values, {sha256(repr(entries).encode()).hexdigest()[:16]}"
+        return entries
+    return described(value)
 
 
 def _is_sole(plain_id: str, cls: type) -> bool:

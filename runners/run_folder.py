@@ -47,7 +47,7 @@ def remove_run_folder(folder: Path) -> None:
 def run_folders(home: Home, prefix: str = "run-") -> Iterator[Path]:
     """The folders of all runs whose id begins so, in no particular order."""
     for parent in (home.backtests, *(home.runs / epoch.value for epoch in GATED)):
-        yield from (folder for folder in parent.glob(f"*/{prefix}*") if folder.is_dir())
+        yield from (folder for folder in parent.glob("*/run-*") if folder.name.startswith(prefix) and folder.is_dir())
 
 
 def process_mark() -> dict[str, str | int]:

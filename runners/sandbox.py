@@ -147,7 +147,8 @@ def _last_prices(bars: Frame) -> PriceColumns:
 
 
 def serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]) -> None:
-    """Run a sandbox until it is stopped (``/admin/stop``, SIGINT, SIGTERM, SIGHUP). Raises ConfigError for bad rules, OSError for the port."""
+    """Run a sandbox until it is stopped (``/admin/stop``, SIGINT, SIGTERM, SIGHUP). Raises ConfigError for bad rules, OSError for the
+    port."""
     asyncio.run(_serve(settings, feed, port, faults, on_listening))
 
 

@@ -182,9 +182,10 @@ def _completed(result: BacktestResult) -> Iterator[str]:
 def _ambiguous(result: BacktestResult) -> Iterator[str]:
     count, trades = int(result.trust.get("ambiguous_bars") or 0), len(result.trades)
     if count and count >= MANY_AMBIGUOUS * trades:
+        late = " (with latency_ms nearly every bar with an order counts, if only by a tick)" if result.system.execution.latency_ms else ""
         yield (
             f"ambiguous bars: in {count:,} bar{'' if count == 1 else 's'} the outcome hung on which price came first,"
-            f" for {trades:,} closed trades;"
+            f" for {trades:,} closed trades{late};"
             " --bounds shows the other path, a finer execution_timeframe leaves less to guess"
         )
 

@@ -30,13 +30,14 @@ class Numbering:
 class Outbox:
     """Emits events and keeps fills, funding payments and liquidations."""
 
-    __slots__ = ("emit", "fills", "funding_payments", "liquidations")
+    __slots__ = ("emit", "fills", "funding_payments", "liquidations", "warnings")
 
     def __init__(self, emit: Callable[[Message], None]) -> None:
         self.emit: Callable[[Any], None] = emit
         self.fills: list[Fill] = []
         self.funding_payments: list[FundingPayment] = []
         self.liquidations: list[Liquidation] = []
+        self.warnings: list[str] = []
 
     @contextmanager
     def held(self) -> Iterator[list[Any]]:

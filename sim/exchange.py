@@ -91,6 +91,8 @@ class StepResult(msgspec.Struct, frozen=True):
     funding: list[FundingPayment]
     liquidation: Liquidation | None
     ledger_updates: list[LedgerUpdate]
+    warnings: list[str] = []
+    """What needs someone's hand, such as a side of a hedge that a liquidation of the other left without exits."""
 
 
 class SimulatedExchange(OrderCalls):
@@ -283,7 +285,7 @@ class SimulatedExchange(OrderCalls):
         indexed = index if index is not None else marked
         self._add_funding(book, funding_rates, marked)
         before = {coin: list(accounts) for coin, accounts in self.ledger.coins.items()}
-        seen = (len(self.fills), len(self.funding_payments), len(self.liquidations), len(self.events))
+        seen = (len(self.fills), len(self.funding_payments), len(self.liquidations), len(self.events), len(self.warnings))
         volatility = abs(bar.open / prev_bar.open - 1.0) * 1e4 if prev_bar is not None else 0.0
         self.step(
             book, bar.ts_open, bar.ts_close, bar.open, bar.high, bar.low, bar.close, bar.volume,
@@ -294,8 +296,9 @@ class SimulatedExchange(OrderCalls):
         self._keep_account(bar, (bar.ts_open, bar.ts_close, valued.low, valued.high), self.events[seen[3] :])
         liquidations = self.liquidations[seen[2] :]
         return StepResult(
-            self.fills[seen[0] :], self.funding_payments[seen[1] :], liquidations[-1] if liquidations else None, self._changes(before)
-        )
+            self.fills[seen[0] :], self.funding_payments[seen[1] :], liquidations[-1] if liquidations else None, self._changes(before),
+            self.warnings[seen[4] :],
+        )  # fmt: skip
 
     # --- what others read ---
 
@@ -307,6 +310,11 @@ class SimulatedExchange(OrderCalls):
     def should_stop(self) -> StopReason | None:
         """The same, as a question."""
         return self._stop.reason
+
+    @property
+    def warnings(self) -> list[str]:
+        """What needs someone's hand, in sentences: a side of a hedge that the liquidation of the other left without exits."""
+        return self._outbox.warnings
 
     @property
     def ambiguous_bars(self) -> int:

@@ -11,6 +11,7 @@ from typing import Protocol
 from core.config import ExecutionConfig
 from core.costs import MAX_COST_RATE, taker_ticks
 from core.messages import OrderStatus
+from core.time_range import to_iso
 from sim import constraints
 from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
 from sim.brackets import Brackets
@@ -121,8 +122,11 @@ class Matching:
         book.ambiguous = book.ambiguous or any(
             order.state == UNTRIGGERED and fires(order, book.price(order.source)) for order in book.orders.values()
         )
+        others = [each for each in book.positions if each is not position and each.steps and each.children]
         for order in [*book.orders.values(), *(order for order in book.fresh if order.client_order_id not in book.orders)]:
             self._end_before_liquidation(book, order)
+        for other in others:
+            self._outbox.warnings.append(_naked(book, position, other))
         book.fresh = []
         book.waiting = []
         position.children = []
@@ -399,6 +403,15 @@ def log_position(book: SymbolBook, position: Position) -> None:
         book.position_log.append((book.ts, position.steps, position.cost, position.margin, position.liquidation_price))
     else:
         book.position_log.append((book.ts, position.steps, position.cost, *book.account.shown(book, position)))
+
+
+def _naked(book: SymbolBook, position: Position, other: Position) -> str:
+    names = {1: "long", 2: "short"}
+    return (
+        f"{book.symbol} at {to_iso(book.ts)}: the liquidation of the {names.get(position.idx, 'position')} cancelled all orders of the"
+        f" contract, the exits of the {names.get(other.idx, 'position')} of {abs(other.qty):g} among them: it stands without; set them anew"
+        " with set_trading_stop"
+    )
 
 
 def _sequence(order: Order) -> int:

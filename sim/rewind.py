@@ -53,7 +53,9 @@ class Checkpoint:
         self._accounts = [(accounts, list(accounts)) for accounts in shared.ledger.coins.values()]
         self._counts = [getattr(shared.metrics, name) for name in shared.metrics.__slots__]
         outbox = shared.outbox
-        self._lengths = (len(outbox.fills), len(outbox.funding_payments), len(outbox.liquidations), len(shared.used_ids))
+        self._lengths = (
+            len(outbox.fills), len(outbox.funding_payments), len(outbox.liquidations), len(outbox.warnings), len(shared.used_ids)
+        )  # fmt: skip
         self._stop = (shared.stop_watch.reason, shared.numbering.last)
 
     def restore(self) -> None:
@@ -65,8 +67,8 @@ class Checkpoint:
             accounts[:] = balances
         for name, count in zip(shared.metrics.__slots__, self._counts, strict=True):
             setattr(shared.metrics, name, count)
-        fills, payments, liquidations, ids = self._lengths
-        del outbox.fills[fills:], outbox.funding_payments[payments:], outbox.liquidations[liquidations:]
+        fills, payments, liquidations, warnings, ids = self._lengths
+        del outbox.fills[fills:], outbox.funding_payments[payments:], outbox.liquidations[liquidations:], outbox.warnings[warnings:]
         while len(shared.used_ids) > ids:
             shared.used_ids.popitem()
         shared.stop_watch.reason, shared.numbering.last = self._stop

@@ -19,7 +19,7 @@ from adapters.bybit.outcomes import MAY_BE_SENT_AGAIN, NOT_EXECUTED, SUCCESS, Ex
 from adapters.bybit.resolver import Resolver
 from adapters.bybit.rest import Answer
 from adapters.bybit.tracked import TrackedOrder
-from core.errors import InvariantError
+from core.errors import InvariantError, KeelError
 from core.instrument import Instrument
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderStatus, SetTradingStop, SubmitOrder
 from core.orders import CLOSED
@@ -77,11 +77,18 @@ class Courier:
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
 
     async def send(self, kind: Kind, errands: list[Errand]) -> None:
-        """Journal the commands, send them (as a batch when there are several), deal with the answers."""
-        for errand in errands:
-            written = self._journal(errand.command)
-            if inspect.isawaitable(written):
-                await written
+        """Journal the commands, send them (as a batch when there are several), deal with the answers. Where the journal does not take one,
+        none of them leaves: whoever writes has told its session, and what is to be cancelled then still goes its way."""
+        try:
+            for errand in errands:
+                written = self._journal(errand.command)
+                if inspect.isawaitable(written):
+                    await written
+        except KeelError as error:
+            for errand in errands:
+                if isinstance(errand.command, SubmitOrder) and (order := self._fold.orders.get(errand.command.client_order_id)) is not None:
+                    self._fold.end(order, "rejected", f"denied: not journalled, so not sent ({type(error).__name__})")
+            return
         commands = [errand.command for errand in errands]
         if kind == "create":
             await self._create([command for command in commands if isinstance(command, SubmitOrder)])

@@ -478,7 +478,8 @@ class AccountFold:
     def flat(self, symbol: str, position_idx: int, ts: int) -> None:
         """A position that the exchange lists no more."""
         report = PositionReport(symbol, ts, 0.0, 0.0, position_idx)
-        self.positions[symbol, position_idx] = report
+        known = self.positions.get((symbol, position_idx), report)
+        self.positions[symbol, position_idx] = msgspec.structs.replace(report, ts=known.ts)  # listed again, it is no old news
         self._emit(report)
 
     def on_wallet(self, row: WalletRow, ts: int, *, is_pushed: bool = False) -> None:

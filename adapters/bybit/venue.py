@@ -447,4 +447,8 @@ class BybitVenue(OrderCalls):
         if self._group is None:
             work.close()
             raise InvariantError("the venue is not running: start run() before commands are given")
-        self._group.create_task(work)
+        try:
+            self._group.create_task(work)
+        except RuntimeError:  # it has ended
+            work.close()
+            raise

@@ -71,6 +71,7 @@ class Journal:
         self._older = {path: known(path) for path in segment_paths(folder)}
         self._verified = 0
         self._writer = self._new_segment()
+        self._older.pop(self._writer.path, None)  # one without a record was followed by this one of its name
 
     @classmethod
     def open(

@@ -48,6 +48,7 @@ def _reasons(funnel: Funnel) -> str:
     rows = [
         *_rows("Ignored", (each for each in funnel.ignored if each.reason not in USUAL)),
         *_rows("Denied", funnel.denied),
+        *_rows("Capped", funnel.capped),
         *_rows("Rejected", funnel.rejected),
         *_rows("Expired", funnel.expired),
         *_rows("Exit refused", funnel.exits_refused),

@@ -191,7 +191,11 @@ def _month_cell(value: float | None, largest: float) -> str:
 def _trade_row(trade: Trade, held: OpenTrade | None) -> str:
     """One trade. An open one is marked so, and stands with its last mark and unrealised PnL, which is in none of its other amounts."""
     left, last = trade.exit_ts is not None, trade.exit_price if held is None else held.mark_price
-    still = "still open" if held is None else f"still open: {money(held.unrealized_pnl, signed=True)} unrealised at the mark"
+    still = (
+        "still open"
+        if held is None
+        else f"still open: {money(held.unrealized_pnl, signed=True)} unrealised at the mark{', dust' if held.dust else ''}"
+    )
     cells = [
         _cell(str(trade.number), num=True, sort=trade.number),
         _cell(trade.symbol),

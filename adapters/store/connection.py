@@ -15,7 +15,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from adapters.store.words import printable, shortened
 from core.errors import DataError
+from core.file_names import name_problem, shown
 
 MEMORY = ":memory:"
 FIRST_STEPS = "import history first (keel data import FILE), or invent a sample (keel data synth)"
@@ -35,6 +37,9 @@ class Database:
         self.read_only = read_only
         self._made: list[Path] = []
         """What this opening makes: the file, and the folders that were not there; empty for a store that was."""
+        problem = name_problem(path)
+        if problem:
+            raise DataError(f"there can be no store at {shown(path)}: the path {problem}")
         if read_only and path != MEMORY and not Path(path).exists():
             raise DataError(f"there is no store at {path}: {FIRST_STEPS}")
         if path != MEMORY and not read_only:
@@ -143,7 +148,8 @@ def translated(path: str) -> Iterator[None]:
 
 def explain(path: str, message: str) -> str:
     """One sentence for a person about what DuckDB said of a file."""
-    lowered, first_line = message.lower(), message.strip().splitlines()[0] if message.strip() else "no reason given"
+    lowered = message.lower()
+    first_line = shortened(printable(message.strip().splitlines()[0]), 400) if message.strip() else "no reason given"
     lock = _LOCK.search(message)
     if lock or "could not set lock" in lowered:
         holder = f"{Path(lock['program']).name}, process {lock['pid']}" if lock else "another process"

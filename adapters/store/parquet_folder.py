@@ -13,6 +13,7 @@ from pathlib import Path
 from adapters.store.connection import Database
 from adapters.store.importer import import_file
 from core.errors import DataError
+from core.file_names import name_problem, shown
 
 _DASHED = re.compile(r"^([A-Z0-9]+)-([A-Z0-9]+)(-PERP)?$")
 
@@ -22,6 +23,9 @@ def load_folder(db: Database, folder: Path, now_ms: int | None = None) -> int:
 
     Rows that are dropped because they are not final at ``now_ms`` (None: now) are told as a UserWarning.
     """
+    problem = name_problem(str(folder))
+    if problem:
+        raise DataError(f"{shown(str(folder))}: there is no such folder: the name {problem}")
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder")
     files = sorted(path for path in folder.rglob("*.parquet") if path.is_file())

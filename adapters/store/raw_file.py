@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ import duckdb
 import numpy as np
 
 from adapters.store.connection import guarded
-from adapters.store.words import shortened
+from adapters.store.words import printable, shortened
 from core.errors import DataError
 from core.file_names import name_problem, shown
 
@@ -145,7 +146,10 @@ def open_raw(path: Path) -> Iterator[RawFile]:
 def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     line = _first_line(path)
     delimiter = max(",;\t|", key=line.count)
-    headers = [header.strip() for header in next(csv.reader([line], delimiter=delimiter))]
+    try:
+        headers = [printable(header.strip()) for header in next(csv.reader([line], delimiter=delimiter))]
+    except csv.Error as error:
+        raise DataError(f"{path}, line 1: these are no column names: {error}") from error
     if all(_is_number(header) for header in headers):
         raise DataError(f"{path}: the first line has no column names: add a line such as ts,open,high,low,close,volume")
     columns = ", ".join(f"'{_column(place)}': 'VARCHAR'" for place in range(len(headers)))
@@ -160,7 +164,9 @@ def _load_csv(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
 def _load_parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> list[str]:
     target = str(path.absolute())
     try:
-        headers = [str(row[0]) for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [target]).fetchall()]
+        headers = [
+            printable(str(row[0]).strip()) for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [target]).fetchall()
+        ]
         names = ", ".join(_column(place) for place in range(len(headers)))
         connection.execute(f"CREATE TABLE raw AS SELECT * FROM read_parquet(?) AS t({names})", [target]).fetchall()  # noqa: S608
     except duckdb.Error as error:
@@ -186,6 +192,8 @@ def _first_line(path: Path) -> str:
             return file.readline().rstrip("\n")
     except EOFError as error:
         raise DataError(f"{path}: the file is truncated: fetch or write it again; nothing was imported") from error
+    except zlib.error as error:
+        raise DataError(f"{path}: the file is damaged: fetch or write it again; nothing was imported") from error
     except (UnicodeDecodeError, gzip.BadGzipFile) as error:
         raise DataError(f"{path}: the file is not text in UTF-8 ({error})") from error
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from adapters.store.words import shortened
 from core.errors import ConfigError
 from core.timeframe import tf_ms
 
@@ -197,8 +198,8 @@ class SeriesKey:
         for what, value, allowed in (("env", self.env, ENVS), ("category", self.category, CATEGORIES), ("kind", self.kind, KINDS)):
             if value not in allowed:
                 raise ConfigError(f"unknown {what} {value!r}: use one of {', '.join(allowed)}")
-        if not isinstance(self.symbol, str) or not _SYMBOL.match(self.symbol):
-            raise ConfigError(f"{self.symbol!r} is not a symbol: capital letters and digits are expected, such as BTCUSDT")
+        if not isinstance(self.symbol, str) or not _SYMBOL.fullmatch(self.symbol):
+            raise ConfigError(f"{shortened(repr(self.symbol))} is not a symbol: capital letters and digits are expected, such as BTCUSDT")
         if self.kind in BAR_KINDS:
             tf_ms(self.timeframe)
         elif self.timeframe:

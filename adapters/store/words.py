@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """A text with a mark in place of what cannot be shown: control characters, NUL, line ends."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in text)
+
+
 def shortened(text: str, most: int = 60) -> str:
     """What a message shows of a cell or a list of names that may be of any length."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"

@@ -161,6 +161,8 @@ class PortfolioRiskActor(RiskActor):
         if no is not None:
             return no
         exits = bracket if isinstance(bracket, Bracket) else None
+        if answer.adjusted_size is not None:
+            self.counts.note_capped(signal.ts, signal.symbol, answer.reason, signal.size_usd, answer.adjusted_size)
         self._send_parts(signal, steps + closing, price, market, is_buy=signal.direction == "LONG", bracket=exits)
         return None
 

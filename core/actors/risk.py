@@ -156,6 +156,8 @@ class RiskActor:
                 self._send_entry(signal, sizing, held, price, market)
                 self._wishes[signal.symbol] = _wish(signal)
                 self._dust.pop(signal.symbol, None)
+                if sizing.reason:
+                    self.counts.note_capped(signal.ts, signal.symbol, sizing.reason, sizing.asked_usd, sizing.size_usd)
                 return ORDERED
         return self._deny_but_close(signal, answer, held)
 

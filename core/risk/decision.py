@@ -98,6 +98,8 @@ class Sizing(msgspec.Struct, frozen=True, gc=False):
     wanted_usd: float = 0.0
     bracket: Bracket | None = None
     """The exits that go with the entry."""
+    asked_usd: float = 0.0
+    """The notional before any limit made it smaller; 0 where none did."""
 
 
 def unsized(no: RiskDecision) -> Sizing:

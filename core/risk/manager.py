@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import msgspec
+
 from core.clock import Clock, ReplayClock
 from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
 from core.instrument import Instrument
@@ -126,6 +128,7 @@ class RiskManager:
         if is_limit and signal.limit_price is not None:
             order_price = signal.limit_price
             dearest = max(price, order_price)
+        asked = qty
         room, reason, limit = self.policy.room(signal, state)
         limited_by: Reason | Literal[""] = ""
         if room < qty * dearest:
@@ -135,7 +138,8 @@ class RiskManager:
         if market is None:
             return size_without_market(qty, price, limited_by, limit, bracket)
         most = market.max_qty if is_limit else market.max_market_qty
-        return floor_to_market(market, qty, price, order_price, most, limited_by, limit, bracket)
+        sizing = floor_to_market(market, qty, price, order_price, most, limited_by, limit, bracket)
+        return msgspec.structs.replace(sizing, asked_usd=asked * price) if sizing.reason else sizing
 
     def _malformed(self, signal: Signal, price: float, market: Market | None) -> RiskDecision | None:
         """A no for what cannot be worked with."""

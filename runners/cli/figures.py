@@ -61,7 +61,14 @@ def show_funnel(row: dict[str, Any], coin: str = "") -> None:
     if funnel.open:
         click.echo("\nOpen at the end")
         rows = [
-            [each.symbol, each.side, f"{each.qty:,.10g}", each.entry_price, each.mark_price, money(to_text(each.unrealized_pnl), coin)]
+            [
+                each.symbol,
+                f"{each.side} (dust)" if each.dust else each.side,
+                f"{each.qty:,.10g}",
+                each.entry_price,
+                each.mark_price,
+                money(to_text(each.unrealized_pnl), coin),
+            ]
             for each in funnel.open
         ]
         table(["symbol", "side", "quantity", "entry", "mark", "unrealised"], rows, right=(2, 3, 4, 5))

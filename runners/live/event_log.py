@@ -10,7 +10,7 @@ from core.messages import Fill, FundingPayment, Halt, Liquidation, Message, Orde
 from core.money import to_text
 from core.time_range import to_iso
 
-_TOLD: Final = frozenset({"accepted", "triggered", "unknown", "filled", "cancelled", "rejected", "expired"})
+_TOLD: Final = frozenset({"accepted", "triggered", "filled", "cancelled", "rejected", "expired"})
 """What of an order is a line; a partial fill is the line of its fill."""
 _ALERTS: Final = (OrderDenied, SignalDenied, Halt, Liquidation)
 
@@ -27,7 +27,7 @@ def log_events(bus: Bus, log: Log) -> None:
 
     def write(message: Message) -> None:
         name, fields = _LINES[type(message)](message)
-        tell = log.warning if isinstance(message, _ALERTS) or fields.get("status") in ("rejected", "unknown") else log.info
+        tell = log.warning if isinstance(message, _ALERTS) or fields.get("status") == "rejected" else log.info
         kept = {key: value for key, value in fields.items() if value not in (None, "")}
         tell(name, code=name.replace(" ", "_"), at=to_iso(getattr(message, "ts", 0)), **kept)
 

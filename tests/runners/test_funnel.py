@@ -197,6 +197,17 @@ def test_what_is_open_is_valued_at_its_mark() -> None:
     assert (held.unrealized_pnl, held.entry_ts) == (10 * UNIT, START + HOUR)
 
 
+def test_what_is_open_and_cannot_be_sold_is_dust() -> None:
+    """Spot: 0.06 x 100 is worth 6, after the fall 4.2: less than the 5 that the exchange takes."""
+    bars = [*FLAT_BARS[:3], (100.0, 100.0, 70.0, 70.0), (70.0, 70.0, 70.0, 70.0)]
+    system = plain_system(category="spot", sizing=SizingConfig(model="fixed_qty", qty=0.06))
+    result, _ = noted_run(system, Said(say("LONG")), bars, spot_pair(min_notional=5 * UNIT))
+    (held,) = result.funnel.open
+    assert held.dust and held.mark_price == 70.0 and held.qty == pytest.approx(0.06, rel=0.002)
+    (kept,) = noted_run(system, Said(say("LONG")), FLAT_BARS, spot_pair(min_notional=5 * UNIT))[0].funnel.open
+    assert not kept.dust
+
+
 def test_words_of_a_venue_count_together_whatever_their_numbers() -> None:
     """Two stops that a gap at the open passes before the order is there: one reason, the first one's own words beside it."""
     falls = [(100.0, 100.0, 100.0, 100.0), (80.0, 80.0, 80.0, 80.0), (60.0, 60.0, 60.0, 60.0), (60.0, 60.0, 60.0, 60.0)]

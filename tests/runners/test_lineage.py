@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -132,6 +133,17 @@ def test_what_an_instance_was_made_with_is_part_of_the_lineage(home: Path, store
     assert state_of(EmaCross()) == {}
 
 
+def test_what_is_long_is_told_by_its_digest_and_what_holds_itself_ends() -> None:
+    ones, twos = (Mine.__new__(Mine) for _ in range(2))
+    ones.values, twos.values = np.ones(5), np.full(5, 2.0)  # type: ignore[attr-defined]
+    ones.table, twos.table = list(range(1000)), list(range(1, 1001))  # type: ignore[attr-defined]
+    first, second = state_of(ones), state_of(twos)
+    assert first["values"].startswith("array of float64 (5,), ") and first["table"].startswith("1000 values, ")
+    assert first["values"] != second["values"] and first["table"] != second["table"]
+    ones.itself = [ones.__dict__]  # type: ignore[attr-defined]
+    assert len(repr(state_of(ones))) < 10_000
+
+
 def test_closures_that_keep_other_values_are_other_strategies(home: Path, store: HistoricalDataStore) -> None:
     def make(side: str, factor: float = 1.0) -> Any:
         def decide(snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
@@ -143,6 +155,34 @@ def test_closures_that_keep_other_values_are_other_strategies(home: Path, store:
     assert len(set(prints)) == 3 and prints[0] == prints[3]
     config, result = files(run(home, store, make("LONG"), dip=2))
     assert result["system"]["params"] == {"dip": 2} and result["system_uid"] == config["config"]["system_uid"]
+
+
+class Caller:
+    """Decides when it is called, and by a method; kept apart by what it was made with."""
+
+    def __init__(self, side: str) -> None:
+        self.side = side
+
+    def __call__(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        return self.decide(snapshot, params)
+
+    def decide(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+        return None if snapshot.position.qty else Signal(snapshot.symbol, self.side)  # type: ignore[arg-type]
+
+
+def take(side: str, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
+    return Caller(side)(snapshot, params)
+
+
+@pytest.mark.parametrize(
+    ("make", "name"), [(Caller, "Caller"), (lambda side: Caller(side).decide, "Caller.decide"), (lambda side: partial(take, side), "take")]
+)
+def test_whatever_can_be_called_has_a_lineage(home: Path, store: HistoricalDataStore, make: Callable[[str], Any], name: str) -> None:
+    """An object, a method, a partial: named by its code, and told apart by what it keeps."""
+    assert reference_of(make("LONG")).endswith(f":{name}")
+    assert fingerprint_of(make("LONG")) == fingerprint_of(make("LONG")) != fingerprint_of(make("SHORT"))
+    config, result = files(run(home, store, make("LONG")))
+    assert config["config"]["system_uid"] == result["system_uid"] != ""
 
 
 def test_the_configuration_stands_there_before_the_first_bar_and_stays_when_the_run_fails(home: Path, store: HistoricalDataStore) -> None:

@@ -17,6 +17,11 @@ from typing import Any
 import pytest
 
 import runners.sandbox
+from adapters.store import HistoricalDataStore
+from core.errors import ConfigError, KeelError
+from runners.epoch import StrategyEpochTracker
+from runners.registry import find_run
+from strategies.registry import load_strategy
 from tests.runners.mutated import LONG, mutated_line, mutated_system
 
 Keel = Callable[..., Any]
@@ -173,3 +178,28 @@ def test_a_systems_name_is_short_enough_to_name_files_after(told: Callable[..., 
     assert told(1, "systems", "new", "n" * 101) == 2
     Path("long.yaml").write_text(f"system: {'n' * 101}\nstrategy: hold\nsymbols: [BTCUSDT]\ntimeframe: 1h\n")
     assert told(2, "systems", "validate", "long.yaml") == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_python_calls_refuse_such_names_too(name: str, tmp_path: Path) -> None:
+    """A store, a folder of history, a home, a run's id: a KeelError each, wherever the text comes from."""
+    text = NAMES[name]
+    calls: list[Callable[[], Any]] = [
+        lambda: HistoricalDataStore(text + "/keel.duckdb", read_only=True),
+        lambda: HistoricalDataStore.from_parquet(text),
+        lambda: find_run(text, tmp_path),
+        lambda: StrategyEpochTracker("s", home=tmp_path).epoch_complete(text, "backtest", "BTCUSDT", {}),
+        lambda: load_strategy(text + ".py:Class"),
+    ]
+    for call in calls:
+        with pytest.raises(KeelError):
+            call()
+
+
+@pytest.mark.parametrize("run_id", ["", "**", "[", "*", "../..", "run-*", "/", "run-0"])
+def test_a_run_id_is_no_pattern(run_id: str, tmp_path: Path) -> None:
+    tracker = StrategyEpochTracker("s", home=tmp_path)
+    begun = tracker.epoch_start("backtest", "BTCUSDT")
+    with pytest.raises(ConfigError, match="there is no run"):
+        StrategyEpochTracker("s", home=tmp_path).log_trade(run_id, "BTCUSDT", "LONG", 1.0, 1.0, 1.0)
+    assert tracker.epoch_complete(begun, "backtest", "BTCUSDT", {}).status == "completed"

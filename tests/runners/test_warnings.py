@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -100,6 +101,15 @@ def test_guesses_and_odd_prices_are_told(small_result: Make) -> None:
     assert ambiguous.startswith("ambiguous bars: in 1 bar the outcome hung") and "2 closed trades" in ambiguous
     assert off_grid.startswith("prices off the grid: 12 of 1,440 closes of BTCUSDT")
     assert run_warnings(small_result(trust={"ambiguous_bars": 0}), [], {}, quote="USDT") == []
+
+
+def test_orders_that_arrive_on_the_way_are_told_apart(small_result: Make) -> None:
+    plain = small_result(trust={"ambiguous_bars": 1})
+    late = small_result(
+        trust={"ambiguous_bars": 1}, system=msgspec.structs.replace(plain.system, execution=ExecutionConfig(latency_ms=250))
+    )
+    ((told,), (told_late,)) = (run_warnings(result, [], {}, quote="USDT") for result in (plain, late))
+    assert "latency_ms" not in told and "with latency_ms nearly every bar with an order counts, if only by a tick" in told_late
 
 
 def test_a_stop_comes_first(small_result: Make) -> None:

@@ -20,8 +20,13 @@ from core.config import ExecutionConfig
 from core.instrument import Grid, Instrument, generic_tiers
 from core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
 from core.money import UNIT, to_units
+from core.position import PositionBook
+from sim.book import Position, SymbolBook
+from sim.events import Outbox
 from sim.exchange import RiskProfileConfig, SimulatedExchange
+from sim.funding import FundingSchedule
 from sim.pricing import Path, points
+from sim.stopping import StopWatch
 from sim.walk import Walk
 from tests.sim.test_invariants import CONFIGS, LADDER, QTY, SOURCE, brackets, candles, orders
 
@@ -234,3 +239,23 @@ def test_every_bar_of_thousands_of_worlds_is_bounded_and_counted(kind):
         check_each_bar(world)
 
     holds()
+
+
+NEVER_CHANGED_ON_THE_WAY = {
+    "account", "accounts", "base_accounts", "instrument", "is_spot", "leverage", "lot", "maker_fee", "margin", "min_steps", "min_value",
+    "price_den", "price_num", "qty_den", "qty_num", "symbol", "taker_fee", "volatility_bps", "volume", "wake_high", "wake_low", "wake_ts",
+}  # fmt: skip
+KEPT = {
+    "ambiguous", "fresh", "funding", "index", "last", "mark", "orders", "pending", "position_log", "positions", "ts", "volume_left",
+    "waiting",
+}  # fmt: skip
+
+
+def test_whoever_adds_state_to_the_venue_decides_whether_a_bar_changes_it():
+    """A new field of these belongs into sim/rewind.py when the walk along a bar changes it; then it is listed here."""
+    assert set(SymbolBook.__slots__) == KEPT | NEVER_CHANGED_ON_THE_WAY
+    assert set(Position.__slots__) - {"idx", "bracket_count"} == {"children", "liquidation_price", "margin", "parent_id"}
+    assert set(PositionBook.__slots__) - {"instrument"} == {"cost", "steps"}
+    assert set(FundingSchedule.__slots__) - {"marks", "rates", "stamps"} == {"cursor", "next_stamp"}
+    assert set(Outbox.__slots__) == {"emit", "fills", "funding_payments", "liquidations", "warnings"}
+    assert set(StopWatch.__slots__) - {"_books", "_ledger"} == {"reason"}

@@ -6,6 +6,7 @@ import pytest
 
 from core.config import ExecutionConfig
 from core.errors import ConfigError
+from core.messages import Bracket
 from core.money import UNIT, to_text, to_units
 from sim.exchange import RiskProfileConfig, SimulatedExchange
 
@@ -164,3 +165,26 @@ def test_fee_rates_of_the_profile_go_before_those_of_the_execution_and_the_instr
     assert rates(ExecutionConfig(), RiskProfileConfig()) == (55_000, 20_000)
     assert rates(ExecutionConfig(taker_fee=0.001), RiskProfileConfig()) == (UNIT // 1000, 20_000)
     assert rates(ExecutionConfig(taker_fee=0.001), RiskProfileConfig(taker_fee_rate=0.002, maker_fee_rate=0.0)) == (UNIT // 500, 0)
+
+
+def test_the_liquidation_of_one_side_of_a_hedge_leaves_the_other_without_exits_and_warns(venue) -> None:
+    """The exchange cancels the contract's orders before it takes a position over (fact sheet 6.6): both sides are one contract."""
+    v = venue(config=ExecutionConfig(slippage_bps=0.0), leverage=25.0, hedge=True)
+    v.send("long", "BUY", 1.0, position_idx=1).send(
+        "short", "SELL", 1.0, position_idx=2, bracket=Bracket(stop_loss=110.0, take_profit=80.0)
+    )
+    v.bar((100.0,) * 4)
+    assert v.exchange.warnings == []
+    said = v.bar((100.0, 100.0, 95.0, 95.0))
+    assert said[:2] == ["cancelled short-sl CancelAllBeforeLiq", "cancelled short-tp CancelAllBeforeLiq"]
+    (warning,) = v.exchange.warnings
+    assert "the liquidation of the long cancelled all orders of the contract, the exits of the short of 1 among them" in warning
+    assert (v.book.positions[1].steps, v.book.orders) == (-100, {})
+
+
+def test_a_liquidation_without_another_side_warns_of_nothing(venue) -> None:
+    v = venue(config=ExecutionConfig(slippage_bps=0.0), leverage=25.0)
+    v.send("long", "BUY", 1.0, bracket=Bracket(stop_loss=50.0))
+    v.bar((100.0,) * 4)
+    v.bar((100.0, 100.0, 95.0, 95.0))
+    assert v.steps == 0 and v.exchange.warnings == []

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from core.clock import ReplayClock
 from core.config import ExecutionConfig, RiskConfig, SizingConfig
+from core.funnel import Funnel
 from core.instrument import Instrument
 from core.messages import Fill, OrderUpdate, Signal, SubmitOrder
+from core.reasons import funnel_lines
 from core.risk.manager import RiskManager
 from core.risk.view import ExpectedView, InFlight
 from sim.exchange import RiskProfileConfig, SimulatedExchange
@@ -133,3 +135,15 @@ class _Standing:
     @staticmethod
     def mark(symbol: str) -> float:
         return 100_000.0
+
+
+def test_a_size_that_was_made_smaller_is_counted_with_what_was_asked_for() -> None:
+    system, strategy = builtin_system(
+        "hold", "risk.leverage=10", "sizing.percent=1000", "execution.taker_fee=0.001", "execution.funding=none", "timeframe=1h",
+        "execution_timeframe=1h", "warmup_bars=0",
+    )  # fmt: skip
+    result = run(store_of([(101.0,) * 4] * 5), system, START, START + 5 * HOUR, strategy())
+    (capped,) = result.funnel.capped
+    assert (capped.reason, capped.count, capped.detail) == ("leverage", 1, "100,000.00 was asked for, 97,548.93 is left of it")
+    assert Funnel.from_plain(result.funnel.to_plain()) == result.funnel
+    assert any("capped" in name and "97,548.93" in text for name, text in funnel_lines(result.funnel))

@@ -62,6 +62,20 @@ def test_what_somebody_else_did_to_its_files_is_seen(change, folder, open_journa
         journal.append_durable(message(61))
 
 
+def test_a_journal_that_goes_on_is_no_trouble(open_journal, message):
+    """After a snapshot a segment without a record is left, which the next session replaces by its own."""
+    for _ in range(4):
+        journal = grown(open_journal, message)
+        journal.check()
+        journal.write_snapshot(b"state")
+        journal.check()
+        journal.close()
+        open_journal(segment_bytes=2_000).close()
+    journal = open_journal()
+    journal.check()
+    assert sum(journal.next_verification()() for _ in range(len(journal._older) + 1)) == journal.seq
+
+
 async def test_a_watch_ends_with_the_trouble(folder, open_journal, message):
     journal = grown(open_journal, message)
     watch = asyncio.create_task(watch_journal(journal, look_s=0.01))

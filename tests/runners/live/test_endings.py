@@ -65,7 +65,7 @@ def end(home: Home, sandbox: Sandbox, live: Live, patch: pytest.MonkeyPatch) -> 
     patch.setattr(Session, "_end", broken)
 
 
-def play(tmp_path: Path, broken: Break | None, patch: pytest.MonkeyPatch, *, report: bool = True) -> DemoRun:
+def play(tmp_path: Path, broken: Break | None, patch: pytest.MonkeyPatch, *, report: bool = True, at: int = 25) -> DemoRun:
     home = Home(tmp_path)
     set_up_logging(level="info", file=home.logs / "demo.jsonl", console=False)
     with running(*lockstep(made_bars(90, first=40))) as sandbox:
@@ -76,7 +76,7 @@ def play(tmp_path: Path, broken: Break | None, patch: pytest.MonkeyPatch, *, rep
             async def stepped(bars: int = 1) -> Any:
                 nonlocal count
                 count += 1
-                if count == 25 and broken is not None:
+                if count == at and broken is not None:
                     broken(home, sandbox, live, patch)
                 return await step(bars)
 
@@ -113,6 +113,15 @@ def test_a_statement_that_cannot_be_read_is_no_end_in_order(tmp_path: Path, monk
     assert any(line.startswith("NOT STATED: ") for line in made.lines)
     log = (tmp_path / "logs" / "demo.jsonl").read_text()
     assert '"event":"stopped"' in log and "NOT STATED" in log
+
+
+def test_an_order_that_the_disk_does_not_take_is_not_sent_and_the_end_is_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left goes on: the exchange is read, and the books are compared with it."""
+    with pytest.raises(KeelError) as caught:
+        play(tmp_path, disk, monkeypatch, at=2)
+    notes = "\n".join(getattr(caught.value, "__notes__", ()))
+    assert caught.value.exit_code == 3 and "trading stopped: fault: JournalError" in notes
+    assert "books and exchange: difference 0" in notes, notes
 
 
 def test_what_a_session_writes_is_for_its_owner_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from core.bus import Bus
 from core.messages import Fill, FundingPayment, Halt, OrderDenied, OrderUpdate, Signal
 from core.money import to_text
@@ -47,21 +45,14 @@ def test_a_session_and_its_restart_tell_each_event_once(journals: Path) -> None:
     assert len(told["signal"]) >= len(fills) and all(row["at"].endswith("Z") and row["code"] == "signal" for row in told["signal"])
 
 
-def _update(status: str) -> OrderUpdate:
-    """An update with a state of our own books, which no venue tells."""
-    update = OrderUpdate("c-1", "BTCUSDT", START, "accepted")
-    msgspec.structs.force_setattr(update, "status", status)
-    return update
-
-
 def test_what_should_be_seen_is_a_warning() -> None:
     log, bus = Lines(), Bus()
     log_events(bus, log)
     for message in (
         OrderDenied("BTCUSDT", START, "price_stale", 20_000.0, 15_000.0),
         Halt(START, "max_drawdown_percent"),
-        _update("unknown"),
-        _update("submitted"),
+        OrderUpdate("c-1", "BTCUSDT", START, "rejected"),
+        OrderUpdate("c-1", "BTCUSDT", START, "partially_filled"),
         OrderUpdate("c-1", "BTCUSDT", START, "accepted", reason=""),
         Signal("BTCUSDT", "LONG", ts=START),
     ):

@@ -115,6 +115,7 @@ def run(count: int, seed: int) -> None:
                 sandbox.faults(clear=True)
                 sandbox.step()
                 assert sandbox.truth()["problems"] == [], where
+        line.close()
         assert refused > count // 4
         asyncio.run(frames(sandbox, rng, count // 4))
         assert sandbox.server.error is None and sandbox.truth()["problems"] == []
