@@ -479,9 +479,7 @@ class AccountFold:
         """A position that the exchange lists no more."""
         report = PositionReport(symbol, ts, 0.0, 0.0, position_idx)
         known = self.positions.get((symbol, position_idx), report)
-        self.positions[symbol, position_idx] = msgspec.structs.replace(
-            report, ts=known.ts
-        )  # listed again, it is no old news
+        self.positions[symbol, position_idx] = msgspec.structs.replace(report, ts=known.ts)  # listed again, it is no old news
         self._emit(report)
 
     def on_wallet(self, row: WalletRow, ts: int, *, is_pushed: bool = False) -> None:

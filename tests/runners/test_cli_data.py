@@ -12,6 +12,8 @@ import pytest
 
 from adapters.store import HistoricalDataStore
 from runners.home import Home
+from runners.tools.data import ImportRequest, data_import_tool
+from runners.tools.registry import ToolContext
 
 Keel = Callable[..., Any]
 HOUR = 3_600_000
@@ -50,6 +52,27 @@ def test_import_tells_what_each_file_was(keel: Keel, empty: tuple[str, str], tmp
     assert all(word in text for word in ("SOLUSDT.csv", "last 1h", "48", "2024-06-01")) and " 0 " in text
     shown = keel("data", "list", *empty).out
     assert "SOLUSDT" in shown and "mark 1h" in shown and "import:kline_1h/SOLUSDT.csv" in shown and "import:mark_1h/SOLUSDT.csv" in shown
+
+
+def test_bars_of_the_future_are_dropped_said_and_kept_only_when_told(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    """2100-01-01 is in the future by any machine's clock."""
+    path = csv_file(tmp_path / "SOLUSDT_1h.csv")
+    path.write_text(path.read_text() + "4102444800000,100,102,99,101,10\n")
+    shown = keel("data", "import", str(path), *empty)
+    assert shown.code == 0 and "49 rows in the file: 48 taken, 1 unfinished" in shown.out
+    assert "1 unfinished bar (1 of the future; 2100-01-01T00:00:00Z; the clock says 20" in shown.out
+    kept = keel("data", "import", str(path), "--keep-unfinished", *empty, "--json").data["imported"][0]
+    assert (kept["rows"], kept["inserted"], kept["unfinished"]) == (49, 1, 0)
+    assert any("kept as they stand (--keep-unfinished)" in note for note in kept["notes"])
+    found = keel("data", "verify", *empty, "--json").data["findings"]
+    assert [(one["check"], one["count"]) for one in found if one["check"] == "unfinished"] == [("unfinished", 1)]
+
+
+def test_the_tool_takes_its_clock(tmp_path: Path) -> None:
+    path = csv_file(tmp_path / "SOLUSDT_1h.csv")
+    context = ToolContext(Home(tmp_path / "own"), now_ms=lambda: START + 10 * HOUR + 1)
+    answer = data_import_tool.run(ImportRequest((str(path),)), context)
+    assert [(one.rows, one.unfinished, one.last) for one in answer.imported] == [(10, 38, START + 9 * HOUR)]
 
 
 def test_a_refused_file_leaves_the_store_as_it_was_and_does_not_stop_the_others(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
