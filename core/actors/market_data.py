@@ -16,7 +16,7 @@ import numpy.typing as npt
 from core.errors import DataError, InvariantError
 from core.frame import BAR_COLUMNS, Frame
 from core.messages import Bar
-from core.snapshot import PositionView, RuntimeSnapshot, SeriesReader
+from core.snapshot import PositionView, RunSnapshot, RuntimeSnapshot, SeriesReader
 from core.time_range import to_iso
 from core.timeframe import tf_ms
 
@@ -216,7 +216,7 @@ class SymbolContext:
         if bar.tf == self.timeframe:
             if bar.ts_open >= self.wake_ts:
                 target = self.series.advance(bar)
-                self.fresh.append(RuntimeSnapshot.at(self, bar, self.series.index, target))
+                self.fresh.append(RunSnapshot(self, bar, self.series.index, target))
                 if self._changes is not None:
                     self.wake_ts = next(self._changes, _NEVER)
         elif bar.tf in self.higher:

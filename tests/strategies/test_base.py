@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.messages import Bar, Signal
-from core.snapshot import RuntimeSnapshot
+from core.snapshot import RunSnapshot, RuntimeSnapshot
 from strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
 
 
@@ -34,7 +34,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def snapshot(symbol: str, target: int, index: int = 0) -> RuntimeSnapshot:
     bar = Bar(symbol, "1h", 3_600_000 * index, 3_600_000 * (index + 1), 1.0, 1.0, 1.0, 1.0, 1.0)
-    return RuntimeSnapshot.at(None, bar, index, target)  # type: ignore[arg-type]  # a vector strategy reads bar and target only
+    return RunSnapshot(None, bar, index, target)  # type: ignore[arg-type]  # a vector strategy reads bar and target only
 
 
 def decide(strategy: VectorStrategy, targets: list[tuple[str, int]]) -> list[str | None]:

@@ -13,7 +13,7 @@ import talib
 
 from core.frame import Frame
 from core.messages import Bar, Signal
-from core.snapshot import PositionView, RuntimeSnapshot, SnapshotContext
+from core.snapshot import PositionView, RunSnapshot, SnapshotContext
 from strategies.atr_breakout import AtrBreakout
 from strategies.base import HOLD, BaseStrategy, VectorStrategy
 from strategies.registry import check_params, load_strategy
@@ -81,7 +81,7 @@ class OneBar:
 def breakout(close: float, features: Mapping[str, float], params: Mapping[str, Any], qty: float = 0.0) -> Signal | None:
     context: SnapshotContext = OneBar(features, qty)  # type: ignore[assignment]  # what the strategy reads, and no more
     bar = Bar("BTCUSDT", "1h", 0, HOUR, close, close, close, close, 1.0)
-    return AtrBreakout().generate_signal(RuntimeSnapshot.at(context, bar, 0), params)
+    return AtrBreakout().generate_signal(RunSnapshot(context, bar, 0), params)
 
 
 FEATURES = {"channel": 100.0, "atr": 2.0, "trend": 101.0}  # the channel ends at 97 and at 103

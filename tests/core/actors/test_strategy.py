@@ -11,7 +11,7 @@ import pytest
 from core.actors.strategy import StrategyActor
 from core.errors import ConfigError, InvariantError, StrategyError
 from core.messages import Fill, Message, OrderUpdate, Signal
-from core.snapshot import RuntimeSnapshot
+from core.snapshot import RunSnapshot, RuntimeSnapshot
 from tests.builders import HOUR, START, Fills, bar
 
 BTC = "BTCUSDT"
@@ -59,7 +59,7 @@ def hosted(strategy: Any) -> tuple[StrategyActor, list[Message]]:
 
 def snapshot(index: int = 7) -> RuntimeSnapshot:
     context: Any = None  # nothing of it is read here
-    return RuntimeSnapshot.at(context, bar(2, 100.0), index)
+    return RunSnapshot(context, bar(2, 100.0), index)
 
 
 def test_a_decision_is_published_with_its_time_and_its_strategy() -> None:
