@@ -231,8 +231,9 @@ class RulesPolicy:
             return math.inf
         side = 1 if signal.direction == "LONG" else -1
         fill = taker_price(price, market.cost_rate, side, market.price_num, market.price_den)
-        if signal.order_type == "limit" and (signal.limit_price or 0.0) > 0.0:  # one that is none is denied by the sizer
-            price, fill = max(price, signal.limit_price), signal.limit_price if side > 0 else max(fill, signal.limit_price)
+        limit = signal.limit_price if signal.order_type == "limit" else None
+        if limit is not None and limit > 0.0:  # one that is none is denied by the sizer
+            price, fill = max(price, limit), limit if side > 0 else max(fill, limit)
         wallet, rate = state.cash / 1e8, market.cost_rate / UNIT
         if market.is_spot:
             return carried_usd(wallet, wallet, 0.0, 0.0, 0.0, 0.0, price, fill, 1.0, 0.0, rate)

@@ -37,8 +37,8 @@ class Market:
             clock=ReplayClock(),
         )  # fmt: skip
         self.manager = RiskManager(
-            RiskConfig(leverage=leverage, margin_mode=mode, margin_reserve_percent=0.0), SizingConfig(percent=10_000.0), instruments={"BTCUSDT": instrument},
-            allow_short=instrument.category == "linear", execution=costs,
+            RiskConfig(leverage=leverage, margin_mode=mode, margin_reserve_percent=0.0), SizingConfig(percent=10_000.0),
+            instruments={"BTCUSDT": instrument}, allow_short=instrument.category == "linear", execution=costs,
         )  # fmt: skip
         self.orders = 0
 
@@ -102,7 +102,8 @@ def test_under_cross_margin_the_largest_size_is_filled_too(leverage, fee, slippa
 
 
 @given(
-    leverage=st.sampled_from([1.0, 2.0, 10.0]), fee=rates, slippage=bps, mode=st.sampled_from(["isolated", "cross"]), first=st.sampled_from(["LONG", "SHORT"]),
+    leverage=st.sampled_from([1.0, 2.0, 10.0]), fee=rates, slippage=bps, mode=st.sampled_from(["isolated", "cross"]),
+    first=st.sampled_from(["LONG", "SHORT"]),
     share=st.floats(0.1, 0.9), move=st.floats(-0.04, 0.04),
 )  # fmt: skip
 def test_the_largest_flip_is_filled(leverage, fee, slippage, mode, first, share, move) -> None:
