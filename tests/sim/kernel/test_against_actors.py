@@ -73,8 +73,10 @@ def test_a_summary_has_the_figures_of_the_actors_run(prepared):
 
 
 CAPS = [
-    ("leverage", ["sizing.percent=100"]), ("max_position_usd", ["risk.max_position_usd=500"]), ("max_gross_usd", ["risk.max_gross_usd=500"]),
-]  # fmt: skip
+    ("leverage", ["sizing.percent=100"]),
+    ("max_position_usd", ["risk.max_position_usd=500"]),
+    ("max_gross_usd", ["risk.max_gross_usd=500"]),
+]
 
 
 @pytest.mark.parametrize(("reason", "changes"), CAPS)
