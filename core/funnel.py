@@ -111,6 +111,10 @@ HELD_ALREADY: Final = Outcome("ignored", "held_already")
 FLAT_ALREADY: Final = Outcome("ignored", "flat_already")
 
 
+BY_SIZER: Final = "sizer"
+"""What a signal's size_usd is capped by where the sizer's answer is less: nobody's limit, but the size that the system file gives."""
+
+
 class SignalCounts(msgspec.Struct):
     """What became of the signals so far; risk keeps it."""
 

@@ -109,6 +109,7 @@ class RulesPolicy:
         "_collar",
         "_cooldown",
         "_instruments",
+        "_is_cross",
         "_least_margin",
         "_leverage",
         "_limits",
@@ -139,7 +140,7 @@ class RulesPolicy:
         self._cooldown = Cooldown(config.cooldown_bars, timeframe) if config.cooldown_bars else None
         self._throttle = Throttle(config.max_orders_per_minute, clock) if config.max_orders_per_minute is not None else None
         self._more = self._configured(config.max_open_positions)
-        self._leverage = config.leverage
+        self._leverage, self._is_cross = config.leverage, config.margin_mode == "cross"
         self._least_margin = 1.0 / config.leverage
         self._max_position_usd = config.max_position_usd or math.inf
         self._max_gross_usd = config.max_gross_usd or math.inf
@@ -236,13 +237,19 @@ class RulesPolicy:
             return math.inf
         side = 1 if signal.direction == "LONG" else -1
         fill = taker_price(price, market.cost_rate, side, market.price_num, market.price_den)
-        if signal.order_type == "limit" and signal.limit_price is not None:
-            price, fill = max(price, signal.limit_price), signal.limit_price if side > 0 else max(fill, signal.limit_price)
+        limit = signal.limit_price if signal.order_type == "limit" else None
+        if limit is not None and limit > 0.0:  # one that is none is denied by the sizer
+            price, fill = max(price, limit), limit if side > 0 else max(fill, limit)
         long_unit, short_unit, fee, rate = self._carry[signal.symbol]
+        unit = long_unit if side > 0 else short_unit
         if market.is_spot:
             return carried_usd(wallet, wallet, 0.0, 0.0, 0.0, 0.0, price, fill, 1.0, 0.0, rate)
         qty, entry, mark = held
-        return carried_usd(wallet, state.equity, qty, entry, mark, others, price, fill, long_unit if side > 0 else short_unit, fee, rate)
+        if not self._is_cross:
+            return carried_usd(wallet, state.equity, qty, entry, mark, others, price, fill, unit, fee, rate)
+        spare = _SPARE_USD + abs(state.equity) * _SPARE  # of the account something must be left
+        unit = cross_carry_margin(self._leverage, market.taker_fee, side, state.mark(signal.symbol), fill)
+        return carried_usd(wallet - spare, state.equity - spare, qty, entry, mark, others, price, fill, unit, fee, rate)
 
     # --- one rule each ---
 
@@ -311,6 +318,13 @@ def carry_margin(leverage: float, taker_fee: int, side: int) -> float:
     fee to close at the bankruptcy price (which lies above the entry of a short, side -1)."""
     fee = max(0, taker_fee) / UNIT
     return 1.0 / leverage + fee + fee * (1.0 - side / leverage)
+
+
+def cross_carry_margin(leverage: float, taker_fee: int, side: int, mark: float, fill: float) -> float:
+    """The same under cross margin, which counts the position at its mark: the margin and the fee to close of its value there, and at once
+    what the fill lies beyond the mark (spread and slippage), which the whole account has to bear."""
+    fee, lost = max(0, taker_fee) / UNIT, max(0.0, side * (fill - mark)) / fill
+    return (1.0 / leverage + fee * (1.0 - side / leverage)) * max(1.0, mark / fill) + fee + lost
 
 
 def unit_margin(leverage: float, taker_fee: int) -> float:

@@ -15,6 +15,7 @@ from core.funnel import Counted, Funnel, total, why_no_trades
 from core.instrument import Instrument
 from core.messages import Direction, Message, OrderIntent, OrderUpdate, Signal, SignalDenied, SubmitOrder
 from core.money import UNIT
+from core.reasons import funnel_lines
 from core.result import BacktestResult
 from core.risk.position_manager import PositionManager
 from runners.backtest import run_wired
@@ -181,6 +182,15 @@ def test_a_denied_flip_that_closes_is_denied_once_and_says_that_it_closed() -> N
     funnel = funnel_of(say("LONG"), None, say("SHORT", size_usd=0.01), None, None, sizing=SizingConfig(model="fixed_qty", qty=0.5))
     (denied,) = funnel.denied
     assert (denied.reason, denied.count, denied.closed, funnel.ordered, funnel.trades) == ("below_min_qty", 1, 1, 1, 1)
+
+
+def test_a_wish_that_the_sizer_makes_smaller_is_counted() -> None:
+    """50 USDT by the sizer: a wish of 70 gets 50, one of 30 what it asked for, and 0 leaves the size to the sizer."""
+    wishes = [say("LONG", size_usd=70.0), say("FLAT"), say("LONG", size_usd=30.0), say("FLAT"), say("LONG")]
+    funnel = funnel_of(*wishes, sizing=SizingConfig(model="fixed_usd", usd=50.0))
+    (capped,) = funnel.capped
+    assert (capped.reason, capped.count, capped.detail) == ("sizer", 1, "70.00 was asked for, 50.00 is left of it")
+    assert any("only makes its answer smaller" in text for _, text in funnel_lines(funnel))
 
 
 def test_a_target_that_is_reached_withdraws_what_waits() -> None:

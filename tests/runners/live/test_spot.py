@@ -12,6 +12,7 @@ from adapters.store import HistoricalDataStore
 from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from core.messages import Fill, Signal
 from core.snapshot import RuntimeSnapshot
+from runners.live.outcome import session_result
 from runners.live.records import Opened
 from strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, add_series, coarser, plain_system, sample, spot_pair
@@ -98,6 +99,9 @@ def test_a_journal_begins_on_coins_that_are_there(journals: Path) -> None:
     assert ran.ending.differences == [] and ran.ending.positions == first.ending.positions
     equity = ran.live.books.portfolio.equity
     assert equity == pytest.approx(first.live.books.portfolio.equity, rel=0.05)
+    result = session_result(ran.live, ran.ending, wall_s=1.0)
+    assert result.metrics["net_profit"] == pytest.approx(equity - (first.live.books.portfolio.cash + cost) / 1e8, abs=1e-6)
+    assert result.equity_curve["equity"][0] == pytest.approx(equity, rel=0.05)  # coins that were there are no profit
 
 
 def test_a_rest_under_one_step_is_flat(journals: Path) -> None:
