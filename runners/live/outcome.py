@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         bars={history.symbol: history.execution for history in histories},
         order_log=actors.executor.order_log.entries,
         funnel=funnel,
-        warnings=list(many_refused(funnel)),
+        warnings=[*_from_outside(live), *many_refused(funnel)],
         system_uid=live.plan.uid,
         deferred=deferred,
     )
@@ -74,6 +74,12 @@ def _initial_equity(live: Live) -> int:
     """What the account was worth when the journal began, in 1e-8: cash, and on spot the coins in it, at the price of the first look."""
     coins = sum(cost for _, _, cost in live.opened.positions) if live.plan.system.category == "spot" else 0
     return live.opened.cash + coins
+
+
+def _from_outside(live: Live) -> Iterator[str]:
+    moved = _reconciliation(live).initial_equity - _initial_equity(live)
+    if moved:
+        yield f"money from outside: {to_text(moved)} {live.quote} came to the account (negative: left it); net profit and curve contain it"
 
 
 def _equity_over_time(cycle: Cycle) -> tuple[Ints, Floats]:
