@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from core.funnel import Counted, Funnel, total
+from core.funnel import BY_SIZER, Counted, Funnel, total
 from core.risk.decision import Reason
 from core.time_range import to_iso
 
@@ -147,6 +147,14 @@ VENUE: Final[dict[str, Meaning]] = {
 }
 """Why a venue rejected, let expire or cancelled an order, by how its words begin."""
 
+CAPS: Final[dict[str, Meaning]] = {
+    BY_SIZER: Meaning(
+        "size_usd was more than the sizer gives, and only makes its answer smaller",
+        "raise sizing in the system file (percent, usd or qty) to what signals may ask for",
+    ),
+}
+"""What made a size smaller beside the limits, which are named as where they deny."""
+
 TOO_SMALL: Final = ("below_min_qty", "below_min_notional", "110094", "170140", "170136", "10001 The number of contracts exceeds minimum")
 """Beginnings of the reasons that say that an order is smaller than the exchange takes."""
 
@@ -155,7 +163,7 @@ _UNKNOWN: Final = Meaning("", "order_log in result.json has the exchange's own w
 
 def meaning_of(reason: str) -> Meaning:
     """What a reason means, of risk or of a venue; words are empty for one that is not known here."""
-    return next((meaning for head, meaning in (*DENIALS.items(), *VENUE.items()) if reason.startswith(head)), _UNKNOWN)
+    return next((meaning for head, meaning in (*DENIALS.items(), *VENUE.items(), *CAPS.items()) if reason.startswith(head)), _UNKNOWN)
 
 
 def example_of(counted: Counted) -> str:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Final
 
 import msgspec
 
 from core.clock import Clock
 from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
 from core.dust import sellable_steps
-from core.funnel import FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
+from core.funnel import BY_SIZER, FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
 from core.instrument import Instrument
 from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
 from core.money import UNIT
@@ -148,7 +149,7 @@ class RiskActor:
 
     def _enter(self, signal: Signal, held: int, state: PortfolioView, market: Market) -> Outcome:
         manager = self.manager
-        answer: RiskDecision | Sizing = manager.policy.check(signal, state)
+        answer: RiskDecision | Sizing = _LIMITLESS if _lacks_limit(signal) else manager.policy.check(signal, state)
         if answer.allowed:
             price = state.last(signal.symbol)
             answer = sizing = manager.size(signal, price, state)
@@ -156,8 +157,8 @@ class RiskActor:
                 self._send_entry(signal, sizing, held, price, market)
                 self._wishes[signal.symbol] = _wish(signal)
                 self._dust.pop(signal.symbol, None)
-                if sizing.reason:
-                    self.counts.note_capped(signal.ts, signal.symbol, sizing.reason, sizing.asked_usd, sizing.size_usd)
+                if sizing.reason or sizing.asked_usd:
+                    self.counts.note_capped(signal.ts, signal.symbol, sizing.reason or BY_SIZER, sizing.asked_usd, sizing.size_usd)
                 return ORDERED
         return self._deny_but_close(signal, answer, held)
 
@@ -170,9 +171,7 @@ class RiskActor:
         return outcome
 
     def _exit(self, signal: Signal, held: int, state: PortfolioView) -> Outcome:
-        answer = self.manager.policy.check(signal, state)
-        if answer.allowed and signal.order_type == "limit" and not (signal.limit_price or 0.0) > 0.0:
-            answer = denied("limit_price_missing")
+        answer = _LIMITLESS if _lacks_limit(signal) else self.manager.policy.check(signal, state)
         if not answer.allowed:
             return self._deny(signal, answer)
         if held:
@@ -411,6 +410,14 @@ class RiskActor:
 
 def _wish(signal: Signal) -> Wish:
     return signal.size_usd, signal.stop_loss, signal.take_profit, signal.trailing
+
+
+_LIMITLESS: Final = denied("limit_price_missing")
+
+
+def _lacks_limit(signal: Signal) -> bool:
+    """Whether a limit order came without a price: it cannot be worked with, and is not what an order that closes may be made of."""
+    return signal.order_type == "limit" and not (signal.limit_price or 0.0) > 0.0
 
 
 def _sellable(steps: int, market: Market, state: PortfolioView) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -122,13 +122,16 @@ class RiskManager:
         qty = self._sizer(signal, price, bracket, state)
         if type(qty) is RiskDecision:
             return unsized(qty)
-        if wish and wish < qty * price:
-            qty = wish / price
+        asked = qty
+        if wish:
+            if wish < qty * price:
+                asked = qty = wish / price
+            elif wish > qty * price * _MORE:
+                asked = wish / price
         order_price = dearest = price
         if is_limit and signal.limit_price is not None:
             order_price = signal.limit_price
             dearest = max(price, order_price)
-        asked = qty
         room, reason, limit = self.policy.room(signal, state)
         limited_by: Reason | Literal[""] = ""
         if room < qty * dearest:
@@ -139,7 +142,7 @@ class RiskManager:
             return size_without_market(qty, price, limited_by, limit, bracket)
         most = market.max_qty if is_limit else market.max_market_qty
         sizing = floor_to_market(market, qty, price, order_price, most, limited_by, limit, bracket)
-        return msgspec.structs.replace(sizing, asked_usd=asked * price) if sizing.reason else sizing
+        return msgspec.structs.replace(sizing, asked_usd=asked * price) if sizing.reason or asked > qty else sizing
 
     def _malformed(self, signal: Signal, price: float, market: Market | None) -> RiskDecision | None:
         """A no for what cannot be worked with."""
@@ -152,6 +155,10 @@ class RiskManager:
         if signal.order_type == "limit" and not (signal.limit_price or 0.0) > 0.0:
             return denied("limit_price_missing")
         return None
+
+
+_MORE: Final = 1.0 + 1e-9
+"""A wish is more than the sizer's answer where no rounding of floats makes it so."""
 
 
 def _time_of(view: PortfolioView, ts: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from adapters.replay.history import SymbolHistory
+from adapters.replay.history import Floats, Ints, SymbolHistory
 from core.instrument import Instrument
 from core.metrics.performance import compute_backtest_metrics
 from core.metrics.proof import ProofConfig, compute_proof_metrics
@@ -30,13 +30,12 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
     portfolio = cycle.actors.portfolio
     timeframe = system.execution_timeframe or system.timeframe
     histories = [_history(live.instruments[symbol], cycle, symbol, timeframe) for symbol in system.symbols]
-    times = np.array(cycle.closes, dtype=np.int64)
-    equity = np.array(portfolio.equity_values, dtype=np.float64)
-    initial = live.opened.cash / UNIT
+    times, equity = _equity_over_time(cycle)
+    initial = _initial_equity(live) / UNIT
     curve = equity_curve(times, equity, histories, tape.changes, live.opened.start_ms, initial)
     trades, still_open = portfolio.trade_log.closed, portfolio.trade_log.open
     standard = compute_backtest_metrics(trades, curve, initial, open_trades=still_open)
-    end = int(times[-1]) if len(times) else live.opened.start_ms + 1
+    end = cycle.closes[-1] if cycle.closes else live.opened.start_ms + 1
     days = (end - live.opened.start_ms) / DAY_MS
     metrics = {**standard.metrics, "days": days, "reconciliation_difference": float(_cash_difference(ending) / UNIT)}
     deferred: dict[str, Callable[[], Any]] = {
@@ -64,11 +63,33 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         bars={history.symbol: history.execution for history in histories},
         order_log=actors.executor.order_log.entries,
         funnel=funnel,
-        warnings=list(many_refused(funnel)),
+        warnings=[*_from_outside(live), *many_refused(funnel)],
         system_uid=live.plan.uid,
         deferred=deferred,
     )
     return result
+
+
+def _initial_equity(live: Live) -> int:
+    """What the account was worth when the journal began, in 1e-8: cash, and on spot the coins in it, at the price of the first look."""
+    coins = sum(cost for _, _, cost in live.opened.positions) if live.plan.system.category == "spot" else 0
+    return live.opened.cash + coins
+
+
+def _from_outside(live: Live) -> Iterator[str]:
+    moved = _reconciliation(live).initial_equity - _initial_equity(live)
+    if moved:
+        yield f"money from outside: {to_text(moved)} {live.quote} came to the account (negative: left it); net profit and curve contain it"
+
+
+def _equity_over_time(cycle: Cycle) -> tuple[Ints, Floats]:
+    """Equity at each close, and once more at the end where something was filled or paid after the last one: the figures are made of it."""
+    portfolio = cycle.actors.portfolio
+    times, equity = list(cycle.closes), list(portfolio.equity_values)
+    if times and portfolio.equity != equity[-1]:
+        times.append(max(cycle.clock.now_ms, times[-1] + 1))
+        equity.append(portfolio.equity)
+    return np.array(times, dtype=np.int64), np.array(equity, dtype=np.float64)
 
 
 def _reconciliation(live: Live) -> Reconciliation:

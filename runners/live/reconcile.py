@@ -2,14 +2,15 @@
 
 A difference is explained, adopted or freezes.
 
-Explained: the transaction log shows a transfer of just this amount; it is taken over. Adopted: only when a journal begins. Everything else
-freezes the symbol (for cash: all of them) until it has gone away or a person has looked.
+Explained: the transaction log shows transfers, or trades in what the system does not trade, of just this amount; it is taken over.
+Adopted: only when a journal begins. Everything else freezes the symbol (for cash: all of them) until it has gone away or is explained.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,7 @@ from core.actors.portfolio import Line, Portfolio
 from core.money import UNIT, to_text
 from runners.live.books import Books
 from runners.live.records import Adjusted
-from runners.live.statement import OWN_TYPES, log_rows
+from runners.live.statement import OWN_TYPES, is_own, log_rows
 
 _LOG_MS: Final = 7 * 86_400_000
 """How far back the transaction log is asked at once: as far as the exchange allows."""
@@ -79,10 +80,10 @@ def _position(line: Line, venue: BybitVenue) -> Difference:
 
 
 def _coin(line: Line, venue: BybitVenue) -> Difference:
-    """A spot pair's base coin, in 1e-8: as fine as a wallet is stated. A coin that the wallet does not list is none."""
+    """A spot pair's base coin, in 1e-8, rounded as the wallet is (half-even). A coin that the wallet does not list is none."""
     grid, coin = line.instrument.book_grid, line.instrument.base
     balance = venue.fold.balances.get(coin)
-    ours = (2 * line.book.steps * grid.num * UNIT + grid.den) // (2 * grid.den)
+    ours = round(Fraction(line.book.steps * grid.num * UNIT, grid.den))
     return Difference(line.instrument.symbol, ours, 0 if balance is None else balance.wallet, coin)
 
 
@@ -140,10 +141,14 @@ class Reconciler:
             return self.last
         self.last, self.was_read = found, True
         standing = [each for each in found if at_once or each in self._seen]
+        cash = next((each for each in standing if each.symbol is None), None)
+        if cash is not None and await self._explain(cash):
+            standing.remove(cash)
+            found = self.last = [each for each in found if each is not cash]
         self._doubt([each for each in found if each not in standing])
         self._seen = found
         for each in standing:
-            await self._deal_with(each)
+            self._deal_with(each)
         self._release(found)
         return [each for each in standing if each.symbol in self.frozen]
 
@@ -159,15 +164,18 @@ class Reconciler:
         for each in new:
             self._venue.gate.close("being_compared", each.text, each.symbol)
 
-    async def _deal_with(self, found: Difference) -> None:
+    async def _explain(self, found: Difference) -> bool:
+        """Whether the transaction log shows just this change of cash, which is then taken over. Asked as long as the difference stands."""
+        change, log_ms, why = await self._from_outside()
+        if not change or change != found.theirs - found.ours:
+            return False
+        self._hear(Adjusted(self._books.clock.now_ms, "transfer", cash_change=change, log_ms=log_ms))
+        self._tell("transfer", f"{to_text(change)} {self._quote} came from {why} (negative: went there); taken over", "info")
+        return True
+
+    def _deal_with(self, found: Difference) -> None:
         if found.symbol in self.frozen:
             return
-        if found.symbol is None:
-            change, log_ms = await self._transfers()
-            if change and change == found.theirs - found.ours:
-                self._hear(Adjusted(self._books.clock.now_ms, "transfer", cash_change=change, log_ms=log_ms))
-                self._tell("transfer", f"{to_text(change)} {self._quote} came from outside (negative: went there); taken over", "info")
-                return
         self.frozen[found.symbol] = found
         cause = "position_differs" if found.symbol is not None else "cash_differs"
         self._venue.gate.close(cause, found.text, found.symbol)
@@ -180,18 +188,24 @@ class Reconciler:
             self._venue.gate.open("position_differs" if symbol is not None else "cash_differs", symbol)
             self._tell("resolved", f"{symbol or 'cash'}: our books and the exchange's agree again", "info")
 
-    async def _transfers(self) -> tuple[int, int]:
-        """(sum of what the transaction log shows that is no trading of ours, since what was taken over of it last; time of its newest)."""
+    async def _from_outside(self) -> tuple[int, int, str]:
+        """(sum of what the transaction log shows that is no trading of ours, since what was taken over of it last; time of its newest;
+        where it came from)."""
         now, accounted = self._books.clock.now_ms + 60_000, self._books.history.log_ms
         since = max(accounted, now - _LOG_MS)
+        lines = self._books.portfolio.lines
         try:
             rows = await log_rows(self._rest, self._quote, since, now)
-            others = [row for row in rows if row.type not in OWN_TYPES and row.ts > accounted]
+            others = [row for row in rows if not is_own(row, lines) and row.ts > accounted]
             change = sum(row.units for row in others)
         except (ExchangeRefusal, PayloadError, ValueError) as error:
             self._tell("reconcile_failed", f"transaction log: {error}")
-            return 0, 0
-        return change, max((row.ts for row in others), default=0)
+            return 0, 0, ""
+        traded = sorted({f"{row.symbol} {row.category}".strip() for row in others if row.type in OWN_TYPES})
+        places = [f"trading in {', '.join(traded)}, which this system does not trade"] if traded else []
+        if any(row.type not in OWN_TYPES for row in others):
+            places.append("outside")
+        return change, max((row.ts for row in others), default=0), " and ".join(places)
 
     def _tell(self, code: str, text: str, severity: Any = "warning") -> None:
         self._notify(Notice(self._venue.stamp_ms(), code, text, None, severity))

@@ -6,7 +6,7 @@ the execution's id, funding by its hour; transfers count as explained when they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +16,7 @@ from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RestClient
 from adapters.bybit.venue import BybitVenue
+from core.actors.portfolio import Line
 from core.instrument import Instrument
 from core.messages import Fill
 from core.money import to_text
@@ -25,7 +26,7 @@ from runners.live.books import Books
 from runners.live.records import Stated
 
 OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "LIQUIDATION"})
-"""Rows of the log that our own trading makes; every other one is money from outside, or for it."""
+"""Rows of the log that trading makes; every other one is money from outside, or for it."""
 _SLACK_MS: Final = 60_000
 """By how much an execution's time in the log may be another than its own."""
 _HOUR_MS: Final = 3_600_000
@@ -40,6 +41,7 @@ class LogRow(msgspec.Struct, frozen=True):
     change: str
     transactionTime: str
     symbol: str = ""
+    category: str = ""
     tradeId: str = ""
     id: str = ""
 
@@ -65,6 +67,16 @@ class Item(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         return f"{self.what}: our books {to_text(self.ours)}, the log {to_text(self.theirs)}"
+
+
+def is_own(row: LogRow, lines: Mapping[str, Line]) -> bool:
+    """Whether the row is of the system's own trading: not a transfer, and not of a symbol (or its spot twin) that it does not trade."""
+    if row.type not in OWN_TYPES:
+        return False
+    line = lines.get(row.symbol)
+    if line is None:
+        return not row.symbol
+    return row.category in ("", "linear" if line.is_linear else "spot")
 
 
 async def log_rows(rest: RestClient, coin: str, since_ms: int, until_ms: int) -> list[LogRow]:
@@ -130,7 +142,7 @@ class Statement:
         fills, payments = self._fills(), self._payments()
         for row in rows:
             when = f"{row.type.lower()} of {to_iso(row.ts)}"
-            if row.type not in OWN_TYPES:
+            if not is_own(row, self._books.portfolio.lines):
                 if row.ts > self._books.history.log_ms:
                     yield Item(f"{when}, which is not taken over", 0, row.units)
                 continue

@@ -137,6 +137,7 @@ def test_results_hold_every_metric_its_note_and_the_proof_without_columns(tmp_pa
         "passed": True,
         "funnel": result.funnel.counts(),
         "open_trades": [],
+        "dust": [],
         "net_profit": 89.5643685,
         "final_equity": 10_089.5643685,
         "sharpe": None,
@@ -211,7 +212,11 @@ def test_a_trades_texts_are_its_money_exactly(gross: int, fees: int, funding: in
 def test_distance_to_liquidation_is_empty_where_flat(tmp_path: Path) -> None:
     columns = {"equity": np.array([1.0, 2.0, 3.0]), "liquidation_distance_pct": np.array([np.nan, 5.25, np.inf])}
     write_equity(tmp_path / "equity.csv", Frame(60_000 * np.arange(3), columns))
-    assert [row["liquidation_distance_pct"] for row in csv.DictReader((tmp_path / "equity.csv").open())] == ["", "5.25", ""]
+    assert [row["liquidation_distance_pct"] for row in csv.DictReader((tmp_path / "equity.csv").read_text().splitlines())] == [
+        "",
+        "5.25",
+        "",
+    ]
     assert np.array_equal(read_equity(tmp_path)["liquidation_distance_pct"], [np.nan, 5.25, np.nan], equal_nan=True)
 
 

@@ -152,7 +152,10 @@ def test_what_breaks_inside_a_run_is_told_by_its_kind(
     assert ("this is a mistake of ours" in answer.err) == (code == 1)
 
 
-@pytest.mark.parametrize("command", [("parity",), ("check", "lookahead"), ("check", "warmup")])
+COMPILES = pytest.param(("parity",), marks=pytest.mark.long)  # the kernel, for a home of its own
+
+
+@pytest.mark.parametrize("command", [COMPILES, ("check", "lookahead"), ("check", "warmup")])
 def test_parity_and_checks_take_a_symbol_as_a_backtest_does(home: Path, keel: Any, command: tuple[str, ...]) -> None:
     """The store has BTCUSDT alone: a system of another symbol runs with --symbol, and with one that is not stored it says so."""
     (home / "systems").mkdir(exist_ok=True)

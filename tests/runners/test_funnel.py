@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -10,14 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.report.page import render
 from core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
 from core.funnel import Counted, Funnel, total, why_no_trades
 from core.instrument import Instrument
 from core.messages import Direction, Message, OrderIntent, OrderUpdate, Signal, SignalDenied, SubmitOrder
 from core.money import UNIT
+from core.reasons import funnel_lines
 from core.result import BacktestResult
 from core.risk.position_manager import PositionManager
 from runners.backtest import run_wired
+from runners.cli.figures import show_funnel
 from runners.wiring import wire_backtest
 from strategies.base import BaseStrategy
 from tests.builders import HOUR, START, made_ready, perpetual, plain_system, spot_pair, store_of
@@ -183,6 +187,15 @@ def test_a_denied_flip_that_closes_is_denied_once_and_says_that_it_closed() -> N
     assert (denied.reason, denied.count, denied.closed, funnel.ordered, funnel.trades) == ("below_min_qty", 1, 1, 1, 1)
 
 
+def test_a_wish_that_the_sizer_makes_smaller_is_counted() -> None:
+    """50 USDT by the sizer: a wish of 70 gets 50, one of 30 what it asked for, and 0 leaves the size to the sizer."""
+    wishes = [say("LONG", size_usd=70.0), say("FLAT"), say("LONG", size_usd=30.0), say("FLAT"), say("LONG")]
+    funnel = funnel_of(*wishes, sizing=SizingConfig(model="fixed_usd", usd=50.0))
+    (capped,) = funnel.capped
+    assert (capped.reason, capped.count, capped.detail) == ("sizer", 1, "70.00 was asked for, 50.00 is left of it")
+    assert any("only makes its answer smaller" in text for _, text in funnel_lines(funnel))
+
+
 def test_a_target_that_is_reached_withdraws_what_waits() -> None:
     """A buy waits at 90; FLAT takes it back, and is no order."""
     funnel = funnel_of(say("LONG", order_type="limit", limit_price=90.0), None, say("FLAT"))
@@ -206,6 +219,22 @@ def test_what_is_open_and_cannot_be_sold_is_dust() -> None:
     assert held.dust and held.mark_price == 70.0 and held.qty == pytest.approx(0.06, rel=0.002)
     (kept,) = noted_run(system, Said(say("LONG")), FLAT_BARS, spot_pair(min_notional=5 * UNIT))[0].funnel.open
     assert not kept.dust
+
+
+def test_the_rest_that_a_sale_leaves_is_listed_as_dust(capsys: pytest.CaptureFixture[str]) -> None:
+    """Spot: 1 bought at 100 for a fee of 0.001; of 0.999 a step of 0.01 sells 0.99; 0.009 x 110 = 0.99 is left, which had cost 0.90."""
+    bars = [*FLAT_BARS[:3], (100.0, 110.0, 100.0, 110.0), (110.0, 110.0, 110.0, 110.0), (110.0, 110.0, 110.0, 110.0)]
+    costs = ExecutionConfig(funding="none", slippage_bps=0)
+    system = plain_system(category="spot", sizing=SizingConfig(model="fixed_qty", qty=1.0), execution=costs)
+    result, _ = noted_run(system, Said(say("LONG"), None, say("FLAT")), bars, spot_pair(step="0.01"))
+    assert result.funnel.open == () and len(result.trades) == 1
+    (left,) = result.funnel.dust
+    assert (left.symbol, left.qty, left.mark_price) == ("BTCUSDT", pytest.approx(0.009), 110.0)
+    assert (left.value, left.unrealized_pnl) == (99 * UNIT // 100, 9 * UNIT // 100)
+    assert result.funnel.counts()["dust"] == 1 and Funnel.from_plain(result.funnel.to_plain()) == result.funnel
+    show_funnel(result.funnel.to_plain(), "USDT")
+    assert re.search(r"Open at the end\n.*\nBTCUSDT +dust +0.009 +110.0000 +0.09 USDT", capsys.readouterr().out)
+    assert "0.009 BTCUSDT worth 0.99" in render(result)
 
 
 def test_words_of_a_venue_count_together_whatever_their_numbers() -> None:

@@ -28,15 +28,17 @@ class Market:
     """An exchange at one price, and a sizer over its account that always wants far too much."""
 
     def __init__(
-        self, instrument: Instrument, price: float, costs: ExecutionConfig, *, leverage: float = 1.0, cash: float = 10_000.0
-    ) -> None:
+        self, instrument: Instrument, price: float, costs: ExecutionConfig, *, leverage: float = 1.0, cash: float = 10_000.0,
+        mode: Any = "isolated",
+    ) -> None:  # fmt: skip
         self.instrument, self.price = instrument, price
         self.exchange = SimulatedExchange(
-            "BTCUSDT", cash, costs, RiskProfileConfig(leverage=leverage), instruments={"BTCUSDT": instrument}, clock=ReplayClock()
-        )
+            "BTCUSDT", cash, costs, RiskProfileConfig(leverage=leverage, margin_mode=mode), instruments={"BTCUSDT": instrument},
+            clock=ReplayClock(),
+        )  # fmt: skip
         self.manager = RiskManager(
-            RiskConfig(leverage=leverage, margin_reserve_percent=0.0), SizingConfig(percent=10_000.0), instruments={"BTCUSDT": instrument},
-            allow_short=instrument.category == "linear", execution=costs,
+            RiskConfig(leverage=leverage, margin_mode=mode, margin_reserve_percent=0.0), SizingConfig(percent=10_000.0),
+            instruments={"BTCUSDT": instrument}, allow_short=instrument.category == "linear", execution=costs,
         )  # fmt: skip
         self.orders = 0
 
@@ -83,11 +85,31 @@ def test_the_largest_size_is_filled_and_hardly_more_would_be(leverage, fee, slip
 
 
 @given(
-    leverage=st.sampled_from([1.0, 2.0, 10.0]), fee=rates, slippage=bps, first=st.sampled_from(["LONG", "SHORT"]),
+    leverage=st.sampled_from([1.0, 3.0, 10.0, 25.0, 50.0]), fee=rates, slippage=bps, spread=bps,
+    direction=st.sampled_from(["LONG", "SHORT"]), price=st.integers(1_000, 1_000_000), cents=st.integers(1_000_000, 10_000_000),
+)  # fmt: skip
+def test_under_cross_margin_the_largest_size_is_filled_too(leverage, fee, slippage, spread, direction, price, cents) -> None:
+    """The account bears what the fill lies beyond the mark at once, which at a leverage of 50 is a large part of its margin."""
+    costs = ExecutionConfig(slippage_bps=slippage, half_spread_bps=spread, taker_fee=fee)
+    market = Market(perpetual(), price / 10, costs, leverage=leverage, cash=cents / 100, mode="cross")
+    sized = market.size(direction)
+    assert sized.allowed and sized.reason == "leverage"
+    side = "BUY" if direction == "LONG" else "SELL"
+    hardly = leverage * 2.2 * (fee + 2 * (slippage + spread) / 1e4) + 4.0 / price
+    more = sized.quantity * (1 + hardly) + 3 * 0.001
+    assert market.take(side, market.instrument.round_qty(more)).startswith("110007")
+    assert market.take(side, sized.quantity) == ""
+
+
+@given(
+    leverage=st.sampled_from([1.0, 2.0, 10.0]), fee=rates, slippage=bps, mode=st.sampled_from(["isolated", "cross"]),
+    first=st.sampled_from(["LONG", "SHORT"]),
     share=st.floats(0.1, 0.9), move=st.floats(-0.04, 0.04),
 )  # fmt: skip
-def test_the_largest_flip_is_filled(leverage, fee, slippage, first, share, move) -> None:
-    market = Market(perpetual(), 50_000.0, ExecutionConfig(slippage_bps=slippage, taker_fee=fee), leverage=leverage, cash=100_000.0)
+def test_the_largest_flip_is_filled(leverage, fee, slippage, mode, first, share, move) -> None:
+    market = Market(
+        perpetual(), 50_000.0, ExecutionConfig(slippage_bps=slippage, taker_fee=fee), leverage=leverage, cash=100_000.0, mode=mode
+    )
     sides = ("BUY", "SELL") if first == "LONG" else ("SELL", "BUY")
     held = market.instrument.round_qty(market.size(first).quantity * share)
     assert market.take(sides[0], held) == ""

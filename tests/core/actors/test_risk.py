@@ -61,6 +61,16 @@ def test_a_flip_whose_entry_is_denied_still_closes() -> None:
     assert orders(desk.out) == [("BTCUSDT", "SELL", 1.0, True)]
 
 
+@pytest.mark.parametrize("limit_price", [None, 0.0, -1.0])
+@pytest.mark.parametrize(("held", "direction"), [(0.0, "LONG"), (1.0, "SHORT"), (1.0, "FLAT")])
+def test_a_limit_order_without_a_price_is_refused_whatever_else_holds(held: float, direction: str, limit_price: float | None) -> None:
+    """Nothing of it is done: an order that closes would have no price either. Neither a wish nor a limit of risk is asked before."""
+    for risk in ({}, {"max_open_positions": 1, "price_collar_percent": 1.0}):
+        desk = Desk(Account(BTCUSDT=held, ETHUSDT=1.0), risk=risk)
+        desk.actor.on_signal(signal(direction, order_type="limit", limit_price=limit_price, size_usd=10.0))
+        assert [(type(m), getattr(m, "reason", "")) for m in desk.out] == [(SignalDenied, "limit_price_missing")]
+
+
 def test_orders_above_the_maximum_are_split() -> None:
     """At most 2.0 per market order: a close of 5 goes out as 2 + 2 + 1; a flip of 1 to 1.5 as a close and an entry."""
     small = (instrument(max_market_qty=2.0),)

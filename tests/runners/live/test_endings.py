@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 from collections.abc import AsyncIterator, Callable
@@ -144,3 +145,26 @@ def test_an_end_in_order_is_in_the_log(tmp_path: Path, monkeypatch: pytest.Monke
     last = json.loads((tmp_path / "logs" / "demo.jsonl").read_text().splitlines()[-1])
     assert (last["event"], last["level"], last["said"]) == ("stopped", "info", made.lines)
     assert last["run_id"] == made.epoch.run_id
+
+
+def test_what_is_filled_after_the_last_close_is_in_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close by hand while the session ends: its fee and profit are in the wallet, so they are in net profit, curve and trades, too."""
+    ended = Session._end
+
+    async def closed_by_hand(self: Session, live: Live) -> Any:
+        qty = abs(live.books.portfolio.lines["BTCUSDT"].qty)
+        side = "Sell" if live.books.portfolio.lines["BTCUSDT"].qty > 0 else "Buy"
+        body = {"category": "linear", "symbol": "BTCUSDT", "side": side, "orderType": "Market", "qty": f"{qty:.3f}", "reduceOnly": True}
+        await live.connection.rest.command("/v5/order/create", body)
+        await live.connection.step()
+        await live.venue.private.stream.flush()
+        return await ended(self, live)
+
+    monkeypatch.setattr(Session, "_end", closed_by_hand)
+    result = play(tmp_path, None, monkeypatch).result
+    wallet = result.reconciliation.final_balance / 1e8
+    assert not result.open_trades and result.reconciliation.final_equity == result.reconciliation.final_balance
+    assert result.metrics["final_equity"] == pytest.approx(wallet, abs=1e-6)
+    assert result.metrics["net_profit"] == pytest.approx(sum(trade.net_pnl for trade in result.trades) / 1e8, abs=1e-6)
+    assert list(result.equity_curve["equity"])[-1] == pytest.approx(wallet, abs=1e-6)
+    assert all(first < second for first, second in itertools.pairwise(result.equity_curve.ts.tolist()))

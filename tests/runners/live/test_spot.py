@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from adapters.bybit import translate, wire
 from adapters.store import HistoricalDataStore
+from core.actors.portfolio import Portfolio
 from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from core.messages import Fill, Signal
 from core.snapshot import RuntimeSnapshot
+from runners.live.outcome import session_result
+from runners.live.reconcile import differences
 from runners.live.records import Opened
 from strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, add_series, coarser, plain_system, sample, spot_pair
@@ -98,6 +105,9 @@ def test_a_journal_begins_on_coins_that_are_there(journals: Path) -> None:
     assert ran.ending.differences == [] and ran.ending.positions == first.ending.positions
     equity = ran.live.books.portfolio.equity
     assert equity == pytest.approx(first.live.books.portfolio.equity, rel=0.05)
+    result = session_result(ran.live, ran.ending, wall_s=1.0)
+    assert result.metrics["net_profit"] == pytest.approx(equity - (first.live.books.portfolio.cash + cost) / 1e8, abs=1e-6)
+    assert result.equity_curve["equity"][0] == pytest.approx(equity, rel=0.05)  # coins that were there are no profit
 
 
 def test_a_rest_under_one_step_is_flat(journals: Path) -> None:
@@ -105,3 +115,14 @@ def test_a_rest_under_one_step_is_flat(journals: Path) -> None:
         ran = run_session(plan_of(system_of(), InAndOut, store, sandbox.url, journals))
     portfolio = ran.live.books.portfolio
     assert not portfolio.open_positions() and ran.ending.positions == {} and ran.ending.differences == []
+
+
+@pytest.mark.parametrize("wallet", ["0.837836325", "0.837836335", "0.8378363251", "0.8378363249", "0.00000000050", "1"])
+def test_a_wallet_that_is_finer_than_we_compare_differs_from_nothing(wallet: str) -> None:
+    """A fee in the coin leaves nine decimals: both sides are rounded alike, or a difference of 1e-8 froze the symbol for good."""
+    pair = msgspec.structs.replace(spot_pair("BTCUSDT", "0.1", "0.000001"), base_unit=10**10)
+    portfolio = Portfolio([pair], 10**12)
+    portfolio.seed("BTCUSDT", int(Decimal(wallet).scaleb(10)), 10**10)
+    row = wire.CoinRow(coin="BTC", walletBalance=wallet)
+    venue: Any = SimpleNamespace(fold=SimpleNamespace(balances={"BTC": translate.balance_report(row, 0)}))
+    assert differences(portfolio, venue, "USDT") == []

@@ -197,7 +197,29 @@ def test_what_lies_in_other_symbols_is_told_once_and_never_touched(journals: Pat
             assert "elsewhere" in await clocked.later(30_000)
             assert "elsewhere" not in await clocked.later(30_000)
             assert not live.gate.has("external_order", "ETHUSDT")
+            assert not live.gate.has("cash_differs") and live.gate.state is TradingState.ACTIVE  # its fee is explained by the log
 
         ran = watch(sandbox, journals, script)
         sizes = [float(row["size"]) for row in sandbox.truth()["positions"] if row["symbol"] == "ETHUSDT"]
     assert sizes == [0.1] and "ETHUSDT" not in ran.ending.positions
+    assert [notice.text for notice in ran.notices if notice.code == "transfer" and "trading in ETHUSDT linear" in notice.text]
+    assert ran.ending.differences == [] and ran.ending.statement is not None and ran.ending.statement.items == ()
+
+
+def test_cash_that_the_log_explains_late_is_taken_over_late(journals: Path) -> None:
+    """The log lags: what it did not have when the account was frozen is looked for as long as the difference stands."""
+    with moving() as sandbox:
+
+        async def script(live: Live, clocked: Clocked) -> None:
+            await anew(sandbox, patched("/v5/account/transaction-log", "/result/list", []))
+            body = {"category": "linear", "symbol": "ETHUSDT", "side": "Buy", "orderType": "Market", "qty": "0.1"}
+            await asyncio.to_thread(Raw(sandbox).post, "/v5/order/create", body)
+            await clocked.later(30_000)
+            await clocked.later(30_000)
+            assert live.gate.has("cash_differs")
+            await anew(sandbox)
+            await clocked.later(30_000)
+            assert not live.gate.has("cash_differs") and live.gate.state is TradingState.ACTIVE
+
+        ran = watch(sandbox, journals, script)
+    assert ran.ending.differences == []
