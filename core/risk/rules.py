@@ -79,7 +79,7 @@ class NoPolicy:
             return APPROVED
         if signal.direction == "SHORT" and not self._allow_short:
             return denied("short_not_allowed")
-        return self._gate.check()
+        return self._gate.check() if self._gate.closed_by else APPROVED
 
     def room(self, signal: Signal, state: PortfolioView) -> Room:
         """No limit."""
@@ -153,8 +153,8 @@ class RulesPolicy:
 
         state: a PortfolioView, whose owner has the limits observe each bar; or a plain picture, which they observe here.
         """
-        state = as_view(state, self._instruments)
-        if isinstance(state, SnapshotView):
+        if not hasattr(state, "gross_notional") or isinstance(state, SnapshotView):
+            state = as_view(state, self._instruments)
             self._limits.observe_picture(state, signal.ts or self._clock.now_ms)
         if self._collar is not None and signal.order_type == "limit" and signal.limit_price is not None:
             decision = _check_collar(signal.limit_price, state.mark(signal.symbol), self._collar)
