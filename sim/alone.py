@@ -100,7 +100,7 @@ def check_bars(**bars: Bar | None) -> None:
 
 
 def _is_time(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and abs(value) < 2**62
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and abs(int(value)) < 2**62
 
 
 def _as_logged(book: SymbolBook) -> tuple[int, float]:
