@@ -292,7 +292,11 @@ def _results(
     shown = numbers | dict(exact or {})
     summary = {name: head[name] for name in few if name in head} | {name: shown[name] for name in SUMMARY_METRICS if name in shown}
     if funnel is not None:
-        summary |= {"funnel": funnel.counts(), "open_trades": plain([each.to_plain() for each in funnel.open], "open_trades")}
+        summary |= {
+            "funnel": funnel.counts(),
+            "open_trades": plain([each.to_plain() for each in funnel.open], "open_trades"),
+            "dust": plain([each.to_plain() for each in funnel.dust], "dust"),
+        }
     if head.get("error"):
         summary["error"] = f"{head['error']['type']}: {head['error']['message']}"
     return json_text({**head, "metrics": numbers, **notes}), json_text(summary)

@@ -32,4 +32,6 @@ def reference_count(price: float, num: int, den: int, side: int) -> int:
 
 def taker_price(price: float, rate: int, side: int, num: int, den: int) -> float:
     """What a taker of this side pays or gets where the market stands at ``price``, on the grid num/den."""
+    if not rate and round(price * den / num) * num / den == price:
+        return price  # without costs a price of the grid is as it is
     return grid_value(taker_ticks(reference_count(price, num, den, side), rate, side), num, den)

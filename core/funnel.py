@@ -171,6 +171,26 @@ class OpenTrade(msgspec.Struct, frozen=True):
         return {"open": True, **row, "entry_time": to_iso(self.entry_ts)}
 
 
+class Dust(msgspec.Struct, frozen=True):
+    """What closed round trips left of a coin (spot): no trade any more, and too little for the exchange to take (core/dust.py).
+
+    qty: base units.  value, unrealized_pnl: 1e-8 of the quote coin at the last price; both stand in equity.
+    """
+
+    symbol: str
+    qty: float
+    mark_price: float
+    value: int
+    unrealized_pnl: int
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain data; money as exact decimal text."""
+        return msgspec.structs.asdict(self) | {name: to_text(getattr(self, name)) for name in _DUST_MONEY}
+
+
+_DUST_MONEY: Final = ("value", "unrealized_pnl")
+
+
 class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a run's signals and orders.
 
@@ -198,6 +218,8 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     takeovers: int = 0
     trades: int = 0
     open: tuple[OpenTrade, ...] = ()
+    dust: tuple[Dust, ...] = ()
+    """What closed round trips left of their coins."""
 
     @property
     def signals_missing(self) -> int:
@@ -231,14 +253,15 @@ class Funnel(msgspec.Struct, frozen=True, kw_only=True):
     def from_plain(cls, row: Mapping[str, Any]) -> Funnel:
         """The funnel that ``to_plain`` gave. Raises msgspec.ValidationError, a ValueError, for what is none."""
         held = [{**each, "unrealized_pnl": to_units(each["unrealized_pnl"])} for each in row.get("open", ())]
-        return msgspec.convert({**row, "open": held}, cls)
+        left = [{**each, **{name: to_units(each[name]) for name in _DUST_MONEY}} for each in row.get("dust", ())]
+        return msgspec.convert({**row, "open": held, "dust": left}, cls)
 
     def counts(self) -> dict[str, Any]:
         """The numbers alone: a stage's number, or its numbers by reason."""
         row: dict[str, Any] = {}
         for name in self.__struct_fields__:
             value = getattr(self, name)
-            row[name] = len(self.open) if name == "open" else dict(_numbers(value)) if isinstance(value, tuple) else value
+            row[name] = len(value) if name in ("open", "dust") else dict(_numbers(value)) if isinstance(value, tuple) else value
         return row
 
 

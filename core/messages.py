@@ -2,6 +2,7 @@
 one handler, events are past tense and have any number.
 
 What user code writes into a message is checked when it is made (core/words.py): a word that is none, or a number that is none, is refused.
+The expressions that say so stand written out, without calls of our own: an order passes through a dozen of them.
 
 Times are milliseconds since the Unix epoch, UTC. Prices and quantities are floats on the instrument's grid; money (fees, funding,
 realised PnL) is an integer of 1e-8 of its coin. A bar covers [ts_open, ts_close) and is known at ts_close, never earlier.
@@ -36,18 +37,6 @@ _MODES: Final = frozenset(get_args(ExitMode))
 
 class Message(msgspec.Struct, frozen=True, gc=False, tag=True):
     """The base of all messages; its tag is the class name."""
-
-
-def _is_number(value: Any) -> bool:
-    return value.__class__ is float and isfinite(value)
-
-
-def _is_number_or_none(value: Any) -> bool:
-    return value is None or (value.__class__ is float and isfinite(value))
-
-
-def _is_word(value: Any, words: frozenset[str]) -> bool:
-    return value.__class__ is str and value in words
 
 
 # --- market data -----------------------------------------------------------------------------------------------------
@@ -116,18 +105,23 @@ class Signal(Message, frozen=True):
     """Decision time; the strategy actor stamps it."""
 
     def __post_init__(self) -> None:
+        given: Any = self
         if not (
-            _is_word(self.direction, _DIRECTIONS)
-            and _is_word(self.order_type, _ENTRY_TYPES)
+            (word := given.direction).__class__ is str
+            and word in _DIRECTIONS
+            and (word := given.order_type).__class__ is str
+            and word in _ENTRY_TYPES
             and self.symbol.__class__ is str
             and self.strategy.__class__ is str
             and self.ts.__class__ is int
-            and _is_number(self.size_usd)
-            and _is_number(self.confidence)
-            and _is_number_or_none(self.stop_loss)
-            and _is_number_or_none(self.take_profit)
-            and _is_number_or_none(self.trailing)
-            and _is_number_or_none(self.limit_price)
+            and (number := given.size_usd).__class__ is float
+            and isfinite(number)
+            and (number := given.confidence).__class__ is float
+            and isfinite(number)
+            and ((number := given.stop_loss) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.take_profit) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.trailing) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.limit_price) is None or (number.__class__ is float and isfinite(number)))
             and (self.metadata is None or self.metadata.__class__ is dict)
         ):
             check_fields(self)
@@ -170,14 +164,17 @@ class Bracket(msgspec.Struct, frozen=True, gc=False):
     """A limit price for the take-profit instead of a market exit (mode partial only)."""
 
     def __post_init__(self) -> None:
+        given: Any = self
         if not (
-            _is_word(self.trigger, _SOURCES)
-            and _is_word(self.mode, _MODES)
-            and _is_number_or_none(self.stop_loss)
-            and _is_number_or_none(self.take_profit)
-            and _is_number_or_none(self.trailing)
-            and _is_number_or_none(self.activation)
-            and _is_number_or_none(self.take_profit_limit)
+            (word := given.trigger).__class__ is str
+            and word in _SOURCES
+            and (word := given.mode).__class__ is str
+            and word in _MODES
+            and ((number := given.stop_loss) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.take_profit) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.trailing) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.activation) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.take_profit_limit) is None or (number.__class__ is float and isfinite(number)))
         ):
             check_fields(self)
 
@@ -206,7 +203,13 @@ class OrderIntent(Message, frozen=True):
     decision_price: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (_are_order_words(self) and _is_number(self.decision_price) and self.cancel_first.__class__ is bool):
+        given: Any = self
+        if not (
+            _are_order_words(self)
+            and (number := given.decision_price).__class__ is float
+            and isfinite(number)
+            and self.cancel_first.__class__ is bool
+        ):
             check_fields(self)
 
 
@@ -250,16 +253,22 @@ class SubmitOrder(Message, frozen=True):
 
 def _are_order_words(order: OrderIntent | SubmitOrder) -> bool:
     """Whether what intents and orders have in common is as it should be."""
+    given: Any = order
     return (
-        _is_word(order.side, _SIDES)
-        and _is_word(order.order_type, _ORDER_TYPES)
-        and _is_word(order.trigger_by, _SOURCES)
-        and _is_word(order.time_in_force, _TIMES_IN_FORCE)
+        (word := given.side).__class__ is str
+        and word in _SIDES
+        and (word := given.order_type).__class__ is str
+        and word in _ORDER_TYPES
+        and (word := given.trigger_by).__class__ is str
+        and word in _SOURCES
+        and (word := given.time_in_force).__class__ is str
+        and word in _TIMES_IN_FORCE
         and order.symbol.__class__ is str
         and order.ts.__class__ is int
-        and _is_number(order.qty)
-        and _is_number_or_none(order.price)
-        and _is_number_or_none(order.trigger_price)
+        and (number := given.qty).__class__ is float
+        and isfinite(number)
+        and ((number := given.price) is None or (number.__class__ is float and isfinite(number)))
+        and ((number := given.trigger_price) is None or (number.__class__ is float and isfinite(number)))
         and order.reduce_only.__class__ is bool
         and (order.bracket is None or order.bracket.__class__ is Bracket)
     )
@@ -276,7 +285,12 @@ class AmendOrder(Message, frozen=True):
     trigger_price: float | None = None
 
     def __post_init__(self) -> None:
-        if not (_is_number_or_none(self.qty) and _is_number_or_none(self.price) and _is_number_or_none(self.trigger_price)):
+        given: Any = self
+        if not (
+            ((number := given.qty) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.price) is None or (number.__class__ is float and isfinite(number)))
+            and ((number := given.trigger_price) is None or (number.__class__ is float and isfinite(number)))
+        ):
             check_fields(self)
 
 
@@ -347,7 +361,15 @@ class OrderUpdate(Message, frozen=True):
     """For orders that the venue made by itself out of a bracket: the order to which the bracket was attached."""
 
     def __post_init__(self) -> None:
-        if not (_is_word(self.status, _STATUSES) and _is_word(self.side, _SIDES) and _is_word(self.order_type, _ORDER_TYPES)):
+        given: Any = self
+        if not (
+            (word := given.status).__class__ is str
+            and word in _STATUSES
+            and (word := given.side).__class__ is str
+            and word in _SIDES
+            and (word := given.order_type).__class__ is str
+            and word in _ORDER_TYPES
+        ):
             check_fields(self)
 
 
@@ -379,7 +401,17 @@ class Fill(Message, frozen=True):
     """Why the order was made: signal, stop_loss, take_profit, trailing, liquidation, ..."""
 
     def __post_init__(self) -> None:
-        if not (_is_word(self.side, _SIDES) and _is_word(self.kind, _FILL_KINDS) and _is_number(self.qty) and _is_number(self.price)):
+        given: Any = self
+        if not (
+            (word := given.side).__class__ is str
+            and word in _SIDES
+            and (word := given.kind).__class__ is str
+            and word in _FILL_KINDS
+            and (number := given.qty).__class__ is float
+            and isfinite(number)
+            and (number := given.price).__class__ is float
+            and isfinite(number)
+        ):
             check_fields(self)
 
 

@@ -6,7 +6,7 @@ from core.actors.executor import Executor
 from core.actors.portfolio import Portfolio
 from core.actors.risk import RiskActor
 from core.errors import InvariantError
-from core.funnel import Funnel, OpenTrade
+from core.funnel import Dust, Funnel, OpenTrade
 from core.money import UNIT
 
 
@@ -32,6 +32,7 @@ def run_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fil
         takeovers=takeovers,
         trades=len(portfolio.trade_log.closed),
         open=tuple(open_trades(portfolio)),
+        dust=tuple(dust_left(portfolio)),
     )
 
 
@@ -56,4 +57,15 @@ def open_trades(portfolio: Portfolio) -> list[OpenTrade]:
                 trade.number, trade.symbol, trade.side, abs(line.qty), trade.entry_ts, trade.entry_price, line.mark, unrealized, dust
             )
         )  # fmt: skip
+    return found
+
+
+def dust_left(portfolio: Portfolio) -> list[Dust]:
+    """What is held of symbols that have no round trip open, by symbol in the system's order."""
+    told = {trade.symbol for trade in portfolio.trade_log.open}
+    found = []
+    for symbol, line in portfolio.lines.items():
+        if line.book.steps and symbol not in told:
+            value = round(line.qty * line.mark * UNIT)
+            found.append(Dust(symbol, line.qty, line.mark, value, value - line.book.cost))
     return found

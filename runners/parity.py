@@ -259,8 +259,7 @@ def _stop(instrument: Instrument, result: KernelResult) -> StopReason | None:
 
 
 def _funnel_rows(funnel: Funnel) -> list[dict[str, Any]]:
-    """The counts of a funnel, a row each; reasons of the venue without their numbers. What is still open, and what was capped, the kernel
-    does not list."""
+    """The counts of a funnel, a row each; reasons of the venue without their numbers. What is still open the kernel does not list."""
     rows: list[dict[str, Any]] = []
     for stage, value in funnel.counts().items():
         numbers = value if isinstance(value, dict) else {"": value}
@@ -268,7 +267,7 @@ def _funnel_rows(funnel: Funnel) -> list[dict[str, Any]]:
         for reason, number in numbers.items():
             by_reason[word_of(reason)] += number
         rows += [{"stage": stage, "reason": reason, "count": by_reason[reason]} for reason in sorted(by_reason)]
-    return [row for row in rows if row["stage"] not in ("open", "capped")]
+    return [row for row in rows if row["stage"] != "open"]
 
 
 def _ledger(accounts: Mapping[str, int], steps: int, cost: int, insurance_paid: int, stop: StopReason | None) -> list[dict[str, Any]]:

@@ -75,6 +75,8 @@ def with_warmup(store: HistoricalDataStore, plan: ReplayPlan, symbol: str, timef
     if have < wanted and plan.skips_gaps:
         frame = store.find(symbol, timeframe, None, end, env=plan.env, category=plan.category) or frame
         have = int(np.searchsorted(frame.ts, begin))
+    if have < wanted and not len(frame):
+        store.get_ohlcv(symbol, timeframe, plan.window, env=plan.env, category=plan.category)  # raises: there is nothing of the symbol
     if have < wanted:
         gaps = bar_gaps(frame.ts[:have][frame.ts[:have] >= anchor], timeframe, anchor, begin)
         raise DataError(

@@ -197,7 +197,8 @@ def _trades(result: BacktestResult) -> str:
         return section("trades", "Trades", '<p class="empty">The strategy did not trade.</p>')
     by_symbol = f'<div class="wide">{tables.by_symbol_table(result.trades)}</div>'
     caption = f"{number(len(result.trades), 0)} closed, {number(len(result.open_trades), 0)} open at the end. Press a column's head to sort"
-    return section("trades", "Trades", by_symbol + tables.trade_table(result.trades, result.open_trades, result.funnel.open), caption)
+    every = tables.trade_table(result.trades, result.open_trades, result.funnel.open)
+    return section("trades", "Trades", by_symbol + every + tables.dust_note(result.funnel.dust), caption)
 
 
 def _axis(result: BacktestResult) -> dict[str, Any]:

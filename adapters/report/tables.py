@@ -20,7 +20,7 @@ from adapters.report.text import (
     table,
     when,
 )
-from core.funnel import OpenTrade
+from core.funnel import Dust, OpenTrade
 from core.metrics.curve import Curve
 from core.metrics.daily import monthly_returns
 from core.metrics.drawdown import DrawdownEpisode
@@ -147,6 +147,12 @@ def trade_table(trades: list[Trade], open_trades: list[Trade], held: Sequence[Op
     if len(shown) < len(trades):
         note = f'<p class="note">The first and the last {half:,} of {len(trades):,} trades; the others are in trades.csv.</p>'
     return f'<div class="scroll" tabindex="0">{table(head, rows, classes="sortable dense")}</div>{note}'
+
+
+def dust_note(dust: Sequence[Dust]) -> str:
+    """What closed round trips left of their coins, too little to be sold; empty where nothing is."""
+    left = "; ".join(f"{quantity(each.qty)} {each.symbol} worth {money(each.value)} at {price(each.mark_price)}" for each in dust)
+    return f'<p class="note">Dust, in equity and in no trade: {esc(left)}.</p>' if left else ""
 
 
 def by_symbol_table(trades: list[Trade]) -> str:

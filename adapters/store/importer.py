@@ -23,7 +23,7 @@ from adapters.store.records import ImportReport, WriteReport
 from adapters.store.row_values import price_and_points, read_times
 from adapters.store.schema import BAR_KINDS, KINDS, SeriesKey
 from adapters.store.unfinished import in_words, is_unfinished
-from adapters.store.volume import VolumeColumns, find_volume, hold_against_prices, missing_volume
+from adapters.store.volume import VolumeColumns, find_volume, hold_against_prices, missing_volume, refuse_rival
 from adapters.store.writes import write
 from core.errors import DataError
 
@@ -181,9 +181,12 @@ def _base_volume(raw: RawFile, symbol: str, found: VolumeColumns, columns: Colum
         raise missing_volume(raw.name, found, symbol, raw.headers)
     volume = raw.numbers(found.base)
     notes += found.notes
+    price = (columns["low"] + columns["high"]) / 2
+    for place in found.rivals:
+        refuse_rival(raw.name, (raw.headers[found.base], raw.headers[place]), symbol, volume, raw.numbers_or_nan(place), price, raw.where)
     if found.quote is not None:
         titles = (raw.headers[found.base], raw.headers[found.quote])
-        quote, price = raw.numbers_or_nan(found.quote), (columns["low"] + columns["high"]) / 2
+        quote = raw.numbers_or_nan(found.quote)
         notes += hold_against_prices(raw.name, titles, volume, quote, price, raw.where)
     return volume
 

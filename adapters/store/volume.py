@@ -16,12 +16,15 @@ from adapters.store.detection import plain_names
 from adapters.store.inference import split_symbol
 from core.errors import DataError
 
+_DOLLARS = ("usd", "usdt", "usdc", "usde", "busd")
+_TURNOVERS = tuple(f"turnover{coin}" for coin in _DOLLARS)
 _BARE = ("volume", "vol", "v")
-_BASE = ("basevolume", "volumebase", "baseassetvolume", "volumefrom")
-_QUOTE = ("quotevolume", "volumequote", "quoteassetvolume", "volumeto", "turnover")
+_BASE = ("basevolume", "volumebase", "baseassetvolume", "volumefrom", "basevol", "volbase")
+_QUOTE = ("quotevolume", "volumequote", "quoteassetvolume", "volumeto", "turnover", "quotevol", "volquote", *_TURNOVERS)
 _CONTRACTS = ("volccy", "volumeccy", "volumecontracts", "contractvolume")
 """Beside these a bare volume may be a number of contracts."""
-_DOLLARS = ("usd", "usdt", "usdc", "usde", "busd")
+_AMOUNTS = ("vol", "amount", "quantity", "qty", "size", "turnover", "value", "notional")
+"""What is part of the name of a column that may be a volume, whatever else it says."""
 _SAME_COIN = {"xbt": "btc", "btc": "xbt"}
 _APART = 2.0
 """Quote volume / (base volume x price) beyond this factor, or its inverse: one of the two is not what its name says."""
@@ -34,6 +37,8 @@ class VolumeColumns:
     base: int | None = None
     quote: int | None = None
     notes: list[str] = field(default_factory=list)
+    rivals: list[int] = field(default_factory=list)
+    """Columns beside a bare volume whose names leave open whether they are the base volume: their numbers are looked at."""
     undecided: list[str] = field(default_factory=list)
     """Columns of volume none of whose names says that it is in base units."""
 
@@ -55,7 +60,9 @@ def find_volume(name: str, headers: list[str], symbol: str) -> VolumeColumns:
     if base:
         return VolumeColumns(base[0], next(iter(quote or bare), None), _beside(headers, base[0], bare, is_quote=not quote))
     if bare:
-        return VolumeColumns(bare[0], quote[0] if quote else None)
+        others = {bare[0], *quote}
+        unknown = [place for place, word in enumerate(plain) if place not in others and any(part in word for part in _AMOUNTS)]
+        return VolumeColumns(bare[0], quote[0] if quote else None, rivals=unknown)
     unsure = [header for header, word in zip(headers, plain, strict=True) if word.startswith("vol") or word.endswith("volume")]
     return VolumeColumns(undecided=unsure or [headers[place] for place in quote])
 
@@ -67,6 +74,27 @@ def missing_volume(name: str, found: VolumeColumns, symbol: str, headers: Sequen
     coin = split_symbol(symbol)[0]
     return DataError(
         f"{name}: no name says that {' or '.join(found.undecided)} is the volume in {coin}: call the one that is volume_{coin.lower()}"
+    )
+
+
+def refuse_rival(
+    name: str, titles: tuple[str, str], symbol: str, volume: np.ndarray, rival: np.ndarray, price: np.ndarray, where: Where
+) -> None:
+    """Raises DataError where another column x price is a bare volume in more than half of the rows: then that volume is in quote.
+
+    titles: what the file calls volume and rival. Rows with a price near 1 tell nothing: there both are the same within the factor.
+    """
+    with np.errstate(all="ignore"):
+        traded = (volume > 0) & (rival > 0) & (np.abs(np.log(price)) > 2 * np.log(_APART))
+        ratio = volume / (rival * price)
+    same = traded & (ratio < _APART) & (ratio > 1 / _APART)
+    if 2 * int(same.sum()) <= int(traded.sum()):
+        return
+    row, (one, other), coin = int(np.argmax(same)), titles, split_symbol(symbol)[0]
+    raise DataError(
+        f"{name}: {one} is {other} x price in {int(same.sum()):,} of {int(traded.sum()):,} rows (the first is {where(row)}: "
+        f"{one} {volume[row]:g}, {other} {rival[row]:g}, price {price[row]:g}), so {other} may be the volume in {coin}: "
+        f"call the one that is volume_{coin.lower()}. Nothing was imported"
     )
 
 

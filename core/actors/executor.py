@@ -121,7 +121,8 @@ class Executor:
             intent.bracket,
             reason,
         )  # it refuses what the intent must not hold, before anything is sent
-        self._cancel_before(intent)
+        if self.own_open:
+            self._cancel_before(intent)
         self._reasons.append(reason)
         self._live[client_order_id] = OrderRecord(number, client_order_id, symbol, side, now, command)
         self.own_open += 1

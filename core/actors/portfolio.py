@@ -227,7 +227,7 @@ class Portfolio:
             self.liquidation_loss += pnl - fill.realized_pnl
             pnl = fill.realized_pnl
         if fill.reference != fill.price:
-            slippage = instrument.notional(abs(ticks - price_grid.count(fill.reference)), steps)
+            slippage = abs(total - instrument.notional(price_grid.count(fill.reference), steps))  # exact with rests, too
         self.cash = check_bound(self.cash + pnl - fee, "cash")
         self.realized += pnl
         self.fees += fee

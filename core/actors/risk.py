@@ -156,7 +156,8 @@ class RiskActor:
             if sizing.allowed:
                 self._send_entry(signal, sizing, held, price, market)
                 self._wishes[signal.symbol] = _wish(signal)
-                self._dust.pop(signal.symbol, None)
+                if self._dust:
+                    self._dust.pop(signal.symbol, None)
                 if sizing.reason or sizing.asked_usd:
                     self.counts.note_capped(signal.ts, signal.symbol, sizing.reason or BY_SIZER, sizing.asked_usd, sizing.size_usd)
                 return ORDERED

@@ -102,7 +102,7 @@ class StrategyActor(StrategyHost):
         try:
             signal = self._generate(snapshot, self._params)
         except (Exception, SystemExit) as error:
-            raise self._failure(error, f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}", snapshot.symbol) from error
+            raise self._failure(error, _where(snapshot), snapshot.symbol) from error
         if signal is not None:
             self._publish(signal, snapshot)
 
@@ -111,18 +111,17 @@ class StrategyActor(StrategyHost):
         return seen_at(shown) if shown is not None and shown.symbol == symbol else {}
 
     def _publish(self, signal: Signal, snapshot: RuntimeSnapshot) -> None:
-        where = f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}"
         if signal.__class__ is not Signal:
-            self._refuse(f"returned {type(signal).__name__} {where}: return a Signal or None", snapshot)
+            self._refuse(f"returned {type(signal).__name__} {_where(snapshot)}: return a Signal or None", snapshot)
         if signal.symbol not in self._symbols:
-            self._refuse(f"decided for {signal.symbol!r}, which its system does not trade ({where})", snapshot)
+            self._refuse(f"decided for {signal.symbol!r}, which its system does not trade ({_where(snapshot)})", snapshot)
         try:
             stamped = Signal(
                 signal.symbol, signal.direction, signal.size_usd, signal.strategy or self.strategy_id, signal.confidence, signal.metadata,
                 signal.stop_loss, signal.take_profit, signal.trailing, signal.order_type, signal.limit_price, snapshot.bar_ltf.ts_close,
             )  # fmt: skip
         except FieldError as error:  # it was altered after it was made
-            self._refuse(f"returned what cannot be sent {where}: {error}", snapshot)
+            self._refuse(f"returned what cannot be sent {_where(snapshot)}: {error}", snapshot)
         self._emit(stamped)
 
     def _refuse(self, what: str, snapshot: RuntimeSnapshot) -> NoReturn:
@@ -130,3 +129,7 @@ class StrategyActor(StrategyHost):
         error = StrategyError("\n".join([f"strategy {self.strategy_id} {what}", *evidence_lines(seen)]))
         error.evidence = seen
         raise error
+
+
+def _where(snapshot: RuntimeSnapshot) -> str:
+    return f"for {snapshot.symbol} at {to_iso(snapshot.ts_close)}"

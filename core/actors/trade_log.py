@@ -45,7 +45,8 @@ class RoundTrip(msgspec.Struct, gc=False, eq=False):
         self.entry_fees += fee
         self.entry_slippage += slippage
         self.fills += 1
-        self.last_ts = max(self.last_ts, ts)  # a fill may be told late
+        if ts > self.last_ts:  # a fill may be told late
+            self.last_ts = ts
         if held > self.peak_steps:
             self.peak_steps = held
 
@@ -57,7 +58,8 @@ class RoundTrip(msgspec.Struct, gc=False, eq=False):
         self.exit_fees += fee
         self.exit_slippage += slippage
         self.fills += 1
-        self.last_ts = max(self.last_ts, ts)  # a fill may be told late
+        if ts > self.last_ts:  # a fill may be told late
+            self.last_ts = ts
 
     def to_trade(self) -> Trade:
         """The trade as a record."""

@@ -79,7 +79,7 @@ class NoPolicy:
             return APPROVED
         if signal.direction == "SHORT" and not self._allow_short:
             return denied("short_not_allowed")
-        return self._gate.check()
+        return self._gate.check() if self._gate.closed_by else APPROVED
 
     def room(self, signal: Signal, state: PortfolioView) -> Room:
         """No limit."""
@@ -104,6 +104,7 @@ class RulesPolicy:
 
     __slots__ = (
         "_base",
+        "_carry",
         "_clock",
         "_collar",
         "_cooldown",
@@ -145,14 +146,15 @@ class RulesPolicy:
         self._max_gross_usd = config.max_gross_usd or math.inf
         self._share = 1.0 - config.margin_reserve_percent / 100.0
         self._unit_margins = {symbol: _unit_margin(market, config.leverage) for symbol, market in markets.items()}
+        self._carry = {symbol: _carry(market, config.leverage) for symbol, market in markets.items()}
 
     def check(self, signal: Signal, state: Any) -> RiskDecision:
         """Whether the signal may become an order. ``adjusted_size``: its wish, where a limit leaves less room.
 
         state: a PortfolioView, whose owner has the limits observe each bar; or a plain picture, which they observe here.
         """
-        state = as_view(state, self._instruments)
-        if isinstance(state, SnapshotView):
+        if not hasattr(state, "gross_notional") or isinstance(state, SnapshotView):
+            state = as_view(state, self._instruments)
             self._limits.observe_picture(state, signal.ts or self._clock.now_ms)
         if self._collar is not None and signal.order_type == "limit" and signal.limit_price is not None:
             decision = _check_collar(signal.limit_price, state.mark(signal.symbol), self._collar)
@@ -182,14 +184,15 @@ class RulesPolicy:
         symbol = signal.symbol
         own = state.notional(symbol)
         others = state.gross_notional() - own
-        wallet = state.cash / 1e8
-        carried = self._carried(signal, state, others)
+        wallet, qty = state.cash / 1e8, state.position_qty(symbol)
+        entry, mark = (state.entry_price(symbol), state.mark(symbol)) if qty else (0.0, 0.0)
+        carried = self._carried(signal, state, wallet, (qty, entry, mark), others)
         margin = self._unit_margins.get(symbol, self._least_margin)
         if not margin:
             usd = wallet * self._share
         else:
             if own:
-                wallet += state.position_qty(symbol) * (state.mark(symbol) - state.entry_price(symbol))
+                wallet += qty * (mark - entry)
             usd = affordable_usd(wallet, state.equity, self._share, margin) - others
         if carried < usd:
             usd = carried
@@ -223,10 +226,13 @@ class RulesPolicy:
         if self._throttle is not None:
             self._throttle.restore(state.orders)
 
-    def _carried(self, signal: Signal, state: PortfolioView, others: float) -> float:
-        """The notional that the whole account carries when the order fills at what a taker pays (a limit order: at its limit)."""
-        symbol, market = signal.symbol, self._markets.get(signal.symbol)
-        price = state.last(symbol) if market is not None else 0.0
+    def _carried(self, signal: Signal, state: PortfolioView, wallet: float, held: tuple[float, float, float], others: float) -> float:
+        """The notional that the whole account carries when the order fills at what a taker pays (a limit order: at its limit).
+
+        held: the symbol's position, (signed quantity, entry price, mark).
+        """
+        market = self._markets.get(signal.symbol)
+        price = state.last(signal.symbol) if market is not None else 0.0
         if market is None or not price > 0.0:
             return math.inf
         side = 1 if signal.direction == "LONG" else -1
@@ -234,16 +240,15 @@ class RulesPolicy:
         limit = signal.limit_price if signal.order_type == "limit" else None
         if limit is not None and limit > 0.0:  # one that is none is denied by the sizer
             price, fill = max(price, limit), limit if side > 0 else max(fill, limit)
-        wallet, rate = state.cash / 1e8, market.cost_rate / UNIT
+        long_unit, short_unit, fee, rate = self._carry[signal.symbol]
+        unit = long_unit if side > 0 else short_unit
         if market.is_spot:
             return carried_usd(wallet, wallet, 0.0, 0.0, 0.0, 0.0, price, fill, 1.0, 0.0, rate)
-        qty, fee = state.position_qty(symbol), max(0, market.taker_fee) / UNIT
-        entry, mark = (state.entry_price(symbol), state.mark(symbol)) if qty else (0.0, 0.0)
+        qty, entry, mark = held
         if not self._is_cross:
-            unit = carry_margin(self._leverage, market.taker_fee, side)
             return carried_usd(wallet, state.equity, qty, entry, mark, others, price, fill, unit, fee, rate)
         spare = _SPARE_USD + abs(state.equity) * _SPARE  # of the account something must be left
-        unit = cross_carry_margin(self._leverage, market.taker_fee, side, state.mark(symbol), fill)
+        unit = cross_carry_margin(self._leverage, market.taker_fee, side, state.mark(signal.symbol), fill)
         return carried_usd(wallet - spare, state.equity - spare, qty, entry, mark, others, price, fill, unit, fee, rate)
 
     # --- one rule each ---
@@ -330,6 +335,12 @@ def unit_margin(leverage: float, taker_fee: int) -> float:
 def _unit_margin(market: Market, leverage: float) -> float:
     """What one quote coin of notional binds: its initial margin, and the fees to open and to close; 0 on spot, which knows no margin."""
     return 0.0 if market.is_spot else unit_margin(leverage, market.taker_fee)
+
+
+def _carry(market: Market, leverage: float) -> tuple[float, float, float, float]:
+    """``carry_margin`` of a long and of a short, a taker's fee, its spread and slippage: the same at every signal."""
+    fee = market.taker_fee
+    return carry_margin(leverage, fee, 1), carry_margin(leverage, fee, -1), max(0, fee) / UNIT, market.cost_rate / UNIT
 
 
 def _check_open_positions(symbol: str, state: PortfolioView, limit: int) -> RiskDecision:

@@ -138,8 +138,8 @@ def list_(session: Session, symbol: str | None) -> None:
 @data.command(epilog=example("keel data gaps --symbol BTCUSDT --timeframe 5m"))
 @click.option("--symbol", metavar="S", help="Only this one.")
 @click.option("--timeframe", metavar="TF", help="Only these bars.")
-@click.option("--kind", type=_KINDS, default="last", show_default=True)
-@click.option("--category", type=_CATEGORIES, default="linear", show_default=True)
+@click.option("--kind", type=_KINDS, help="Only this one.")
+@click.option("--category", type=_CATEGORIES, help="Only this one.")
 @common
 @click.pass_obj
 def gaps(session: Session, /, **selection: Any) -> None:
@@ -151,8 +151,8 @@ def gaps(session: Session, /, **selection: Any) -> None:
 @data.command(epilog=example("keel data fill --symbol BTCUSDT --timeframe 1h"))
 @click.option("--symbol", metavar="S", help="Only this one.")
 @click.option("--timeframe", metavar="TF", help="Only these bars.")
-@click.option("--kind", type=click.Choice(["last", "mark", "index"]), default="last", show_default=True)
-@click.option("--category", type=_CATEGORIES, default="linear", show_default=True)
+@click.option("--kind", type=click.Choice(["last", "mark", "index"]), help="Only this one.")
+@click.option("--category", type=_CATEGORIES, help="Only this one.")
 @common
 @click.pass_obj
 def fill(session: Session, /, **selection: Any) -> None:
@@ -281,8 +281,10 @@ def _show_gaps(answer: GapsResponse) -> None:
         f"{answer.missing:,} missing in {len(gaps):,} gaps; the longest: {longest.missing:,} of {series.symbol} {name} from"
         f" {moment(longest.start)} to {moment(longest.end)}"
     )
-    rows = [[series.symbol, name, moment(gap.start), moment(gap.end), gap.missing] for series, name, gap in gaps[:_SHOWN_GAPS]]
-    table(["symbol", "series", "from", "to", "missing"], rows, right=(4,))
+    rows = [
+        [series.symbol, series.category, name, moment(gap.start), moment(gap.end), gap.missing] for series, name, gap in gaps[:_SHOWN_GAPS]
+    ]
+    table(["symbol", "category", "series", "from", "to", "missing"], rows, right=(5,))
     if len(gaps) > _SHOWN_GAPS:
         click.echo(f"and {len(gaps) - _SHOWN_GAPS:,} more gaps (--json has all)")
 
@@ -291,6 +293,7 @@ def _show_fill(answer: FillResponse) -> None:
     rows = [
         [
             series.symbol,
+            series.category,
             f"{series.kind} {series.timeframe}",
             series.report.filled,
             ", ".join(f"{count:,} from {source}" for source, count in series.report.built_from.items()) or "–",
@@ -298,7 +301,7 @@ def _show_fill(answer: FillResponse) -> None:
         ]
         for series in answer.series
     ]
-    table(["symbol", "series", "built", "out of", "still missing"], rows, right=(2, 4))
+    table(["symbol", "category", "series", "built", "out of", "still missing"], rows, right=(3, 5))
 
 
 def _show_findings(answer: VerifyResponse) -> None:

@@ -58,7 +58,7 @@ def show_funnel(row: dict[str, Any], coin: str = "") -> None:
     funnel = Funnel.from_plain(row)
     click.echo("\nFrom signals to trades")
     pairs(funnel_lines(funnel))
-    if funnel.open:
+    if funnel.open or funnel.dust:
         click.echo("\nOpen at the end")
         rows = [
             [
@@ -70,6 +70,10 @@ def show_funnel(row: dict[str, Any], coin: str = "") -> None:
                 money(to_text(each.unrealized_pnl), coin),
             ]
             for each in funnel.open
+        ]
+        rows += [
+            [each.symbol, "dust", f"{each.qty:,.10g}", "", each.mark_price, money(to_text(each.unrealized_pnl), coin)]
+            for each in funnel.dust
         ]
         table(["symbol", "side", "quantity", "entry", "mark", "unrealised"], rows, right=(2, 3, 4, 5))
 

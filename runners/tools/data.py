@@ -94,12 +94,12 @@ class ListResponse(Response, frozen=True, kw_only=True):
 
 
 class SeriesRequest(Request, frozen=True):
-    """Which series. symbol None: all; timeframe None: each that is stored."""
+    """Which series. None: all, each that is stored."""
 
     symbol: str | None = None
     timeframe: str | None = None
-    kind: str = "last"
-    category: str = "linear"
+    kind: str | None = None
+    category: str | None = None
 
 
 class SeriesGaps(msgspec.Struct, frozen=True):
@@ -304,12 +304,12 @@ def _selected(store: HistoricalDataStore, request: SeriesRequest) -> list[Covera
     found = [
         entry
         for entry in store.coverage()
-        if entry.kind == request.kind
-        and entry.category == request.category
+        if request.kind in (None, entry.kind)
+        and request.category in (None, entry.category)
         and request.symbol in (None, entry.symbol)
         and request.timeframe in (None, entry.timeframe)
     ]
     if not found:
-        wanted = " ".join(part for part in (request.symbol, request.category, request.kind, request.timeframe) if part)
-        raise ConfigError(f"the store has no series {wanted}: keel data list shows what there is, keel data import FILE adds to it")
+        wanted = " ".join(part for part in ("", request.symbol, request.category, request.kind, request.timeframe) if part is not None)
+        raise ConfigError(f"the store has no series{wanted}: keel data list shows what there is, keel data import FILE adds to it")
     return found

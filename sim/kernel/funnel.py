@@ -16,6 +16,7 @@ WORDS: Final = (
 )  # fmt: skip
 """How the venue's reason for an end begins, by the kernel's word for it."""
 
+_CAPS: Final = at.DENIALS[at.DENY_LEVERAGE : at.DENY_MAX_QTY + 1]
 _EXITS: Final = ("stop_loss", "take_profit", "trailing")
 _CANCELLATIONS: Final = range(at.WORD_BEFORE_LIQUIDATION, len(WORDS))
 
@@ -37,6 +38,7 @@ def funnel_of(denials: Any, state: Any) -> Funnel:
         ordered=int(state[at.ORDERED]),
         ignored=counted_only({"held_already": int(state[at.HELD_ALREADY]), "flat_already": int(state[at.FLAT_ALREADY])}),
         denied=counted_only({reason: int(denials[number]) for number, reason in enumerate(at.DENIALS)}),
+        capped=counted_only({reason: int(state[at.CAPPED + number]) for number, reason in enumerate(_CAPS)}),
         orders=orders,
         origins={reason: number for reason, number in origins.items() if number},
         filled=ends[""],

@@ -50,9 +50,11 @@ TRIP_SIZE: Final = TRIP_FILLS + 1 - TRIP_TS
 SIGNALS, ORDERED, HELD_ALREADY, FLAT_ALREADY = range(TRIP_FILLS + 1, TRIP_FILLS + 5)
 ORIGINS: Final = TRIP_FILLS + 5
 ENDS: Final = ORIGINS + 7
-STATE_SIZE: Final = ENDS + 14
+CAPPED: Final = ENDS + 14
+STATE_SIZE: Final = CAPPED + 4
 """The funnel's counts (core/funnel.py) come last: of signals; of orders by why they were made (a place for each of ORDER_REASONS from
-ORIGINS on); of orders that have ended by the venue's word (a place for each from ENDS on; NO_WORD: filled)."""
+ORIGINS on); of orders that have ended by the venue's word (a place for each from ENDS on; NO_WORD: filled);
+of sizes that a limit made smaller (a place for each from DENY_LEVERAGE to DENY_MAX_QTY, from CAPPED on)."""
 
 # --- the state: floats ---
 (

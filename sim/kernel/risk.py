@@ -236,6 +236,8 @@ def _size(
         return 0, at.NO_DENIAL
     if notional_of(ticks, steps, rules[at.VALUE_NUM], rules[at.VALUE_DEN]) < rules[at.MIN_NOTIONAL]:
         return 0, limited_by if limited_by else at.DENY_MIN_NOTIONAL
+    if limited_by:
+        state[at.CAPPED + limited_by - at.DENY_LEVERAGE] += 1
     return steps, at.NO_DENIAL
 
 

@@ -17,7 +17,7 @@ def book_trip(
     """A fill of ``steps`` worth ``total`` on a position of ``held``; ``opening`` of the steps opened. Fee and slippage of a flip are shared
     by notional; the rest of the division goes to what opened."""
     value_num, value_den = rules[at.VALUE_NUM], rules[at.VALUE_DEN]
-    slippage = notional_of(abs(ticks - reference), steps, value_num, value_den) if ticks != reference else 0
+    slippage = abs(total - notional_of(reference, steps, value_num, value_den)) if ticks != reference else 0
     state[at.FEES_PAID] += fee
     state[at.SLIPPAGE] += slippage
     closing = steps - opening

@@ -137,6 +137,7 @@ def test_results_hold_every_metric_its_note_and_the_proof_without_columns(tmp_pa
         "passed": True,
         "funnel": result.funnel.counts(),
         "open_trades": [],
+        "dust": [],
         "net_profit": 89.5643685,
         "final_equity": 10_089.5643685,
         "sharpe": None,

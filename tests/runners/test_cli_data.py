@@ -113,6 +113,26 @@ def test_gaps_are_shown_and_filled_from_finer_bars_only(keel: Keel, empty: tuple
     assert [float(bar[name][0]) for name in ("open", "high", "low", "close", "volume")] == [100, 104, 99, 102, 10]
 
 
+def test_gaps_are_looked_for_in_all_series_unless_told_otherwise(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
+    """A hole in funding and one in a spot series are named without an option: "no gaps" is said of the whole store."""
+    rates = tmp_path / "SOLUSDT_funding.csv"
+    rates.write_text("ts,funding_rate\n" + "".join(f"{START + number * 8 * HOUR},0.0001\n" for number in (0, 1, 2, 5, 6, 7)))
+    bars = csv_file(tmp_path / "ETHUSDT_1h.csv", skip=(5,))
+    keel("data", "import", str(bars), "--category", "spot", *empty)
+    only_spot = keel("data", "gaps", *empty)
+    assert only_spot.code == 0 and only_spot.out.startswith("1 missing in 1 gaps; the longest: 1 of ETHUSDT last 1h")
+    keel("data", "import", str(rates), *empty)
+    both = keel("data", "gaps", *empty, "--json").data
+    assert {(series["symbol"], series["category"], series["kind"]): series["gaps"][0]["missing"] for series in both["series"]} == {
+        ("ETHUSDT", "spot", "last"): 1,
+        ("SOLUSDT", "linear", "funding"): 2,
+    }
+    assert len(keel("data", "gaps", "--kind", "funding", *empty, "--json").data["series"]) == 1
+    assert keel("data", "fill", *empty).code == 0
+    refused = keel("data", "gaps", "--category", "spot", "--kind", "mark", *empty)
+    assert refused.code == 2 and "the store has no series spot mark:" in refused.err
+
+
 def test_gaps_are_summed_up_and_at_most_twenty_are_shown(keel: Keel, empty: tuple[str, str], tmp_path: Path) -> None:
     holes = (*range(1, 60, 2), 101, 102, 103)
     keel("data", "import", str(csv_file(tmp_path / "SOLUSDT_1h.csv", rows=120, skip=holes)), *empty)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from adapters.report.page import render
 from core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
 from core.funnel import Counted, Funnel, total, why_no_trades
 from core.instrument import Instrument
@@ -19,6 +21,7 @@ from core.reasons import funnel_lines
 from core.result import BacktestResult
 from core.risk.position_manager import PositionManager
 from runners.backtest import run_wired
+from runners.cli.figures import show_funnel
 from runners.wiring import wire_backtest
 from strategies.base import BaseStrategy
 from tests.builders import HOUR, START, made_ready, perpetual, plain_system, spot_pair, store_of
@@ -216,6 +219,22 @@ def test_what_is_open_and_cannot_be_sold_is_dust() -> None:
     assert held.dust and held.mark_price == 70.0 and held.qty == pytest.approx(0.06, rel=0.002)
     (kept,) = noted_run(system, Said(say("LONG")), FLAT_BARS, spot_pair(min_notional=5 * UNIT))[0].funnel.open
     assert not kept.dust
+
+
+def test_the_rest_that_a_sale_leaves_is_listed_as_dust(capsys: pytest.CaptureFixture[str]) -> None:
+    """Spot: 1 bought at 100 for a fee of 0.001; of 0.999 a step of 0.01 sells 0.99; 0.009 x 110 = 0.99 is left, which had cost 0.90."""
+    bars = [*FLAT_BARS[:3], (100.0, 110.0, 100.0, 110.0), (110.0, 110.0, 110.0, 110.0), (110.0, 110.0, 110.0, 110.0)]
+    costs = ExecutionConfig(funding="none", slippage_bps=0)
+    system = plain_system(category="spot", sizing=SizingConfig(model="fixed_qty", qty=1.0), execution=costs)
+    result, _ = noted_run(system, Said(say("LONG"), None, say("FLAT")), bars, spot_pair(step="0.01"))
+    assert result.funnel.open == () and len(result.trades) == 1
+    (left,) = result.funnel.dust
+    assert (left.symbol, left.qty, left.mark_price) == ("BTCUSDT", pytest.approx(0.009), 110.0)
+    assert (left.value, left.unrealized_pnl) == (99 * UNIT // 100, 9 * UNIT // 100)
+    assert result.funnel.counts()["dust"] == 1 and Funnel.from_plain(result.funnel.to_plain()) == result.funnel
+    show_funnel(result.funnel.to_plain(), "USDT")
+    assert re.search(r"Open at the end\n.*\nBTCUSDT +dust +0.009 +110.0000 +0.09 USDT", capsys.readouterr().out)
+    assert "0.009 BTCUSDT worth 0.99" in render(result)
 
 
 def test_words_of_a_venue_count_together_whatever_their_numbers() -> None:

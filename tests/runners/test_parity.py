@@ -6,17 +6,21 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from adapters.store import HistoricalDataStore
+from core.config import ExecutionConfig, SizingConfig
 from core.time_range import TimeRange, to_iso
+from runners.backtest import run_prepared
 from runners.kernel_run import kernel_fingerprint, kernel_refuses, run_kernel
 from runners.parity import KINDS, Record, actors_record, compare, compare_records, kernel_record
 from runners.preparation import Prepared, prepare
 from runners.tools.registry import ToolContext
 from runners.user_code import load_function
 from sim.kernel import load
-from tests.builders import DAY, START, builtin, made_ready, sample_store
+from strategies.base import VectorStrategy
+from tests.builders import DAY, START, builtin, made_ready, perpetual, plain_system, sample_store, store_of
 
 VECTOR = ("ema_cross", "momentum", "rsi_reversion", "hold")
 """The built-in systems whose strategies give an array."""
@@ -234,3 +238,28 @@ def test_a_month_of_real_minutes_is_the_same(real_store, name, symbol):
         changes.append("execution.funding={constant: 0.0001}")
     found = compare(over(real_store, name, ("2025-05-31", "2025-06-29"), f"symbols=[{symbol}]", *changes))
     assert found.difference is None and found.counts["fills"] > 0
+
+
+class Turning(VectorStrategy):
+    """Long and short by turns."""
+
+    def signals(self, frame, params):
+        return np.where(np.arange(len(frame["close"])) // 3 % 2, -1, 1).astype(np.int8)
+
+
+@pytest.mark.parametrize(("tick", "step"), [("0.000001", "0.0001"), ("0.0001", "0.000001"), ("0.00000001", "0.1")])
+def test_the_books_add_up_where_a_tick_times_a_step_is_less_than_the_unit_of_money(tick, step):
+    """Slippage is what the fill's value differs from that at the reference price, both rounded: the value of the difference is not it."""
+    contract = perpetual(tick=tick, step=step)
+    size = float(tick)
+    closes = [size * (123_457 + (7_919 * number) % 1_543) for number in range(48)]
+    prices = [(before, max(before, close), min(before, close), close) for before, close in zip([closes[0], *closes], closes, strict=False)]
+    system = plain_system(
+        sizing=SizingConfig(model="fixed_qty", qty=float(step) * 1_234_567),
+        execution=ExecutionConfig(slippage_bps=3.7, half_spread_bps=0.9, funding="none"),
+    )
+    prepared = made_ready(store_of(prices, instrument=contract), system, START, START + 2 * DAY, Turning())
+    result = run_prepared(prepared)
+    assert result.reconciliation.slippage > 0 and result.reconciliation.difference == 0
+    assert len(result.trades) > 10
+    assert compare(prepared).difference is None

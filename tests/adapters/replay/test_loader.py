@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,12 @@ def test_missing_warm_up_says_how_many_from_where_and_what_there_is(store, plan,
         " 2024-01-01; the store has 5m 2024-01-01: import earlier history, start the window later, or set warmup_bars to "
         f"{there} or less"
     )
+
+
+def test_a_symbol_that_the_store_has_not_is_no_matter_of_warm_up(store, plan, day):
+    plans = plan(4, 8, timeframe="1h", execution_timeframe="1h", warmup={"1h": 60})
+    with pytest.raises(DataError, match=r"there are no SOLUSDT linear last 1h .* the store has BTCUSDT \(linear\): import this one"):
+        load_histories(store, dataclasses.replace(plans, symbols=("SOLUSDT",)))
 
 
 def test_a_warm_up_error_stays_short_however_much_there_is(store, plan, walk):

@@ -29,6 +29,10 @@ def bars(header, *rows):
         ("BTCUSDT", "Volume USDT,Volume BTC", ("200,2", "300,3"), None),
         ("BTCUSD", "Volume BTC,Volume USD", ("2,200", "3,300"), None),
         ("BTCUSDT", "base_volume,volume", ("2,200", "3,300"), "base_volume was taken"),
+        ("BTCUSDT", "volume,base_vol", ("200,2", "300,3"), "base_vol was taken"),
+        ("BTCUSDT", "volume,vol_base", ("200,2", "300,3"), "vol_base was taken"),
+        ("BTCUSDT", "volume,amount", ("2,200", "3,300"), None),
+        ("BTCUSDT", "volume,turnover_usd", ("2,200", "3,300"), None),
         ("ETHBTC", "volume_eth,volume_btc", ("2,200", "3,300"), None),
         ("BTCUSDT", "volume,quote_volume", ("2,200", "3,300"), None),
         ("BTCUSDT", "volume,turnover", ("2,200", "3,300"), None),
@@ -68,6 +72,22 @@ def test_a_volume_in_dollars_under_the_name_of_the_coin_is_refused_or_told(store
     assert any("in 1 of 3 rows volume is not volume_btc x price (the first is line 3" in note for note in report.notes)
     with pytest.raises(DataError, match="in 1 of 1 rows turnover is not volume x price"):
         store.import_file(file("ETHUSDT_1h.csv", bars("volume,turnover", "200,2")))
+
+
+@pytest.mark.parametrize("other", ["amount", "Volume2", "traded_qty", "volume_x", "value", "size"])
+def test_a_bare_volume_that_is_another_column_x_price_is_in_quote_and_refused(store, file, other):
+    """No name decides between the two, and the numbers say that the bare one is dollars."""
+    with pytest.raises(DataError, match=rf"volume is {other} x price in 2 of 2 rows .*: call the one that is volume_btc"):
+        store.import_file(file("BTCUSDT_1h.csv", bars(f"volume,{other}", "200,2", "300,3", "0,0")))
+    report = store.import_file(file("BTCUSDT_1h.csv", bars(f"{other},volume_btc", "200,2", "300,3")))  # the advice
+    assert report.rows == 2
+    assert store.get_ohlcv("BTCUSDT", "1h").volume.tolist() == [2, 3]
+
+
+def test_a_quote_volume_with_a_short_name_is_held_against_the_price(store, file):
+    for other in ("turnover_usd", "quote_vol"):
+        with pytest.raises(DataError, match=f"in 1 of 1 rows {other} is not volume x price"):
+            store.import_file(file("BTCUSDT_1h.csv", bars(f"volume,{other}", "200,2")))
 
 
 @pytest.mark.parametrize("name", ["mark_1h/BTCUSDT.csv", "BTCUSDT_index_1h.csv", "BTCUSDT_1h.csv"])

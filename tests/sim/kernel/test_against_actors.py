@@ -17,6 +17,7 @@ from runners.kernel_run import kernel_refuses, run_kernel, summarize_kernel
 from runners.parity import compare
 from runners.preparation import Prepared
 from sim.kernel import KernelRefused
+from tests.builders import HOUR, START, builtin, made_ready, store_of
 from tests.sim.kernel.worlds import worlds
 
 QUIET = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -69,6 +70,22 @@ def test_a_summary_has_the_figures_of_the_actors_run(prepared):
     assert summary.liquidations == len(result.liquidations)
     assert summary.ledger.balance == result.reconciliation.final_balance
     assert (summary.stop_code or None) == (result.stop_reason.code if result.stop_reason is not None else None)
+
+
+CAPS = [
+    ("leverage", ["sizing.percent=100"]),
+    ("max_position_usd", ["risk.max_position_usd=500"]),
+    ("max_gross_usd", ["risk.max_gross_usd=500"]),
+]
+
+
+@pytest.mark.parametrize(("reason", "changes"), CAPS)
+def test_what_a_limit_makes_smaller_is_counted_as_the_actors_count_it(reason: str, changes: list[str]) -> None:
+    system, strategy = builtin("hold", *changes, "execution.funding=none", "timeframe=1h", "execution_timeframe=1h", "warmup_bars=0")
+    with store_of([(100.0,) * 4] * 6) as store:
+        prepared = made_ready(store, system, START, START + 6 * HOUR, strategy())
+    kernel, actors = summarize_kernel(prepared).funnel, run_prepared(prepared).funnel
+    assert kernel.counts()["capped"] == actors.counts()["capped"] == {reason: 1}
 
 
 @settings(max_examples=25, suppress_health_check=QUIET)
