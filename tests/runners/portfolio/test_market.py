@@ -80,7 +80,7 @@ def test_what_cannot_be_run_is_refused_in_one_line(changes: dict[str, Any], erro
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("options", "words"), [({"leverage": 0.5}, "at least 1"), ({"initial_balance": 0}, "must be positive")])
+@pytest.mark.parametrize(("options", "words"), [({"leverage": 0.5}, "at least 1"), ({"initial_balance": 0}, "must be a number above 0")])
 def test_options_that_cannot_be(options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         Backtester(**options)
