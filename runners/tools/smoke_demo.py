@@ -16,6 +16,7 @@ from adapters.store import HistoricalDataStore
 from core.errors import VenueError
 from core.messages import Fill
 from core.time_range import TimeRange
+from core.timeframe import MINUTE_MS
 from runners.clock import system_now
 from runners.demo import DemoOptions, DemoRun, run_demo
 from runners.home import Home
@@ -49,11 +50,17 @@ def smoke_demo_tool(request: SmokeRequest, context: ToolContext) -> SmokeRespons
             expected = run_backtest(make_ready(loaded, NamedWindow("smoke", _WINDOW), store), home, report=False, promote=False).result
             feed = _feed(store, loaded)
         with served(_settings(loaded), feed) as url:
-            first = run_demo(loaded, home, DemoOptions(sandbox_url=url, max_bars=400, report=False))
+            first = run_demo(loaded, home, DemoOptions(sandbox_url=url, max_bars=_middle(expected.fills), report=False))
             second = run_demo(loaded, home, DemoOptions(sandbox_url=url))
             truth = _truth(url)
         checks = _checks(first, second, [_essence(fill) for fill in expected.fills], truth)
     return SmokeResponse(ok=all(check.ok for check in checks), checks=checks)
+
+
+def _middle(fills: list[Fill]) -> int:
+    """The bar at whose end half of the fills, and at least one, will have been made: there the session is stopped, and started again."""
+    at = fills[(len(fills) - 1) // 2].ts if fills else _WINDOW.start_ms
+    return (at - _WINDOW.start_ms) // MINUTE_MS + 2
 
 
 def _feed(store: HistoricalDataStore, loaded: LoadedSystem) -> Feed:

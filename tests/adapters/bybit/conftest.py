@@ -33,6 +33,8 @@ from sim.sandbox.settings import SandboxSettings
 
 SPEED = 20
 START_MS = 1_750_000_000_000
+PATIENCE_S = 60.0
+"""What is waited for comes at once, or on a busy machine later: this long only where it never does."""
 
 
 def fast_ms() -> int:
@@ -107,7 +109,7 @@ class Desk:
         async with aiohttp.ClientSession() as session, session.get(f"{self.url}/admin/truth") as answer:
             return await answer.json()
 
-    async def until(self, condition: Callable[[], object], what: str = "", timeout_s: float = 8.0) -> None:
+    async def until(self, condition: Callable[[], object], what: str = "", timeout_s: float = PATIENCE_S) -> None:
         """Wait for a condition; fails, and says what was published, when it does not come."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -26,6 +26,24 @@ async def traded(desk: Desk, number: int = 1, **changes: Any) -> None:
     await desk.step()
 
 
+async def next_entry(desk: Desk) -> None:
+    """An entry after a socket was lost fills. Only where the socket is lost anew meanwhile (a busy machine, in a world that runs faster)
+    it may be refused instead, and the next one is tried."""
+    for number in range(2, 30):
+        await desk.until(lambda: desk.venue.is_ready and desk.venue.private.stream.connects >= 2)
+        connects, losses = desk.venue.private.stream.connects, lost(desk)
+        await traded(desk, number)
+        await desk.until(lambda number=number: desk.updates(f"t-{number}")[-1:] in (["filled"], ["rejected"]))
+        if desk.updates(f"t-{number}")[-1:] == ["filled"]:
+            return
+        assert desk.venue.private.stream.connects > connects or lost(desk) > losses, desk.updates(f"t-{number}")
+    raise AssertionError("no entry was filled")
+
+
+def lost(desk: Desk) -> int:
+    return sum(notice.code == "stream_lost" for notice in desk.notices)
+
+
 async def executions(desk: Desk) -> list[str]:
     truth = await desk.truth()
     account = next(iter(truth["accounts"].values()))
@@ -68,10 +86,9 @@ async def test_a_stream_that_answers_pings_and_tells_nothing_is_replaced() -> No
         desk.faults(ws({"kind": "freeze", "keep_pong": True}, "order", nth=1), ws("drop", "execution", nth=1))
         await traded(desk)
         await desk.until(lambda: desk.updates("t-1")[-1:] == ["filled"])
-        await desk.until(lambda: desk.venue.private.stream.connects == 2 and desk.venue.is_ready)
+        await desk.until(lambda: desk.venue.private.stream.connects >= 2 and desk.venue.is_ready)
         assert "stream_behind" in desk.codes()
-        await traded(desk, 2)
-        await desk.until(lambda: desk.updates("t-2")[-1:] == ["filled"])
+        await next_entry(desk)
 
 
 async def test_lists_that_lag_behind_make_no_false_end() -> None:
@@ -91,9 +108,7 @@ async def test_a_socket_that_was_lost_is_synchronised_before_the_next_entry() ->
         await desk.until(lambda: desk.venue.in_flight == 0)
         await desk.step()
         await desk.until(lambda: desk.updates("t-1")[-1:] == ["cancelled"])
-        await desk.until(lambda: desk.venue.is_ready and desk.venue.private.stream.connects == 2)
-        await traded(desk, 2)
-        await desk.until(lambda: desk.updates("t-2")[-1:] == ["filled"])
+        await next_entry(desk)
 
 
 async def test_without_every_acknowledgement_nothing_is_ready_and_no_entry_leaves() -> None:

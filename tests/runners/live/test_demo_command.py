@@ -33,7 +33,7 @@ def keel(home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, Any]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=180)
     assert out, err
     return process.returncode, json.loads(out)
 
@@ -45,6 +45,7 @@ def test_ctrl_c_a_restart_and_a_second_instance(market: Sandbox, tmp_path: Path)
     until(lambda: market.truth()["executions"], "a trade")
     code, answer = ended(keel(tmp_path, *arguments))
     assert code == 4 and "traded already" in answer["error"]["message"]
+    until(lambda: ended(keel(tmp_path, "session", "status", "ema_cross", "--json"))[0] == 0, "a session that is ACTIVE")  # not stalled
     first.send_signal(signal.SIGINT)
     code, answer = ended(first)
     assert code == 0 and answer["ended"] == "Ctrl-C" and answer["differences"] == []
@@ -68,3 +69,11 @@ def test_errors_have_their_exit_codes(market: Sandbox, tmp_path: Path) -> None:
         code, answer = ended(keel(tmp_path, *arguments, "--json"))
         assert code == expected, answer
     assert market.truth()["orders"] == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [8, 14])
+def test_the_smoke_test_passes_whenever_its_history_trades(seed: int, tmp_path: Path) -> None:
+    """These two trade late: the session is stopped among its fills, not after a number of bars, or there is nothing to go on with."""
+    code, answer = ended(keel(tmp_path, "smoke", "demo", "--seed", str(seed), "--json"))
+    assert code == 0 and answer["ok"], answer

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from sim.sandbox.auth import sign
-from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, flat_bars, running, stepping, walk_feed, walking, wall_ms
+from tests.sim.sandbox.conftest import KEY, PATIENCE_S, SECRET, Sandbox, flat_bars, running, stepping, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
 
 Socket = aiohttp.ClientWebSocketResponse
@@ -27,7 +27,7 @@ async def ask(socket: Socket, frame: Any) -> Any:
     """The answer to a control frame (data frames before it are passed over)."""
     await (socket.send_str(frame) if isinstance(frame, str) else socket.send_json(frame))
     while True:
-        answer = await asyncio.wait_for(socket.receive_json(), 5.0)
+        answer = await asyncio.wait_for(socket.receive_json(), PATIENCE_S)
         if "topic" not in answer:
             return answer
 
@@ -36,7 +36,7 @@ async def hear(socket: Socket, count: int, topic: str = "") -> list[Any]:
     """So many data frames."""
     frames: list[Any] = []
     while len(frames) < count:
-        frame = await asyncio.wait_for(socket.receive_json(), 5.0)
+        frame = await asyncio.wait_for(socket.receive_json(), PATIENCE_S)
         if frame.get("topic", "").startswith(topic) and "topic" in frame:
             frames.append(frame)
     return frames
@@ -150,7 +150,7 @@ def test_the_order_book_is_an_unbroken_chain() -> None:
             book: dict[str, dict[str, str]] = {"b": {}, "a": {}}
             u = None
             while len(frames) < 28:
-                frame = await asyncio.wait_for(socket.receive_json(), 5.0)
+                frame = await asyncio.wait_for(socket.receive_json(), PATIENCE_S)
                 if frame["topic"].startswith("orderbook.1."):
                     assert frame["type"] == "snapshot" and len(frame["data"]["b"]) == 1
                     continue
