@@ -243,6 +243,7 @@ class SubmitOrder(Message, frozen=True):
     def __post_init__(self) -> None:
         if not (
             _are_order_words(self)
+            and self.client_order_id.__class__ is str
             and (self.trigger_rising is None or self.trigger_rising.__class__ is bool)
             and self.close_on_trigger.__class__ is bool
             and self.position_idx.__class__ is int
@@ -287,7 +288,8 @@ class AmendOrder(Message, frozen=True):
     def __post_init__(self) -> None:
         given: Any = self
         if not (
-            ((number := given.qty) is None or (number.__class__ is float and isfinite(number)))
+            _is_named(self)
+            and ((number := given.qty) is None or (number.__class__ is float and isfinite(number)))
             and ((number := given.price) is None or (number.__class__ is float and isfinite(number)))
             and ((number := given.trigger_price) is None or (number.__class__ is float and isfinite(number)))
         ):
@@ -301,12 +303,24 @@ class CancelOrder(Message, frozen=True):
     symbol: str
     ts: int
 
+    def __post_init__(self) -> None:
+        if not _is_named(self):
+            check_fields(self)
+
+
+def _is_named(command: AmendOrder | CancelOrder) -> bool:
+    """Whether what names an order is text, and the time a whole number."""
+    return command.client_order_id.__class__ is str and command.symbol.__class__ is str and command.ts.__class__ is int
+
 
 class CancelAll(Message, frozen=True):
     """Cancel every resting order of a symbol, or of the account (symbol None)."""
 
     ts: int
     symbol: str | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 class SetTradingStop(Message, frozen=True):
@@ -318,7 +332,12 @@ class SetTradingStop(Message, frozen=True):
     position_idx: PositionIdx = 0
 
     def __post_init__(self) -> None:
-        if not (self.bracket.__class__ is Bracket and self.position_idx.__class__ is int and 0 <= self.position_idx <= 2):
+        if not (
+            self.symbol.__class__ is str
+            and self.bracket.__class__ is Bracket
+            and self.position_idx.__class__ is int
+            and 0 <= self.position_idx <= 2
+        ):
             check_fields(self)
 
 

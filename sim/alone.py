@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import inf, nan
+from typing import Any
 
 import numpy as np
 
+from core.errors import FieldError
 from core.frame import Frame
+from core.messages import Bar
 from core.money import UNIT
+from core.words import check_number
 from sim.book import SymbolBook
 from sim.cross import shown
 
@@ -76,6 +80,27 @@ class EquityLog:
         opened, closed, low, high = self._spans.get(book.symbol, (ts, -1, close, close))
         changed = bool(book.position_log) and book.position_log[-1][0] > opened
         return (min(low, close), max(high, close)) if closed == ts and not changed else (close, close)
+
+
+def check_bars(**bars: Bar | None) -> None:
+    """Raises FieldError for a bar, by the argument's name, whose numbers are none, or are no prices of one span of time."""
+    for name, bar in bars.items():
+        if bar is None:
+            continue
+        if bar.__class__ is not Bar:
+            raise FieldError(f"{name}: a Bar is needed here, not {type(bar).__name__} ({bar!r})")
+        told = f"{name}: bar of {bar.symbol} at {bar.ts_open}"
+        for field in ("open", "high", "low", "close"):
+            check_number(getattr(bar, field), f"{told}: {field}", above=0.0)
+        check_number(bar.volume, f"{told}: volume", at_least=0.0)
+        if not (_is_time(bar.ts_open) and _is_time(bar.ts_close) and bar.ts_open < bar.ts_close):
+            raise FieldError(f"{told}: ts_open and ts_close are whole ms, the open first, not {bar.ts_open!r} and {bar.ts_close!r}")
+        if not (bar.low <= min(bar.open, bar.close) and max(bar.open, bar.close) <= bar.high):
+            raise FieldError(f"{told}: open {bar.open} and close {bar.close} must lie from low {bar.low} to high {bar.high}")
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and abs(int(value)) < 2**62
 
 
 def _as_logged(book: SymbolBook) -> tuple[int, float]:

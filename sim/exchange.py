@@ -35,7 +35,7 @@ from core.order_calls import OrderCalls
 from core.result import StopReason
 from core.trade import Trade, Trades
 from core.words import check_again, check_fields, check_number, check_word
-from sim.alone import EquityLog, Span
+from sim.alone import EquityLog, Span, check_bars
 from sim.book import Command, SymbolBook
 from sim.commands import CommandDesk
 from sim.cross import CrossAccount, shown
@@ -168,10 +168,12 @@ class SimulatedExchange(OrderCalls):
 
     def cancel_order(self, command: CancelOrder) -> None:
         """Queue a cancellation."""
+        check_again(command, CancelOrder)
         self._queue(command.symbol, command)
 
     def _cancel_all(self, command: CancelAll) -> None:
         """Queue the cancellation of a symbol's orders, or of all."""
+        check_again(command, CancelAll)
         for symbol in [command.symbol] if command.symbol is not None else self.books:
             self._queue(symbol, command)
 
@@ -278,9 +280,11 @@ class SimulatedExchange(OrderCalls):
     ) -> StepResult:
         """One bar for stand-alone use: orders placed before it meet it. The clock goes to its close.
 
-        Without mark or index the last price stands for them. ``prev_bar`` gives the impact model its volatility.
+        Without mark or index the last price stands for them. ``prev_bar`` gives the impact model its volatility. Raises FieldError for
+        what is no bar, and changes nothing then.
         """
-        book = self.books[bar.symbol]
+        check_bars(bar=bar, prev_bar=prev_bar, mark=mark, index=index)
+        book = self._book(bar.symbol)
         marked = mark if mark is not None else bar
         indexed = index if index is not None else marked
         self._add_funding(book, funding_rates, marked)

@@ -190,6 +190,7 @@ class BybitVenue(OrderCalls):
 
     def cancel_order(self, command: CancelOrder) -> None:
         """Cancel one order, once what was sent of it before is answered."""
+        check_again(command, CancelOrder)
         order = self.fold.orders.get(command.client_order_id)
         if order is not None:
             order.is_unwanted = True
@@ -197,6 +198,7 @@ class BybitVenue(OrderCalls):
 
     def _cancel_all(self, command: CancelAll) -> None:
         """Cancel every resting order of a symbol or of the category."""
+        check_again(command, CancelAll)
         for order in self.fold.orders:
             if command.symbol in (None, order.symbol):
                 order.is_unwanted = True

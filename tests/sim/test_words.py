@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adapters.bybit.venue import BybitVenue
 from core.errors import ConfigError, DataError, FieldError
-from core.messages import AmendOrder, Bracket, Message, SetTradingStop, SubmitOrder
+from core.messages import AmendOrder, Bar, Bracket, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
 from sim.exchange import SimulatedExchange
 from sim.kernel import run, summarize
 from tests.sim.kernel.test_kernel import made, parts
@@ -26,6 +26,8 @@ COMMANDS: list[Any] = [
     ),
     ("submit_order", lambda: SubmitOrder("b", "XUSDT", ts=0, **ORDER), ["qty", "price", "reduce_only", "bracket", "close_on_trigger"]),
     ("amend_order", lambda: AmendOrder("a", "XUSDT", 0, price=80.0), ["qty", "price", "trigger_price"]),
+    ("cancel_order", lambda: CancelOrder("a", "XUSDT", 0), ["client_order_id", "ts"]),
+    ("cancel_all", lambda: CancelAll(0, "XUSDT"), ["ts"]),
     ("set_trading_stop", lambda: SetTradingStop("XUSDT", 0, Bracket(stop_loss=80.0)), ["bracket", "position_idx"]),
 ]
 NONE_OF_THEM = st.sampled_from(
@@ -47,8 +49,10 @@ def test_a_command_that_was_altered_is_refused_by_both_venues_and_changes_nothin
     asked.send("a", "BUY", 1.0, price=90.0).bar((100.0, 100.0, 100.0, 100.0))
     before, command = state_of(asked.exchange), make()
     field, value = data.draw(st.sampled_from(fields)), data.draw(NONE_OF_THEM)
-    if isinstance(value, int) and field in ("qty", "price", "trigger_price"):
+    if isinstance(value, int) and field in ("qty", "price", "trigger_price", "ts"):
         return  # a number
+    if isinstance(value, str) and field == "client_order_id":
+        return  # a name
     msgspec.structs.force_setattr(command, field, value)
     with pytest.raises(FieldError, match=f"{type(command).__name__}: {field} must be "):
         getattr(asked.exchange, method)(command)
@@ -106,3 +110,33 @@ def test_the_kernel_takes_no_array_of_another_kind(kind: Any) -> None:
 
 
 PREPARED = made()
+
+
+BAD_BARS: list[dict[str, Any]] = [
+    {"close": float("nan")}, {"open": float("inf")}, {"close": "100"}, {"low": None}, {"high": True}, {"close": -5.0, "low": -5.0},
+    {"open": 0.0, "low": 0.0}, {"high": 99.0}, {"low": 101.0}, {"volume": float("nan")}, {"volume": -1.0}, {"ts_close": 0},
+    {"ts_open": "0"}, {"ts_close": float("inf")},
+]  # fmt: skip
+BAR: dict[str, Any] = {
+    "symbol": "XUSDT", "tf": "1h", "ts_open": 0, "ts_close": 3_600_000, "open": 100.0, "high": 100.0, "low": 100.0, "close": 100.0,
+    "volume": 1.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["bar", "mark", "index", "prev_bar"])
+@pytest.mark.parametrize("changes", BAD_BARS)
+def test_a_bar_that_is_none_is_refused_and_changes_nothing(changes: dict[str, Any], place: str) -> None:
+    exchange = SimulatedExchange("XUSDT", 1_000.0)
+    exchange.submit_order(SubmitOrder("a", "XUSDT", "BUY", "market", 1.0, 0))
+    before = state_of(exchange)
+    with pytest.raises(FieldError, match=place):
+        exchange.process_bar(**({"bar": Bar(**BAR)} | {place: Bar(**BAR | changes)}))
+    with pytest.raises(FieldError, match="a Bar is needed"):
+        exchange.process_bar(**({"bar": Bar(**BAR)} | {place: BAR}))
+    assert state_of(exchange) == before and exchange.events == []
+    assert exchange.process_bar(Bar(**BAR)).fills
+
+
+def test_a_bar_of_a_symbol_that_is_not_traded_is_named() -> None:
+    with pytest.raises(ConfigError, match="does not trade YUSDT; it has XUSDT"):
+        SimulatedExchange("XUSDT", 1_000.0).process_bar(Bar(**BAR | {"symbol": "YUSDT"}))
