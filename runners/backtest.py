@@ -27,6 +27,7 @@ from core.snapshot import RuntimeSnapshot
 from core.time_range import Moment, TimeRange
 from core.timeframe import tf_ms
 from core.trade import Trade, Trades
+from core.words import check_number
 from runners.current_run import tell_configuration
 from runners.curve import buy_and_hold, equity_curve
 from runners.funnel import whole_funnel
@@ -190,8 +191,7 @@ class BacktestEngine:
         if category not in ("linear", "spot"):
             raise ConfigError(f"category {category!r}: use linear or spot")
         tf_ms(timeframe)
-        if not initial_capital > 0:
-            raise ConfigError(f"initial_capital must be positive, not {initial_capital}")
+        check_number(initial_capital, "initial_capital", above=0.0)
         self.window = TimeRange.from_dates(start, end)
         self.system = SystemConfig(
             system="engine",

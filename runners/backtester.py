@@ -28,6 +28,7 @@ from core.portfolio_order import DataView, OMSView, Order
 from core.result import BacktestResult
 from core.risk.decision import RiskDecision
 from core.time_range import Moment, to_iso
+from core.words import check_number
 from runners.backtest import run_wired
 from runners.outcome import reconcile
 from runners.permutation import BarOrder, check_length, common_bars, p_value, permute_bars
@@ -67,10 +68,8 @@ class Backtester:
         initial_balance: float = 10_000.0,
         env: str = "live",
     ) -> None:
-        if not leverage >= 1.0:
-            raise ConfigError(f"leverage must be at least 1, not {leverage!r}")
-        if not initial_balance > 0.0:
-            raise ConfigError(f"initial_balance must be positive, not {initial_balance!r}")
+        check_number(leverage, "leverage", at_least=1.0)
+        check_number(initial_balance, "initial_balance", above=0.0)
         self._folder, self._store, self._own = Path(historical_data_dir), store, store is None
         self._execution, self._leverage, self._initial, self._env = execution, float(leverage), float(initial_balance), env
         self.portfolio_values: list[tuple[datetime, float]] = []

@@ -19,6 +19,7 @@ from core.messages import Signal
 from core.snapshot import RuntimeSnapshot
 from core.time_range import TimeRange
 from runners.backtest import BacktestEngine, PreparedFrame, run_system
+from runners.backtester import Backtester
 from runners.epoch import StrategyEpoch, run_epoch
 from strategies.atr_breakout import AtrBreakout
 from strategies.base import BaseStrategy
@@ -187,8 +188,10 @@ def test_what_a_strategy_raises_names_symbol_and_time(store: HistoricalDataStore
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"category": "option"}, "category 'option': use linear or spot"),
-    ({"initial_capital": -1.0}, "initial_capital must be positive, not -1.0"),
-    ({"initial_capital": float("nan")}, "initial_capital must be positive, not nan"),
+    ({"initial_capital": -1.0}, "initial_capital: must be a number above 0, not -1.0"),
+    ({"initial_capital": float("nan")}, "initial_capital: must be a number above 0, not nan"),
+    ({"initial_capital": "1000"}, "initial_capital: must be a number above 0, not the text '1000'"),
+    ({"initial_capital": None}, "initial_capital: must be a number above 0, not empty"),
 ]
 
 
@@ -196,6 +199,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_what_makes_no_sense_is_refused(store: HistoricalDataStore, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         engine(store, **options)
+
+
+@pytest.mark.parametrize("option", ["leverage", "initial_balance"])
+@pytest.mark.parametrize("value", ["10", None, True, float("nan"), 0.0])
+def test_the_backtester_takes_numbers_only(option: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{option}: must be a number"):
+        Backtester(**{option: value})
 
 
 def test_other_mistakes(store: HistoricalDataStore) -> None:
