@@ -227,9 +227,9 @@ class Journal:
         self._writer.check()
         for path, before in self._older.items():
             if trouble := changed(path, before):
-                raise self.refuse(f"somebody else has changed the journal: {trouble}")
+                raise self._writer.refuse_changed(trouble)
         if trouble := self._lock.trouble:
-            raise self.refuse(f"somebody else has changed the journal: {trouble}")
+            raise self._writer.refuse_changed(trouble)
 
     def refuse(self, reason: str) -> JournalError:
         """Take nothing more, for a reason that was found beside the writing; returns the error to be raised."""

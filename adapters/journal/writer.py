@@ -73,11 +73,19 @@ class SegmentWriter:
         self.refuse_if_broken()
         trouble = trouble_with(self.path, self._descriptor, self.written.offset)
         if trouble:
-            raise self._break(f"somebody else has changed the journal: {trouble}")
+            raise self.refuse_changed(trouble)
 
     def refuse(self, reason: str) -> JournalError:
         """Take nothing more, for a reason that somebody else has found; returns the error to be raised."""
         return self._break(reason)
+
+    def refuse_changed(self, trouble: str) -> JournalError:
+        """Take nothing more, for somebody else has changed the files; what is safe then nobody knows."""
+        self.broken = (
+            f"{self.path}: somebody else has changed the journal: {trouble}. It takes nothing more and no order may leave: see who"
+            " deletes or replaces files there, then start again: what the journal lacks is read from the exchange"
+        )
+        return JournalError(self.broken)
 
     def refuse_if_broken(self) -> None:
         """Raises JournalError when an earlier write or sync failed."""

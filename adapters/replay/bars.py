@@ -79,10 +79,11 @@ def with_warmup(store: HistoricalDataStore, plan: ReplayPlan, symbol: str, timef
         store.get_ohlcv(symbol, timeframe, plan.window, env=plan.env, category=plan.category)  # raises: there is nothing of the symbol
     if have < wanted:
         gaps = bar_gaps(frame.ts[:have][frame.ts[:have] >= anchor], timeframe, anchor, begin)
+        usable = have if plan.skips_gaps else (begin - gaps[-1].end) // tf_ms(timeframe)  # those after the last hole
         raise DataError(
             f"{symbol} {timeframe}: {wanted} warm-up bars are needed before {short_time(begin)} and {have} are there, missing"
             f" {_in_words(gaps)}; {_what_there_is(store, plan, symbol)}: import earlier history, start the window later, or set"
-            f" warmup_bars to {have} or less"
+            f" warmup_bars to {usable} or less"
         )
     part: Frame = frame[have - wanted :]
     return part

@@ -71,6 +71,18 @@ def test_missing_warm_up_says_how_many_from_where_and_what_there_is(store, plan,
     )
 
 
+def test_the_warm_up_that_is_advised_works_in_spite_of_holes(store, plan, walk):
+    """Bars before the last hole do not count, however many there are."""
+    bars = walk(48, "1h")
+    fill(store, {name: np.delete(values, [20, 25]) for name, values in bars.items()}, "1h")
+    with pytest.raises(DataError, match=r"40 warm-up bars are needed before 2024-01-02 16:00 and 38 are there, .*set warmup_bars to 14 or"):
+        load_histories(store, plan(40, 44, timeframe="1h", execution_timeframe="1h", warmup={"1h": 40}))
+    (history,) = load_histories(store, plan(40, 44, timeframe="1h", execution_timeframe="1h", warmup={"1h": 14}))
+    assert len(history.decision) == 18
+    with pytest.raises(DataError, match="warmup_bars to 14 or less"):
+        load_histories(store, plan(40, 44, timeframe="1h", execution_timeframe="1h", warmup={"1h": 15}))
+
+
 def test_a_symbol_that_the_store_has_not_is_no_matter_of_warm_up(store, plan, day):
     plans = plan(4, 8, timeframe="1h", execution_timeframe="1h", warmup={"1h": 60})
     with pytest.raises(DataError, match=r"there are no SOLUSDT linear last 1h .* the store has BTCUSDT \(linear\): import this one"):
