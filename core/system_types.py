@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isfinite
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import inspect
 
 from core.errors import InvariantError
 from core.nearest import did_you_mean, meant_word, nearest_name
-from core.yaml_source import KeyPath
+
+if TYPE_CHECKING:  # what checks values needs no YAML
+    from core.yaml_source import KeyPath
 
 _SHOWN: Final = 60
 """Of a value that is refused so many characters are shown."""
