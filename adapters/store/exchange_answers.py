@@ -17,7 +17,7 @@ import msgspec
 
 from adapters.store.inference import base_unit, min_notional_of
 from adapters.store.words import shortened
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, FieldError
 from core.file_names import name_problem, shown
 from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
 from core.money import UNIT, to_units
@@ -117,6 +117,8 @@ def _read_result(
 
 
 def _misshapen(path: Path, what: str, error: Exception) -> DataError:
+    if isinstance(error, FieldError):  # a number that is none, in the instrument that was made of it: it names the field itself
+        return DataError(f"{path}: {what}: {shortened('; '.join(str(error).splitlines()), 160)}")
     return DataError(f"{path}: {what}: the field {shortened(str(error), 120)} is missing or not as expected")
 
 

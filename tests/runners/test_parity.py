@@ -212,7 +212,7 @@ def over(store: HistoricalDataStore, name: str, window: tuple[str, str], *overri
 REAL = [
     (),
     ("timeframe=5m", "execution_timeframe=5m", "warmup_bars=200"),
-    ("risk.leverage=25", "sizing={model: percent_equity, percent: 1500}", "exits={stop_loss: {percent: 2}, trailing: {percent: 1.5}}"),
+    ("risk.leverage=20", "sizing={model: percent_equity, percent: 400}", "exits={stop_loss: {percent: 2}, trailing: {percent: 1.5}}"),
 ]
 
 

@@ -48,7 +48,7 @@ def words(value: float) -> str:
     return f"{value:g}"
 
 
-OTHERS = [pytest.param(name, marks=pytest.mark.long) for name in ("calmar", "win_rate", "fees")]
+OTHERS = [pytest.param(name, marks=pytest.mark.long) for name in ("total_return", "win_rate", "fees")]
 
 
 @pytest.mark.parametrize("metric", ["max_drawdown_pct", *OTHERS])
