@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from runners.live.gate import STARTING, Gate
-
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.realized import RealizedBooks
 from adapters.journal import Journal
@@ -26,6 +24,7 @@ from core.clock import ReplayClock
 from core.instrument import Instrument
 from core.messages import Bar, CancelOrder, Fill, MarkPrice, OrderUpdate, SubmitOrder
 from core.money import UNIT, mul_div_ceil
+from core.risk.gate import STARTING, Gate
 from core.time_range import to_ms
 from runners.live import state
 from runners.live.books import Books, make_books
