@@ -36,7 +36,7 @@ from runners.live.start import Live
 from runners.own_loop import run_to_end
 from runners.registry import system_uid
 from runners.system_run import write_run_report
-from runners.systems import LoadedSystem, effective_system
+from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 _SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 Beside = Callable[[Live, Stop], AsyncIterator[None]]
@@ -107,6 +107,7 @@ def run_course(plan: Plan, home: Home, options: SessionOptions, course: Course, 
     attempt = _Attempt(plan, options, beside, course)
     recorded = {
         "system": effective_system(plan.loaded), "system_uid": plan.uid, "environment": plan.environment.value, "url": options.sandbox_url,
+        "strategy_fingerprint": plan.loaded.strategy_fingerprint, "function_fingerprints": function_fingerprints(plan.loaded.config),
         **course.recorded,
     }  # fmt: skip
     before = os.umask(0o077)  # journal, artifacts and report of an account are for its owner alone

@@ -32,6 +32,7 @@ COMMANDS = {
     "runs": ("runners.cli.runs:runs", "The runs that were kept: list, show, compare, report."),
     "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
+    "promote": ("runners.cli.promote:promote", "Open demo or live to a system whose rules for it pass."),
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
