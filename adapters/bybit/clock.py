@@ -6,26 +6,17 @@ fails whatever the window is. Beyond 250 ms a notice goes out; beyond 500 ms we 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from adapters.bybit.notices import Notice, Notify
+from adapters.machine import monotonic_ms as monotonic_ms
+from adapters.machine import wall_ms as system_ms
 from core.errors import SafetyError
 
 ALERT_MS: Final = 250
 REFUSE_MS: Final = 500
 _SAMPLES: Final = 3
-
-
-def system_ms() -> int:
-    """The computer's clock, in ms since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-def monotonic_ms() -> int:
-    """A clock that never jumps, in ms since some time."""
-    return time.monotonic_ns() // 1_000_000
 
 
 class ServerClock:

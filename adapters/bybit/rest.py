@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from adapters import machine
 from adapters.bybit import wire
 from adapters.bybit.budget import Budget, CircuitOpen, reset_of
 from adapters.bybit.clock import ServerClock
@@ -72,7 +73,7 @@ class RestClient:
         self._session, self._where, self._credentials = session, where, credentials
         self.clock, self.budget = clock, budget
         self._notify, self._deadline_s, self._sleep = notify, deadline_s, sleep
-        self._rng = rng if rng is not None else random.Random()
+        self._rng = rng if rng is not None else machine.rng()
 
     # --- commands ---
 

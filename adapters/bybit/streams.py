@@ -16,6 +16,7 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from adapters import machine
 from adapters.bybit import wire
 from adapters.bybit.clock import monotonic_ms, system_ms
 from adapters.bybit.notices import Notice, Notify
@@ -94,7 +95,7 @@ class Stream:
         self._notify, self._auth, self._on_ready, self._on_up, self._on_lost = notify, auth, on_ready, on_up, on_lost
         self._freshness_ms = dict(freshness_ms or {})
         self._sleep, self._now_ms = sleep, now_ms
-        self._rng = rng if rng is not None else random.Random()
+        self._rng = rng if rng is not None else machine.rng()
         self._budget = budget if budget is not None else ConnectBudget(now_ms=now_ms)
         self.last_data_ms: dict[str, int] = {}
         """Monotonic time of the latest data per topic."""
@@ -180,8 +181,9 @@ class Stream:
         tending = asyncio.create_task(self._tend())
         try:
             done, _ = await asyncio.wait({listening, tending}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            for task in (listening, tending):
+                if task in done:
+                    task.result()
         finally:
             for task in (listening, tending):
                 task.cancel()
