@@ -11,7 +11,7 @@ from typing import Final
 
 from adapters.bybit.notices import Notice, Notify
 from adapters.machine import monotonic_ms as monotonic_ms
-from adapters.machine import wall_ms as system_ms
+from adapters.machine import wall_ms
 from core.errors import SafetyError
 
 ALERT_MS: Final = 250
@@ -22,7 +22,7 @@ _SAMPLES: Final = 3
 class ServerClock:
     """``now_ms`` is the exchange's time: the computer's plus a measured offset. It serves as core's Clock."""
 
-    def __init__(self, local_ms: Callable[[], int] = system_ms, notify: Notify = lambda notice: None) -> None:
+    def __init__(self, local_ms: Callable[[], int] = wall_ms, notify: Notify = lambda notice: None) -> None:
         self._local_ms = local_ms
         self._notify = notify
         self.offset_ms = 0

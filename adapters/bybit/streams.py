@@ -18,7 +18,7 @@ import msgspec
 
 from adapters import machine
 from adapters.bybit import wire
-from adapters.bybit.clock import monotonic_ms, system_ms
+from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import PayloadError
 from core.errors import InvariantError, VenueError
@@ -161,7 +161,7 @@ class Stream:
             finally:
                 self._drop()
             attempt = 0 if self._now_ms() - begun > _STEADY_MS else attempt + 1
-            self._notify(Notice(system_ms(), "stream_lost", f"{self.name} stream: {self.problem}", severity="info"))
+            self._notify(Notice(machine.wall_ms(), "stream_lost", f"{self.name} stream: {self.problem}", severity="info"))
 
     # --- one connection ---
 
@@ -304,11 +304,11 @@ class Stream:
         except Exception as error:  # noqa: BLE001  # one bad frame must not end the feed; it is counted, told, and looked after
             self.handler_errors += 1
             text = f"{self.name} stream, topic {topic}: the handler raised {type(error).__name__}: {error}"
-            self._notify(Notice(system_ms(), "handler_error", text, severity="error"))
+            self._notify(Notice(machine.wall_ms(), "handler_error", text, severity="error"))
 
     def _quarantine(self, error: PayloadError) -> None:
         self.quarantined += 1
-        self._notify(Notice(system_ms(), "bad_message", f"{self.name} stream: {str(error)[:300]}"))
+        self._notify(Notice(machine.wall_ms(), "bad_message", f"{self.name} stream: {str(error)[:300]}"))
 
     def _drop(self) -> None:
         self._socket = None

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.bybit.clock import monotonic_ms
 from adapters.journal import JournalError
+from adapters.machine import monotonic_ms
 from runners.live.session import Session
 from runners.live.start import Live
 from tests.faults.conftest import Stage, _with

@@ -106,7 +106,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         done: asyncio.Future[T] = self.create_future()
         try:
             result = func(*args)
-        except BaseException as error:  # noqa: BLE001  # it is the caller's
+        except BaseException as error:  # it is the caller's
             if not isinstance(error, Exception):
                 raise
             self.call_later(self.network.latency_s(), _unless_done, done, done.set_exception, error)
