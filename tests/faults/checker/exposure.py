@@ -86,8 +86,8 @@ def _order(
         return
     if made_at.get(order_id):
         played.price[symbol] = made_at[order_id]
-    held = played.held.get(symbol, 0)
-    if before is None and held and (held > 0) == (side == "Sell") and steps == abs(held):
+    known = told[name].held
+    if before is None and known and (known > 0) == (side == "Sell") and steps * played.step == abs(known):
         yield f"I-14: {name} closes {symbol} exactly, and is not reduce-only"
     if limits is not None:
         yield from _beyond(played, name, symbol, limits, cash)

@@ -32,6 +32,8 @@ class Told:
     status: str = ""
     reason: str = ""
     parent: str | None = None
+    held: Decimal = Decimal(0)
+    """What was known to be held of the symbol when the intent was written."""
     waited: list[int] = field(default_factory=list)
     """For how long each search in vain had waited."""
 
@@ -40,12 +42,14 @@ def fold(records: Iterable[Record]) -> tuple[dict[str, Told], list[str]]:
     """(orders by client id, findings)"""
     told: dict[str, Told] = {}
     broken: list[str] = []
+    held: dict[str, Decimal] = {}
     for record in records:
         message = record.message
         if isinstance(message, SubmitOrder):
             order = told.setdefault(message.client_order_id, Told())
             if order.intent is None:
                 order.intent, order.intent_ms, order.qty = message, record.ts, decimal(message.qty)
+                order.held = held.get(message.symbol, Decimal(0))
             elif order.intent != message:
                 broken.append(f"I-6: {message.client_order_id} is written down twice, and not the same")
         elif isinstance(message, OrderNotFound):
@@ -54,7 +58,10 @@ def fold(records: Iterable[Record]) -> tuple[dict[str, Told], list[str]]:
             told[message.client_order_id].qty = max(told[message.client_order_id].qty, decimal(message.qty))
         elif isinstance(message, OrderUpdate):
             broken += _told_of(told.setdefault(message.client_order_id, Told()), message)
-        elif isinstance(message, Fill) and message.kind == "trade":
+        elif isinstance(message, Fill):
+            held[message.symbol] = held.get(message.symbol, Decimal(0)) + signed(message)
+            if message.kind != "trade":
+                continue
             broken += _filled(told.setdefault(message.client_order_id, Told()), message)
     return told, broken
 
