@@ -71,7 +71,8 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
     _load_funding(prepared, venue)
     messages: list[Message] = []
     halts: list[Halt | Resume] = []
-    subscribe(bus, actors, venue, {**dict.fromkeys(LOGGED, messages.append), Halt: halts.append, Resume: halts.append})
+    record = {**dict.fromkeys(LOGGED, messages.append), Halt: halts.append, Resume: halts.append}
+    subscribe(bus, actors, venue, record, submit=venue.queue_order)
     actors.strategy.start()
     if desk is not None:
         subscribe_targets(bus, actors, desk)
