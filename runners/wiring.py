@@ -72,7 +72,8 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
     _load_funding(prepared, venue)
     messages: list[Message] = []
     halts: list[Halt | Resume] = []
-    record: dict[type[Message], Callable[[Any], object]] = {**dict.fromkeys(LOGGED, messages.append), Halt: halts.append, Resume: halts.append}
+    record: dict[type[Message], Callable[[Any], object]] = dict.fromkeys(LOGGED, messages.append)
+    record |= {Halt: halts.append, Resume: halts.append}
     subscribe(bus, actors, venue, record, submit=venue.queue_order)
     actors.strategy.start()
     if desk is not None:
