@@ -17,7 +17,8 @@ class Opened(Message, frozen=True):
     positions: (symbol, signed steps of the book's grid, cost in 1e-8).  nonce: the second in which the journal began, in hex: part of
     every client order id, so that another journal on the same account (a new one, another home's) gives other names.  grids: tick and
     step of each symbol.  executions: keys (``fold.seen_key``) of the last hour's executions, funding included: cash and positions contain
-    them, and whoever tells of them again tells nothing new. Nor is what was executed before ``ts``.
+    them, and whoever tells of them again tells nothing new. Nor is what was executed before ``ts``.  log_rows: keys of the last hour's
+    rows of the transaction log, which cash contains, too (None: written by a version that did not read them).
     """
 
     ts: int
@@ -29,12 +30,14 @@ class Opened(Message, frozen=True):
     nonce: str = "0"
     grids: dict[str, str] = msgspec.field(default_factory=dict)
     executions: tuple[str, ...] = ()
+    log_rows: tuple[str, ...] | None = None
 
 
 class Adjusted(Message, frozen=True):
     """A difference to the exchange that was taken over, and why. ``symbol`` "": only cash moved. cash_change in 1e-8.
 
-    log_ms: the exchange's transaction log has been accounted for up to here; 0: it was not the reason.
+    log_rows: keys of the rows of the exchange's transaction log that are the reason; log_ms: time of the newest of them (without keys: the
+    log was accounted for up to here); 0: it was not the reason.
     """
 
     ts: int
@@ -44,6 +47,7 @@ class Adjusted(Message, frozen=True):
     cost: int = 0
     cash_change: int = 0
     log_ms: int = 0
+    log_rows: tuple[str, ...] = ()
 
 
 class InstantClosed(Message, frozen=True):
