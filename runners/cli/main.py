@@ -34,6 +34,7 @@ COMMANDS = {
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
+    "alerts": ("runners.cli.alerts:alerts", "Alerts: send a test to every target of alerts.yaml."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
     "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
