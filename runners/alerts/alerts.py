@@ -21,7 +21,7 @@ from runners.alerts.config import AlertsConfig, load_alerts, secrets_of
 from runners.alerts.events import EVENTS
 from runners.alerts.limits import Limits
 from runners.alerts.message import RANKS, Message
-from runners.alerts.targets import Outcome, Scrub, Sender, build_senders, own_keys, scrubber
+from runners.alerts.targets import Outcome, Scrub, Sender, build_senders, scrubber, secrets_around
 from runners.home import Home
 
 _END_MARGIN_S: Final = 0.5
@@ -35,7 +35,7 @@ class Alerts:
 
     def __init__(self, config: AlertsConfig, senders: list[Sender], about: str, on_screen: Notify, scrub: Scrub) -> None:
         self._config, self._about, self._on_screen, self._scrub = config, about, on_screen, scrub
-        self._off = frozenset(config.off)
+        self._muted = frozenset(config.mute)
         self._lock = threading.Lock()
         self._limits = Limits(config.limits.per_code, config.limits.window_minutes * 60)
         self._end_by_s: float | None = None
@@ -57,14 +57,14 @@ class Alerts:
         """Take a notice. Never blocks, never raises for what it holds."""
         with self._lock:
             self.told[notice.code] += 1
-        if notice.code not in self._off:
+        if notice.code not in self._muted:
             self._take(self._message(notice))
 
     def send_daily(self, ts: int, text: str) -> None:
         """The daily summary, to the targets that want it, past limits and severities."""
         message = Message(ts, "daily_summary", "info", self._scrub(text), "", self._about)
         for each in self._couriers:
-            if each.sender.daily and "daily_summary" not in self._off:
+            if each.sender.daily and "daily_summary" not in self._muted:
                 each.put(message)
 
     def take_told(self) -> Counter[str]:
@@ -129,7 +129,7 @@ class Alerts:
         """What became of a target: for the screen, and for the other targets."""
         notice = Notice(time.time_ns() // 1_000_000, code, self._scrub(text), severity=severity)
         self._on_screen(notice)
-        if code not in self._off:
+        if code not in self._muted:
             self._put(self._message(notice), but=name)
 
     @property
@@ -216,7 +216,7 @@ def open_alerts(home: Home, about: str, on_screen: Notify, *, environ: Mapping[s
     config = load_alerts(home, environ)
     if config is None:
         return None
-    scrub = scrubber([*secrets_of(config, environ), *own_keys(environ)])
+    scrub = scrubber([*secrets_of(config, environ), *secrets_around(environ)])
     return Alerts(config, build_senders(config, environ, scrub, home.root), about, on_screen, scrub)
 
 
@@ -235,13 +235,11 @@ def try_targets(home: Home, *, environ: Mapping[str, str] = os.environ) -> list[
     config = load_alerts(home, environ)
     if config is None:
         return None
-    scrub = scrubber([*secrets_of(config, environ), *own_keys(environ)])
+    scrub = scrubber([*secrets_of(config, environ), *secrets_around(environ)])
     message = Message(time.time_ns() // 1_000_000, "test", "info", "a test of this target by keel alerts test", "", "alerts test")
     tried = []
     for sender in build_senders(config, environ, scrub, home.root):
         began = time.monotonic()
         outcome = sender.send(message)
-        tried.append(
-            Tried(sender.name, config.targets[sender.name].type, outcome.is_sent, outcome.why, round(time.monotonic() - began, 2))
-        )
+        tried.append(Tried(sender.name, config.targets[sender.name].kind, outcome.is_sent, outcome.why, round(time.monotonic() - began, 2)))
     return tried

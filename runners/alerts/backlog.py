@@ -55,7 +55,7 @@ class Backlog:
 
     def failed(self, now_s: float, retry_after_s: float | None) -> float:
         """It is not; returns the pause before the next attempt: ours, or what the server asks for if that is longer."""
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self.failures, 10))
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * (1 << min(self.failures, 10)))
         if retry_after_s is not None:
             pause = max(pause, min(retry_after_s, LONGEST_ASKED_S))
         self.failures += 1

@@ -10,7 +10,6 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -41,34 +40,35 @@ class TargetConfig(Strict, frozen=True, kw_only=True):
     severity: Severity = "warning"
     daily: bool = True
 
+    @property
+    def kind(self) -> str:
+        """The word that stands under ``type``."""
+        return str(self.__struct_config__.tag)
 
-class WebhookConfig(TargetConfig, frozen=True, kw_only=True):
+
+class WebhookConfig(TargetConfig, frozen=True, kw_only=True, tag_field="type", tag="webhook"):
     """A JSON object is posted to a URL."""
 
-    type: Literal["webhook"]
     url: str
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class TelegramConfig(TargetConfig, frozen=True, kw_only=True):
+class TelegramConfig(TargetConfig, frozen=True, kw_only=True, tag_field="type", tag="telegram"):
     """A bot writes to a chat."""
 
-    type: Literal["telegram"]
     token: str
     chat: str | int
 
 
-class DiscordConfig(TargetConfig, frozen=True, kw_only=True):
+class DiscordConfig(TargetConfig, frozen=True, kw_only=True, tag_field="type", tag="discord"):
     """A webhook of a channel; its URL is the secret."""
 
-    type: Literal["discord"]
     url: str
 
 
-class EmailConfig(TargetConfig, frozen=True, kw_only=True):
+class EmailConfig(TargetConfig, frozen=True, kw_only=True, tag_field="type", tag="email"):
     """A mail server that takes our mail. security: how the line to it is encrypted."""
 
-    type: Literal["email"]
     host: str
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 587
     security: Literal["starttls", "ssl", "none"] = "starttls"
@@ -78,10 +78,9 @@ class EmailConfig(TargetConfig, frozen=True, kw_only=True):
     to: Annotated[list[str], msgspec.Meta(min_length=1)]
 
 
-class CommandConfig(TargetConfig, frozen=True, kw_only=True):
+class CommandConfig(TargetConfig, frozen=True, kw_only=True, tag_field="type", tag="command"):
     """A program of the user's own, without a shell: the alert comes on its stdin as one JSON object. timeout_s: it is ended after that."""
 
-    type: Literal["command"]
     command: Annotated[list[str], msgspec.Meta(min_length=1)]
     timeout_s: Seconds = 10.0
 
@@ -100,11 +99,11 @@ class LimitsConfig(Strict, frozen=True, kw_only=True):
 
 
 class AlertsConfig(Strict, frozen=True, kw_only=True):
-    """The whole file. off: codes that are never sent; queue: alerts that wait for one target at most; connect_s, read_s: patience with a
+    """The whole file. mute: codes that are never sent; queue: alerts that wait for one target at most; connect_s, read_s: patience with a
     server; daily: when the daily summary is sent (UTC), or "off"."""
 
     targets: dict[str, Target]
-    off: list[str] = []
+    mute: list[str] = msgspec.field(default_factory=list)
     limits: LimitsConfig = LimitsConfig()
     queue: Annotated[int, msgspec.Meta(ge=10, le=10_000)] = 200
     connect_s: Seconds = 4.0
@@ -156,7 +155,7 @@ def decode_alerts(text: str, filename: str, environ: Mapping[str, str]) -> Alert
         key = f"{path_text(problem.path)}: " if problem.path else ""
         raise ConfigError(f"{filename}:{problem.line}: {key}{problem.message}") from None
     if not isinstance(source.value, dict):
-        raise ConfigError(f"{filename}:1: alerts.yaml is a mapping of keys (targets, off, limits, queue, connect_s, read_s, daily)")
+        raise ConfigError(f"{filename}:1: alerts.yaml is a mapping of keys (targets, mute, limits, queue, connect_s, read_s, daily)")
     value: dict[str, Any] = source.value
     _refuse(list(_target_problems(value)), source, filename)
     whole = {**value, "targets": {}}
@@ -200,13 +199,14 @@ def _target_problems(value: dict[str, Any]) -> Iterator[Problem]:
         elif kind not in _KINDS:
             yield Problem((*path, "type"), f"there is no {kind!r}: {did_you_mean(kind, _KINDS)}")
         else:
-            yield from shape_problems(target, msgspec.inspect.type_info(_KINDS[kind]), path)
+            keys = {key: each for key, each in target.items() if key != "type"}
+            yield from shape_problems(keys, msgspec.inspect.type_info(_KINDS[kind]), path)
 
 
 def _problems(config: AlertsConfig, environ: Mapping[str, str]) -> Iterator[Problem]:
-    for index, code in enumerate(config.off):
+    for index, code in enumerate(config.mute):
         if code not in EVENTS:
-            yield Problem(("off", index), f"nothing is told under the code {code!r}: {did_you_mean(code, EVENTS)}")
+            yield Problem(("mute", index), f"nothing is told under the code {code!r}: {did_you_mean(code, EVENTS)}")
     if config.daily != "off" and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", config.daily):
         yield Problem(("daily",), f'{config.daily!r} is no time of the day: write "00:05" (UTC, in quotes), or "off"')
     for name, target in config.targets.items():
@@ -226,7 +226,8 @@ def _one_target(path: KeyPath, target: Target, environ: Mapping[str, str]) -> It
     if isinstance(target, CommandConfig):
         for index, word in enumerate(target.command):
             if _PLACEHOLDER.search(word):
-                yield Problem((*path, "command", index), "the words of a command can be read by others: the command inherits the environment")
+                told = "the words of a command can be read by others: leave it out, the command inherits the environment"
+                yield Problem((*path, "command", index), told)
         if not target.command[0]:
             yield Problem((*path, "command", 0), "names no program")
     if missing:
@@ -234,9 +235,11 @@ def _one_target(path: KeyPath, target: Target, environ: Mapping[str, str]) -> It
     if isinstance(target, (WebhookConfig, DiscordConfig)):
         yield from _url_problems((*path, "url"), target, fill(target.url, environ))
     if isinstance(target, EmailConfig):
-        for key, address in [("from", target.sender), *((("to"), each) for each in target.to)]:
+        addresses: list[tuple[KeyPath, str]] = [((*path, "from"), target.sender)]
+        addresses += [((*path, "to", index), each) for index, each in enumerate(target.to)]
+        for place, address in addresses:
             if not _ADDRESS.fullmatch(fill(address, environ)):
-                yield Problem((*path, key), f"{address!r} is no mail address")
+                yield Problem(place, f"{address!r} is no mail address")
         if (target.user is None) != (target.password is None):
             yield Problem(path, "user and password belong together")
         if target.password is not None and target.security == "none" and target.host not in _LOOPBACK:

@@ -32,10 +32,11 @@ class Message(msgspec.Struct, frozen=True):
     def body(self) -> str:
         """The words, when, and what to do."""
         event = EVENTS.get(self.code)
-        words = [_short(self.text), *([f"symbol: {self.symbol}"] if self.symbol else []), f"at {to_iso(self.ts)}"]
+        below = [*([f"symbol: {self.symbol}"] if self.symbol else []), f"at {to_iso(self.ts)}"]
         if event is not None and self.severity != "info":
-            words.append(f"what to do: {event.todo}")
-        return _short("\n".join(words))
+            below.append(f"what to do: {event.todo}")
+        rest = "\n".join(below)
+        return f"{_short(self.text, LONGEST - len(rest) - 1)}\n{rest}"
 
     @property
     def plain(self) -> bytes:
@@ -43,5 +44,5 @@ class Message(msgspec.Struct, frozen=True):
         return msgspec.json.encode({**msgspec.structs.asdict(self), "title": self.title, "time": to_iso(self.ts)})
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 40]} ... ({len(text):,} characters)"
+def _short(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 40]} ... ({len(text):,} characters)"

@@ -11,7 +11,10 @@ import os
 import re
 import signal
 import subprocess
+import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -20,6 +23,7 @@ import msgspec
 from yarl import URL
 
 from adapters.bybit.notices import Severity
+from adapters.logging import is_secret
 from core.errors import ConfigError
 from runners.alerts.config import (
     FILE_NAME,
@@ -77,9 +81,9 @@ def scrubber(secrets: Iterable[str]) -> Scrub:
     return scrub
 
 
-def own_keys(environ: Mapping[str, str]) -> list[str]:
-    """Keys of accounts that stand in the environment."""
-    return [value for name, value in environ.items() if _OWN_KEYS.fullmatch(name)]
+def secrets_around(environ: Mapping[str, str]) -> list[str]:
+    """Keys of accounts, and whatever else in the environment has the name of a secret."""
+    return [value for name, value in environ.items() if _OWN_KEYS.fullmatch(name) or is_secret(name)]
 
 
 def build_senders(config: AlertsConfig, environ: Mapping[str, str], scrub: Scrub, folder: Path) -> list[Sender]:
@@ -91,7 +95,7 @@ def build_senders(config: AlertsConfig, environ: Mapping[str, str], scrub: Scrub
             senders.append(CommandSender(name, target, environ, scrub, folder))
             continue
         if find_spec("apprise") is None:
-            raise ConfigError(f"{FILE_NAME} names {name} ({target.type}), which needs the package apprise: {INSTALL}")
+            raise ConfigError(f"{FILE_NAME} names {name} ({target.kind}), which needs the package apprise: {INSTALL}")
         senders.append(_through_apprise(name, target, config, environ, scrub))
     return senders
 
@@ -176,29 +180,24 @@ def _through_apprise(name: str, target: Target, config: AlertsConfig, environ: M
 
 
 def _service(target: Target, environ: Mapping[str, str], common: dict[str, Any]) -> Any:
-    from apprise.plugins.custom_json import NotifyJSON
-    from apprise.plugins.discord import NotifyDiscord
-    from apprise.plugins.email.base import NotifyEmail
-    from apprise.plugins.telegram import NotifyTelegram
-
     if isinstance(target, WebhookConfig):
         url = URL(fill(target.url, environ))
         place = {"schema": "jsons" if url.scheme == "https" else "json", "host": url.host, "port": url.explicit_port}
         headers = {key: fill(value, environ) for key, value in target.headers.items()}
-        return NotifyJSON(
+        return _plugin("custom_json", "NotifyJSON")(
             headers=headers, params=dict(url.query), **place, fullpath=url.raw_path, secure=url.scheme == "https", user=url.user,
             password=url.password, **common,
         )  # fmt: skip
     if isinstance(target, TelegramConfig):
-        return NotifyTelegram(
+        return _plugin("telegram", "NotifyTelegram")(
             bot_token=fill(target.token, environ), targets=[fill(str(target.chat), environ)], detect_owner=False, schema="tgram", **common
         )
     if isinstance(target, DiscordConfig):
         parts = [part for part in URL(fill(target.url, environ)).path.split("/") if part]
-        return NotifyDiscord(webhook_id=parts[-2], webhook_token=parts[-1], schema="discord", avatar=False, **common)
+        return _plugin("discord", "NotifyDiscord")(webhook_id=parts[-2], webhook_token=parts[-1], schema="discord", avatar=False, **common)
     if isinstance(target, EmailConfig):
         mode = {"starttls": "starttls", "ssl": "ssl", "none": "insecure"}[target.security]
-        made = NotifyEmail(
+        made = _plugin("email", "NotifyEmail")(
             smtp_host=target.host, host=target.host, port=target.port, secure_mode=mode, secure=target.security != "none",
             user=None if target.user is None else fill(target.user, environ),
             password=None if target.password is None else fill(target.password, environ),
@@ -207,7 +206,14 @@ def _service(target: Target, environ: Mapping[str, str], common: dict[str, Any])
         if len(made.targets) != len(set(target.to)):  # apprise leaves out what it does not like, with a log line that nobody reads
             raise TypeError("apprise leaves out some of the addresses under to:")
         return made
-    raise TypeError(f"no service sends to a {target.type}")
+    raise TypeError(f"no service sends to a {target.kind}")
+
+
+def _plugin(module: str, name: str) -> Any:
+    """A class of apprise. What its import warns of (a library of mail that uses an old module) is nothing that a user could mend."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return getattr(import_module(f"apprise.plugins.{module}"), name)
 
 
 def _asset() -> Any:
@@ -217,10 +223,12 @@ def _asset() -> Any:
 
 
 def _silence() -> None:
-    """Keep apprise's log lines, and the request lines of what it sends with, away from whoever prints all that is logged: they hold URLs."""
+    """Keep apprise's log lines, and the request lines of what it sends with, from whoever prints all that is logged: they hold URLs."""
     for name in ("apprise", "urllib3.connectionpool"):
         logger = logging.getLogger(name)
         logger.propagate = False
+        if name == "apprise":
+            logger.setLevel(logging.DEBUG)  # the body of an answer, where a server says how long to wait, is told at this level only
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
 
@@ -235,14 +243,10 @@ def _retry_after(told: list[tuple[str, str]]) -> float | None:
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Whatever a program has left running is ended with it."""
-    try:
+    with suppress(ProcessLookupError, PermissionError):  # all of it has ended
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass  # all of it has ended
     process.wait()
     for stream in (process.stdin, process.stderr):
         if stream is not None:
-            try:
+            with suppress(BrokenPipeError):
                 stream.close()
-            except BrokenPipeError:
-                pass
