@@ -43,11 +43,13 @@ from runners.live.input_reader import InputReader
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
 from runners.live.journal_watch import watch_journal
+from runners.live.latch import latch_of, refuse_latched
 from runners.live.left_out import instruments_of, tell_left_out
 from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan
 from runners.live.prices import Prices
+from runners.live.program import program_of
 from runners.live.protection import Protection
 from runners.live.reconcile import Reconciler
 from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened
@@ -141,6 +143,7 @@ async def _begin(
     plan: Plan, stack: AsyncExitStack, notify: Notify, fail: Callable[[BaseException], None], watch: Callable[[Bus], None]
 ) -> Live:
     system = plan.system
+    refuse_latched(latch_of(plan.environment, plan.sandbox_url))
     connection = await stack.enter_async_context(
         connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
     )
@@ -153,6 +156,7 @@ async def _begin(
     stack.callback(journal.close)
     if journal.recovery.cut_bytes or journal.recovery.last_words:
         notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
+    journal.append(program_of(plan, instruments, connection.clock.now_ms))
     live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
     background(_watch_lock(lock, live.gate), stack, fail)
     background(watch_journal(journal), stack, fail)
@@ -244,7 +248,7 @@ async def _assemble(
     books.controls.age_ms = market.age_ms
     conditions = Conditions(
         gate, books.controls, books.actors.risk, now_ms=lambda: books.clock.now_ms,
-        banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""),
+        banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""), latched=connection.latch.why,
     )  # fmt: skip
     gate.open(STARTING)
     for record in _cancelled_but_open(books):

@@ -22,10 +22,11 @@ from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Posit
 from sim.exchange import RiskProfileConfig, SimulatedExchange
 from sim.ledger import FREE
 from sim.margin import IsolatedMargin
+from sim.sandbox import texts
 from sim.sandbox.errors import ApiError
 from sim.sandbox.ids import IdSource
 from sim.sandbox.market import SymbolMarket
-from sim.sandbox.records import NO_ERROR, OrderRecord
+from sim.sandbox.records import ADL, NO_ERROR, OPEN, OrderRecord
 from sim.sandbox.settings import AccountSettings
 from sim.sandbox.statement import QUOTE, Statement, Times
 
@@ -33,6 +34,7 @@ BY_CANCEL_TYPE: Final = (
     "CancelByUser", "CancelByReduceOnly", "CancelByTpSlTsClear", "CancelAllBeforeLiq", "CancelByOCOTpCanceledBySlTriggered",
     "CancelByOCOSlCanceledByTpTriggered",
 )  # fmt: skip
+STORY_KEPT: Final = 200_000
 _SOURCE_NAMES: Final = ("LastPrice", "MarkPrice", "IndexPrice")
 SIDES: Final[dict[Side, str]] = {"BUY": "Buy", "SELL": "Sell"}
 
@@ -59,6 +61,10 @@ class Account:
             instruments={name: _renamed(market) for name, market in markets.items()}, clock=clock, emit=self._hear,
         )  # fmt: skip
         self.is_hedge: dict[str, bool] = {}
+        self.adds_margin: set[str] = set()
+        """Perpetuals with auto-add-margin switched on: the setting alone, nothing is added here."""
+        self.fee_coin: tuple[str, float] | None = None
+        """(coin, USDT a coin) in which fees of perpetuals are taken; None: in USDT."""
         for name, market in markets.items():
             if market.is_linear:
                 self._prepare(self.exchange.books[name], settings)
@@ -74,6 +80,9 @@ class Account:
         self.statement = Statement(self.uid, self.exchange, self.ids, self.next_number, times)
         self.creates: list[dict[str, Any]] = []
         """Every create that was looked at, refused or not: its names, the wall time it was received, and the code of its answer."""
+        self.story: deque[tuple[Any, ...]] = deque(maxlen=STORY_KEPT)
+        """What became of orders, in its order: (time, "order", order id, client id, symbol, side, reduces, status, steps open, price) and
+        (time, "trade", order id, client id, symbol, side, reduces, steps, price). Times are the wall clock's."""
         self.outbox: list[tuple[str, dict[str, Any]]] = []
         self.keeps_versions = False
         self.liquidations: list[tuple[SymbolMarket, Liquidation]] = []
@@ -111,6 +120,7 @@ class Account:
         if record.link_id:
             self.by_link_id[record.category, record.link_id] = record
         self.open_orders[record.sim_id] = record
+        self.tell_story(record)
 
     def forget(self, record: OrderRecord) -> None:
         """An order that was refused on the spot never existed (its client id stays free)."""
@@ -119,6 +129,8 @@ class Account:
         self.by_link_id.pop((record.category, record.link_id), None)
         self.open_orders.pop(record.sim_id, None)
         self.burnt.add(record.sim_id)
+        record.status, record.leaves = "Rejected", 0
+        self.tell_story(record)
 
     def touch(self, market: SymbolMarket) -> None:
         """A create, amend or cancel: the position is pushed even without change."""
@@ -239,8 +251,11 @@ class Account:
             record.reject_reason = _reject_reason(reason)
 
     def say(self, record: OrderRecord) -> None:
-        """Push an order as it is now, and file it where it belongs."""
+        """Push an order as it is now, and file it where it belongs. One by which the exchange deleverages is never seen resting."""
+        if record.create_type == ADL and record.is_open:
+            return
         record.is_announced = True
+        self.tell_story(record)
         if self.keeps_versions:
             record.versions.append((self._times.wall_ms(), record.row()))
             del record.versions[:-8]
@@ -248,6 +263,19 @@ class Account:
             self.closed_orders.append(record)
             self.recent_closed.append(record)
         self.outbox.append(("order", record.push()))
+
+    def tell_story(self, record: OrderRecord, status: str = "") -> None:
+        """Note what an order is now. One that nobody has looked at yet may fill whole."""
+        rest = (record.leaves or record.steps - record.filled) if record.status in OPEN else 0
+        self.story.append((self._times.wall_ms(), "order", *self._named(record), status or record.status, rest, record.price))
+
+    def _tell_trade(self, record: OrderRecord, row: Mapping[str, Any]) -> None:
+        steps = record.market.instrument.qty_grid.count(float(row["execQty"]))
+        self.story.append((self._times.wall_ms(), "trade", *self._named(record), steps, row["execPrice"]))
+
+    @staticmethod
+    def _named(record: OrderRecord) -> tuple[Any, ...]:
+        return record.order_id, record.link_id, record.market.symbol, record.side, record.reduce_only
 
     def _set_price(self, record: OrderRecord, update: OrderUpdate) -> None:
         if update.price is not None and record.order_type == "Limit":
@@ -276,9 +304,23 @@ class Account:
 
     def _execute(self, record: OrderRecord, fill: Fill) -> None:
         """A trade: order, then execution."""
-        row = self.statement.trade(record, fill, "Trade")
+        row = self._in_fee_coin(record, fill)
+        self._tell_trade(record, row)
         self.say(record)
         self.outbox.append(("execution", row))
+
+    def _in_fee_coin(self, record: OrderRecord, fill: Fill) -> dict[str, Any]:
+        """The execution, with its fee in the coin in which fees are taken. That coin's own wallet is not simulated."""
+        exec_type = "AdlTrade" if record.create_type == ADL else "Trade"
+        if self.fee_coin is None or not record.market.is_linear or not fill.fee:
+            return self.statement.trade(record, fill, exec_type)
+        coin, price = self.fee_coin
+        row = self.statement.trade(record, msgspec.structs.replace(fill, fee=0), exec_type)
+        self.exchange.ledger.deposit(QUOTE, fill.fee)
+        fee = round(fill.fee / price)
+        record.fees[coin] = record.fees.get(coin, 0) + fee
+        row["execFee"], row["feeCurrency"] = texts.money(fee), coin
+        return row
 
     def _on_takeover(self, fill: Fill) -> None:
         """A liquidation: an order of the exchange's own, filled at once at the bankruptcy price (cross margin: at the mark)."""
@@ -293,6 +335,7 @@ class Account:
         self.register(record)
         self.touch(market)
         row = self.statement.trade(record, fill, "BustTrade")
+        self._tell_trade(record, row)
         self.say(record)
         self.outbox.append(("execution", row))
 
@@ -307,12 +350,13 @@ class Account:
         cross = self.exchange.cross_accounts.get(QUOTE)
         return self.exchange.ledger.accounts(QUOTE)[FREE] if cross is None else cross.available()
 
-    def transfer(self, units: int) -> None:
-        """USDT (1e-8) from outside, or (negative) back there. Raises ApiError when it is not free: unrealised profit cannot leave."""
+    def transfer(self, units: int, kind: str = "") -> None:
+        """USDT (1e-8) from outside, or (negative) back there, as a row of this type in the log ("": TRANSFER_IN or TRANSFER_OUT). Raises
+        ApiError when it is not free: unrealised profit cannot leave."""
         if units < 0 and min(self.exchange.ledger.accounts(QUOTE)[FREE], self.available()) + units < 0:
             raise ApiError(110012, "insufficient available balance")  # ASSUMED words
         self.exchange.ledger.deposit(QUOTE, units)
-        self.statement.transfer(QUOTE, units, self.clock.now_ms)
+        self.statement.transfer(QUOTE, units, self.clock.now_ms, kind)
 
 
 def _reject_reason(reason: str) -> str:
