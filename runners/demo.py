@@ -37,7 +37,6 @@ from runners.own_loop import run_to_end
 from runners.registry import system_uid
 from runners.system_run import write_run_report
 from runners.systems import LoadedSystem, effective_system
-from strategies.base import PortfolioStrategy
 
 _SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 Beside = Callable[[Live, Stop], AsyncIterator[None]]
@@ -79,8 +78,6 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
 
     beside: runs along with the session (the display).
     """
-    if issubclass(loaded.strategy, PortfolioStrategy):
-        raise ConfigError(f"{loaded.config.system} has a portfolio strategy ({loaded.config.strategy}): these run in backtests only so far")
     loaded = _without(loaded, options.without)
     is_sandbox = options.sandbox_url is not None
     system = for_epoch(loaded.config, "demo")

@@ -57,12 +57,22 @@ class BarsTooLate(Message, frozen=True):
     ts: int
 
 
+class SeriesRows(msgspec.Struct, frozen=True):
+    """New rows of a series that a portfolio strategy may ask for: (time, numbers of its columns). timeframe: "" for points in time."""
+
+    data_type: str
+    timeframe: str
+    rows: tuple[tuple[int, tuple[float, ...]], ...]
+
+
 class InputsKnown(Message, frozen=True):
-    """What features read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right before that bar."""
+    """What features and portfolio strategies read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right
+    before that bar. series: what has come to be known since the decision bar before."""
 
     ts: int
     symbol: str
     values: dict[str, float]
+    series: tuple[SeriesRows, ...] = ()
 
 
 class ClosePosition(Message, frozen=True):

@@ -20,6 +20,7 @@ from runners.live.input_reader import InputReader
 from runners.live.opening import check_grids, first_look
 from runners.live.plan import Plan
 from runners.live.records import Opened
+from runners.live.series_reader import SeriesReader
 from runners.live.warmup import WarmUp
 
 
@@ -49,11 +50,12 @@ async def recover_books(
     begun = _opening(records) if kept is None else (kept.history.opened, records)
     strategy = plan.loaded.strategy()
     warm_up = WarmUp(plan.system, strategy, plan.loaded.params, connection.market_ms if begun is None else begun[0].start_ms)
-    reads = InputReader(connection.reader, plan.store, plan.system.category, instruments, warm_up.further, waits=not connection.is_lockstep)
+    reads = _reads(plan, connection, instruments, warm_up, notify)
     if kept is not None:
         warm_up.restore(kept.series)
     else:
         await warm_up.load(plan.store, connection.reader, reads)
+        await reads.load_series()
     opened = begun[0] if begun is not None else await first_look(plan, account, connection, instruments, warm_up.start_ms)
     check_grids(opened, instruments)
     books = make_books(plan, instruments, opened, warm_up, strategy, gate, limits=limits, say=say)
@@ -65,6 +67,15 @@ async def recover_books(
         hear_again(books, begun[1])
     books.executor.begin_session(session_prefix(opened, journal.session))
     return Recovered(books, begun is None, reads)
+
+
+def _reads(plan: Plan, connection: Connection, instruments: Mapping[str, Instrument], warm_up: WarmUp, notify: Notify) -> InputReader:
+    """What is read beside bars: by features, and by a portfolio strategy."""
+    reader, store, category, waits = connection.reader, plan.store, plan.system.category, not connection.is_lockstep
+    series = None
+    if warm_up.history is not None:
+        series = SeriesReader(warm_up.history, reader, store, category, instruments, waits=waits, notify=notify)
+    return InputReader(reader, store, category, instruments, warm_up.further, waits=waits, series=series)
 
 
 def _memory(journal: Journal, notify: Notify) -> state.SessionState | None:

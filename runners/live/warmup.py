@@ -25,9 +25,13 @@ from core.risk.exits import hidden_features
 from core.time_range import to_iso
 from core.timeframe import floor_ts, tf_ms
 from runners.live.inputs import Inputs
+from runners.live.portfolio_history import PortfolioHistory, base_timeframes
+from runners.portfolio.archive import as_data_type
+from runners.portfolio.desk import PortfolioSetup
+from runners.portfolio.system import history_start, lookback, setup_over
 from runners.preparation import vector_targets
 from runners.user_code import load_function
-from strategies.base import BaseStrategy, VectorStrategy
+from strategies.base import BaseStrategy, PortfolioStrategy, VectorStrategy
 
 
 class BarReader(Protocol):
@@ -50,17 +54,37 @@ class WarmUp:
         specs = parse_features(declared, params, system.timeframe)
         self.further = extra_columns(specs)
         """What features read beside bars."""
-        self.inputs = Inputs()
         self._system, self._strategy, self._params = system, strategy, params
         self.groups: dict[str, list[FeatureSpec]] = by_timeframe(specs, system.timeframe)
         self.start_ms = floor_ts(start_ms, system.timeframe)
+        given = system.warmup_bars
+        bars = {timeframe: default_warmup(group) if given is None else given for timeframe, group in self.groups.items()}
+        self._bars = lookback(system, strategy, bars) if isinstance(strategy, PortfolioStrategy) else bars
+        self.history = self._history(strategy) if isinstance(strategy, PortfolioStrategy) else None
+        """The series that a portfolio strategy may ask for; None for a signal strategy."""
+        self.inputs = Inputs(self.history)
         self.frames: dict[tuple[str, str], Frame] = {}
         self._states: dict[tuple[str, str], SeriesState] = {}
 
     def wanted(self, timeframe: str) -> int:
         """How many bars of a timeframe come before the window."""
-        given = self._system.warmup_bars
-        return default_warmup(self.groups[timeframe]) if given is None else given
+        return self._bars[timeframe]
+
+    def _history(self, strategy: PortfolioStrategy) -> PortfolioHistory:
+        system = self._system
+        bases = base_timeframes([system.execution_timeframe or system.timeframe, system.timeframe, *strategy.data_timeframes])
+        asked = [as_data_type(name) for name in strategy.data_types]
+        types = [name for name in asked if (name == "ohlcv_spot") == (system.category == "spot")]
+        since = history_start(system, self.start_ms, self.wanted(system.timeframe))
+        return PortfolioHistory(system.symbols, bases, types, since, self.start_ms)
+
+    def portfolio_setup(self, left_out: Sequence[str]) -> PortfolioSetup | None:
+        """What a portfolio strategy is shown, and when it is asked; None for a signal strategy."""
+        if self.history is None or not isinstance(self._strategy, PortfolioStrategy):
+            return None
+        return setup_over(
+            self.history, self._system, self._strategy, self.start_ms, self.wanted(self._system.timeframe), left_out=left_out
+        )  # fmt: skip
 
     def restore(self, states: Sequence[SeriesState]) -> None:
         """Take the series of an earlier session in place of history: warm-up and all bars since."""
