@@ -5,72 +5,14 @@ A sandbox is a rehearsal: its runs are kept under ``<system>-sandbox``, and do n
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import threading
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import msgspec
-
 from adapters.bybit.endpoints import Environment
-from adapters.bybit.notices import Notice
-from adapters.logging import Logger, get_logger
-from adapters.store import HistoricalDataStore
-from core.config import for_epoch
-from core.errors import ConfigError, InvariantError, KeelError, VenueError
-from core.nearest import did_you_mean
-from core.result import BacktestResult
-from runners.epoch import EpochResult, StrategyEpoch, run_epoch
+from runners.epoch import StrategyEpoch
 from runners.home import Home
-from runners.live.event_log import log_events
-from runners.live.outcome import ending_lines, session_result
-from runners.live.plan import Plan
-from runners.live.session import Ending, Session, Stop
-from runners.live.start import Live
-from runners.own_loop import run_to_end
-from runners.registry import system_uid
-from runners.system_run import write_run_report
-from runners.systems import LoadedSystem, effective_system
+from runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
+from runners.systems import LoadedSystem
 
-_SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
-Beside = Callable[[Live, Stop], AsyncIterator[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class DemoOptions:
-    """Where and how. sandbox_url: a sandbox instead of the demo account.  max_bars: stop after so many instants; None: never.
-
-    fresh: begin a new journal (positions are taken over as they are).  without: symbols of the system that are not traded.
-    report: write report.html.
-    """
-
-    sandbox_url: str | None = None
-    key_file: Path | None = None
-    max_bars: int | None = None
-    fresh: bool = False
-    report: bool = True
-    grace_ms: int = 2_000
-    without: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class DemoRun:
-    """What became of a session."""
-
-    epoch: EpochResult
-    result: BacktestResult
-    ending: Ending
-    account: str
-    journal: Path
-    report: Path | None
-    lines: list[str]
-    quote: str
+DemoOptions = SessionOptions
+DemoRun = SessionRun
 
 
 def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: Beside | None = None) -> DemoRun:
@@ -78,194 +20,15 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
 
     beside: runs along with the session (the display).
     """
-    loaded = _without(loaded, options.without)
+    loaded = without_symbols(loaded, options.without)
     is_sandbox = options.sandbox_url is not None
-    system = for_epoch(loaded.config, "demo")
-    effective = effective_system(loaded)
-    uid = system_uid(loaded.strategy_fingerprint, {"system": effective, "epoch": "demo"}, "")
-    store = HistoricalDataStore(home.store, read_only=True) if home.store.exists() else None
-    environment = Environment.SANDBOX if is_sandbox else Environment.DEMO
-    plan = Plan(
-        loaded, system, uid, environment, home.runs / "journals", store, options.sandbox_url, options.key_file, options.grace_ms,
-        options.fresh, {"home": str(home.root)}, options.without,
-    )  # fmt: skip
-    attempt = _Attempt(plan, options, beside)
-    rules = None if is_sandbox else system.promotion.get("demo")
-    before = os.umask(0o077)  # journal, artifacts and report of an account are for its owner alone
-    try:
-        done = run_epoch(
-            StrategyEpoch.DEMO,
-            ",".join(system.symbols),
-            f"{system.system}-sandbox" if is_sandbox else system.system,
-            attempt,
-            timeframes=list(dict.fromkeys([system.timeframe, system.execution_timeframe or system.timeframe])),
-            promotion_criteria=rules,
-            next_epoch=StrategyEpoch.LIVE if rules else None,
-            strategy_name=system.description,
-            effective_config={"system": effective, "system_uid": uid, "environment": environment.value, "url": options.sandbox_url},
-            begin_late=True,
-            home=home,
-        )
-        return _made(attempt, done, options)
-    except BaseException as error:
-        attempt.tell_end(error)
-        raise
-    finally:
-        os.umask(before)
-        if store is not None:
-            store.close()
-
-
-def _without(loaded: LoadedSystem, symbols: tuple[str, ...]) -> LoadedSystem:
-    """The system without some of its symbols. Raises ConfigError for one that it has not, and where none is left."""
-    known = loaded.config.symbols
-    for symbol in symbols:
-        if symbol not in known:
-            raise ConfigError(f"--without {symbol}: {loaded.config.system} has no such symbol: {did_you_mean(symbol, known)}")
-    left = [symbol for symbol in known if symbol not in symbols]
-    if not left:
-        raise ConfigError(f"--without {', '.join(symbols)}: no symbol of {loaded.config.system} is left to trade")
-    return loaded.with_overrides([f"symbols=[{', '.join(left)}]"]) if symbols else loaded
-
-
-def _made(attempt: _Attempt, done: EpochResult, options: DemoOptions) -> DemoRun:
-    """What was kept, with its report. Raises what failed, whether in the session or after it."""
-    live, ending = attempt.live, attempt.ending
-    if attempt.result is None or live is None or ending is None:
-        error = attempt.error or VenueError(done.error or "the session failed without saying why")
-        error.add_note(f"{done.run_id} is marked failed: {done.artifacts}")
-        raise error
-    report = write_run_report(attempt.result, done.artifacts, "demo session") if options.report else None
-    if ending.failure is not None:
-        failure = ending.failure
-        told = failure if isinstance(failure, (KeelError, InvariantError)) else InvariantError(f"{type(failure).__name__}: {failure}")
-        told.add_note(f"{done.run_id}: {done.artifacts}")
-        raise told from failure
-    lines, quote = ending_lines(live, ending), next(iter(live.instruments.values())).quote
-    attempt.log_end(lines)
-    return DemoRun(done, attempt.result, ending, live.account, live.journal.folder, report, lines, quote)
-
-
-class _Attempt:
-    """What ``run_epoch`` calls: one session, from start to end."""
-
-    def __init__(self, plan: Plan, options: DemoOptions, beside: Beside | None) -> None:
-        self._plan, self._options, self._beside = plan, options, beside
-        self._log = _RunLog(get_logger("keel.demo", system=plan.system.system))
-        self._session: Session | None = None
-        self.result: BacktestResult | None = None
-        self.error: Exception | None = None
-
-    @property
-    def live(self) -> Live | None:
-        """What traded; None where the start was refused."""
-        return None if self._session is None else self._session.live
-
-    @property
-    def ending(self) -> Ending | None:
-        """How trading ended; None while it has not."""
-        return None if self._session is None else self._session.ending
-
-    def tell_end(self, error: BaseException) -> None:
-        """Whatever broke after a session had begun to trade: its error, and the log, say how trading ended and what stays."""
-        if self.live is None:
-            self._log.error("not started", code="refused", reason=f"{type(error).__name__}: {error}")
-            return
-        lines = ["trading has stopped; what rests at the exchange was not looked at"]
-        if self.ending is not None:
-            lines = ending_lines(self.live, self.ending)
-        for line in lines:
-            error.add_note(line)
-        self.log_end([f"{type(error).__name__}: {error}", *lines], is_failed=True)
-
-    def log_end(self, lines: list[str], *, is_failed: bool = False) -> None:
-        """The log's last line of a session."""
-        (self._log.error if is_failed else self._log.info)("stopped", code="stopped", said=lines)
-
-    def __call__(self, symbol: str, begin: Callable[[], str]) -> BacktestResult:
-        began = time.monotonic()
-        try:
-            live, ending = run_to_end(self._run(begin))
-            self.result = session_result(live, ending, wall_s=time.monotonic() - began)
-        except Exception as error:
-            self.error = error
-            raise
-        return self.result
-
-    async def _run(self, begin: Callable[[], str]) -> tuple[Live, Ending]:
-        session = self._session = Session(
-            self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
-        )
-        async with _interruptible(session, self._log):
-            try:
-                return await session.run(self._begun(begin))
-            except asyncio.CancelledError:
-                if session.stop.is_asked:  # before the session was up: there is nothing to end in order
-                    raise KeyboardInterrupt from None
-                raise
-
-    def _begun(self, begin: Callable[[], str]) -> Beside:
-        """The run begins when the start is through: one that was refused was no run."""
-
-        async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
-            self._log.bind(run_id=begin())
-            if self._beside is None:
-                yield
-                return
-            async with asynccontextmanager(self._beside)(live, stop):
-                yield
-
-        return beside
-
-    def _tell(self, notice: Notice) -> None:
-        write = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[notice.severity]
-        write(notice.text, **{name: value for name, value in _fields(notice).items() if value not in (None, False)})
-
-
-class _RunLog:
-    """A logger whose lines, whoever writes them, carry the run's id once the run has begun."""
-
-    def __init__(self, log: Logger) -> None:
-        self._log = log
-
-    def bind(self, **fields: Any) -> None:
-        """From now on every line carries these, too."""
-        self._log = self._log.bind(**fields)
-
-    def info(self, event: str, **fields: Any) -> None:
-        """As of a Logger."""
-        self._log.info(event, **fields)
-
-    def warning(self, event: str, **fields: Any) -> None:
-        """As of a Logger."""
-        self._log.warning(event, **fields)
-
-    def error(self, event: str, **fields: Any) -> None:
-        """As of a Logger."""
-        self._log.error(event, **fields)
-
-
-def _fields(notice: Notice) -> dict[str, Any]:
-    found = msgspec.structs.asdict(notice)
-    return {name: found[name] for name in ("code", "symbol", "freezes")}
-
-
-@asynccontextmanager
-async def _interruptible(session: Session, log: _RunLog) -> AsyncIterator[None]:
-    """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
-    under way; a second one ends everything on the spot."""
-    task = asyncio.current_task()
-    heard = {
-        number: name for number, name in _SIGNALS.items() if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
-    }
-
-    def ask(name: str) -> None:
-        session.stop.ask(name)
-        if session.live is None and task is not None:
-            task.cancel()
-
-    if threading.current_thread() is not threading.main_thread():  # only there signals are heard
-        yield
-        return
-    with session.watchdog.watching(heard, ask, lambda text: log.error(text, code="loop_stalled")):
-        yield
+    system = loaded.config
+    plan = plan_session(loaded, home, options, StrategyEpoch.DEMO, Environment.SANDBOX if is_sandbox else Environment.DEMO)
+    course = Course(
+        StrategyEpoch.DEMO,
+        f"{system.system}-sandbox" if is_sandbox else system.system,
+        "demo session",
+        rules=None if is_sandbox else system.promotion.get("demo"),
+        next_epoch=StrategyEpoch.LIVE,
+    )
+    return run_course(plan, home, options, course, beside=beside)

@@ -13,7 +13,7 @@ from runners.user_path import user_path
 def state_folder(name: str) -> Path:
     """A folder of this user's alone (mode 0700) under KEEL_STATE, else XDG_STATE_HOME/keel, else ~/.local/state/keel; it is made where it
     is missing. Raises SafetyError for one that others may write to, or that cannot be made."""
-    folder = _root() / name
+    folder = state_root() / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.lstat()
@@ -24,7 +24,8 @@ def state_folder(name: str) -> Path:
     return folder
 
 
-def _root() -> Path:
+def state_root() -> Path:
+    """The folder that holds them; it is not made here."""
     if own := os.environ.get("KEEL_STATE"):
         return user_path(own).absolute()
     given = os.environ.get("XDG_STATE_HOME")

@@ -23,6 +23,7 @@ from adapters.bybit.endpoints import Endpoints
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import READ_AGAIN, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code, of_status
 from adapters.bybit.secrets import Credentials
+from adapters.bybit.send_stop import SendStop, SentBody, may_add, never_stopped
 from adapters.bybit.signing import body_bytes, query_string, rest_headers
 from core.errors import SafetyError
 
@@ -66,6 +67,7 @@ class RestClient:
         deadline_s: float = 5.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
+        stop: SendStop = never_stopped,
     ) -> None:
         if credentials is not None and credentials.environment is not where.environment:
             raise SafetyError(f"a {credentials.environment.value} key may not be used in the {where.environment.value} environment")
@@ -73,6 +75,8 @@ class RestClient:
         self.clock, self.budget = clock, budget
         self._notify, self._deadline_s, self._sleep = notify, deadline_s, sleep
         self._rng = rng if rng is not None else random.Random()
+        self.stop = stop
+        """Asked in the moment in which a command's bytes are written: why nothing that adds exposure may leave; "" while it may."""
 
     # --- commands ---
 
@@ -160,11 +164,14 @@ class RestClient:
         if private and self._credentials is not None:
             headers |= rest_headers(self._credentials, self.clock.now_ms, RECV_WINDOW_MS, payload)
         url = URL(f"{base}?{payload}" if method == "GET" and payload else base, encoded=True)
+        data = SentBody(payload.encode(), self.stop if may_add(path, fields) else never_stopped) if method == "POST" else None
+        if data is not None and data.refused():
+            return Answer(Outcome.REFUSED, message=data.why)
         try:
             async with self._session.request(
                 method,
                 url,
-                data=payload.encode() if method == "POST" else None,
+                data=data,
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=self._deadline_s, sock_connect=self._deadline_s / 2),
@@ -175,6 +182,8 @@ class RestClient:
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             return Answer(Outcome.NOT_SENT, message=f"no connection: {type(error).__name__}")  # before the first byte
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if data is not None and data.why:
+                return Answer(Outcome.REFUSED, message=data.why)  # no byte of the command was written
             return Answer(Outcome.UNKNOWN, message=f"no answer: {type(error).__name__}")
 
     def _understand(self, path: str, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:

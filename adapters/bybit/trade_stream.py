@@ -18,6 +18,7 @@ from adapters.bybit.notices import Notify
 from adapters.bybit.outcomes import Outcome, of_code
 from adapters.bybit.rest import RECV_WINDOW_MS, Answer
 from adapters.bybit.secrets import Credentials
+from adapters.bybit.send_stop import SendStop, may_add, never_stopped
 from adapters.bybit.signing import stream_auth
 from adapters.bybit.streams import Stream, StreamBroken
 
@@ -45,9 +46,10 @@ class TradeStream:
         *,
         notify: Notify,
         deadline_s: float = 5.0,
+        stop: SendStop = never_stopped,
         **stream_options: Any,
     ) -> None:
-        self._clock, self._budget, self._deadline_s = clock, budget, deadline_s
+        self._clock, self._budget, self._deadline_s, self._stop = clock, budget, deadline_s, stop
         self._pending: dict[str, asyncio.Future[wire.Frame]] = {}
         self._count = 0
         self.stream = Stream(
@@ -86,6 +88,8 @@ class TradeStream:
         try:
             if not self.is_ready:
                 return Answer(Outcome.NOT_SENT, message="the trade stream is not connected")
+            if why := self._stop() if may_add(path, body) else "":  # nothing is awaited between this look and the frame's bytes
+                return Answer(Outcome.REFUSED, message=why)
             await self.stream.send({"reqId": request, "header": header, "op": OPERATIONS[path], "args": [body]})
             async with asyncio.timeout(self._deadline_s):
                 return self._understand(path, await waiting)

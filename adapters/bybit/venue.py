@@ -150,7 +150,14 @@ class BybitVenue(OrderCalls):
             None
             if url is None
             else TradeStream(
-                where.check_url(url, private=True), session, credentials, rest.clock, rest.budget, notify=self._notify, **options
+                where.check_url(url, private=True),
+                session,
+                credentials,
+                rest.clock,
+                rest.budget,
+                notify=self._notify,
+                stop=rest.stop,
+                **options,
             )
         )
         self._watch = Watch(self, self._resolver, self._notify, sleep=sleep, now_ms=now_ms)

@@ -40,6 +40,8 @@ _REDUCING, _HALTED = TradingState.REDUCING, TradingState.HALTED
 _TABLE: Final = (
     Cause("starting", "account", _HALTED, "a session begins", "the account has been read and compared", "keel"),
     Cause("stopped", "account", _HALTED, "a session ends", "the next start", "restart"),
+    Cause("panic", "account", _HALTED, "the panic latch of this environment stands (`keel panic`, its key, SIGUSR1)",
+          "a person says so: `keel session rearm`, and the next start", "person"),
     Cause("fault", "account", _REDUCING, "a strategy raised, or something inside broke",
           "the next start; the session is ending", "restart"),
     Cause("journal", "account", _HALTED, "the journal takes no more records", "the next start, on a disk that takes them", "restart"),

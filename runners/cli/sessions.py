@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from runners.cli.output import pairs
@@ -76,6 +78,41 @@ def release(session: Session, system: str, cause: str, symbol: str | None) -> No
         _show(answer.session)
 
     session.answer(answer, show)
+
+
+@sessions.command(epilog=example("keel session rearm --env demo", "keel session rearm --env sandbox --sandbox http://127.0.0.1:8686"))
+@click.option("--env", "environment", required=True, type=click.Choice(["demo", "live", "sandbox"]), help="Whose panic latch.")
+@click.option("--sandbox", "sandbox_url", metavar="URL", help="Of which sandbox [http://127.0.0.1:8686].")
+@click.option("--reason", metavar="TEXT", help="Why it may trade again, as a sentence; asked for where it is not given.")
+@common
+@click.pass_obj
+def rearm(session: Session, environment: str, sandbox_url: str | None, reason: str | None) -> None:
+    """Let an environment trade again after a panic: takes the latch away, and keeps it and your reason as evidence.
+
+    It needs a person at a terminal, who types the reason and the environment's name; a script is refused (exit code 4).
+    """
+    from adapters.bybit.endpoints import Environment
+    from core.errors import ConfigError, SafetyError
+    from runners.live.latch import is_latched, latch_of, latch_text
+    from runners.live.rearm import rearm as take_away
+
+    if sandbox_url is not None and environment != "sandbox":
+        raise ConfigError(f"--sandbox goes with --env sandbox, not with --env {environment}")
+    path = latch_of(Environment(environment), sandbox_url)
+    if not is_latched(path):
+        raise ConfigError(f"no panic latch stands at {path}: there is nothing to re-arm")
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise SafetyError(f"re-arming needs a person at a terminal: {latch_text(path)}")
+    click.echo(latch_text(path), err=True)
+    reason = reason or click.prompt("why may it trade again", err=True)
+    typed = click.prompt(f"type {environment} to re-arm it", err=True)
+    if typed.strip() != environment:
+        raise SafetyError(f"{typed.strip()!r} is not {environment!r}: the latch stays")
+    kept = take_away(path, reason)
+    answer = {"environment": environment, "rearmed": str(path), "kept": str(kept), "reason": reason}
+    session.answer(
+        answer, lambda: click.echo(f"{environment} is armed again; the latch is kept at {kept}. A session that runs stays halted")
+    )
 
 
 def _show(found: SessionStatus) -> None:

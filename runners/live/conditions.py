@@ -17,7 +17,8 @@ _PAUSES: Final = ("order_rate", "symbol_order_rate", "reject_breaker", "price_st
 
 class Conditions:
     """Closes and opens the gate by what is so now. now_ms: of the session's clock, by which controls count; banned_ms: how long the
-    exchange refuses this address yet; journal_failed: why the journal takes nothing more, "" while it does."""
+    exchange refuses this address yet; journal_failed: why the journal takes nothing more, "" while it does; latched: why the panic latch
+    lets nothing leave, "" while there is none."""
 
     def __init__(
         self,
@@ -28,13 +29,16 @@ class Conditions:
         now_ms: Callable[[], int],
         banned_ms: Callable[[], int],
         journal_failed: Callable[[], str],
+        latched: Callable[[], str],
     ) -> None:
         self._gate, self._controls, self._risk = gate, controls, risk
-        self._now_ms, self._banned_ms, self._journal_failed = now_ms, banned_ms, journal_failed
+        self._now_ms, self._banned_ms, self._journal_failed, self._latched = now_ms, banned_ms, journal_failed, latched
 
     def look(self) -> None:
         """See what has begun and what is over."""
         gate = self._gate
+        latched = self._latched()
+        gate.hold("panic", not latched, latched)
         failed = self._journal_failed()
         gate.hold("journal", not failed, f"the journal takes nothing more: {failed}")
         banned_ms = self._banned_ms()

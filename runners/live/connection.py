@@ -22,6 +22,7 @@ from adapters.bybit.rest import RestClient
 from adapters.bybit.secrets import Credentials, load_credentials
 from core.errors import SafetyError, VenueError
 from core.instrument import Category
+from runners.live.latch import LatchWatch, latch_path
 
 LIST_LAG_S = 4.0
 """0.6 to 3.2 s have been reported of the demo account's lists."""
@@ -78,7 +79,9 @@ class Connection:
         if sandbox is not None:
             self.market.observe(sandbox.market_time)
         self.budget = Budget(monotonic_ms, asyncio.sleep, factor=1.0 if sandbox is None else sandbox.budget_factor)
-        self.rest = RestClient(session, where, credentials, self.clock, self.budget, notify=notify)
+        self.latch = LatchWatch(latch_path(where.environment, where.rest))
+        """Once a panic has latched this environment, nothing that adds leaves by this connection any more."""
+        self.rest = RestClient(session, where, credentials, self.clock, self.budget, notify=notify, stop=self.latch.why)
         self.reader = MarketReader(self.rest, category, notify, market=self.market)
         self.account = AccountReader(self.rest, category, notify)
 

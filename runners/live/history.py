@@ -86,7 +86,8 @@ class History:
         elif isinstance(message, Stated):
             self.stated_ms = message.until_ms
         elif isinstance(message, CauseRaised):
-            if message.cause in CAUSES and CAUSES[message.cause].lifted_by == "person":
+            by_hand = message.cause in CAUSES and CAUSES[message.cause].lifted_by == "person"
+            if by_hand and message.cause != "panic":  # its latch says whether it stands
                 self.standing[message.cause, message.symbol, message.key] = message
         elif isinstance(message, CauseEnded):
             self.standing.pop((message.cause, message.symbol, message.key), None)

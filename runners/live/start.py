@@ -43,6 +43,7 @@ from runners.live.input_reader import InputReader
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
 from runners.live.journal_watch import watch_journal
+from runners.live.latch import latch_of, refuse_latched
 from runners.live.left_out import instruments_of, tell_left_out
 from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
@@ -141,6 +142,7 @@ async def _begin(
     plan: Plan, stack: AsyncExitStack, notify: Notify, fail: Callable[[BaseException], None], watch: Callable[[Bus], None]
 ) -> Live:
     system = plan.system
+    refuse_latched(latch_of(plan.environment, plan.sandbox_url))
     connection = await stack.enter_async_context(
         connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
     )
@@ -244,7 +246,7 @@ async def _assemble(
     books.controls.age_ms = market.age_ms
     conditions = Conditions(
         gate, books.controls, books.actors.risk, now_ms=lambda: books.clock.now_ms,
-        banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""),
+        banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""), latched=connection.latch.why,
     )  # fmt: skip
     gate.open(STARTING)
     for record in _cancelled_but_open(books):

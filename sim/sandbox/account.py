@@ -25,7 +25,7 @@ from sim.margin import IsolatedMargin
 from sim.sandbox.errors import ApiError
 from sim.sandbox.ids import IdSource
 from sim.sandbox.market import SymbolMarket
-from sim.sandbox.records import NO_ERROR, OrderRecord
+from sim.sandbox.records import NO_ERROR, OPEN, OrderRecord
 from sim.sandbox.settings import AccountSettings
 from sim.sandbox.statement import QUOTE, Statement, Times
 
@@ -33,6 +33,7 @@ BY_CANCEL_TYPE: Final = (
     "CancelByUser", "CancelByReduceOnly", "CancelByTpSlTsClear", "CancelAllBeforeLiq", "CancelByOCOTpCanceledBySlTriggered",
     "CancelByOCOSlCanceledByTpTriggered",
 )  # fmt: skip
+STORY_KEPT: Final = 200_000
 _SOURCE_NAMES: Final = ("LastPrice", "MarkPrice", "IndexPrice")
 SIDES: Final[dict[Side, str]] = {"BUY": "Buy", "SELL": "Sell"}
 
@@ -74,6 +75,9 @@ class Account:
         self.statement = Statement(self.uid, self.exchange, self.ids, self.next_number, times)
         self.creates: list[dict[str, Any]] = []
         """Every create that was looked at, refused or not: its names, the wall time it was received, and the code of its answer."""
+        self.story: deque[tuple[Any, ...]] = deque(maxlen=STORY_KEPT)
+        """What became of orders, in its order: (time, "order", order id, client id, symbol, side, reduces, status, steps open, price) and
+        (time, "trade", order id, client id, symbol, side, reduces, steps, price). Times are the wall clock's."""
         self.outbox: list[tuple[str, dict[str, Any]]] = []
         self.keeps_versions = False
         self.liquidations: list[tuple[SymbolMarket, Liquidation]] = []
@@ -111,6 +115,7 @@ class Account:
         if record.link_id:
             self.by_link_id[record.category, record.link_id] = record
         self.open_orders[record.sim_id] = record
+        self.tell_story(record)
 
     def forget(self, record: OrderRecord) -> None:
         """An order that was refused on the spot never existed (its client id stays free)."""
@@ -119,6 +124,8 @@ class Account:
         self.by_link_id.pop((record.category, record.link_id), None)
         self.open_orders.pop(record.sim_id, None)
         self.burnt.add(record.sim_id)
+        record.status, record.leaves = "Rejected", 0
+        self.tell_story(record)
 
     def touch(self, market: SymbolMarket) -> None:
         """A create, amend or cancel: the position is pushed even without change."""
@@ -241,6 +248,7 @@ class Account:
     def say(self, record: OrderRecord) -> None:
         """Push an order as it is now, and file it where it belongs."""
         record.is_announced = True
+        self.tell_story(record)
         if self.keeps_versions:
             record.versions.append((self._times.wall_ms(), record.row()))
             del record.versions[:-8]
@@ -248,6 +256,19 @@ class Account:
             self.closed_orders.append(record)
             self.recent_closed.append(record)
         self.outbox.append(("order", record.push()))
+
+    def tell_story(self, record: OrderRecord, status: str = "") -> None:
+        """Note what an order is now. One that nobody has looked at yet may fill whole."""
+        rest = (record.leaves or record.steps - record.filled) if record.status in OPEN else 0
+        self.story.append((self._times.wall_ms(), "order", *self._named(record), status or record.status, rest, record.price))
+
+    def _tell_trade(self, record: OrderRecord, row: Mapping[str, Any]) -> None:
+        steps = record.market.instrument.qty_grid.count(float(row["execQty"]))
+        self.story.append((self._times.wall_ms(), "trade", *self._named(record), steps, row["execPrice"]))
+
+    @staticmethod
+    def _named(record: OrderRecord) -> tuple[Any, ...]:
+        return record.order_id, record.link_id, record.market.symbol, record.side, record.reduce_only
 
     def _set_price(self, record: OrderRecord, update: OrderUpdate) -> None:
         if update.price is not None and record.order_type == "Limit":
@@ -277,6 +298,7 @@ class Account:
     def _execute(self, record: OrderRecord, fill: Fill) -> None:
         """A trade: order, then execution."""
         row = self.statement.trade(record, fill, "Trade")
+        self._tell_trade(record, row)
         self.say(record)
         self.outbox.append(("execution", row))
 
@@ -293,6 +315,7 @@ class Account:
         self.register(record)
         self.touch(market)
         row = self.statement.trade(record, fill, "BustTrade")
+        self._tell_trade(record, row)
         self.say(record)
         self.outbox.append(("execution", row))
 

@@ -32,6 +32,7 @@ class Admin:
         app.router.add_post("/admin/faults", self._put_faults)
         app.router.add_get("/admin/faults", self._show_faults)
         app.router.add_get("/admin/truth", self._truth)
+        app.router.add_get("/admin/wire", self._wire)
         app.router.add_post("/admin/stop", self._stop)
 
     async def _about(self, request: web.Request) -> web.Response:
@@ -91,6 +92,10 @@ class Admin:
             return refusal
         known = truth(self._server.engine, self._server.private.frames)
         return web.Response(body=msgspec.json.encode(known), content_type="application/json")
+
+    async def _wire(self, request: web.Request) -> web.Response:
+        """What came in: requests as they were sent, and connections."""
+        return await self.guard.refusal(request) or web.json_response(self._server.wire.state())
 
     async def _stop(self, request: web.Request) -> web.Response:
         refusal = await self.guard.refusal(request)

@@ -19,6 +19,7 @@ from sim.sandbox.faults import AT_ONCE, Action, Event, Faults, When, patched
 from sim.sandbox.gateway import Gateway
 from sim.sandbox.params import Params
 from sim.sandbox.routes import NOT_SIMULATED, ROUTES
+from sim.sandbox.wire_log import WireLog
 
 _FOREVER_S: Final = 3600.0
 
@@ -26,15 +27,16 @@ _FOREVER_S: Final = 3600.0
 class RestDoor:
     """``flush`` sends what a request has caused in private."""
 
-    def __init__(self, gateway: Gateway, faults: Faults, server: Server, flush: Callable[[], None]) -> None:
-        self._gateway, self._faults, self._server, self._flush = gateway, faults, server, flush
+    def __init__(self, gateway: Gateway, faults: Faults, server: Server, flush: Callable[[], None], wire: WireLog) -> None:
+        self._gateway, self._faults, self._server, self._flush, self._wire = gateway, faults, server, flush, wire
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One request: in through the faults, through signature and budget to its handler, and out through the faults."""
         address = request.remote or ""
+        body = await request.read()
+        self._note(request, body)
         if self._gateway.budgets.is_banned(address, self._gateway.wall_ms()):
             return web.Response(status=403, text="access too frequent")
-        body = await request.read()
         if request.method == "GET" and body:
             return web.Response(status=403, text="GET with a body")
         params = _params(request, body)
@@ -53,6 +55,11 @@ class RestDoor:
         response = await self._misbehave_after(request, params, envelope, headers)
         self._flush()
         return response
+
+    def _note(self, request: web.Request, body: bytes) -> None:
+        sent = request.rel_url.raw_query_string if request.method == "GET" else body.decode("utf-8", "replace")
+        key = request.headers.get("X-BAPI-API-KEY", "")
+        self._wire.request(self._gateway.wall_ms(), key, request.method, request.path, sent)
 
     def _apply(self, request: web.Request, params: Params | None, body: bytes) -> tuple[dict[str, Any], dict[str, str]]:
         route = ROUTES.get((request.method, request.path))

@@ -21,6 +21,7 @@ from sim.sandbox.public_hub import PublicHub
 from sim.sandbox.rest_door import RestDoor
 from sim.sandbox.settings import SandboxSettings
 from sim.sandbox.sockets import PrivateChannel, PublicChannel, TradeChannel
+from sim.sandbox.wire_log import WireLog
 
 Channel = PublicChannel | PrivateChannel | TradeChannel
 _BREATH: Final = 64
@@ -36,6 +37,7 @@ class SandboxServer:
         self.faults = Faults(settings.seed)
         self.public = PublicHub(self.engine)
         self.private = PrivateHub(settings.seed)
+        self.wire = WireLog()
         self.gateway = Gateway(self.engine, self.public)
         self.gateway.set_lag(settings.rest_lag_ms)
         self._ids = IdSource(settings.seed, "server")
@@ -59,7 +61,7 @@ class SandboxServer:
         app.router.add_get("/v5/trade", self._trade_socket)
         self.admin = Admin(self)
         self.admin.add_to(app)
-        app.router.add_route("*", "/{tail:.*}", RestDoor(self.gateway, self.faults, self, self.flush).answer)
+        app.router.add_route("*", "/{tail:.*}", RestDoor(self.gateway, self.faults, self, self.flush, self.wire).answer)
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
@@ -193,9 +195,10 @@ class SandboxServer:
     async def _trade_socket(self, request: web.Request) -> web.StreamResponse:
         if self.settings.profile == "demo":
             return web.Response(status=404)
-        return await self._serve(request, "trade", TradeChannel(self.gateway, self.private.flush))
+        return await self._serve(request, "trade", TradeChannel(self.gateway, self.private.flush, self.wire))
 
     async def _serve(self, request: web.Request, name: str, channel: Channel) -> web.StreamResponse:
+        self.wire.connect(self.gateway.wall_ms(), name, request.remote or "")
         if not self.gateway.budgets.may_connect(request.remote or "", self.gateway.wall_ms()):
             return web.Response(status=403, text="access too frequent")
         socket = web.WebSocketResponse(autoping=True, heartbeat=None, max_msg_size=4 * 1024 * 1024)

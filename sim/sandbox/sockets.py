@@ -15,6 +15,7 @@ from sim.sandbox.gateway import Gateway
 from sim.sandbox.private_hub import CATEGORISED, PLAIN, PrivateHub
 from sim.sandbox.public_hub import PublicHub
 from sim.sandbox.routes import ROUTES, TRADE_OPS
+from sim.sandbox.wire_log import WireLog
 
 MAX_ARGS_TEXT: Final = 21_000
 SPOT_ARGS: Final = 10
@@ -161,8 +162,8 @@ class PrivateChannel:
 class TradeChannel:
     """Order entry by WebSocket. A restart of the service refuses what comes on the sockets of before with 10019."""
 
-    def __init__(self, gateway: Gateway, on_applied: Any) -> None:
-        self._gateway, self._on_applied = gateway, on_applied
+    def __init__(self, gateway: Gateway, on_applied: Any, wire: WireLog) -> None:
+        self._gateway, self._on_applied, self._wire = gateway, on_applied, wire
 
     async def on_text(self, connection: Connection, text: str) -> None:
         """One frame of the client."""
@@ -174,6 +175,9 @@ class TradeChannel:
         args = frame.get("args")
         params = args[0] if isinstance(args, list) and args and isinstance(args[0], dict) else {}
         is_request = op in TRADE_OPS
+        if is_request:
+            key = connection.account.settings.key if connection.account is not None else ""
+            self._wire.request(self._gateway.wall_ms(), key, "WS", TRADE_OPS[op], msgspec.json.encode(params).decode())
         actions = connection.before(op if is_request else f"op:{op}", str(params.get("symbol", "")))
         if not await connection.is_let_through(actions):
             return

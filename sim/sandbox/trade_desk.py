@@ -152,6 +152,7 @@ class TradeDesk:
 
     def _cancel(self, account: Account, record: OrderRecord) -> None:
         account.touch(record.market)
+        account.tell_story(record, "CancelAsked")
         account.exchange.cancel_order(CancelOrder(record.sim_id, record.market.name, self._pulse.now_ms))
 
     def _find(self, account: Account, at: SymbolMarket, params: Params, unknown: dict[str, tuple[int, str]]) -> OrderRecord:

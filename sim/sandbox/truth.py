@@ -43,6 +43,7 @@ def of_account(account: Account, frames: int) -> dict[str, Any]:
         "margin_mode": account.margin_mode,
         "orders": [{**record.push(), "_sim_id": record.sim_id, "_refusal": record.refusal} for record in records],
         "creates": account.creates,
+        "story": list(account.story),
         "executions": account.statement.executions,
         "positions": [
             position_row(account, name, position.idx)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ import pytest
 
 from adapters.bybit.evidence import OrderNotFound
 from adapters.journal import Record, read
-from core.messages import Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
-from runners.live.records import TYPES, GateChanged
-from tests.faults.checker import findings
+from core.messages import Bar, Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
+from runners.live.records import TYPES, CauseRaised, GateChanged, InstantClosed
+from tests.faults.checker import Limits, Seen, check, findings
 from tests.faults.conftest import http, playing
+from tests.faults.seen_of import candles_of
 
 Truth = dict[str, Any]
 Story = list[Record]
@@ -28,10 +31,15 @@ class Told:
 
     truth: Truth
     story: Story
+    seen: Seen = field(default_factory=Seen)
 
     def rules(self) -> set[str]:
         """The rules that are broken."""
-        return {each.partition(":")[0] for each in findings(self.truth, self.story)}
+        return {each.partition(":")[0] for each in findings(self.truth, self.story, seen=self.seen)}
+
+    def saw(self, **changes: Any) -> None:
+        """The harness saw something else."""
+        self.seen = dataclasses.replace(self.seen, **changes)
 
     def places(self, kind: type[Message], fits: Callable[[Any], bool] = lambda message: True) -> list[int]:
         """Where the journal has such messages."""
@@ -57,12 +65,17 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     with playing(tmp_path_factory.mktemp("checker")) as stage:
         lost = http("drop", "/v5/order/create", "before_apply", nth=2), http("drop", "/v5/order/create", nth=4)
         played = stage.play(*lost).check()
-        yield Told(played.truth, list(read(played.folder, types=TYPES)))
+        seen = Seen(
+            wire=stage.sandbox.get("/admin/wire"), rate_factor=100.0, grids={"BTCUSDT": ("0.1", "0.001")},
+            limits=Limits(max_position_usd=1_100, max_gross_usd=1_100, leverage=1.0), candles=candles_of(stage.sandbox.server),
+            memories={"the session": "a", "its journal": "a"}, before={"tasks": 1}, after={"tasks": 1},
+        )  # fmt: skip
+        yield Told(played.truth, list(read(played.folder, types=TYPES)), seen)
 
 
 @pytest.fixture
 def told(true: Told) -> Told:
-    return Told(copy.deepcopy(true.truth), list(true.story))
+    return Told(copy.deepcopy(true.truth), list(true.story), dataclasses.replace(true.seen, wire=copy.deepcopy(true.seen.wire)))
 
 
 def first(told: Told, kind: type[Message], fits: Callable[[Any], bool] = lambda message: True) -> int:
@@ -219,6 +232,140 @@ def received_while_reducing(told: Told) -> None:
         del told.story[place]
 
 
+def latched_before_all(told: Told) -> None:
+    told.saw(latched_ms=told.truth["creates"][0]["received"] - 1_000)
+
+
+def panic_in_the_journal(told: Told) -> None:
+    told.add(first(told, GateChanged), CauseRaised(0, "panic", "", "", "the latch is set"))
+
+
+def order_of_twice_the_size(told: Told) -> None:
+    row = next(row for row in told.truth["story"] if row[1] == "order" and row[7] == "New" and not row[6])
+    row[8] *= 2
+
+
+def more_than_one_may_rest(told: Told) -> None:
+    told.saw(limits=Limits(max_open_orders=0))
+
+
+def more_than_the_account_bears(told: Told) -> None:
+    told.saw(limits=Limits(leverage=0.001))
+
+
+def more_than_gross(told: Told) -> None:
+    told.saw(limits=Limits(max_gross_usd=500))
+
+
+def state_of_another(told: Told) -> None:
+    told.saw(memories={"the session": "a", "another process": "b"})
+
+
+def candle_twice(told: Told) -> None:
+    place = first(told, Bar)
+    told.story.insert(place, told.story[place])
+
+
+def candle_altered(told: Told) -> None:
+    place = first(told, Bar)
+    told.change(place, high=told.story[place].message.high + 1)
+
+
+def candle_of_tomorrow(told: Told) -> None:
+    place = told.places(Bar)[-1]
+    later = told.story[place].message.ts_close + 86_400_000
+    told.add(place, msgspec.structs.replace(told.story[place].message, ts_open=later, ts_close=later + 60_000))
+
+
+def instant_backwards(told: Told) -> None:
+    one, other = told.places(InstantClosed)[:2]
+    told.story[one], told.story[other] = told.story[other], told.story[one]
+
+
+def decision_before_its_candle(told: Told) -> None:
+    place = told.places(InstantClosed)[-1]
+    told.add(place + 1, InstantClosed(told.story[place].message.ts + 60_000, decides=True))
+
+
+def two_entries_of_one_candle(told: Told) -> None:
+    place = first(told, SubmitOrder, lambda order: not order.reduce_only)
+    told.add(place, msgspec.structs.replace(told.story[place].message, client_order_id="another"))
+
+
+def entry_of_an_old_decision(told: Told) -> None:
+    place = told.places(SubmitOrder, lambda order: not order.reduce_only)[-1]
+    told.change(place, ts=told.story[place].message.ts - 60_000)
+
+
+def exit_too_large(told: Told) -> None:
+    next(row for row in told.truth["story"] if row[1] == "trade" and row[6])[7] += 1_000
+
+
+def exit_not_reduce_only(told: Told) -> None:
+    for row in told.truth["story"]:
+        row[6] = False
+
+
+def requests(told: Told, path: str) -> list[Any]:
+    return [row for row in told.seen.wire["requests"] if row["path"] == path]  # type: ignore[index]  # it is there
+
+
+def sent(told: Told, **changes: Any) -> None:
+    row = requests(told, "/v5/order/create")[0]
+    row["sent"] = json.dumps(json.loads(row["sent"]) | changes)
+
+
+def qty_in_exponents(told: Told) -> None:
+    sent(told, qty="1e-05")
+
+
+def qty_as_a_number(told: Told) -> None:
+    sent(told, qty=0.01)
+
+
+def stop_off_the_tick(told: Told) -> None:
+    sent(told, stopLoss="29000.05")
+
+
+def qty_off_the_step(told: Told) -> None:
+    sent(told, qty="0.0105")
+
+
+def creates_in_a_burst(told: Told) -> None:
+    told.saw(rate_factor=0.1)
+
+
+def requests_of_others_in_a_burst(told: Told) -> None:
+    row = requests(told, "/v5/order/create")[0]
+    told.seen.wire["requests"].extend({**row, "path": "/v5/market/time", "account": ""} for _ in range(60_001))  # type: ignore[index]
+
+
+def connected_too_often(told: Told) -> None:
+    told.seen.wire["connects"].extend(dict(told.seen.wire["connects"][0]) for _ in range(20))  # type: ignore[index]
+
+
+def task_left_behind(told: Told) -> None:
+    told.saw(after={"tasks": 2})
+
+
+def halted_without_a_reason(told: Told) -> None:
+    told.story[:] = [record for record in told.story if not isinstance(record.message, CauseRaised)]
+    told.change(told.places(GateChanged)[1], state="HALTED", why="")
+
+
+def active_under_a_cause(told: Told) -> None:
+    told.add(told.places(InstantClosed)[3], CauseRaised(0, "daily_loss", "", "", "made up"))
+
+
+def active_with_every_symbol_frozen(told: Told) -> None:
+    told.add(told.places(InstantClosed)[3], CauseRaised(0, "external_order", "BTCUSDT", "x", "made up"))
+
+
+def idle_after_the_faults(told: Told) -> None:
+    last = told.story[told.places(InstantClosed)[-1]].ts
+    told.saw(faults_over_ms=last, ended_ms=last + 200_000, bar_ms=10_000)
+
+
 BROKEN: list[tuple[Callable[[Told], None], str]] = [
     (fill_gone, "I-1"), (fill_invented, "I-1"), (fill_twice, "I-2"), (fill_of_another_size, "I-3"), (position_elsewhere, "I-3"),
     (fee_off_by_one, "I-4"), (funding_gone, "I-4"), (funding_twice, "I-4"), (ledger_off, "I-4"), (exchange_in_doubt, "I-4"),
@@ -227,6 +374,16 @@ BROKEN: list[tuple[Callable[[Told], None], str]] = [
     (ended_on_a_timeout, "I-7"), (ended_on_10016, "I-7"), (lost_without_a_search, "I-7"), (rejected_and_filled, "I-7"),
     (end_not_heard, "I-7"), (exit_ended_alone, "I-7"), (back_to_life, "I-8"), (filled_backwards, "I-8"), (filled_beyond, "I-8"),
     (filled_otherwise_there, "I-8"), (received_while_halted, "I-11"), (received_while_reducing, "I-11"),
+    (latched_before_all, "I-9"), (panic_in_the_journal, "I-9"),
+    (order_of_twice_the_size, "I-10"), (more_than_one_may_rest, "I-10"), (more_than_the_account_bears, "I-10"), (more_than_gross, "I-10"),
+    (state_of_another, "I-12"),
+    (candle_twice, "I-13"), (candle_altered, "I-13"), (candle_of_tomorrow, "I-13"), (instant_backwards, "I-13"),
+    (decision_before_its_candle, "I-13"), (two_entries_of_one_candle, "I-13"), (entry_of_an_old_decision, "I-13"),
+    (exit_too_large, "I-14"), (exit_not_reduce_only, "I-14"),
+    (qty_in_exponents, "I-15"), (qty_as_a_number, "I-15"), (stop_off_the_tick, "I-15"), (qty_off_the_step, "I-15"),
+    (creates_in_a_burst, "I-17"), (requests_of_others_in_a_burst, "I-17"), (connected_too_often, "I-17"), (task_left_behind, "I-17"),
+    (halted_without_a_reason, "I-18"), (active_under_a_cause, "I-18"), (active_with_every_symbol_frozen, "I-18"),
+    (idle_after_the_faults, "I-18"),
 ]  # fmt: skip
 
 
@@ -242,10 +399,24 @@ def test_a_broken_rule_is_named(break_it: Callable[[Told], None], rule: str, tol
 
 
 def test_every_rule_has_been_broken() -> None:
-    assert {rule for _, rule in BROKEN} == {"I-1", "I-2", "I-3", "I-4", "I-5", "I-6", "I-7", "I-8", "I-11"}
+    assert {rule for _, rule in BROKEN} == {f"I-{number}" for number in range(1, 19) if number != 16}
+    # I-16 is about files, too: test_a_secret_is_found
 
 
 def test_a_folder_is_read(tmp_path: Path) -> None:
     """The whole way, from files."""
     with playing(tmp_path) as stage:
         stage.play(bars=6).check(settled=False)
+
+
+def test_a_secret_is_found(told: Told, tmp_path: Path) -> None:
+    """In a file of the run, and in what was said."""
+    with playing(tmp_path) as stage:
+        played = stage.play(bars=6)
+        quiet = Seen(words=("hidden-81f2",), texts={"a notice": "a key is refused"})
+        assert check(played.truth, played.folder, settled=False, seen=quiet) == []
+        (played.folder / "note").write_bytes(b"\0\1hidden-81f2\2")
+        loud = dataclasses.replace(quiet, texts={"a notice": "the key hidden-81f2 is refused"})
+        assert check(played.truth, played.folder, settled=False, seen=loud) == [
+            "I-16: a secret is in note", "I-16: a secret is in a notice",
+        ]  # fmt: skip

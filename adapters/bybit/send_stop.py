@@ -1,0 +1,65 @@
+"""The last look before a command leaves: in the very step in which its bytes are handed to the connection, with nothing awaited between.
+
+An event loop does one thing at a time, so this step is the sender's lock: whoever stops sending (a panic's latch on the disk) waits for at
+most the one command that is being written, and no later one leaves. What only reduces, and cancels, are not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+
+SendStop = Callable[[], str]
+"""Why nothing that adds exposure may leave now; "" while it may. Asked before each such command; it must be quick."""
+
+_ADDING: Final = frozenset(
+    {"/v5/order/create", "/v5/order/create-batch", "/v5/order/amend", "/v5/order/amend-batch"}
+)  # fmt: skip
+
+
+def never_stopped() -> str:
+    """Where nothing stops sending."""
+    return ""
+
+
+def may_add(path: str, body: Mapping[str, Any]) -> bool:
+    """Whether a command might add exposure: a new order that is not reduce-only (one such in a batch is enough), and any amendment."""
+    if path not in _ADDING:
+        return False
+    orders = body.get("request", (body,))
+    return "amend" in path or not all(order.get("reduceOnly") is True for order in orders)
+
+
+class StoppedError(Exception):
+    """Raised in the middle of a request that was stopped before its first byte of body."""
+
+
+class SentBody(aiohttp.BytesPayload):
+    """The body of a command, which asks ``stop`` when it is written. ``why``: what stopped it, "" while nothing did."""
+
+    def __init__(self, text: bytes, stop: SendStop) -> None:
+        super().__init__(text, content_type="application/json")
+        self._stop = stop
+        self.why = ""
+
+    def refused(self) -> bool:
+        """Ask; whether it was stopped."""
+        self.why = self.why or self._stop()
+        return bool(self.why)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Write all of it, or nothing."""
+        self._look()
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """As ``write``; this is how the client writes it."""
+        self._look()
+        await super().write_with_length(writer, content_length)
+
+    def _look(self) -> None:
+        if self.refused():
+            raise StoppedError(self.why)

@@ -1,0 +1,55 @@
+"""Taking the panic latch away: a person's act, with a reason, and the latch is kept as evidence of what happened."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import socket
+import time
+from pathlib import Path
+
+from core.errors import ConfigError, SafetyError
+from runners.live.latch import is_latched
+
+MIN_REASON = 10
+
+
+def rearm(path: Path, reason: str) -> Path:
+    """Rename the latch to ``<name>.latch.<time>`` and lay the reason beside it (``.reason.json``); returns where the latch is kept.
+
+    Raises ConfigError where none stands or the reason is no sentence; SafetyError where it cannot be kept: the latch then stays.
+    """
+    reason = " ".join(reason.split())
+    if not is_latched(path):
+        raise ConfigError(f"no panic latch stands at {path}: there is nothing to re-arm")
+    if len(reason) < MIN_REASON or not reason.isprintable():
+        raise ConfigError(f"a reason of at least {MIN_REASON} characters is needed: it is kept beside the latch")
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    kept, number = path.with_name(f"{path.name}.{stamp}"), 1
+    while kept.with_name(f"{kept.name}.reason.json").exists() or is_latched(kept):
+        number += 1
+        kept = path.with_name(f"{path.name}.{stamp}-{number}")
+    try:
+        _write(kept.with_name(f"{kept.name}.reason.json"), reason, stamp)
+        path.rename(kept)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise SafetyError(f"the panic latch {path} stays: it cannot be kept as evidence ({error.strerror})") from error
+    return kept
+
+
+def _write(place: Path, reason: str, stamp: str) -> None:
+    told = {"rearmed": stamp, "reason": reason, "by": getpass.getuser(), "uid": os.getuid(), "host": socket.gethostname()}
+    with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(json.dumps(told).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
