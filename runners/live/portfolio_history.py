@@ -56,12 +56,14 @@ class PortfolioHistory:
 
     def keys(self, symbol: str) -> list[Key]:
         """The series of a symbol that are read."""
+        return [key for key in self._all_keys(symbol) if (symbol, key[2]) not in self.instead]
+
+    def _all_keys(self, symbol: str) -> list[Key]:
         return [
             (symbol, timeframe, data_type)
             for data_type in self.data_types
-            if (symbol, data_type) not in self.instead
             for timeframe in (("",) if data_type in POINTS else self.bases)
-        ]
+        ]  # fmt: skip
 
     # --- in ---
 
@@ -70,6 +72,20 @@ class PortfolioHistory:
         held = self._of(key)
         for ts in sorted(rows):
             held.add(ts, rows[ts])
+
+    def frames(self) -> dict[tuple[str, str, str], Frame]:
+        """Every series as it is now, empty ones included: to be written down when a journal begins."""
+        return {key: self._of(key).frame() for symbol in self.symbols for key in self._all_keys(symbol)}
+
+    def take_frames(self, frames: Mapping[tuple[str, str, str], Frame]) -> bool:
+        """Begin with series that were written down, if they are all there; returns whether they are."""
+        wanted = [key for symbol in self.symbols for key in self._all_keys(symbol)]
+        if any(key not in frames for key in wanted):
+            return False
+        for key in wanted:
+            self._of(key).extend(frames[key])
+        self.find_stand_ins()
+        return True
 
     def take(self, symbol: str, read: Sequence[SeriesRows]) -> None:
         """Rows that are known from now on; those that were taken before change nothing."""
@@ -194,8 +210,13 @@ class _Held:
     def restore(self, kept: HeldRows) -> None:
         ts = np.frombuffer(kept.ts, dtype=np.int64)
         columns = {name: np.frombuffer(column, dtype=np.float64) for name, column in zip(self.columns, kept.columns, strict=True)}
-        self._buffer.extend_to(len(ts), ts, columns)
-        self._rows, self.newest = len(ts), int(ts[-1])
+        self.extend(Frame(ts, columns))
+
+    def extend(self, frame: Frame) -> None:
+        """Begin with these rows."""
+        if len(frame):
+            self._buffer.extend_to(len(frame), frame.ts, frame.to_dict())
+            self._rows, self.newest = len(frame), int(frame.ts[-1])
 
 
 POINT_COLUMNS: Mapping[DataType, str] = {"funding_rates": "funding_rate", "open_interest": "open_interest"}

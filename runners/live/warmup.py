@@ -26,6 +26,7 @@ from core.time_range import to_iso
 from core.timeframe import floor_ts, tf_ms
 from runners.live.inputs import Inputs
 from runners.live.portfolio_history import PortfolioHistory, base_timeframes
+from runners.live.program import WarmUpKey
 from runners.portfolio.archive import as_data_type
 from runners.portfolio.desk import PortfolioSetup
 from runners.portfolio.system import history_start, lookback, setup_over
@@ -92,6 +93,21 @@ class WarmUp:
             for each in (state, *state.higher):
                 self._states[each.symbol, each.timeframe] = each
                 self.frames[each.symbol, each.timeframe] = each.frame()
+
+    def recorded(self) -> dict[WarmUpKey, Frame]:
+        """All that was loaded: the bars that the system decides on, and the series that a portfolio strategy may ask for."""
+        bars: dict[WarmUpKey, Frame] = {(*key, ""): frame for key, frame in self.frames.items()}
+        return bars if self.history is None else bars | self.history.frames()
+
+    def take(self, frames: Mapping[WarmUpKey, Frame]) -> bool:
+        """Use these series, written down with the journal's beginning, if they are all that is needed; returns whether they are."""
+        needed = [(symbol, timeframe) for symbol in self._system.symbols for timeframe in self.groups]
+        if any((*key, "") not in frames for key in needed):
+            return False
+        if self.history is not None and not self.history.take_frames(frames):
+            return False
+        self.frames = {key: frames[(*key, "")] for key in needed}
+        return True
 
     async def load(self, store: HistoricalDataStore | None, reader: BarReader, inputs: ColumnReader) -> None:
         """Read what is needed of every symbol and timeframe. Raises DataError, naming the first bar that nobody has."""

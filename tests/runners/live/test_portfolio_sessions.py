@@ -16,10 +16,16 @@ from core.messages import Fill
 from core.portfolio_order import Order
 from core.risk.position_manager import PositionManager
 from core.time_range import to_ms
+from runners.home import Home
 from runners.live.outcome import session_result
+from runners.replay import replay
+from runners.session_journal import find_session
+from runners.session_replay import replay_session
+from runners.systems import LoadedSystem
+from runners.wiring import wire_backtest
 from strategies.base import PortfolioStrategy
 from strategies.hold import HoldStrategy
-from tests.builders import DAY, HOUR, add_series, builtin, coarser, plain_system, sample, spot_pair
+from tests.builders import DAY, HOUR, add_series, builtin, coarser, made_ready, plain_system, sample, spot_pair
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import FROM, both, check_same, marked_store
 
@@ -140,6 +146,53 @@ def test_spot_is_rebalanced_as_in_the_backtest(journals: Path) -> None:
     assert {fill.fee_coin for fill in parts.venue.fills} == {"BTC", "ETH", "USDT"}
     counts = ran.live.books.actors.risk.counts
     assert counts == parts.risk.counts and "below_min_notional" in {each.reason for each in counts.denied.values()}
+
+
+class Remembers(Rotates):
+    """The same with a memory of its own: it counts its steps, and says so with ``state()``."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.steps = state["steps"]
+
+    def run_strategy(self, oms_client: Any, data_manager: Any) -> Sequence[Any]:
+        self.steps += 1
+        self.seen = []
+        orders = list(super().run_strategy(oms_client, data_manager))
+        return orders if self.steps % 4 else [*orders, Order(self.symbols[0], oms_client.instrument_type, "CLOSE")][-1:]
+
+
+@pytest.mark.parametrize("snapshots", [pytest.param(True, id="snapshots"), pytest.param(False, id="whole journal", marks=pytest.mark.long)])
+def test_a_restart_goes_on(snapshots: bool, journals: Path, tmp_path: Path) -> None:
+    """Two restarts: the account, the trade history and the memory of the strategy are those of one session, which are the backtest's."""
+    system = linear()
+    with marked_store(symbols=PAIR) as store:
+        prepared = made_ready(store, system, FROM, TO, Remembers())
+        parts = wire_backtest(prepared, "bt")
+        replay(parts.feed, parts.cycle)
+        with stored_sandbox(store, system, FROM, TO) as sandbox:
+            for bars in (41, 84, None):
+                ran = run_session(plan_of(system, Remembers, store, sandbox.url, journals), max_bars=bars)
+                assert ran.ending.failure is None and ran.ending.differences == []
+                if not snapshots:
+                    for path in ran.live.journal.folder.glob("*.snapshot"):
+                        path.unlink()
+    recovery = ran.live.journal.recovery
+    assert bool(recovery.snapshot_seq) is snapshots and ran.live.journal.session == 3
+    books, desk = ran.live.books, parts.desk
+    assert books.portfolio.equity_values == parts.portfolio.equity_values and len(parts.venue.fills) > 6
+    assert books.portfolio_desk is not None and desk is not None
+    assert list(books.portfolio_desk.oms.trade_history) == list(desk.oms.trade_history)
+    assert books.portfolio_desk.schedule.due == desk.schedule.due
+    assert books.actors.strategy.strategy.steps == parts.strategy.strategy.steps == 17
+    journal = find_session(str(ran.live.journal.folder), Home(tmp_path))
+    found = replay_session(journal, LoadedSystem(system, Remembers, "test", "file"))
+    assert found.difference is None and found.compared["PortfolioOrders"] > 5 and found.sessions == 3
 
 
 @pytest.mark.long
