@@ -6,12 +6,10 @@ A sandbox is a rehearsal: its runs are kept under ``<system>-sandbox``, and do n
 from __future__ import annotations
 
 from adapters.bybit.endpoints import Environment
-from core.errors import ConfigError
 from runners.epoch import StrategyEpoch
 from runners.home import Home
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
-from strategies.base import PortfolioStrategy
 
 DemoOptions = SessionOptions
 DemoRun = SessionRun
@@ -22,8 +20,6 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
 
     beside: runs along with the session (the display).
     """
-    if issubclass(loaded.strategy, PortfolioStrategy):
-        raise ConfigError(f"{loaded.config.system} has a portfolio strategy ({loaded.config.strategy}): these run in backtests only so far")
     loaded = without_symbols(loaded, options.without)
     is_sandbox = options.sandbox_url is not None
     system = loaded.config
