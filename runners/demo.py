@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from adapters.bybit.endpoints import Environment
-from core.errors import ConfigError, SafetyError
+from core.errors import SafetyError
 from runners.epoch import StrategyEpoch
 from runners.home import Home
 from runners.promotion import standing, way_out
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
-from strategies.base import PortfolioStrategy
 
 DemoOptions = SessionOptions
 DemoRun = SessionRun
@@ -25,8 +24,6 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
 
     beside: runs along with the session (the display).
     """
-    if issubclass(loaded.strategy, PortfolioStrategy):
-        raise ConfigError(f"{loaded.config.system} has a portfolio strategy ({loaded.config.strategy}): these run in backtests only so far")
     is_sandbox = options.sandbox_url is not None
     untested = "" if is_sandbox else check_promotion(loaded, home)
     loaded = without_symbols(loaded, options.without)

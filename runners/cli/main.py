@@ -35,6 +35,7 @@ COMMANDS = {
     "promote": ("runners.cli.promote:promote", "Open demo or live to a system whose rules for it pass."),
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
+    "alerts": ("runners.cli.alerts:alerts", "Alerts: send a test to every target of alerts.yaml."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
     "replay": ("runners.cli.replay:replay", "A session's journal through the engine again: every decision, byte for byte."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),

@@ -9,12 +9,14 @@ from typing import Any
 from core.funnel import total
 from core.messages import Signal
 from core.money import UNIT
+from core.portfolio_order import TargetPosition
 from core.risk.causes import TradingState
 from core.time_range import to_iso
 from runners.live.holdings import held_quantities
 from runners.live.restrictions import restrictions
 from runners.live.session import Stop
 from runners.live.start import Live
+from runners.live.tape import Decision
 
 REFRESH_S = 0.5
 ROWS = 12
@@ -140,13 +142,18 @@ def _orders(live: Live) -> Any:
 def _decisions(live: Live) -> Any:
     table = _table("time", "symbol", "last decisions")
     for message in list(live.tape.decisions)[-6:]:
-        words = (
-            message.direction if isinstance(message, Signal) else f"denied: {message.reason} ({message.value:g}, limit {message.limit:g})"
-        )
-        table.add_row(to_iso(message.ts), message.symbol, words)
+        table.add_row(to_iso(message.ts), message.symbol, _decision(message))
     if not table.row_count:
         table.add_row("none yet")
     return table
+
+
+def _decision(message: Decision) -> str:
+    if isinstance(message, Signal):
+        return message.direction
+    if isinstance(message, TargetPosition):
+        return message.side if message.value is None or message.side == "CLOSE" else f"{message.side} {message.value:,.2f}"
+    return f"denied: {message.reason} ({message.value:g}, limit {message.limit:g})"
 
 
 def _told(live: Live) -> Any:

@@ -63,7 +63,7 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         bars={history.symbol: history.execution for history in histories},
         order_log=actors.executor.order_log.entries,
         funnel=funnel,
-        warnings=[*_untested(live), *_from_outside(live), *many_refused(funnel)],
+        warnings=[*_untested(live), *_from_outside(live), *many_refused(funnel), *(f"not screened: {note}" for note in live.books.notes)],
         system_uid=live.plan.uid,
         deferred=deferred,
     )

@@ -45,6 +45,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         *(f"runs {name}" for name in ("list", "show", "compare", "report")),
         *("session", "session status", "session release", "session rearm", "journal", "journal list", "journal verify", "journal repair"),
         *("tools list", "tools call", "smoke backtest", "smoke demo"),
+        *("alerts", "alerts test"),
     }
     assert {" ".join(path) for path in ALL if path} == expected
 
