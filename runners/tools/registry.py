@@ -36,6 +36,7 @@ MODULES = (
     "runners.tools.journal",
     "runners.tools.session",
     "runners.tools.replay",
+    "runners.tools.wire_parity",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 
