@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from adapters.bybit.endpoints import Environment, endpoints
+from adapters.bybit.secrets import load_credentials
 from adapters.logging import set_up_logging
 from core.errors import KeelError
 from runners.demo import DemoOptions, run_demo
 from runners.home import Home
+from runners.live.connection import connect
 from runners.live.session import Stop
 from runners.live.start import Live
 from runners.systems import load_system
@@ -44,6 +49,63 @@ def nowhere(home: Path, *texts: str) -> None:
 
 def error(ret_msg: str = QUOTED, code: int = 10004) -> dict[str, Any]:
     return {"kind": "error", "ret_code": code, "ret_msg": ret_msg}
+
+
+def with_locals(error: BaseException) -> str:
+    """The traceback as a debugger shows it: with every local name's value."""
+    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+
+
+PRIVATE = (
+    "/v5/user/query-api", "/v5/account/info", "/v5/account/wallet-balance", "/v5/position/list", "/v5/order/realtime", "/v5/execution/list",
+    "/v5/account/transaction-log",
+)  # fmt: skip
+"""What a start reads of the account, and its end."""
+FORMS: dict[str, Any] = {
+    "a refusal that quotes them": {"kind": "error", "ret_code": 10004, "ret_msg": QUOTED},
+    "a denied key": {"kind": "error", "ret_code": 10003, "ret_msg": QUOTED},
+    "an answer cut short": {"kind": "truncate", "bytes": 40},
+    "HTTP 403": {"kind": "error", "http": 403},
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("form", FORMS)
+def test_every_read_that_fails(form: str, sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each private list of a start fails, one after the other, with all of the log on: whatever came of it says neither key nor secret."""
+    home = Home(tmp_path)
+    set_up_logging(level="debug", file=home.logs / "demo.jsonl", console=True)
+    said: list[str] = []
+    for path in PRIVATE:
+        sandbox.faults({"match": {"side": "http", "path": path}, "when": "before_apply", "action": FORMS[form]})
+        try:
+            made = run_demo(load_system("ema_cross", home, TEXTS), home, DemoOptions(sandbox_url=sandbox.url, max_bars=2, report=False))
+        except KeelError as caught:
+            said += [with_locals(caught), repr(vars(caught))]
+        else:
+            said += [repr(made), *made.lines]
+    assert any("Error" in text for text in said)
+    nowhere(tmp_path, *said, *capsys.readouterr())
+
+
+def test_what_holds_a_key_does_not_show_it(sandbox: Sandbox) -> None:
+    """repr, str, format, JSON, pickle and a traceback with locals of the request that a key signs."""
+    where = endpoints(Environment.SANDBOX, sandbox.url)
+    credentials = load_credentials(where, environ={"BYBIT_SANDBOX_KEY": KEY, "BYBIT_SANDBOX_SECRET": SECRET})
+    shown = [repr(credentials), str(credentials), f"{credentials.key} {credentials.secret:>20}", repr(pickle.dumps(credentials.secret))]
+
+    async def refused() -> None:
+        notices: list[Any] = []
+        async with connect(Environment.SANDBOX, "linear", notices.append, sandbox_url=sandbox.url) as connection:
+            shown.extend(repr(each) for each in (connection, vars(connection), connection.rest, vars(connection.rest)))
+            sandbox.faults({"match": {"side": "http", "path": "/v5/position/list"}, "when": "before_apply", "action": error()})
+            await connection.reader.instrument("BTCUSDT")
+            await connection.account.positions()
+
+    with pytest.raises(Exception) as caught:
+        asyncio.run(refused())
+    shown.append(with_locals(caught.value))
+    assert [text for text in shown if KEY in text or SECRET in text] == []
 
 
 @pytest.mark.parametrize("path", ["/v5/user/query-api", "/v5/account/wallet-balance", "/v5/position/list", "/v5/execution/list"])
