@@ -28,7 +28,6 @@ from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from runners.clock import system_now
@@ -112,7 +111,8 @@ class Watched(SandboxServer):
         began, number = time.monotonic(), 0
         while True:
             await asyncio.sleep(TURNS_MS / 1000)
-            hearers = [(connection, topic) for connection in self._connections for topic in connection.topics if topic.startswith("tickers.")]
+            topics = [(connection, topic) for connection in self._connections for topic in connection.topics]
+            hearers = [(connection, topic) for connection, topic in topics if topic.startswith("tickers.")]
             if not hearers:
                 began = time.monotonic() - self.flooded / self.rate
                 continue
@@ -160,8 +160,8 @@ def session(home: Path, url: str, symbols: list[str], bars: int) -> dict[str, An
     stamps = home / "stamps.json"
     environment = {**os.environ, "LOAD_STAMPS": str(stamps), "KEEL_STATE": str(home / "state"), "BYBIT_SANDBOX_KEY": "sandbox-key",
                    "BYBIT_SANDBOX_SECRET": "sandbox-secret"}  # fmt: skip
-    command = [sys.executable, "-m", "runners.cli.main", "demo", "load", "--sandbox", url, "--bars", str(bars), "--home", str(home), "--json",
-               "--log", "none", "--no-report"]  # fmt: skip
+    options = ["--sandbox", url, "--bars", str(bars), "--home", str(home), "--json", "--log", "none", "--no-report"]
+    command = [sys.executable, "-m", "runners.cli.main", "demo", "load", *options]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if not stamps.exists() or stamps.read_text() == "[]":
         raise SystemExit(f"the session failed with exit code {done.returncode}:\n{done.stderr}\n{done.stdout[:2000]}")
@@ -170,7 +170,7 @@ def session(home: Path, url: str, symbols: list[str], bars: int) -> dict[str, An
 
 def read(url: str, path: str) -> Any:
     """An admin endpoint of the sandbox."""
-    with urllib.request.urlopen(url + path, timeout=60) as answer:  # noqa: S310 (our own sandbox)
+    with urllib.request.urlopen(url + path, timeout=60) as answer:
         return json.load(answer)
 
 
@@ -197,7 +197,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         ran = session(Path(name), url, symbols, options.seconds)
         truth = read(url, "/admin/truth")["accounts"]["sandbox-key"]
-        urllib.request.urlopen(urllib.request.Request(url + "/admin/stop", method="POST"), timeout=60).close()  # noqa: S310 (as above)
+        urllib.request.urlopen(urllib.request.Request(url + "/admin/stop", method="POST"), timeout=60).close()
         seen = here.recv()
         exchange.join(20)
         sys.exit(report(Path(name), ran, truth, seen, options))
@@ -227,9 +227,11 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     intended = {message.client_order_id for message in kept if isinstance(message, SubmitOrder)}
     to_wire = list(_to_wire(answered, seen["orders"]))
     lost = {"candles": len(sent - bars), "fills": len(executed ^ booked), "orders": len(placed ^ intended)}
-    print(f"{options.rate:,} messages a second for {options.seconds} s, {len({symbol for symbol, _ in sent})} symbols: {seen['flooded']:,} tickers, "
-          f"{len(seen['candles']):,} closed candles, {len(executed):,} fills of {len(intended):,} orders; the exchange was late by at most "
-          f"{seen['late_s'] * 1000:.0f} ms")  # fmt: skip
+    count = len({symbol for symbol, _ in sent})
+    print(f"{options.rate:,} messages a second for {options.seconds} s, {count} symbols; the exchange was late by {seen['late_s']:.2f} s")
+    print(
+        f"sent: {seen['flooded']:,} tickers, {len(seen['candles']):,} closed candles, {len(executed):,} fills of {len(intended):,} orders"
+    )
     rows = {"socket to strategy": percentiles(to_strategy), "signal to wire": percentiles(to_wire)}
     for what, (half, most, worst) in rows.items():
         print(f"{what:20} p50 {half:6.2f} ms   p99 {most:6.2f} ms   max {worst:6.2f} ms")
