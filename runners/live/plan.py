@@ -30,3 +30,5 @@ class Plan:
     about: dict[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     """Symbols of the system that are left out: what the account has in them is said, and not touched."""
+    untested: str = ""
+    """Why the system may trade here though nobody looked at its rules; "" where they passed, or there are none."""

@@ -1,8 +1,11 @@
-"""A portfolio strategy in a system file: what it is shown, and when it is asked (at each close of the system's timeframe)."""
+"""A portfolio strategy in a system file: what it is shown, and when it is asked (at each close of the system's timeframe).
+
+The same in a backtest, where history comes out of the store, and in a session, where it is loaded before the start and heard since.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 from adapters.store import HistoricalDataStore
@@ -12,7 +15,7 @@ from core.portfolio_order import market_symbol
 from core.risk.exits import hidden_features
 from core.time_range import TimeRange
 from core.timeframe import DAY_MS, tf_ms
-from runners.portfolio.archive import StoredArchive
+from runners.portfolio.archive import Archive, StoredArchive
 from runners.portfolio.desk import PortfolioSetup
 from strategies.base import PortfolioStrategy
 
@@ -31,23 +34,36 @@ def system_setup(
     store: HistoricalDataStore, system: SystemConfig, window: TimeRange, strategy: PortfolioStrategy, warmup_bars: int, env: str
 ) -> PortfolioSetup:
     """What the strategy is shown: series of the store from the warm-up on. Raises ConfigError for a symbol that the system lacks."""
+    archive = StoredArchive(store, history_start(system, window.start_ms, warmup_bars), window.end_ms, env=env)
+    return setup_over(archive, system, strategy, window.start_ms, warmup_bars)
+
+
+def setup_over(
+    archive: Archive, system: SystemConfig, strategy: PortfolioStrategy, start_ms: int, warmup_bars: int, left_out: Sequence[str] = ()
+) -> PortfolioSetup:
+    """The same over any archive. left_out: symbols of the system that are not traded now; a strategy that names them is given the rest.
+
+    Raises ConfigError for a symbol that the system lacks.
+    """
     step = tf_ms(system.timeframe)
-    since = window.start_ms - max(warmup_bars * step, DAY_MS)
+    own = {market_symbol(name, system.category): name for name in strategy.symbols}
+    for symbol, name in own.items():
+        if symbol not in system.symbols and symbol not in left_out:
+            raise ConfigError(f"{type(strategy).__name__} trades {name}, and the system's symbols are {', '.join(system.symbols)}: add it")
+    if left_out and own:
+        strategy.symbols = tuple(name for symbol, name in own.items() if symbol not in left_out)
     return PortfolioSetup(
-        archive=StoredArchive(store, since, window.end_ms, env=env),
-        names=_names(system, strategy),
+        archive=archive,
+        names=[own.get(symbol, symbol) for symbol in system.symbols],
         category=system.category,
         timeframe=system.timeframe,
-        since=window.start_ms - warmup_bars * step,
-        start=window.start_ms,
+        since=start_ms - warmup_bars * step,
+        start=start_ms,
         step_ms=step,
+        left_out=tuple(left_out),
     )
 
 
-def _names(system: SystemConfig, strategy: PortfolioStrategy) -> list[str]:
-    """The system's symbols, each by the strategy's own name for it, if it has one."""
-    own = {market_symbol(name, system.category): name for name in strategy.symbols}
-    for symbol, name in own.items():
-        if symbol not in system.symbols:
-            raise ConfigError(f"{type(strategy).__name__} trades {name}, and the system's symbols are {', '.join(system.symbols)}: add it")
-    return [own.get(symbol, symbol) for symbol in system.symbols]
+def history_start(system: SystemConfig, start_ms: int, warmup_bars: int) -> int:
+    """Where the history begins that a strategy may ask for: its warm-up, and a day at least, before the start."""
+    return start_ms - max(warmup_bars * tf_ms(system.timeframe), DAY_MS)

@@ -35,6 +35,7 @@ MODULES = (
     "runners.tools.exchange",
     "runners.tools.journal",
     "runners.tools.session",
+    "runners.tools.alerts",
     "runners.tools.replay",
     "runners.tools.wire_parity",
 )

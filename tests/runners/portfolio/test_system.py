@@ -66,11 +66,6 @@ def test_a_parameter_that_cannot_be_is_refused(command: Any) -> None:
     assert code == 2 and "budget_percent must be above 0" in err
 
 
-def test_demo_says_that_it_takes_no_portfolio_strategy(command: Any) -> None:
-    code, _, err = command("demo", "inverse_vol_hold", "--sandbox", "http://127.0.0.1:9")
-    assert code == 2 and "run in backtests only" in err
-
-
 def test_a_symbol_whose_history_begins_later_moves_the_start(command: Any, tmp_path: Path) -> None:
     write_sample(Home(tmp_path / "home"), ["SOLUSDT"], "2024-01-10", "2024-01-22")
     setting = ("--set", "symbols=[BTCUSDT, SOLUSDT]", "--no-report")
