@@ -69,6 +69,8 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("funnel", _funnel(live))
     words = f"stopping: {stop.reason}" if stop.is_asked else state.name
     table.add_row("gate", Text(words, style="yellow" if stop.is_asked else _COLOURS[state]))
+    if live.plan.untested:
+        table.add_row("UNTESTED", Text(f"promoted to demo without a look at its rules: {live.plan.untested}", style="bold yellow"))
     for each in restrictions(live.gate, live.plan.system.system):
         table.add_row("stopped by", Text(each.line, style="red"))
     instants, session = len(live.cycle.closes), live.journal.session

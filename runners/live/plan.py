@@ -33,3 +33,5 @@ class Plan:
     """Symbols of the system that are left out: what the account has in them is said, and not touched."""
     why_without: Mapping[str, str] = field(default_factory=dict)
     """Why, by symbol, where nobody asked for it."""
+    untested: str = ""
+    """Why the system may trade here though nobody looked at its rules; "" where they passed, or there are none."""

@@ -290,7 +290,8 @@ def _venue(
 
 def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: Notify) -> None:
     outbox.note(GateChanged(ts, state.name, why))
-    notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info"))
+    is_ordinary = state is TradingState.ACTIVE or why.startswith(("starting:", "stopped:"))
+    notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info" if is_ordinary else "warning"))
 
 
 def _tell_entry(entry: Entry, by: str | None, ts: int, outbox: Outbox, notify: Notify) -> None:

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runners.tools.alerts import alerts_test_tool
     from runners.tools.backtest import (
         backtest_list_systems_tool,
         backtest_list_windows_tool,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
 
 _PLACES = {
+    "alerts": ("alerts_test_tool",),
     "backtest": ("backtest_list_systems_tool", "backtest_list_windows_tool", "backtest_run_tool", "backtest_sample_tool"),
     "check": ("check_lookahead_tool", "check_warmup_tool"),
     "data": (
@@ -92,6 +94,7 @@ _PLACES = {
 __all__ = [
     "account_fund_tool",
     "account_show_tool",
+    "alerts_test_tool",
     "backtest_list_systems_tool",
     "backtest_list_windows_tool",
     "backtest_run_tool",
