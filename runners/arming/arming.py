@@ -164,7 +164,7 @@ class Arming:
         elif not gate.has(EXPIRED):
             text = f"the arming ended at {self.token.until}; keel live {self.system.system} --arm at a terminal renews it"
             gate.close(EXPIRED, text)
-            self._notify(Notice(wall_ms(), EXPIRED, f"{text}; until then nothing is added", severity="error"))
+            self._notify(Notice(wall_ms(), "arming_expired", f"{text}; until then nothing is added", severity="error"))
 
     def _warn(self, left_ms: int) -> None:
         due = [minutes for minutes in WARNED_MINUTES if left_ms <= minutes * 60_000 and minutes not in self._warned]

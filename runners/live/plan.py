@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,5 +40,7 @@ class Plan:
     """The rules of a live session; None: those of demo and rehearsals. Its ``is_dry``: nothing is sent at all."""
     dry: DryRun | None = None
     """Takes what would be sent, in place of the exchange."""
+    why_without: Mapping[str, str] = field(default_factory=dict)
+    """Why, by symbol, where nobody asked for it."""
     untested: str = ""
     """Why the system may trade here though nobody looked at its rules; "" where they passed, or there are none."""
