@@ -84,8 +84,8 @@ def live(
     home = session.context().home
     loaded = load_system(system, home, list(overrides))
     options = LiveOptions(
-        sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without), arm_token,
-        round(arm_hours * 3_600_000),
+        sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without),
+        arm_token=arm_token, life_ms=round(arm_hours * 3_600_000),
     )  # fmt: skip
     if arm:
         return _arm(session, loaded, home, options)
