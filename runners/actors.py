@@ -119,15 +119,25 @@ def subscribe_targets(bus: Bus, actors: Actors, desk: PortfolioDesk) -> None:
     bus.subscribe(Fill, desk.oms.on_fill)
 
 
-def subscribe(bus: Bus, actors: Actors, venue: Venue, record: Mapping[type[Message], Callable[[Any], object]]) -> None:
-    """Who hears what, in order. ``record``: who takes notes of a kind of message, before those who act on it."""
+def subscribe(
+    bus: Bus,
+    actors: Actors,
+    venue: Venue,
+    record: Mapping[type[Message], Callable[[Any], object]],
+    *,
+    submit: Callable[[SubmitOrder], None] | None = None,
+) -> None:
+    """Who hears what, in order. ``record``: who takes notes of a kind of message, before those who act on it.
+
+    submit: takes the executor's orders in the venue's place; they were checked when they were made.
+    """
     portfolio, executor, strategy = actors.portfolio, actors.executor, actors.strategy
     market_data, risk = actors.market_data, actors.risk
     subscriptions: list[tuple[type[Message], Any]] = [
         *record.items(),
-        (Signal, risk.on_signal),
+        (Signal, risk.on_stamped),
         (OrderIntent, executor.on_intent),
-        (SubmitOrder, venue.submit_order),
+        (SubmitOrder, submit or venue.submit_order),
         (AmendOrder, venue.amend_order),
         (CancelOrder, venue.cancel_order),
         (CancelAll, venue.cancel_all),

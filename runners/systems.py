@@ -118,7 +118,12 @@ def load_recorded(
     for reference, digest in function_fingerprints(config).items():
         if functions.get(reference) != digest:
             raise DataError(f"{where}: the code of the feature {reference} {ran}; {anew}")
-    strategy = load_strategy(config.strategy, search)
+    return loaded_now(config, filename, home)
+
+
+def loaded_now(config: SystemConfig, filename: str, home: Home) -> LoadedSystem:
+    """A configuration with the strategy code that is there now. filename: of the system file. Raises ConfigError and StrategyError."""
+    strategy = load_strategy(config.strategy, [home.strategies, user_path(filename).parent if filename else Path()])
     return LoadedSystem(msgspec.structs.replace(config, params=check_params(strategy, config.params)), strategy, filename, "run")
 
 

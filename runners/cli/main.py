@@ -35,6 +35,7 @@ COMMANDS = {
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
+    "replay": ("runners.cli.replay:replay", "A session's journal through the engine again: every decision, byte for byte."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
     "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
     "smoke": ("runners.cli.smoke:smoke", "Run the whole system once over a small invented history."),

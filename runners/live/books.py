@@ -15,6 +15,7 @@ from core.risk.gate import Gate
 from runners.actors import Actors, make_actors, subscribe
 from runners.live.controls import ControlLimits, Controls
 from runners.live.cycle import Cycle, account_stop
+from runners.live.decisions import Decisions
 from runners.live.desk import Desk
 from runners.live.history import History, session_prefix
 from runners.live.plan import Plan
@@ -42,6 +43,7 @@ class Books:
     memory: StrategyMemory
     history: History
     """What is remembered of the journal itself."""
+    decisions: Decisions
 
 
 def make_books(
@@ -70,11 +72,13 @@ def make_books(
         environment_is_armed=lambda: True,  # demo and sandbox are play money; the live runner arms
         account_limit=lambda: account_stop(actors.risk),
     )  # fmt: skip
-    desk = Desk(controls, say)
+    decisions = Decisions(clock)
+    desk = Desk(controls, say, decisions)
     tape = Tape(portfolio, system.risk.leverage, clock)
     subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
     bus.subscribe(Fill, tape.after_fill)
     bus.subscribe(OrderDenied, controls.note_denied)
+    decisions.listen(bus)
     actors.strategy.start()
     history = History(opened)
-    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, tape, StrategyMemory(strategy), history)
+    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, tape, StrategyMemory(strategy), history, decisions)

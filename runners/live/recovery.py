@@ -7,7 +7,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from adapters.bybit.notices import Notice, Notify
-from adapters.journal import Journal, Record
+from adapters.journal import Journal, Record, SessionStarted
 from core.instrument import Instrument
 from core.messages import Message
 from core.risk.gate import Gate
@@ -19,7 +19,8 @@ from runners.live.history import hear_again, known, session_prefix
 from runners.live.input_reader import InputReader
 from runners.live.opening import check_grids, first_look
 from runners.live.plan import Plan
-from runners.live.records import Opened
+from runners.live.program import warm_up_frames, warm_up_records
+from runners.live.records import Opened, WarmUpBars
 from runners.live.warmup import WarmUp
 
 
@@ -46,13 +47,14 @@ async def recover_books(
     """Books that have heard the whole journal. Raises SafetyError, DataError, and what a strategy raises."""
     kept = _memory(journal, notify)
     records = journal.recovered(whole=kept is None)
-    begun = _opening(records) if kept is None else (kept.history.opened, records)
+    begun = _opening(records) if kept is None else (kept.history.opened, records, [])
+    kept_warm_up = {} if kept is not None or begun is None else warm_up_frames(begun[2])
     strategy = plan.loaded.strategy()
     warm_up = WarmUp(plan.system, strategy, plan.loaded.params, connection.market_ms if begun is None else begun[0].start_ms)
     reads = InputReader(connection.reader, plan.store, plan.system.category, instruments, warm_up.further, waits=not connection.is_lockstep)
     if kept is not None:
         warm_up.restore(kept.series)
-    else:
+    elif not warm_up.take(kept_warm_up):
         await warm_up.load(plan.store, connection.reader, reads)
     opened = begun[0] if begun is not None else await first_look(plan, account, connection, instruments, warm_up.start_ms)
     check_grids(opened, instruments)
@@ -60,6 +62,8 @@ async def recover_books(
     if kept is not None:
         state.restore(books, kept)
     if begun is None:
+        for frame in warm_up_records(warm_up.frames):
+            journal.append(frame)
         journal.append_durable(opened)
     else:
         hear_again(books, begun[1])
@@ -78,12 +82,18 @@ def _memory(journal: Journal, notify: Notify) -> state.SessionState | None:
     return found
 
 
-def _opening(records: Iterator[Record]) -> tuple[Opened, Iterator[Record]] | None:
-    """(the opening of the books, all records with those before it); None where sessions ended before it."""
+def _opening(records: Iterator[Record]) -> tuple[Opened, Iterator[Record], list[WarmUpBars]] | None:
+    """(the opening of the books, all records with those before it, the warm-up that was written with it); None where sessions ended
+    before it."""
     before: list[Record] = []
+    warm_up: list[WarmUpBars] = []
     for record in records:
         before.append(record)
         message = known(record)
-        if isinstance(message, Opened):
-            return message, chain(before, records)
+        if isinstance(message, SessionStarted):
+            warm_up.clear()
+        elif isinstance(message, WarmUpBars):
+            warm_up.append(message)
+        elif isinstance(message, Opened):
+            return message, chain(before, records), warm_up
     return None

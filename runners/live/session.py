@@ -22,10 +22,11 @@ from core.bus import Bus
 from core.errors import StrategyError
 from core.messages import CancelOrder, Fault, Halt
 from core.orders import OrderRecord
+from runners.live.comparison import Difference
 from runners.live.holdings import held_quantities
 from runners.live.instants import Instant
 from runners.live.plan import Plan
-from runners.live.reconcile import Difference, differences
+from runners.live.reconcile import differences
 from runners.live.records import Stated
 from runners.live.restrictions import Restriction, restrictions
 from runners.live.sandbox_end import SandboxEnd

@@ -49,6 +49,7 @@ from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan
 from runners.live.prices import Prices
+from runners.live.program import program_of
 from runners.live.protection import Protection
 from runners.live.reconcile import Reconciler
 from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened
@@ -155,6 +156,7 @@ async def _begin(
     stack.callback(journal.close)
     if journal.recovery.cut_bytes or journal.recovery.last_words:
         notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
+    journal.append(program_of(plan, instruments, connection.clock.now_ms))
     live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
     background(_watch_lock(lock, live.gate), stack, fail)
     background(watch_journal(journal), stack, fail)

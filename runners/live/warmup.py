@@ -69,6 +69,14 @@ class WarmUp:
                 self._states[each.symbol, each.timeframe] = each
                 self.frames[each.symbol, each.timeframe] = each.frame()
 
+    def take(self, frames: Mapping[tuple[str, str], Frame]) -> bool:
+        """Use these bars, written down with the journal's beginning, if they are all that is needed; returns whether they are."""
+        needed = {(symbol, timeframe) for symbol in self._system.symbols for timeframe in self.groups}
+        if not needed <= frames.keys():
+            return False
+        self.frames = {key: frames[key] for key in frames if key in needed}
+        return True
+
     async def load(self, store: HistoricalDataStore | None, reader: BarReader, inputs: ColumnReader) -> None:
         """Read what is needed of every symbol and timeframe. Raises DataError, naming the first bar that nobody has."""
         for symbol in self._system.symbols:

@@ -35,6 +35,7 @@ MODULES = (
     "runners.tools.exchange",
     "runners.tools.journal",
     "runners.tools.session",
+    "runners.tools.replay",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 

@@ -177,7 +177,7 @@ class Engine:
             for name, piece in move.pieces.items():
                 book = account.exchange.books[name]
                 _pass(account.exchange, book, move.ts_open, move.ts_close, piece, move.volatility.get(name, 0.0))
-            self._settle(account)
+            self.settle(account)
         moved = [self.markets[name] for name in move.pieces]
         for market in moved:
             piece = move.pieces[market.name]
@@ -197,9 +197,10 @@ class Engine:
         self.clock.now_ms = now
         still = Piece((*(market.last,) * 4, *(market.mark,) * 4, *(market.index,) * 4), 0.0)
         _pass(account.exchange, book, now, now + 1, still, 0.0)
-        self._settle(account)
+        self.settle(account)
 
-    def _settle(self, account: Account) -> None:
+    def settle(self, account: Account) -> None:
+        """After something happened to an account: what it says of positions and wallet."""
         for market, liquidation in account.liquidations:
             market.liquidations.append({
                 "T": liquidation.ts, "s": market.symbol, "S": "Buy" if liquidation.side == "SELL" else "Sell",
