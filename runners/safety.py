@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
@@ -146,13 +146,14 @@ class Exchange:
         parts = urlsplit(url)
         if parts.hostname not in HOSTS[env] or parts.scheme != ("http" if env == "sandbox" else "https"):
             raise PermissionError(f"a {env} key may not go to {url}")
+        import pybit._helpers
         import pybit.unified_trading
 
         logging.disable(logging.CRITICAL)
         self._pybit, self._url, self._key, self._secret = pybit.unified_trading, url.rstrip("/"), key, secret
         self._idle: list[Any] = []
         self._ahead_ms = 0
-        pybit.unified_trading._http_manager._helpers.generate_timestamp = lambda: time.time_ns() // 1_000_000 + self._ahead_ms
+        pybit._helpers.generate_timestamp = lambda: time.time_ns() // 1_000_000 + self._ahead_ms
         self.failures: Counter[str] = Counter()
         self.is_key_refused = self.is_banned = self.is_heard = False
 
@@ -261,13 +262,12 @@ class Panic:
 
     def run(self, latched_at: float) -> int:
         """Until nothing is open, looked at twice; Ctrl-C breaks it off. latched_at: of time.perf_counter()."""
-        for job in (self._read_orders, *(() if self._rules_read.is_set() else (self.read_rules,))):
-            threading.Thread(target=self._try, args=(job,), daemon=True).start()
         clear_since, idle_rounds = 0.0, 0
+        beside = [self._read_orders] if self._rules_read.is_set() else [self.read_rules, self._read_orders]
         while True:
             self.rounds, done = self.rounds + 1, len(self.cancelled) + len(self.closing_orders)
             if not clear_since:
-                self._together([*self._cancels(), *self._closes()])
+                self._together([*self._cancels(), *self._closes()], beside if self.rounds == 1 else [])
             is_whole, now = self._look(), time.perf_counter()
             if is_whole and not any(rows for name, rows in self.left.items() if name != NOT_CLOSED):
                 clear_since = clear_since or now
@@ -284,13 +284,13 @@ class Panic:
             idle_rounds = 0 if len(self.cancelled) + len(self.closing_orders) > done else idle_rounds + 1
             time.sleep(30.0 if self._exchange.is_banned else min(10.0, 0.25 * 2**idle_rounds))
 
-    def _together(self, jobs: list[Callable[[], None]]) -> None:
-        """Each in a thread of its own; one that is not back in time is left behind: its connection will time out."""
+    def _together(self, jobs: list[Callable[[], None]], beside: Sequence[Callable[[], None]] = ()) -> None:
+        """Each in a thread of its own, in this order; one that is not back in time is left behind, and for ``beside`` nobody waits."""
         deadline = time.perf_counter() + JOB_S
-        threads = [threading.Thread(target=self._try, args=(job,), daemon=True) for job in jobs]
+        threads = [threading.Thread(target=self._try, args=(job,), daemon=True) for job in (*jobs, *beside)]
         for thread in threads:
             thread.start()
-        for thread in threads:
+        for thread in threads[: len(jobs)]:
             thread.join(max(0.0, deadline - time.perf_counter()))
 
     def _try(self, job: Callable[[], None]) -> None:

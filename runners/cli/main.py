@@ -33,6 +33,7 @@ COMMANDS = {
     "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
+    "panic": ("runners.cli.panic:panic", "Cancel every order and close every position of an account."),
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
     "replay": ("runners.cli.replay:replay", "A session's journal through the engine again: every decision, byte for byte."),
