@@ -30,11 +30,11 @@ def wall_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def make_server(symbols: int, *, hedge: bool = False, limit_factor: float = 1.0) -> SandboxServer:
+def scene(symbols: int, *, hedge: bool = False, limit_factor: float = 1.0) -> tuple[SandboxSettings, WalkFeed]:
     """A market that moves by itself, with the exchange's own request budgets."""
     account = AccountSettings(usdt=50_000_000.0, hedge=hedge)
     settings = SandboxSettings(accounts=(account,), tick_ms=200, limit_factor=limit_factor)
-    return SandboxServer(settings, WalkFeed(names(symbols), wall_ms(), 7, bars=60), wall_ms)
+    return settings, WalkFeed(names(symbols), wall_ms(), 7, bars=60)
 
 
 def fill_account(server: SandboxServer, orders: int, key: str = DEFAULT_KEY) -> None:
@@ -66,7 +66,7 @@ def fill_account(server: SandboxServer, orders: int, key: str = DEFAULT_KEY) -> 
 
 async def serve(symbols: int, orders: int, *, hedge: bool) -> None:
     """Until it is ended."""
-    server = make_server(symbols, hedge=hedge)
+    server = SandboxServer(*scene(symbols, hedge=hedge), wall_ms)
     url = await server.start()
     fill_account(server, orders)
     print(url, flush=True)

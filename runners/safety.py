@@ -46,8 +46,8 @@ SPOT_KINDS = ("Order", "tpslOrder", "StopOrder", "OcoOrder", "BidirectionalTpslO
 TIMEOUT_S = (2.0, 3.0)
 """To connect, and between two bytes of an answer; JOB_S bounds everything that one thread does in a round."""
 JOB_S = 12.0
-LAST_LOOK_S = 6.0
-"""A signed request is good for five seconds."""
+APART_S, LAST_LOOK_S = 1.0, 6.0
+"""Between the two looks; and from the latch to the last one: a signed request is good for five seconds."""
 BATCH = 10
 """Orders a second that the exchange takes of an ordinary account."""
 PUBLIC = ("get_server_time", "get_instruments_info")
@@ -149,7 +149,6 @@ class Exchange:
         import pybit._helpers
         import pybit.unified_trading
 
-        logging.disable(logging.CRITICAL)
         self._pybit, self._url, self._key, self._secret = pybit.unified_trading, url.rstrip("/"), key, secret
         self._idle: list[Any] = []
         self._ahead_ms = 0
@@ -184,7 +183,7 @@ class Exchange:
             self.failures[f"{code} {text}"[:100]] += 1
             self.is_key_refused |= code in KEY_REFUSED
             self.is_banned = code == 403
-            if code and code != 403 and code < 500 and code not in TRY_AGAIN:
+            if code and code != 403 and not 500 <= code < 600 and code not in TRY_AGAIN:
                 raise Refused(code, text)
             if code == 403 or attempt + 1 == tries:
                 break
@@ -253,17 +252,20 @@ class Panic:
     def read_rules(self) -> None:
         """Steps, largest market orders and settle coins of all contracts; without them a position is closed whole, by quantity 0."""
         for category in ("linear", "inverse"):
-            for row in self._exchange.rows("get_instruments_info", {"category": category, "limit": 1000}):
-                lots, coin = row["lotSizeFilter"], row.get("settleCoin")
-                self._rules[row["symbol"]] = Decimal(lots["qtyStep"]), Decimal(lots["maxMktOrderQty"])
-                if category == "linear" and coin and coin not in self._coins:
-                    self._coins.append(coin)
+            self._try(partial(self._read_rules, category))
         self._rules_read.set()
+
+    def _read_rules(self, category: str) -> None:
+        for row in self._exchange.rows("get_instruments_info", {"category": category, "limit": 1000}):
+            lots, coin = row["lotSizeFilter"], row.get("settleCoin")
+            self._rules[row["symbol"]] = Decimal(lots["qtyStep"]), Decimal(lots["maxMktOrderQty"])
+            if category == "linear" and coin and coin not in self._coins:
+                self._coins.append(coin)
 
     def run(self, latched_at: float) -> int:
         """Until nothing is open, looked at twice; Ctrl-C breaks it off. latched_at: of time.perf_counter()."""
         clear_since, idle_rounds = 0.0, 0
-        beside = [self._read_orders] if self._rules_read.is_set() else [self.read_rules, self._read_orders]
+        beside = [self._read_orders] if self._rules else [self.read_rules, self._read_orders]
         while True:
             self.rounds, done = self.rounds + 1, len(self.cancelled) + len(self.closing_orders)
             if not clear_since:
@@ -271,10 +273,10 @@ class Panic:
             is_whole, now = self._look(), time.perf_counter()
             if is_whole and not any(rows for name, rows in self.left.items() if name != NOT_CLOSED):
                 clear_since = clear_since or now
-                if now - clear_since >= 1.0 and now - latched_at >= LAST_LOOK_S:
+                if now - clear_since >= APART_S and now - latched_at >= LAST_LOOK_S:
                     self._try(self._read_prices)
                     return LEFT if self.left.get(NOT_CLOSED) else FLAT
-                time.sleep(1.0)
+                time.sleep(APART_S)
                 continue
             clear_since = 0.0
             self._tell_round(is_whole)
@@ -353,7 +355,7 @@ class Panic:
         step, most = self._rules.get(symbol, (Decimal(0), Decimal(0)))
         quantities: list[Decimal] = []
         if step > 0 and most >= step and self._refusals[symbol] < 2:
-            size, most = size - size % step, most - most % step
+            size, most = size // step * step, most // step * step
             while size > 0 and len(quantities) < 2 * BATCH:
                 quantities.append(min(size, most))
                 size -= quantities[-1]
@@ -396,8 +398,7 @@ class Panic:
         for coin, amount in self._holdings().items():
             found = rules.get(f"{coin}USDT", {"basePrecision": "1", "maxOrderQty": "0", "minOrderQty": "1"})
             step, most = Decimal(found["basePrecision"]), found.get("maxMarketOrderQty") or found["maxOrderQty"]
-            qty = min(amount, Decimal(most))
-            qty -= qty % step
+            qty = min(amount, Decimal(most)) // step * step
             code, text = 170136, "no market of it against USDT, or less than the smallest order"
             if qty >= Decimal(found.get("minOrderQty") or step):
                 order = {"symbol": f"{coin}USDT", "side": "Sell", "orderType": "Market", "qty": format(qty, "f"), "marketUnit": "baseCoin"}
@@ -570,6 +571,7 @@ def main(arguments: list[str] | None = None) -> int:
     url = (options.sandbox or URLS["sandbox"]) if options.env == "sandbox" else URLS[options.env]
     path = latch_path(options.env, url)
     say = Out(sys.stderr if options.json or options.standby else sys.stdout)
+    logging.disable(logging.CRITICAL)  # pybit's and urllib3's lines could hold a key
     for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
