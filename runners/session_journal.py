@@ -15,7 +15,7 @@ from core.frame import Frame
 from core.system_file import system_from_dict
 from runners.home import Home
 from runners.lifecycle import GATED
-from runners.live.program import warm_up_frames
+from runners.live.program import WarmUpKey, warm_up_frames
 from runners.live.records import TYPES, Opened, ProgramStarted, WarmUpBars
 from runners.registry import RunInfo, find_run, list_runs
 from runners.systems import LoadedSystem, load_recorded, loaded_now
@@ -29,7 +29,7 @@ class SessionJournal:
     folder: Path
     program: ProgramStarted
     opened: Opened
-    warm_up: Mapping[tuple[str, str], Frame]
+    warm_up: Mapping[WarmUpKey, Frame]
     run: RunInfo | None
     session: int
 

@@ -75,7 +75,7 @@ class _Engine:
         warm_up = WarmUp(system, strategy, loaded.params, opened.start_ms)
         if not warm_up.take(journal.warm_up):
             raise DataError(f"the journal {journal.folder} lacks warm-up bars that the strategy needs now: its code has changed since")
-        plan = Plan(loaded, system, opened.system_uid, Environment.SANDBOX, journal.folder)
+        plan = Plan(loaded, system, opened.system_uid, Environment.SANDBOX, journal.folder, without=tuple(journal.program.without))
         gate = Gate(system.symbols)
         self.books: Books = make_books(
             plan, instruments, opened, warm_up, strategy, gate, limits=ControlLimits.of(system), say=lambda message: None

@@ -25,7 +25,7 @@ def program_of(plan: Plan, instruments: Mapping[str, Instrument], now_ms: int) -
     except (ConfigError, StrategyError, OSError):  # a class without a file, as of a script: there is nothing that could be loaded again
         strategy, functions = "", {}
     stated = [msgspec.to_builtins(instrument) for instrument in instruments.values()]
-    return ProgramStarted(now_ms, effective_dict(plan.system), loaded.filename, strategy, functions, stated, code_versions())
+    return ProgramStarted(now_ms, effective_dict(plan.system), loaded.filename, strategy, functions, stated, code_versions(), plan.without)
 
 
 def instruments_of(program: ProgramStarted) -> dict[str, Instrument]:
@@ -34,20 +34,27 @@ def instruments_of(program: ProgramStarted) -> dict[str, Instrument]:
     return {each.symbol: each for each in found}
 
 
-def warm_up_records(frames: Mapping[tuple[str, str], Frame]) -> list[WarmUpBars]:
-    """A record for each symbol and timeframe."""
+WarmUpKey = tuple[str, str, str]
+"""(symbol, timeframe, data type): see WarmUpBars."""
+
+
+def warm_up_records(frames: Mapping[WarmUpKey, Frame]) -> list[WarmUpBars]:
+    """A record for each series."""
     return [
-        WarmUpBars(symbol, timeframe, {name: np.ascontiguousarray(column).astype(_kind(name)).tobytes() for name, column in _all(frame)})
-        for (symbol, timeframe), frame in frames.items()
-    ]
+        WarmUpBars(
+            symbol, timeframe, {name: np.ascontiguousarray(column).astype(_kind(name)).tobytes() for name, column in _all(frame)}, data_type
+        )
+        for (symbol, timeframe, data_type), frame in frames.items()
+    ]  # fmt: skip
 
 
-def warm_up_frames(records: Iterable[WarmUpBars]) -> dict[tuple[str, str], Frame]:
-    """The frames of such records, as they were. The last record of a symbol and timeframe holds."""
-    found: dict[tuple[str, str], Frame] = {}
+def warm_up_frames(records: Iterable[WarmUpBars]) -> dict[WarmUpKey, Frame]:
+    """The frames of such records, as they were. The last record of a series holds."""
+    found: dict[WarmUpKey, Frame] = {}
     for record in records:
         columns = {name: np.frombuffer(raw, _kind(name)).astype(_kind(name)[1:]) for name, raw in record.columns.items()}
-        found[record.symbol, record.timeframe] = Frame(columns.pop("ts"), columns, symbol=record.symbol, timeframe=record.timeframe)
+        frame = Frame(columns.pop("ts"), columns, symbol=record.symbol, timeframe=record.timeframe)
+        found[record.symbol, record.timeframe, record.data_type] = frame
     return found
 
 

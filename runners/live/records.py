@@ -63,12 +63,22 @@ class BarsTooLate(Message, frozen=True):
     ts: int
 
 
+class SeriesRows(msgspec.Struct, frozen=True):
+    """New rows of a series that a portfolio strategy may ask for: (time, numbers of its columns). timeframe: "" for points in time."""
+
+    data_type: str
+    timeframe: str
+    rows: tuple[tuple[int, tuple[float, ...]], ...]
+
+
 class InputsKnown(Message, frozen=True):
-    """What features read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right before that bar."""
+    """What features and portfolio strategies read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right
+    before that bar. series: what has come to be known since the decision bar before."""
 
     ts: int
     symbol: str
     values: dict[str, float]
+    series: tuple[SeriesRows, ...] = ()
 
 
 class ClosePosition(Message, frozen=True):
@@ -125,7 +135,8 @@ class ProgramStarted(Message, frozen=True):
 
     config: every key of the system as its epoch runs it.  filename: of the system file.  strategy: SHA-256 of the strategy's sources;
     functions: of the file of each function that the system's own features name.  instruments: as the exchange stated them at this start
-    (plain data of core.instrument.Instrument).  versions: of Python and of the packages that a result depends on.
+    (plain data of core.instrument.Instrument).  versions: of Python and of the packages that a result depends on.  without: symbols that
+    were left out.
     """
 
     ts: int
@@ -135,17 +146,20 @@ class ProgramStarted(Message, frozen=True):
     functions: dict[str, str]
     instruments: list[dict[str, Any]]
     versions: dict[str, str]
+    without: tuple[str, ...] = ()
 
 
 class WarmUpBars(Message, frozen=True):
     """The bars of one symbol and timeframe before the window, with what features read beside them: written before the Opened of a journal.
 
+    data_type: of a series that a portfolio strategy may ask for; "": the bars that the system decides on.
     columns: name -> little-endian 8-byte numbers; ``ts`` (opens, ms UTC) are integers, all others floats.
     """
 
     symbol: str
     timeframe: str
     columns: dict[str, bytes]
+    data_type: str = ""
 
 
 class Decided(Message, frozen=True):

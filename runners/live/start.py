@@ -290,7 +290,8 @@ def _venue(
 
 def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: Notify) -> None:
     outbox.note(GateChanged(ts, state.name, why))
-    notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info"))
+    is_ordinary = state is TradingState.ACTIVE or why.startswith(("starting:", "stopped:"))
+    notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info" if is_ordinary else "warning"))
 
 
 def _tell_entry(entry: Entry, by: str | None, ts: int, outbox: Outbox, notify: Notify) -> None:
@@ -329,10 +330,10 @@ def _instants(
 ) -> tuple[Instants, InputWait | None]:
     """Where bars are gathered, and where decision bars wait before, if features read more than bars."""
     system = plan.system
-    grace_ms = plan.grace_ms + (INPUT_GRACE_MS if reads.names else 0)
+    grace_ms = plan.grace_ms + (INPUT_GRACE_MS if reads.waited_for else 0)
     instants = Instants(system.symbols, (system.execution_timeframe or system.timeframe, system.timeframe), grace_ms=grace_ms)
     instants.last_ts = books.cycle.closes[-1] if books.cycle.closes else books.opened.start_ms
-    if not reads.names:
+    if not reads.waited_for:
         return instants, None
     waits = InputWait(reads, outbox.gather(instants, prices), fail=fail, notify=notify)
     stack.push_async_callback(waits.close)
