@@ -87,7 +87,7 @@ def make_actors(
     else:
         portfolio_host = host = PortfolioStrategyActor(
             strategy, system.strategy, params, tuple(instruments), bus.publish, oms=desk.oms, data=desk.data, schedule=desk.schedule,
-            category=desk.category,
+            category=desk.category, left_out=desk.left_out,
         )  # fmt: skip
         market_data = StepMarketData(contexts, portfolio_host.on_instant)
     risk = (RiskActor if desk is None else PortfolioRiskActor)(
@@ -113,7 +113,7 @@ def subscribe_targets(bus: Bus, actors: Actors, desk: PortfolioDesk) -> None:
     if not isinstance(risk, PortfolioRiskActor):
         raise InvariantError("a portfolio strategy needs a PortfolioRiskActor")
     manager = desk.position_manager or getattr(actors.strategy.strategy, "position_manager", None)
-    risk.screen_with(manager, desk.oms.view, desk.data, desk.category)
+    risk.screen_with(manager, desk.oms.view, desk.data, desk.category, desk.left_out)
     bus.subscribe(PortfolioOrders, risk.on_portfolio_orders)
     bus.subscribe(TargetPosition, risk.on_target)
     bus.subscribe(Fill, desk.oms.on_fill)

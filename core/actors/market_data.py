@@ -274,7 +274,10 @@ class MarketData:
 
 
 class StepMarketData(MarketData):
-    """The same for a portfolio strategy, which is asked once an instant, for all symbols together, by its host's ``on_instant``."""
+    """The same for a portfolio strategy, which is asked once an instant, for all symbols together, by its host's ``on_instant``.
+
+    It is asked where the decision bar of at least one symbol has closed. A symbol whose bar is missing shows what was known of it before.
+    """
 
     __slots__ = ("_on_step",)
 
@@ -284,5 +287,6 @@ class StepMarketData(MarketData):
 
     def on_instant(self, ts: int) -> None:
         """All bars of this instant are in."""
-        self.fresh.clear()
-        self._on_step(ts)
+        if self.fresh:
+            self.fresh.clear()
+            self._on_step(ts)

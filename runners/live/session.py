@@ -244,6 +244,8 @@ class Session:
             except BaseException as error:  # noqa: BLE001  # kept and told: the session stops for it
                 live.outbox.fail(error)
                 return
+            for note in live.books.new_notes():
+                self.notify(Notice(instant.ts, "not_screened", note))
             live.snapshots.consider()
             if not lockstep:
                 self.steps += 1
