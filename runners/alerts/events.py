@@ -67,6 +67,8 @@ _TABLE: Final = (
           "stop, `keel data sync`, and compare the session with a backtest"),
     Event("stand_in", "warning", "the exchange lacks a series that a strategy reads, and another stands in for it (named in the words)",
           "look whether that is meant: decisions rest on it"),
+    Event("not_screened", "warning", "a portfolio strategy could not screen a symbol, and left it out",
+          "once: data that were missing; again and again: look at the symbol's history"),
     Event("series_incomplete", "warning", "a series that a strategy reads could not be read to its end",
           "once: it is read again; often: look at the network"),
     Event("funding_unknown", "warning", "a funding rate could not be read", "the daily statement finds what was paid"),
