@@ -65,6 +65,12 @@ _TABLE: Final = (
     Event("backfill_failed", "warning", "bars that were missed could not be read; it is tried again", "if it goes on: look at the network"),
     Event("feed_gap", "error", "bars are missing for good, and decisions were made without them",
           "stop, `keel data sync`, and compare the session with a backtest"),
+    Event("stand_in", "warning", "the exchange lacks a series that a strategy reads, and another stands in for it (named in the words)",
+          "look whether that is meant: decisions rest on it"),
+    Event("not_screened", "warning", "a portfolio strategy could not screen a symbol, and left it out",
+          "once: data that were missing; again and again: look at the symbol's history"),
+    Event("series_incomplete", "warning", "a series that a strategy reads could not be read to its end",
+          "once: it is read again; often: look at the network"),
     Event("funding_unknown", "warning", "a funding rate could not be read", "the daily statement finds what was paid"),
     Event("fees_unknown", "info", "the account's fees could not be read; those of the system file are assumed", _NOTHING),
     # --- orders and positions ---
@@ -88,6 +94,12 @@ _TABLE: Final = (
           "read the item; `keel journal` and the exchange's transaction log show where it comes from"),
     Event("statement_failed", "warning", "the transaction log could not be read; it is read again", "if it goes on: look at the network"),
     # --- the key ---
+    Event("armed", "info", "a live session was armed, or armed anew", "if that was not you: keel panic, and change the key"),
+    Event("arming_ends", "warning", "the arming of a live session ends soon", "keel live SYSTEM --arm at a terminal renews it"),
+    Event("arm_token", "warning", "an arming token that was laid for a running session is not taken",
+          "make a new one: keel live SYSTEM --arm"),
+    Event("not_armed", "warning", "a dry run found what a live session would be refused for",
+          "the text says what is missing, and the way out"),
     Event("key_expires", "warning", "the API key expires soon",
           "make a new one (without withdrawal, bound to this address), and start with it"),
     # --- alerts ---
