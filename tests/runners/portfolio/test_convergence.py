@@ -1,4 +1,4 @@
-"""From any holdings to any targets: a strategy that names its targets at each step reaches them within a few, or the funnel says why not."""
+"""From any holdings to any targets: a strategy that names its targets at each step gets there soon, or the funnel says why not."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +40,7 @@ def worlds(draw: st.DrawFn, category: Category) -> dict[str, Any]:
     sides = ["LONG", "CLOSE"] if category == "spot" else ["LONG", "SHORT", "CLOSE"]
     most = 4_000.0 if category == "spot" else 12_000.0
     target = st.tuples(st.sampled_from(sides), st.one_of(st.just(0.0), st.floats(0.5, 30.0), st.floats(100.0, most)))
-    named = {name: target for name in PRICES}
+    named = dict.fromkeys(PRICES, target)
     return {
         "holdings": draw(st.fixed_dictionaries({}, optional=named)),
         "targets": draw(st.fixed_dictionaries(named)),
@@ -78,7 +77,7 @@ def settled(category: Category, world: Mapping[str, Any]) -> tuple[BacktestResul
 
 def check_settled(category: Category, world: Mapping[str, Any]) -> None:
     result, late = settled(category, world)
-    held = {name: 0.0 for name in PRICES} | {trade.symbol: trade.qty * (1 if trade.side == "LONG" else -1) for trade in result.funnel.open}
+    held = dict.fromkeys(PRICES, 0.0) | {trade.symbol: trade.qty * (1 if trade.side == "LONG" else -1) for trade in result.funnel.open}
     told = {(entry["symbol"], entry["reason"]) for entry in result.order_log if entry["ts"] >= late and entry["kind"] == "signal_denied"}
     for name, (side, value) in world["targets"].items():
         instrument = instrument_of(name, category, world)
