@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from adapters import machine
 from adapters.bybit import wire
 from adapters.bybit.budget import Budget, CircuitOpen, reset_of
 from adapters.bybit.clock import ServerClock
@@ -74,7 +75,7 @@ class RestClient:
         self._session, self._where, self._credentials = session, where, credentials
         self.clock, self.budget = clock, budget
         self._notify, self._deadline_s, self._sleep = notify, deadline_s, sleep
-        self._rng = rng if rng is not None else random.Random()
+        self._rng = rng if rng is not None else machine.rng()
         self.stop = stop
         """Asked in the moment in which a command's bytes are written: why nothing that adds exposure may leave; "" while it may."""
 

@@ -35,7 +35,7 @@ from tests.sim.sandbox.raw import Raw
 
 S = "BTCUSDT"
 PATIENCE_S = 60.0
-"""In fast seconds: longer than what ends by itself takes."""
+"""Longer than what ends by itself takes."""
 CREATE, KEY, POSITIONS, WALLET = "/v5/order/create", "/v5/user/query-api", "/v5/position/list", "/v5/account/wallet-balance"
 INSTRUMENTS, INFO = "/v5/market/instruments-info", "/v5/account/info"
 FIRST = 5
