@@ -1,0 +1,142 @@
+"""What faults do that are no rules of the sandbox: to the clock, the process, the disk, the loop, the strategy, the account."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING, Any
+
+from adapters.journal.disk import Disk
+from core.messages import OrderIntent
+from tests.faults.matrix import script
+
+if TYPE_CHECKING:
+    from tests.faults.matrix.moments import Moment
+    from tests.faults.matrix.show import Show
+
+
+def banned(show: Show, moment: Moment) -> None:
+    """The address is refused for ten minutes."""
+    show.put({"action": {"kind": "ban", "s": 600}})
+
+
+def clock(show: Show, moment: Moment) -> None:
+    """The exchange's clock and ours part, either way."""
+    show.put({"action": {"kind": "clock", "ms": show.rng.choice((1, -1)) * show.rng.choice((300, 1_000, 10_000))}})
+
+
+def killed(show: Show, moment: Moment) -> None:
+    """The process ends in this step."""
+    show.kill()
+
+
+# --- the disk ---
+
+
+class _Failing(Disk):
+    """Takes a little more, or nothing."""
+
+    def __init__(self, code: int, left: int, *, syncs: bool) -> None:
+        self._code, self._left, self._syncs = code, left, syncs
+
+    def write(self, descriptor: int, content: memoryview, offset: int) -> int:
+        if not self._left and not self._syncs:
+            raise OSError(self._code, "the disk refuses")
+        taken = len(content) if self._syncs else min(self._left, len(content))
+        self._left -= 0 if self._syncs else taken
+        return super().write(descriptor, content[:taken], offset)
+
+    def sync(self, descriptor: int) -> None:
+        if self._syncs:
+            raise OSError(self._code, "the disk does not keep it")
+        super().sync(descriptor)
+
+
+def disk(show: Show, moment: Moment) -> None:
+    """Full, failing at writing or at syncing, or slow for a while."""
+    live = show.live if show.session is None or show.session.live is None else show.session.live
+    if live is None:
+        show.problems.append("there is no journal to fail")
+        return
+    journal: Any = live.journal
+    how = show.rng.choice(("full", "write", "sync", "slow"))
+    if how == "slow":
+        quick = journal._writer.sync
+
+        async def slow() -> None:
+            await asyncio.sleep(2.0)
+            quick()
+
+        journal._writer.sync = slow
+        asyncio.get_running_loop().call_later(15.0, setattr, journal._writer, "sync", quick)
+        return
+    code = errno.ENOSPC if how == "full" else errno.EIO
+    journal._disk = journal._writer._disk = _Failing(code, show.rng.choice((0, 7, 300)), syncs=how == "sync")
+
+
+# --- the loop, the strategy ---
+
+
+def blocked(show: Show, moment: Moment) -> None:
+    """Something does not return for a while."""
+    show.sandbox.world.loop.jump(show.rng.choice((0.15, 1.0, 5.0)))
+
+
+def mischief(show: Show, moment: Moment) -> None:
+    """At its next decision the strategy raises, hangs for three seconds, or makes two hundred orders."""
+
+    def raises() -> None:
+        show.may_restart = False
+        raise ValueError("a mistake in a strategy")
+
+    def hangs() -> None:
+        show.sandbox.world.loop.jump(3.0)
+
+    def floods() -> None:
+        show.may_restart = False
+        live = show.live
+        if live is not None:
+            asyncio.get_running_loop().call_soon(_flood, live)
+
+    script.Script.mischief = staticmethod(show.rng.choice((raises, hangs, floods)))
+
+
+def _flood(live: Any) -> None:
+    executor, now = live.books.executor, live.books.clock.now_ms
+    for number in range(200):
+        executor.on_intent(OrderIntent(script.SYMBOL, "BUY", 0.01, now, "limit", 20_000.0 + number))
+    live.books.bus.drain()
+
+
+# --- the account, by other hands ---
+
+
+def _order(show: Show, **body: Any) -> str:
+    name = f"by-hand-{len(show.strangers) + 1}"
+    show.strangers.add(name)
+    answer = show.by_hand("/v5/order/create", orderLinkId=name, **body)
+    if answer["retCode"]:
+        show.problems.append(f"an order by hand was refused: {answer}")
+    return name
+
+
+def foreign_trade(show: Show, moment: Moment) -> None:
+    """Somebody else trades what we hold."""
+    _order(show, side=show.rng.choice(("Buy", "Sell")), orderType="Market", qty="0.004")
+    show.at_end(show.close_by_hand)
+
+
+def outside(show: Show, moment: Moment) -> None:
+    """A manual order, position, leverage or margin; taken back at the end."""
+    how = show.rng.choice(("order", "position", "leverage", "margin"))
+    if how == "order":
+        name = _order(show, side="Buy", orderType="Limit", qty="0.01", price="20000")
+        show.at_end(lambda: show.by_hand("/v5/order/cancel", orderLinkId=name))
+    elif how == "position":
+        foreign_trade(show, moment)
+    elif how == "leverage":
+        show.by_hand("/v5/position/set-leverage", buyLeverage="7", sellLeverage="7")
+        show.at_end(lambda: show.by_hand("/v5/position/set-leverage", buyLeverage="1", sellLeverage="1"))
+    else:
+        show.by_hand("/v5/position/set-auto-add-margin", autoAddMargin=1, positionIdx=0)
+        show.at_end(lambda: show.by_hand("/v5/position/set-auto-add-margin", autoAddMargin=0, positionIdx=0))
