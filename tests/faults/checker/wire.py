@@ -24,7 +24,8 @@ PER_SECOND: Final = {
 }  # fmt: skip
 """The exchange's own budgets, per account."""
 PER_ADDRESS: Final = (600, 5_000)
-CONNECTS: Final = (20, 300_000)
+CONNECTS: Final = (20, 299_000)
+"""Of one stream in five minutes, less what a handshake may take."""
 
 
 def numbers(seen: Seen) -> Iterator[str]:

@@ -22,7 +22,9 @@ def banned(show: Show, moment: Moment) -> None:
 
 def clock(show: Show, moment: Moment) -> None:
     """The exchange's clock and ours part, either way."""
-    show.put({"action": {"kind": "clock", "ms": show.rng.choice((1, -1)) * show.rng.choice((300, 1_000, 10_000))}})
+    off_ms = show.rng.choice((1, -1)) * show.rng.choice((300, 1_000, 10_000))
+    show.how = str(off_ms)
+    show.put({"action": {"kind": "clock", "ms": off_ms}})
 
 
 def killed(show: Show, moment: Moment) -> None:
@@ -59,7 +61,7 @@ def disk(show: Show, moment: Moment) -> None:
         show.problems.append("there is no journal to fail")
         return
     journal: Any = live.journal
-    how = show.rng.choice(("full", "write", "sync", "slow"))
+    how = show.how = show.rng.choice(("full", "write", "sync", "slow"))
     if how == "slow":
         quick = journal._writer.sync
 
@@ -79,7 +81,9 @@ def disk(show: Show, moment: Moment) -> None:
 
 def blocked(show: Show, moment: Moment) -> None:
     """Something does not return for a while."""
-    show.sandbox.world.loop.jump(show.rng.choice((0.15, 1.0, 5.0)))
+    seconds = show.rng.choice((0.15, 1.0, 5.0))
+    show.how = str(seconds)
+    show.sandbox.world.loop.jump(seconds)
 
 
 def mischief(show: Show, moment: Moment) -> None:
@@ -87,6 +91,7 @@ def mischief(show: Show, moment: Moment) -> None:
 
     def raises() -> None:
         show.may_restart = False
+        show.may_end_otherwise = True
         raise ValueError("a mistake in a strategy")
 
     def hangs() -> None:
@@ -98,7 +103,9 @@ def mischief(show: Show, moment: Moment) -> None:
         if live is not None:
             asyncio.get_running_loop().call_soon(_flood, live)
 
-    script.Script.mischief = staticmethod(show.rng.choice((raises, hangs, floods)))
+    chosen = show.rng.choice((raises, hangs, floods))
+    show.how = chosen.__name__
+    script.Script.mischief = staticmethod(chosen)
 
 
 def _flood(live: Any) -> None:
@@ -128,7 +135,7 @@ def foreign_trade(show: Show, moment: Moment) -> None:
 
 def outside(show: Show, moment: Moment) -> None:
     """A manual order, position, leverage or margin; taken back at the end."""
-    how = show.rng.choice(("order", "position", "leverage", "margin"))
+    how = show.how = show.rng.choice(("order", "position", "leverage", "margin"))
     if how == "order":
         name = _order(show, side="Buy", orderType="Limit", qty="0.01", price="20000")
         show.at_end(lambda: show.by_hand("/v5/order/cancel", orderLinkId=name))

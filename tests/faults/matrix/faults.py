@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tests.faults.checker import CLOCK_SLACK_MS
 from tests.faults.conftest import http, ws
-from tests.faults.matrix import actions
+from tests.faults.matrix import actions, expected
+from tests.faults.matrix.expected import Expected
 from tests.faults.matrix.moments import CANCEL, CREATE, Moment
 from tests.faults.matrix.show import Show
 
@@ -18,19 +20,19 @@ Begin = Callable[[Show, Moment], None]
 
 @dataclass(frozen=True)
 class Fault:
-    """begin: what it does.  must_act: whether one of its rules must have acted before it counts as over.
-    reasons: causes of the gate that must have stood; one of them.  codes: notices that must have been given; one of them.
-    stops: whether a session may stop for it.  remembers: whether the journal alone must give the same state afterwards."""
+    """begin: what it does.  must_act: whether one of its rules must have acted before it counts as over.  expected: see ``expected``.
+    stops: whether a session may stop for it.  remembers: whether the journal alone must give the same state afterwards.
+    slack_ms: by how much clocks may part."""
 
     number: int
     name: str
     begin: Begin
     lasts_s: float = 20.0
     must_act: bool = True
-    reasons: tuple[str, ...] = ()
-    codes: tuple[str, ...] = ()
+    expected: Expected = expected.nothing
     stops: bool = False
     remembers: bool = True
+    slack_ms: int = CLOCK_SLACK_MS
 
 
 def path_of(moment: Moment) -> str:
@@ -153,40 +155,49 @@ def _duplicate_answer(show: Show, moment: Moment) -> list[dict[str, Any]]:
     return [http({"kind": "error", "ret_code": 110072, "ret_msg": "OrderLinkedID is duplicate"}, CREATE, nth=1)]
 
 
+STREAM: Final = ("private_stream", "starting")
+
+
+def _frozen(show: Show, moment: Moment) -> list[dict[str, Any]]:
+    return [ws({"kind": "freeze", "keep_pong": True}, show.rng.choice(TOPICS), nth=1)]
+
+
 FAULTS: Final = {
     fault.number: fault
     for fault in (
-        Fault(1, "answer lost, never applied", drop("before_apply")),
-        Fault(2, "answer lost, applied", drop("after_apply")),
-        Fault(3, "10000, 10016 or 503, before or after", rules(_no_success)),
-        Fault(4, "200 that is no JSON, empty or cut", rules(_nonsense)),
-        Fault(5, "110072 for an order that was taken", rules(_duplicate_answer)),
+        Fault(1, "answer lost, never applied", drop("before_apply"), expected=expected.found_out),
+        Fault(2, "answer lost, applied", drop("after_apply"), expected=expected.found_out),
+        Fault(3, "10000, 10016 or 503, before or after", rules(_no_success), expected=expected.found_out),
+        Fault(4, "200 that is no JSON, empty or cut", rules(_nonsense), expected=expected.found_out),
+        Fault(5, "110072 for an order that was taken", rules(_duplicate_answer), expected=expected.found_out),
         Fault(6, "110001, 110008 or 110010 to a cancel", rules(_refused_on_cancel)),
         Fault(7, "10006, reset in the future, past, absent", rules(_limited)),
-        Fault(8, "HTTP 403 for ten minutes", actions.banned, lasts_s=600.0, must_act=False, reasons=("banned", "starting")),
-        Fault(9, "clock off by 0.3, 1 or 10 s", actions.clock, lasts_s=15.0, must_act=False, stops=True),
+        Fault(8, "HTTP 403 for ten minutes", actions.banned, 600.0, must_act=False, expected=expected.quiet_while_banned, stops=True),
+        Fault(9, "clock off by 0.3, 1 or 10 s", actions.clock, 70.0, must_act=False, expected=expected.clock, stops=True, slack_ms=11_000),
         Fault(10, "key refused", rules(_denied), stops=True),
         Fault(11, "private stream closed or cut", _closed, must_act=False),
-        Fault(12, "private stream frozen, pings answered", rules(lambda show, _: [ws({"kind": "freeze", "keep_pong": True}, topic, nth=1)
-                                                                                for topic in ("order",)])),
-        Fault(13, "login refused after a reconnection", _login_refused, reasons=("private_stream", "starting"), stops=True),
-        Fault(14, "a topic not acknowledged, or refused", _not_subscribed, reasons=("private_stream", "starting")),
-        Fault(15, "private messages one to five times more", rules(_doubled)),
-        Fault(16, "private messages in another order", rules(_mixed)),
-        Fault(17, "an execution message lost", rules(lambda *_: [ws("drop", "execution", nth=1)])),
-        Fault(18, "an order message lost", rules(lambda *_: [ws("drop", "order", nth=1)])),
-        Fault(19, "an execution of nobody's order", actions.foreign_trade, must_act=False, reasons=("execution_external",)),
+        Fault(12, "private stream frozen, pings answered", rules(_frozen), expected=expected.heard_within(15)),
+        Fault(13, "login refused after a reconnection", _login_refused, expected=expected.raises_within(5, *STREAM), stops=True),
+        Fault(14, "a topic not acknowledged, or refused", _not_subscribed, expected=expected.raises_within(5, *STREAM)),
+        Fault(15, "private messages one to five times more", rules(_doubled), expected=expected.heard_within(15)),
+        Fault(16, "private messages in another order", rules(_mixed), expected=expected.heard_within(15)),
+        Fault(17, "an execution message lost", rules(lambda *_: [ws("drop", "execution", nth=1)]), expected=expected.heard_within(30)),
+        Fault(18, "an order message lost", rules(lambda *_: [ws("drop", "order", nth=1)]), expected=expected.heard_within(15)),
+        Fault(19, "an execution of nobody's order", actions.foreign_trade, must_act=False,
+              expected=expected.raises_within(5, "execution_external")),
         Fault(20, "an execution of another kind", rules(_kind_of_execution)),
         Fault(21, "public stream cut, closed or frozen", rules(_public)),
         Fault(22, "candle late, lost, doubled or not closed", rules(_candles)),
-        Fault(23, "a number that is none", rules(_numbers), codes=("bad_message",)),
+        Fault(23, "a number that is none", rules(_numbers)),
         Fault(24, "lists lag by up to 5 s", _lagging, must_act=False),
         Fault(25, "engine restarts, closed orders forgotten", _engine_restart, must_act=False),
-        Fault(26, "the process is killed", actions.killed, lasts_s=10.0, must_act=False),
-        Fault(27, "journal's disk full, failing or slow", actions.disk, must_act=False, stops=True),
-        Fault(28, "event loop blocked for 0.1, 1 or 5 s", actions.blocked, must_act=False, codes=("loop_late",)),
-        Fault(29, "strategy raises, hangs or floods", actions.mischief, must_act=False, stops=True, remembers=False),
-        Fault(30, "changed from outside: order, position, leverage, mode", actions.outside, lasts_s=60.0, must_act=False),
+        Fault(26, "the process is killed", actions.killed, 10.0, must_act=False),
+        Fault(27, "journal's disk full, failing or slow", actions.disk, must_act=False, expected=expected.disk, stops=True),
+        Fault(28, "event loop blocked for 0.15, 1 or 5 s", actions.blocked, must_act=False, expected=expected.blocked),
+        Fault(29, "strategy raises, hangs or floods", actions.mischief, must_act=False, expected=expected.mischief, stops=True,
+              remembers=False),
+        Fault(30, "changed from outside: order, position, leverage, margin", actions.outside, 60.0, must_act=False,
+              expected=expected.outside),
     )
 }  # fmt: skip
 """Number -> fault."""

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
+from adapters.journal import read
 from adapters.journal.layout import segment_paths
-from runners.live.latch import latch_path
+from runners.live.records import TYPES
 from tests.faults.checker import Seen, check
 from tests.faults.matrix import script
+from tests.faults.matrix.expected import After
 from tests.faults.matrix.faults import FAULTS, Fault
 from tests.faults.matrix.moments import MOMENTS
 from tests.faults.matrix.show import Show
@@ -69,21 +69,20 @@ def play(cells: Sequence[Cell], seed: int, folder: Path) -> Report:
         patch.setenv("BYBIT_SANDBOX_KEY", script.KEY)
         patch.setenv("BYBIT_SANDBOX_SECRET", script.SECRET)
         with running_in(world, settings, feed) as sandbox:
-            show = Show(sandbox, journals, seed)
+            show = Show(sandbox, journals, seed, script.InParts if is_thin else script.Script)
             show.expects(len(cells))
-            for cell in cells:
-                _arm(show, cell)
+            for number, cell in enumerate(cells):
+                _arm(show, number, cell)
             world.run(show.play())
             _judge(show, report)
     return report
 
 
-def _arm(show: Show, cell: Cell) -> None:
+def _arm(show: Show, number: int, cell: Cell) -> None:
     fault, moment = FAULTS[cell.fault], MOMENTS[cell.moment]
 
     def go() -> None:
-        show.struck(fault.lasts_s, must_act=fault.must_act)
-        fault.begin(show, moment)
+        show.struck(number, fault.lasts_s, lambda: fault.begin(show, moment), must_act=fault.must_act)
 
     moment.arm(show, go)
 
@@ -97,6 +96,7 @@ def _judge(show: Show, report: Report) -> None:
         report.problems.append("no session was ever up")
         return
     folder = show.live.journal.folder
+    truth = show.truth if show.truth is not None else show.sandbox.truth(script.KEY)
     report.digest = _digest(folder)
     seen = Seen(
         wire=show.server.wire.state(), account=script.KEY, rate_factor=script.FACTOR, grids={script.SYMBOL: ("0.1", "0.001")},
@@ -104,23 +104,27 @@ def _judge(show: Show, report: Report) -> None:
         candles=candles_of(show.server), words=(script.KEY, script.SECRET),
         texts={f"notice {number}": text for number, text in enumerate(report.notices)} | {"the ends": repr(show.endings) + repr(show.refused)},
     )  # fmt: skip
-    report.problems += check(show.sandbox.truth(script.KEY), folder, strangers=show.strangers, settled=_is_settled(show), seen=seen)
-    report.problems += _expectations(show, faults)
+    slack_ms = max(fault.slack_ms for fault in faults)
+    report.problems += check(
+        truth, folder, strangers=show.strangers, settled=show.state == "READY", clock_slack_ms=slack_ms, seen=seen
+    )  # fmt: skip
+    report.problems += _came_to_an_end(show, faults)
+    records = list(read(folder, types=TYPES))
+    for number, fault in enumerate(faults):
+        if number in show.struck_ms:
+            at, how = show.struck_ms[number]
+            report.problems += [f"F{fault.number} {how}: {each}" for each in fault.expected(After(show, records, truth, at, how))]
 
 
-def _is_settled(show: Show) -> bool:
-    return show.state == "READY"
-
-
-def _expectations(show: Show, faults: Sequence[Fault]) -> list[str]:
+def _came_to_an_end(show: Show, faults: Sequence[Fault]) -> list[str]:
     found = []
-    if show._waiting:
-        found.append(f"{show._waiting} faults never struck")
+    if len(show.struck_ms) < len(faults):
+        found.append(f"{len(faults) - len(show.struck_ms)} faults never struck")
     if any(fault.must_act for fault in faults) and not show.acted:
         found.append("no rule has acted")
-    if show.state != "READY" and show.may_end_otherwise is False:
+    if show.state != "READY" and not show.may_end_otherwise:
         found.append(f"in the end it is not READY: {show.state}")
-    if show.refused and not any(fault.stops for fault in faults):
+    if show.refused and not any(fault.stops for fault in faults) and show.latched_ms is None:
         found.append(f"a session stopped, and none of these faults stops one: {show.refused[0]}")
     return found
 

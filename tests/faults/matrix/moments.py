@@ -63,12 +63,15 @@ def request(path: str, fits: Callable[[dict[str, Any]], bool] = lambda body: Tru
 
 
 def _resting(show: Show, go: Go) -> None:
-    """A second after an entry that rests was taken."""
+    """A second after the entry that rests was taken."""
 
     def later() -> None:
         asyncio.get_running_loop().call_later(1.0, go)
 
-    once(show.watch.rows, lambda row: row[1] == "order" and row[7] == "New" and float(row[9] or 0.0) > 0.0 and not row[6], later)
+    def fits(row: tuple[Any, ...]) -> bool:
+        return row[1] == "order" and row[7] == "New" and not row[6] and show.minute >= script.REST - 0.2
+
+    once(show.watch.rows, fits, later)
 
 
 def _in_parts(show: Show, go: Go) -> None:

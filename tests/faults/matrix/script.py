@@ -32,7 +32,7 @@ FIRST: Final = 55
 PERIOD: Final = 9
 IDLE, LONG, FLAT, REST, SHORT, OUT = 2, 3, 6, 7, 8, 10
 """Numbers of minutes, counted from the first decision."""
-THIN: Final = 0.00004
+THIN: Final = 0.001
 """Share of a minute's volume that one order may take where orders are to fill in parts."""
 LIMITS: Final = Limits(max_position_usd=1_300.0, max_gross_usd=1_300.0, leverage=1.0)
 
@@ -41,6 +41,8 @@ class Script(BaseStrategy):
     """What it does follows from the number of the minute alone."""
 
     bars = 0
+    in_parts = False
+    """Whether the entry is an order that fills in parts, and rests between them."""
     mischief: Callable[[], None] | None = None
     """What a fault makes of it, once."""
 
@@ -58,6 +60,8 @@ class Script(BaseStrategy):
         number = self.bars if self.bars <= OUT else LONG + (self.bars - LONG) % PERIOD
         if number == REST:
             return Signal(snapshot.symbol, "LONG", order_type="limit", limit_price=round(snapshot.bar_ltf.close * 0.97, 0))
+        if number == LONG and self.in_parts:
+            return Signal(snapshot.symbol, "LONG", order_type="limit", limit_price=round(snapshot.bar_ltf.close * 1.002, 0))
         direction = {LONG: "LONG", FLAT: "FLAT", SHORT: "SHORT", OUT: "FLAT"}.get(number)
         return None if direction is None else Signal(snapshot.symbol, direction)  # type: ignore[arg-type]  # one of the three
 
@@ -72,6 +76,12 @@ def system() -> SystemConfig:
 def plan(url: str, journals: Path, strategy: type[BaseStrategy] = Script) -> Plan:
     """The same system and uid each time: one journal."""
     return plan_of(system(), strategy, None, url, journals, grace_ms=400)
+
+
+class InParts(Script):
+    """Where orders may take a share of the market only."""
+
+    in_parts = True
 
 
 def market(seed: int, *, is_thin: bool) -> tuple[SandboxSettings, BarFeed]:

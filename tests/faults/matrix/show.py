@@ -72,11 +72,16 @@ class Watch:
 class Show:
     """Of one run. ``strikes``: moment and fault, see ``moments`` and ``faults``."""
 
-    def __init__(self, sandbox: VirtualSandbox, journals: Path, seed: int) -> None:
+    def __init__(self, sandbox: VirtualSandbox, journals: Path, seed: int, strategy: type[script.Script]) -> None:
+        self.strategy = strategy
         self.sandbox, self.server, self.journals, self.seed = sandbox, sandbox.server, journals, seed
         self.rng = random.Random(f"faults {seed}")
         self.watch = Watch()
         self.notices: list[Notice] = []
+        self.how = ""
+        """Which of its forms the latest fault took."""
+        self.struck_ms: dict[int, tuple[int, str]] = {}
+        """Number of a strike, in their order of asking -> (when, how)."""
         self.refused: list[str] = []
         """Starts that were refused, and sessions that stopped by themselves."""
         self.endings: list[Ending] = []
@@ -89,6 +94,10 @@ class Show:
         self.faults_over_ms: int | None = None
         self.ended_ms: int | None = None
         self.state = ""
+        self.states: list[str] = []
+        """What it was before a person helped."""
+        self.truth: dict[str, Any] | None = None
+        """Of the account when the last session ended."""
         self.may_restart = True
         self.may_end_otherwise = False
         """Whether a session need not be READY in the end: it has stopped, and nobody starts it again."""
@@ -183,11 +192,15 @@ class Show:
         """Rules that come into force beside those that are."""
         self.server.put_faults(msgspec.json.encode({"rules": rules}))
 
-    def struck(self, lasts_s: float, *, must_act: bool) -> None:
+    def struck(self, number: int, lasts_s: float, begin: Callable[[], None], *, must_act: bool) -> None:
         """A fault has struck, and ends so many seconds from now, or when its rules have acted."""
         self._waiting -= 1
         self._must_act = self._must_act or must_act
         self._ends.append(self.now_s + lasts_s)
+        self.how = ""
+        at = self.sandbox.wall_ms()
+        begin()
+        self.struck_ms[number] = at, self.how
 
     def at_end(self, undo: Callable[[], None]) -> None:
         """When all faults end, this is done."""
@@ -216,7 +229,7 @@ class Show:
 
     def begin(self) -> None:
         """Start a session."""
-        self.session = Session(script.plan(self.sandbox.url, self.journals), self.notices.append)
+        self.session = Session(script.plan(self.sandbox.url, self.journals, self.strategy), self.notices.append)
         for hear in list(self.watch.starts):
             hear()
         self._task = asyncio.create_task(self.session.run())
@@ -246,6 +259,8 @@ class Show:
         if task is None or not task.done():
             return
         self._task = None
+        if not self.may_restart and self.truth is None:
+            self.truth = self.sandbox.truth(script.KEY)
         if self._killed is not None:
             await asyncio.gather(task, return_exceptions=True)
             shutil.rmtree(self.journals, ignore_errors=True)
@@ -301,8 +316,15 @@ class Show:
                 await self._help()
 
     async def _help(self) -> None:
-        """A person lifts what only a person can."""
-        live = self.live
+        """A person lifts what only a person can: after a panic, the latch, and begins anew."""
+        live = self.session.live if self.session is not None else None
+        latch = latch_path(Environment.SANDBOX, self.sandbox.url)
+        if latch.exists():
+            self.states.append(self.state)
+            latch.unlink()
+            self.faults_over_ms = self.sandbox.wall_ms()  # from here on, nothing keeps a session from trading
+            self.restart()
+            return
         for cause in sorted({entry.cause for entry in live.gate.entries()} if live is not None else ()):
             if live is not None and CAUSES[cause].lifted_by == "person" and cause != "panic":
                 try:
@@ -331,6 +353,8 @@ class Show:
 
     async def _finish(self) -> None:
         self.ended_ms = self.sandbox.wall_ms()
+        for mover in self.server._tasks[1:]:
+            mover.cancel()  # the market stands still, so that what the exchange knows in the end is what a session could hear
         task, self.may_restart = self._task, False
         if task is not None and self.session is not None:
             self.session.stop.ask("the story is told")
