@@ -23,6 +23,7 @@ from adapters.bybit.tracked import OrderIndex, TrackedOrder
 from adapters.bybit.wire import ExecutionRow, OrderRow, PositionRow, WalletRow
 from core.instrument import Instrument
 from core.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, OrderUpdate, PositionReport, SubmitOrder
+from core.money import to_text
 from core.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
 
 _MAX_FOREIGN: Final = 10_000
@@ -425,6 +426,7 @@ class AccountFold:
         """Count the execution for good and give it its PnL: ours, or for a takeover the exchange's."""
         stated = _stated_pnl(row)
         linear = self._instruments[fill.symbol].category == "linear"
+        fill = self._in_our_coins(fill)
         self._seen.add(seen_key(fill))
         self.pushes.booked(fill.symbol)
         own = self.books.apply(fill)
@@ -433,11 +435,19 @@ class AccountFold:
         if linear and stated is not None and fill.kind == "trade" and abs(stated - own) > tolerance(fill):
             text = f"{fill.symbol} {fill.fill_id}: the exchange states a PnL of {stated}, our book {own} (in 1e-8)"
             self._notify(Notice(fill.ts, "pnl_differs", text, fill.symbol))
-        if linear and fill.fee and fill.fee_coin != self._instruments[fill.symbol].quote:
-            text = f"{fill.symbol}: a fee was taken in {fill.fee_coin}: switch paying fees in another coin off"
-            self._notify(Notice(fill.ts, "fee_coin", text, fill.symbol, "error", freezes=True))
         pnl = stated if fill.kind == "bust" and stated is not None else own
         return msgspec.structs.replace(fill, realized_pnl=pnl)
+
+    def _in_our_coins(self, fill: Fill) -> Fill:
+        """A fee in a coin in which no book is kept costs nothing here: cash stays the wallet's, and what it cost is told."""
+        instrument = self._instruments[fill.symbol]
+        known = (instrument.quote,) if instrument.category == "linear" else (instrument.quote, instrument.base)
+        if not fill.fee or fill.fee_coin in known:
+            return fill
+        fee = to_text(fill.fee)
+        text = f"{fill.symbol}: a fee of {fee} was taken in {fill.fee_coin}, of which no book is kept: switch paying fees in it off"
+        self._notify(Notice(fill.ts, "fee_coin", text, fill.symbol, "error", freezes=True))
+        return msgspec.structs.replace(fill, fee=0)
 
     def _on_funding(self, row: ExecutionRow, instrument: Instrument, key: str) -> bool:
         payment = translate.funding_payment(row, instrument, self.books.held(row.symbol))

@@ -9,12 +9,14 @@ from typing import Any
 from core.funnel import total
 from core.messages import Signal
 from core.money import UNIT
+from core.portfolio_order import TargetPosition
 from core.risk.causes import TradingState
 from core.time_range import to_iso
 from runners.live.holdings import held_quantities
 from runners.live.restrictions import restrictions
 from runners.live.session import Stop
 from runners.live.start import Live
+from runners.live.tape import Decision
 
 REFRESH_S = 0.5
 ROWS = 12
@@ -67,6 +69,8 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("funnel", _funnel(live))
     words = f"stopping: {stop.reason}" if stop.is_asked else state.name
     table.add_row("gate", Text(words, style="yellow" if stop.is_asked else _COLOURS[state]))
+    if live.plan.untested:
+        table.add_row("UNTESTED", Text(f"promoted to demo without a look at its rules: {live.plan.untested}", style="bold yellow"))
     for each in restrictions(live.gate, live.plan.system.system):
         table.add_row("stopped by", Text(each.line, style="red"))
     instants, session = len(live.cycle.closes), live.journal.session
@@ -138,13 +142,18 @@ def _orders(live: Live) -> Any:
 def _decisions(live: Live) -> Any:
     table = _table("time", "symbol", "last decisions")
     for message in list(live.tape.decisions)[-6:]:
-        words = (
-            message.direction if isinstance(message, Signal) else f"denied: {message.reason} ({message.value:g}, limit {message.limit:g})"
-        )
-        table.add_row(to_iso(message.ts), message.symbol, words)
+        table.add_row(to_iso(message.ts), message.symbol, _decision(message))
     if not table.row_count:
         table.add_row("none yet")
     return table
+
+
+def _decision(message: Decision) -> str:
+    if isinstance(message, Signal):
+        return message.direction
+    if isinstance(message, TargetPosition):
+        return message.side if message.value is None or message.side == "CLOSE" else f"{message.side} {message.value:,.2f}"
+    return f"denied: {message.reason} ({message.value:g}, limit {message.limit:g})"
 
 
 def _told(live: Live) -> Any:

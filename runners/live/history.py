@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -27,10 +27,13 @@ from core.messages import (
 from core.orders import CLOSED, OrderRecord
 from core.risk.causes import CAUSES
 from runners.live.records import NOTES, Adjusted, CauseEnded, CauseRaised, Opened, Stated
+from runners.live.transaction_log import LogRow
 
 if TYPE_CHECKING:
     from runners.live.books import Books
 
+_KEPT_MS: Final = 3_600_000
+"""For so long (of the log's own time) the keys of rows are kept that were taken over."""
 COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop)
 
 
@@ -45,6 +48,8 @@ class HistoryState(msgspec.Struct, frozen=True):
     stated_ms: int
     standing: list[CauseRaised]
     absent: dict[str, tuple[int, int]] = {}
+    log_floor_ms: int = 0
+    log_rows: dict[str, int] = {}
 
 
 class History:
@@ -57,7 +62,11 @@ class History:
         self.last_execution_ms = 0
         self.last_rate_ms: dict[str, int] = {}
         self.log_ms = opened.ts
-        """The exchange's transaction log is accounted for up to here."""
+        """Time of the newest row of the exchange's transaction log that was taken over."""
+        self._log_floor_ms = opened.ts if opened.log_rows is None else opened.ts - 1
+        """Rows up to here are in what the books began with, or were taken over without their keys."""
+        self._log_rows: dict[str, int] = dict.fromkeys(opened.log_rows or (), opened.ts)
+        """Keys of the rows that were taken over lately -> when."""
         self.stated_ms = opened.ts
         """Up to here it was held against our books, row by row."""
         self.standing: dict[tuple[str, str, str], CauseRaised] = {}
@@ -82,7 +91,7 @@ class History:
         elif isinstance(message, FundingRate):
             self.last_rate_ms[message.symbol] = message.ts
         elif isinstance(message, Adjusted):
-            self.log_ms = max(self.log_ms, message.log_ms)
+            self._note_taken(message)
         elif isinstance(message, Stated):
             self.stated_ms = message.until_ms
         elif isinstance(message, CauseRaised):
@@ -92,11 +101,26 @@ class History:
         elif isinstance(message, CauseEnded):
             self.standing.pop((message.cause, message.symbol, message.key), None)
 
+    def _note_taken(self, message: Adjusted) -> None:
+        self.log_ms = max(self.log_ms, message.log_ms)
+        if message.log_ms and not message.log_rows:
+            self._log_floor_ms = max(self._log_floor_ms, message.log_ms)
+        kept = {key: ts for key, ts in self._log_rows.items() if ts > self.log_ms - 2 * _KEPT_MS}
+        self._log_rows = kept | dict.fromkeys(message.log_rows, message.log_ms)
+
+    def log_from_ms(self, late_ms: int) -> int:
+        """Where the log is read from to find what was not taken over: rows may come by so much later than others of their time."""
+        return max(self._log_floor_ms + 1, self.log_ms - min(late_ms, _KEPT_MS))
+
+    def has_taken(self, row: LogRow) -> bool:
+        """Whether our cash contains this row already, by a record of the journal or by its beginning."""
+        return row.ts <= self._log_floor_ms or row.key in self._log_rows
+
     def state(self) -> HistoryState:
         """What is remembered."""
         return HistoryState(
             self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms, self.stated_ms,
-            list(self.standing.values()), dict(self.absent),
+            list(self.standing.values()), dict(self.absent), self._log_floor_ms, dict(self._log_rows),
         )  # fmt: skip
 
     def restore(self, state: HistoryState) -> None:
@@ -106,6 +130,7 @@ class History:
         self.log_ms, self.stated_ms = state.log_ms, state.stated_ms
         self.standing = {(each.cause, each.symbol, each.key): each for each in state.standing}
         self.absent = dict(state.absent)
+        self._log_floor_ms, self._log_rows = state.log_floor_ms, dict(state.log_rows)
 
 
 def known(record: Record) -> Message:

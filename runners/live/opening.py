@@ -1,7 +1,7 @@
 """How a journal begins: what the account holds at our first look, taken over as it is; and whether an old journal may go on.
 
-Cash, positions and the executions of the last hour are read together: between two readings of the executions that agree nothing happened,
-so what was read in between contains just these. Whoever tells of one of them again (a list, the stream) tells nothing new.
+Cash, positions, the executions and the transaction log of the last hour are read together: between two readings of the lists that agree
+nothing happened, so what was read in between contains just these. Whoever tells of one of them again (a list, the stream) tells no news.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from core.timeframe import DAY_MS, MINUTE_MS, tf_ms
 from runners.live.connection import Connection
 from runners.live.plan import Plan
 from runners.live.records import Opened
+from runners.live.transaction_log import log_rows
 
 Held = tuple[str, int, int]
 """(symbol, signed steps of the book's grid, cost in 1e-8)"""
@@ -30,7 +31,7 @@ async def first_look(plan: Plan, account: str, connection: Connection, instrumen
     """What the account holds before our first order: the opening of the books. Raises SafetyError without money in the quote coin, and for
     an account that is traded all the while."""
     quote = next(iter(instruments.values())).quote
-    ts, wallet, rows, executions = await _one_moment(connection, account, instruments)
+    ts, wallet, rows, executions, logged = await _one_moment(connection, account, instruments)
     cash = next(
         (translate.units(str(row.walletBalance), "walletBalance") for row in wallet.coin if row.coin == quote and row.walletBalance), 0
     )
@@ -41,22 +42,22 @@ async def first_look(plan: Plan, account: str, connection: Connection, instrumen
     else:
         held = held_positions(rows, instruments)
     nonce = f"{connection.clock.now_ms // 1000:x}"
-    return Opened(ts, start_ms, account, plan.uid, cash, tuple(held), nonce, grids_of(instruments), executions)
+    return Opened(ts, start_ms, account, plan.uid, cash, tuple(held), nonce, grids_of(instruments), executions, logged)
 
 
 async def _one_moment(
     connection: Connection, account: str, instruments: Mapping[str, Instrument]
-) -> tuple[int, wire.WalletRow, list[wire.PositionRow], tuple[str, ...]]:
-    """(a time before the reading began, wallet, positions, keys of the executions that they contain)."""
+) -> tuple[int, wire.WalletRow, list[wire.PositionRow], tuple[str, ...], tuple[str, ...]]:
+    """(a time before the reading began, wallet, positions, keys of the executions and of the log's rows that they contain)."""
     for _ in range(_LOOKS):
         await connection.look_at_market_time()
         ts = connection.market_ms
-        before = await _last_hour(connection, ts, instruments)
+        before, logged = await _last_hour(connection, ts, instruments), await _last_rows(connection, ts)
         wallet, rows = await connection.account.wallet(), await connection.account.positions()
         await asyncio.sleep(connection.list_lag_s)
-        after = await _last_hour(connection, ts, instruments)
-        if before == after:
-            return ts, wallet, rows, after
+        after, logged_after = await _last_hour(connection, ts, instruments), await _last_rows(connection, ts)
+        if before == after and logged == logged_after:
+            return ts, wallet, rows, after, logged
     raise SafetyError(
         f"the account {account} is traded all the while: in {_LOOKS} looks there was none between which nothing was executed. Stop what"
         " trades it; two programs on one account undo each other"
@@ -68,6 +69,13 @@ async def _last_hour(connection: Connection, now_ms: int, instruments: Mapping[s
     ahead_ms = DAY_MS if connection.market.follows_stream else MINUTE_MS  # its own time may have run on unseen
     rows = await connection.account.executions(now_ms - 60 * MINUTE_MS, now_ms + ahead_ms)
     return tuple(execution_key(row) for row in rows if row.symbol in instruments)
+
+
+async def _last_rows(connection: Connection, now_ms: int) -> tuple[str, ...]:
+    """Keys of the transaction log's rows of an hour, of all coins."""
+    ahead_ms = DAY_MS // 2 if connection.market.follows_stream else MINUTE_MS
+    rows = await log_rows(connection.rest, "", now_ms - 60 * MINUTE_MS, now_ms + ahead_ms)
+    return tuple(sorted(row.key for row in rows))
 
 
 def held_positions(rows: list[wire.PositionRow], instruments: Mapping[str, Instrument]) -> list[Held]:

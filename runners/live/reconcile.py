@@ -1,19 +1,17 @@
 """Our books against the exchange's, to the last unit: positions by symbol (spot: its coin in the wallet), and cash.
 
-A difference is explained, adopted or freezes.
+Here both are read, and what ``comparison`` decides is done. A difference is gone by the next reading, explained or freezes.
 
-Explained: the transaction log shows transfers, or trades in what the system does not trade, of just this amount; it is taken over.
-Adopted: only when a journal begins. Everything else freezes the symbol (for cash: all of them) until it has gone away or is explained.
+Explained: the transaction log shows transfers, or trades in what the system does not trade, of just this amount; it is taken over, as an
+``Adjusted`` record. Everything else freezes the symbol (for cash: all of them) until it has gone away, is explained, or a person adopts it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, Final
-
-import msgspec
 
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
@@ -22,29 +20,14 @@ from adapters.bybit.venue import BybitVenue
 from core.actors.portfolio import Line, Portfolio
 from core.money import UNIT, to_text
 from runners.live.books import Books
+from runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, places
 from runners.live.records import Adjusted
-from runners.live.statement import OWN_TYPES, is_own, log_rows
+from runners.live.transaction_log import OWN_TYPES, LogRow, is_own, log_rows
 
 _LOG_MS: Final = 7 * 86_400_000
 """How far back the transaction log is asked at once: as far as the exchange allows."""
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """``symbol`` None: cash. Positions in steps of the book's grid, cash and coins (spot: ``coin`` says which) in 1e-8."""
-
-    symbol: str | None
-    ours: int
-    theirs: int
-    coin: str = ""
-
-    @property
-    def text(self) -> str:
-        """For people."""
-        if self.symbol is None:
-            return f"cash: our books say {to_text(self.ours)}, the exchange {to_text(self.theirs)}"
-        if self.coin:
-            return f"{self.symbol}: our books hold {to_text(self.ours)} {self.coin}, the wallet {to_text(self.theirs)}"
-        return f"{self.symbol}: our books hold {self.ours} steps, the exchange {self.theirs}"
+_LATE_MS: Final = 3_600_000
+"""How much later than others of its time a row may appear in the log."""
 
 
 def differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[Difference]:
@@ -88,7 +71,7 @@ def _coin(line: Line, venue: BybitVenue) -> Difference:
 
 
 class Reconciler:
-    """Compares at the start, after each reconnection and on a cadence. A difference counts once it has been seen in two readings."""
+    """Compares at the start, after each reconnection and on a cadence; does what ``Comparison`` decides."""
 
     def __init__(
         self,
@@ -102,14 +85,22 @@ class Reconciler:
     ) -> None:
         self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
         self._notify, self._hear = notify, hear
-        self._seen: list[Difference] = []
-        self._unsure: set[str | None] = set()
-        self.frozen: dict[str | None, Difference] = {}
+        self._comparison = Comparison()
         self.last: list[Difference] = []
-        """What the latest comparison found."""
+        """What the latest comparison found, and left."""
         self.was_read = False
         """Whether the exchange could be read for it."""
         self._turn = asyncio.Lock()
+
+    @property
+    def frozen(self) -> dict[str | None, Difference]:
+        """What stands unexplained, by symbol (None: cash)."""
+        return self._comparison.frozen
+
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the next reading decides on a difference; until then nothing is added to its symbol."""
+        return bool(self._comparison.doubted)
 
     async def check(self, *, at_once: bool = False) -> list[Difference]:
         """Read and compare; returns what stands unexplained. at_once: no second reading is waited for. Raises nothing for a read that
@@ -127,7 +118,7 @@ class Reconciler:
         return "; ".join(dict.fromkeys(each.text for each in (*self.last, *pushed) if each.symbol in (None, symbol)))
 
     async def _check(self, *, at_once: bool) -> list[Difference]:
-        venue = self._venue
+        venue, comparison = self._venue, self._comparison
         self.was_read = False
         try:
             await venue.read_positions()
@@ -139,73 +130,89 @@ class Reconciler:
         except (ExchangeRefusal, PayloadError) as error:
             self._tell("reconcile_failed", str(error))
             return self.last
-        self.last, self.was_read = found, True
-        standing = [each for each in found if at_once or each in self._seen]
-        cash = next((each for each in standing if each.symbol is None), None)
-        if cash is not None and await self._explain(cash):
-            standing.remove(cash)
-            found = self.last = [each for each in found if each is not cash]
-        self._doubt([each for each in found if each not in standing])
-        self._seen = found
-        for each in standing:
-            self._deal_with(each)
-        self._release(found)
-        return [each for each in standing if each.symbol in self.frozen]
+        self.was_read = True
+        outside = {each.symbol: await self._from_outside(each) for each in comparison.to_explain(found, at_once=at_once)}
+        actions = comparison.read(found, outside, at_once=at_once)
+        taken = [action.difference for action in actions if isinstance(action, TakeOver)]
+        self.last = [each for each in found if each not in taken]
+        for action in actions:
+            self._do(action)
+        return [each for each in self.last if each.symbol in self.frozen]
 
-    @property
-    def is_unsure(self) -> bool:
-        """Whether the next reading decides on a difference; until then nothing is added to its symbol."""
-        return bool(self._unsure)
+    # --- doing ---
 
-    def _doubt(self, new: list[Difference]) -> None:
-        for symbol in self._unsure:
-            self._venue.gate.open("being_compared", symbol)
-        self._unsure = {each.symbol for each in new}
-        for each in new:
-            self._venue.gate.close("being_compared", each.text, each.symbol)
+    def _do(self, action: Action) -> None:
+        gate = self._venue.gate
+        if isinstance(action, Doubt):
+            gate.close("being_compared", action.difference.text, action.difference.symbol)
+        elif isinstance(action, Trust):
+            gate.open("being_compared", action.symbol)
+        elif isinstance(action, Freeze):
+            self._freeze(action)
+        elif isinstance(action, Release):
+            gate.open(_cause(action.symbol), action.symbol)
+            self._tell("resolved", f"{action.symbol or 'cash'}: our books and the exchange's agree again", "info")
+        else:
+            self._take_over(action)
 
-    async def _explain(self, found: Difference) -> bool:
-        """Whether the transaction log shows just this change of cash, which is then taken over. Asked as long as the difference stands."""
-        change, log_ms, why = await self._from_outside()
-        if not change or change != found.theirs - found.ours:
-            return False
-        self._hear(Adjusted(self._books.clock.now_ms, "transfer", cash_change=change, log_ms=log_ms))
-        self._tell("transfer", f"{to_text(change)} {self._quote} came from {why} (negative: went there); taken over", "info")
-        return True
+    def _freeze(self, action: Freeze) -> None:
+        found = action.difference
+        self._venue.gate.close(_cause(found.symbol), found.text, found.symbol)
+        text = f"{found.text}: nothing is added until this is clear" if action.is_new else f"{found.text} now"
+        severity = "error" if action.is_new else "warning"
+        self._tell(_cause(found.symbol), text, severity, found.symbol)
 
-    def _deal_with(self, found: Difference) -> None:
-        if found.symbol in self.frozen:
+    def _take_over(self, action: TakeOver) -> None:
+        found, rows = action.difference, action.rows
+        change, coin = found.theirs - found.ours, found.coin or self._quote
+        self._adjust("transfer", found, rows)
+        where = places(rows, OWN_TYPES)
+        self._tell("transfer", f"{to_text(change)} {coin} came from {where} (negative: went there); taken over", "info", found.symbol)
+
+    def _adjust(self, reason: str, found: Difference, rows: Sequence[LogRow] = ()) -> None:
+        """Our books take the exchange's number, by a record that names the difference."""
+        now = self._books.clock.now_ms
+        keys, log_ms = tuple(row.key for row in rows), max((row.ts for row in rows), default=0)
+        if found.symbol is None:
+            self._hear(Adjusted(now, reason, cash_change=found.theirs - found.ours, log_ms=log_ms, log_rows=keys))
             return
-        self.frozen[found.symbol] = found
-        cause = "position_differs" if found.symbol is not None else "cash_differs"
-        self._venue.gate.close(cause, found.text, found.symbol)
-        self._notify(Notice(self._venue.stamp_ms(), cause, f"{found.text}: nothing is added until this is clear", found.symbol, "error"))
+        line = self._books.portfolio.lines[found.symbol]
+        steps, cost = _taken_over(line, found, self._venue)
+        self._venue.fold.books.seed(found.symbol, steps, cost)
+        self._hear(Adjusted(now, reason, found.symbol, steps, cost, log_ms=log_ms, log_rows=keys))
 
-    def _release(self, found: list[Difference]) -> None:
-        standing = {each.symbol for each in found}
-        for symbol in [symbol for symbol in self.frozen if symbol not in standing]:
-            del self.frozen[symbol]
-            self._venue.gate.open("position_differs" if symbol is not None else "cash_differs", symbol)
-            self._tell("resolved", f"{symbol or 'cash'}: our books and the exchange's agree again", "info")
+    # --- reading ---
 
-    async def _from_outside(self) -> tuple[int, int, str]:
-        """(sum of what the transaction log shows that is no trading of ours, since what was taken over of it last; time of its newest;
-        where it came from)."""
-        now, accounted = self._books.clock.now_ms + 60_000, self._books.history.log_ms
-        since = max(accounted, now - _LOG_MS)
-        lines = self._books.portfolio.lines
+    async def _from_outside(self, found: Difference) -> list[LogRow]:
+        """What the log shows of this coin that is no trading of ours and was not taken over yet, oldest first."""
+        history, lines = self._books.history, self._books.portfolio.lines
+        now = self._books.clock.now_ms + 60_000
         try:
-            rows = await log_rows(self._rest, self._quote, since, now)
-            others = [row for row in rows if not is_own(row, lines) and row.ts > accounted]
-            change = sum(row.units for row in others)
-        except (ExchangeRefusal, PayloadError, ValueError) as error:
+            rows = await log_rows(self._rest, found.coin or self._quote, max(history.log_from_ms(_LATE_MS), now - _LOG_MS), now)
+        except (ExchangeRefusal, PayloadError) as error:
             self._tell("reconcile_failed", f"transaction log: {error}")
-            return 0, 0, ""
-        traded = sorted({f"{row.symbol} {row.category}".strip() for row in others if row.type in OWN_TYPES})
-        places = [f"trading in {', '.join(traded)}, which this system does not trade"] if traded else []
-        if any(row.type not in OWN_TYPES for row in others):
-            places.append("outside")
-        return change, max((row.ts for row in others), default=0), " and ".join(places)
+            return []
+        others = [row for row in rows if not is_own(row, lines) and not history.has_taken(row)]
+        return sorted(others, key=lambda row: row.ts)
 
-    def _tell(self, code: str, text: str, severity: Any = "warning") -> None:
-        self._notify(Notice(self._venue.stamp_ms(), code, text, None, severity))
+    def _tell(self, code: str, text: str, severity: Any = "warning", symbol: str | None = None) -> None:
+        self._notify(Notice(self._venue.stamp_ms(), code, text, symbol, severity))
+
+
+def _cause(symbol: str | None) -> str:
+    return "cash_differs" if symbol is None else "position_differs"
+
+
+def _taken_over(line: Line, found: Difference, venue: BybitVenue) -> tuple[int, int]:
+    """(steps, cost in 1e-8) of a position that our books take from the exchange. A perpetual's cost is that of the stated entry price;
+    of a coin the cost of what we had stays, and what came is worth its latest price."""
+    if line.is_linear:
+        report = venue.fold.positions.get((line.instrument.symbol, 0))
+        entry = 0.0 if report is None else report.entry_price
+        quantity = abs(line.instrument.qty_grid.value(found.theirs))
+        return found.theirs, round(Fraction(entry) * Fraction(quantity) * UNIT)
+    grid, book = line.instrument.book_grid, line.book
+    steps = round(Fraction(found.theirs * grid.den, UNIT * grid.num))
+    if steps <= book.steps:
+        return steps, book.cost * steps // book.steps if book.steps else 0
+    return steps, book.cost + round(Fraction(line.last) * Fraction(grid.value(steps - book.steps)) * UNIT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from adapters.bybit.evidence import EVIDENCE
@@ -15,7 +17,8 @@ class Opened(Message, frozen=True):
     positions: (symbol, signed steps of the book's grid, cost in 1e-8).  nonce: the second in which the journal began, in hex: part of
     every client order id, so that another journal on the same account (a new one, another home's) gives other names.  grids: tick and
     step of each symbol.  executions: keys (``fold.seen_key``) of the last hour's executions, funding included: cash and positions contain
-    them, and whoever tells of them again tells nothing new. Nor is what was executed before ``ts``.
+    them, and whoever tells of them again tells nothing new. Nor is what was executed before ``ts``.  log_rows: keys of the last hour's
+    rows of the transaction log, which cash contains, too (None: written by a version that did not read them).
     """
 
     ts: int
@@ -27,12 +30,14 @@ class Opened(Message, frozen=True):
     nonce: str = "0"
     grids: dict[str, str] = msgspec.field(default_factory=dict)
     executions: tuple[str, ...] = ()
+    log_rows: tuple[str, ...] | None = None
 
 
 class Adjusted(Message, frozen=True):
     """A difference to the exchange that was taken over, and why. ``symbol`` "": only cash moved. cash_change in 1e-8.
 
-    log_ms: the exchange's transaction log has been accounted for up to here; 0: it was not the reason.
+    log_rows: keys of the rows of the exchange's transaction log that are the reason; log_ms: time of the newest of them (without keys: the
+    log was accounted for up to here); 0: it was not the reason.
     """
 
     ts: int
@@ -42,6 +47,7 @@ class Adjusted(Message, frozen=True):
     cost: int = 0
     cash_change: int = 0
     log_ms: int = 0
+    log_rows: tuple[str, ...] = ()
 
 
 class InstantClosed(Message, frozen=True):
@@ -57,12 +63,22 @@ class BarsTooLate(Message, frozen=True):
     ts: int
 
 
+class SeriesRows(msgspec.Struct, frozen=True):
+    """New rows of a series that a portfolio strategy may ask for: (time, numbers of its columns). timeframe: "" for points in time."""
+
+    data_type: str
+    timeframe: str
+    rows: tuple[tuple[int, tuple[float, ...]], ...]
+
+
 class InputsKnown(Message, frozen=True):
-    """What features read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right before that bar."""
+    """What features and portfolio strategies read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right
+    before that bar. series: what has come to be known since the decision bar before."""
 
     ts: int
     symbol: str
     values: dict[str, float]
+    series: tuple[SeriesRows, ...] = ()
 
 
 class ClosePosition(Message, frozen=True):
@@ -114,6 +130,55 @@ class Stated(Message, frozen=True):
     items: tuple[str, ...] = ()
 
 
-NOTES = (GateChanged, CauseRaised, CauseEnded, Stated, *EVIDENCE)
+class ProgramStarted(Message, frozen=True):
+    """What a session runs, so that its journal can be replayed without anything else: the first record after SessionStarted.
+
+    config: every key of the system as its epoch runs it.  filename: of the system file.  strategy: SHA-256 of the strategy's sources;
+    functions: of the file of each function that the system's own features name.  instruments: as the exchange stated them at this start
+    (plain data of core.instrument.Instrument).  versions: of Python and of the packages that a result depends on.  without: symbols that
+    were left out.
+    """
+
+    ts: int
+    config: dict[str, Any]
+    filename: str
+    strategy: str
+    functions: dict[str, str]
+    instruments: list[dict[str, Any]]
+    versions: dict[str, str]
+    without: tuple[str, ...] = ()
+
+
+class WarmUpBars(Message, frozen=True):
+    """The bars of one symbol and timeframe before the window, with what features read beside them: written before the Opened of a journal.
+
+    data_type: of a series that a portfolio strategy may ask for; "": the bars that the system decides on.
+    columns: name -> little-endian 8-byte numbers; ``ts`` (opens, ms UTC) are integers, all others floats.
+    """
+
+    symbol: str
+    timeframe: str
+    columns: dict[str, bytes]
+    data_type: str = ""
+
+
+class Decided(Message, frozen=True):
+    """A decision of the system, in the moment in which it is made: a signal, a denial, an order, an amendment, a cancel, exits.
+
+    made: the message as JSON text, tagged with its type. What comes of it (an order that leaves, a control's no) are records of their own.
+    """
+
+    ts: int
+    made: str
+
+
+class HearingStopped(Message, frozen=True):
+    """Something of ours broke: from here to the end of the session messages are written down, and nobody hears them."""
+
+    ts: int
+    error: str
+
+
+NOTES = (GateChanged, CauseRaised, CauseEnded, Stated, ProgramStarted, WarmUpBars, Decided, HearingStopped, *EVIDENCE)
 """What is written for whoever reads a journal; the actors hear nothing of it."""
 TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, ClosePosition, *NOTES)

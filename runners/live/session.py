@@ -22,10 +22,11 @@ from core.bus import Bus
 from core.errors import StrategyError
 from core.messages import CancelOrder, Fault, Halt
 from core.orders import OrderRecord
+from runners.live.comparison import Difference
 from runners.live.holdings import held_quantities
 from runners.live.instants import Instant
 from runners.live.plan import Plan
-from runners.live.reconcile import Difference, differences
+from runners.live.reconcile import differences
 from runners.live.records import Stated
 from runners.live.restrictions import Restriction, restrictions
 from runners.live.sandbox_end import SandboxEnd
@@ -243,6 +244,8 @@ class Session:
             except BaseException as error:  # noqa: BLE001  # kept and told: the session stops for it
                 live.outbox.fail(error)
                 return
+            for note in live.books.new_notes():
+                self.notify(Notice(instant.ts, "not_screened", note))
             live.snapshots.consider()
             if not lockstep:
                 self.steps += 1

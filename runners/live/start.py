@@ -49,6 +49,7 @@ from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan
 from runners.live.prices import Prices
+from runners.live.program import program_of
 from runners.live.protection import Protection
 from runners.live.reconcile import Reconciler
 from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened
@@ -155,6 +156,7 @@ async def _begin(
     stack.callback(journal.close)
     if journal.recovery.cut_bytes or journal.recovery.last_words:
         notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
+    journal.append(program_of(plan, instruments, connection.clock.now_ms))
     live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
     background(_watch_lock(lock, live.gate), stack, fail)
     background(watch_journal(journal), stack, fail)
@@ -288,7 +290,8 @@ def _venue(
 
 def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: Notify) -> None:
     outbox.note(GateChanged(ts, state.name, why))
-    notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info"))
+    is_ordinary = state is TradingState.ACTIVE or why.startswith(("starting:", "stopped:"))
+    notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info" if is_ordinary else "warning"))
 
 
 def _tell_entry(entry: Entry, by: str | None, ts: int, outbox: Outbox, notify: Notify) -> None:
@@ -327,10 +330,10 @@ def _instants(
 ) -> tuple[Instants, InputWait | None]:
     """Where bars are gathered, and where decision bars wait before, if features read more than bars."""
     system = plan.system
-    grace_ms = plan.grace_ms + (INPUT_GRACE_MS if reads.names else 0)
+    grace_ms = plan.grace_ms + (INPUT_GRACE_MS if reads.waited_for else 0)
     instants = Instants(system.symbols, (system.execution_timeframe or system.timeframe, system.timeframe), grace_ms=grace_ms)
     instants.last_ts = books.cycle.closes[-1] if books.cycle.closes else books.opened.start_ms
-    if not reads.names:
+    if not reads.waited_for:
         return instants, None
     waits = InputWait(reads, outbox.gather(instants, prices), fail=fail, notify=notify)
     stack.push_async_callback(waits.close)

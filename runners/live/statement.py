@@ -6,54 +6,28 @@ the execution's id, funding by its hour; transfers count as explained when they 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
 
-from adapters.bybit import translate
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RestClient
 from adapters.bybit.venue import BybitVenue
-from core.actors.portfolio import Line
 from core.instrument import Instrument
 from core.messages import Fill
 from core.money import to_text
 from core.time_range import to_iso
-from core.timeframe import DAY_MS
 from runners.live.books import Books
 from runners.live.records import Stated
+from runners.live.transaction_log import LogRow, is_own, log_rows
 
-OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "LIQUIDATION"})
-"""Rows of the log that trading makes; every other one is money from outside, or for it."""
 _SLACK_MS: Final = 60_000
 """By how much an execution's time in the log may be another than its own."""
 _HOUR_MS: Final = 3_600_000
 _NAMED: Final = 20
 """So many items are written down; the sums count all."""
-
-
-class LogRow(msgspec.Struct, frozen=True):
-    """A row of the transaction log, as far as it is read. ``change`` is signed: what the wallet gained."""
-
-    type: str
-    change: str
-    transactionTime: str
-    symbol: str = ""
-    category: str = ""
-    tradeId: str = ""
-    id: str = ""
-
-    @property
-    def ts(self) -> int:
-        """Its time in ms."""
-        return int(self.transactionTime)
-
-    @property
-    def units(self) -> int:
-        """The change in 1e-8."""
-        return translate.units(self.change, "change")
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -67,27 +41,6 @@ class Item(msgspec.Struct, frozen=True):
     def text(self) -> str:
         """For people."""
         return f"{self.what}: our books {to_text(self.ours)}, the log {to_text(self.theirs)}"
-
-
-def is_own(row: LogRow, lines: Mapping[str, Line]) -> bool:
-    """Whether the row is of the system's own trading: not a transfer, and not of a symbol (or its spot twin) that it does not trade."""
-    if row.type not in OWN_TYPES:
-        return False
-    line = lines.get(row.symbol)
-    if line is None:
-        return not row.symbol
-    return row.category in ("", "linear" if line.is_linear else "spot")
-
-
-async def log_rows(rest: RestClient, coin: str, since_ms: int, until_ms: int) -> list[LogRow]:
-    """The log's rows of one coin in [since, until], in windows of a day. Raises ExchangeRefusal, PayloadError."""
-    found: list[LogRow] = []
-    for begin in range(since_ms, until_ms + 1, DAY_MS):
-        end = min(until_ms, begin + DAY_MS - 1)
-        params: dict[str, Any] = {"accountType": "UNIFIED", "currency": coin, "startTime": begin, "endTime": end, "limit": 50}
-        async for page in rest.pages("/v5/account/transaction-log", params):
-            found += [_row(raw) for raw in page.rows]
-    return found
 
 
 class Statement:
@@ -143,7 +96,7 @@ class Statement:
         for row in rows:
             when = f"{row.type.lower()} of {to_iso(row.ts)}"
             if not is_own(row, self._books.portfolio.lines):
-                if row.ts > self._books.history.log_ms:
+                if row.units and not self._books.history.has_taken(row):
                     yield Item(f"{when}, which is not taken over", 0, row.units)
                 continue
             is_funding = row.type == "SETTLEMENT"
@@ -201,10 +154,3 @@ def _paid(fill: Fill, instrument: Instrument) -> int:
 def _hour(symbol: str, ts: int) -> tuple[str, int]:
     """Funding is settled on the hour; the log may say some moments later."""
     return symbol, (ts + _HOUR_MS // 2) // _HOUR_MS
-
-
-def _row(raw: msgspec.Raw) -> LogRow:
-    try:
-        return msgspec.json.decode(raw, type=LogRow)
-    except msgspec.MsgspecError as error:
-        raise PayloadError(f"transaction-log: {error}") from error

@@ -22,10 +22,11 @@ from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Posit
 from sim.exchange import RiskProfileConfig, SimulatedExchange
 from sim.ledger import FREE
 from sim.margin import IsolatedMargin
+from sim.sandbox import texts
 from sim.sandbox.errors import ApiError
 from sim.sandbox.ids import IdSource
 from sim.sandbox.market import SymbolMarket
-from sim.sandbox.records import NO_ERROR, OPEN, OrderRecord
+from sim.sandbox.records import ADL, NO_ERROR, OPEN, OrderRecord
 from sim.sandbox.settings import AccountSettings
 from sim.sandbox.statement import QUOTE, Statement, Times
 
@@ -60,6 +61,10 @@ class Account:
             instruments={name: _renamed(market) for name, market in markets.items()}, clock=clock, emit=self._hear,
         )  # fmt: skip
         self.is_hedge: dict[str, bool] = {}
+        self.adds_margin: set[str] = set()
+        """Perpetuals with auto-add-margin switched on: the setting alone, nothing is added here."""
+        self.fee_coin: tuple[str, float] | None = None
+        """(coin, USDT a coin) in which fees of perpetuals are taken; None: in USDT."""
         for name, market in markets.items():
             if market.is_linear:
                 self._prepare(self.exchange.books[name], settings)
@@ -246,7 +251,9 @@ class Account:
             record.reject_reason = _reject_reason(reason)
 
     def say(self, record: OrderRecord) -> None:
-        """Push an order as it is now, and file it where it belongs."""
+        """Push an order as it is now, and file it where it belongs. One by which the exchange deleverages is never seen resting."""
+        if record.create_type == ADL and record.is_open:
+            return
         record.is_announced = True
         self.tell_story(record)
         if self.keeps_versions:
@@ -297,10 +304,23 @@ class Account:
 
     def _execute(self, record: OrderRecord, fill: Fill) -> None:
         """A trade: order, then execution."""
-        row = self.statement.trade(record, fill, "Trade")
+        row = self._in_fee_coin(record, fill)
         self._tell_trade(record, row)
         self.say(record)
         self.outbox.append(("execution", row))
+
+    def _in_fee_coin(self, record: OrderRecord, fill: Fill) -> dict[str, Any]:
+        """The execution, with its fee in the coin in which fees are taken. That coin's own wallet is not simulated."""
+        exec_type = "AdlTrade" if record.create_type == ADL else "Trade"
+        if self.fee_coin is None or not record.market.is_linear or not fill.fee:
+            return self.statement.trade(record, fill, exec_type)
+        coin, price = self.fee_coin
+        row = self.statement.trade(record, msgspec.structs.replace(fill, fee=0), exec_type)
+        self.exchange.ledger.deposit(QUOTE, fill.fee)
+        fee = round(fill.fee / price)
+        record.fees[coin] = record.fees.get(coin, 0) + fee
+        row["execFee"], row["feeCurrency"] = texts.money(fee), coin
+        return row
 
     def _on_takeover(self, fill: Fill) -> None:
         """A liquidation: an order of the exchange's own, filled at once at the bankruptcy price (cross margin: at the mark)."""
@@ -330,12 +350,13 @@ class Account:
         cross = self.exchange.cross_accounts.get(QUOTE)
         return self.exchange.ledger.accounts(QUOTE)[FREE] if cross is None else cross.available()
 
-    def transfer(self, units: int) -> None:
-        """USDT (1e-8) from outside, or (negative) back there. Raises ApiError when it is not free: unrealised profit cannot leave."""
+    def transfer(self, units: int, kind: str = "") -> None:
+        """USDT (1e-8) from outside, or (negative) back there, as a row of this type in the log ("": TRANSFER_IN or TRANSFER_OUT). Raises
+        ApiError when it is not free: unrealised profit cannot leave."""
         if units < 0 and min(self.exchange.ledger.accounts(QUOTE)[FREE], self.available()) + units < 0:
             raise ApiError(110012, "insufficient available balance")  # ASSUMED words
         self.exchange.ledger.deposit(QUOTE, units)
-        self.statement.transfer(QUOTE, units, self.clock.now_ms)
+        self.statement.transfer(QUOTE, units, self.clock.now_ms, kind)
 
 
 def _reject_reason(reason: str) -> str:

@@ -1,4 +1,4 @@
-"""The admin endpoints: steps, faults, the truth, the end. For this machine only, and no page elsewhere (``sim.sandbox.guard``)."""
+"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine only (``sim.sandbox.guard``)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from aiohttp import web
 
 from core.errors import ConfigError
 from sim.sandbox.guard import Guard, body_of
+from sim.sandbox.out_of_band import change
 from sim.sandbox.truth import truth
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Admin:
         app.router.add_post("/admin/step", self._step)
         app.router.add_post("/admin/faults", self._put_faults)
         app.router.add_get("/admin/faults", self._show_faults)
+        app.router.add_post("/admin/account", self._account)
         app.router.add_get("/admin/truth", self._truth)
         app.router.add_get("/admin/wire", self._wire)
         app.router.add_post("/admin/stop", self._stop)
@@ -82,6 +84,21 @@ class Admin:
         except ConfigError as error:
             return _admin_error(str(error))
         return web.json_response({"rules": self._server.faults.state()})
+
+    async def _account(self, request: web.Request) -> web.Response:
+        """What happens to an account without a request of its own (``sim.sandbox.out_of_band``)."""
+        refusal = await self.guard.refusal(request)
+        if refusal is not None:
+            return refusal
+        body = await body_of(request)
+        if isinstance(body, str):
+            return await self.guard.refuse(body, status=413)
+        try:
+            change(self._server.engine, body)
+        except ConfigError as error:
+            return _admin_error(str(error))
+        self._server.flush()
+        return web.json_response({"market_time": self._server.engine.now_ms})
 
     async def _show_faults(self, request: web.Request) -> web.Response:
         return await self.guard.refusal(request) or web.json_response({"rules": self._server.faults.state()})

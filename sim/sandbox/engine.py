@@ -179,7 +179,7 @@ class Engine:
             for name, piece in move.pieces.items():
                 book = account.exchange.books[name]
                 _pass(account.exchange, book, move.ts_open, move.ts_close, piece, move.volatility.get(name, 0.0))
-            self._settle(account)
+            self.settle(account)
         if self.settings.execution.max_volume_share != "none":
             self._volumes.update((name, piece.volume) for name, piece in move.pieces.items())
         moved = [self.markets[name] for name in move.pieces]
@@ -202,9 +202,10 @@ class Engine:
         self.clock.now_ms = now
         still = Piece((*(market.last,) * 4, *(market.mark,) * 4, *(market.index,) * 4), self._volumes.get(name, 0.0))
         _pass(account.exchange, book, now, now + 1, still, 0.0)
-        self._settle(account)
+        self.settle(account)
 
-    def _settle(self, account: Account) -> None:
+    def settle(self, account: Account) -> None:
+        """After something happened to an account: what it says of positions and wallet."""
         for market, liquidation in account.liquidations:
             market.liquidations.append({
                 "T": liquidation.ts, "s": market.symbol, "S": "Buy" if liquidation.side == "SELL" else "Sell",

@@ -138,7 +138,7 @@ def add_margin(account: Account, market: SymbolMarket, idx: int, amount: float) 
 
 
 def set_auto_add_margin(account: Account, market: SymbolMarket, idx: int, wanted: int) -> None:
-    """Margin is never added by itself here: 0 is as it is, 1 is refused. Raises ApiError."""
+    """Margin is never added by itself here: 0 switches the setting off, 1 is refused. Raises ApiError."""
     if wanted not in (0, 1):
         raise params_error("autoAddMargin invalid")
     book = account.exchange.books[market.name]
@@ -148,6 +148,7 @@ def set_auto_add_margin(account: Account, market: SymbolMarket, idx: int, wanted
         raise ApiError(*_IN_CROSS)
     if wanted:
         raise ApiError(10001, "sandbox: margin is not added automatically; use add-margin")
+    account.adds_margin.discard(market.name)
 
 
 def switch_mode(account: Account, markets: list[SymbolMarket], mode: int) -> None:

@@ -13,6 +13,8 @@ from sim.sandbox.market import SymbolMarket
 OPEN: Final = ("New", "PartiallyFilled", "Untriggered", "Triggered")
 TRIGGER_NAMES: Final = {"last": "LastPrice", "mark": "MarkPrice", "index": "IndexPrice"}
 NO_ERROR: Final = "EC_NoError"
+ADL: Final = "CreateByAdl_PassThrough"
+"""createType of the order by which the exchange deleverages a position."""
 
 
 @dataclass(slots=True, eq=False)

@@ -17,6 +17,9 @@ QUOTE: Final = "USDT"
 """What accounts are held in."""
 
 
+_LOG_TYPES: Final = {"BustTrade": "LIQUIDATION", "AdlTrade": "ADL"}
+
+
 class Times(Protocol):
     """The wall clock, as an account needs it."""
 
@@ -94,15 +97,15 @@ class Statement:
         self.realised[QUOTE] = self.realised.get(QUOTE, 0) - payment.amount
         return self._file(row)
 
-    def transfer(self, coin: str, units: int, ts: int) -> None:
-        """Cash from outside, or (negative) back there."""
+    def transfer(self, coin: str, units: int, ts: int, kind: str = "") -> None:
+        """Cash from outside, or (negative) back there; ``kind``: its type in the log, where it is no transfer."""
         self.wallet[coin] = self.wallet.get(coin, 0) + units
         number = self._next_number()
         amount = texts.money(units)
         self.log.append({
             "id": f"{self._uid}_{coin}_{number}", "transSubType": "", "change": amount, "cashBalance": texts.money(self.wallet[coin]),
             "currency": coin, "category": "", "transactionTime": str(ts), "bonusChange": "", "extraFees": "",
-            "_number": number, "type": "TRANSFER_IN" if units > 0 else "TRANSFER_OUT",
+            "_number": number, "type": kind or ("TRANSFER_IN" if units > 0 else "TRANSFER_OUT"),
             "cashFlow": amount, "fee": "0", "funding": "", "symbol": "", "side": "None", "orderLinkId": "", "orderId": "", "feeRate": "",
             "size": "", "qty": "", "tradePrice": "", "tradeId": "",
         })  # fmt: skip
@@ -120,7 +123,7 @@ class Statement:
         if closing.steps:
             self._book_closed(record, closing, fill, row["execType"])
         self._post(market, QUOTE, fill.realized_pnl - fill.fee, {
-            "type": "LIQUIDATION" if row["execType"] == "BustTrade" else "TRADE", "cashFlow": texts.money(fill.realized_pnl),
+            "type": _LOG_TYPES.get(row["execType"], "TRADE"), "cashFlow": texts.money(fill.realized_pnl),
             "fee": texts.money(fill.fee), "funding": "", **_trade_fields(record, row, market.qty(abs(state.steps))),
         })  # fmt: skip
         self.realised[QUOTE] = self.realised.get(QUOTE, 0) + fill.realized_pnl - fill.fee

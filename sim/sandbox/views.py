@@ -30,7 +30,7 @@ def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:
     return {
         "positionIdx": position.idx, "riskId": 1, "riskLimitValue": texts.money(_tier_limit(book, position)), "symbol": market.symbol,
         "side": {1: "Buy", -1: "Sell", 0: ""}[side], "size": market.qty(abs(steps)), "avgPrice": entry,
-        "positionValue": texts.money(position.cost), "autoAddMargin": 0, "positionStatus": "Normal",
+        "positionValue": texts.money(position.cost), "autoAddMargin": int(name in account.adds_margin), "positionStatus": "Normal",
         "leverage": texts.money(book.leverage), "breakEvenPrice": _break_even(book, position, state.current),
         "markPrice": market.price(book.mark),
         "liqPrice": liquidation, "positionIM": texts.money(initial), "positionIMByMp": texts.money(initial),

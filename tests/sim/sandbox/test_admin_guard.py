@@ -15,7 +15,7 @@ from tests.sim.sandbox.conftest import Sandbox, made_bars, stepping
 
 PATHS = [
     ("GET", "/admin/about"), ("GET", "/admin/truth"), ("GET", "/admin/faults"), ("POST", "/admin/faults"), ("POST", "/admin/step"),
-    ("POST", "/admin/stop"),
+    ("POST", "/admin/stop"), ("POST", "/admin/account"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,156 @@
+"""What is done about a difference between our books and the exchange's: decided from readings alone, without I/O.
+
+A difference of a symbol (or of cash) that a reading finds lets nothing be added to that symbol. It then ends in one of three ways, after
+at most three readings: it is gone (our books agree again), it is taken over (the transaction log shows rows from outside of just this
+amount), or the symbol is frozen with words that name both numbers, until it is gone or taken over.
+
+Readings decide on each symbol by themselves. The same difference in two readings decides; one that is another each time, in three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from core.money import to_text
+from runners.live.transaction_log import LogRow
+
+MOST_READINGS: Final = 3
+"""So many readings decide on any difference."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """``symbol`` None: cash. Positions in steps of the book's grid, cash and coins (spot: ``coin`` says which) in 1e-8."""
+
+    symbol: str | None
+    ours: int
+    theirs: int
+    coin: str = ""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        if self.symbol is None:
+            return f"cash: our books say {to_text(self.ours)}, the exchange {to_text(self.theirs)}"
+        if self.coin:
+            return f"{self.symbol}: our books hold {to_text(self.ours)} {self.coin}, the wallet {to_text(self.theirs)}"
+        return f"{self.symbol}: our books hold {self.ours} steps, the exchange {self.theirs}"
+
+    @property
+    def is_money(self) -> bool:
+        """Whether the transaction log could explain it: cash, or a coin of the wallet."""
+        return self.symbol is None or bool(self.coin)
+
+
+class Doubt(msgspec.Struct, frozen=True):
+    """Nothing is added to this symbol until the next readings have decided."""
+
+    difference: Difference
+
+
+class Freeze(msgspec.Struct, frozen=True):
+    """Nothing is added until this is gone or explained. is_new: it was not frozen before (else only its numbers are others now)."""
+
+    difference: Difference
+    is_new: bool
+
+
+class TakeOver(msgspec.Struct, frozen=True):
+    """The log explains it by these rows: the books take the exchange's number."""
+
+    difference: Difference
+    rows: tuple[LogRow, ...]
+
+
+class Trust(msgspec.Struct, frozen=True):
+    """Decided, or gone before it was: the doubt is over."""
+
+    symbol: str | None
+
+
+class Release(msgspec.Struct, frozen=True):
+    """What was frozen agrees again."""
+
+    symbol: str | None
+
+
+Action = Doubt | Freeze | TakeOver | Trust | Release
+
+
+class Comparison:
+    """Remembers what earlier readings found. ``read`` is given what one reading found, and says what follows from it."""
+
+    def __init__(self) -> None:
+        self.frozen: dict[str | None, Difference] = {}
+        self.doubted: set[str | None] = set()
+        self._seen: dict[str | None, tuple[Difference, int]] = {}
+        """Symbol -> its latest difference, and in how many readings in a row it had one."""
+
+    def to_explain(self, found: Iterable[Difference], *, at_once: bool) -> list[Difference]:
+        """Of these differences: those for which the transaction log is worth reading now."""
+        return [each for each in found if each.is_money and self._stands(each, at_once)]
+
+    def read(self, found: Sequence[Difference], outside: Mapping[str | None, Sequence[LogRow]], *, at_once: bool = False) -> list[Action]:
+        """What follows from a reading. outside: symbol -> the log's rows from outside that are not accounted for, oldest first;
+        at_once: no second reading is waited for."""
+        actions: list[Action] = []
+        left: dict[str | None, tuple[Difference, int]] = {}
+        for each in found:
+            stands = self._stands(each, at_once)
+            rows = explanation(each, outside.get(each.symbol, ())) if stands and each.is_money else ()
+            if rows:
+                actions.append(TakeOver(each, rows))
+                continue
+            left[each.symbol] = (each, self._count(each.symbol) + 1)
+            if stands:
+                actions += self._freeze(each)
+            elif each.symbol not in self.frozen:
+                self.doubted.add(each.symbol)
+                actions.append(Doubt(each))
+        self._seen = left
+        undecided = {symbol for symbol in left if symbol not in self.frozen}
+        for symbol in sorted(self.doubted - undecided, key=str):
+            self.doubted.discard(symbol)
+            actions.append(Trust(symbol))
+        for symbol in [symbol for symbol in self.frozen if symbol not in left]:
+            del self.frozen[symbol]
+            actions.append(Release(symbol))
+        return actions
+
+    def _stands(self, each: Difference, at_once: bool) -> bool:
+        if at_once or each.symbol in self.frozen:
+            return True
+        before = self._seen.get(each.symbol)
+        return before is not None and (before[0] == each or before[1] + 1 >= MOST_READINGS)
+
+    def _count(self, symbol: str | None) -> int:
+        return self._seen[symbol][1] if symbol in self._seen else 0
+
+    def _freeze(self, each: Difference) -> list[Action]:
+        before = self.frozen.get(each.symbol)
+        self.frozen[each.symbol] = each
+        return [] if before == each else [Freeze(each, before is None)]
+
+
+def explanation(found: Difference, rows: Sequence[LogRow]) -> tuple[LogRow, ...]:
+    """The rows, from the oldest on, that add up to just this difference; empty where none do. As many as can be: what is newer than the
+    wallet that was read is left to the next reading."""
+    total, best = 0, 0
+    for count, row in enumerate(rows, 1):
+        total += row.units
+        if total == found.theirs - found.ours:
+            best = count
+    return tuple(rows[:best])
+
+
+def places(rows: Iterable[LogRow], own_types: Collection[str]) -> str:
+    """Where these rows came from, for people."""
+    listed = list(rows)
+    traded = sorted({f"{row.symbol} {row.category}".strip() for row in listed if row.type in own_types})
+    words = [f"trading in {', '.join(traded)}, which this system does not trade"] if traded else []
+    kinds = sorted({row.type for row in listed if row.type not in own_types})
+    if kinds:
+        words.append(f"outside ({', '.join(kinds)})")
+    return " and ".join(words)

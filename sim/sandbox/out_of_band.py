@@ -1,0 +1,122 @@
+"""What happens to an account without any request of its own: money that comes and goes, auto-deleveraging, settings on the exchange's page.
+
+``POST /admin/account`` asks for it. What another client can do by REST (trade, cancel, set leverage and modes) is not here: do it by REST.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+
+import msgspec
+
+from core.errors import ConfigError
+from core.messages import Side, SubmitOrder
+from core.money import to_units
+from core.nearest import did_you_mean
+from sim.sandbox.account import SIDES, Account
+from sim.sandbox.engine import Engine
+from sim.sandbox.errors import ApiError
+from sim.sandbox.market import SymbolMarket
+from sim.sandbox.records import ADL, OrderRecord
+from sim.sandbox.statement import QUOTE
+
+_AMOUNT: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,8})?")
+_TYPE: Final = re.compile(r"[A-Z][A-Z_]{1,39}")
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to happen. account: a key; "": the first.
+
+    transfer: ``amount`` of USDT as text (negative: out); ``type``: of its row in the transaction log.  adl: ``qty`` (all of it when "") of
+    the position in ``symbol`` is taken, at the market.  auto_add_margin: ``on`` or off, for ``symbol``.  fee_coin: fees of perpetuals are
+    taken in ``coin`` from now on, at ``price`` USDT a coin; "": in USDT again.
+    """
+
+    do: Literal["transfer", "adl", "auto_add_margin", "fee_coin"]
+    account: str = ""
+    amount: str = ""
+    type: str = ""
+    symbol: str = ""
+    qty: str = ""
+    on: bool = True
+    coin: str = ""
+    price: float = 1.0
+
+
+def change(engine: Engine, body: bytes) -> None:
+    """Let it happen. Raises ConfigError for what cannot."""
+    try:
+        wanted = msgspec.json.decode(body, type=Change)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeError, RecursionError) as error:
+        raise ConfigError(f"what is to happen to an account: {error}") from error
+    key = wanted.account or next(iter(engine.accounts))
+    if key not in engine.accounts:
+        raise ConfigError(f"no account has the key {key!r}: {did_you_mean(key, engine.accounts)}")
+    account = engine.accounts[key]
+    engine.clock.now_ms = engine.now_ms
+    if wanted.do == "transfer":
+        _transfer(account, wanted)
+    elif wanted.do == "fee_coin":
+        if wanted.coin == QUOTE or not wanted.price > 0:
+            raise ConfigError("fee_coin wants another coin than USDT, and a price above 0")
+        account.fee_coin = (wanted.coin, wanted.price) if wanted.coin else None
+    elif wanted.do == "auto_add_margin":
+        _auto_add_margin(account, _linear(account, wanted.symbol), is_on=wanted.on)
+    else:
+        _deleverage(engine, account, wanted)
+    engine.settle(account)
+
+
+def _transfer(account: Account, wanted: Change) -> None:
+    if not _AMOUNT.fullmatch(wanted.amount) or not to_units(wanted.amount):
+        raise ConfigError(f'transfer wants an amount of USDT as text, such as "-50.25", not {wanted.amount!r}')
+    if wanted.type and not _TYPE.fullmatch(wanted.type):
+        raise ConfigError(f"a row's type is written in capitals, such as FEE_REFUND, not {wanted.type!r}")
+    try:
+        account.transfer(to_units(wanted.amount), wanted.type)
+    except ApiError as error:
+        raise ConfigError(error.text) from error
+
+
+def _auto_add_margin(account: Account, market: SymbolMarket, *, is_on: bool) -> None:
+    """The setting alone: margin is never added by itself here."""
+    account.adds_margin.discard(market.name)
+    if is_on:
+        account.adds_margin.add(market.name)
+    account.touch(market)
+
+
+def _deleverage(engine: Engine, account: Account, wanted: Change) -> None:
+    """Part of a position is taken for somebody who is bankrupt. ASSUMED: at the market's price, for the taker fee."""
+    market = _linear(account, wanted.symbol)
+    position = next((one for one in account.exchange.books[market.name].positions if one.steps), None)
+    if position is None:
+        raise ConfigError(f"{wanted.symbol} has no position that could be reduced")
+    try:
+        steps = market.instrument.qty_grid.count(float(wanted.qty or market.qty(abs(position.steps))))
+    except ValueError as error:
+        raise ConfigError(f"adl wants a qty, not {wanted.qty!r}") from error
+    if not 0 < steps <= abs(position.steps):
+        raise ConfigError(f"{wanted.symbol} has {market.qty(abs(position.steps))}: less than {wanted.qty}")
+    side: Side = "SELL" if position.steps > 0 else "BUY"
+    order_id = account.ids.next("order")
+    record = OrderRecord(
+        account.next_number(), market, order_id, order_id, "", SIDES[side], "Market", "IOC", steps, "", engine.now_ms, engine.now_ms,
+        position_idx=position.idx, reduce_only=True, create_type=ADL, last_price=market.price(market.last), leaves=steps,
+    )  # fmt: skip
+    account.register(record)
+    quantity = market.instrument.qty_grid.value(steps)
+    account.exchange.submit_order(
+        SubmitOrder(order_id, market.name, side, "market", quantity, engine.now_ms, reduce_only=True, position_idx=position.idx)
+    )
+    if not engine.is_lockstep:
+        engine.let_happen(account, market.name)
+
+
+def _linear(account: Account, symbol: str) -> SymbolMarket:
+    market = account.markets.get(symbol)
+    if market is None or not market.is_linear:
+        known = [name for name, each in account.markets.items() if each.is_linear]
+        raise ConfigError(f"no perpetual is called {symbol!r}: {did_you_mean(symbol, known)}")
+    return market
