@@ -201,4 +201,3 @@ FAULTS: Final = {
     )
 }  # fmt: skip
 """Number -> fault."""
-

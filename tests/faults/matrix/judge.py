@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from tests.faults.matrix import script
 from tests.faults.matrix.expected import After
 from tests.faults.matrix.faults import FAULTS, Fault
 from tests.faults.matrix.moments import MOMENTS
+from tests.faults.matrix.rebuilt import keep, memories
 from tests.faults.matrix.show import Show
 from tests.faults.seen_of import candles_of
 from tests.virtual.loop import World
@@ -49,6 +49,9 @@ class Report:
     state: str = ""
     digest: str = ""
     """Of the journal's bytes, over all sessions."""
+    memory: str = ""
+    """Of what its journal gives; "" where that is not asked."""
+    folder: Path = Path()
 
     @property
     def text(self) -> str:
@@ -95,14 +98,20 @@ def _judge(show: Show, report: Report) -> None:
     if show.live is None:
         report.problems.append("no session was ever up")
         return
-    folder = show.live.journal.folder
+    folder = report.folder = show.live.journal.folder
     truth = show.truth if show.truth is not None else show.sandbox.truth(script.KEY)
     report.digest = _digest(folder)
+    remembers = all(fault.remembers for fault in faults)
+    remembered = memories(folder, show.live.instruments, show.strategy, of_prefixes=False) if remembers else {}
+    report.memory = remembered.get("its journal", "")
+    if remembers:
+        keep(folder, show.live.instruments, show.strategy)
     seen = Seen(
         wire=show.server.wire.state(), account=script.KEY, rate_factor=script.FACTOR, grids={script.SYMBOL: ("0.1", "0.001")},
         limits=script.LIMITS, latched_ms=show.latched_ms, faults_over_ms=show.faults_over_ms, ended_ms=show.ended_ms, bar_ms=script.BAR_MS,
-        candles=candles_of(show.server), words=(script.KEY, script.SECRET),
-        texts={f"notice {number}": text for number, text in enumerate(report.notices)} | {"the ends": repr(show.endings) + repr(show.refused)},
+        candles=candles_of(show.server), memories=remembered, words=(script.KEY, script.SECRET),
+        texts={"the notices": "\n".join(report.notices), "the ends": repr(show.endings) + repr(show.refused)},
+        before=show.before, after=show.after,
     )  # fmt: skip
     slack_ms = max(fault.slack_ms for fault in faults)
     report.problems += check(

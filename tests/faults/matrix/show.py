@@ -11,7 +11,7 @@ import asyncio
 import random
 import shutil
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -96,6 +96,9 @@ class Show:
         self.state = ""
         self.states: list[str] = []
         """What it was before a person helped."""
+        self.before: dict[str, int] = {}
+        self.after: dict[str, int] = {}
+        """What was held by this process before and after the sessions."""
         self.truth: dict[str, Any] | None = None
         """Of the account when the last session ended."""
         self.may_restart = True
@@ -284,6 +287,7 @@ class Show:
 
     async def play(self) -> None:
         """To its end."""
+        self.before = _held()
         self.begin()
         end = self.now_s + LONGEST_S
         while not self._are_over() or self.minute < LAST_MINUTE:
@@ -363,14 +367,16 @@ class Show:
                 self.problems.append("the session does not end")
                 task.cancel()
             await self._look_at_session()
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(5.0)
+        self.after = _held()
 
 
-def run(play: Callable[[Show], Any], show: Show) -> None:
-    """Set it up and play it in its world."""
-    play(show)
-    show.sandbox.world.run(show.play())
-
-
-Strike = Callable[[Show], None]
-Strikes = Sequence[Strike]
+def _held() -> dict[str, int]:
+    """Open files, and tasks by where they come from (but for those of the exchange)."""
+    files = Path("/proc/self/fd")
+    found: dict[str, int] = {"files": len(list(files.iterdir())) if files.is_dir() else 0}
+    for task in asyncio.all_tasks():
+        code = task.get_coro().cr_code  # type: ignore[union-attr]  # every task is made of a coroutine
+        if not any(place in code.co_filename for place in ("sim/sandbox", "aiohttp/web")):
+            found[f"task {code.co_qualname}"] = found.get(f"task {code.co_qualname}", 0) + 1
+    return found
