@@ -130,8 +130,8 @@ def _panicking(show: Show, go: Go) -> None:
     """A person presses panic while an entry rests or a position is held: the latch is set, and a second client takes everything back."""
 
     def press() -> None:
-        show.panic()
         go()
+        show.panic()
 
     at_minute(script.LONG + 1.2)(show, press)
 
