@@ -6,6 +6,7 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING, Any
 
+from adapters.journal import Journal
 from adapters.journal.disk import Disk
 from core.messages import OrderIntent
 from tests.faults.matrix import script
@@ -35,45 +36,48 @@ def killed(show: Show, moment: Moment) -> None:
 # --- the disk ---
 
 
-class _Failing(Disk):
-    """Takes a little more, or nothing."""
-
-    def __init__(self, code: int, left: int, *, syncs: bool) -> None:
-        self._code, self._left, self._syncs = code, left, syncs
-
-    def write(self, descriptor: int, content: memoryview, offset: int) -> int:
-        if not self._left and not self._syncs:
-            raise OSError(self._code, "the disk refuses")
-        taken = len(content) if self._syncs else min(self._left, len(content))
-        self._left -= 0 if self._syncs else taken
-        return super().write(descriptor, content[:taken], offset)
-
-    def sync(self, descriptor: int) -> None:
-        if self._syncs:
-            raise OSError(self._code, "the disk does not keep it")
-        super().sync(descriptor)
-
-
 def disk(show: Show, moment: Moment) -> None:
-    """Full, failing at writing or at syncing, or slow for a while."""
-    live = show.live if show.session is None or show.session.live is None else show.session.live
-    if live is None:
-        show.problems.append("there is no journal to fail")
-        return
-    journal: Any = live.journal
+    """Full, failing at writing or at syncing (for the sessions of the next seconds), or slow for a while."""
     how = show.how = show.rng.choice(("full", "write", "sync", "slow"))
     if how == "slow":
-        quick = journal._writer.sync
-
-        async def slow() -> None:
-            await asyncio.sleep(2.0)
-            quick()
-
-        journal._writer.sync = slow
-        asyncio.get_running_loop().call_later(15.0, setattr, journal._writer, "sync", quick)
+        _slow_disk(show)
         return
-    code = errno.ENOSPC if how == "full" else errno.EIO
-    journal._disk = journal._writer._disk = _Failing(code, show.rng.choice((0, 7, 300)), syncs=how == "sync")
+    code, left = (errno.ENOSPC if how == "full" else errno.EIO), show.rng.choice((0, 7, 300))
+    write, sync = Disk.write, Disk.sync
+
+    def refusing(disk: Disk, descriptor: int, content: memoryview, offset: int) -> int:
+        nonlocal left
+        taken = min(left, len(content))
+        left -= taken
+        if not taken:
+            raise OSError(code, "the disk refuses")
+        return write(disk, descriptor, content[:taken], offset)
+
+    def losing(disk: Disk, descriptor: int) -> None:
+        raise OSError(code, "the disk does not keep it")
+
+    if how == "sync":
+        show.patch.setattr(Disk, "sync", losing)
+    else:
+        show.patch.setattr(Disk, "write", refusing)
+
+    def mended() -> None:
+        show.patch.setattr(Disk, "write", write)
+        show.patch.setattr(Disk, "sync", sync)
+
+    asyncio.get_running_loop().call_later(15.0, mended)
+
+
+def _slow_disk(show: Show) -> None:
+    """A sync takes two seconds, in its thread."""
+    quick = Journal._sync_off_the_loop
+
+    async def slow(journal: Journal) -> None:
+        await asyncio.sleep(2.0)
+        await quick(journal)
+
+    show.patch.setattr(Journal, "_sync_off_the_loop", slow)
+    asyncio.get_running_loop().call_later(15.0, show.patch.setattr, Journal, "_sync_off_the_loop", quick)
 
 
 # --- the loop, the strategy ---

@@ -72,7 +72,7 @@ def play(cells: Sequence[Cell], seed: int, folder: Path) -> Report:
         patch.setenv("BYBIT_SANDBOX_KEY", script.KEY)
         patch.setenv("BYBIT_SANDBOX_SECRET", script.SECRET)
         with running_in(world, settings, feed) as sandbox:
-            show = Show(sandbox, journals, seed, script.InParts if is_thin else script.Script)
+            show = Show(sandbox, journals, seed, script.InParts if is_thin else script.Script, patch)
             show.expects(len(cells))
             for number, cell in enumerate(cells):
                 _arm(show, number, cell)
@@ -119,10 +119,12 @@ def _judge(show: Show, report: Report) -> None:
     )  # fmt: skip
     report.problems += _came_to_an_end(show, faults)
     records = list(read(folder, types=TYPES))
-    for number, fault in enumerate(faults):
+    for number, (cell, fault) in enumerate(zip(report.cells, faults, strict=True)):
         if number in show.struck_ms:
             at, how = show.struck_ms[number]
-            report.problems += [f"F{fault.number} {how}: {each}" for each in fault.expected(After(show, records, truth, at, how))]
+            report.problems += [
+                f"F{fault.number} {how}: {each}" for each in fault.expected(After(show, records, truth, cell.moment, at, how))
+            ]
 
 
 def _came_to_an_end(show: Show, faults: Sequence[Fault]) -> list[str]:

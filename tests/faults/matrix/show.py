@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import pytest
 
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.notices import Notice
@@ -72,8 +73,10 @@ class Watch:
 class Show:
     """Of one run. ``strikes``: moment and fault, see ``moments`` and ``faults``."""
 
-    def __init__(self, sandbox: VirtualSandbox, journals: Path, seed: int, strategy: type[script.Script]) -> None:
-        self.strategy = strategy
+    def __init__(
+        self, sandbox: VirtualSandbox, journals: Path, seed: int, strategy: type[script.Script], patch: pytest.MonkeyPatch
+    ) -> None:  # fmt: skip
+        self.strategy, self.patch = strategy, patch
         self.sandbox, self.server, self.journals, self.seed = sandbox, sandbox.server, journals, seed
         self.rng = random.Random(f"faults {seed}")
         self.watch = Watch()
