@@ -11,9 +11,11 @@ from adapters.bybit.endpoints import Environment
 from core.errors import SafetyError
 from runners.epoch import StrategyEpoch
 from runners.home import Home
+from runners.live.left_out import SomeNotTrading
 from runners.promotion import standing, way_out
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
+from strategies.base import PortfolioStrategy
 
 DemoOptions = SessionOptions
 DemoRun = SessionRun
@@ -22,8 +24,19 @@ DemoRun = SessionRun
 def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: Beside | None = None) -> DemoRun:
     """Run until Ctrl-C, the sandbox's end, or a fault. Raises KeelErrors; what a fault left behind is in the artifacts all the same.
 
-    beside: runs along with the session (the display).
+    A portfolio goes on without symbols that do not trade, and says so; any other system is refused then.  beside: runs along with the
+    session (the display).
     """
+    try:
+        return _run(loaded, home, options, beside)
+    except SomeNotTrading as error:
+        if not issubclass(loaded.strategy, PortfolioStrategy):
+            raise
+        without = (*options.without, *error.symbols)
+        return _run(loaded, home, replace(options, without=without, why_without=error.symbols), beside)
+
+
+def _run(loaded: LoadedSystem, home: Home, options: DemoOptions, beside: Beside | None) -> DemoRun:
     is_sandbox = options.sandbox_url is not None
     untested = "" if is_sandbox else check_promotion(loaded, home)
     loaded = without_symbols(loaded, options.without)

@@ -50,7 +50,7 @@ class SessionOptions:
     """Where and how. sandbox_url: a sandbox instead of the account at the exchange.  max_bars: stop after so many instants; None: never.
 
     fresh: begin a new journal (positions are taken over as they are).  without: symbols of the system that are not traded.
-    report: write report.html.
+    why_without: why, by symbol, where nobody asked for it.  report: write report.html.
     """
 
     sandbox_url: str | None = None
@@ -60,6 +60,7 @@ class SessionOptions:
     report: bool = True
     grace_ms: int = 2_000
     without: tuple[str, ...] = ()
+    why_without: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def plan_session(loaded: LoadedSystem, home: Home, options: SessionOptions, epoc
     store = HistoricalDataStore(home.store, read_only=True) if home.store.exists() else None
     return Plan(
         loaded, system, uid, environment, home.runs / "journals", store, options.sandbox_url, options.key_file, options.grace_ms,
-        options.fresh, {"home": str(home.root)}, options.without,
+        options.fresh, {"home": str(home.root)}, options.without, options.why_without,
     )  # fmt: skip
 
 

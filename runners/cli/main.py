@@ -34,6 +34,7 @@ COMMANDS = {
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
     "promote": ("runners.cli.promote:promote", "Open demo or live to a system whose rules for it pass."),
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
+    "panic": ("runners.cli.panic:panic", "Cancel every order and close every position of an account."),
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "alerts": ("runners.cli.alerts:alerts", "Alerts: send a test to every target of alerts.yaml."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),

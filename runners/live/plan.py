@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,5 +31,7 @@ class Plan:
     about: dict[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     """Symbols of the system that are left out: what the account has in them is said, and not touched."""
+    why_without: Mapping[str, str] = field(default_factory=dict)
+    """Why, by symbol, where nobody asked for it."""
     untested: str = ""
     """Why the system may trade here though nobody looked at its rules; "" where they passed, or there are none."""

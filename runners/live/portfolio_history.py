@@ -35,12 +35,6 @@ class HeldRows(msgspec.Struct, frozen=True):
     columns: list[bytes]
 
 
-def base_timeframes(timeframes: Sequence[str]) -> tuple[str, ...]:
-    """The fewest of these out of which all of them can be built, shortest first."""
-    ordered = sorted(dict.fromkeys(timeframes), key=tf_ms)
-    return tuple(name for name in ordered if not any(is_finer(other, name) for other in ordered))
-
-
 class PortfolioHistory:
     """Series of a session's symbols from ``since`` (ms) on. data_types: those that are loaded; implements ``Archive``."""
 

@@ -25,11 +25,10 @@ from core.risk.exits import hidden_features
 from core.time_range import to_iso
 from core.timeframe import floor_ts, tf_ms
 from runners.live.inputs import Inputs
-from runners.live.portfolio_history import PortfolioHistory, base_timeframes
+from runners.live.portfolio_history import PortfolioHistory
 from runners.live.program import WarmUpKey
-from runners.portfolio.archive import as_data_type
 from runners.portfolio.desk import PortfolioSetup
-from runners.portfolio.system import history_start, lookback, setup_over
+from runners.portfolio.system import history_start, lookback, session_series, setup_over
 from runners.preparation import vector_targets
 from runners.user_code import load_function
 from strategies.base import BaseStrategy, PortfolioStrategy, VectorStrategy
@@ -73,9 +72,7 @@ class WarmUp:
 
     def _history(self, strategy: PortfolioStrategy) -> PortfolioHistory:
         system = self._system
-        bases = base_timeframes([system.execution_timeframe or system.timeframe, system.timeframe, *strategy.data_timeframes])
-        asked = [as_data_type(name) for name in strategy.data_types]
-        types = [name for name in asked if (name == "ohlcv_spot") == (system.category == "spot")]
+        bases, types = session_series(system, strategy)
         since = history_start(system, self.start_ms, self.wanted(system.timeframe))
         return PortfolioHistory(system.symbols, bases, types, since, self.start_ms)
 

@@ -27,6 +27,7 @@ SERIES: Final[dict[DataType, tuple[str, str]]] = {
     "open_interest": ("open_interest", "linear"),
 }
 """Data type -> the store's kind and category."""
+LATEST: Final = 1 << 62
 POINTS: Final = ("funding_rates", "open_interest")
 """Data types that are points in time, not candles."""
 
@@ -63,12 +64,17 @@ class StoredArchive:
         self._store, self._env = store, env
         self.since, self.until = since, until
         self._loaded: dict[tuple[str, str, DataType], tuple[int, Frame]] = {}
+        self.asked: dict[tuple[str, DataType], int] = {}
+        """By timeframe ("" for points) and data type, the earliest time (ms) from which on it was asked for."""
         self.notes: dict[str, None] = {}
 
     def series(self, symbol: str, timeframe: str, data_type: DataType, since: int) -> Frame:
         """All rows from ``since`` (or earlier) on. Raises DataError when the store has none of this series."""
         key = (symbol, "" if data_type in POINTS else timeframe, data_type)
         begin = min(since, self.since)
+        asked = (key[1], data_type)
+        if since < self.asked.get(asked, LATEST):
+            self.asked[asked] = since
         known = self._loaded.get(key)
         if known is not None and known[0] <= begin:
             return known[1]

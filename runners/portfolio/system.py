@@ -5,7 +5,7 @@ The same in a backtest, where history comes out of the store, and in a session, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 from adapters.store import HistoricalDataStore
@@ -13,9 +13,9 @@ from core.config import SystemConfig
 from core.errors import ConfigError
 from core.portfolio_order import market_symbol
 from core.risk.exits import hidden_features
-from core.time_range import TimeRange
-from core.timeframe import DAY_MS, tf_ms
-from runners.portfolio.archive import Archive, StoredArchive
+from core.time_range import TimeRange, to_iso
+from core.timeframe import DAY_MS, is_finer, tf_ms
+from runners.portfolio.archive import Archive, DataType, StoredArchive, as_data_type
 from runners.portfolio.desk import PortfolioSetup
 from strategies.base import PortfolioStrategy
 
@@ -67,3 +67,36 @@ def setup_over(
 def history_start(system: SystemConfig, start_ms: int, warmup_bars: int) -> int:
     """Where the history begins that a strategy may ask for: its warm-up, and a day at least, before the start."""
     return start_ms - max(warmup_bars * tf_ms(system.timeframe), DAY_MS)
+
+
+def base_timeframes(timeframes: Sequence[str]) -> tuple[str, ...]:
+    """The fewest of these out of which all of them can be built, shortest first."""
+    ordered = sorted(dict.fromkeys(timeframes), key=tf_ms)
+    return tuple(name for name in ordered if not any(is_finer(other, name) for other in ordered))
+
+
+def session_series(system: SystemConfig, strategy: PortfolioStrategy) -> tuple[tuple[str, ...], tuple[DataType, ...]]:
+    """What a session reads for a strategy: timeframes of candles, and data types. Raises ConfigError for an unknown one of its own."""
+    bases = base_timeframes([system.execution_timeframe or system.timeframe, system.timeframe, *strategy.data_timeframes])
+    asked = [as_data_type(name) for name in strategy.data_types]
+    return bases, tuple(name for name in asked if (name == "ohlcv_spot") == (system.category == "spot"))
+
+
+def session_refusals(archive: StoredArchive, system: SystemConfig, strategy: PortfolioStrategy, start_ms: int) -> Iterator[str]:
+    """What a strategy asked for in a backtest that a session would refuse, and what to set, a sentence each."""
+    bases, types = session_series(system, strategy)
+    fine = [name for name, kind in archive.asked if name and name not in bases and not any(is_finer(base, name) for base in bases)]
+    if fine:
+        names = ", ".join(sorted(dict.fromkeys(fine), key=tf_ms))
+        yield f"refused in a session: the strategy asks for candles of {names}: name them in its data_timeframes"
+    for kind in dict.fromkeys(kind for _, kind in archive.asked if kind not in types):
+        is_other = (kind == "ohlcv_spot") != (system.category == "spot") and kind != "open_interest"
+        advice = f"a session of {system.category} has none" if is_other else "name it in its data_types"
+        yield f"refused in a session: the strategy asks for {kind}: {advice}"
+    earliest = min(archive.asked.values(), default=start_ms)
+    if earliest < archive.since:
+        days = ceil((start_ms - earliest) / DAY_MS)
+        yield (
+            f"refused in a session: the strategy asks for history from {to_iso(earliest)} on, and a session loads it from"
+            f" {to_iso(archive.since)} on: set its lookback_days to {days}"
+        )

@@ -48,11 +48,13 @@ if TYPE_CHECKING:
     )
     from runners.tools.journal import journal_list_tool, journal_repair_tool, journal_verify_tool
     from runners.tools.parity import parity_check_tool
+    from runners.tools.replay import session_replay_tool
     from runners.tools.runs import runs_compare_tool, runs_list_tool, runs_report_tool, runs_show_tool
     from runners.tools.smoke import smoke_backtest_tool
     from runners.tools.smoke_demo import smoke_demo_tool
     from runners.tools.sweep import sweep_run_tool
     from runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
+    from runners.tools.wire_parity import wire_parity_check_tool
 
 _PLACES = {
     "alerts": ("alerts_test_tool",),
@@ -88,6 +90,7 @@ _PLACES = {
     "smoke": ("smoke_backtest_tool",),
     "smoke_demo": ("smoke_demo_tool",),
     "sweep": ("sweep_run_tool",),
+    "wire_parity": ("wire_parity_check_tool",),
     "systems": ("systems_new_tool", "systems_schema_tool", "systems_show_tool", "systems_validate_tool"),
 }
 
@@ -136,6 +139,7 @@ __all__ = [
     "systems_schema_tool",
     "systems_show_tool",
     "systems_validate_tool",
+    "wire_parity_check_tool",
 ]
 
 

@@ -28,7 +28,7 @@ import random
 import selectors
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +52,7 @@ from tests.faults.checker import check
 from tests.runners.live.conftest import plan_of
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 from tests.virtual.loop import World
-from tests.virtual.sandbox import running_in
+from tests.virtual.sandbox import MEMORY, running_in
 
 SPEED = 10
 """Of the world in which a session meets a sandbox of the machine's time."""
@@ -235,7 +235,7 @@ class Stage:
 
     def without_faults(self, **options: Any) -> Played:
         """The same session over another sandbox that behaves."""
-        with TemporaryDirectory() as folder, (playing if self.speed == 1 else playing_really)(Path(folder)) as other:
+        with TemporaryDirectory() as folder, playing() if self.speed == 1 else playing_really(Path(folder)) as other:
             return other.play(**options).check()
 
     async def settled(self, live: Live, patience_s: float) -> str:
@@ -301,11 +301,14 @@ def ws(action: object, topic: str, **match: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def playing(folder: Path, *, world_seed: int | str = 0, **changes: Any) -> Iterator[Stage]:
-    """A sandbox of made minutes with a funding time among them, in virtual time. changes: of the sandbox's settings."""
+def playing(folder: Path | None = None, *, world_seed: int | str = 0, **changes: Any) -> Iterator[Stage]:
+    """A sandbox of made minutes with a funding time among them, in virtual time. folder: of the journals; None: one in memory, where a sync
+    costs nothing, that goes with the stage.  changes: of the sandbox's settings."""
     settings, feed = lockstep(made_bars(200, first=45), **changes)
-    with World(world_seed) as world, running_in(world, settings, feed) as sandbox:
-        yield Stage(sandbox, folder / "journals", world.run)
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(TemporaryDirectory(dir=MEMORY)))
+        world = stack.enter_context(World(world_seed))
+        yield Stage(stack.enter_context(running_in(world, settings, feed)), place / "journals", world.run)
 
 
 @contextmanager
@@ -319,7 +322,8 @@ def playing_really(folder: Path, **changes: Any) -> Iterator[Stage]:
 @pytest.fixture
 def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """One to play on: in virtual time, but for tests marked ``real_sockets``."""
-    with (playing_really if request.node.get_closest_marker("real_sockets") else playing)(tmp_path) as made:
+    is_real = request.node.get_closest_marker("real_sockets") is not None
+    with playing_really(tmp_path) if is_real else playing() as made:
         yield made
 
 

@@ -26,6 +26,8 @@ START_MS = 1_767_225_600_000
 """The wall clock at the beginning: 2026-01-01 00:00 UTC."""
 _BEGIN_S = 1_000.0
 """The loop's clock at the beginning: not 0, which many take for "never"."""
+LOOK_OUT_EVERY = 256
+"""Jumps between two looks at the machine."""
 ROUNDS_AT_ONCE = 2_000_000
 """After so many rounds of the loop without any time passing somebody is waiting for time by asking."""
 
@@ -42,15 +44,18 @@ class _Jump(selectors.DefaultSelector):
     """Never waits: when nothing is ready the loop's clock jumps."""
 
     loop: VirtualLoop
+    _jumps = 0
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         loop = self.loop
         if timeout is not None and timeout <= 0:
             loop.count_round()
             return []
-        events = super().select(0)  # signals, and sockets of the machine, if there are any
-        if events:
-            return events
+        self._jumps += 1
+        if timeout is None or self._jumps % LOOK_OUT_EVERY == 0:
+            events = super().select(0)  # signals, and the machine's sockets, of which nothing here depends
+            if events:
+                return events
         if timeout is None:
             raise Stuck("everybody waits, and no timer is set")
         loop.jump(timeout)

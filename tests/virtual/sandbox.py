@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 import aiohttp
 import msgspec
@@ -22,6 +24,12 @@ from sim.sandbox.settings import SandboxSettings
 from sim.sandbox.truth import truth
 from tests.sim.sandbox.conftest import KEY, Sandbox
 from tests.virtual.loop import World
+
+T = TypeVar("T")
+_SERVED: list[VirtualSandbox] = []
+"""Those that are served now, the newest last."""
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+"""A folder in memory, where the system has one."""
 
 
 class VirtualSandbox(Sandbox):
@@ -87,22 +95,42 @@ def running_in(world: World, settings: SandboxSettings, feed: Feed | Callable[[i
         return VirtualSandbox(world, server, await server.start())
 
     sandbox = world.run(begin())
+    _SERVED.append(sandbox)
     try:
-        with _claims_within():
+        with _machine_of_its_own():
             yield sandbox
         if sandbox.server.error is not None:
             raise sandbox.server.error
     finally:
+        _SERVED.remove(sandbox)
         world.run(sandbox.server.stop())
 
 
 @contextmanager
-def _claims_within() -> Iterator[None]:
+def running_virtually(settings: SandboxSettings, feed: Feed | Callable[[int], Feed], *, seed: int | str = 0) -> Iterator[VirtualSandbox]:
+    """One in a world of its own, as ``tests.sim.sandbox.conftest.running`` has it in a thread."""
+    with World(seed) as world, running_in(world, settings, feed) as sandbox:
+        yield sandbox
+
+
+def run_over(url: str | None, work: Coroutine[Any, Any, T]) -> T:
+    """Run a session to its end: in the world of the virtual sandbox that is served at this URL, else at the machine's time."""
+    served = [sandbox for sandbox in _SERVED if sandbox.url == url]
+    return served[-1].world.run(work) if served else asyncio.run(work)
+
+
+@contextmanager
+def _machine_of_its_own() -> Iterator[None]:
     """Worlds are alike: the same account, at the same address, in as many processes as there are at work. It exists in each of them alone,
-    so that a session claims it by its lock file (KEEL_STATE) and not, beside that, for the whole machine."""
-    claim = AccountLock._claim_machine
-    AccountLock._claim_machine = lambda lock, name: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        AccountLock._claim_machine = claim  # type: ignore[method-assign]
+    so that a session claims it in a state folder of this world's, and not, beside that, for the whole machine."""
+    claim, before = AccountLock._claim_machine, os.environ.get("KEEL_STATE")
+    with TemporaryDirectory(dir=MEMORY) as folder:
+        AccountLock._claim_machine = lambda lock, name: None  # type: ignore[method-assign]
+        os.environ["KEEL_STATE"] = folder
+        try:
+            yield
+        finally:
+            AccountLock._claim_machine = claim  # type: ignore[method-assign]
+            del os.environ["KEEL_STATE"]
+            if before is not None:
+                os.environ["KEEL_STATE"] = before

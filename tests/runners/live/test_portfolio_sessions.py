@@ -195,6 +195,27 @@ def test_a_restart_goes_on(snapshots: bool, journals: Path, tmp_path: Path) -> N
     assert found.difference is None and found.compared["PortfolioOrders"] > 5 and found.sessions == 3
 
 
+def test_orders_for_a_symbol_that_is_left_out_are_denied_and_share_no_budget(journals: Path) -> None:
+    """The strategy names ETH by itself; it is given BTC alone, which gets the whole budget of 40 % at the third hour's fifth turn."""
+    system = msgspec.structs.replace(linear(), symbols=["BTCUSDT"])
+    with marked_store(symbols=PAIR) as store, stored_sandbox(store, linear(), FROM, TO) as sandbox:
+        ran = run_session(plan_of(system, OrdersBoth, store, sandbox.url, journals, without=("ETHUSDT",)), max_bars=13)
+    assert ran.ending.failure is None
+    (strategy,) = OrdersBoth.made
+    assert strategy.symbols == ("BTC-USDT",)
+    counts = ran.live.books.actors.risk.counts
+    assert [(each.reason, each.symbol, each.count) for each in counts.denied.values()] == [("left_out", "ETHUSDT", 1)]
+    (fill,) = ran.of(Fill)
+    assert isinstance(fill, Fill) and fill.symbol == "BTCUSDT" and fill.qty * fill.price == pytest.approx(4000, rel=0.02)
+
+
+class OrdersBoth(Rotates):
+    made: ClassVar[list[Rotates]] = []
+
+    def run_strategy(self, oms_client: Any, data_manager: Any) -> Sequence[Any]:
+        return [Order(name, "future", "LONG") for name in ("ETH-USDT", "BTC-USDT")]
+
+
 @pytest.mark.long
 def test_the_built_in_one_is_traded_as_in_the_backtest(journals: Path) -> None:
     system, strategy = builtin("inverse_vol_hold", "params.budget_percent=30")
