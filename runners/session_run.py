@@ -177,7 +177,7 @@ class _Attempt:
 
     def __init__(self, plan: Plan, options: SessionOptions, beside: Beside | None, course: Course) -> None:
         self._plan, self._options, self._beside, self.course = plan, options, beside, course
-        self._log = _RunLog(get_logger(f"keel.{course.epoch.value}", system=plan.system.system))
+        self._log = _RunLog(get_logger(f"keel.{course.epoch.value}", environment=plan.environment.value.upper(), system=plan.system.system))
         self._session: Session | None = None
         self.alerts = SessionAlerts(None)
         self._beats = Heartbeats(None, self.notify, stops_alone=False)
@@ -249,7 +249,7 @@ class _Attempt:
             self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
         )
         self._beats.follow(session)
-        async with _interruptible(session, self._alarm):
+        async with interruptible(session, self._alarm):
             try:
                 return await session.run(self._begun(begin))
             except asyncio.CancelledError:
@@ -319,7 +319,7 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _interruptible(session: Session, alarm: Callable[[str], None]) -> AsyncIterator[None]:
+async def interruptible(session: Session, alarm: Callable[[str], None]) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
     under way; a second one ends everything on the spot."""
     task = asyncio.current_task()
