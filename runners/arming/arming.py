@@ -193,7 +193,7 @@ class Arming:
         note_use(token)
         self.token = token
         self._ends_at = monotonic_ms() + max(0, token.expires_ms - wall_ms())
-        self._warned.clear()
+        self._warned = {minutes for minutes in WARNED_MINUTES if self.left_ms <= minutes * 60_000}  # its whole life is shorter
 
     def _take_token(self, path: Path) -> None:
         try:
