@@ -149,8 +149,9 @@ def _of(cause: Cause) -> Event:
         "restart": f"ends with {cause.ends_when}",
     }
     todo = by[cause.lifted_by]
-    if cause.lifted_by == "person" and "a person says so" not in cause.ends_when:  # another command than the release lifts it
-        todo = f"ends when {cause.ends_when}"
+    _, other, command = cause.ends_when.partition("a person says so: ")
+    if other:  # another command than the release lifts it
+        todo = command
     return Event(cause.name, "warning", cause.raised_when, todo)
 
 
