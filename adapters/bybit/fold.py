@@ -274,6 +274,8 @@ class AccountFold:
         order = self.orders.find(row.orderLinkId, row.orderId)
         if order is None and row.execType == "Trade" and row.orderId and row.orderId not in self._foreign:
             return self._wait_for_order(row)
+        if order is not None:
+            order.pushes += is_pushed
         return self._take(row, order)
 
     def give_up_on(self, order_id: str) -> None:

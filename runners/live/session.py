@@ -139,11 +139,13 @@ class Session:
                 upkeep = Upkeep(live, self.notify)
                 beating = self._watch_loop(live)
                 try:
-                    await (self._lockstep(live, upkeep) if live.connection.is_lockstep else self._real_time(live, upkeep))
-                except Exception as error:  # noqa: BLE001  # whatever broke: what rests is cancelled, and the end is told
-                    self.stop.fail(error)
-                self.ending = self._kept(live, await self._end_somehow(live))
-                beating.cancel()
+                    try:
+                        await (self._lockstep(live, upkeep) if live.connection.is_lockstep else self._real_time(live, upkeep))
+                    except Exception as error:  # noqa: BLE001  # whatever broke: what rests is cancelled, and the end is told
+                        self.stop.fail(error)
+                    self.ending = self._kept(live, await self._end_somehow(live))
+                finally:
+                    beating.cancel()
         return live, self.ending
 
     def _watch_loop(self, live: Live) -> asyncio.Task[None]:

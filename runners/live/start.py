@@ -403,6 +403,7 @@ def _market(
         connection.where, connection.session, connection.clock, plan.system.category, instants.lines, connection.reader, publish,
         notify=notify, next_open={line: heard.get(line, books.opened.start_ms) for line in instants.lines},
         freshness_ms={} if connection.is_lockstep else FRESHNESS_MS,
+        banned_ms=lambda: connection.budget.banned_for_ms, on_forbidden=connection.rest.measure_clock,
     )  # fmt: skip
 
 
