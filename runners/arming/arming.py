@@ -20,7 +20,7 @@ from core.errors import KeelError, SafetyError
 from core.risk.gate import Gate
 from runners.arming.account import account_missing
 from runners.arming.limits import limit_lines, limits_missing
-from runners.arming.missing import Missing, NotArmedError
+from runners.arming.missing import UNREAD, Missing, NotArmedError
 from runners.arming.terminal import PHRASES, ask_person, has_terminal
 from runners.arming.token import LONGEST_MS, Token, make_token, note_use, read_token, terms_of, usual_place, was_used
 from runners.live.connection import Connection
@@ -104,8 +104,10 @@ class Arming:
         """Whether a session began with this token before: then differences freeze, as in a session that runs, and do not refuse."""
         return self._given is not None and was_used(self._given)
 
-    def refused(self, error: KeelError) -> NotArmedError:
-        """What else keeps the start from going on, in the same list."""
+    def refused(self, error: KeelError) -> KeelError:
+        """What else keeps the start from going on, in the same list; the error itself where nothing else is missing."""
+        if all(each.code == UNREAD for each in self.missing):
+            return error
         return NotArmedError([*self.missing, Missing("start", str(error), "see above")])
 
     # --- the moment ---

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from runners.arming.terminal import has_terminal
 from runners.cli.session import Session, common, example
+from runners.supervisor.command import is_trader, supervise, supervised_option
 
 if TYPE_CHECKING:
     from runners.home import Home
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Begin a new journal; what the account holds is taken over as it is.")
 @click.option("--log", type=click.Choice(["text", "json", "none"]), help="Log lines on stderr. Default: none under the screen, else text.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@supervised_option(default=True)
 @common
 @click.pass_obj
 def live(
@@ -70,6 +73,7 @@ def live(
     fresh: bool,
     log: Literal["text", "json", "none"] | None,
     no_report: bool,
+    supervised: bool,
 ) -> int:
     """Run SYSTEM (an id, or a file) with REAL MONEY on Bybit, until Ctrl-C; or, with --sandbox, by all the same rules on a sandbox.
 
@@ -89,20 +93,59 @@ def live(
     )  # fmt: skip
     if arm:
         return _arm(session, loaded, home, options)
-    return _run_dry(session, loaded, home, options) if dry else _run(session, loaded, home, options, log)
+    if dry:
+        return _run_dry(session, loaded, home, options)
+    if supervised and not is_trader() and (arm_token is not None or has_terminal()):
+        return _supervised(session, system, loaded, home, options, list(overrides), log)
+    return _run(session, loaded, home, options, log)
+
+
+def _supervised(
+    session: Session,
+    system: str,
+    loaded: LoadedSystem,
+    home: Home,
+    options: LiveOptions,
+    overrides: list[str],
+    log: Literal["text", "json", "none"] | None,
+) -> int:
+    """A person arms in the parent; the trader, and what is started after it within the arming's life, take the token."""
+    from adapters.bybit.endpoints import Environment
+    from runners.live_account import make_arm_token
+
+    arguments = sys.argv[1:]
+    if options.arm_token is None:
+        _say_where(session, options)
+        token, path = make_arm_token(loaded, home, options)
+        session.note(f"armed for account {token.uid} until {token.until}")
+        arguments = [*arguments, "--arm-token", str(path)]
+    environment = Environment.LIVE if options.sandbox_url is None else Environment.SANDBOX
+    return supervise(
+        home, system, overrides, environment, options.sandbox_url, options.key_file, arguments, shows=_shows(session, log)
+    )  # fmt: skip
+
+
+def _shows(session: Session, log: Literal["text", "json", "none"] | None) -> bool:
+    """Whether a screen is drawn."""
+    return sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
+
+
+def _say_where(session: Session, options: LiveOptions) -> None:
+    from runners.live.banner import banner_text
+
+    session.note(banner_text("live" if options.sandbox_url is None else "sandbox", is_live=True))
 
 
 def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, log: Literal["text", "json", "none"] | None) -> int:
     from adapters.logging import set_up_logging
     from runners.cli.session_end import console_of, tell_end
-    from runners.live.banner import banner_text
     from runners.live.display import Display
     from runners.live_account import run_live
 
     level = "debug" if session.verbosity > 1 else "info"
-    shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
+    shows = _shows(session, log)
     set_up_logging(level=level, file=home.logs / "live.jsonl", console=console_of(log, session, shows))
-    session.note(banner_text("live" if options.sandbox_url is None else "sandbox", is_live=True))
+    _say_where(session, options)
     return tell_end(session, run_live(loaded, home, options, beside=Display().beside if shows else None))
 
 
