@@ -6,7 +6,7 @@ SEEDS  ?= 200
 FROM   ?= 0
 REAL_DATA ?= $(if $(KEEL_REAL_DATA),$(KEEL_REAL_DATA),$(wildcard ../shared/data))
 
-.PHONY: help run test test-all check bench chaos format lock wheel clean
+.PHONY: help run test test-all check bench chaos format lock wheel clean live-proof
 
 help:
 	@echo "make run       set up, and run a backtest over a sample history: artifacts and a report"
@@ -55,6 +55,10 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.many_symbols $(MANY)
 	$(BIN)/python -m benchmarks.kernel $(KERNEL)
 	$(BIN)/python -m benchmarks.ray_workers $(RAY)
+
+# The smallest orders on an account of yours at Bybit. Refuses without KEEL_LIVE_PROOF and its like: docs/live.md. PROOF="--sandbox URL" rehearses it.
+live-proof: $(VENV)/.dev
+	$(BIN)/python -m tests.live_proof $(PROOF)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.chaos --seeds $(SEEDS) --from $(FROM)
