@@ -38,7 +38,7 @@ _SUBMIT: Final = '{"type":"SubmitOrder"'
 
 @dataclass(slots=True)
 class Heard:
-    """What a session heard and ordered, up to the end of its run."""
+    """What a session heard and ordered, up to the end of the comparison."""
 
     bars: dict[tuple[str, str], dict[int, Bar]] = field(default_factory=dict)
     marks: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -49,19 +49,19 @@ class Heard:
     orders: list[SubmitOrder] = field(default_factory=list)
     quotes: dict[str, Quoted] = field(default_factory=dict)
     adjusted: list[Adjusted] = field(default_factory=list)
-    last_close: int = 0
     sessions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSide:
-    """The session: its trips, its profit (1e-8: what equity changed by, money from outside left out), and what it heard. names: of the
-    system's own orders begin so."""
+    """The session: its trips, its profit (1e-8: what equity changed by, money from outside left out), what it heard, and the span of the
+    comparison."""
 
     trips: list[Trip]
     profit: int
     heard: Heard
     instruments: Mapping[str, Instrument]
+    window: TimeRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,7 @@ def live_side(journal: SessionJournal, loaded: LoadedSystem) -> LiveSide:
     """Let the journal be heard up to the end of the run's session. Raises ConfigError for what cannot be compared."""
     if loaded.config.category != "linear":
         raise ConfigError("compare-live takes perpetuals only so far: a spot fee is taken out of the holding, in the base coin")
+    window = window_of(journal, loaded)
     heard, engine = Heard(), SessionEngine(journal, loaded, instruments_of(journal.program), lambda made: None)
     for record in journal.records():
         message = known(record)
@@ -88,8 +89,8 @@ def live_side(journal: SessionJournal, loaded: LoadedSystem) -> LiveSide:
             heard.sessions += 1
         engine.hear(message)
         _note(heard, message)
-    if not heard.last_close:
-        raise DataError(f"{journal.name} ended before a bar had closed: there is nothing to compare")
+        if isinstance(message, InstantClosed) and message.ts >= window.end_ms:
+            break
     portfolio, opened = engine.books.portfolio, journal.opened
     paths = _paths(heard, loaded.config)
     own = f"{opened.system_uid[:8]}-{opened.nonce}-"
@@ -98,7 +99,22 @@ def live_side(journal: SessionJournal, loaded: LoadedSystem) -> LiveSide:
     trips = round_trips(heard.events, engine.instruments, prices, marks, held=opened.positions, held_since=opened.ts)
     value = sum(_unrealized(line) for line in portfolio.lines.values())
     moved = sum(each.cash_change for each in heard.adjusted)
-    return LiveSide(trips, portfolio.cash + value - opened.cash - moved, heard, engine.instruments)
+    return LiveSide(trips, portfolio.cash + value - opened.cash - moved, heard, engine.instruments, window)
+
+
+def window_of(journal: SessionJournal, loaded: LoadedSystem) -> TimeRange:
+    """From the decision bar in which the journal began to the last decision bar that had closed when the run's session ended."""
+    last, timeframe = 0, loaded.config.timeframe
+    for record in journal.records():
+        message = record.message
+        if isinstance(message, SessionStarted) and journal.session and message.number > journal.session:
+            break
+        if isinstance(message, InstantClosed):
+            last = message.ts
+    start, end = floor_ts(journal.opened.start_ms, timeframe), floor_ts(last, timeframe)
+    if end <= start:
+        raise DataError(f"{journal.name} ended before a bar of {timeframe} had closed: there is nothing to compare")
+    return TimeRange(start, end)
 
 
 def _unrealized(line: Any) -> int:
@@ -125,8 +141,6 @@ def _note(heard: Heard, message: Message) -> None:
         heard.quotes[message.client_order_id] = message
     elif isinstance(message, Adjusted):
         heard.adjusted.append(message)
-    elif isinstance(message, InstantClosed):
-        heard.last_close = message.ts
     elif isinstance(message, Decided) and message.made.startswith(_SUBMIT):
         heard.orders.append(msgspec.json.decode(message.made, type=SubmitOrder))
 
@@ -253,11 +267,6 @@ def _put_interest(store: HistoricalDataStore, inputs: Iterable[InputsKnown]) -> 
         stamps = np.array(sorted(points), dtype=np.int64)
         values = np.array([points[ts] for ts in stamps.tolist()], dtype=np.float64)
         store.upsert_open_interest(symbol, {"ts": stamps, "open_interest": values}, source="journal")
-
-
-def window_of(journal: SessionJournal, live: LiveSide, loaded: LoadedSystem) -> TimeRange:
-    """From the decision bar in which the journal began to the last close that the session heard."""
-    return TimeRange(floor_ts(journal.opened.start_ms, loaded.config.timeframe), live.heard.last_close)
 
 
 def prepared_over(store: HistoricalDataStore, journal: SessionJournal, loaded: LoadedSystem, window: TimeRange) -> Prepared:

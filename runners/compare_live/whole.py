@@ -16,7 +16,6 @@ from runners.compare_live.sides import (
     live_side,
     prepared_over,
     same_bars,
-    window_of,
 )
 from runners.home import Home
 from runners.live.records import Adjusted
@@ -53,7 +52,7 @@ class Comparison:
 def compare_live(journal: SessionJournal, loaded: LoadedSystem, home: Home) -> Comparison:
     """Set a session beside the backtest of its system. Raises ConfigError, DataError and StrategyError."""
     live = live_side(journal, loaded)
-    window = window_of(journal, live, loaded)
+    window = live.window
     with journal_store(journal, live, loaded) as heard:
         own = prepared_over(heard, journal, loaded, window)
         over_heard = backtest_side(own, live)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from adapters.store import HistoricalDataStore
 from core.messages import Fill
@@ -63,18 +64,21 @@ def test_slippage_lands_in_slippage(tmp_path: Path) -> None:
     assert found.parts["timing"] == found.parts["latency"] == found.parts["missed"] == 0
 
 
+@pytest.mark.long
 def test_latency_of_whole_bars_lands_in_latency(tmp_path: Path) -> None:
     found = session(tmp_path, execution={"latency_ms": 600_000})
     assert found.parts["latency"] != 0 and found.parts["timing"] == found.parts["missed"] == found.parts["extra"] == 0
     assert abs(found.parts["latency"]) > 20 * abs(found.parts["slippage"])
 
 
+@pytest.mark.long
 def test_fees_land_in_fee(tmp_path: Path) -> None:
     found = session(tmp_path, execution={"taker_fee": 0.001})
     assert set(kept(found)) <= {"fee", "size"} and found.parts["fee"] < 0
     assert found.parts["fee"] < found.difference - abs(found.parts["size"]) + 1
 
 
+@pytest.mark.long
 def test_funding_that_the_backtest_does_not_pay_lands_in_funding(tmp_path: Path) -> None:
     found = session(tmp_path, "execution.funding=none", name="hold")
     assert found.parts["funding"] != 0 and set(kept(found)) <= {"funding"}
@@ -124,3 +128,10 @@ def test_an_altered_bar_is_data(tmp_path: Path) -> None:
     found = compared(tmp_path, ran.live.journal.folder)
     assert set(kept(found)) == {"data"} and found.note == ""
     assert found.bars.startswith("the store's bars; data")
+
+
+@pytest.mark.long
+def test_a_session_that_ended_inside_a_decision_bar_is_compared_up_to_the_bar_before(tmp_path: Path) -> None:
+    found = session(tmp_path, bars=(103,))
+    assert (found.window.end_ms - FROM) % 3_600_000 == 0 and found.window.end_ms - FROM == 8 * 3_600_000
+    assert kept(found) == {} and found.rows
