@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from runners.arming.terminal import has_terminal
 from runners.cli.session import Session, common, example
 from runners.supervisor.command import is_trader, supervise, supervised_option
 
@@ -80,12 +79,19 @@ def live(
     What is missing is listed at once, with the way out, and nothing is sent. A person types the account's UID and a phrase; without a
     terminal --arm-token takes what --arm has made. Never run against the real exchange by its makers: see docs/live.md.
     """
+    from adapters.bybit.endpoints import Environment
     from runners.live_account import LiveOptions
     from runners.systems import load_system
 
     if dry and (arm or arm_token is not None):
         raise click.UsageError("--dry sends nothing, so it needs no arming: leave --arm and --arm-token out")
     home = session.context().home
+    if supervised and not (dry or arm or is_trader()):
+        environment = Environment.LIVE if sandbox_url is None else Environment.SANDBOX
+        shows = _shows(session, log)
+        return supervise(
+            home, system, overrides, environment, sandbox_url, key_file, arguments=session.arguments, kind="live", shows=shows
+        )  # fmt: skip
     loaded = load_system(system, home, list(overrides))
     options = LiveOptions(
         sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without),
@@ -93,60 +99,26 @@ def live(
     )  # fmt: skip
     if arm:
         return _arm(session, loaded, home, options)
-    if dry:
-        return _run_dry(session, loaded, home, options)
-    if supervised and not is_trader() and (arm_token is not None or has_terminal()):
-        return _supervised(session, system, loaded, home, options, list(overrides), log)
-    return _run(session, loaded, home, options, log)
-
-
-def _supervised(
-    session: Session,
-    system: str,
-    loaded: LoadedSystem,
-    home: Home,
-    options: LiveOptions,
-    overrides: list[str],
-    log: Literal["text", "json", "none"] | None,
-) -> int:
-    """A person arms in the parent; the trader, and what is started after it within the arming's life, take the token."""
-    from adapters.bybit.endpoints import Environment
-    from runners.live_account import make_arm_token
-
-    arguments = sys.argv[1:]
-    if options.arm_token is None:
-        _say_where(session, options)
-        token, path = make_arm_token(loaded, home, options)
-        session.note(f"armed for account {token.uid} until {token.until}")
-        arguments = [*arguments, "--arm-token", str(path)]
-    environment = Environment.LIVE if options.sandbox_url is None else Environment.SANDBOX
-    return supervise(
-        home, system, overrides, environment, options.sandbox_url, options.key_file, arguments, shows=_shows(session, log)
-    )  # fmt: skip
-
-
-def _shows(session: Session, log: Literal["text", "json", "none"] | None) -> bool:
-    """Whether a screen is drawn."""
-    return sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
-
-
-def _say_where(session: Session, options: LiveOptions) -> None:
-    from runners.live.banner import banner_text
-
-    session.note(banner_text("live" if options.sandbox_url is None else "sandbox", is_live=True))
+    return _run_dry(session, loaded, home, options) if dry else _run(session, loaded, home, options, log)
 
 
 def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, log: Literal["text", "json", "none"] | None) -> int:
     from adapters.logging import set_up_logging
     from runners.cli.session_end import console_of, tell_end
+    from runners.live.banner import banner_text
     from runners.live.display import Display
     from runners.live_account import run_live
 
     level = "debug" if session.verbosity > 1 else "info"
     shows = _shows(session, log)
     set_up_logging(level=level, file=home.logs / "live.jsonl", console=console_of(log, session, shows))
-    _say_where(session, options)
+    session.note(banner_text("live" if options.sandbox_url is None else "sandbox", is_live=True))
     return tell_end(session, run_live(loaded, home, options, beside=Display().beside if shows else None))
+
+
+def _shows(session: Session, log: str | None) -> bool:
+    """Whether a screen is drawn."""
+    return sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
 
 
 def _arm(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions) -> int:
