@@ -53,7 +53,11 @@ class Display:
 
         parts = [_head(live, stop), "", _positions(live), "", _orders(live), "", _decisions(live), "", _told(live)]
         title = f"keel {live.plan.environment.value}  {live.plan.system.system}  {', '.join(live.plan.system.symbols)}"
-        return Panel(Group(*parts), title=title, subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay")
+        return Panel(
+            Group(*parts),
+            title=title,
+            subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay   P P: panic, all is cancelled and closed",
+        )
 
 
 def _head(live: Live, stop: Stop) -> Any:
