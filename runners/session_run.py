@@ -178,7 +178,7 @@ class _Attempt:
 
     def __init__(self, plan: Plan, options: SessionOptions, beside: Beside | None, course: Course) -> None:
         self._plan, self._options, self._beside, self.course = plan, options, beside, course
-        self._log = _RunLog(get_logger(f"keel.{course.epoch.value}", system=plan.system.system))
+        self._log = _RunLog(get_logger(f"keel.{course.epoch.value}", environment=plan.environment.value.upper(), system=plan.system.system))
         self._session: Session | None = None
         self.alerts = SessionAlerts(None)
         self.result: BacktestResult | None = None
@@ -239,7 +239,7 @@ class _Attempt:
         where = endpoints(self._plan.environment, *([] if self._plan.sandbox_url is None else [self._plan.sandbox_url]))
         credentials = load_credentials(where, file=self._plan.key_file)
         button = PanicButton(where, credentials, owner=f"the session of {self._plan.system.system}", say=self._tell_panic)
-        async with _interruptible(session, self._alarm, button):
+        async with interruptible(session, self._alarm, button.press):
             try:
                 return await session.run(self._begun(begin, button))
             except asyncio.CancelledError:
@@ -316,9 +316,9 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _interruptible(session: Session, alarm: Callable[[str], None], button: PanicButton) -> AsyncIterator[None]:
+async def interruptible(session: Session, alarm: Callable[[str], None], panic: Callable[[str], None] | None = None) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
-    under way; a second one ends everything on the spot. SIGUSR1 is panic."""
+    under way; a second one ends everything on the spot. panic: what SIGUSR1 presses."""
     task = asyncio.current_task()
     heard = {
         number: name for number, name in _SIGNALS.items() if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
@@ -332,5 +332,5 @@ async def _interruptible(session: Session, alarm: Callable[[str], None], button:
     if threading.current_thread() is not threading.main_thread():  # only there signals are heard
         yield
         return
-    with session.watchdog.watching(heard, ask, alarm, button.press):
+    with session.watchdog.watching(heard, ask, alarm, panic):
         yield

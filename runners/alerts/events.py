@@ -94,6 +94,12 @@ _TABLE: Final = (
           "read the item; `keel journal` and the exchange's transaction log show where it comes from"),
     Event("statement_failed", "warning", "the transaction log could not be read; it is read again", "if it goes on: look at the network"),
     # --- the key ---
+    Event("armed", "info", "a live session was armed, or armed anew", "if that was not you: keel panic, and change the key"),
+    Event("arming_ends", "warning", "the arming of a live session ends soon", "keel live SYSTEM --arm at a terminal renews it"),
+    Event("arm_token", "warning", "an arming token that was laid for a running session is not taken",
+          "make a new one: keel live SYSTEM --arm"),
+    Event("not_armed", "warning", "a dry run found what a live session would be refused for",
+          "the text says what is missing, and the way out"),
     Event("key_expires", "warning", "the API key expires soon",
           "make a new one (without withdrawal, bound to this address), and start with it"),
     # --- alerts ---

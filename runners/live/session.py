@@ -297,6 +297,7 @@ class Session:
             await self._on_fault(live, failure)
         executor = live.cycle.actors.executor
         entries = [record for record in executor.open_orders() if record.command is not None and not record.command.reduce_only]
+        entries = entries if live.plan.dry is None else []
         for record in entries:
             live.venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, live.cycle.clock.now_ms))
         left: list[Difference] = []

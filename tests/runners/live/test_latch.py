@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -147,10 +148,10 @@ def test_a_session_halts_sends_nothing_more_and_is_not_started_again(state: Path
         async def beat(number: int, live: object) -> None:
             if number == 6:
                 path.touch()
-                orders.append(len(sandbox.truth()["orders"]))
+                orders.append(len((await asyncio.to_thread(sandbox.truth))["orders"]))
 
         played = stage.play(beat=beat, bars=BARS, patience_s=0.0, plan=stage.plan(Turns))
-        assert played.ending.state == TradingState.HALTED.name
+        assert played.ending.state == TradingState.HALTED.name, (played.ending, played.story())
         assert "panic" in {message.cause for message in played.of(CauseRaised)}
         assert {denial.reason for denial in played.of(OrderDenied)} == {"trading_halted"}
         own = [row for row in sandbox.truth()["orders"][orders[0] :] if row["orderLinkId"] and not row.get("reduceOnly")]

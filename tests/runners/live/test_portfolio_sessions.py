@@ -258,7 +258,7 @@ def test_candles_finer_than_the_systems_are_read_for_the_screen(journals: Path) 
 @pytest.mark.long
 @pytest.mark.parametrize("profile", ["mainnet", "demo"])
 def test_a_month_of_real_minutes(profile: str, real_data: Path, journals: Path) -> None:
-    """BTCUSDT and ETHUSDT, 30 days of 2025, filled inside one-minute bars; on demo under cross margin."""
+    """BTCUSDT and ETHUSDT, 29 days of 2025, filled inside one-minute bars; on demo under cross margin."""
     system = linear(execution_timeframe="1m")
     if profile == "demo":
         system = for_epoch(msgspec.structs.replace(system, demo=type(system.demo)(margin_mode="cross")), "demo")
@@ -266,9 +266,9 @@ def test_a_month_of_real_minutes(profile: str, real_data: Path, journals: Path) 
         for folder in ("kline_1m", "kline_1h", "kline_4h", "funding"):
             for symbol in PAIR:
                 store.import_file(real_data / "bybit" / "linear" / folder / f"{symbol}.parquet")
-        span = (to_ms("2025-05-30"), to_ms("2025-06-29"))
+        span = (to_ms("2025-05-31"), to_ms("2025-06-29"))
         parts, ran, truth = both(store, system, Rotates, span, journals, profile=profile)
     check_same(parts, ran, truth)
     backtest, session = Rotates.made[-2:]
-    assert backtest.seen == session.seen and len(session.seen) == 30 * 24
+    assert backtest.seen == session.seen and len(session.seen) == 29 * 24
     assert len(parts.venue.fills) > 200
