@@ -151,7 +151,7 @@ def test_a_session_halts_sends_nothing_more_and_is_not_started_again(state: Path
                 orders.append(len((await asyncio.to_thread(sandbox.truth))["orders"]))
 
         played = stage.play(beat=beat, bars=BARS, patience_s=0.0, plan=stage.plan(Turns))
-        assert played.ending.state == TradingState.HALTED.name, (played.ending, played.story())
+        assert played.ending.state == TradingState.HALTED.name, (repr(played.ending.failure), played.story())
         assert "panic" in {message.cause for message in played.of(CauseRaised)}
         assert {denial.reason for denial in played.of(OrderDenied)} == {"trading_halted"}
         own = [row for row in sandbox.truth()["orders"][orders[0] :] if row["orderLinkId"] and not row.get("reduceOnly")]
