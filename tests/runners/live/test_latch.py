@@ -21,7 +21,7 @@ from core.risk.causes import TradingState
 from runners.live.latch import LatchWatch, is_latched, latch_of, latch_path, latch_text, read_latch, refuse_latched
 from runners.live.rearm import rearm
 from runners.live.records import CauseRaised
-from tests.faults.conftest import BARS, Turns, playing
+from tests.faults.conftest import BARS, Turns, playing_really
 
 REASON = "the account was looked at and is flat"
 
@@ -140,7 +140,7 @@ def test_a_reason_that_cannot_be_kept_leaves_the_latch(state: Path, monkeypatch:
 
 
 def test_a_session_halts_sends_nothing_more_and_is_not_started_again(state: Path, tmp_path: Path) -> None:
-    with playing(tmp_path) as stage:
+    with playing_really(tmp_path) as stage:
         sandbox = stage.sandbox
         path = latch_of(Environment.SANDBOX, sandbox.url)
         orders: list[int] = []
