@@ -164,6 +164,21 @@ class DemoConfig(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """Instead of ``risk.margin_mode``."""
 
 
+class LiveConfig(Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """Hard limits of a live session, beside those of ``risk``: the last look at every order, which denies and never makes smaller. Money in
+    quote coins; None: not written, and a live session is not armed without it. What a bound refuses, no system file can allow."""
+
+    account: Annotated[int, msgspec.Meta(gt=0)] | None = None
+    """UID of the account that may be traded; None: the one that is typed at arming."""
+    max_order_usd: Positive | None = None
+    max_net_usd: Positive | None = None
+    max_leverage: Annotated[float, msgspec.Meta(ge=0.01, le=25)] | None = None
+    """Most gross exposure per equity, and the most leverage that is set at the exchange."""
+    max_open_orders: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
+    max_orders_per_minute: Annotated[int, msgspec.Meta(ge=1, le=300)] = 60
+    price_collar_percent: Annotated[float, msgspec.Meta(gt=0, le=20)] = 5.0
+
+
 class SystemConfig(Strict, frozen=True, kw_only=True):
     """One system file, decoded."""
 
@@ -198,14 +213,15 @@ class SystemConfig(Strict, frozen=True, kw_only=True):
     windows: Annotated[dict[str, Window], msgspec.Meta(description="Named spans of time to run over.")] = {}
     promotion: Annotated[
         dict[str, list[str]],
-        msgspec.Meta(description="Rules to be met before the next epoch, by epoch (backtest, demo); each is metric, operator, number."),
+        msgspec.Meta(description="Rules to be met before an epoch opens, by that epoch (demo, live): metric, operator, number."),
     ] = {}
     on_fault: Annotated[Literal["halt", "flatten"], msgspec.Meta(description="What happens to positions when something breaks.")] = "halt"
     on_unprotected: Annotated[
         Literal["flatten", "hold"],
         msgspec.Meta(description="A position without the stop that it was to have: close it at market, or hold it and add nothing."),
     ] = "flatten"
-    live: Annotated[dict[str, Any], msgspec.Meta(description="Limits and arming of the live runner.")] = {}
+    mode: Annotated[Literal["demo", "live"], msgspec.Meta(description="live: keel live may trade this system, once it is armed.")] = "demo"
+    live: Annotated[LiveConfig, msgspec.Meta(description="Hard limits of a live session.")] = LiveConfig()
     description: Annotated[str, msgspec.Meta(description="A sentence for lists and reports.")] = ""
 
 

@@ -72,6 +72,10 @@ DENIALS: Final[dict[Reason, Meaning]] = {
     "no_equity": Meaning("there was nothing to trade with", "look at initial_equity and sizing: the size came out as 0 or less"),
     "no_price": Meaning("there was no price for the symbol yet", "begin the window where its bars begin"),
     "unknown_symbol": Meaning("the system does not trade the symbol", "add it to symbols in the system file"),
+    "left_out": Meaning(
+        "the symbol is left out of this session (it does not trade, or --without names it), and what is held of it is not touched",
+        "start without --without once it trades, or take it out of the strategy",
+    ),
     "stop_distance_unknown": Meaning(
         "the sizer had no distance to a stop-loss",
         "give the signal a stop_loss, or set exits.stop_loss or sizing.stop_atr; after the start an ATR needs warmup_bars",

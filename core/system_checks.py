@@ -17,8 +17,8 @@ from core.time_range import to_ms
 from core.timeframe import TIMEFRAMES, is_finer
 from core.yaml_source import KeyPath
 
-PROMOTION_EPOCHS: Final = ("backtest", "demo")
-"""Epochs that are left by a promotion: only the steps up into demo and live ask for one."""
+PROMOTION_EPOCHS: Final = ("demo", "live")
+"""Epochs that are opened by a promotion: only the steps up into these ask for one."""
 
 MAX_FEE: Final = 0.05
 """A fee above 5 % is taken for percent written where a fraction belongs (0.055 for 0.055 %)."""
@@ -180,8 +180,13 @@ def _windows(config: SystemConfig) -> Iterator[Problem]:
 
 def _promotion(config: SystemConfig) -> Iterator[Problem]:
     for epoch, rules in config.promotion.items():
-        if epoch not in PROMOTION_EPOCHS:
-            yield Problem(("promotion", epoch), f"nothing is promoted out of {epoch}: {did_you_mean(epoch, PROMOTION_EPOCHS)}")
+        if epoch == "backtest":
+            yield Problem(
+                ("promotion", epoch),
+                "rules are written under the epoch that they open: write demo in place of backtest, and live in place of demo",
+            )
+        elif epoch not in PROMOTION_EPOCHS:
+            yield Problem(("promotion", epoch), f"no promotion opens {epoch}: {did_you_mean(epoch, PROMOTION_EPOCHS)}")
         for index, rule in enumerate(rules):
             try:
                 PromotionRule.parse(rule)

@@ -87,7 +87,7 @@ def make_actors(
     else:
         portfolio_host = host = PortfolioStrategyActor(
             strategy, system.strategy, params, tuple(instruments), bus.publish, oms=desk.oms, data=desk.data, schedule=desk.schedule,
-            category=desk.category,
+            category=desk.category, left_out=desk.left_out,
         )  # fmt: skip
         market_data = StepMarketData(contexts, portfolio_host.on_instant)
     risk = (RiskActor if desk is None else PortfolioRiskActor)(
@@ -113,21 +113,31 @@ def subscribe_targets(bus: Bus, actors: Actors, desk: PortfolioDesk) -> None:
     if not isinstance(risk, PortfolioRiskActor):
         raise InvariantError("a portfolio strategy needs a PortfolioRiskActor")
     manager = desk.position_manager or getattr(actors.strategy.strategy, "position_manager", None)
-    risk.screen_with(manager, desk.oms.view, desk.data, desk.category)
+    risk.screen_with(manager, desk.oms.view, desk.data, desk.category, desk.left_out)
     bus.subscribe(PortfolioOrders, risk.on_portfolio_orders)
     bus.subscribe(TargetPosition, risk.on_target)
     bus.subscribe(Fill, desk.oms.on_fill)
 
 
-def subscribe(bus: Bus, actors: Actors, venue: Venue, record: Mapping[type[Message], Callable[[Any], object]]) -> None:
-    """Who hears what, in order. ``record``: who takes notes of a kind of message, before those who act on it."""
+def subscribe(
+    bus: Bus,
+    actors: Actors,
+    venue: Venue,
+    record: Mapping[type[Message], Callable[[Any], object]],
+    *,
+    submit: Callable[[SubmitOrder], None] | None = None,
+) -> None:
+    """Who hears what, in order. ``record``: who takes notes of a kind of message, before those who act on it.
+
+    submit: takes the executor's orders in the venue's place; they were checked when they were made.
+    """
     portfolio, executor, strategy = actors.portfolio, actors.executor, actors.strategy
     market_data, risk = actors.market_data, actors.risk
     subscriptions: list[tuple[type[Message], Any]] = [
         *record.items(),
-        (Signal, risk.on_signal),
+        (Signal, risk.on_stamped),
         (OrderIntent, executor.on_intent),
-        (SubmitOrder, venue.submit_order),
+        (SubmitOrder, submit or venue.submit_order),
         (AmendOrder, venue.amend_order),
         (CancelOrder, venue.cancel_order),
         (CancelAll, venue.cancel_all),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from adapters.store import HistoricalDataStore
+from core.actors.portfolio_risk import PortfolioRiskActor
 from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from core.errors import ConfigError, InvariantError
 from core.frame import Frame
@@ -34,12 +35,14 @@ from runners.funnel import whole_funnel
 from runners.identity import engine_config
 from runners.lineage import fingerprint_of, is_named, reference_of, short_name, state_of
 from runners.outcome import message_hash, reconcile, trust
+from runners.portfolio.archive import StoredArchive
+from runners.portfolio.system import session_refusals
 from runners.preparation import Prepared, prepare
 from runners.replay import replay
 from runners.user_code import load_function
 from runners.warnings import run_warnings
 from runners.wiring import BacktestParts, wire_backtest
-from strategies.base import BaseStrategy
+from strategies.base import BaseStrategy, PortfolioStrategy
 from strategies.registry import check_params
 
 Progress = Callable[[int, int], None]
@@ -113,7 +116,10 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
         "funnel": lambda: whole_funnel(parts.risk, parts.executor, portfolio, fills=len(venue.fills), takeovers=len(venue.liquidations)),
-        "warnings": lambda: run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=quote),
+        "warnings": lambda: [
+            *run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=quote),
+            *_of_the_portfolio(prepared, parts),
+        ],
     }
     if system.benchmark == "hold":
         first, start = prepared.histories[0], prepared.window.start_ms
@@ -139,6 +145,17 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         deferred=deferred,
     )
     return result
+
+
+def _of_the_portfolio(prepared: Prepared, parts: BacktestParts) -> Iterator[str]:
+    """What is to be known of a system's portfolio strategy: symbols that could not be screened, and questions that a session refuses."""
+    setup, strategy, risk = prepared.portfolio, prepared.strategy, parts.risk
+    if setup is None or setup.position_manager is not None or not isinstance(strategy, PortfolioStrategy):
+        return  # a signal strategy; or a script's, which has notes of its own
+    if isinstance(risk, PortfolioRiskActor):
+        yield from (f"not screened: {note}" for note in getattr(risk.position_manager, "notes", ()))
+    if isinstance(setup.archive, StoredArchive):
+        yield from session_refusals(setup.archive, prepared.system, strategy, setup.start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,14 @@ A sandbox is a rehearsal: its runs are kept under ``<system>-sandbox``, and do n
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from adapters.bybit.endpoints import Environment
-from core.errors import ConfigError
+from core.errors import SafetyError
 from runners.epoch import StrategyEpoch
 from runners.home import Home
+from runners.live.left_out import SomeNotTrading
+from runners.promotion import standing, way_out
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
 from strategies.base import PortfolioStrategy
@@ -20,19 +24,39 @@ DemoRun = SessionRun
 def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: Beside | None = None) -> DemoRun:
     """Run until Ctrl-C, the sandbox's end, or a fault. Raises KeelErrors; what a fault left behind is in the artifacts all the same.
 
-    beside: runs along with the session (the display).
+    A portfolio goes on without symbols that do not trade, and says so; any other system is refused then.  beside: runs along with the
+    session (the display).
     """
-    if issubclass(loaded.strategy, PortfolioStrategy):
-        raise ConfigError(f"{loaded.config.system} has a portfolio strategy ({loaded.config.strategy}): these run in backtests only so far")
-    loaded = without_symbols(loaded, options.without)
+    try:
+        return _run(loaded, home, options, beside)
+    except SomeNotTrading as error:
+        if not issubclass(loaded.strategy, PortfolioStrategy):
+            raise
+        without = (*options.without, *error.symbols)
+        return _run(loaded, home, replace(options, without=without, why_without=error.symbols), beside)
+
+
+def _run(loaded: LoadedSystem, home: Home, options: DemoOptions, beside: Beside | None) -> DemoRun:
     is_sandbox = options.sandbox_url is not None
+    untested = "" if is_sandbox else check_promotion(loaded, home)
+    loaded = without_symbols(loaded, options.without)
     system = loaded.config
     plan = plan_session(loaded, home, options, StrategyEpoch.DEMO, Environment.SANDBOX if is_sandbox else Environment.DEMO)
     course = Course(
         StrategyEpoch.DEMO,
         f"{system.system}-sandbox" if is_sandbox else system.system,
         "demo session",
-        rules=None if is_sandbox else system.promotion.get("demo"),
+        rules=None if is_sandbox else system.promotion.get("live"),
         next_epoch=StrategyEpoch.LIVE,
+        recorded={"untested": untested} if untested else {},
     )
-    return run_course(plan, home, options, course, beside=beside)
+    return run_course(replace(plan, untested=untested), home, options, course, beside=beside)
+
+
+def check_promotion(loaded: LoadedSystem, home: Home) -> str:
+    """A system with rules for demo has a promotion that holds; returns the reason for which it was waved through untested, "" where it was
+    not. One without rules is as free as the life cycle leaves it. Raises SafetyError, which says what has changed and the way out."""
+    found = standing(loaded, "demo", home)
+    if loaded.config.promotion.get("demo") and not found.holds:
+        raise SafetyError(f"{found.why}: {way_out(loaded, 'demo')}")
+    return found.record.because if found.holds and found.record is not None and found.record.is_untested else ""

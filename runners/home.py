@@ -65,6 +65,11 @@ class Home:
         return self.root / "sweeps"
 
     @property
+    def promotions(self) -> Path:
+        """The records of promotions, a file for each."""
+        return self.root / "promotions"
+
+    @property
     def logs(self) -> Path:
         """The events of all runs, and the logs of sessions."""
         return self.root / "logs"

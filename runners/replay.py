@@ -89,8 +89,9 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
     """``_replay_many`` for a single symbol without holes: this is the hot path, in which every name is local and nobody is called who has
     nothing to do. A test holds that both give the same messages.
 
-    Most instants are quiet: the venue sleeps, no message is due, the strategy's array does not change. For them ``Bus.deliver`` and
-    ``Portfolio.on_instant`` are unrolled, with what they read held in local names, which are read anew after every other instant.
+    Most instants are quiet: the venue sleeps, no message is due, the strategy's array does not change. Where only the portfolio hears their
+    bars, they are not told one by one: their equity is worked out here, and clock and portfolio are told the last of them before anything
+    else happens.
     """
     clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
     deliver, drain, queue = bus.deliver, bus.drain, bus.queue
@@ -103,34 +104,49 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
     book, step = venue.books[symbol], Stepper(feed, 0, venue).step
     context = cycle.market_data.contexts[symbol]
     hearers = bus.handlers_of(Bar, symbol)
-    others = tuple(hear for hear in hearers if hear != context.on_bar) if timeframe == feed.timeframe else hearers
+    others = tuple(hear for hear in hearers if hear != context.on_bar)
+    reads_bars = timeframe == feed.timeframe
     line = portfolio.lines[symbol]
-    take_close = line.on_close if others == (line.on_bar,) else None
+    is_alone = others == (line.on_bar,)
     before, after = iter(chunk.before), iter(chunk.after)
     next_before, early = next(before, _END)
     next_after, late = next(after, _END)
     changed, stopped = True, False
+    untold: float | None = None
     for ts, open_, high, low, close, volume, reach_low, reach_high, valuation in zip(chunk.closes, *lane.columns(), strict=True):
         if changed:
             changed = False
             wake_ts, wake_low, wake_high = book.wake_ts, book.wake_low, book.wake_high
-            sole, cash, equity = portfolio.sole, portfolio.cash_value, portfolio.equity
+            cash, equity, is_held = portfolio.cash_value, portfolio.equity, portfolio.sole is line
+            qty, offset = line.qty, line.offset
             floor, peak, next_limit = limits.floor, limits.peak, min(limits.day_end, risk.next_due)
             next_message = min(next_before, next_after)
-            next_decision = context.wake_ts + duration if others is not hearers else 0
-        clock.now_ms = ts
+            next_decision = context.wake_ts + duration if reads_bars else _END[0]
         if ts <= wake_ts and reach_low > wake_low and reach_high < wake_high and ts < next_message and ts < next_decision and not has_mark:
-            if take_close is not None:
-                take_close(close)
+            if is_alone:
+                untold = close
             else:
+                clock.now_ms = ts
                 bar = Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume)
                 for hear in others:
                     hear(bar)
-            if sole is not None:
-                portfolio.equity = equity = cash + sole.value
+            if is_held:
+                equity = cash + (qty * close - offset)
             keep(equity)
+            if floor < equity <= peak and ts < next_limit and (is_alone or not queue):
+                continue
+            clock.now_ms = ts
+            if untold is not None:
+                line.on_close(untold)
+                untold = None
+            portfolio.equity = equity
+            risk.on_instant(ts)
         else:
-            changed = True
+            clock.now_ms = ts
+            if untold is not None:
+                line.on_close(untold)
+                untold = None
+            portfolio.equity = equity
             if ts > wake_ts or reach_low <= wake_low or reach_high >= wake_high:
                 step(book, ts - duration, ts, start + bisect_left(chunk.closes, ts), open_, high, low, close, volume)
                 if queue:
@@ -150,17 +166,19 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
                 deliver(late)
                 next_after, late = next(after, _END)
             equity = portfolio.on_instant(ts)
-            floor, peak, next_limit = limits.floor, limits.peak, min(limits.day_end, risk.next_due)
-        if equity <= floor or equity > peak or ts >= next_limit:
-            risk.on_instant(ts)
-            changed = True
+            if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end or ts >= risk.next_due:
+                risk.on_instant(ts)
+        changed = True
         if fresh:
             decide(ts)
         if queue:
             drain()
-            changed = True
         if stopped:
             return bisect_left(chunk.closes, ts) + 1, True
+    clock.now_ms = chunk.closes[-1]
+    if untold is not None:
+        line.on_close(untold)
+    portfolio.equity = equity
     return len(chunk.closes), False
 
 

@@ -66,6 +66,12 @@ def stored_bars(
     return StoredBars(tf_ms(chosen), columns)
 
 
+def bars_of(store: HistoricalDataStore, histories: Sequence[SymbolHistory], category: Category, *, env: str = "live") -> StoredBars:
+    """The execution bars of histories that a backtest replays, and those of the store before them as the past."""
+    timeframe = histories[0].execution.timeframe
+    return StoredBars(tf_ms(timeframe), [_series(store, history, timeframe, category, env) for history in histories])
+
+
 def _stored_timeframe(store: HistoricalDataStore, symbols: Sequence[str], env: str, timeframe: str) -> str:
     tf_ms(timeframe)
     for symbol in symbols:

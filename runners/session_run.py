@@ -26,6 +26,7 @@ from core.config import for_epoch
 from core.errors import ConfigError, InvariantError, KeelError, VenueError
 from core.nearest import did_you_mean
 from core.result import BacktestResult
+from runners.alerts.of_session import SessionAlerts, session_alerts
 from runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from runners.home import Home
 from runners.live.event_log import log_events
@@ -36,7 +37,7 @@ from runners.live.start import Live
 from runners.own_loop import run_to_end
 from runners.registry import system_uid
 from runners.system_run import write_run_report
-from runners.systems import LoadedSystem, effective_system
+from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 _SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 Beside = Callable[[Live, Stop], AsyncIterator[None]]
@@ -47,7 +48,7 @@ class SessionOptions:
     """Where and how. sandbox_url: a sandbox instead of the account at the exchange.  max_bars: stop after so many instants; None: never.
 
     fresh: begin a new journal (positions are taken over as they are).  without: symbols of the system that are not traded.
-    report: write report.html.
+    why_without: why, by symbol, where nobody asked for it.  report: write report.html.
     """
 
     sandbox_url: str | None = None
@@ -57,6 +58,7 @@ class SessionOptions:
     report: bool = True
     grace_ms: int = 2_000
     without: tuple[str, ...] = ()
+    why_without: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def plan_session(loaded: LoadedSystem, home: Home, options: SessionOptions, epoc
     store = HistoricalDataStore(home.store, read_only=True) if home.store.exists() else None
     return Plan(
         loaded, system, uid, environment, home.runs / "journals", store, options.sandbox_url, options.key_file, options.grace_ms,
-        options.fresh, {"home": str(home.root)}, options.without,
+        options.fresh, {"home": str(home.root)}, options.without, options.why_without,
     )  # fmt: skip
 
 
@@ -105,29 +107,33 @@ def run_course(plan: Plan, home: Home, options: SessionOptions, course: Course, 
     """
     system = plan.system
     attempt = _Attempt(plan, options, beside, course)
+    about = f"{plan.environment.value} {system.system}"
     recorded = {
         "system": effective_system(plan.loaded), "system_uid": plan.uid, "environment": plan.environment.value, "url": options.sandbox_url,
+        "strategy_fingerprint": plan.loaded.strategy_fingerprint, "function_fingerprints": function_fingerprints(plan.loaded.config),
         **course.recorded,
     }  # fmt: skip
     before = os.umask(0o077)  # journal, artifacts and report of an account are for its owner alone
     try:
-        done = run_epoch(
-            course.epoch,
-            ",".join(system.symbols),
-            course.strategy_id,
-            attempt,
-            timeframes=list(dict.fromkeys([system.timeframe, system.execution_timeframe or system.timeframe])),
-            promotion_criteria=course.rules,
-            next_epoch=course.next_epoch if course.rules else None,
-            strategy_name=system.description,
-            effective_config=recorded,
-            begin_late=True,
-            home=home,
-        )
-        return _made(attempt, done, options)
-    except BaseException as error:
-        attempt.tell_end(error)
-        raise
+        with session_alerts(home, about, attempt.show, attempt.say) as attempt.alerts:
+            try:
+                done = run_epoch(
+                    course.epoch,
+                    ",".join(system.symbols),
+                    course.strategy_id,
+                    attempt,
+                    timeframes=list(dict.fromkeys([system.timeframe, system.execution_timeframe or system.timeframe])),
+                    promotion_criteria=course.rules,
+                    next_epoch=course.next_epoch if course.rules else None,
+                    strategy_name=system.description,
+                    effective_config=recorded,
+                    begin_late=True,
+                    home=home,
+                )
+                return _made(attempt, done, options)
+            except BaseException as error:
+                attempt.tell_end(error)
+                raise
     finally:
         os.umask(before)
         if plan.store is not None:
@@ -169,8 +175,9 @@ class _Attempt:
 
     def __init__(self, plan: Plan, options: SessionOptions, beside: Beside | None, course: Course) -> None:
         self._plan, self._options, self._beside, self.course = plan, options, beside, course
-        self._log = _RunLog(get_logger(f"keel.{course.epoch.value}", system=plan.system.system))
+        self._log = _RunLog(get_logger(f"keel.{course.epoch.value}", environment=plan.environment.value.upper(), system=plan.system.system))
         self._session: Session | None = None
+        self.alerts = SessionAlerts(None)
         self.result: BacktestResult | None = None
         self.error: Exception | None = None
 
@@ -188,6 +195,7 @@ class _Attempt:
         """Whatever broke after a session had begun to trade: its error, and the log, say how trading ended and what stays."""
         if self.live is None:
             self._log.error("not started", code="refused", reason=f"{type(error).__name__}: {error}")
+            self.alerts.tell("failed", f"not started: {type(error).__name__}: {error}", is_error=True)
             return
         lines = ["trading has stopped; what rests at the exchange was not looked at"]
         if self.ending is not None:
@@ -199,6 +207,17 @@ class _Attempt:
     def log_end(self, lines: list[str], *, is_failed: bool = False) -> None:
         """The log's last line of a session."""
         (self._log.error if is_failed else self._log.info)("stopped", code="stopped", said=lines)
+        self.alerts.tell("failed" if is_failed else "stopped", "\n".join(lines), is_error=is_failed)
+
+    def show(self, notice: Notice) -> None:
+        """What became of an alert: on the screen and in the log."""
+        if self._session is not None:
+            self._session.notices.append(notice)
+        self._write(notice)
+
+    def say(self, text: str) -> None:
+        """For the log."""
+        self._log.warning(text, code="alert_failed")
 
     def __call__(self, symbol: str, begin: Callable[[], str]) -> BacktestResult:
         began = time.monotonic()
@@ -214,7 +233,7 @@ class _Attempt:
         session = self._session = Session(
             self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
         )
-        async with _interruptible(session, self._log):
+        async with interruptible(session, self._alarm):
             try:
                 return await session.run(self._begun(begin))
             except asyncio.CancelledError:
@@ -227,15 +246,25 @@ class _Attempt:
 
         async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
             self._log.bind(run_id=begin())
-            if self._beside is None:
-                yield
-                return
-            async with asynccontextmanager(self._beside)(live, stop):
-                yield
+            async with self.alerts.beside(live):
+                if self._beside is None:
+                    yield
+                    return
+                async with asynccontextmanager(self._beside)(live, stop):
+                    yield
 
         return beside
 
     def _tell(self, notice: Notice) -> None:
+        self._write(notice)
+        self.alerts.notify(notice)
+
+    def _alarm(self, text: str) -> None:
+        """The watchdog's thread: the loop hangs."""
+        self.alerts.tell("loop_stalled", text, is_error=True)
+        self._log.error(text, code="loop_stalled")
+
+    def _write(self, notice: Notice) -> None:
         write = {"info": self._log.info, "warning": self._log.warning, "error": self._log.error}[notice.severity]
         write(notice.text, **{name: value for name, value in _fields(notice).items() if value not in (None, False)})
 
@@ -269,7 +298,7 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _interruptible(session: Session, log: _RunLog) -> AsyncIterator[None]:
+async def interruptible(session: Session, alarm: Callable[[str], None]) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
     under way; a second one ends everything on the spot."""
     task = asyncio.current_task()
@@ -285,5 +314,5 @@ async def _interruptible(session: Session, log: _RunLog) -> AsyncIterator[None]:
     if threading.current_thread() is not threading.main_thread():  # only there signals are heard
         yield
         return
-    with session.watchdog.watching(heard, ask, lambda text: log.error(text, code="loop_stalled")):
+    with session.watchdog.watching(heard, ask, alarm):
         yield

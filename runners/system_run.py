@@ -97,7 +97,7 @@ def run_backtest(
     config = effective_config(ready.loaded, ready.window, ready.prepared, seed)
     attempt = _Attempt(ready, config["system_uid"], progress)
     system = ready.loaded.config
-    rules = system.promotion.get("backtest") if promote else None
+    rules = system.promotion.get("demo") if promote else None
     done = run_epoch(
         StrategyEpoch.BACKTEST,
         ",".join(system.symbols),

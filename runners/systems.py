@@ -110,7 +110,7 @@ def load_recorded(
     fingerprint: of the strategy's sources as recorded; functions: of each feature's file (``function_fingerprints``). Reading never runs
     code: what the file names is run only where its sources are those that ran then. Raises DataError where they are not.
     """
-    config = system_from_dict(effective, where)
+    config = system_from_dict(_of_now(effective), where)
     search = [home.strategies, user_path(filename).parent if filename else Path()]
     ran = "has changed since, or is not what ran: nothing of it was run"
     if not verification.matches(config.strategy, search, fingerprint):
@@ -118,7 +118,12 @@ def load_recorded(
     for reference, digest in function_fingerprints(config).items():
         if functions.get(reference) != digest:
             raise DataError(f"{where}: the code of the feature {reference} {ran}; {anew}")
-    strategy = load_strategy(config.strategy, search)
+    return loaded_now(config, filename, home)
+
+
+def loaded_now(config: SystemConfig, filename: str, home: Home) -> LoadedSystem:
+    """A configuration with the strategy code that is there now. filename: of the system file. Raises ConfigError and StrategyError."""
+    strategy = load_strategy(config.strategy, [home.strategies, user_path(filename).parent if filename else Path()])
     return LoadedSystem(msgspec.structs.replace(config, params=check_params(strategy, config.params)), strategy, filename, "run")
 
 
@@ -159,6 +164,16 @@ def override_texts(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _of_now(effective: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A recorded system whose promotion rules stand under the epoch that they leave, as they did before version 0.2: moved to the one that
+    they open."""
+    rules = effective.get("promotion")
+    if not isinstance(rules, Mapping) or "backtest" not in rules:
+        return effective
+    opens = {"backtest": "demo", "demo": "live"}
+    return {**effective, "promotion": {opens.get(epoch, epoch): texts for epoch, texts in rules.items()}}
 
 
 def _own_sources(home: Home) -> list[SystemSource]:

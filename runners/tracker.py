@@ -21,7 +21,8 @@ from core.time_range import Moment, to_iso, to_ms
 from runners.clock import system_now
 from runners.events import append_event, read_events
 from runners.home import Home
-from runners.lifecycle import LifeCycle, StrategyEpoch
+from runners.lifecycle import GATED, LifeCycle, StrategyEpoch
+from runners.promotion_record import record_of_run, write_record
 from runners.run_folder import ROOM_WANTED, code_versions, make_run_folder, new_run_id, process_mark, remove_run_folder, run_folders
 
 
@@ -168,6 +169,8 @@ class StrategyEpochTracker:
         self._event("epoch_completed", run_id, stage, symbol, passed=passed, promotion_reason=promotion_reason)
         if following is not None:
             self.promote(following, epoch=stage, run_id=run_id, reason=promotion_reason)
+            if following in GATED:
+                self._record(folder, following, verdicts)
         return EpochResult(run_id, self.strategy_id, stage, symbol, numbers, passed, promotion_reason, following, "completed", None, folder)
 
     def epoch_failed(self, run_id: str, epoch: StrategyEpoch | str, symbol: str, error: BaseException | str) -> EpochResult:
@@ -226,6 +229,12 @@ class StrategyEpochTracker:
             raise ConfigError(f"{run_id}: trades were logged by hand, and the BacktestResult brings its own: use one of the two")
         result.run_id, result.artifacts = run_id, folder
         write_result(folder, result, outcome)
+
+    def _record(self, folder: Path, following: StrategyEpoch, verdicts: Sequence[RuleVerdict]) -> None:
+        """Bind the promotion to what earned it, where the run says of which code, configuration and data it was."""
+        record = record_of_run(self._home, folder, following.value, how="epoch", now_ms=self._now(), rules=verdicts)
+        if record is not None:
+            write_record(self._home, record)
 
     def _outcome(self, run_id: str, epoch: StrategyEpoch, symbol: str, passed: bool | None, reason: str) -> dict[str, Any]:
         names = {"run_id": run_id, "strategy_id": self.strategy_id, "epoch": epoch, "symbol": symbol, "status": "completed"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from adapters.replay.feed import ReplayFeed
 from adapters.replay.history import FundingColumns
@@ -71,7 +72,9 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
     _load_funding(prepared, venue)
     messages: list[Message] = []
     halts: list[Halt | Resume] = []
-    subscribe(bus, actors, venue, {**dict.fromkeys(LOGGED, messages.append), Halt: halts.append, Resume: halts.append})
+    record: dict[type[Message], Callable[[Any], object]] = dict.fromkeys(LOGGED, messages.append)
+    record |= {Halt: halts.append, Resume: halts.append}
+    subscribe(bus, actors, venue, record, submit=venue.queue_order)
     actors.strategy.start()
     if desk is not None:
         subscribe_targets(bus, actors, desk)

@@ -159,6 +159,10 @@ class SimulatedExchange(OrderCalls):
     def submit_order(self, command: SubmitOrder) -> None:
         """Queue an order; it arrives after the latency. This and the next raise FieldError for what a command must not hold."""
         check_again(command, SubmitOrder)
+        self.queue_order(command)
+
+    def queue_order(self, command: SubmitOrder) -> None:
+        """``submit_order`` for a command that was checked when it was made, and has not left our own hands since."""
         self._queue(command.symbol, command)
 
     def amend_order(self, command: AmendOrder) -> None:

@@ -124,6 +124,11 @@ class PortfolioStrategy(BaseStrategy):
     lookback_days: int = 0
     position_manager: PositionManager | None = None
     """What screens and sizes its orders in a system. None: orders without a value are sized by the system's ``sizing``."""
+    data_timeframes: Sequence[str] = ("15m",)
+    """Timeframes of the candles that it, or its position manager, asks history for: a session reads these, and builds coarser ones out of
+    them and of those of the system. A backtest reads whatever the store has."""
+    data_types: Sequence[str] = ("mark_ohlcv_futures", "index_ohlcv_futures", "funding_rates", "ohlcv_spot")
+    """What a session reads for it, as far as the system's category has it: add open_interest, or leave out what is never asked for."""
 
     def generate_signal(self, snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:
         """Not this way: raises ConfigError."""

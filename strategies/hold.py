@@ -31,6 +31,14 @@ class HoldStrategy(PortfolioStrategy):
         """Begin anew: nothing is ordered yet."""
         self._ordered = False
 
+    def state(self) -> dict[str, Any]:
+        """What a restart needs: whether it has ordered. Plain JSON data."""
+        return {"ordered": self._ordered}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a ``state()``."""
+        self._ordered = bool(state["ordered"])
+
     def run_strategy(self, oms_client: OMSView, data_manager: DataView) -> Sequence[Order]:
         """One LONG for each symbol at the first step, nothing after it."""
         if self._ordered:

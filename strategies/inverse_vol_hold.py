@@ -29,3 +29,14 @@ class InverseVolHold(HoldStrategy):
         """Begin anew, with a position manager of these parameters."""
         super().on_start(params)
         self.position_manager = PositionManager(params["budget_percent"], params["max_daily_volatility"])
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs, the position manager's notes included."""
+        manager = self.position_manager
+        return {**super().state(), "manager": manager.state() if manager is not None else {}}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a ``state()``."""
+        super().restore(state)
+        if self.position_manager is not None:
+            self.position_manager.restore(state["manager"])

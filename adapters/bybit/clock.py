@@ -6,11 +6,12 @@ fails whatever the window is. Beyond 250 ms a notice goes out; beyond 500 ms we 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 from adapters.bybit.notices import Notice, Notify
+from adapters.machine import monotonic_ms as monotonic_ms
+from adapters.machine import wall_ms
 from core.errors import SafetyError
 
 ALERT_MS: Final = 250
@@ -18,20 +19,10 @@ REFUSE_MS: Final = 500
 _SAMPLES: Final = 3
 
 
-def system_ms() -> int:
-    """The computer's clock, in ms since the epoch."""
-    return time.time_ns() // 1_000_000
-
-
-def monotonic_ms() -> int:
-    """A clock that never jumps, in ms since some time."""
-    return time.monotonic_ns() // 1_000_000
-
-
 class ServerClock:
     """``now_ms`` is the exchange's time: the computer's plus a measured offset. It serves as core's Clock."""
 
-    def __init__(self, local_ms: Callable[[], int] = system_ms, notify: Notify = lambda notice: None) -> None:
+    def __init__(self, local_ms: Callable[[], int] = wall_ms, notify: Notify = lambda notice: None) -> None:
         self._local_ms = local_ms
         self._notify = notify
         self.offset_ms = 0

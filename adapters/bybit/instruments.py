@@ -12,6 +12,10 @@ from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category
 from core.money import UNIT
 
 
+class NotTrading(ConfigError):
+    """A symbol that the exchange knows, and that is not traded there (any more, or yet)."""
+
+
 def instrument(row: InstrumentRow, category: Category, known_since: int, tiers: list[TierRow], fees: FeeRow | None) -> Instrument:
     """One instrument. Without ``fees`` (the demo account does not tell): the rates of VIP 0. Raises PayloadError for nonsense."""
     try:
@@ -25,7 +29,7 @@ def check_tradable(row: InstrumentRow, category: Category) -> None:
     if category == "linear" and row.contractType not in (None, "", "LinearPerpetual"):
         raise ConfigError(f"{row.symbol} is a {row.contractType}: only perpetuals are traded")
     if row.status != "Trading":
-        raise ConfigError(f"{row.symbol}: its status at the exchange is {row.status}, not Trading")
+        raise NotTrading(f"{row.symbol}: its status at the exchange is {row.status}, not Trading")
 
 
 def risk_tiers(symbol: str, rows: list[TierRow]) -> tuple[RiskTier, ...]:

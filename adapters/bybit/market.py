@@ -54,10 +54,16 @@ class MarketReader:
             bars = [translate.bar_of_list(symbol, timeframe, row) for row in rows]
             found |= {bar.ts_open: (bar, stated) for bar in bars if begin <= bar.ts_open <= last}
             begin = floor_ts(last, timeframe) + step
-            if (not bars) if self.market.follows_stream else begin > (stated or self._rest.clock.now_ms):
+            if self._is_past_the_end(begin, stated, bars):
                 break
         newest = max(found, default=0)
         return [bar for _, (bar, stated) in sorted(found.items()) if self.market.is_closed(bar.ts_close, newest, stated)]
+
+    def _is_past_the_end(self, begin: int, stated: int, bars: list[Bar]) -> bool:
+        """Whether no page after this one can hold anything. A page without bars is no end by itself: a symbol may be younger than it."""
+        if self.market.follows_stream:
+            return not bars and begin > self.market.now_ms
+        return begin > (stated or self._rest.clock.now_ms)
 
     async def funding_rates(self, symbol: str, start_ms: int, end_ms: int) -> list[FundingRate]:
         """Settled rates with start_ms <= ts < end_ms, oldest first. Pages backwards from the end, since a start alone is refused."""

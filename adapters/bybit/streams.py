@@ -16,8 +16,9 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
+from adapters import machine
 from adapters.bybit import wire
-from adapters.bybit.clock import monotonic_ms, system_ms
+from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import PayloadError
 from core.errors import InvariantError, VenueError
@@ -94,7 +95,7 @@ class Stream:
         self._notify, self._auth, self._on_ready, self._on_up, self._on_lost = notify, auth, on_ready, on_up, on_lost
         self._freshness_ms = dict(freshness_ms or {})
         self._sleep, self._now_ms = sleep, now_ms
-        self._rng = rng if rng is not None else random.Random()
+        self._rng = rng if rng is not None else machine.rng()
         self._budget = budget if budget is not None else ConnectBudget(now_ms=now_ms)
         self.last_data_ms: dict[str, int] = {}
         """Monotonic time of the latest data per topic."""
@@ -160,7 +161,7 @@ class Stream:
             finally:
                 self._drop()
             attempt = 0 if self._now_ms() - begun > _STEADY_MS else attempt + 1
-            self._notify(Notice(system_ms(), "stream_lost", f"{self.name} stream: {self.problem}", severity="info"))
+            self._notify(Notice(machine.wall_ms(), "stream_lost", f"{self.name} stream: {self.problem}", severity="info"))
 
     # --- one connection ---
 
@@ -180,8 +181,9 @@ class Stream:
         tending = asyncio.create_task(self._tend())
         try:
             done, _ = await asyncio.wait({listening, tending}, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            for task in (listening, tending):
+                if task in done:
+                    task.result()
         finally:
             for task in (listening, tending):
                 task.cancel()
@@ -302,11 +304,11 @@ class Stream:
         except Exception as error:  # noqa: BLE001  # one bad frame must not end the feed; it is counted, told, and looked after
             self.handler_errors += 1
             text = f"{self.name} stream, topic {topic}: the handler raised {type(error).__name__}: {error}"
-            self._notify(Notice(system_ms(), "handler_error", text, severity="error"))
+            self._notify(Notice(machine.wall_ms(), "handler_error", text, severity="error"))
 
     def _quarantine(self, error: PayloadError) -> None:
         self.quarantined += 1
-        self._notify(Notice(system_ms(), "bad_message", f"{self.name} stream: {str(error)[:300]}"))
+        self._notify(Notice(machine.wall_ms(), "bad_message", f"{self.name} stream: {str(error)[:300]}"))
 
     def _drop(self) -> None:
         self._socket = None

@@ -102,14 +102,14 @@ class Watch:
         """Take in what rests. One of ours that rests no more is looked at; when nobody has it (after a connection at once, else when it was
         missing before), its fate is unknown."""
         fold = self._venue.fold
-        known = {order.client_order_id for order in fold.orders if order.state != "submitted"}
+        known = [order.client_order_id for order in fold.orders if order.state != "submitted"]
         asked = self._now_ms()
         rows = await self._venue.reader.open_orders()
         for row in rows:
             fold.on_order(row)
         self._endings.look(rows, asked)
         resting = {found.client_order_id for row in rows if (found := fold.orders.find(row.orderLinkId, row.orderId)) is not None}
-        missing = known - resting
+        missing = [name for name in known if name not in resting]  # in the order in which they were sent, and not a set's
         for name in missing:
             order = fold.orders.get(name)
             if order is None or not order.is_open:
@@ -119,7 +119,7 @@ class Watch:
                 raise VenueError(f"{order.symbol} {name} could not be looked at")  # not ready yet: the connection is made anew
             if view is not None and view.is_absent and (is_resync or name in self._missing):
                 self._resolver.doubt(order, "it rests no more, and no list has it", self._now_ms())
-        self._missing = missing
+        self._missing = {*missing}
 
     async def _check_in_flight(self) -> None:
         """What was sent, and what only lists have told: the stream should have told of it within three seconds."""

@@ -18,6 +18,8 @@ from core.timeframe import tf_ms
 
 CHUNK_ROWS = 8_192
 """Rows of a chunk, over all symbols together."""
+LEAST_INSTANTS = 1_024
+"""Instants of a chunk, however many symbols there are: to begin one costs something for each of them."""
 
 Row = tuple[float, float, float, float]
 """reach_low, reach_high, close, valuation: reach is the furthest that last, mark and index go in the bar."""
@@ -94,17 +96,18 @@ class Chunk:
 class ReplayFeed:
     """All symbols of a run. ``timeframe`` is the decision timeframe; execution bars of the same timeframe serve for both.
 
-    start_ms: when the window begins; None: with the first bar.
+    start_ms: when the window begins; None: with the first bar.  chunk_rows: of a chunk, over all symbols; None: what is quick.
     """
 
     def __init__(
-        self, histories: Sequence[SymbolHistory], timeframe: str, *, start_ms: int | None = None, chunk_rows: int = CHUNK_ROWS
+        self, histories: Sequence[SymbolHistory], timeframe: str, *, start_ms: int | None = None, chunk_rows: int | None = None
     ) -> None:
         self.histories = list(histories)
         self.timeframe = timeframe
         self.execution_timeframe = histories[0].execution.timeframe
         self._duration = tf_ms(self.execution_timeframe)
-        self._step = max(1, chunk_rows // len(self.histories))
+        rows_each = (CHUNK_ROWS if chunk_rows is None else chunk_rows) // len(self.histories)
+        self._step = max(LEAST_INSTANTS if chunk_rows is None else 1, rows_each)
         self.closes = _union_of_closes([history.execution for history in self.histories], self._duration)
         self._start = int(self.closes[0]) - self._duration if start_ms is None else start_ms
         self._rows = [_rows_at(history.execution, self.closes - self._duration) for history in self.histories]

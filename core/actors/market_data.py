@@ -111,10 +111,11 @@ class ReplaySeries:
 
         Raises DataError when the series has no such row: a bar that is not its own.
         """
-        index = self.index + 1
-        if index >= self._rows or self._ts[index] != bar.ts_open:
-            index = int(np.searchsorted(self._frame.ts, bar.ts_open))
-            if not self.index < index < self._rows or self._ts[index] != bar.ts_open:
+        ts, known, ts_open = self._ts, self.index, bar.ts_open
+        index = known + (ts_open - ts[known]) // self.duration if known >= 0 else 0  # where it is when no bar is missing in between
+        if not known < index < self._rows or ts[index] != ts_open:
+            index = int(np.searchsorted(self._frame.ts, ts_open))
+            if not known < index < self._rows or ts[index] != ts_open:
                 raise DataError(f"{self.symbol} {self.timeframe}: the bar of {to_iso(bar.ts_open)} is not a later one of its series")
         self.index = index
         target: int = self._targets[index]
@@ -273,7 +274,10 @@ class MarketData:
 
 
 class StepMarketData(MarketData):
-    """The same for a portfolio strategy, which is asked once an instant, for all symbols together, by its host's ``on_instant``."""
+    """The same for a portfolio strategy, which is asked once an instant, for all symbols together, by its host's ``on_instant``.
+
+    It is asked where the decision bar of at least one symbol has closed. A symbol whose bar is missing shows what was known of it before.
+    """
 
     __slots__ = ("_on_step",)
 
@@ -283,5 +287,6 @@ class StepMarketData(MarketData):
 
     def on_instant(self, ts: int) -> None:
         """All bars of this instant are in."""
-        self.fresh.clear()
-        self._on_step(ts)
+        if self.fresh:
+            self.fresh.clear()
+            self._on_step(ts)

@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from core.actors.risk import RiskActor
 from core.errors import KeelError, StrategyError
 from core.funnel import HELD_ALREADY, ORDERED, Outcome
@@ -39,14 +41,26 @@ class OrderFilter(Protocol):
 class PortfolioRiskActor(RiskActor):
     """``RiskActor`` that takes targets, too. ``screen_with`` has to be called before the first orders come."""
 
-    __slots__ = ("_category", "_data", "_filter", "_oms")
+    __slots__ = ("_category", "_data", "_filter", "_left_out", "_oms")
 
-    def screen_with(self, position_manager: OrderFilter | None, oms: OMSView, data: DataView, category: Category) -> None:
-        """What the orders of a step go through, and what it is shown. None: every order passes as it is."""
-        self._filter, self._oms, self._data, self._category = position_manager, oms, data, category
+    def screen_with(
+        self, position_manager: OrderFilter | None, oms: OMSView, data: DataView, category: Category, left_out: frozenset[str] = frozenset()
+    ) -> None:
+        """What the orders of a step go through, and what it is shown. None: every order passes as it is.
+
+        left_out: symbols that are not traded now; an order for one is denied, and shares no budget.
+        """
+        self._filter, self._oms, self._data, self._category, self._left_out = position_manager, oms, data, category, left_out
+
+    @property
+    def position_manager(self) -> OrderFilter | None:
+        """What the orders of a step go through."""
+        return self._filter
 
     def on_portfolio_orders(self, wanted: PortfolioOrders) -> None:
         """Screen and size the orders of a step, then move each position. Raises StrategyError for what the position manager raises."""
+        if self._left_out:
+            wanted = self._of_the_traded(wanted)
         passed = self._screened(wanted)
         waiting = list(wanted.orders)
         for order in passed:
@@ -60,6 +74,17 @@ class PortfolioRiskActor(RiskActor):
                 self.on_target(target)
         for order in waiting:
             self._screen_out(self._target(order, wanted), order, closes=False)
+
+    def _of_the_traded(self, wanted: PortfolioOrders) -> PortfolioOrders:
+        """The orders for symbols that are traded; the others are denied."""
+        kept = []
+        for order in wanted.orders:
+            target = self._target(order, wanted)
+            if target.symbol in self._left_out:
+                self.counts.note(target.ts, target.symbol, self._deny(_signal(target, closes=False), denied("left_out")))
+            else:
+                kept.append(order)
+        return msgspec.structs.replace(wanted, orders=tuple(kept))
 
     def on_target(self, target: TargetPosition) -> None:
         """Move one position to its target, or say why not; and count what became of it.

@@ -25,24 +25,28 @@ class StepKeeper(Protocol):
 class StepSchedule:
     """Steps are due at origin + step, origin + 2 x step, ... (ms); each is taken at the first instant at or after its time."""
 
-    __slots__ = ("_due", "origin", "step")
+    __slots__ = ("due", "origin", "step")
 
     def __init__(self, origin: int, step: int) -> None:
         self.origin, self.step = origin, step
-        self._due = origin + step
+        self.due = origin + step
+        """When the next step is due (ms)."""
 
     def take(self, ts: int) -> bool:
         """Whether a step is due at this instant; it is taken then."""
-        if ts < self._due:
+        if ts < self.due:
             return False
-        self._due = ts - (ts - self.origin) % self.step + self.step
+        self.due = ts - (ts - self.origin) % self.step + self.step
         return True
 
 
 class PortfolioStrategyActor(StrategyHost):
-    """One portfolio strategy and the views that it is given; ``symbols`` are the exchange's."""
+    """One portfolio strategy and the views that it is given; ``symbols`` are the exchange's.
 
-    __slots__ = ("_category", "_data", "_oms", "_schedule", "_step_ts")
+    left_out: symbols that are not traded now, and that it may order all the same: risk denies it.
+    """
+
+    __slots__ = ("_category", "_data", "_left_out", "_oms", "_schedule", "_step_ts")
 
     def __init__(
         self,
@@ -56,8 +60,10 @@ class PortfolioStrategyActor(StrategyHost):
         data: DataView,
         schedule: StepSchedule,
         category: Category,
+        left_out: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(strategy, strategy_id, params, symbols, emit)
+        self._left_out = left_out
         self._oms, self._data, self._schedule, self._category = oms, data, schedule, category
         self._step_ts = 0
 
@@ -96,7 +102,7 @@ class PortfolioStrategyActor(StrategyHost):
             symbol = market_symbol(order.symbol, self._category)
         except ConfigError as error:
             raise StrategyError(f"strategy {self.strategy_id} at {to_iso(ts)}: {error}") from error
-        if symbol not in self._symbols:
+        if symbol not in self._symbols and symbol not in self._left_out:
             raise StrategyError(f"strategy {self.strategy_id} ordered {order.symbol!r} at {to_iso(ts)}, which is not among its symbols")
         traded = INSTRUMENT_TYPES[self._category]
         if order.instrument_type != traded:

@@ -130,6 +130,10 @@ class RiskActor:
         Raises FieldError for what is no Signal, or holds what a Signal does not take.
         """
         check_again(signal, Signal)
+        self.on_stamped(signal)
+
+    def on_stamped(self, signal: Signal) -> None:
+        """The same for a signal that the strategy's actor has just made, and so checked."""
         self.counts.note(signal.ts, signal.symbol, self._take(signal))
 
     def _take(self, signal: Signal) -> Outcome:

@@ -26,6 +26,7 @@ Reason = Literal[
     "no_equity",
     "no_price",
     "unknown_symbol",
+    "left_out",
     "stop_distance_unknown",
     "exit_distance_unknown",
     "volatility_unknown",

@@ -66,6 +66,14 @@ class PositionManager:
         """A run begins: forget the notes of the one before."""
         self._told.clear()
 
+    def state(self) -> dict[str, str]:
+        """What it has told so far, by symbol: plain data for a strategy's ``state()``."""
+        return dict(self._told)
+
+    def restore(self, state: Mapping[str, str]) -> None:
+        """Go on from a ``state()``: what was told is not told again."""
+        self._told = dict(state)
+
     def filter_orders(self, orders: Sequence[Order | Mapping[str, Any]], oms_client: OMSView, data_manager: DataView) -> list[Order]:
         """The orders that may be executed, with their values: CLOSE first, then the others, each in the order in which they came.
 

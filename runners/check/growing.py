@@ -196,6 +196,7 @@ class _CutArchive:
 
     whole: Archive
     now: int
+    holds_the_known: bool = False
 
     def series(self, symbol: str, timeframe: str, data_type: DataType, since: int) -> Frame:
         frame = self.whole.series(symbol, timeframe, data_type, since)

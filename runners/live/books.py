@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from core.actors.executor import Executor
 from core.actors.portfolio import Portfolio
+from core.actors.portfolio_risk import PortfolioRiskActor
 from core.bus import Bus
 from core.clock import ReplayClock
 from core.instrument import Instrument
 from core.messages import Fill, Message, OrderDenied, OrderUpdate
 from core.risk.gate import Gate
-from runners.actors import Actors, make_actors, subscribe
+from runners.actors import Actors, make_actors, subscribe, subscribe_targets
 from runners.live.controls import ControlLimits, Controls
 from runners.live.cycle import Cycle, account_stop
+from runners.live.decisions import Decisions
 from runners.live.desk import Desk
 from runners.live.history import History, session_prefix
 from runners.live.plan import Plan
@@ -22,6 +24,7 @@ from runners.live.records import Opened
 from runners.live.strategy_memory import StrategyMemory
 from runners.live.tape import Tape
 from runners.live.warmup import WarmUp
+from runners.portfolio.desk import PortfolioDesk, open_desk
 from strategies.base import BaseStrategy
 
 
@@ -42,6 +45,22 @@ class Books:
     memory: StrategyMemory
     history: History
     """What is remembered of the journal itself."""
+    decisions: Decisions
+    portfolio_desk: PortfolioDesk | None = None
+    """What a portfolio strategy sees; None for a signal strategy."""
+    _told: int = 0
+
+    @property
+    def notes(self) -> list[str]:
+        """What the position manager of a portfolio strategy has noted: a symbol that could not be screened, and why."""
+        risk = self.actors.risk
+        return [str(note) for note in getattr(risk.position_manager, "notes", ())] if isinstance(risk, PortfolioRiskActor) else []
+
+    def new_notes(self) -> list[str]:
+        """Those that were not told yet."""
+        notes = self.notes
+        new, self._told = notes[self._told :], len(notes)
+        return new
 
 
 def make_books(
@@ -63,18 +82,24 @@ def make_books(
     for symbol, steps, cost in opened.positions:
         portfolio.seed(symbol, steps, cost)
     contexts = warm_up.contexts(instruments, portfolio)
-    actors = make_actors(system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock)
-    cycle = Cycle(actors, bus, clock, inputs)
+    setup, instant = warm_up.portfolio_setup(plan.without), ReplayClock(opened.start_ms)
+    shown = None if setup is None else open_desk(setup, strategy, portfolio, instant, bus.publish)
+    actors = make_actors(system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock, desk=shown)
+    cycle = Cycle(actors, bus, clock, inputs, instant)
     controls = Controls(
         limits, instruments, portfolio, executor, gate,
-        environment_is_armed=lambda: True,  # demo and sandbox are play money; the live runner arms
+        environment_is_armed=lambda: plan.arming is None or plan.arming.is_dry or plan.arming.token is not None,
         account_limit=lambda: account_stop(actors.risk),
     )  # fmt: skip
-    desk = Desk(controls, say)
+    decisions = Decisions(clock)
+    desk = Desk(controls, say, decisions, plan.dry)
     tape = Tape(portfolio, system.risk.leverage, clock)
     subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
     bus.subscribe(Fill, tape.after_fill)
     bus.subscribe(OrderDenied, controls.note_denied)
+    decisions.listen(bus)
     actors.strategy.start()
-    history = History(opened)
-    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, tape, StrategyMemory(strategy), history)
+    if shown is not None:
+        subscribe_targets(bus, actors, shown)
+    memory, history = StrategyMemory(strategy), History(opened)
+    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, tape, memory, history, decisions, shown)

@@ -33,8 +33,10 @@ class Recorder(Protocol):
 class Cycle:
     """Closes instants and hands on messages, one after the other. Not reentrant: what comes meanwhile waits for its turn."""
 
-    def __init__(self, actors: Actors, bus: Bus, clock: ReplayClock, inputs: Inputs) -> None:
+    def __init__(self, actors: Actors, bus: Bus, clock: ReplayClock, inputs: Inputs, instant: ReplayClock) -> None:
         self.actors, self.bus, self.clock, self.inputs = actors, bus, clock, inputs
+        self.instant = instant
+        """Stands at the latest closed instant: a portfolio strategy's present. ``clock`` is of the latest message, which may be younger."""
         self.journal: Recorder | None = None
         """Where what is heard is written before it is heard; None while a journal is heard again."""
         self.closes = array("q")
@@ -120,6 +122,7 @@ class Cycle:
         actors = self.actors
         actors.portfolio.on_instant(closed.ts)
         self.closes.append(closed.ts)
+        self.instant.now_ms = closed.ts
         try:
             actors.risk.on_instant(closed.ts)
             if closed.decides:

@@ -10,24 +10,31 @@ from collections.abc import Callable
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
 from core.ports import Venue
 from runners.live.controls import Controls, Denial
+from runners.live.decisions import Decisions
+from runners.live.dry_run import DryRun
 
 
 class Desk:
-    """Implements ``core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message."""
+    """Implements ``core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message;
+    ``dry`` takes what would be sent, and then nothing is."""
 
-    def __init__(self, controls: Controls, say: Callable[[Message], None]) -> None:
-        self._controls, self._say = controls, say
+    def __init__(self, controls: Controls, say: Callable[[Message], None], decisions: Decisions, dry: DryRun | None = None) -> None:
+        self._controls, self._say, self._decisions, self._dry = controls, say, decisions, dry
         self.venue: Venue | None = None
         """Where orders go; None: they are only noted (``muted``)."""
         self.muted: dict[str, SubmitOrder] = {}
 
     def submit_order(self, command: SubmitOrder) -> None:
         """Send an order that every control allows; else tell the no, and the order's end."""
+        self._decisions.note(command)
         if self.venue is None:
             self.muted[command.client_order_id] = command
             self._controls.note_sent(command)
             return
         denial = self._controls.check(command)
+        if self._dry is not None:
+            self._dry.order(command, denial)
+            denial = denial or Denial("dry_run", why="nothing is sent")
         if denial is not None:
             self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
             self._say(
@@ -42,25 +49,37 @@ class Desk:
 
     def amend_order(self, command: AmendOrder) -> None:
         """Change a resting order."""
-        if self.venue is not None:
+        self._decisions.note(command)
+        if self.venue is not None and self._dry is not None:
+            self._dry.other(command)
+        elif self.venue is not None:
             self.venue.amend_order(command)
 
     def cancel_order(self, command: CancelOrder) -> None:
         """Cancels always pass."""
+        self._decisions.note(command)
         self._controls.note_cancel()
         self._controls.note_cancelling(command.client_order_id)
-        if self.venue is not None:
+        if self.venue is not None and self._dry is not None:
+            self._dry.other(command)
+        elif self.venue is not None:
             self.venue.cancel_order(command)
 
     def cancel_all(self, command: CancelAll) -> None:
         """Cancels always pass."""
+        self._decisions.note(command)
         self._controls.note_cancel()
-        if self.venue is not None:
+        if self.venue is not None and self._dry is not None:
+            self._dry.other(command)
+        elif self.venue is not None:
             self.venue.cancel_all(command)
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Exits of a position."""
-        if self.venue is not None:
+        self._decisions.note(command)
+        if self.venue is not None and self._dry is not None:
+            self._dry.other(command)
+        elif self.venue is not None:
             self.venue.set_trading_stop(command)
 
     def on_update(self, update: OrderUpdate) -> None:

@@ -9,12 +9,15 @@ from typing import Any
 from core.funnel import total
 from core.messages import Signal
 from core.money import UNIT
+from core.portfolio_order import TargetPosition
 from core.risk.causes import TradingState
 from core.time_range import to_iso
+from runners.live.banner import banner, border
 from runners.live.holdings import held_quantities
 from runners.live.restrictions import restrictions
 from runners.live.session import Stop
 from runners.live.start import Live
+from runners.live.tape import Decision
 
 REFRESH_S = 0.5
 ROWS = 12
@@ -49,9 +52,25 @@ class Display:
         from rich.console import Group
         from rich.panel import Panel
 
-        parts = [_head(live, stop), "", _positions(live), "", _orders(live), "", _decisions(live), "", _told(live)]
+        environment, is_live = live.plan.environment.value, live.plan.arming is not None
+        parts = [
+            banner(environment, is_live=is_live),
+            "",
+            _head(live, stop),
+            "",
+            _positions(live),
+            "",
+            _orders(live),
+            "",
+            _decisions(live),
+            "",
+            _told(live),
+        ]
+        frame = border(environment)
         title = f"keel {live.plan.environment.value}  {live.plan.system.system}  {', '.join(live.plan.system.symbols)}"
-        return Panel(Group(*parts), title=title, subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay")
+        return Panel(
+            Group(*parts), title=title, subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay", border_style=frame
+        )
 
 
 def _head(live: Live, stop: Stop) -> Any:
@@ -67,6 +86,12 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("funnel", _funnel(live))
     words = f"stopping: {stop.reason}" if stop.is_asked else state.name
     table.add_row("gate", Text(words, style="yellow" if stop.is_asked else _COLOURS[state]))
+    if live.plan.arming is not None and live.plan.arming.token is not None:
+        left = live.plan.arming.left_ms
+        words = f"until {live.plan.arming.token.until} ({left // 3_600_000} h {left // 60_000 % 60:02d} min left)"
+        table.add_row("armed", Text(words, style="bold red" if left < 900_000 else ""))
+    if live.plan.untested:
+        table.add_row("UNTESTED", Text(f"promoted to demo without a look at its rules: {live.plan.untested}", style="bold yellow"))
     for each in restrictions(live.gate, live.plan.system.system):
         table.add_row("stopped by", Text(each.line, style="red"))
     instants, session = len(live.cycle.closes), live.journal.session
@@ -138,13 +163,18 @@ def _orders(live: Live) -> Any:
 def _decisions(live: Live) -> Any:
     table = _table("time", "symbol", "last decisions")
     for message in list(live.tape.decisions)[-6:]:
-        words = (
-            message.direction if isinstance(message, Signal) else f"denied: {message.reason} ({message.value:g}, limit {message.limit:g})"
-        )
-        table.add_row(to_iso(message.ts), message.symbol, words)
+        table.add_row(to_iso(message.ts), message.symbol, _decision(message))
     if not table.row_count:
         table.add_row("none yet")
     return table
+
+
+def _decision(message: Decision) -> str:
+    if isinstance(message, Signal):
+        return message.direction
+    if isinstance(message, TargetPosition):
+        return message.side if message.value is None or message.side == "CLOSE" else f"{message.side} {message.value:,.2f}"
+    return f"denied: {message.reason} ({message.value:g}, limit {message.limit:g})"
 
 
 def _told(live: Live) -> Any:

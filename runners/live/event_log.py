@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 from core.bus import Bus
 from core.messages import Fill, FundingPayment, Halt, Liquidation, Message, OrderDenied, OrderUpdate, Resume, Signal, SignalDenied
 from core.money import to_text
+from core.portfolio_order import PortfolioOrders
 from core.time_range import to_iso
 
 _TOLD: Final = frozenset({"accepted", "triggered", "filled", "cancelled", "rejected", "expired"})
@@ -35,6 +36,13 @@ def log_events(bus: Bus, log: Log) -> None:
         if update.status in _TOLD:
             write(update)
 
+    def of_orders(wanted: PortfolioOrders) -> None:
+        for order in wanted.orders:
+            fields = {"symbol": order.symbol, "side": order.side, "value": order.value}
+            kept = {key: value for key, value in fields.items() if value is not None}
+            log.info("target", code="target", at=to_iso(wanted.ts), **kept)
+
+    bus.subscribe(PortfolioOrders, of_orders)
     for kind in _LINES:
         bus.subscribe(kind, of_order if kind is OrderUpdate else write)  # type: ignore[arg-type]  # each takes its own kind
 

@@ -21,7 +21,9 @@ from core.instrument import Category, Instrument
 from core.messages import Bar, FundingRate
 from core.time_range import to_iso
 from core.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from runners.live.interest_step import interest_step
 from runners.live.records import InputsKnown
+from runners.live.series_reader import SeriesReader
 
 Floats = npt.NDArray[np.float64]
 Points = dict[int, float]
@@ -40,7 +42,10 @@ class History(Protocol):
 
 
 class InputReader:
-    """names: of EXTRA_COLUMNS.  waits: whether what is due and not there is still to come (not over a market that waits for us)."""
+    """names: of EXTRA_COLUMNS.  waits: whether what is due and not there is still to come (not over a market that waits for us).
+
+    series: what a portfolio strategy may ask for beside bars, read with each decision bar, too.
+    """
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class InputReader:
         names: Sequence[str],
         *,
         waits: bool,
+        series: SeriesReader | None = None,
     ) -> None:
         """Raises ConfigError for what the exchange has not for this category, DataError for open interest that the store has none of."""
         if category == "spot" and (missing := [name for name in names if name != "mark_close"]):
@@ -58,9 +64,21 @@ class InputReader:
         self._reader, self._store, self._category, self._instruments = reader, store, category, instruments
         self.names, self._waits = tuple(names), waits
         self._points: dict[tuple[str, str], Points] = {}
-        self._steps = {symbol: self._interest_step(symbol) for symbol in instruments} if "open_interest" in names else {}
+        has_interest = "open_interest" in names
+        self._steps = {symbol: interest_step(store, symbol, category) for symbol in instruments} if has_interest else {}
+        self._series = series
+
+    @property
+    def waited_for(self) -> tuple[str, ...]:
+        """Everything that a decision bar waits for; nothing where bars are all that is read."""
+        return (*self.names, *(self._series.names if self._series is not None else ()))
 
     # --- warm-up ---
+
+    async def load_series(self) -> None:
+        """What a portfolio strategy may ask for of the time before the start."""
+        if self._series is not None:
+            await self._series.load()
 
     async def columns(self, frame: Frame, until_ms: int) -> dict[str, Floats]:
         """A column for each name, as known at each bar's close. Raises DataError for a bar of whose mark nobody knows."""
@@ -111,7 +129,8 @@ class InputReader:
             if value is None:
                 return None
             values[name] = value
-        return InputsKnown(bar.ts_close, bar.symbol, values)
+        rows = await self._series.rows(bar) if self._series is not None else ()
+        return None if rows is None else InputsKnown(bar.ts_close, bar.symbol, values, rows)
 
     async def _mark_at(self, bar: Bar) -> float | None:
         if self._category == "spot":
@@ -147,22 +166,6 @@ class InputReader:
         if name == "funding_rate":
             return {rate.ts: rate.rate for rate in await self._reader.funding_rates(symbol, since, until)}
         return dict(await self._reader.open_interest(symbol, self._steps[symbol], since, until))
-
-    def _interest_step(self, symbol: str) -> str:
-        """The exchange's interval at which the store holds a symbol's open interest: a backtest sees it only then."""
-        stored = (
-            self._store.find(symbol, "", 0, 1 << 62, kind="open_interest", category=self._category) if self._store is not None else None
-        )
-        if stored is None or len(stored) < 2:
-            raise DataError(
-                f"{symbol}: a feature takes open_interest, the store has none: import it (`keel data import FILE --kind open_interest`):"
-                " for a session reads it at the times at which a backtest did, or leave the feature out"
-            )
-        distance = int(np.diff(stored.ts[-100:]).min())
-        for step, duration in sorted(INTEREST_STEPS.items(), key=lambda item: -item[1]):
-            if distance % duration == 0:
-                return step
-        raise DataError(f"{symbol}: open interest every {distance} ms is in the store; the exchange has {', '.join(INTEREST_STEPS)}")
 
 
 def _as_known(points: Points, closes: npt.NDArray[np.int64]) -> Floats:

@@ -76,9 +76,9 @@ class InputWait:
                 problem = "not published yet"
             except (ExchangeRefusal, PayloadError) as error:
                 problem = str(error)
-            text = f"{bar.symbol} {bar.tf}: {', '.join(self._reader.names)} at {to_iso(bar.ts_close)}: {problem}"
+            text = f"{bar.symbol} {bar.tf}: {', '.join(self._reader.waited_for)} at {to_iso(bar.ts_close)}: {problem}"
             if self._now_ms() - begun >= PATIENCE_MS:
-                raise VenueError(f"{text}; the features of this system cannot be computed without it")
+                raise VenueError(f"{text}; this system decides nothing without it")
             if problem != told:
                 told = problem
                 self._notify(Notice(bar.ts_close, "inputs_late", text, bar.symbol))

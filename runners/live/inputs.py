@@ -9,17 +9,22 @@ from collections.abc import Callable, Mapping
 
 from core.errors import InvariantError
 from core.messages import Bar
+from runners.live.portfolio_history import PortfolioHistory
 from runners.live.records import InputsKnown
 
 
 class Inputs:
-    """The latest of each symbol."""
+    """The latest of each symbol. history: takes the series that a portfolio strategy may ask for."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: PortfolioHistory | None = None) -> None:
         self.latest: dict[str, InputsKnown] = {}
+        self.history = history
 
     def take(self, known: InputsKnown) -> None:
         """What is known from now on."""
+        if self.history is not None:
+            self.history.take(known.symbol, known.series)
+            known = InputsKnown(known.ts, known.symbol, known.values)  # the rows are kept there
         self.latest[known.symbol] = known
 
     def of(self, symbol: str) -> Callable[[Bar], Mapping[str, float]]:

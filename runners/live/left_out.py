@@ -1,7 +1,13 @@
-"""A symbol that cannot be traded any more does not refuse the rest: it is named, with why, what the account has in it, and the way on."""
+"""A symbol that cannot be traded any more does not refuse the rest: it is named, with why, what the account has in it, and the way on.
+
+A portfolio on a demo account goes on without symbols that do not trade by itself; a signal system, and anything on live, needs to be told.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from adapters.bybit.instruments import NotTrading
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from core.errors import ConfigError
@@ -10,8 +16,17 @@ from runners.live.connection import Connection
 from runners.live.plan import Plan
 
 
+class SomeNotTrading(ConfigError):
+    """Symbols that do not trade, by why; the others could be traded."""
+
+    def __init__(self, text: str, symbols: Mapping[str, str]) -> None:
+        super().__init__(text)
+        self.symbols = dict(symbols)
+
+
 async def instruments_of(plan: Plan, connection: Connection) -> dict[str, Instrument]:
-    """The instruments of a plan. Raises ConfigError that names every symbol that cannot be traded, and how to start without it."""
+    """The instruments of a plan. Raises ConfigError that names every symbol that cannot be traded, and how to start without it; it is a
+    SomeNotTrading where the exchange knows all of these, and others trade."""
     found: dict[str, Instrument] = {}
     refused: dict[str, ConfigError] = {}
     for symbol in plan.system.symbols:
@@ -25,13 +40,17 @@ async def instruments_of(plan: Plan, connection: Connection) -> dict[str, Instru
     if found:
         options = " ".join(f"--without {symbol}" for symbol in (*plan.without, *refused))
         lines.append(f"to trade the rest ({', '.join(found)}), start with {options}: what is there stays, and is not touched")
-    raise ConfigError("\n".join(lines)) from next(iter(refused.values()))
+    text, first = "\n".join(lines), next(iter(refused.values()))
+    if found and all(isinstance(error, NotTrading) for error in refused.values()):
+        raise SomeNotTrading(text, {symbol: str(error).removeprefix(f"{symbol}: ") for symbol, error in refused.items()}) from first
+    raise ConfigError(text) from first
 
 
 async def tell_left_out(plan: Plan, connection: Connection, notify: Notify) -> None:
     """Say of each symbol that is left out what the account has in it."""
     for symbol in plan.without:
-        text = f"{symbol} is left out: the account has {await what_is_there(connection, symbol)} in it, which nobody looks after"
+        why = f" ({plan.why_without[symbol]})" if symbol in plan.why_without else ""
+        text = f"{symbol} is left out{why}: the account has {await what_is_there(connection, symbol)} in it, which nobody looks after"
         notify(Notice(connection.clock.now_ms, "left_out", text, symbol, "warning"))
 
 

@@ -13,7 +13,7 @@ from runners.live.books import Books
 from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
 from runners.live.prices import Prices
-from runners.live.records import InputsKnown
+from runners.live.records import HearingStopped, InputsKnown
 
 
 class Gather(Protocol):
@@ -36,6 +36,7 @@ class Outbox:
         """Write down what these books hear from now on. Nothing comes before that."""
         self._books = books
         books.cycle.journal = self
+        books.decisions.write = self.note
 
     def append(self, message: Message) -> int:
         """A record, and what is remembered of it."""
@@ -58,7 +59,15 @@ class Outbox:
         """Something of ours broke: the session stops."""
         if self.failure is None:
             self.failure = error
+            if self._journal.failed is None:
+                self._stopped(error)
             self._fail(error)
+
+    def _stopped(self, error: BaseException) -> None:
+        try:
+            self.append(HearingStopped(self._books.clock.now_ms, f"{type(error).__name__}: {error}"))
+        except JournalError:
+            return  # the journal says so itself, and whoever asks it next is told
 
     def note(self, message: Message) -> None:
         """Something for whoever reads the journal; the actors hear nothing of it. Evidence outlives the process: a restart builds on it."""

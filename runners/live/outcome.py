@@ -63,7 +63,7 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         bars={history.symbol: history.execution for history in histories},
         order_log=actors.executor.order_log.entries,
         funnel=funnel,
-        warnings=[*_from_outside(live), *many_refused(funnel)],
+        warnings=[*_untested(live), *_from_outside(live), *many_refused(funnel), *(f"not screened: {note}" for note in live.books.notes)],
         system_uid=live.plan.uid,
         deferred=deferred,
     )
@@ -74,6 +74,11 @@ def _initial_equity(live: Live) -> int:
     """What the account was worth when the journal began, in 1e-8: cash, and on spot the coins in it, at the price of the first look."""
     coins = sum(cost for _, _, cost in live.opened.positions) if live.plan.system.category == "spot" else 0
     return live.opened.cash + coins
+
+
+def _untested(live: Live) -> Iterator[str]:
+    if live.plan.untested:
+        yield f"UNTESTED: promoted to demo without a look at its rules ({live.plan.untested})"
 
 
 def _from_outside(live: Live) -> Iterator[str]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.bybit.endpoints import Environment
 from adapters.store import HistoricalDataStore
 from core.config import SystemConfig
 from runners.systems import LoadedSystem
+
+if TYPE_CHECKING:
+    from runners.arming.arming import Arming
+    from runners.live.dry_run import DryRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +36,11 @@ class Plan:
     about: dict[str, str] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     """Symbols of the system that are left out: what the account has in them is said, and not touched."""
+    why_without: Mapping[str, str] = field(default_factory=dict)
+    """Why, by symbol, where nobody asked for it."""
+    untested: str = ""
+    """Why the system may trade here though nobody looked at its rules; "" where they passed, or there are none."""
+    arming: Arming | None = None
+    """The rules of a live session; None: those of demo and rehearsals. Its ``is_dry``: nothing is sent at all."""
+    dry: DryRun | None = None
+    """Takes what would be sent, in place of the exchange."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from adapters.bybit.evidence import EVIDENCE
@@ -64,12 +66,22 @@ class BarsTooLate(Message, frozen=True):
     ts: int
 
 
+class SeriesRows(msgspec.Struct, frozen=True):
+    """New rows of a series that a portfolio strategy may ask for: (time, numbers of its columns). timeframe: "" for points in time."""
+
+    data_type: str
+    timeframe: str
+    rows: tuple[tuple[int, tuple[float, ...]], ...]
+
+
 class InputsKnown(Message, frozen=True):
-    """What features read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right before that bar."""
+    """What features and portfolio strategies read beside bars, as known at ts, when a decision bar of the symbol closes; it comes right
+    before that bar. series: what has come to be known since the decision bar before."""
 
     ts: int
     symbol: str
     values: dict[str, float]
+    series: tuple[SeriesRows, ...] = ()
 
 
 class ClosePosition(Message, frozen=True):
@@ -108,6 +120,17 @@ class CauseEnded(Message, frozen=True):
     by: str
 
 
+class Armed(Message, frozen=True):
+    """A live session was armed. uid: of the account; by: whose hand; until: ISO time; how: terminal or token; nonce: which token."""
+
+    ts: int
+    uid: int
+    by: str
+    until: str
+    how: str
+    nonce: str
+
+
 class Stated(Message, frozen=True):
     """The exchange's transaction log was held against our books: rows in (since, until], what they add up to, and how much of it our books
     have otherwise (1e-8 of the quote coin). ``items`` names what differs."""
@@ -121,6 +144,55 @@ class Stated(Message, frozen=True):
     items: tuple[str, ...] = ()
 
 
-NOTES = (GateChanged, CauseRaised, CauseEnded, Stated, *EVIDENCE)
+class ProgramStarted(Message, frozen=True):
+    """What a session runs, so that its journal can be replayed without anything else: the first record after SessionStarted.
+
+    config: every key of the system as its epoch runs it.  filename: of the system file.  strategy: SHA-256 of the strategy's sources;
+    functions: of the file of each function that the system's own features name.  instruments: as the exchange stated them at this start
+    (plain data of core.instrument.Instrument).  versions: of Python and of the packages that a result depends on.  without: symbols that
+    were left out.
+    """
+
+    ts: int
+    config: dict[str, Any]
+    filename: str
+    strategy: str
+    functions: dict[str, str]
+    instruments: list[dict[str, Any]]
+    versions: dict[str, str]
+    without: tuple[str, ...] = ()
+
+
+class WarmUpBars(Message, frozen=True):
+    """The bars of one symbol and timeframe before the window, with what features read beside them: written before the Opened of a journal.
+
+    data_type: of a series that a portfolio strategy may ask for; "": the bars that the system decides on.
+    columns: name -> little-endian 8-byte numbers; ``ts`` (opens, ms UTC) are integers, all others floats.
+    """
+
+    symbol: str
+    timeframe: str
+    columns: dict[str, bytes]
+    data_type: str = ""
+
+
+class Decided(Message, frozen=True):
+    """A decision of the system, in the moment in which it is made: a signal, a denial, an order, an amendment, a cancel, exits.
+
+    made: the message as JSON text, tagged with its type. What comes of it (an order that leaves, a control's no) are records of their own.
+    """
+
+    ts: int
+    made: str
+
+
+class HearingStopped(Message, frozen=True):
+    """Something of ours broke: from here to the end of the session messages are written down, and nobody hears them."""
+
+    ts: int
+    error: str
+
+
+NOTES = (GateChanged, CauseRaised, CauseEnded, Armed, Stated, ProgramStarted, WarmUpBars, Decided, HearingStopped, *EVIDENCE)
 """What is written for whoever reads a journal; the actors hear nothing of it."""
 TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, ClosePosition, *NOTES)

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from adapters.bybit.notices import Notice, Notify
-from adapters.journal import Journal, Record
+from adapters.journal import Journal, Record, SessionStarted
 from core.instrument import Instrument
 from core.messages import Message
 from core.risk.gate import Gate
@@ -19,7 +19,9 @@ from runners.live.history import hear_again, known, session_prefix
 from runners.live.input_reader import InputReader
 from runners.live.opening import check_grids, first_look
 from runners.live.plan import Plan
-from runners.live.records import Opened
+from runners.live.program import warm_up_frames, warm_up_records
+from runners.live.records import Opened, WarmUpBars
+from runners.live.series_reader import SeriesReader
 from runners.live.warmup import WarmUp
 
 
@@ -46,25 +48,38 @@ async def recover_books(
     """Books that have heard the whole journal. Raises SafetyError, DataError, and what a strategy raises."""
     kept = _memory(journal, notify)
     records = journal.recovered(whole=kept is None)
-    begun = _opening(records) if kept is None else (kept.history.opened, records)
+    begun = _opening(records) if kept is None else (kept.history.opened, records, [])
+    kept_warm_up = {} if kept is not None or begun is None else warm_up_frames(begun[2])
     strategy = plan.loaded.strategy()
     warm_up = WarmUp(plan.system, strategy, plan.loaded.params, connection.market_ms if begun is None else begun[0].start_ms)
-    reads = InputReader(connection.reader, plan.store, plan.system.category, instruments, warm_up.further, waits=not connection.is_lockstep)
+    reads = _reads(plan, connection, instruments, warm_up, notify)
     if kept is not None:
         warm_up.restore(kept.series)
-    else:
+    elif not warm_up.take(kept_warm_up):
         await warm_up.load(plan.store, connection.reader, reads)
+        await reads.load_series()
     opened = begun[0] if begun is not None else await first_look(plan, account, connection, instruments, warm_up.start_ms)
     check_grids(opened, instruments)
     books = make_books(plan, instruments, opened, warm_up, strategy, gate, limits=limits, say=say)
     if kept is not None:
         state.restore(books, kept)
     if begun is None:
+        for frame in warm_up_records(warm_up.recorded()):
+            journal.append(frame)
         journal.append_durable(opened)
     else:
         hear_again(books, begun[1])
     books.executor.begin_session(session_prefix(opened, journal.session))
     return Recovered(books, begun is None, reads)
+
+
+def _reads(plan: Plan, connection: Connection, instruments: Mapping[str, Instrument], warm_up: WarmUp, notify: Notify) -> InputReader:
+    """What is read beside bars: by features, and by a portfolio strategy."""
+    reader, store, category, waits = connection.reader, plan.store, plan.system.category, not connection.is_lockstep
+    series = None
+    if warm_up.history is not None:
+        series = SeriesReader(warm_up.history, reader, store, category, instruments, waits=waits, notify=notify)
+    return InputReader(reader, store, category, instruments, warm_up.further, waits=waits, series=series)
 
 
 def _memory(journal: Journal, notify: Notify) -> state.SessionState | None:
@@ -78,12 +93,18 @@ def _memory(journal: Journal, notify: Notify) -> state.SessionState | None:
     return found
 
 
-def _opening(records: Iterator[Record]) -> tuple[Opened, Iterator[Record]] | None:
-    """(the opening of the books, all records with those before it); None where sessions ended before it."""
+def _opening(records: Iterator[Record]) -> tuple[Opened, Iterator[Record], list[WarmUpBars]] | None:
+    """(the opening of the books, all records with those before it, the warm-up that was written with it); None where sessions ended
+    before it."""
     before: list[Record] = []
+    warm_up: list[WarmUpBars] = []
     for record in records:
         before.append(record)
         message = known(record)
-        if isinstance(message, Opened):
-            return message, chain(before, records)
+        if isinstance(message, SessionStarted):
+            warm_up.clear()
+        elif isinstance(message, WarmUpBars):
+            warm_up.append(message)
+        elif isinstance(message, Opened):
+            return message, chain(before, records), warm_up
     return None

@@ -244,6 +244,8 @@ class Session:
             except BaseException as error:  # noqa: BLE001  # kept and told: the session stops for it
                 live.outbox.fail(error)
                 return
+            for note in live.books.new_notes():
+                self.notify(Notice(instant.ts, "not_screened", note))
             live.snapshots.consider()
             if not lockstep:
                 self.steps += 1
@@ -287,6 +289,7 @@ class Session:
             await self._on_fault(live, failure)
         executor = live.cycle.actors.executor
         entries = [record for record in executor.open_orders() if record.command is not None and not record.command.reduce_only]
+        entries = entries if live.plan.dry is None else []
         for record in entries:
             live.venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, live.cycle.clock.now_ms))
         left: list[Difference] = []

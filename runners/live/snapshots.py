@@ -5,11 +5,11 @@ Only whole memories are kept, between two messages; a snapshot that could not be
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 from adapters.bybit.notices import Notice, Notify
 from adapters.journal import Journal, JournalError
+from adapters.machine import monotonic_s
 from core.errors import StrategyError
 from core.timeframe import DAY_MS
 from runners.live import state
@@ -45,7 +45,7 @@ class Snapshots:
             self._give_up(f"no snapshots are kept: {problem}. A restart hears the whole journal again", "info")
             return
         self._last_seq = journal.seq
-        began = time.monotonic()
+        began = monotonic_s()
         try:
             content = state.encode(state.take(books))
             seq = journal.write_snapshot(content)
@@ -55,7 +55,7 @@ class Snapshots:
             self._give_up(f"no snapshots are kept: {error}. A restart hears the whole journal again", "warning")
         else:
             self.written += 1
-            took = (time.monotonic() - began) * 1000
+            took = (monotonic_s() - began) * 1000
             self._tell(f"snapshot of record {seq}: {len(content):,} bytes in {took:.0f} ms", "info")
 
     def _give_up(self, text: str, severity: str) -> None:

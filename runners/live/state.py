@@ -23,11 +23,20 @@ from runners.live.bar_tape import TapedLine
 from runners.live.books import Books
 from runners.live.controls import ControlsState
 from runners.live.history import HistoryState
+from runners.live.portfolio_history import HeldRows
 from runners.live.records import InputsKnown
 from runners.live.tape import TapeState
 from runners.run_folder import code_versions
 
 _MARK_BYTES: Final = 16
+
+
+class ShownState(msgspec.Struct, frozen=True):
+    """What a portfolio strategy is shown beside the account: the history, the trades; and when its next step is due (ms)."""
+
+    history: list[HeldRows]
+    trades: list[dict[str, Any]]
+    due: int
 
 
 class SessionState(msgspec.Struct, frozen=True):
@@ -45,6 +54,7 @@ class SessionState(msgspec.Struct, frozen=True):
     tape: TapeState
     controls: ControlsState
     history: HistoryState
+    shown: ShownState | None = None
 
 
 def take(books: Books) -> SessionState:
@@ -65,6 +75,7 @@ def take(books: Books) -> SessionState:
         books.tape.state(),
         books.controls.state(books.clock.now_ms),
         books.history.state(),
+        _shown(books),
     )
 
 
@@ -79,10 +90,25 @@ def restore(books: Books, state: SessionState) -> None:
     cycle.closes = array("q")
     cycle.closes.frombytes(state.closes)
     cycle.bars.restore(state.bars)
+    if cycle.closes:
+        cycle.instant.now_ms = cycle.closes[-1]
     cycle.inputs.restore(state.inputs)
     books.tape.restore(state.tape)
     books.controls.restore(state.controls)
     books.history.restore(state.history)
+    shown = books.portfolio_desk
+    if shown is not None and state.shown is not None:
+        if cycle.inputs.history is not None:
+            cycle.inputs.history.restore(state.shown.history)
+        shown.oms.restore(state.shown.trades)
+        shown.schedule.due = state.shown.due
+
+
+def _shown(books: Books) -> ShownState | None:
+    shown, history = books.portfolio_desk, books.cycle.inputs.history
+    if shown is None or history is None:
+        return None
+    return ShownState(history.state(), shown.oms.state(), shown.schedule.due)
 
 
 def encode(state: SessionState) -> bytes:

@@ -11,12 +11,13 @@ import msgspec
 from core.actors.portfolio import Portfolio
 from core.clock import Clock
 from core.messages import Fill, FundingPayment, Halt, Liquidation, OrderDenied, Resume, Signal, SignalDenied
+from core.portfolio_order import PortfolioOrders, TargetPosition
 
 Change = tuple[int, int, int, int, float]
 """(ts, signed steps, cost, margin, liquidation price): see runners/curve.py. ts: when our books took it, so that the curve's positions are
 those of its equity; a fill that came late has an older time of its own."""
 LAST = 12
-Decision = Signal | SignalDenied | OrderDenied
+Decision = Signal | TargetPosition | SignalDenied | OrderDenied
 
 
 class TapeState(msgspec.Struct, frozen=True):
@@ -50,6 +51,7 @@ class Tape:
             FundingPayment: self.payments.append,
             Liquidation: self.liquidations.append,
             Signal: self.decisions.append,
+            PortfolioOrders: self._note_orders,
             SignalDenied: self.decisions.append,
             OrderDenied: self.decisions.append,
             Halt: self.halts.append,
@@ -69,6 +71,10 @@ class Tape:
         self.changes.update(state.changes)
         self.decisions.extend(state.decisions)
         self.halts += state.halts
+
+    def _note_orders(self, wanted: PortfolioOrders) -> None:
+        """The targets of a step, by the strategy's own names."""
+        self.decisions.extend(TargetPosition(each.symbol, wanted.ts, each.side, each.value, wanted.strategy) for each in wanted.orders)
 
     def after_fill(self, fill: Fill) -> None:
         """The position as it is now."""

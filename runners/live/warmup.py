@@ -25,9 +25,13 @@ from core.risk.exits import hidden_features
 from core.time_range import to_iso
 from core.timeframe import floor_ts, tf_ms
 from runners.live.inputs import Inputs
+from runners.live.portfolio_history import PortfolioHistory
+from runners.live.program import WarmUpKey
+from runners.portfolio.desk import PortfolioSetup
+from runners.portfolio.system import history_start, lookback, session_series, setup_over
 from runners.preparation import vector_targets
 from runners.user_code import load_function
-from strategies.base import BaseStrategy, VectorStrategy
+from strategies.base import BaseStrategy, PortfolioStrategy, VectorStrategy
 
 
 class BarReader(Protocol):
@@ -50,17 +54,35 @@ class WarmUp:
         specs = parse_features(declared, params, system.timeframe)
         self.further = extra_columns(specs)
         """What features read beside bars."""
-        self.inputs = Inputs()
         self._system, self._strategy, self._params = system, strategy, params
         self.groups: dict[str, list[FeatureSpec]] = by_timeframe(specs, system.timeframe)
         self.start_ms = floor_ts(start_ms, system.timeframe)
+        given = system.warmup_bars
+        bars = {timeframe: default_warmup(group) if given is None else given for timeframe, group in self.groups.items()}
+        self._bars = lookback(system, strategy, bars) if isinstance(strategy, PortfolioStrategy) else bars
+        self.history = self._history(strategy) if isinstance(strategy, PortfolioStrategy) else None
+        """The series that a portfolio strategy may ask for; None for a signal strategy."""
+        self.inputs = Inputs(self.history)
         self.frames: dict[tuple[str, str], Frame] = {}
         self._states: dict[tuple[str, str], SeriesState] = {}
 
     def wanted(self, timeframe: str) -> int:
         """How many bars of a timeframe come before the window."""
-        given = self._system.warmup_bars
-        return default_warmup(self.groups[timeframe]) if given is None else given
+        return self._bars[timeframe]
+
+    def _history(self, strategy: PortfolioStrategy) -> PortfolioHistory:
+        system = self._system
+        bases, types = session_series(system, strategy)
+        since = history_start(system, self.start_ms, self.wanted(system.timeframe))
+        return PortfolioHistory(system.symbols, bases, types, since, self.start_ms)
+
+    def portfolio_setup(self, left_out: Sequence[str]) -> PortfolioSetup | None:
+        """What a portfolio strategy is shown, and when it is asked; None for a signal strategy."""
+        if self.history is None or not isinstance(self._strategy, PortfolioStrategy):
+            return None
+        return setup_over(
+            self.history, self._system, self._strategy, self.start_ms, self.wanted(self._system.timeframe), left_out=left_out
+        )  # fmt: skip
 
     def restore(self, states: Sequence[SeriesState]) -> None:
         """Take the series of an earlier session in place of history: warm-up and all bars since."""
@@ -68,6 +90,21 @@ class WarmUp:
             for each in (state, *state.higher):
                 self._states[each.symbol, each.timeframe] = each
                 self.frames[each.symbol, each.timeframe] = each.frame()
+
+    def recorded(self) -> dict[WarmUpKey, Frame]:
+        """All that was loaded: the bars that the system decides on, and the series that a portfolio strategy may ask for."""
+        bars: dict[WarmUpKey, Frame] = {(*key, ""): frame for key, frame in self.frames.items()}
+        return bars if self.history is None else bars | self.history.frames()
+
+    def take(self, frames: Mapping[WarmUpKey, Frame]) -> bool:
+        """Use these series, written down with the journal's beginning, if they are all that is needed; returns whether they are."""
+        needed = [(symbol, timeframe) for symbol in self._system.symbols for timeframe in self.groups]
+        if any((*key, "") not in frames for key in needed):
+            return False
+        if self.history is not None and not self.history.take_frames(frames):
+            return False
+        self.frames = {key: frames[(*key, "")] for key in needed}
+        return True
 
     async def load(self, store: HistoricalDataStore | None, reader: BarReader, inputs: ColumnReader) -> None:
         """Read what is needed of every symbol and timeframe. Raises DataError, naming the first bar that nobody has."""

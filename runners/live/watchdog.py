@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from adapters.bybit.notices import Notice, Notify
+from adapters.machine import present
 from core.risk.gate import Gate
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Watchdog:
     itself, once it returns, that it was late."""
 
     def __init__(self) -> None:
+        self._now_s = present().monotonic_s
+        """The clock that the loop's timers go by, also where another thread asks."""
         self._beat: float | None = None
         self._stalled: float | None = None
         self._told = -TELL_EVERY_S
@@ -64,14 +66,14 @@ class Watchdog:
     def late_s(self) -> float:
         """How long the loop has not come round; 0 where it need not."""
         beat = self._beat
-        return 0.0 if beat is None else max(0.0, time.monotonic() - beat - BEAT_S)
+        return 0.0 if beat is None else max(0.0, self._now_s() - beat - BEAT_S)
 
     # --- in the loop ---
 
     async def beat(self, live: Live, notify: Notify) -> None:
         """Come round until cancelled; tell what was late, and open the gate again when it has been on time."""
         self._thread_of_loop = threading.get_ident()
-        self._beat = time.monotonic()
+        self._beat = self._now_s()
         judges = not live.connection.is_lockstep  # in lock-step the market waits for us
         try:
             while True:
@@ -81,27 +83,27 @@ class Watchdog:
                     self.look(live.gate)
                     self._tell_late(late, live, notify)
                     await self._recover(late, live)
-                self._beat = time.monotonic()
+                self._beat = self._now_s()
         finally:
             self._beat = None
 
     def look(self, gate: Gate) -> None:
         """Before an order is asked about: one that was decided while the loop hung does not leave."""
         if (late := self.late_s) >= HUNG_S:
-            self._stalled = time.monotonic()
+            self._stalled = self._now_s()
             gate.close("loop_stalled", f"the event loop did not return for {late:.1f} s")
 
     def _tell_late(self, late: float, live: Live, notify: Notify) -> None:
-        if late < LATE_S or (late < HUNG_S and time.monotonic() - self._told < TELL_EVERY_S):
+        if late < LATE_S or (late < HUNG_S and self._now_s() - self._told < TELL_EVERY_S):
             return
-        self._told = time.monotonic()
+        self._told = self._now_s()
         severity: Any = "error" if late >= HUNG_S else "warning"
         notify(Notice(live.venue.stamp_ms(), "loop_late", f"the event loop was {late * 1000:.0f} ms late", severity=severity))
 
     async def _recover(self, late: float, live: Live) -> None:
         if self._stalled is None:
             return
-        now = time.monotonic()
+        now = self._now_s()
         if late >= ON_TIME_S:
             self._stalled = now
         if now - self._stalled < RECOVERED_S:
@@ -133,7 +135,7 @@ class Watchdog:
             if self._is_heard:
                 _end_at_once()
             self._is_heard = True
-            self._asked = self._asked or time.monotonic()
+            self._asked = self._asked or self._now_s()
             loop.call_soon_threadsafe(ask, signals[signal.Signals(number)])
 
         wakeup = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
@@ -157,7 +159,7 @@ class Watchdog:
         while not over.wait(BEAT_S):
             try:
                 if set(near.recv(256)) & numbers and self._asked is None:
-                    self._asked = time.monotonic()
+                    self._asked = self._now_s()
             except OSError:
                 pass  # nothing has come
             hangs = self.late_s >= HUNG_S
@@ -169,7 +171,7 @@ class Watchdog:
 
     def _break_off(self, asked: float) -> None:
         """Raise in what hangs, and where that does nothing for some seconds, end the process."""
-        if time.monotonic() - asked >= GIVE_UP_S and self._kicks:
+        if self._now_s() - asked >= GIVE_UP_S and self._kicks:
             _say(
                 f"the session was asked to end and does not come back, at {self._where()}: it is ended on the spot\n"
                 f"not done: entries were not cancelled, the books were not compared, no artifacts were written\n{self.left()}\n"

@@ -19,7 +19,7 @@ from core.time_range import to_iso
 from core.timeframe import tf_ms
 
 DataType = Literal["ohlcv_spot", "index_ohlcv_futures", "mark_ohlcv_futures", "funding_rates", "open_interest"]
-_SERIES: Final[dict[DataType, tuple[str, str]]] = {
+SERIES: Final[dict[DataType, tuple[str, str]]] = {
     "ohlcv_spot": ("last", "spot"),
     "index_ohlcv_futures": ("index", "linear"),
     "mark_ohlcv_futures": ("mark", "linear"),
@@ -27,6 +27,7 @@ _SERIES: Final[dict[DataType, tuple[str, str]]] = {
     "open_interest": ("open_interest", "linear"),
 }
 """Data type -> the store's kind and category."""
+LATEST: Final = 1 << 62
 POINTS: Final = ("funding_rates", "open_interest")
 """Data types that are points in time, not candles."""
 
@@ -41,7 +42,12 @@ def as_data_type(name: str) -> DataType:
 
 
 class Archive(Protocol):
-    """Where whole series come from: the store, or a permutation of it."""
+    """Where whole series come from: the store, a permutation of it, or what a session has heard.
+
+    holds_the_known: it has nothing of the future, and what it hands out cannot be written to: nothing need be copied.
+    """
+
+    holds_the_known: bool
 
     def series(self, symbol: str, timeframe: str, data_type: DataType, since: int) -> Frame: ...
 
@@ -52,22 +58,29 @@ class StoredArchive:
     ``notes``: what stands in for what, a sentence each.
     """
 
+    holds_the_known = False
+
     def __init__(self, store: HistoricalDataStore, since: int, until: int, *, env: str = "live") -> None:
         self._store, self._env = store, env
         self.since, self.until = since, until
         self._loaded: dict[tuple[str, str, DataType], tuple[int, Frame]] = {}
+        self.asked: dict[tuple[str, DataType], int] = {}
+        """By timeframe ("" for points) and data type, the earliest time (ms) from which on it was asked for."""
         self.notes: dict[str, None] = {}
 
     def series(self, symbol: str, timeframe: str, data_type: DataType, since: int) -> Frame:
         """All rows from ``since`` (or earlier) on. Raises DataError when the store has none of this series."""
         key = (symbol, "" if data_type in POINTS else timeframe, data_type)
         begin = min(since, self.since)
+        asked = (key[1], data_type)
+        if since < self.asked.get(asked, LATEST):
+            self.asked[asked] = since
         known = self._loaded.get(key)
         if known is not None and known[0] <= begin:
             return known[1]
         frame = self._load(symbol, key[1], data_type, begin)
         if frame is None:
-            kind, category = _SERIES[data_type]
+            kind, category = SERIES[data_type]
             what = self._store.spans_in_words(symbol, kind, self._env, category)
             span = f"from {to_iso(begin)} to {to_iso(self.until)}"
             raise DataError(f"{symbol} {' '.join(filter(None, (data_type, key[1])))}: there is nothing {span}; {what}: import it")
@@ -76,16 +89,16 @@ class StoredArchive:
 
     def has(self, symbol: str, data_type: DataType) -> bool:
         """Whether the store itself has any such series of a symbol."""
-        kind, category = _SERIES[data_type]
+        kind, category = SERIES[data_type]
         return self._store.has_series(symbol, kind=kind, env=self._env, category=category)
 
     def own_candles(self, symbol: str, timeframe: str, data_type: DataType) -> Frame | None:
         """The candles that the store itself has or can build, without any stand-in."""
-        kind, category = _SERIES[data_type]
+        kind, category = SERIES[data_type]
         return self._store.find(symbol, timeframe, self.since, self.until, self._env, kind, category)
 
     def _load(self, symbol: str, timeframe: str, data_type: DataType, begin: int) -> Frame | None:
-        kind, category = _SERIES[data_type]
+        kind, category = SERIES[data_type]
         found = self._store.find(symbol, timeframe, begin, self.until, self._env, kind, category)
         if data_type == "mark_ohlcv_futures":
             return self._marks(symbol, timeframe, begin) if found is None else found
@@ -100,7 +113,7 @@ class StoredArchive:
         columns = price_columns(self._store, last, "mark", env=self._env, category="linear")
         if columns is None:
             self._note(f"{symbol}: the store has no mark prices; its last prices stand for them")
-            return _renamed(last, "mark")
+            return _renamed(last.with_columns({"volume": np.zeros(len(last))}), "mark")
         self._note(f"{symbol}: {timeframe} mark candles are last-price candles times the basis of the coarser marks that the store has")
         return _scaled(last, columns.valuation / last["close"])
 

@@ -26,7 +26,7 @@ from runners.portfolio.oms_client import OMSClient
 class PortfolioSetup:
     """Names are the strategy's own; ``since`` is where the history that it is shown begins; times in ms.
 
-    position_manager: None: the strategy's own, if it has one.
+    position_manager: None: the strategy's own, if it has one.  left_out: symbols that the strategy may still name, and that are not traded.
     """
 
     archive: Archive
@@ -37,6 +37,7 @@ class PortfolioSetup:
     start: int
     step_ms: int
     position_manager: OrderFilter | None = None
+    left_out: Sequence[str] = ()
 
     def steps(self, decision: Frame) -> list[int]:
         """Opens of the decision bars at whose close a step is taken: the first that closes at or after each step's time."""
@@ -59,6 +60,7 @@ class PortfolioDesk:
     schedule: StepSchedule
     category: Category
     position_manager: OrderFilter | None
+    left_out: frozenset[str] = frozenset()
 
 
 def open_desk(setup: PortfolioSetup, strategy: Any, portfolio: Portfolio, clock: Clock, emit: Callable[[Message], None]) -> PortfolioDesk:
@@ -67,4 +69,5 @@ def open_desk(setup: PortfolioSetup, strategy: Any, portfolio: Portfolio, clock:
         strategy.symbols = tuple(setup.names)
     data = HistoricalDataCollector(setup.archive, clock, setup.names, setup.category, setup.timeframe, setup.since)
     oms = OMSClient(portfolio, clock, setup.names, setup.category, timedelta(milliseconds=setup.step_ms), emit, data)
-    return PortfolioDesk(oms, data, StepSchedule(setup.start, setup.step_ms), setup.category, setup.position_manager)
+    schedule = StepSchedule(setup.start, setup.step_ms)
+    return PortfolioDesk(oms, data, schedule, setup.category, setup.position_manager, frozenset(setup.left_out))

@@ -22,7 +22,7 @@ from core.money import UNIT, mul_div_floor
 from core.nearest import did_you_mean
 from core.portfolio_order import INSTRUMENT_TYPES, DataView, InstrumentType, TargetPosition, TargetSide, market_symbol
 from core.position import split_fill
-from core.time_range import to_datetime
+from core.time_range import to_datetime, to_ms
 
 Entry = Mapping[str, Any]
 _log = get_logger("portfolio")
@@ -50,7 +50,6 @@ class OMSClient:
         self._names = {market_symbol(name, category): name for name in names}
         self._quote = next(iter(portfolio.lines.values())).instrument.quote
         self._history: list[Entry] = []
-        self._held = dict.fromkeys(portfolio.lines, 0)
         self.values: list[tuple[datetime, float]] = []
         self.view = OMSReader(self)
 
@@ -162,12 +161,14 @@ class OMSClient:
     def on_fill(self, fill: Fill) -> None:
         """Write down an execution; the portfolio has booked it."""
         symbol = fill.symbol
-        line, before = self._portfolio.lines[symbol], self._held[symbol]
-        after = self._held[symbol] = line.book.steps
+        line = self._portfolio.lines[symbol]
         instrument, value = line.instrument, line.instrument.book_grid.value
         ticks, lots = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
         units = instrument.book_grid.count(fill.qty)
-        closing, opening = split_fill(before, units if fill.side == "BUY" else -units)
+        signed = units if fill.side == "BUY" else -units
+        after = line.book.steps
+        before = after - signed + (fill.fee if fill.fee_coin == instrument.base else 0)  # a fee in coins has left the holding
+        closing, opening = split_fill(before, signed)
         total = notional = instrument.notional(ticks, lots, up=not line.is_linear and fill.side == "BUY")
         fee = spot_fee_value(fill, instrument) if fill.fee_coin == instrument.base else fill.fee
         balance, pnl = self._portfolio.cash, fill.realized_pnl
@@ -193,6 +194,16 @@ class OMSClient:
             "realized_pnl": realized_pnl / UNIT, "balance": balance / UNIT,
         }  # fmt: skip
         self._history.append(MappingProxyType(entry))
+
+    # --- memory ---
+
+    def state(self) -> list[dict[str, Any]]:
+        """The trade history as plain data (times in ms): all that the client itself remembers of what strategies read."""
+        return [{**entry, "timestamp": to_ms(entry["timestamp"])} for entry in self._history]
+
+    def restore(self, state: Sequence[Mapping[str, Any]]) -> None:
+        """Go on from a ``state()``."""
+        self._history[:] = [MappingProxyType({**entry, "timestamp": to_datetime(entry["timestamp"])}) for entry in state]
 
     # --- parts ---
 

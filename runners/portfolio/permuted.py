@@ -18,6 +18,8 @@ from runners.portfolio.archive import POINTS, Archive, DataType
 class PermutedArchive:
     """An archive whose ``executed`` series has been permuted from ``start`` (ms) on; both by symbol, at the execution timeframe."""
 
+    holds_the_known = False
+
     def __init__(
         self, archive: Archive, executed: DataType, original: Mapping[str, Frame], permuted: Mapping[str, Frame], order: BarOrder,
         grids: Mapping[str, Grid], start: int, end: int,

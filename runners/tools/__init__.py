@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from runners.tools.alerts import alerts_test_tool
     from runners.tools.backtest import (
         backtest_list_systems_tool,
         backtest_list_windows_tool,
@@ -47,13 +48,16 @@ if TYPE_CHECKING:
     )
     from runners.tools.journal import journal_list_tool, journal_repair_tool, journal_verify_tool
     from runners.tools.parity import parity_check_tool
+    from runners.tools.replay import session_replay_tool
     from runners.tools.runs import runs_compare_tool, runs_list_tool, runs_report_tool, runs_show_tool
     from runners.tools.smoke import smoke_backtest_tool
     from runners.tools.smoke_demo import smoke_demo_tool
     from runners.tools.sweep import sweep_run_tool
     from runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
+    from runners.tools.wire_parity import wire_parity_check_tool
 
 _PLACES = {
+    "alerts": ("alerts_test_tool",),
     "backtest": ("backtest_list_systems_tool", "backtest_list_windows_tool", "backtest_run_tool", "backtest_sample_tool"),
     "check": ("check_lookahead_tool", "check_warmup_tool"),
     "data": (
@@ -81,16 +85,19 @@ _PLACES = {
     "journal": ("journal_list_tool", "journal_repair_tool", "journal_verify_tool"),
     "parity": ("parity_check_tool",),
     "runs": ("runs_compare_tool", "runs_list_tool", "runs_report_tool", "runs_show_tool"),
+    "replay": ("session_replay_tool",),
     "session": ("session_list_tool", "session_release_tool", "session_status_tool"),
     "smoke": ("smoke_backtest_tool",),
     "smoke_demo": ("smoke_demo_tool",),
     "sweep": ("sweep_run_tool",),
+    "wire_parity": ("wire_parity_check_tool",),
     "systems": ("systems_new_tool", "systems_schema_tool", "systems_show_tool", "systems_validate_tool"),
 }
 
 __all__ = [
     "account_fund_tool",
     "account_show_tool",
+    "alerts_test_tool",
     "backtest_list_systems_tool",
     "backtest_list_windows_tool",
     "backtest_run_tool",
@@ -123,6 +130,7 @@ __all__ = [
     "runs_show_tool",
     "session_list_tool",
     "session_release_tool",
+    "session_replay_tool",
     "session_status_tool",
     "smoke_backtest_tool",
     "smoke_demo_tool",
@@ -131,6 +139,7 @@ __all__ = [
     "systems_schema_tool",
     "systems_show_tool",
     "systems_validate_tool",
+    "wire_parity_check_tool",
 ]
 
 

@@ -35,6 +35,9 @@ MODULES = (
     "runners.tools.exchange",
     "runners.tools.journal",
     "runners.tools.session",
+    "runners.tools.alerts",
+    "runners.tools.replay",
+    "runners.tools.wire_parity",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 

@@ -36,7 +36,7 @@ execution: {impact: {coefficient: 0.5}, max_volume_share: 0.1, funding: {constan
 windows:
   train: {start: 2025-01-01, end: 2025-07-01}
   hour: {start: 2025-01-01T08:00:00Z, end: "2025-01-01 09:00"}
-promotion: {backtest: ["sharpe > 1.0"]}
+promotion: {demo: ["sharpe > 1.0"]}
 """
 
 
@@ -96,7 +96,7 @@ ERRORS = [
     ("execution: {max_volume_share: 2}", "s.yaml:5: execution.max_volume_share: must be a number above 0 and at most 1, or none", ""),
     ("execution: {impact: nne}", "s.yaml:5: execution.impact: must be a mapping, or none", "did you mean none?"),
     ("windows: {a: {start: 20250101, end: 2025-02-01}}", "s.yaml:5: windows.a.start: must be text, not 20250101", ""),
-    ("promotion: {backtest: sharpe > 1}", "s.yaml:5: promotion.backtest: must be a list", "write [sharpe > 1]"),
+    ("promotion: {demo: sharpe > 1}", "s.yaml:5: promotion.demo: must be a list", "write [sharpe > 1]"),
     # YAML's traps
     ("execution: {slippage_bps: 1e-3}", "s.yaml:5: execution.slippage_bps: YAML reads 1e-3 as text", "write 0.001 or 1.0e-3"),
     ("params:\n  tol: 5E10", "s.yaml:6: params.tol: YAML reads 5E10 as text", "write 5.0e+10"),
@@ -157,8 +157,10 @@ ERRORS = [
     ("windows:\n  a: {start: 2025-02-01, end: 2025-01-01}", "s.yaml:6: windows.a: the window is empty", ""),
     ("windows:\n  a:\n    start: 2025-01-01\n    end: soon", "s.yaml:8: windows.a.end: 'soon' is not a time", ""),
     ("windows:\n  a: {start: 2025-01-32, end: 2026-01-01}", "s.yaml:6: windows.a.start: '2025-01-32' is not a time", ""),
-    ("promotion:\n  backtest:\n    - sharpe > 1\n    - sharpe => 1", "s.yaml:8: promotion.backtest[1]: 'sharpe => 1' is not a rule", ""),
-    ("promotion: {backtset: []}", "s.yaml:5: promotion.backtset: nothing is promoted out of backtset", "did you mean backtest?"),
+    ("promotion:\n  live:\n    - sharpe > 1\n    - sharpe => 1", "s.yaml:8: promotion.live[1]: 'sharpe => 1' is not a rule", ""),
+    ("promotion: {dmeo: []}", "s.yaml:5: promotion.dmeo: no promotion opens dmeo", "did you mean demo?"),
+    ("promotion: {backtest: []}", "s.yaml:5: promotion.backtest: rules are written under the epoch that they open", "write demo in place"),
+    ("live: {max_leverage: 26}", "s.yaml:5: live.max_leverage: must be a number of at least 0.01 and at most 25", ""),
 ]
 
 

@@ -1,7 +1,7 @@
 """A page of the documents as a sequence of blocks that are run, in order, in one namespace and one home folder.
 
     python    runs; with ``# path/to/file.py`` as its first line it is also written there
-    yaml      a system file, or a part of one: it must decode; written where its first line is ``# path/to/file.yaml``
+    yaml      a system file, a part of one, or an alerts.yaml: it must decode; written where its first line is ``# path/to/file.yaml``
     sh        lines ``$ command`` are run; the lines below them are what they print
     output    what the block before it has printed
     console   commands that are not run here (they install, or ask questions); only a few may stand there
@@ -28,6 +28,7 @@ from sybil.parsers.markdown import CodeBlockParser
 
 from core.config import SystemConfig
 from core.system_file import decode_system, system_from_dict
+from runners.alerts.config import decode_alerts
 from runners.cli.main import run as run_keel
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,16 @@ def run_page(path: Path) -> int:
     return len(examples)
 
 
+class _Environment(dict[str, str]):
+    """Has a word for every name that an alerts.yaml asks for."""
+
+    def get(self, name: str, default: object = None) -> str:  # type: ignore[override]
+        return self[name]
+
+    def __missing__(self, name: str) -> str:
+        return f"https://example.org/hooks/{name.lower()}/secret"
+
+
 class _Page:
     """The state of one page: names, and what the last block printed."""
 
@@ -77,7 +88,9 @@ class _Page:
         _write_file(source)
         found = msgspec.yaml.decode(source)
         where = f"{example.path}:{example.line}"
-        if "system" in found:
+        if "targets" in found:
+            decode_alerts(source, where, _Environment())
+        elif "system" in found:
             decode_system(source, where)
         else:
             system_from_dict({**_PART_OF, **found}, where)

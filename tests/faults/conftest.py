@@ -1,8 +1,10 @@
 """Whole sessions over a sandbox that misbehaves, each followed by the checker.
 
-The sandbox runs in a thread of its own, at the machine's time. The session runs in a world that is SPEED times as fast: an event loop and
-a monotonic clock of that pace, so that rules of ten seconds are kept in one, and are the same rules. Nothing else of it is changed.
-The market moves in lock-step, so that a session is the same each time, but for what faults do to it.
+Sandbox and session share one event loop, in virtual time (tests/virtual): whatever waits for seconds waits for nothing here, and the same
+seed gives the same session. The market moves in lock-step, so that a session is the same each time, but for what faults do to it.
+Tests marked ``real_sockets`` play on a sandbox in a thread of its own instead, at the machine's time and over its sockets; the session then
+runs in a world that is SPEED times as fast: an event loop and a monotonic clock of that pace, so that rules of ten seconds are kept in one,
+and are the same rules.
 
 What is proven where:
 
@@ -22,19 +24,19 @@ the checker itself                                                              
 from __future__ import annotations
 
 import asyncio
+import random
 import selectors
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import pytest
 
-from adapters.bybit import clock
+from adapters import machine
 from adapters.bybit.notices import Notice
 from adapters.journal import read
 from core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
@@ -49,11 +51,16 @@ from tests.builders import plain_system
 from tests.faults.checker import check
 from tests.runners.live.conftest import plan_of
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
+from tests.virtual.loop import World
+from tests.virtual.sandbox import MEMORY, running_in
 
 SPEED = 10
+"""Of the world in which a session meets a sandbox of the machine's time."""
 BARS = 24
-SETTLED_S = 120.0
-"""How long (in the fast world) a session may take to understand everything after its last fault: I-18's 30 s, and a loaded machine."""
+SETTLED_S = 30.0
+"""How long a session may take to understand everything after its last fault."""
+LOADED_S = 120.0
+"""The same at the machine's time, which may be a loaded one."""
 
 T = TypeVar("T")
 
@@ -73,14 +80,21 @@ class FastLoop(asyncio.SelectorEventLoop):
         return time.monotonic() * SPEED
 
 
+class _FastMachine:
+    def wall_ms(self) -> int:
+        return machine.MACHINE.wall_ms()
+
+    def monotonic_s(self) -> float:
+        return machine.MACHINE.monotonic_s() * SPEED
+
+    def rng(self) -> random.Random:
+        return machine.MACHINE.rng()
+
+
 def run_fast(work: Coroutine[Any, Any, T]) -> T:
     """Run in the fast world. The wall clock, against which requests are signed, keeps its pace."""
-    clock.time = SimpleNamespace(time_ns=time.time_ns, monotonic_ns=lambda: time.monotonic_ns() * SPEED)  # type: ignore[assignment]
-    try:
-        with asyncio.Runner(loop_factory=FastLoop) as runner:
-            return runner.run(work)
-    finally:
-        clock.time = time
+    with machine.use(_FastMachine()), asyncio.Runner(loop_factory=FastLoop) as runner:
+        return runner.run(work)
 
 
 # --- what is traded ---
@@ -160,10 +174,14 @@ Beat = Callable[[int, Live], Awaitable[None]]
 
 
 class Stage:
-    """One sandbox, and sessions over it. ``rules`` come at bar ``at`` and go at bar ``until``."""
+    """One sandbox, and sessions over it. ``rules`` come at bar ``at`` and go at bar ``until``.
 
-    def __init__(self, sandbox: Sandbox, journals: Path) -> None:
-        self.sandbox, self._journals = sandbox, journals
+    run: what runs a session to its end. speed: how many of the session's seconds pass in one of the sandbox's; times in rules are the
+    session's.
+    """
+
+    def __init__(self, sandbox: Sandbox, journals: Path, run: Callable[[Coroutine[Any, Any, Any]], Any], *, speed: int = 1) -> None:
+        self.sandbox, self._journals, self.run, self.speed = sandbox, journals, run, speed
 
     def plan(self, strategy: type[BaseStrategy] = Turns, **changes: Any) -> Plan:
         """A plan over this sandbox."""
@@ -176,20 +194,21 @@ class Stage:
         until: int = BARS - 6,
         bars: int = BARS,
         pace_s: float = 0.0,
-        patience_s: float = SETTLED_S,
+        patience_s: float | None = None,
         seed: int = 1,
         beat: Beat | None = None,
         plan: Plan | None = None,
     ) -> Played:
-        """A session of so many bars; ``beat(n, live)`` is awaited before the n-th (from 0 on). In fast seconds: pace_s between two bars,
-        patience_s at the last one until all is settled."""
+        """A session of so many bars; ``beat(n, live)`` is awaited before the n-th (from 0 on). In the session's seconds: pace_s between two
+        bars, patience_s at the last one until all is settled."""
+        patience = patience_s if patience_s is not None else SETTLED_S if self.speed == 1 else LOADED_S
         notices: list[Notice] = []
         states: list[str] = []
         acted: list[int] = []
 
         async def before(number: int, live: Live) -> None:
             if number == at and rules:
-                await asyncio.to_thread(self.sandbox.faults, *rules, seed=seed)
+                await asyncio.to_thread(self.sandbox.faults, *map(self._paced, rules), seed=seed)
             if number == until and rules:
                 state = await asyncio.to_thread(self.sandbox.get, "/admin/faults")
                 acted.extend(rule["applied"] for rule in state["rules"])
@@ -199,17 +218,24 @@ class Stage:
                 await beat(number, live)
             if number == bars - 1:
                 await asyncio.sleep(_under_way_s(rules))
-                states.append(await self.settled(live, patience_s))
+                states.append(await self.settled(live, patience))
 
         session = Session(plan or self.plan(), notices.append, max_bars=bars)
-        live, ending = run_fast(session.run(_with(before)))
+        live, ending = self.run(session.run(_with(before)))
         journal = [record.message for record in read(live.journal.folder, types=TYPES)]
         state = states[-1] if states else live.gate.why
         return Played(live, ending, self.sandbox.truth(), live.journal.folder, notices, state, journal, acted)
 
+    def _paced(self, rule: dict[str, Any]) -> dict[str, Any]:
+        """The same rule in the sandbox's time. What a clock is off by is no time that passes."""
+        action = rule["action"]
+        if not isinstance(action, dict) or action["kind"] == "clock":
+            return rule
+        return {**rule, "action": action | {name: action[name] // self.speed for name in ("ms", "gap_ms") if name in action}}
+
     def without_faults(self, **options: Any) -> Played:
         """The same session over another sandbox that behaves."""
-        with TemporaryDirectory() as folder, playing(Path(folder)) as other:
+        with TemporaryDirectory() as folder, playing() if self.speed == 1 else playing_really(Path(folder)) as other:
             return other.play(**options).check()
 
     async def settled(self, live: Live, patience_s: float) -> str:
@@ -229,12 +255,12 @@ class Stage:
 
 
 def _under_way_s(rules: Iterable[dict[str, Any]]) -> float:
-    """How long (in the fast world) frames may still be on their way after the last rule has gone."""
+    """How long frames may still be on their way after the last rule has gone."""
     actions = [rule["action"] for rule in rules if isinstance(rule["action"], dict)]
     late_ms = [action["ms"] for action in actions if action["kind"] == "delay"]
     again_ms = [action["n"] * action.get("gap_ms", 0) for action in actions if action["kind"] == "dup"]
     held_ms = [1_000 for action in actions if action["kind"] == "reorder"]
-    return 1.2 * SPEED * max([*late_ms, *again_ms, *held_ms, 0]) / 1_000
+    return 1.2 * max([*late_ms, *again_ms, *held_ms, 0]) / 1_000
 
 
 def _resting(truth: dict[str, Any]) -> tuple[set[str], int]:
@@ -275,17 +301,29 @@ def ws(action: object, topic: str, **match: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def playing(folder: Path, **changes: Any) -> Iterator[Stage]:
-    """A sandbox of made minutes with a funding time among them."""
+def playing(folder: Path | None = None, *, world_seed: int | str = 0, **changes: Any) -> Iterator[Stage]:
+    """A sandbox of made minutes with a funding time among them, in virtual time. folder: of the journals; None: one in memory, where a sync
+    costs nothing, that goes with the stage.  changes: of the sandbox's settings."""
+    settings, feed = lockstep(made_bars(200, first=45), **changes)
+    with ExitStack() as stack:
+        place = folder or Path(stack.enter_context(TemporaryDirectory(dir=MEMORY)))
+        world = stack.enter_context(World(world_seed))
+        yield Stage(stack.enter_context(running_in(world, settings, feed)), place / "journals", world.run)
+
+
+@contextmanager
+def playing_really(folder: Path, **changes: Any) -> Iterator[Stage]:
+    """The same sandbox in a thread, over the machine's sockets and at its time."""
     settings, feed = lockstep(made_bars(200, first=45), **changes)
     with running(settings, feed) as sandbox:
-        yield Stage(sandbox, folder / "journals")
+        yield Stage(sandbox, folder / "journals", run_fast, speed=SPEED)
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Iterator[Stage]:
-    """One to play on."""
-    with playing(tmp_path) as made:
+def stage(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
+    """One to play on: in virtual time, but for tests marked ``real_sockets``."""
+    is_real = request.node.get_closest_marker("real_sockets") is not None
+    with playing_really(tmp_path) if is_real else playing() as made:
         yield made
 
 

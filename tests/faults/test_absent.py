@@ -64,7 +64,7 @@ def test_an_exit_that_is_lost_again_has_ended(stage: Stage) -> None:
 
 def test_the_first_exit_arrives_after_all(stage: Stage) -> None:
     """Its request is held up for longer than it is believed in: the second is refused for its name, or the first for its age."""
-    late = {"kind": "delay", "ms": 1_800}
+    late = {"kind": "delay", "ms": 18_000}
     played = stage.play(http(late, CREATE, "before_apply", nth=1), at=SIXTH).check()
     name = the_doubted(played)
     assert applied(played, name) == 1

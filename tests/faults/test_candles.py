@@ -18,9 +18,9 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 
 FAULTS: dict[str, list[dict[str, Any]]] = {
-    "late": [ws({"kind": "delay", "ms": 80}, KLINE, prob=0.5)],
+    "late": [ws({"kind": "delay", "ms": 800}, KLINE, prob=0.5)],
     "doubled": [ws({"kind": "dup", "n": 3}, KLINE)],
-    "doubled later": [ws({"kind": "dup", "n": 1, "gap_ms": 30}, KLINE)],
+    "doubled later": [ws({"kind": "dup", "n": 1, "gap_ms": 300}, KLINE)],
     "missing": [ws("drop", KLINE, nth=3, times=4)],
     "missing, and the list fails": [
         ws("drop", KLINE, nth=3),

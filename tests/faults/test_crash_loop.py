@@ -13,10 +13,10 @@ from runners.live.history import History
 from runners.live.records import TYPES, Opened
 from runners.live.session import Session
 from runners.live.start import Live
-from tests.faults.conftest import Stage, _with, http, run_fast
+from tests.faults.conftest import Stage, _with, http
 
 TRY_S = 7.0
-"""In fast seconds: shorter than the ten that lie between two looks."""
+"""Shorter than the ten that lie between two looks."""
 
 
 def opened() -> Opened:
@@ -56,7 +56,7 @@ def test_a_loop_of_short_lives_comes_to_an_end(stage: Stage) -> None:
             return False
         return ending.failure is None
 
-    while not run_fast(live_shortly()):
+    while not stage.run(live_shortly()):
         lives += 1
         assert lives < 40
     assert lives >= 1  # the premise: the first life was too short
@@ -66,4 +66,4 @@ def test_a_loop_of_short_lives_comes_to_an_end(stage: Stage) -> None:
     ends = [each.status for each in messages if isinstance(each, OrderUpdate) and each.client_order_id == doubted]
     assert ends == ["rejected"]
     searches = [each.ts for each in messages if isinstance(each, OrderNotFound)]
-    assert max(searches) - min(searches) >= 1_000  # the fast world's ten seconds
+    assert max(searches) - min(searches) >= 10_000

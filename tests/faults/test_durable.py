@@ -37,7 +37,7 @@ def on_medium(folder: Path, sizes: dict[int, int], kind: str, name: str) -> bool
     return any(command.search(path.read_bytes()[: sizes.get(path.stat().st_ino, 0)]) for path in files)
 
 
-def test_every_command_is_on_the_medium_when_the_exchange_hears_it(stage: Stage, durable: dict[int, int], tmp_path: Path) -> None:
+def test_every_command_is_on_the_medium_when_the_exchange_hears_it(stage: Stage, durable: dict[int, int]) -> None:
     desk = stage.sandbox.server.engine.desk
     heard: list[tuple[str, bool]] = []
 
@@ -45,7 +45,7 @@ def test_every_command_is_on_the_medium_when_the_exchange_hears_it(stage: Stage,
         original = getattr(desk, name)
 
         def received(account: Any, params: Any) -> Any:
-            heard.append((name, on_medium(tmp_path, durable, kind, str(params.get("orderLinkId")))))
+            heard.append((name, on_medium(stage.plan().journals, durable, kind, str(params.get("orderLinkId")))))
             return original(account, params)
 
         setattr(desk, name, received)

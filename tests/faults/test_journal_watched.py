@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.bybit.clock import monotonic_ms
 from adapters.journal import JournalError
+from adapters.machine import monotonic_ms
 from runners.live.session import Session
 from runners.live.start import Live
-from tests.faults.conftest import Stage, _with, run_fast
+from tests.faults.conftest import Stage, _with
 
 BREAKS: dict[str, Callable[[Path], object]] = {
     "deleted": shutil.rmtree,
@@ -41,6 +41,6 @@ def test_trading_halts(name: str, stage: Stage) -> None:
         assert ending.positions or not live.books.portfolio.open_positions()
         return live, monotonic_ms() - began[0]
 
-    live, took_ms = run_fast(run())
+    live, took_ms = stage.run(run())
     assert took_ms < 30_000, took_ms
     assert live.journal.failed is not None

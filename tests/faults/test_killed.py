@@ -16,7 +16,7 @@ from tests.faults.checker import check
 from tests.faults.victim import main, system_named
 from tests.runners.live.conftest import stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store
-from tests.sim.sandbox.conftest import Sandbox
+from tests.sim.sandbox.conftest import Sandbox, running
 
 FAST = ("timeframe=5m", "params.fast=2", "params.slow=5", "warmup_bars=50", "exits={stop_loss: {percent: 0.4}}")
 SYSTEMS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -107,7 +107,7 @@ def run_and_check(point: str, count: int, system: str, again: list[str], journal
     parts = expected(system)
     assert len(parts.venue.fills) > 6
     config, _ = system_named(*SYSTEMS[system])
-    with marked_store() as store, stored_sandbox(store, config, FROM, TO) as sandbox:
+    with marked_store() as store, stored_sandbox(store, config, FROM, TO, served=running) as sandbox:
         killed(sandbox, journals, point, count, system)
         for other in again:
             killed(sandbox, journals, other, 1, system)

@@ -31,7 +31,7 @@ class Hold(BaseStrategy):
 
 
 async def until(condition: Any, patience_s: float = 60.0) -> float:
-    """Wait (in fast seconds); how long it took."""
+    """Wait; how long it took."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with asyncio.timeout(patience_s):

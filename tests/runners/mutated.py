@@ -38,7 +38,7 @@ execution:
 windows:
   train: {start: 2024-01-15, end: 2024-01-20}
   test: {start: 2024-01-20, end: 2024-01-25}
-promotion: {backtest: ["sharpe > 1.0", "total_trades >= 100"], demo: ["days >= 14"]}
+promotion: {demo: ["sharpe > 1.0", "total_trades >= 100"], live: ["days >= 14"]}
 benchmark: hold
 demo: {margin_mode: cross}
 """

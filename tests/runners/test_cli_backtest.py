@@ -235,9 +235,9 @@ def test_no_report_is_drawn_of_a_run_that_would_come_out_otherwise(keel: Keel) -
 
 
 def test_a_passed_promotion_reaches_the_next_epoch(keel: Keel) -> None:
-    rules = ("--set", "promotion.backtest=[total_trades >= 1]")
+    rules = ("--set", "promotion.demo=[total_trades >= 1]")
     passed = keel(*RUN, *rules, "--no-report", "--json").data["run_id"]
-    failed = keel(*RUN, "--set", "promotion.backtest=[total_trades >= 1000]", "--no-report", "--json").data["run_id"]
+    failed = keel(*RUN, "--set", "promotion.demo=[total_trades >= 1000]", "--no-report", "--json").data["run_id"]
     runs = {run["run_id"]: run for run in keel("runs", "list", "--json").data["runs"]}
     assert runs[passed]["passed"] is True and runs[failed]["passed"] is False
     rule = keel("runs", "show", passed, "--json").data["rules"][0]

@@ -26,7 +26,7 @@ def test_a_system_is_whole(name: str) -> None:
     cls = load_strategy(config.strategy)
     assert (config.system, filename) == (name, f"strategies/systems/{name}.yaml")
     assert check_params(cls, config.params).keys() == cls.defaults.keys()
-    assert config.description and config.promotion.keys() == {"backtest", "demo"}
+    assert config.description and config.promotion.keys() == {"demo", "live"}
     assert text.startswith("# yaml-language-server: $schema=system.schema.json\n")
     assert canonical_json(system_from_dict(effective_dict(config), name)) == canonical_json(config)
 

@@ -18,13 +18,14 @@ import msgspec
 import pytest
 
 from adapters.bybit.budget import Budget
-from adapters.bybit.clock import MarketClock, ServerClock, monotonic_ms, system_ms
+from adapters.bybit.clock import MarketClock, ServerClock, monotonic_ms
 from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.market import MarketReader
 from adapters.bybit.notices import Notice
 from adapters.bybit.rest import RestClient
 from adapters.bybit.secrets import load_credentials
 from adapters.bybit.venue import BybitVenue
+from adapters.machine import wall_ms
 from core.instrument import Category
 from core.messages import Fill, Message, OrderUpdate, SubmitOrder
 from sim.sandbox.feeds import WalkFeed
@@ -141,7 +142,7 @@ async def desk_over(
     """Start a lock-step sandbox (or stand over the one of ``known``) and a venue over it."""
     if known is None:
         feed = WalkFeed(["BTCUSDT"], START_MS, 7, bars=minutes, spot=category == "spot")
-        server = SandboxServer(settings or SandboxSettings(pace="lockstep", limit_factor=100), feed, system_ms)
+        server = SandboxServer(settings or SandboxSettings(pace="lockstep", limit_factor=100), feed, wall_ms)
         desk = Desk(server, await server.start())
     else:
         desk = Desk(known.server, known.url)

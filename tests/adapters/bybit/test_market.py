@@ -195,6 +195,15 @@ async def test_history_is_whole_closed_and_oldest_first() -> None:
         assert marks and all(one.volume == 0 for one in marks)
 
 
+async def test_pages_before_the_first_candle_of_a_young_symbol_are_no_end() -> None:
+    async with desk_over() as desk:
+        await desk.step(3)
+        end = desk.now_ms
+        desk.market.observe(end)
+        found = await desk.reader.bars("BTCUSDT", "1m", end - 10 * 86_400_000, end)
+        assert found[0].ts_open > end - 9 * 86_400_000 and found[-1].ts_close == end
+
+
 async def test_an_unknown_symbol_is_a_clear_error() -> None:
     async with desk_over() as desk:
         with pytest.raises(ConfigError, match="NOPEUSDT"):

@@ -1,11 +1,10 @@
-"""Sessions over a sandbox in a thread of its own; nothing of ours knows that it is no exchange."""
+"""Sessions over a sandbox, in virtual time with it where the sandbox is; nothing of ours knows that it is no exchange."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,12 @@ from runners.live.session import Ending, Session
 from runners.live.start import Live
 from runners.sandbox import stored_bars
 from runners.systems import LoadedSystem
+from sim.sandbox.engine import Feed
 from sim.sandbox.feeds import BarFeed
 from sim.sandbox.settings import AccountSettings, SandboxSettings
 from strategies.base import BaseStrategy
-from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, running
+from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox
+from tests.virtual.sandbox import run_over, running_virtually
 
 
 @dataclass
@@ -60,15 +61,23 @@ def run_session(plan: Plan, **options: Any) -> Ran:
     """Run a session to its end. Raises what the start raises."""
     notices: list[Notice] = []
     session = Session(plan, notices.append, **options)
-    live, ending = asyncio.run(session.run())
+    live, ending = run_over(plan.sandbox_url, session.run())
     return Ran(live, ending, notices, [record.message for record in read(live.journal.folder, types=TYPES)])
 
 
 @contextmanager
 def stored_sandbox(
-    store: HistoricalDataStore, system: SystemConfig, start: int, end: int, *, symbols: tuple[str, ...] | None = None, **changes: Any
+    store: HistoricalDataStore,
+    system: SystemConfig,
+    start: int,
+    end: int,
+    *,
+    symbols: tuple[str, ...] | None = None,
+    served: Callable[[SandboxSettings, Feed], AbstractContextManager[Sandbox]] = running_virtually,
+    **changes: Any,
 ) -> Iterator[Sandbox]:
-    """A lock-step sandbox over the very bars that a backtest of the system replays."""
+    """A lock-step sandbox over the very bars that a backtest of the system replays. served: in virtual time, or by ``running``, which other
+    processes and threads reach, too."""
     timeframe = system.execution_timeframe or system.timeframe
     bars = stored_bars(store, symbols or tuple(system.symbols), TimeRange(start, end), system.execution, timeframe=timeframe)
     values: dict[str, Any] = {
@@ -76,7 +85,7 @@ def stored_sandbox(
         "accounts": (AccountSettings(key=KEY, secret=SECRET, usdt=system.initial_equity),),
     }  # fmt: skip
     assert bars.duration_ms == tf_ms(timeframe)
-    with running(SandboxSettings(**(values | changes)), BarFeed(bars)) as sandbox:
+    with served(SandboxSettings(**(values | changes)), BarFeed(bars)) as sandbox:
         yield sandbox
 
 

@@ -96,7 +96,7 @@ def test_a_restart_has_what_the_decisions_had(journals: Path) -> None:
 def test_open_interest_that_the_store_has_none_of_is_refused(journals: Path) -> None:
     with full_store() as store:
         system = system_of()
-        with stored_sandbox(store, system, FROM, TO) as sandbox, pytest.raises(DataError, match="takes open_interest, the store has none"):
+        with stored_sandbox(store, system, FROM, TO) as sandbox, pytest.raises(DataError, match="open_interest is read, and the store"):
             run_session(plan_of(system, reading("open_interest"), None, sandbox.url, journals))
 
 

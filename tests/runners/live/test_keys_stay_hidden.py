@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import pickle
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,14 +11,19 @@ from typing import Any
 
 import pytest
 
+from adapters.bybit.endpoints import Environment, endpoints
+from adapters.bybit.outcomes import ExchangeRefusal
+from adapters.bybit.secrets import load_credentials
 from adapters.logging import set_up_logging
 from core.errors import KeelError
 from runners.demo import DemoOptions, run_demo
 from runners.home import Home
-from runners.live.session import Stop
+from runners.live.connection import connect
+from runners.live.session import Session, Stop
 from runners.live.start import Live
 from runners.systems import load_system
 from sim.sandbox.settings import AccountSettings
+from tests.faults.virtual import playing
 from tests.runners.live.test_endings import TEXTS
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 
@@ -44,6 +51,70 @@ def nowhere(home: Path, *texts: str) -> None:
 
 def error(ret_msg: str = QUOTED, code: int = 10004) -> dict[str, Any]:
     return {"kind": "error", "ret_code": code, "ret_msg": ret_msg}
+
+
+def with_locals(error: BaseException) -> str:
+    """The traceback as a debugger shows it: with every local name's value."""
+    return "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+
+
+PRIVATE = (
+    "/v5/user/query-api", "/v5/account/info", "/v5/account/wallet-balance", "/v5/position/list", "/v5/order/realtime", "/v5/execution/list",
+    "/v5/account/transaction-log",
+)  # fmt: skip
+"""What a start reads of the account, and its end."""
+FORMS: dict[str, Any] = {
+    "a refusal that quotes them": {"kind": "error", "ret_code": 10004, "ret_msg": QUOTED},
+    "a denied key": {"kind": "error", "ret_code": 10003, "ret_msg": QUOTED},
+    "an answer cut short": {"kind": "truncate", "bytes": 40},
+    "HTTP 403": {"kind": "error", "http": 403},
+    "HTTP 503": {"kind": "error", "http": 503},
+    "no answer": "drop",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_read_that_fails(form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each private list that a start and an end read fails, one after the other: neither key nor secret is in what came of it."""
+    monkeypatch.setenv("BYBIT_SANDBOX_KEY", KEY)
+    monkeypatch.setenv("BYBIT_SANDBOX_SECRET", SECRET)
+    said: list[str] = []
+    refused = 0
+    for number, path in enumerate(PRIVATE):
+        with playing(tmp_path / str(number), accounts=(AccountSettings(key=KEY, secret=SECRET),)) as stage:
+            when = "after_apply" if form == "an answer cut short" else "before_apply"
+            stage.sandbox.faults({"match": {"side": "http", "path": path}, "when": when, "action": FORMS[form]})
+            notices: list[Any] = []
+            session = Session(stage.plan(), notices.append, max_bars=2)
+            try:
+                _, ending = stage.run(session.run())
+                said.append(repr(ending))
+            except KeelError as caught:
+                refused += 1
+                said += [with_locals(caught), repr(vars(caught))]
+            said += map(repr, notices)
+    assert refused >= 3
+    nowhere(tmp_path, *said)
+
+
+def test_what_holds_a_key_does_not_show_it(sandbox: Sandbox) -> None:
+    """repr, str, format, JSON, pickle and a traceback with locals of the request that a key signs."""
+    where = endpoints(Environment.SANDBOX, sandbox.url)
+    credentials = load_credentials(where, environ={"BYBIT_SANDBOX_KEY": KEY, "BYBIT_SANDBOX_SECRET": SECRET})
+    shown = [repr(credentials), str(credentials), f"{credentials.key} {credentials.secret:>20}", repr(pickle.dumps(credentials.secret))]
+
+    async def refused() -> None:
+        notices: list[Any] = []
+        async with connect(Environment.SANDBOX, "linear", notices.append, sandbox_url=sandbox.url) as connection:
+            shown.extend(repr(each) for each in (connection, vars(connection), connection.rest, vars(connection.rest)))
+            sandbox.faults({"match": {"side": "http", "path": "/v5/position/list"}, "when": "before_apply", "action": error()})
+            await connection.reader.instrument("BTCUSDT")
+            await connection.account.positions()
+
+    with pytest.raises(ExchangeRefusal, match=r"error sign! .*\*\*\*") as caught:
+        asyncio.run(refused())
+    shown.append(with_locals(caught.value))
+    assert [text for text in shown if KEY in text or SECRET in text] == []
 
 
 @pytest.mark.parametrize("path", ["/v5/user/query-api", "/v5/account/wallet-balance", "/v5/position/list", "/v5/execution/list"])

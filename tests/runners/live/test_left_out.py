@@ -70,3 +70,31 @@ def test_a_system_of_one_symbol_has_no_rest(sandbox: Sandbox, tmp_path: Path) ->
     with pytest.raises(ConfigError) as caught:
         run_demo(load_system("ema_cross", home, [*TEXTS, "symbols=[ETHUSDT]"]), home, DemoOptions(sandbox_url=sandbox.url))
     assert "--without" not in str(caught.value) and "is Closed" in str(caught.value)
+
+
+def test_a_portfolio_goes_on_without_it_and_says_so(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "--home",
+        str(tmp_path),
+        "demo",
+        "inverse_vol_hold",
+        "--sandbox",
+        sandbox.url,
+        "--bars",
+        "3",
+        "--no-report",
+        "--log",
+        "text",
+    ]
+    assert run([*arguments, "--timeframe", "1m", "--execution-timeframe", "1m"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "ETHUSDT is left out (its status at the exchange is Closed, not Trading): the account has a position of Buy 0.10" in said
+    truth = sandbox.truth()
+    assert {row["symbol"] for row in truth["orders"] if row["orderLinkId"]} == {"BTCUSDT"}
+
+
+def test_a_portfolio_with_a_symbol_that_is_no_symbol_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A misspelt one is not left out: nobody meant that."""
+    home, texts = Home(tmp_path), ["symbols=[BTCUSDT, ETHUSD]", "timeframe=1m", "execution_timeframe=1m"]
+    with pytest.raises(ConfigError, match="knows no linear symbol 'ETHUSD'"):
+        run_demo(load_system("inverse_vol_hold", home, texts), home, DemoOptions(sandbox_url=sandbox.url, max_bars=3))

@@ -24,8 +24,9 @@ from sim.sandbox.settings import SandboxSettings
 from strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.runners.live.conftest import Ran, plan_of
-from tests.sim.sandbox.conftest import Sandbox, running, walk_feed
+from tests.sim.sandbox.conftest import Sandbox, walk_feed
 from tests.sim.sandbox.raw import Raw
+from tests.virtual.sandbox import run_over, running_virtually
 
 FACTOR = 200.0
 EXITS = ExitsConfig(stop_loss=Distance(percent=20), take_profit=Distance(percent=20))
@@ -56,7 +57,7 @@ def scripted(mode: str) -> type[BaseStrategy]:
 @contextmanager
 def moving(**changes: Any) -> Iterator[Sandbox]:
     settings = SandboxSettings(**({"factor": FACTOR, "tick_ms": 20, "limit_factor": FACTOR} | changes))
-    with running(settings, walk_feed()) as sandbox:
+    with running_virtually(settings, lambda now_ms: walk_feed(start_ms=now_ms)) as sandbox:
         yield sandbox
 
 
@@ -85,7 +86,7 @@ def run(plan: Plan, bars: int | None, act: Callable[[Live, Stop], Any] | None = 
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    live, ending = asyncio.run(session.run(beside))
+    live, ending = run_over(plan.sandbox_url, session.run(beside))
     return Ran(live, ending, notices, [record.message for record in read(live.journal.folder, types=TYPES)])
 
 

@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from core.messages import Bracket, CancelOrder, Fill
 from core.risk.causes import CAUSES
 from runners.live.records import Adjusted
-from tests.runners.live.socketless.exchange import OTHER, Exchange, Hearing, S
-from tests.runners.live.socketless.loop import run_jumping
+from tests.runners.live.socketless.exchange import OTHER, START_MS, Exchange, Hearing, S
 from tests.runners.live.socketless.trader import Trader, pass_time
+from tests.virtual.loop import run_virtual
 
 FOUND_S: Final = 35
 """Readings come every 30 s; what they find is known after at most so long."""
@@ -266,7 +266,7 @@ def live(events: Sequence[Step]) -> None:
     async def work() -> None:
         await Life().run(events)
 
-    run_jumping(work())
+    run_virtual(work(), start_ms=START_MS)
 
 
 def shrunk(events: list[Step]) -> list[Step]:

@@ -1,4 +1,7 @@
-"""The same bars, once through a backtest and once through a session over the wire: the same orders, fills, fees, funding and balance."""
+"""The same bars, once through a backtest and once through a session over the wire: the same orders, fills, fees, funding and balance.
+
+Built-in systems one by one, and over a real month: test_wire_parity.py.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,6 @@ import pytest
 from adapters.store import HistoricalDataStore
 from core.config import SystemConfig, for_epoch
 from core.messages import Fill, FundingPayment, Message, SubmitOrder
-from core.time_range import to_ms
 from runners.replay import replay
 from runners.wiring import BacktestParts, wire_backtest
 from strategies.base import BaseStrategy
@@ -74,15 +76,6 @@ def marked_store(days: int = 40, symbols: tuple[str, ...] = ("BTCUSDT",)) -> His
     return store
 
 
-@pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
-def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...], journals: Path) -> None:
-    system, strategy = builtin(name, *(() if any("warmup" in each for each in overrides) else ("warmup_bars=100",)), *overrides)
-    with marked_store() as store:
-        parts, ran, truth = both(store, system, strategy, (FROM, TO), journals)
-    check_same(parts, ran, truth, trails=name == "atr_breakout")
-    assert parts.venue.fills
-
-
 def test_marks_that_are_known_by_the_hour_value_the_account_alike(journals: Path) -> None:
     """Bars of 5m, marks of 1h: at the hour the mark that was stored, in between last x basis, which the wire rounds to the tick."""
     system, strategy = builtin("hold", "warmup_bars=100")
@@ -127,20 +120,5 @@ def test_a_demo_session_decides_as_the_backtest_of_its_epoch(name: str, override
     )
     with marked_store() as store:
         parts, ran, truth = both(store, system, strategy, (FROM, TO), journals, profile="demo")
-    check_same(parts, ran, truth, trails=name == "atr_breakout")
-    assert parts.venue.fills
-
-
-@pytest.mark.real_data
-@pytest.mark.long
-@pytest.mark.parametrize("profile", ["mainnet", "demo"])
-@pytest.mark.parametrize("name", ["ema_cross", "rsi_reversion", "momentum", "hold", "atr_breakout"])
-def test_a_month_of_real_minutes(name: str, profile: str, real_data: Path, journals: Path) -> None:
-    """BTCUSDT, 30 days of 2025, filled inside one-minute bars; on demo under cross margin."""
-    system, strategy = (on_demo if profile == "demo" else builtin)(name, "execution_timeframe=1m")
-    with HistoricalDataStore(":memory:") as store:
-        for folder in ("kline_1m", "kline_1h", "kline_4h", "funding"):
-            store.import_file(real_data / "bybit" / "linear" / folder / "BTCUSDT.parquet")
-        parts, ran, truth = both(store, system, strategy, (to_ms("2025-05-30"), to_ms("2025-06-29")), journals, profile=profile)
     check_same(parts, ran, truth, trails=name == "atr_breakout")
     assert parts.venue.fills

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,6 @@ def test_a_parameter_that_cannot_be_is_refused(command: Any) -> None:
         "backtest", "inverse_vol_hold", "--start", "2024-01-08", "--end", "2024-01-22", "--set", "params.budget_percent=0"
     )
     assert code == 2 and "budget_percent must be above 0" in err
-
-
-def test_demo_says_that_it_takes_no_portfolio_strategy(command: Any) -> None:
-    code, _, err = command("demo", "inverse_vol_hold", "--sandbox", "http://127.0.0.1:9")
-    assert code == 2 and "run in backtests only" in err
 
 
 def test_a_symbol_whose_history_begins_later_moves_the_start(command: Any, tmp_path: Path) -> None:
@@ -157,3 +153,44 @@ def test_the_built_in_one_has_a_position_manager_of_its_parameters() -> None:
     strategy.on_start({"budget_percent": 25.0, "max_daily_volatility": 0.2})
     manager = strategy.position_manager
     assert isinstance(manager, PositionManager) and (manager.budget_percent, manager.max_daily_volatility) == (25.0, 0.2)
+
+
+class Curious(PortfolioStrategy):
+    """Asks for more than a session loads."""
+
+    def run_strategy(self, oms_client: Any, data_manager: Any) -> list[Order]:
+        now = oms_client.current_time
+        data_manager.load_data_period("BTCUSDT", "1m", "mark_ohlcv_futures", now - timedelta(days=3), now)
+        data_manager.load_data_period("BTCUSDT", "", "open_interest", now - timedelta(days=1), now)
+        return []
+
+
+class Modest(Curious):
+    """The same with what it asks for declared."""
+
+    lookback_days = 3
+    data_timeframes = ("1m",)
+    data_types = ("mark_ohlcv_futures", "open_interest")
+
+
+def test_a_backtest_tells_what_a_session_would_refuse() -> None:
+    with sample_store(PAIR, 8, minutes=1) as store:
+        system = plain_system(*PAIR, execution_timeframe="5m", warmup_bars=None)
+        told = [run(store, system, START + 5 * DAY, START + 6 * DAY, each).warnings for each in (Curious(), Modest())]
+    assert [text for text in told[0] if text.startswith("refused")] == [
+        "refused in a session: the strategy asks for candles of 1m: name them in its data_timeframes",
+        "refused in a session: the strategy asks for open_interest: name it in its data_types",
+        "refused in a session: the strategy asks for history from 2024-01-03T01:00:00Z on, and a session loads it from 2024-01-05T00:00:00Z"
+        " on: set its lookback_days to 3",
+    ]
+    assert not [text for text in told[1] if text.startswith("refused")]
+
+
+def test_a_backtest_tells_what_could_not_be_screened() -> None:
+    with sample_store(PAIR, 8, minutes=5) as store:
+        system, strategy = builtin("inverse_vol_hold")
+        assert "not screened" not in " ".join(run(store, system, START + DAY, START + 2 * DAY, strategy()).warnings)
+        result = run(store, system, START, START + DAY, strategy())
+    assert [text[:35] for text in result.warnings if text.startswith("not screened")] == [
+        "not screened: BTCUSDT was not scree", "not screened: ETHUSDT was not scree"
+    ]  # fmt: skip

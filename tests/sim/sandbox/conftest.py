@@ -52,7 +52,13 @@ class Sandbox:
 
     def __init__(self, server: SandboxServer, url: str, loop: asyncio.AbstractEventLoop) -> None:
         self.server, self.url, self.loop = server, url, loop
+        self.in_memory: Callable[..., Any] | None = None
+        """What sends a request (method, path, body, headers) to one that no socket of this machine leads to."""
         self.ws = url.replace("http", "ws", 1)
+
+    def wall_ms(self) -> int:
+        """The clock that it goes by."""
+        return wall_ms()
 
     def get(self, path: str) -> Any:
         """A GET without a key."""

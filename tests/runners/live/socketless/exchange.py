@@ -8,19 +8,21 @@ from typing import Any, Final, Literal, cast
 import msgspec
 
 from adapters.bybit.translate import units
+from adapters.machine import wall_ms
 from core.instrument import Instrument
 from sim.sandbox import out_of_band
 from sim.sandbox.engine import Engine
-from sim.sandbox.feeds import WalkFeed
+from sim.sandbox.feeds import FUNDING_MS, WalkFeed
 from sim.sandbox.gateway import Gateway
 from sim.sandbox.public_hub import PublicHub
 from sim.sandbox.routes import ROUTES
 from sim.sandbox.settings import SandboxSettings
 from sim.sandbox.truth import of_account
 from sim.sandbox.views import position_row
-from tests.runners.live.socketless.loop import START_MS, now_ms
 from tests.sim.sandbox.conftest import KEY
 
+START_MS: Final = 1_750_000_000_000 - 1_750_000_000_000 % FUNDING_MS + FUNDING_MS - 20_000
+"""Twenty seconds before funding."""
 S: Final = "BTCUSDT"
 OTHER: Final = "ETHUSDT"
 Hearing = Literal["heard", "lost", "doubled", "late"]
@@ -31,7 +33,7 @@ class Exchange:
 
     def __init__(self) -> None:
         settings = SandboxSettings(pace="real", limit_factor=1_000.0)
-        self._engine = Engine(settings, WalkFeed([S, OTHER], START_MS, 7, bars=5, spot=False), lambda: START_MS + now_ms())
+        self._engine = Engine(settings, WalkFeed([S, OTHER], START_MS, 7, bars=5, spot=False), wall_ms)
         self._gateway = Gateway(self._engine, PublicHub(self._engine))
         self.account = self._engine.accounts[KEY]
         self.hears: Callable[[str, list[dict[str, Any]]], None] | None = None

@@ -25,6 +25,7 @@ from adapters.bybit.secrets import Credentials, Secret
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.translate import units
 from adapters.bybit.venue import BybitVenue, RecoveredOrder
+from adapters.machine import monotonic_ms, wall_ms
 from core.actors.portfolio import Portfolio
 from core.bus import Bus
 from core.clock import ReplayClock
@@ -41,9 +42,9 @@ from runners.live.statement import Statement
 from runners.live.tape import Tape
 from runners.live.transaction_log import log_rows
 from runners.live.upkeep import Upkeep
-from tests.runners.live.socketless.exchange import Exchange, S
-from tests.runners.live.socketless.loop import START_MS, now_ms, run_jumping
+from tests.runners.live.socketless.exchange import START_MS, Exchange, S
 from tests.sim.sandbox.conftest import KEY, SECRET
+from tests.virtual.loop import run_virtual
 
 LEVERAGE: Final = 10.0
 
@@ -77,8 +78,8 @@ class Trader:
     def _client(self) -> _Rest:
         where = endpoints(Environment.SANDBOX)
         credentials = Credentials(Environment.SANDBOX, Secret(KEY), Secret(SECRET))
-        clock = ServerClock(lambda: START_MS + now_ms())
-        rest = _Rest(cast(Any, None), where, credentials, clock, Budget(now_ms, asyncio.sleep), notify=self.notices.append)
+        clock = ServerClock(wall_ms)
+        rest = _Rest(cast(Any, None), where, credentials, clock, Budget(monotonic_ms, asyncio.sleep), notify=self.notices.append)
         rest.exchange, rest.may_enter = self.exchange, self._may_enter
         return rest
 
@@ -148,7 +149,7 @@ class Trader:
             since_ms=max(opened.ts, self.history.last_execution_ms), opened_ms=opened.ts, evidence=dict(self.history.absent),
             notify=self._notify, note=self.hear, gate=self.gate, own_prefix="ab12cd34-0-",
             witness=lambda symbol: self.reconciler.against(symbol),
-            market=self.market, use_trade_stream=False, now_ms=now_ms,
+            market=self.market, use_trade_stream=False, now_ms=monotonic_ms,
         )  # fmt: skip
         line = self.portfolio.lines[S]
         open_, brackets, names = self._recovered()
@@ -219,7 +220,7 @@ class Trader:
             ),
         )  # fmt: skip
         self.live = live
-        self.upkeep = Upkeep(live, self._notify, now_ms=now_ms)
+        self.upkeep = Upkeep(live, self._notify, now_ms=monotonic_ms)
 
     async def _look_after(self) -> None:
         while True:
@@ -328,4 +329,4 @@ def over_exchange(script: Script) -> tuple[Exchange, Trader]:
             await trader.stop()
         return exchange, trader
 
-    return run_jumping(work())
+    return run_virtual(work(), start_ms=START_MS)

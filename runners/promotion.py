@@ -1,0 +1,211 @@
+"""Whether a system may enter demo or live: judging its rules on a kept run, and whether a record still holds.
+
+A record is made by an epoch that passed its rules (``run_epoch``), or here, on a run that was kept already. It is void as soon as the code,
+the configuration or the data are no longer those with which it was earned, and the refusal says which.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from adapters.store import HistoricalDataStore
+from core.errors import ConfigError, KeelError, SafetyError
+from core.promotion import PromotionRule, RuleVerdict
+from core.time_range import TimeRange, to_iso
+from runners.clock import system_now
+from runners.home import Home
+from runners.identity import data_fingerprint
+from runners.lifecycle import StrategyEpoch
+from runners.promotion_record import (
+    Judged,
+    Place,
+    PromotionRecord,
+    identity,
+    record_of_run,
+    recorded_identity,
+    records,
+    sealed,
+    session_data,
+    user_name,
+    write_record,
+)
+from runners.registry import RunInfo, find_run, list_runs
+from runners.system_run import make_ready
+from runners.systems import LoadedSystem
+from runners.tracker import StrategyEpochTracker
+from runners.windows import NamedWindow
+
+SHORTEST_REASON = 10
+_BELOW = {"demo": "backtest", "live": "demo"}
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the promotion of a system to an epoch comes to now. record: the newest one; why: what voids it, "" where it holds."""
+
+    record: PromotionRecord | None
+    why: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the epoch is open."""
+        return self.record is not None and not self.why
+
+
+# --- whether one holds -----------------------------------------------------------------------------------------------
+
+
+def standing(loaded: LoadedSystem, to: str, home: Home, *, place: Place = "exchange") -> Standing:
+    """Look at the newest record. On a sandbox one that was earned at the exchange counts, too, where no rehearsal has a newer one."""
+    places: tuple[Place, ...] = ("exchange",) if place == "exchange" else ("exchange", "sandbox")
+    found = records(home, loaded.config.system, to, places)
+    if not found:
+        return Standing(None, f"{loaded.config.system} has no promotion record to {to}")
+    changed = _changes(found[0], loaded, home)
+    why = f"the promotion to {to} of {found[0].made} is void: {'; '.join(changed)}" if changed else ""
+    return Standing(found[0], why)
+
+
+def way_out(loaded: LoadedSystem, to: str, *, place: Place = "exchange") -> str:
+    """What to do where none holds."""
+    system, below = loaded.config.system, _BELOW[to]
+    flag = " --sandbox" if place == "sandbox" else ""
+    if not loaded.config.promotion.get(to):
+        rules = f"write rules under promotion: {to}: in the system file"
+        return f'{rules}, or keel promote {system} --to demo --untested --because "..."' if to == "demo" else rules
+    earn = (
+        f"keel {below} {system}{' --sandbox URL' if flag else ''} until its rules for {to} pass, or keel promote {system} --to {to}{flag}"
+    )
+    return f'{earn}; or --untested --because "..."' if to == "demo" else earn
+
+
+def _changes(record: PromotionRecord, loaded: LoadedSystem, home: Home) -> list[str]:
+    code, configuration = identity(loaded)
+    found: list[str] = []
+    if record.code != code:
+        found.append("the code of the strategy or of its features has changed since")
+    if record.configuration != configuration:
+        found.append("the configuration (the system file, or what was set over it) has changed since")
+    judged = record.judged
+    if judged is not None and not (found and judged.epoch == StrategyEpoch.BACKTEST):  # other features may read other bars
+        found += _data_changes(record, judged, loaded, home)
+    return found
+
+
+def _data_changes(record: PromotionRecord, judged: Judged, loaded: LoadedSystem, home: Home) -> list[str]:
+    try:
+        now = _backtest_data(judged, loaded, home) if judged.epoch == StrategyEpoch.BACKTEST else session_data(home.root / judged.folder)
+    except KeelError as error:
+        return [f"the data that it was judged on cannot be read any more ({error})"]
+    if now == record.data:
+        return []
+    what = "the bars of its window" if judged.epoch == StrategyEpoch.BACKTEST else f"the artifacts of {judged.run_id}"
+    return [f"the data have changed since: {what}"]
+
+
+def _backtest_data(judged: Judged, loaded: LoadedSystem, home: Home) -> str:
+    with HistoricalDataStore(home.store, read_only=True) as store:
+        ready = make_ready(loaded, NamedWindow("", TimeRange(judged.start_ms, judged.end_ms)), store)
+        if ready.prepared is None:
+            raise ready.failure or SafetyError("its features cannot be computed")
+        return data_fingerprint(ready.prepared.histories)
+
+
+# --- making one ------------------------------------------------------------------------------------------------------
+
+
+def promote(loaded: LoadedSystem, to: str, home: Home, *, place: Place = "exchange", run: str | None = None) -> PromotionRecord:
+    """Judge the rules for ``to`` on the newest run of this code and configuration (or on ``run``), and record it when all pass.
+
+    Raises SafetyError where there are no rules, no such run, or one fails.
+    """
+    rules = loaded.config.promotion.get(to) or []
+    if not rules:
+        raise SafetyError(f"{loaded.config.system} has no rules for {to}: nothing was judged; {way_out(loaded, to, place=place)}")
+    found = _run_of(loaded, to, home, place, run)
+    results = found.read().results or {}
+    verdicts = [PromotionRule.parse(rule).evaluate(results.get("metrics", {}), results.get("notes")) for rule in rules]
+    if not all(verdict.passed for verdict in verdicts):
+        raise SafetyError(f"{found.run_id} does not pass the rules for {to}; nothing was promoted\n{verdict_lines(verdicts)}")
+    if to == "live" and (below := records(home, loaded.config.system, "demo", (place,))) and below[0].is_untested:
+        raise SafetyError(
+            f"{loaded.config.system} was promoted to demo untested ({below[0].because}): its rules for demo must pass before live;"
+            f" {way_out(loaded, 'demo')}"
+        )
+    record = record_of_run(home, found.folder, to, how="promote", now_ms=system_now(), rules=verdicts)
+    if record is None:
+        raise SafetyError(f"{found.run_id} says nothing of its code and configuration: run the system anew")
+    if changed := _changes(record, loaded, home):
+        raise SafetyError(f"{found.run_id} cannot promote: {'; '.join(changed)}; run the system anew")
+    reason = "; ".join(verdict.rule for verdict in verdicts)
+    _tracker(loaded, home, place).promote(to, epoch=_BELOW[to], run_id=found.run_id, reason=f"keel promote: {reason}")
+    write_record(home, record)
+    return record
+
+
+def promote_untested(loaded: LoadedSystem, home: Home, because: str) -> PromotionRecord:
+    """Open demo without a look at any rule. Raises ConfigError for a reason that is none."""
+    reason = " ".join(because.split())
+    if len(reason) < SHORTEST_REASON:
+        raise ConfigError(f"--because needs a sentence that says why (at least {SHORTEST_REASON} characters)")
+    code, configuration = identity(loaded)
+    now = system_now()
+    record = sealed(
+        PromotionRecord(
+            system=loaded.config.system, to="demo", place="exchange", made=to_iso(now), made_ms=now, by=user_name(), how="untested",
+            because=reason, code=code, configuration=configuration, data="",
+        )
+    )  # fmt: skip
+    tracker = _tracker(loaded, home, "exchange")
+    reached = tracker.state.reached
+    if reached is not None and reached.rank < StrategyEpoch.DEMO.rank:
+        tracker.promote("demo", epoch="backtest" if reached is StrategyEpoch.BACKTEST else None, reason=f"UNTESTED: {reason}")
+    write_record(home, record)
+    return record
+
+
+def verdict_lines(verdicts: list[RuleVerdict]) -> str:
+    """One line for each rule."""
+    return "\n".join(f"{'passed' if each.passed else 'FAILED'}  {each.rule}  ({_found(each)})" for each in verdicts)
+
+
+def _found(verdict: RuleVerdict) -> str:
+    return verdict.reason if verdict.value is None else f"{verdict.value:.6g}"
+
+
+def _run_of(loaded: LoadedSystem, to: str, home: Home, place: Place, run: str | None) -> RunInfo:
+    """The run to judge."""
+    below, strategy_id = _BELOW[to], _strategy_id(loaded, place if to == "live" else "exchange")
+    wanted = identity(loaded)
+    if run is not None:
+        named = find_run(run, home)
+        if (named.epoch, named.strategy_id, named.status) != (below, strategy_id, "completed"):
+            raise SafetyError(
+                f"{named.run_id} ({named.strategy_id}, {named.epoch}, {named.status}) cannot be judged for {to}: a completed {below} run of"
+                f" {strategy_id} can"
+            )
+        return _same(named, wanted, to)
+    runs = [each for each in list_runs(home, epoch=below, strategy_id=strategy_id) if each.status == "completed"]
+    for each in runs:
+        if recorded_identity((each.read().config or {}).get("config") or {}) == wanted:
+            return each
+    if runs:
+        return _same(runs[0], wanted, to)  # says what differs
+    raise SafetyError(f"there is no completed {below} run of {strategy_id} to judge: {way_out(loaded, to, place=place)}")
+
+
+def _same(run: RunInfo, wanted: tuple[str, str], to: str) -> RunInfo:
+    found = recorded_identity((run.read().config or {}).get("config") or {})
+    if found is None:
+        raise SafetyError(f"{run.run_id} does not say of which code and configuration it was: run the system anew")
+    changed = [what for what, a, b in zip(("the code", "the configuration"), found, wanted, strict=True) if a != b]
+    if changed:
+        raise SafetyError(f"{run.run_id} cannot be judged for {to}: {' and '.join(changed)} changed since; run the system anew")
+    return run
+
+
+def _strategy_id(loaded: LoadedSystem, place: Place) -> str:
+    return loaded.config.system if place == "exchange" else f"{loaded.config.system}-sandbox"
+
+
+def _tracker(loaded: LoadedSystem, home: Home, place: Place) -> StrategyEpochTracker:
+    return StrategyEpochTracker(_strategy_id(loaded, place), loaded.config.description, home=home)

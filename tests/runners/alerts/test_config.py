@@ -1,0 +1,101 @@
+"""alerts.yaml: what it takes, what it refuses, and where."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from core.errors import ConfigError, SafetyError
+from runners.alerts.config import AlertsConfig, TelegramConfig, decode_alerts, load_alerts
+from runners.home import Home
+
+ENVIRON = {"TOKEN": "123456789:abcdefghijklmnopqrstuvwxyzabcdefghij", "HOOK": "https://discord.com/api/webhooks/1/secretsecret", "PW": "pw"}
+GOOD = """
+targets:
+  phone: {type: telegram, token: "${TOKEN}", chat: 1234, severity: error}
+  team: {type: discord, url: "${HOOK}"}
+  hook:
+    type: webhook
+    url: https://example.org/hooks/${PW}
+    headers: {Authorization: "Bearer ${PW}"}
+  mail: {type: email, host: mail.example.org, user: me, password: "${PW}", from: me@example.org, to: [you@example.org]}
+  pager: {type: command, command: [/usr/local/bin/page], timeout_s: 5}
+mute: [stream_lost]
+limits: {per_code: 2, window_minutes: 5}
+daily: "23:55"
+"""
+
+
+def decode(text: str) -> AlertsConfig:
+    return decode_alerts(text, "alerts.yaml", ENVIRON)
+
+
+def test_a_whole_file() -> None:
+    config = decode(GOOD)
+    assert list(config.targets) == ["phone", "team", "hook", "mail", "pager"]
+    phone = config.targets["phone"]
+    assert isinstance(phone, TelegramConfig)
+    assert (phone.chat, phone.severity, phone.daily) == (1234, "error", True)
+    assert (config.limits.per_code, config.daily_minute, config.patience_s) == (2, 23 * 60 + 55, 8.0)
+    assert not any(secret in repr(config) for secret in ENVIRON.values() if len(secret) > 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("targets: {}", "alerts.yaml:1: targets: name at least one target"),
+        ("[]", "alerts.yaml:1: alerts.yaml is a mapping of keys"),
+        ("targets:\n  a: {type: telegraf}", "alerts.yaml:2: targets.a.type: there is no 'telegraf': did you mean telegram?"),
+        ("targets:\n  a: {url: x}", "alerts.yaml:2: targets.a: needs a type: webhook, telegram"),
+        ("targets:\n  a:\n    type: command\n    comand: [x]", "alerts.yaml:4: targets.a.comand: unknown key: did you mean command?"),
+        ("targets:\n  a: {type: command, command: []}", "targets.a.command: must not be an empty list"),
+        ("targets:\n  a: {type: command, command: [x, '${PW}']}", "the words of a command can be read by others"),
+        ("targets:\n  a: {type: command, command: [x], timeout_s: 0}", "must be a number above 0"),
+        ("targets:\n  a: {type: command, command: [x]}\nmuted: []", "alerts.yaml:3: muted: unknown key: did you mean mute?"),
+        ("targets:\n  a: {type: command, command: [x]}\nmute: [gap]", "alerts.yaml:3: mute[0]: nothing is told under the code 'gap'"),
+        ("targets:\n  a: {type: command, command: [x]}\ndaily: '25:00'", "alerts.yaml:3: daily: '25:00' is no time of the day"),
+        ("targets:\n  a: {type: telegram, token: 'abc', chat: 1}", "targets.a.token: a secret does not stand in the file"),
+        ("targets:\n  a: {type: telegram, token: '${NOPE}', chat: 1}", "targets.a.token: the environment has no NOPE"),
+        ("targets:\n  a: {type: discord, url: 'https://discord.com/api/webhooks/1/x'}", "a secret does not stand in the file"),
+        ("targets:\n  a: {type: webhook, url: 'http://example.org'}", "must be https"),
+        ("targets:\n  a: {type: webhook, url: 'ftp://example.org'}", "is no URL"),
+        ("targets:\n  a: {type: webhook, url: 'https://u:p@example.org'}", "a secret does not stand in the file"),
+        ("targets:\n  a: {type: webhook, url: 'https://x.org', headers: {X-Token: abc}}", "headers.X-Token: a secret does not stand"),
+        ("targets:\n  a: {type: email, host: h, from: me, to: [a@b.c]}", "targets.a.from: 'me' is no mail address"),
+        ("targets:\n  a: {type: email, host: h, from: a@b.c, to: [a@b.c], user: x}", "user and password belong together"),
+        (
+            "targets:\n  a: {type: email, host: h, from: a@b.c, to: [a@b.c], user: x, password: '${PW}', security: none}",
+            "a password does not go over a line that is not encrypted",
+        ),
+    ],
+)
+def test_what_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decode(text)
+    assert told in str(caught.value)
+
+
+def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert load_alerts(home, {}) is None
+    path = tmp_path / "alerts.yaml"
+    path.write_text("targets: {a: {type: command, command: [x]}}")
+    path.chmod(0o640)
+    with pytest.raises(SafetyError, match=f"chmod 600 {path}"):
+        load_alerts(home, {})
+    path.chmod(0o600)
+    assert load_alerts(home, {}) is not None
+
+
+def test_what_is_no_file_or_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "alerts.yaml"
+    path.write_bytes(b"targets: \xff")
+    path.chmod(0o600)
+    with pytest.raises(ConfigError, match="no UTF-8"):
+        load_alerts(Home(tmp_path), {})
+    path.unlink()
+    os.mkfifo(path, 0o600)
+    with pytest.raises(SafetyError, match="plain file"):
+        load_alerts(Home(tmp_path), {})
