@@ -67,7 +67,7 @@ _TABLE: Final = (
     Cause("order_rate", "account", _REDUCING, "120 orders within a minute", "a minute has passed since the oldest of them", "time"),
     Cause("halt", "account", _REDUCING, "a Halt from outside", "a Resume", "keel"),
     Cause("arming_expired", "account", _REDUCING, "the arming of a live session has ended (12 h at most)",
-          "a person arms it anew (keel live SYSTEM --arm)", "person"),
+          "a person says so: `keel live SYSTEM --arm`", "person"),
     Cause("daily_loss", "account", _REDUCING, "risk.daily_loss_percent is lost", "the next UTC day begins", "time"),
     Cause("max_drawdown", "account", _REDUCING, "risk.max_drawdown_percent is lost",
           "a new journal (--fresh): it holds for good", "restart"),

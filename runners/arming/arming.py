@@ -33,10 +33,18 @@ _RENEWAL_EVERY_MS: Final = 5_000
 EXPIRED: Final = "arming_expired"
 
 
+class TokenMade(Exception):
+    """A person has armed what was looked at; nothing begins."""
+
+    def __init__(self, token: Token) -> None:
+        super().__init__(token.nonce)
+        self.token = token
+
+
 class Arming:
     """Of a session, or (``dry``) of a run that sends nothing. promotion: lists what the promotion lacks.  token_path: instead of a person.
 
-    life_ms: how long an arming by a person holds.
+    life_ms: how long an arming by a person holds.  only_arms: ``arm`` raises TokenMade in place of letting commands leave.
     """
 
     def __init__(
@@ -49,7 +57,9 @@ class Arming:
         token_path: Path | None = None,
         life_ms: int = LONGEST_MS,
         dry: bool = False,
+        only_arms: bool = False,
     ) -> None:
+        self._only_arms = only_arms
         self.system, self.where, self.is_dry = system, where, dry
         self.terms = terms_of(loaded, where.environment.value, where.rest)
         self.hold = CommandHold("dry run: nothing is sent" if dry else "not armed yet", for_good=dry)
@@ -115,6 +125,8 @@ class Arming:
         if token is None:
             await ask_person(self.where.environment.value, self.uid, self.lines(self.uid))
             token = make_token(self.terms, self.uid, wall_ms(), self._life_ms)
+            if self._only_arms:
+                raise TokenMade(token)
         if is_latched(self._latch):
             raise SafetyError(latch_text(self._latch))
         self._hold_with(token)
@@ -193,7 +205,7 @@ class Arming:
         note_use(token)
         self.token = token
         self._ends_at = monotonic_ms() + max(0, token.expires_ms - wall_ms())
-        self._warned.clear()
+        self._warned = {minutes for minutes in WARNED_MINUTES if self.left_ms <= minutes * 60_000}  # its whole life is shorter
 
     def _take_token(self, path: Path) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from runners.cli.session import Session, common, example
+from runners.supervisor.command import is_trader, supervise, supervised_option
 
 
 @click.command(
@@ -35,6 +36,7 @@ from runners.cli.session import Session, common, example
 @click.option("--fresh", is_flag=True, help="Begin a new journal; what the account holds is taken over as it is.")
 @click.option("--log", type=click.Choice(["text", "json", "none"]), help="Log lines on stderr. Default: none under the screen, else text.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@supervised_option(default=False)
 @common
 @click.pass_obj
 def demo(
@@ -52,11 +54,13 @@ def demo(
     fresh: bool,
     log: Literal["text", "json", "none"] | None,
     no_report: bool,
+    supervised: bool,
 ) -> int:
     """Run SYSTEM (an id, or a file) on Bybit's demo account, or on a sandbox, until Ctrl-C. No real money.
 
     A restart goes on where the last session ended, however that was.
     """
+    from adapters.bybit.endpoints import Environment
     from adapters.logging import set_up_logging
     from runners.cli.session_end import console_of, tell_end
     from runners.demo import DemoOptions, run_demo
@@ -65,13 +69,16 @@ def demo(
     from runners.systems import load_system
 
     home = session.context().home
-    level = "debug" if session.verbosity > 1 else "info"  # of the file: --quiet is about the terminal
     shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
-    set_up_logging(level=level, file=home.logs / "demo.jsonl", console=console_of(log, session, shows))
     texts = list(overrides)
     texts += [f"symbols=[{', '.join(symbol.upper() for symbol in symbols)}]"] if symbols else []
     texts += [f"timeframe={timeframe}"] if timeframe else []
     texts += [f"execution_timeframe={execution_timeframe}"] if execution_timeframe else []
+    if supervised and not is_trader():
+        environment = Environment.DEMO if sandbox_url is None else Environment.SANDBOX
+        return supervise(home, system, texts, environment, sandbox_url, key_file, shows=shows)
+    level = "debug" if session.verbosity > 1 else "info"  # of the file: --quiet is about the terminal
+    set_up_logging(level=level, file=home.logs / "demo.jsonl", console=console_of(log, session, shows))
     loaded = load_system(system, home, texts)
     options = DemoOptions(sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without))
     if shows:

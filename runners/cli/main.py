@@ -39,6 +39,7 @@ COMMANDS = {
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "alerts": ("runners.cli.alerts:alerts", "Alerts: send a test to every target of alerts.yaml."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
+    "compare-live": ("runners.cli.compare_live:compare_live", "A session beside its backtest: what the difference is made of."),
     "replay": ("runners.cli.replay:replay", "A session's journal through the engine again: every decision, byte for byte."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
     "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),

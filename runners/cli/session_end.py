@@ -45,9 +45,7 @@ def tell_end(session: Session, made: SessionRun) -> int:
         show_funnel(made.result.funnel.to_plain(), made.quote)
 
     session.answer(answer, show)
-    if not made.ending.agrees:
-        return 5
-    return 0 if made.ending.state == "ACTIVE" else 4
+    return made.ending.exit_code
 
 
 def console_of(wanted: Literal["text", "json", "none"] | None, session: Session, shows: bool) -> bool | Literal["text", "json"]:

@@ -186,6 +186,16 @@ class Decided(Message, frozen=True):
     made: str
 
 
+class Quoted(Message, frozen=True):
+    """Best bid and ask of the ticker when an order left the system: what its fill is measured against. ts: of the order."""
+
+    ts: int
+    client_order_id: str
+    symbol: str
+    bid: float
+    ask: float
+
+
 class HearingStopped(Message, frozen=True):
     """Something of ours broke: from here to the end of the session messages are written down, and nobody hears them."""
 
@@ -193,6 +203,6 @@ class HearingStopped(Message, frozen=True):
     error: str
 
 
-NOTES = (GateChanged, CauseRaised, CauseEnded, Armed, Stated, ProgramStarted, WarmUpBars, Decided, HearingStopped, *EVIDENCE)
+NOTES = (GateChanged, CauseRaised, CauseEnded, Armed, Stated, ProgramStarted, WarmUpBars, Decided, Quoted, HearingStopped, *EVIDENCE)
 """What is written for whoever reads a journal; the actors hear nothing of it."""
 TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, ClosePosition, *NOTES)

@@ -28,7 +28,7 @@ from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
 from core.errors import KeelError, VenueError
 from core.instrument import Instrument
-from core.messages import CancelOrder, FundingRate, Message, OrderUpdate
+from core.messages import CancelOrder, FundingRate, Message, OrderUpdate, SubmitOrder
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.gate import KEEL, STARTING, Entry, Gate
@@ -56,7 +56,7 @@ from runners.live.prices import Prices
 from runners.live.program import program_of
 from runners.live.protection import Protection
 from runners.live.reconcile import Reconciler
-from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened
+from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened, Quoted
 from runners.live.recovery import recover_books
 from runners.live.snapshots import Snapshots
 from runners.live.statement import Statement
@@ -287,6 +287,7 @@ async def _assemble(
         venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, books.clock.now_ms))
     await up(background(market.run(), stack, fail), market.stream.wait_ready(READY_S))
     await market.settle()
+    books.bus.subscribe(SubmitOrder, lambda order: _note_quote(order, market, outbox))
     gate.look = conditions.look
     return Live(
         plan, account, connection, instruments, books, gate, venue, market, instants, prices, journal, Snapshots(books, journal, notify),
@@ -333,6 +334,13 @@ def _venue(
         witness=witness, on_ready=on_ready,
     )  # fmt: skip
     return venue
+
+
+def _note_quote(order: SubmitOrder, market: MarketStream, outbox: Outbox) -> None:
+    """The prices that an order meets, for whoever measures its fill later."""
+    quote = market.quote(order.symbol)
+    if quote is not None:
+        outbox.note(Quoted(order.ts, order.client_order_id, order.symbol, *quote))
 
 
 def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: Notify) -> None:
@@ -395,6 +403,7 @@ def _market(
         connection.where, connection.session, connection.clock, plan.system.category, instants.lines, connection.reader, publish,
         notify=notify, next_open={line: heard.get(line, books.opened.start_ms) for line in instants.lines},
         freshness_ms={} if connection.is_lockstep else FRESHNESS_MS,
+        banned_ms=lambda: connection.budget.banned_for_ms, on_forbidden=connection.rest.measure_clock,
     )  # fmt: skip
 
 

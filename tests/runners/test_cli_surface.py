@@ -38,7 +38,7 @@ def test_every_command_has_help_with_an_example_and_the_common_options(path: tup
 
 def test_the_commands_are_those_that_are_promised() -> None:
     expected = {
-        *("check", "check lookahead", "check warmup", "parity", "sweep", "replay"),
+        *("check", "check lookahead", "check warmup", "parity", "sweep", "replay", "compare-live"),
         *("run", "data", "systems", "backtest", "runs", "tools", "menu", "promote", "demo", "live", "sandbox", "doctor", "smoke"),
         *(f"data {name}" for name in ("synth", "import", "import-instruments", "list", "gaps", "fill", "verify", "export")),
         *(f"systems {name}" for name in ("list", "show", "validate", "new", "schema")),
