@@ -188,7 +188,7 @@ class Reconciler:
         self._adjust("realized_pnl", rows, symbol=symbol, steps=book.steps, cost=cost, cash_change=change)
         names = ", ".join(each.row.tradeId for each in rows[:5])
         text = f"{symbol}: the exchange realised {to_text(change)} {self._quote} more than our books, of {len(rows)} executions ({names})"
-        self._tell("pnl_taken_over", f"{text}; taken over", "warning" if abs(change) > UNIT else "info", symbol)
+        self._tell("pnl_taken_over", f"{text}; taken over", "info", symbol)
 
     def _adjust(
         self, reason: str, rows: Sequence[Unbooked], *, symbol: str = "", steps: int = 0, cost: int = 0, cash_change: int = 0

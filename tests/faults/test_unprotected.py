@@ -122,11 +122,10 @@ def test_nothing_is_done_about_positions_that_have_theirs(exits: dict[str, Any],
 BOTH: dict[str, Any] = {"exits": ExitsConfig(stop_loss=Distance(percent=20), take_profit=Distance(percent=20))}
 
 
-def cancel_stop(stage: Stage) -> None:
-    """By a person, elsewhere."""
+def stop_order(stage: Stage) -> dict[str, str]:
+    """What a person asks for who cancels it, elsewhere."""
     (row,) = [row for row in stage.sandbox.truth()["orders"] if row["orderStatus"] == "Untriggered" and row["stopOrderType"] == "StopLoss"]
-    answer = Raw(stage.sandbox).post("/v5/order/cancel", {"category": "linear", "symbol": "BTCUSDT", "orderId": row["orderId"]})
-    assert answer[2]["retCode"] == 0, answer
+    return {"category": "linear", "symbol": "BTCUSDT", "orderId": row["orderId"]}
 
 
 def test_a_take_profit_is_no_stop(stage: Stage) -> None:
@@ -134,7 +133,8 @@ def test_a_take_profit_is_no_stop(stage: Stage) -> None:
 
     async def beat(number: int, live: Live) -> None:
         if number == 8:
-            await asyncio.to_thread(cancel_stop, stage)
+            answer = await asyncio.to_thread(Raw(stage.sandbox).post, "/v5/order/cancel", stop_order(stage))
+            assert answer[2]["retCode"] == 0, answer
         elif number == 9:
             await until(lambda: live.gate.has("unprotected", "BTCUSDT"))
 
@@ -151,7 +151,8 @@ def test_a_stop_that_is_cancelled_while_no_session_runs(stage: Stage) -> None:
 
     plan = stage.plan(Hold, **BOTH)
     stage.play(bars=8, plan=plan)
-    cancel_stop(stage)
+    answer = Raw(stage.sandbox).post("/v5/order/cancel", stop_order(stage))
+    assert answer[2]["retCode"] == 0, answer
     stage.sandbox.step()
     again = stage.play(bars=8, beat=beat, plan=plan)
     assert [fill.reason for fill in again.of(Fill)][:2] == ["signal", "unprotected"], again.story()
