@@ -28,6 +28,8 @@ from core.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
 
 _MAX_FOREIGN: Final = 10_000
 _ENDS: Final = ("filled", "cancelled", "rejected", "expired")
+_PANIC_NAME: Final = "panic-"
+"""How the names of the orders begin by which a panic closes positions."""
 _KEEL_NAME: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]+-[0-9]+(?=-)")
 """How the names of a session's orders begin (``runners.live.history.session_prefix``)."""
 _OF_A_LIQUIDATION: Final = ("CreateByLiq", "CreateByTakeOver")
@@ -87,6 +89,8 @@ class AccountFold:
         self._waiting: dict[str, dict[str, tuple[ExecutionRow, TrackedOrder | None]]] = {}
         self._distrusted: set[str] = set()
         """Symbols whose book and the exchange's stated PnL do not agree, and no list could say why; until they are flat."""
+        self._odd: set[str] = set()
+        """Keys of executions that were told as a kind that we do not know."""
         self.owed: dict[str, str] = {}
         """Key -> symbol of executions that a list told first, and that the stream still owes us. Whoever watches the stream clears it."""
         self._foreign: OrderedDict[str, None] = OrderedDict()
@@ -222,7 +226,9 @@ class AccountFold:
         while len(self._foreign) > _MAX_FOREIGN:
             self._foreign.popitem(last=False)
         self._look_for_another_writer(row, ts)
-        if not has_ended and row.orderStatus != "Filled":  # what has filled rests no more: its execution tells
+        if (
+            not has_ended and row.orderStatus != "Filled" and not _is_of_a_panic(row.orderLinkId)
+        ):  # what has filled rests no more: its execution tells
             text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
             self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True, key=row.orderId))
         self._adopt_orphans(row.orderId, None)
@@ -258,7 +264,7 @@ class AccountFold:
             return False
         if is_pushed:
             self.owed.pop(key, None)
-        elif key not in self._seen and not self._is_here(row):
+        elif key not in self._seen and key not in self._odd and not self._is_here(row):
             self.owed.setdefault(key, row.symbol)
         if key in self._seen:
             self.counts["duplicate"] += 1
@@ -266,7 +272,9 @@ class AccountFold:
         if row.execType == "Funding":
             return self._on_funding(row, instrument, key)
         if row.execType not in translate.MOVES_QUANTITY:
-            self._seen.add(key)
+            if key in self._odd:
+                return False
+            self._odd.add(key)  # it is not taken for booked: a list may tell it as a kind that we know
             text = f"{row.symbol}: an execution of unknown kind {row.execType!r} ({row.execId})"
             self._notify(Notice(ts, "unknown_execution", text, row.symbol, "error", freezes=True))
             return True
@@ -417,7 +425,12 @@ class AccountFold:
         self.counts["external"] += 1
         text = f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} ({row.execType}) was no order of ours"
         code = "execution_liquidation" if is_takeover else "execution_adl" if kind == "adl" else "execution_external"
-        self._notify(Notice(fill.ts, code, text, row.symbol, "error", freezes=not is_takeover))
+        if _is_of_a_panic(row.orderLinkId):  # the latch lets nothing leave any more: there is nothing to freeze
+            self._notify(
+                Notice(fill.ts, "execution_panic", f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} by a panic", row.symbol)
+            )
+        else:
+            self._notify(Notice(fill.ts, code, text, row.symbol, "error", freezes=not is_takeover))
         if is_takeover:
             self._emit(translate.liquidation(fill, row, self._liquidation_price.get(row.symbol, 0.0)))
         self._emit(fill)
@@ -527,6 +540,10 @@ class AccountFold:
 def _richer(known: ExecutionRow | None, row: ExecutionRow) -> ExecutionRow:
     """Of two tellings of an execution the one that states its PnL, which lists do not: what it differs by shows what is missing."""
     return row if known is None or _stated_pnl(known) is None else known
+
+
+def _is_of_a_panic(client_order_id: str | None) -> bool:
+    return (client_order_id or "").startswith(_PANIC_NAME)
 
 
 def _stated_pnl(row: ExecutionRow) -> int | None:

@@ -26,7 +26,7 @@ DOUBTFUL: Final = ("-1 ", "10000 ", "10014 ", "10016 ", "10019 ", "20006 ", "170
 """Answers that are evidence of nothing."""
 OUR_OWN_NO: Final = ("denied: ", "not ready: ", "frozen: ", "the exchange has banned this address: nothing is sent", "HTTP 403")
 """What never left; and the door of an address that is banned, behind which nothing is looked at."""
-BY_EXCHANGE: Final = ("CreateByStopLoss", "CreateByTakeProfit", "CreateByTrailing", "CreateByPartial", "CreateByTakeOver")
+BY_EXCHANGE: Final = ("CreateByStopLoss", "CreateByTakeProfit", "CreateByTrailing", "CreateByPartial", "CreateByTakeOver", "CreateByAdl")
 
 
 def names(truth: dict[str, Any]) -> Iterator[str]:

@@ -132,22 +132,33 @@ def _order(show: Show, **body: Any) -> str:
 
 
 def foreign_trade(show: Show, moment: Moment) -> None:
-    """Somebody else trades what we hold."""
+    """The exchange reduces what we hold (auto-deleveraging), or somebody else trades it."""
+    if show.held() and show.rng.random() < 0.5:
+        show.how = "adl"
+        show.happens(do="adl", symbol=script.SYMBOL, qty=show.rng.choice(("", "0.004")))
+        return
+    show.how = "external"
+    _by_hand(show)
+
+
+def _by_hand(show: Show) -> None:
     _order(show, side=show.rng.choice(("Buy", "Sell")), orderType="Market", qty="0.004")
     show.at_end(show.close_by_hand)
 
 
 def outside(show: Show, moment: Moment) -> None:
     """A manual order, position, leverage or margin; taken back at the end."""
-    how = show.how = show.rng.choice(("order", "position", "leverage", "margin"))
+    how = show.how = show.rng.choice(("order", "position", "leverage", "margin", "transfer"))
     if how == "order":
         name = _order(show, side="Buy", orderType="Limit", qty="0.01", price="20000")
         show.at_end(lambda: show.by_hand("/v5/order/cancel", orderLinkId=name))
     elif how == "position":
-        foreign_trade(show, moment)
+        _by_hand(show)
+    elif how == "transfer":
+        show.happens(do="transfer", amount=show.rng.choice(("250.5", "-17.25")))
     elif how == "leverage":
         show.by_hand("/v5/position/set-leverage", buyLeverage="7", sellLeverage="7")
         show.at_end(lambda: show.by_hand("/v5/position/set-leverage", buyLeverage="1", sellLeverage="1"))
     else:
-        show.by_hand("/v5/position/set-auto-add-margin", autoAddMargin=1, positionIdx=0)
-        show.at_end(lambda: show.by_hand("/v5/position/set-auto-add-margin", autoAddMargin=0, positionIdx=0))
+        show.happens(do="auto_add_margin", symbol=script.SYMBOL, on=True)
+        show.at_end(lambda: show.happens(do="auto_add_margin", symbol=script.SYMBOL, on=False))

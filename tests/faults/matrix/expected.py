@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from adapters.bybit.evidence import OrderDoubted
 from adapters.journal import Record
 from core.messages import Fill
-from runners.live.records import CauseEnded, CauseRaised
+from runners.live.records import Adjusted, CauseEnded, CauseRaised
 
 if TYPE_CHECKING:
     from tests.faults.matrix.show import Show
@@ -130,8 +130,18 @@ def clock(after: After) -> Iterator[str]:
         yield f"the clock was {after.how} ms off, and nothing stood in the way"
 
 
+def foreign_trade(after: After) -> Iterator[str]:
+    """It is told and stands in the way at once."""
+    yield from raises_within(5.0, "execution_adl" if after.how == "adl" else "execution_external")(after)
+
+
 def outside(after: After) -> Iterator[str]:
-    """Found within 30 s."""
+    """Found within 30 s. Money that comes or goes is taken over within two readings."""
+    if after.how == "transfer":
+        taken = [record.ts for record in after.records if isinstance(record.message, Adjusted) and record.message.reason == "transfer"]
+        if not taken or taken[0] > after.struck_ms + 65_000:
+            yield "a transfer was not taken over within two readings"
+        return
     causes = {
         "order": ("external_order",), "position": ("execution_external", "position_differs", "cash_differs"),
         "leverage": ("leverage",), "margin": ("auto_add_margin",),

@@ -120,7 +120,7 @@ def _judge(show: Show, report: Report) -> None:
     report.problems += _came_to_an_end(show, faults)
     records = list(read(folder, types=TYPES))
     for number, (cell, fault) in enumerate(zip(report.cells, faults, strict=True)):
-        if number in show.struck_ms:
+        if show.is_alone and number in show.struck_ms:
             at, how = show.struck_ms[number]
             report.problems += [
                 f"F{fault.number} {how}: {each}" for each in fault.expected(After(show, records, truth, cell.moment, at, how))
@@ -129,9 +129,9 @@ def _judge(show: Show, report: Report) -> None:
 
 def _came_to_an_end(show: Show, faults: Sequence[Fault]) -> list[str]:
     found = []
-    if len(show.struck_ms) < len(faults):
-        found.append(f"{len(faults) - len(show.struck_ms)} faults never struck")
-    if any(fault.must_act for fault in faults) and not show.acted:
+    if len(show.struck_ms) < (1 if not show.is_alone else len(faults)):
+        found.append("no fault has struck")
+    if show.is_alone and any(fault.must_act for fault in faults) and not show.acted:
         found.append("no rule has acted")
     if show.state != "READY" and not show.may_end_otherwise:
         found.append(f"in the end it is not READY: {show.state}")

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,13 +25,14 @@ from runners.live.latch import latch_path
 from runners.live.release import release
 from runners.live.session import Ending, Session
 from runners.live.start import Live
-from sim.sandbox.engine import Moved
-from sim.sandbox.routes import ROUTES
 from tests.faults.matrix import script
+from tests.faults.matrix.exchange import WatchedExchange
 from tests.virtual.sandbox import VirtualSandbox
 
 LAST_MINUTE: Final = 14
 """A story goes on at least until this minute from its first."""
+LATEST_MINUTE: Final = 20
+"""Moments of several faults that have not come until then do not come."""
 PATIENCE_S: Final = 30.0
 """After the last fault: until a session is READY, or halted with a reason."""
 PERSON_S: Final = 90.0
@@ -46,40 +45,16 @@ AGAIN_S: Final = 5.0
 TICK_S: Final = 0.5
 
 
-class _Story(deque[tuple[Any, ...]]):
-    """An account's story that tells what is added."""
-
-    def __init__(self, rows: deque[tuple[Any, ...]], hear: Callable[[tuple[Any, ...]], None]) -> None:
-        super().__init__(rows, rows.maxlen)
-        self._hear = hear
-
-    def append(self, row: tuple[Any, ...]) -> None:
-        super().append(row)
-        self._hear(row)
-
-
-@dataclass
-class Watch:
-    """Who is told what happens at the exchange, in that step."""
-
-    requests: list[Callable[[str, str], None]] = field(default_factory=list)
-    """(path, what was sent)"""
-    rows: list[Callable[[tuple[Any, ...]], None]] = field(default_factory=list)
-    moves: list[Callable[[Moved], None]] = field(default_factory=list)
-    """Before a move of the market is told to anybody."""
-    starts: list[Callable[[], None]] = field(default_factory=list)
-
-
-class Show:
+class Show(WatchedExchange):
     """Of one run. ``strikes``: moment and fault, see ``moments`` and ``faults``."""
 
     def __init__(
         self, sandbox: VirtualSandbox, journals: Path, seed: int, strategy: type[script.Script], patch: pytest.MonkeyPatch
     ) -> None:  # fmt: skip
         self.strategy, self.patch = strategy, patch
-        self.sandbox, self.server, self.journals, self.seed = sandbox, sandbox.server, journals, seed
+        super().__init__(sandbox)
+        self.journals, self.seed = journals, seed
         self.rng = random.Random(f"faults {seed}")
-        self.watch = Watch()
         self.notices: list[Notice] = []
         self.how = ""
         """Which of its forms the latest fault took."""
@@ -92,7 +67,6 @@ class Show:
         self.live: Live | None = None
         """Of the latest session that was up."""
         self.lives: list[Live] = []
-        self.strangers: set[str] = set()
         self.problems: list[str] = []
         self.faults_over_ms: int | None = None
         self.ended_ms: int | None = None
@@ -109,94 +83,15 @@ class Show:
         """Whether a session need not be READY in the end: it has stopped, and nobody starts it again."""
         self._task: asyncio.Task[Any] | None = None
         self._killed: Path | None = None
-        self.begin_ms = self.server.engine.played_to
-        """The market's time when the story begins."""
-        self.latched_ms: int | None = None
-        self._waiting, self._must_act = 0, False
+        self._waiting, self._must_act, self.is_alone = 0, False, True
         self._ends: list[float] = []
         self._undo: list[Callable[[], None]] = []
-        self._hook()
-
-    # --- the exchange, watched ---
-
-    def _hook(self) -> None:
-        server, account = self.server, self.account
-        request, tell = server.wire.request, server._tell
-
-        def requested(received: int, key: str, method: str, path: str, sent: str) -> None:
-            request(received, key, method, path, sent)
-            for hear in list(self.watch.requests):
-                hear(path, sent)
-
-        async def told(moved: Moved) -> None:
-            for hear in list(self.watch.moves):
-                hear(moved)
-            await tell(moved)
-
-        def heard(row: tuple[Any, ...]) -> None:
-            for hear in list(self.watch.rows):
-                hear(row)
-
-        server.wire.request = requested  # type: ignore[method-assign]  # every request passes there
-        server._tell = told  # type: ignore[method-assign]  # every move of the market passes there
-        account.story = _Story(account.story, heard)
-
-    @property
-    def account(self) -> Any:
-        """The trader's account at the exchange."""
-        return self.server.engine.accounts[script.KEY]
-
-    @property
-    def minute(self) -> float:
-        """Minutes of the market since the story began."""
-        return (self.server.engine.played_to - self.begin_ms) / 60_000
-
-    @property
-    def now_s(self) -> float:
-        """The world's clock."""
-        return asyncio.get_running_loop().time()
-
-    def by_hand(self, path: str, **body: Any) -> dict[str, Any]:
-        """A second client of the same account: at once, past all faults."""
-        params = {"category": "linear", "symbol": script.SYMBOL, **body}
-        envelope, _ = self.server.gateway.apply(ROUTES["POST", path], path, params, self.account)
-        self.server.flush()
-        return envelope
-
-    def cut_private(self) -> None:
-        """Private streams are cut without a word."""
-        for connection in list(self.server._connections):
-            if connection.channel == "private":
-                connection.abort()
-
-    def panic(self) -> None:
-        """The latch is set, and a second client cancels everything and closes what is held; once a person has looked, in a minute, the
-        latch is taken away and a session may be started again."""
-        path = latch_path(Environment.SANDBOX, self.sandbox.url)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
-        self.latched_ms = self.sandbox.wall_ms()
-        self.by_hand("/v5/order/cancel-all", settleCoin="USDT")
-        self.close_by_hand()
-
-    def close_by_hand(self) -> None:
-        """A second client closes what is held."""
-        position = self.account.exchange.books[script.SYMBOL].position(0)
-        if position is not None and position.steps:
-            side, name = ("Sell" if position.steps > 0 else "Buy"), f"by-hand-{len(self.strangers) + 1}"
-            self.strangers.add(name)
-            qty = self.server.engine.markets[script.SYMBOL].qty(abs(position.steps))
-            self.by_hand("/v5/order/create", side=side, orderType="Market", qty=qty, reduceOnly=True, orderLinkId=name)
 
     # --- faults ---
 
     def expects(self, count: int) -> None:
-        """So many strikes are to come."""
-        self._waiting = count
-
-    def put(self, *rules: dict[str, Any]) -> None:
-        """Rules that come into force beside those that are."""
-        self.server.put_faults(msgspec.json.encode({"rules": rules}))
+        """So many strikes are to come. One alone must; of several, one may keep another's moment from coming."""
+        self._waiting, self.is_alone = count, count == 1
 
     def struck(self, number: int, lasts_s: float, begin: Callable[[], None], *, must_act: bool) -> None:
         """A fault has struck, and ends so many seconds from now, or when its rules have acted."""
@@ -216,10 +111,12 @@ class Show:
         """Whether all faults have struck, acted, and had their time."""
         if self.faults_over_ms is not None:
             return True
-        if self._waiting or self.now_s < max(self._ends, default=0.0):
+        if self._waiting and (self.is_alone or self.minute < LATEST_MINUTE):
+            return False
+        if self.now_s < max(self._ends, default=0.0):
             return False
         self.acted = sum(counted["applied"] for counted in self.server.faults.state())
-        if self._must_act and not self.acted and self.now_s < max(self._ends) + ACTS_WITHIN_S:
+        if self.is_alone and self._must_act and not self.acted and self.now_s < max(self._ends) + ACTS_WITHIN_S:
             return False
         for undo in self._undo:
             undo()
