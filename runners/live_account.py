@@ -14,8 +14,8 @@ from pathlib import Path
 
 from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.notices import Notice
-from core.errors import KeelError, SafetyError
-from runners.arming.arming import Arming
+from core.errors import InvariantError, KeelError, SafetyError
+from runners.arming.arming import Arming, TokenMade
 from runners.arming.missing import Missing, NotArmedError
 from runners.arming.terminal import has_terminal
 from runners.arming.token import LONGEST_MS, Token, put_token, usual_place
@@ -29,6 +29,7 @@ from runners.live.start import Live
 from runners.own_loop import run_to_end
 from runners.promotion import standing, way_out
 from runners.promotion_record import Place
+from runners.session_address import sessions
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, interruptible, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
 
@@ -79,14 +80,24 @@ def run_dry(loaded: LoadedSystem, home: Home, options: LiveOptions, say: Callabl
 def make_arm_token(loaded: LoadedSystem, home: Home, options: LiveOptions) -> tuple[Token, Path]:
     """Ask a person to arm, and keep that as a token: in ``options.arm_token``, else at the usual place, where a running session finds it.
 
-    Everything is looked at but the reconciliation, which is the session's own. Raises NotArmedError, SafetyError; nothing is sent.
+    Everything is looked at that a start looks at, the books against the account included; beside a session that runs, its books are its
+    own. Raises NotArmedError, SafetyError; nothing is sent.
     """
     if not has_terminal():
         raise SafetyError("arming needs a terminal, at which a person types the account's UID: nothing was made")
-    loaded = without_symbols(loaded, options.without)
-    arming = _arming(loaded, home, replace(options, arm_token=None))
-    token = run_to_end(_ask(arming, options))
-    path = options.arm_token if options.arm_token is not None else usual_place(arming.terms)
+    path, options = options.arm_token, replace(options, arm_token=None)
+    plan = _plan(loaded, home, options, only_arms=True)
+    arming = plan.arming
+    if arming is None:
+        raise InvariantError("a live session has an arming")
+    before = os.umask(0o077)
+    try:
+        token = run_to_end(_ask(arming, options) if _is_running(plan) else _rehearse(plan))
+    finally:
+        os.umask(before)
+        if plan.store is not None:
+            plan.store.close()
+    path = path if path is not None else usual_place(arming.terms)
     put_token(token, path)
     return token, path
 
@@ -106,14 +117,14 @@ def promotion_missing(loaded: LoadedSystem, home: Home, place: Place, strategy_i
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _plan(loaded: LoadedSystem, home: Home, options: LiveOptions, *, is_dry: bool = False) -> Plan:
+def _plan(loaded: LoadedSystem, home: Home, options: LiveOptions, *, is_dry: bool = False, only_arms: bool = False) -> Plan:
     """``--without`` leaves out what was promoted with the rest: the promotion is that of the whole system."""
     whole, loaded = loaded, without_symbols(loaded, options.without)
-    arming = _arming(loaded, home, options, whole=whole, is_dry=is_dry)
+    arming = _arming(loaded, home, options, whole, is_dry=is_dry, only_arms=only_arms)
     return replace(plan_session(loaded, home, options, StrategyEpoch.LIVE, _environment(options)), arming=arming)
 
 
-def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, *, whole: LoadedSystem | None = None, is_dry: bool = False) -> Arming:
+def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, whole: LoadedSystem, *, is_dry: bool, only_arms: bool) -> Arming:
     environment = _environment(options)
     place: Place = "exchange" if environment is Environment.LIVE else "sandbox"
     where = endpoints(environment, *([] if options.sandbox_url is None else [options.sandbox_url]))
@@ -121,10 +132,11 @@ def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, *, whole: Lo
         loaded,
         loaded.config,
         where,
-        promotion=lambda: promotion_missing(whole or loaded, home, place, _strategy_id(loaded, options)),
+        promotion=lambda: promotion_missing(whole, home, place, _strategy_id(loaded, options)),
         token_path=options.arm_token,
         life_ms=options.life_ms,
         dry=is_dry,
+        only_arms=only_arms,
     )
 
 
@@ -134,6 +146,21 @@ def _environment(options: LiveOptions) -> Environment:
 
 def _strategy_id(loaded: LoadedSystem, options: LiveOptions) -> str:
     return loaded.config.system if options.sandbox_url is None else f"{loaded.config.system}-sandbox"
+
+
+def _is_running(plan: Plan) -> bool:
+    """Whether a session of this system in this environment runs on this machine: it holds the account, and its books."""
+    return any((card.system, card.environment) == (plan.system.system, plan.environment.value) for card, _ in sessions())
+
+
+async def _rehearse(plan: Plan) -> Token:
+    """A start up to the moment in which commands would leave."""
+    problems: list[Notice] = []
+    try:
+        await Session(plan, problems.append).run()
+    except TokenMade as made:
+        return made.token
+    raise InvariantError("a start that was to arm only has gone on")
 
 
 async def _ask(arming: Arming, options: LiveOptions) -> Token:

@@ -58,13 +58,15 @@ class Protection:
 
     def refused(self, symbol: str, reason: str) -> None:
         """The exchange refused the stop of a position, as often as makes sense."""
-        if self._held(symbol):
+        if self._held(symbol) and not self._venue.gate.has("panic"):
             self._act(symbol, f"the exchange refused its stop ({reason})")
 
     async def run(self) -> None:
         """Look where something is due, until cancelled."""
         while True:
             await self._sleep(_TICK_S)
+            if self._venue.gate.has("panic"):  # its stops are cancelled on purpose, and its positions closed
+                self._due.clear()
             for symbol in [symbol for symbol, due in self._due.items() if due <= monotonic_ms()]:
                 del self._due[symbol]
                 try:
@@ -139,7 +141,10 @@ class Protection:
         self._soon(symbol, WATCH_MS)
 
     def _close_again(self, symbol: str) -> None:
-        if self._policy == "flatten" and self._tries.get(symbol, 0) < CLOSING_TRIES:
+        """Where our books are flat and the exchange's list is not, there is nothing that we could close: that is for the comparison."""
+        if not self._held(symbol):
+            self._tries.pop(symbol, None)
+        elif self._policy == "flatten" and self._tries.get(symbol, 0) < CLOSING_TRIES:
             self._close(symbol)
         self._soon(symbol, WATCH_MS)
 
@@ -149,8 +154,16 @@ class Protection:
 
 
 def _is_listed_stop(row: OrderRow) -> bool:
-    return translate.ROLES.get(row.stopOrderType or "") in STOPS or bool(row.reduceOnly and translate.number(row.triggerPrice))
+    """A take-profit is none, whichever way it was made: it fires where the position wins."""
+    role = translate.ROLES.get(row.stopOrderType or "")
+    if role is not None:
+        return role in STOPS
+    direction = translate.number(row.triggerDirection)
+    return bool(row.reduceOnly and translate.number(row.triggerPrice)) and direction != (1 if row.side == "Sell" else 2)
 
 
 def _is_own_stop(order: TrackedOrder) -> bool:
-    return order.command is not None and order.command.reduce_only and order.command.trigger_price is not None
+    command = order.command
+    if command is None or not command.reduce_only or command.trigger_price is None:
+        return False
+    return command.trigger_rising is not (command.side == "SELL")

@@ -18,6 +18,7 @@ import pytest
 from runners.home import Home
 from tests.runners.live.live_account import account_at_sandbox, home_of, private_posts, promoted, uid_of
 from tests.sim.sandbox.conftest import Sandbox
+from tests.sim.sandbox.raw import Raw
 
 PROJECT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60.0
@@ -147,3 +148,15 @@ def test_without_a_terminal_nothing_is_armed(home: Home, sandbox: Sandbox) -> No
         )  # fmt: skip
         assert done.returncode == 4 and words in json.loads(done.stdout)["error"]["message"]
     assert private_posts(sandbox) == []
+
+
+@pytest.mark.long
+def test_a_token_is_made_only_where_books_and_account_agree(home: Home, sandbox: Sandbox, tmp_path: Path) -> None:
+    order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": "20000"}
+    Raw(sandbox).post("/v5/order/create", order)
+    sandbox.step()
+    sent = private_posts(sandbox)
+    typed = Typed(home, *arguments(sandbox, "--arm", "--arm-token", str(tmp_path / "token")))
+    code, out = typed.ended()
+    assert code == 4 and "external_order" in json.loads(out)["error"]["message"] and "type the UID" not in typed.shown
+    assert private_posts(sandbox) == sent and not (tmp_path / "token").exists()
