@@ -17,6 +17,7 @@ import pytest
 
 from adapters.bybit.notices import Notice
 from core.errors import SafetyError
+from runners.session_address import connected
 from runners.supervisor import sending, systemd
 from runners.supervisor.address import Place, TraderCard
 from runners.supervisor.heartbeat import SOCKET_NAME
@@ -85,8 +86,7 @@ def test_lines_that_are_cut_off_or_too_long_are_no_beats() -> None:
     ours = place()
     listener = Listener(ours.take())
     for garbage in (b"{}\n[1]\nnonsense\n", b'{"process": 1', b"x" * 200_000):
-        with socket.socket(socket.AF_UNIX) as line:
-            line.connect(str(ours.socket_path))
+        with connected(ours.socket_path, 5.0) as line:
             line.setblocking(False)
             with suppress(BlockingIOError):
                 line.send(garbage)
@@ -126,7 +126,7 @@ def test_a_card_names_one_process_and_no_other_of_its_number() -> None:
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_words_to_systemd(tmp_path: Path, abstract: bool) -> None:
+def test_words_to_systemd(tmp_path: Path, abstract: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if abstract and not sys.platform.startswith("linux"):
         pytest.skip("sockets without a file are Linux's")
     name = f"@keel-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
