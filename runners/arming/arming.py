@@ -20,7 +20,7 @@ from core.errors import KeelError, SafetyError
 from core.risk.gate import Gate
 from runners.arming.account import account_missing
 from runners.arming.limits import limit_lines, limits_missing
-from runners.arming.missing import Missing, NotArmedError
+from runners.arming.missing import UNREAD, Missing, NotArmedError
 from runners.arming.terminal import PHRASES, ask_person, has_terminal
 from runners.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
 from runners.live.connection import Connection
@@ -105,8 +105,10 @@ class Arming:
         """Whether a session began with this token before: then differences freeze, as in a session that runs, and do not refuse."""
         return self._given is not None and was_used(self._given)
 
-    def refused(self, error: KeelError) -> NotArmedError:
-        """What else keeps the start from going on, in the same list."""
+    def refused(self, error: KeelError) -> KeelError:
+        """What else keeps the start from going on, in the same list; the error itself where nothing else is missing."""
+        if all(each.code == UNREAD for each in self.missing):
+            return error
         return NotArmedError([*self.missing, Missing("start", str(error), "see above")])
 
     # --- the moment ---
@@ -202,6 +204,8 @@ class Arming:
                 continue
             if self.token is not None and found.uid == self.token.uid and found.expires_ms > self.token.expires_ms:
                 self._hold_with(found)
+                if (place := arming_place()) is not None:
+                    put_token(found, place)  # a restart takes the newer one, too
                 self._notify(Notice(wall_ms(), "armed", f"armed anew until {found.until} by {found.by}", severity="info"))
 
     def _hold_with(self, token: Token) -> None:

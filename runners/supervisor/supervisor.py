@@ -111,7 +111,7 @@ class Supervisor:
 
     def _tell_unordered(self, trader: Trader, code: int | None, said: Beat | None) -> None:
         how = "and nobody can say how" if code is None else f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        words = f"; it said: {said.reason}" if said is not None and said.reason else ""
+        words = f"; it said: {said.reason.partition(chr(10))[0]}" if said is not None and said.reason else ""
         self._tell("trader_ended", f"{self._place.about}: process {trader.pid} ended {how}{words}", "error")
 
     # --- what comes, and what is done ---
