@@ -6,7 +6,7 @@ Until it is armed no command leaves the connection (``CommandHold``): everything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -113,9 +113,11 @@ class Arming:
 
     # --- the moment ---
 
-    async def arm(self, unclean: list[Missing], notify: Notify, note: Callable[[Armed], None]) -> None:
-        """All has been looked at: list what is missing, or let commands leave. Raises NotArmedError, SafetyError for what was typed."""
+    async def arm(self, compare: Callable[[], Awaitable[list[Missing]]], notify: Notify, note: Callable[[Armed], None]) -> None:
+        """All has been looked at: list what is missing, or let commands leave. compare: our books with the account; again where a person
+        took a while. Raises NotArmedError, SafetyError for what was typed."""
         self._notify = notify
+        unclean = await compare()
         missing = [*self.missing, *([] if self.is_restart else unclean)]
         if self.is_dry:
             for each in missing:
@@ -127,6 +129,8 @@ class Arming:
         token = self._given
         if token is None:
             await ask_person(self.where.environment.value, self.uid, self.lines(self.uid))
+            if meanwhile := await compare():
+                raise NotArmedError(meanwhile)
             token = make_token(self.terms, self.uid, wall_ms(), self._life_ms)
             if self._only_arms:
                 raise TokenMade(token)
