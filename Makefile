@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+SEEDS  ?= 200
+FROM   ?= 0
 REAL_DATA ?= $(if $(KEEL_REAL_DATA),$(KEEL_REAL_DATA),$(wildcard ../shared/data))
 
-.PHONY: help run test test-all check bench format lock wheel clean
+.PHONY: help run test test-all check bench chaos format lock wheel clean live-proof
 
 help:
 	@echo "make run       set up, and run a backtest over a sample history: artifacts and a report"
@@ -12,6 +14,7 @@ help:
 	@echo "make check     lint, types, import arrows, dependencies"
 	@echo "make test-all  everything: long properties, faults, and real data where KEEL_REAL_DATA names its folder"
 	@echo "make bench     keel beside backtesting.py and vectorbt, and beside itself: many symbols, two workers"
+	@echo "make chaos     sessions with several faults at once (SEEDS=200 FROM=0): the first rule that breaks, and the fewest faults that break it"
 	@echo "make lock      resolve the dependencies anew;  make wheel: build it;  make clean: remove what make made"
 
 $(VENV)/.run: requirements.lock pyproject.toml
@@ -52,6 +55,13 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.many_symbols $(MANY)
 	$(BIN)/python -m benchmarks.kernel $(KERNEL)
 	$(BIN)/python -m benchmarks.ray_workers $(RAY)
+
+# The smallest orders on an account of yours at Bybit. Refuses without KEEL_LIVE_PROOF and its like: docs/live.md. PROOF="--sandbox URL" rehearses it.
+live-proof: $(VENV)/.dev
+	$(BIN)/python -m tests.live_proof $(PROOF)
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m tests.faults.chaos --seeds $(SEEDS) --from $(FROM)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -179,6 +179,31 @@ class LiveConfig(Strict, frozen=True, kw_only=True, omit_defaults=True):
     price_collar_percent: Annotated[float, msgspec.Meta(gt=0, le=20)] = 5.0
 
 
+class SupervisionConfig(Strict, frozen=True, kw_only=True):
+    """What the supervisor of a demo or live session does, and what the session does without it. Positions that nobody flattens keep the
+    stops that rest at the exchange."""
+
+    on_hang: Annotated[
+        Literal["stop", "flatten"],
+        msgspec.Meta(description="A session that hangs is ended; flatten: then the account is flattened by the panic path."),
+    ] = "stop"
+    on_crash: Annotated[
+        Literal["restart", "stop", "flatten"],
+        msgspec.Meta(description="A session that crashed is started again, left ended, or the account is flattened by the panic path."),
+    ] = "restart"
+    on_supervisor_gone: Annotated[
+        Literal["trade", "stop"],
+        msgspec.Meta(description="A session whose supervisor is gone trades on, or ends in order half a minute later."),
+    ] = "trade"
+    max_restarts: Annotated[int, msgspec.Meta(ge=0, le=1000, description="Restarts within the window; one more crash ends all.")] = 5
+    restart_window_minutes: Annotated[float, msgspec.Meta(gt=0, le=1440, description="The window of max_restarts.")] = 10.0
+    silent_s: Annotated[float, msgspec.Meta(ge=2, le=300, description="Without a heartbeat for so long a session is taken to hang.")] = 5.0
+    hang_s: Annotated[float, msgspec.Meta(ge=2, le=300, description="Its event loop may not return for so long.")] = 10.0
+    stop_s: Annotated[float, msgspec.Meta(ge=5, le=600, description="How long an end in order may take before it is killed.")] = 45.0
+    data_age_s: Annotated[float, msgspec.Meta(ge=5, le=3600, description="A price older than this is told.")] = 60.0
+    max_memory_mb: Annotated[int, msgspec.Meta(ge=64, description="More memory than this ends the session in order.")] | None = None
+
+
 class SystemConfig(Strict, frozen=True, kw_only=True):
     """One system file, decoded."""
 
@@ -221,6 +246,9 @@ class SystemConfig(Strict, frozen=True, kw_only=True):
         msgspec.Meta(description="A position without the stop that it was to have: close it at market, or hold it and add nothing."),
     ] = "flatten"
     mode: Annotated[Literal["demo", "live"], msgspec.Meta(description="live: keel live may trade this system, once it is armed.")] = "demo"
+    supervision: Annotated[SupervisionConfig, msgspec.Meta(description="What the supervisor of a demo or live session does.")] = (
+        SupervisionConfig()
+    )
     live: Annotated[LiveConfig, msgspec.Meta(description="Hard limits of a live session.")] = LiveConfig()
     description: Annotated[str, msgspec.Meta(description="A sentence for lists and reports.")] = ""
 

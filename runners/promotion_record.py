@@ -33,7 +33,7 @@ Place = Literal["exchange", "sandbox"]
 How = Literal["epoch", "promote", "untested"]
 
 VERSION: Final = 1
-UNBOUND_KEYS: Final = ("mode", "live", "description")
+UNBOUND_KEYS: Final = ("mode", "live", "supervision", "description")
 _SESSION_FILES: Final = ("trades.jsonl", "equity.csv", "results.json")
 _MAX_BYTES: Final = 1 << 20
 log = get_logger("runners.promotion")

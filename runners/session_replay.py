@@ -63,7 +63,7 @@ def replay_session(journal: SessionJournal, loaded: LoadedSystem, progress: Prog
     return _Replay(journal, loaded, progress).run()
 
 
-class _Engine:
+class SessionEngine:
     """Books that hear what a journal holds."""
 
     def __init__(
@@ -236,8 +236,8 @@ class _Replay:
                 return False
         return False
 
-    def _new_engine(self, program: ProgramStarted) -> _Engine:
-        return _Engine(self._journal, self._loaded, instruments_of(program), self._made.append)
+    def _new_engine(self, program: ProgramStarted) -> SessionEngine:
+        return SessionEngine(self._journal, self._loaded, instruments_of(program), self._made.append)
 
 
 def _is_later(message: Message) -> bool:

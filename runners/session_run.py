@@ -10,8 +10,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,12 @@ from runners.live.session import Ending, Session, Stop
 from runners.live.start import Live
 from runners.own_loop import run_to_end
 from runners.registry import system_uid
+from runners.supervisor.sending import Heartbeats, heartbeats
 from runners.system_run import write_run_report
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 _SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
+INTERRUPTED = 130
 Beside = Callable[[Live, Stop], AsyncIterator[None]]
 
 
@@ -115,7 +117,7 @@ def run_course(plan: Plan, home: Home, options: SessionOptions, course: Course, 
     }  # fmt: skip
     before = os.umask(0o077)  # journal, artifacts and report of an account are for its owner alone
     try:
-        with session_alerts(home, about, attempt.show, attempt.say) as attempt.alerts:
+        with session_alerts(home, about, attempt.show, attempt.say) as attempt.alerts, attempt.heartbeats():
             try:
                 done = run_epoch(
                     course.epoch,
@@ -175,9 +177,10 @@ class _Attempt:
 
     def __init__(self, plan: Plan, options: SessionOptions, beside: Beside | None, course: Course) -> None:
         self._plan, self._options, self._beside, self.course = plan, options, beside, course
-        self._log = _RunLog(get_logger(f"keel.{course.epoch.value}", system=plan.system.system))
+        self._log = _RunLog(get_logger(f"keel.{course.epoch.value}", environment=plan.environment.value.upper(), system=plan.system.system))
         self._session: Session | None = None
         self.alerts = SessionAlerts(None)
+        self._beats = Heartbeats(None, self.notify, stops_alone=False)
         self.result: BacktestResult | None = None
         self.error: Exception | None = None
 
@@ -191,8 +194,18 @@ class _Attempt:
         """How trading ended; None while it has not."""
         return None if self._session is None else self._session.ending
 
+    @contextmanager
+    def heartbeats(self) -> Iterator[None]:
+        """For the length of a run: heartbeats, where a supervisor waits for them."""
+        stops_alone = self._plan.system.supervision.on_supervisor_gone == "stop"
+        with heartbeats(self.notify, stops_alone=stops_alone) as self._beats:
+            yield
+
     def tell_end(self, error: BaseException) -> None:
         """Whatever broke after a session had begun to trade: its error, and the log, say how trading ended and what stays."""
+        is_interrupt = isinstance(error, KeyboardInterrupt)
+        code = INTERRUPTED if is_interrupt else error.exit_code if isinstance(error, KeelError) else 1
+        self._beats.ended(f"{type(error).__name__}: {error}", code, in_order=is_interrupt)
         if self.live is None:
             self._log.error("not started", code="refused", reason=f"{type(error).__name__}: {error}")
             self.alerts.tell("failed", f"not started: {type(error).__name__}: {error}", is_error=True)
@@ -206,6 +219,8 @@ class _Attempt:
 
     def log_end(self, lines: list[str], *, is_failed: bool = False) -> None:
         """The log's last line of a session."""
+        if not is_failed and self.ending is not None:
+            self._beats.ended(self.ending.reason, self.ending.exit_code, in_order=True)
         (self._log.error if is_failed else self._log.info)("stopped", code="stopped", said=lines)
         self.alerts.tell("failed" if is_failed else "stopped", "\n".join(lines), is_error=is_failed)
 
@@ -233,7 +248,8 @@ class _Attempt:
         session = self._session = Session(
             self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
         )
-        async with _interruptible(session, self._alarm):
+        self._beats.follow(session)
+        async with interruptible(session, self._alarm):
             try:
                 return await session.run(self._begun(begin))
             except asyncio.CancelledError:
@@ -246,7 +262,7 @@ class _Attempt:
 
         async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
             self._log.bind(run_id=begin())
-            async with self.alerts.beside(live):
+            async with self.alerts.beside(live), self._beats.beside(live):
                 if self._beside is None:
                     yield
                     return
@@ -254,6 +270,11 @@ class _Attempt:
                     yield
 
         return beside
+
+    def notify(self, notice: Notice) -> None:
+        """Something that is seen beside the session, from any thread: for the screen, the log and the alerts."""
+        self.show(notice)
+        self.alerts.notify(notice)
 
     def _tell(self, notice: Notice) -> None:
         self._write(notice)
@@ -298,7 +319,7 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _interruptible(session: Session, alarm: Callable[[str], None]) -> AsyncIterator[None]:
+async def interruptible(session: Session, alarm: Callable[[str], None]) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
     under way; a second one ends everything on the spot."""
     task = asyncio.current_task()

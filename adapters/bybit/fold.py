@@ -87,6 +87,8 @@ class AccountFold:
         self._waiting: dict[str, dict[str, tuple[ExecutionRow, TrackedOrder | None]]] = {}
         self._distrusted: set[str] = set()
         """Symbols whose book and the exchange's stated PnL do not agree, and no list could say why; until they are flat."""
+        self._odd: set[str] = set()
+        """Keys of executions that were told as a kind that we do not know."""
         self.owed: dict[str, str] = {}
         """Key -> symbol of executions that a list told first, and that the stream still owes us. Whoever watches the stream clears it."""
         self._foreign: OrderedDict[str, None] = OrderedDict()
@@ -258,7 +260,7 @@ class AccountFold:
             return False
         if is_pushed:
             self.owed.pop(key, None)
-        elif key not in self._seen and not self._is_here(row):
+        elif key not in self._seen and key not in self._odd and not self._is_here(row):
             self.owed.setdefault(key, row.symbol)
         if key in self._seen:
             self.counts["duplicate"] += 1
@@ -266,7 +268,9 @@ class AccountFold:
         if row.execType == "Funding":
             return self._on_funding(row, instrument, key)
         if row.execType not in translate.MOVES_QUANTITY:
-            self._seen.add(key)
+            if key in self._odd:
+                return False
+            self._odd.add(key)  # it is not taken for booked: a list may tell it as a kind that we know
             text = f"{row.symbol}: an execution of unknown kind {row.execType!r} ({row.execId})"
             self._notify(Notice(ts, "unknown_execution", text, row.symbol, "error", freezes=True))
             return True
@@ -274,6 +278,8 @@ class AccountFold:
         order = self.orders.find(row.orderLinkId, row.orderId)
         if order is None and row.execType == "Trade" and row.orderId and row.orderId not in self._foreign:
             return self._wait_for_order(row)
+        if order is not None:
+            order.pushes += is_pushed
         return self._take(row, order)
 
     def give_up_on(self, order_id: str) -> None:

@@ -146,6 +146,17 @@ class MarketStream:
         else:
             self._behind.pop(line, None)
 
+    def quote(self, symbol: str) -> tuple[float, float] | None:
+        """Best bid and ask of the latest ticker; None where it has none, or they cross."""
+        row = self._tickers.get(symbol)
+        if row is None:
+            return None
+        try:
+            bid, ask = translate.number(row.bid1Price, "bid1Price"), translate.number(row.ask1Price, "ask1Price")
+        except PayloadError:
+            return None  # nobody decides on it
+        return (float(bid), float(ask)) if bid and ask and 0 < bid < ask else None
+
     def _on_ticker(self, row: wire.TickerRow, ts: int, *, is_delta: bool) -> None:
         before = self._tickers.get(row.symbol)
         if before is None and is_delta:
@@ -246,4 +257,4 @@ class MarketStream:
 
 
 def _values(row: wire.TickerRow) -> tuple[Any, ...]:
-    return (row.symbol, row.markPrice, row.fundingRate, row.nextFundingTime, row.lastPrice)
+    return (row.symbol, row.markPrice, row.fundingRate, row.nextFundingTime, row.lastPrice, row.bid1Price, row.ask1Price)

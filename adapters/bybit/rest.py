@@ -20,6 +20,7 @@ from adapters import machine
 from adapters.bybit import wire
 from adapters.bybit.budget import Budget, CircuitOpen, reset_of
 from adapters.bybit.clock import ServerClock
+from adapters.bybit.command_hold import CommandHold
 from adapters.bybit.endpoints import Endpoints
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import READ_AGAIN, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code, of_status
@@ -76,6 +77,8 @@ class RestClient:
         self.clock, self.budget = clock, budget
         self._notify, self._deadline_s, self._sleep = notify, deadline_s, sleep
         self._rng = rng if rng is not None else machine.rng()
+        self.hold: CommandHold | None = None
+        """Keeps every command back while it stands: a live session that is not armed, a dry run."""
         self.stop = stop
         """Asked in the moment in which a command's bytes are written: why nothing that adds exposure may leave; "" while it may."""
 
@@ -83,6 +86,8 @@ class RestClient:
 
     async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1) -> Answer:
         """POST once. Never raises for what the exchange or the network does: the outcome says what is certain."""
+        if self.hold is not None and (why := await self.hold.passed()):
+            return Answer(Outcome.NOT_SENT, message=why)
         return await self._once("POST", path, body, amount=amount, private=True)
 
     # --- reads ---
@@ -154,6 +159,8 @@ class RestClient:
 
     async def _once(self, method: str, path: str, fields: Mapping[str, Any], *, private: bool, amount: int = 1) -> Answer:
         base = self._where.check_url(self._where.rest + path, private=private)
+        if method != "GET" and self.hold is not None and self.hold.stands:
+            return Answer(Outcome.NOT_SENT, message=self.hold.why)
         if private and self._credentials is None:
             return Answer(Outcome.DENIED, message="no key was given for a private request")
         try:

@@ -65,7 +65,8 @@ class Stream:
     acknowledged, ``on_up`` when it counts as ready, ``on_lost`` when it no longer does. ``run`` goes on until it is cancelled.
 
     auth: makes the auth frame, for private and trade streams.  hide: takes keys out of what is heard.
-    freshness_ms: topic prefix -> longest silence (0 or absent: any).
+    freshness_ms: topic prefix -> longest silence (0 or absent: any).  banned_ms: how long the exchange refuses this address yet: nobody
+    knocks meanwhile.  on_forbidden: awaited after HTTP 403 to a connection, to find out whether it does.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Stream:
         now_ms: Callable[[], int] = monotonic_ms,
         rng: random.Random | None = None,
         budget: ConnectBudget | None = None,
+        banned_ms: Callable[[], int] = lambda: 0,
+        on_forbidden: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self.name, self._url, self._session = name, url, session
         self.topics = list(topics)
@@ -96,6 +99,7 @@ class Stream:
         self._freshness_ms = dict(freshness_ms or {})
         self._sleep, self._now_ms = sleep, now_ms
         self._rng = rng if rng is not None else machine.rng()
+        self._banned_ms, self._on_forbidden = banned_ms, on_forbidden
         self._budget = budget if budget is not None else ConnectBudget(now_ms=now_ms)
         self.last_data_ms: dict[str, int] = {}
         """Monotonic time of the latest data per topic."""
@@ -168,14 +172,19 @@ class Stream:
     async def _pause(self, attempt: int) -> None:
         if attempt:
             await self._sleep(self._rng.uniform(0.0, min(_BACKOFF_CAP_S, 0.25 * 2.0 ** min(attempt, 10))))
-        while wait := self._budget.wait_ms():
+        while wait := max(self._budget.wait_ms(), self._banned_ms()):
             await self._sleep(wait / 1000)
         self._budget.take()
 
     async def _live_once(self) -> None:
         self.connects += 1
-        async with asyncio.timeout(ACK_S):
-            self._socket = await self._session.ws_connect(self._url, autoping=True, max_msg_size=8 * 1024 * 1024)
+        try:
+            async with asyncio.timeout(ACK_S):
+                self._socket = await self._session.ws_connect(self._url, autoping=True, max_msg_size=8 * 1024 * 1024)
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == 403 and self._on_forbidden is not None:
+                await self._on_forbidden()
+            raise
         self._last_pong_ms = self._now_ms()
         listening = asyncio.create_task(self._listen(self._socket))
         tending = asyncio.create_task(self._tend())

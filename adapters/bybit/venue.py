@@ -139,7 +139,8 @@ class BybitVenue(OrderCalls):
             on_entry_filled=self._on_entry_filled,
             own_prefix=own_prefix,
         )
-        options: dict[str, Any] = {"sleep": sleep, "now_ms": now_ms, **stream_options}
+        circuit = {"banned_ms": lambda: rest.budget.banned_for_ms, "on_forbidden": rest.measure_clock}
+        options: dict[str, Any] = {"sleep": sleep, "now_ms": now_ms, **circuit, **stream_options}
         self.private = PrivateStream(
             where, session, credentials, rest.clock, category, self.fold,
             notify=self._notify, resync=self.resync, on_doubt=self._read_again_soon, on_up=self._up, on_lost=self._lost,

@@ -15,6 +15,7 @@ from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.resolver import Resolver
 from adapters.bybit.tracked import TrackedOrder
 from core.errors import VenueError
+from core.orders import CLOSED
 
 if TYPE_CHECKING:
     from adapters.bybit.venue import BybitVenue
@@ -122,6 +123,8 @@ class Watch:
                 raise VenueError(f"{order.symbol} {name} could not be looked at")  # not ready yet: the connection is made anew
             if view is not None and view.is_absent and (is_resync or name in self._missing):
                 self._resolver.doubt(order, "it rests no more, and no list has it", self._now_ms())
+            if order.state in CLOSED and not is_resync:
+                self._due["executions"] = self._now_ms()  # the stream kept its end to itself: what else?
         self._missing = {*missing}
 
     async def _check_in_flight(self) -> None:

@@ -274,6 +274,8 @@ class TickerRow(msgspec.Struct):
     fundingRate: Number = None
     nextFundingTime: Number = None
     lastPrice: Number = None
+    bid1Price: Number = None
+    ask1Price: Number = None
 
 
 class Frame(msgspec.Struct):

@@ -144,6 +144,11 @@ class Journal:
         """Syncs of the current segment that failed and were made good: worth an alert."""
         return self._writer.rewrites
 
+    @property
+    def written(self) -> tuple[Path, int]:
+        """The segment that is written to, and how many bytes of it the system has."""
+        return self._writer.path, self._writer.written.offset
+
     def append(self, message: Message) -> int:
         """Buffer a record; returns its number. Raises JournalError once the disk has refused, InvariantError for an unknown type."""
         writer = self._writer

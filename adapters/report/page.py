@@ -62,8 +62,6 @@ def render(result: BacktestResult, *, kind: str = "backtest", source_label: str 
 
 def document(title: str, body: str, figures: Figures) -> str:
     """A page of its own: everything that it needs is in it."""
-    from plotly.offline import get_plotlyjs
-
     payload = msgspec.json.encode(figures).decode("utf-8").replace("<", "\\u003c")
     head = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -71,6 +69,10 @@ def document(title: str, body: str, figures: Figures) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
         f"<title>{esc(title)}</title><style>{_asset('report.css')}</style></head>"
     )
+    if not figures:
+        return f"{head}<body><main>{body}</main></body></html>\n"
+    from plotly.offline import get_plotlyjs
+
     data = f'<script type="application/json" id="figures-data">{payload}</script>'
     scripts = f"<script>{get_plotlyjs()}</script><script>{_asset('report.js')}</script>"
     return f"{head}<body><main>{body}</main>{data}{scripts}</body></html>\n"

@@ -195,11 +195,13 @@ class PortfolioRiskActor(RiskActor):
         self, signal: Signal, steps: int, price: float, market: Market, *, is_buy: bool, reduce_only: bool = False,
         bracket: Bracket | None = None,
     ) -> None:  # fmt: skip
-        """Market orders for so many steps, each within the exchange's maximum."""
+        """Market orders for so many steps, as few as the exchange's maximum allows and as equal as steps allow: a small rest would be less
+        than the exchange takes."""
         grid, most = market.instrument.qty_grid, market.max_market_qty
+        count = 1 if grid.value(steps) <= most else -(-steps // max(1, grid.floor(most)))
         cancel_first = True
-        while steps > 0:
-            part = steps if grid.value(steps) <= most else max(1, grid.floor(most))
+        for left in range(count, 0, -1):
+            part = -(-steps // left)
             self._send(
                 OrderIntent(
                     signal.symbol, "BUY" if is_buy else "SELL", grid.value(part), signal.ts, reduce_only=reduce_only, bracket=bracket,

@@ -66,6 +66,8 @@ _TABLE: Final = (
     Cause("cancel_ratio", "account", _REDUCING, "more than 50 cancels for each order", "a person says so; the count begins anew", "person"),
     Cause("order_rate", "account", _REDUCING, "120 orders within a minute", "a minute has passed since the oldest of them", "time"),
     Cause("halt", "account", _REDUCING, "a Halt from outside", "a Resume", "keel"),
+    Cause("arming_expired", "account", _REDUCING, "the arming of a live session has ended (12 h at most)",
+          "a person says so: `keel live SYSTEM --arm`", "person"),
     Cause("daily_loss", "account", _REDUCING, "risk.daily_loss_percent is lost", "the next UTC day begins", "time"),
     Cause("max_drawdown", "account", _REDUCING, "risk.max_drawdown_percent is lost",
           "a new journal (--fresh): it holds for good", "restart"),

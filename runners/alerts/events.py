@@ -94,8 +94,41 @@ _TABLE: Final = (
           "read the item; `keel journal` and the exchange's transaction log show where it comes from"),
     Event("statement_failed", "warning", "the transaction log could not be read; it is read again", "if it goes on: look at the network"),
     # --- the key ---
+    Event("armed", "info", "a live session was armed, or armed anew", "if that was not you: keel panic, and change the key"),
+    Event("arming_ends", "warning", "the arming of a live session ends soon", "keel live SYSTEM --arm at a terminal renews it"),
+    Event("arm_token", "warning", "an arming token that was laid for a running session is not taken",
+          "make a new one: keel live SYSTEM --arm"),
+    Event("not_armed", "warning", "a dry run found what a live session would be refused for",
+          "the text says what is missing, and the way out"),
     Event("key_expires", "warning", "the API key expires soon",
           "make a new one (without withdrawal, bound to this address), and start with it"),
+    # --- the supervisor ---
+    Event("supervisor_gone", "error", "the supervisor of a session is gone; the session trades on, or ends in half a minute",
+          "start it again with the same command: it finds the session and watches it"),
+    Event("supervisor_back", "info", "the supervisor is there again", _NOTHING),
+    Event("supervisor_adopted", "warning", "a supervisor was started and found its session running", "look why the one before it ended"),
+    Event("supervisor_ends", "info", "the supervisor ends, and its session with it",
+          "look at the exchange: positions keep their stops; read logs/supervisor.jsonl, then start again"),
+    Event("supervisor_flattens", "error", "the supervisor flattens the account by the panic path",
+          "wait for supervisor_flattened; the latch stands until `keel session rearm`"),
+    Event("supervisor_flattened", "error", "the panic path has ended", "NOT flat: go to the exchange and close what is left, at once"),
+    Event("trader_silent", "error", "a session sends no heartbeats: it is stopped, hangs, or the machine has no time for it",
+          "nothing at once: it is asked to end, and ended; then look at the machine and the strategy"),
+    Event("trader_hangs", "error", "a session's event loop does not return; no order leaves",
+          "nothing at once: it is asked to end, and ended; its last words name the line that hangs"),
+    Event("trader_late", "info", "a session's event loop came round late", "again and again: a busy machine, or a slow strategy"),
+    Event("trader_slow_start", "error", "a session has been starting for minutes", "look at the network and the exchange's status"),
+    Event("trader_data_old", "error", "a session hears no prices", "look at the network; orders of this symbol do not leave meanwhile"),
+    Event("trader_memory", "warning", "a session has much more memory than it began with, or than it may have",
+          "restart it in a quiet moment; a strategy that keeps all it sees is the usual cause"),
+    Event("trader_journal", "error", "a session's journal does not grow, or is not whole", "look at the disk; the session ends in order"),
+    Event("clock_jump", "warning", "this computer's clock was set, or the machine slept",
+          "look at its time service; orders wait until the exchange's time is measured again"),
+    Event("trader_asked", "info", "a session was asked to end", _NOTHING),
+    Event("trader_killed", "error", "a session did not end when it was asked, and was killed",
+          "look at the exchange for entries that rest; a restart looks again"),
+    Event("trader_ended", "error", "a session ended, and not in order", "read its log; what is done then is `supervision` of its system"),
+    Event("trader_restarted", "warning", "a session was started again after a crash", "read the log of the crash"),
     # --- alerts ---
     Event("daily_summary", "info", "what the day brought", _NOTHING),
     Event("alert_failed", "error", "a target of alerts.yaml does not take alerts; it is tried again",
@@ -115,7 +148,11 @@ def _of(cause: Cause) -> Event:
         "person": f"`keel session release SYSTEM --cause {cause.name}`, once {cause.ends_when.removesuffix(', and a person says so')}",
         "restart": f"ends with {cause.ends_when}",
     }
-    return Event(cause.name, "warning", cause.raised_when, by[cause.lifted_by])
+    todo = by[cause.lifted_by]
+    _, other, command = cause.ends_when.partition("a person says so: ")
+    if other:  # another command than the release lifts it
+        todo = command
+    return Event(cause.name, "warning", cause.raised_when, todo)
 
 
 EVENTS: Final = {event.code: event for event in _TABLE} | {name: _of(cause) for name, cause in CAUSES.items()}

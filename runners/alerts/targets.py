@@ -37,6 +37,7 @@ from runners.alerts.config import (
     fill,
 )
 from runners.alerts.message import Message
+from runners.signal_mask import nothing_blocked
 
 INSTALL: Final = 'pip install "keel-trader[alerts]"'
 _HIDDEN: Final = "***"
@@ -115,10 +116,11 @@ class CommandSender:
             "KEEL_ALERT_TEXT": message.body.replace("\0", " "), "KEEL_ALERT_SYMBOL": message.symbol,
         }  # fmt: skip
         try:
-            process = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=self._folder, env=environ,
-                start_new_session=True,
-            )  # fmt: skip
+            with nothing_blocked():
+                process = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=self._folder, env=environ,
+                    start_new_session=True,
+                )  # fmt: skip
         except (OSError, ValueError) as error:
             return Outcome(False, self._scrub(f"{self._command[0]} cannot be started: {error}"))
         try:

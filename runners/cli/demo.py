@@ -9,6 +9,7 @@ from typing import Literal
 import click
 
 from runners.cli.session import Session, common, example
+from runners.supervisor.command import is_trader, supervise, supervised_option
 
 
 @click.command(
@@ -35,6 +36,7 @@ from runners.cli.session import Session, common, example
 @click.option("--fresh", is_flag=True, help="Begin a new journal; what the account holds is taken over as it is.")
 @click.option("--log", type=click.Choice(["text", "json", "none"]), help="Log lines on stderr. Default: none under the screen, else text.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@supervised_option(default=False)
 @common
 @click.pass_obj
 def demo(
@@ -52,69 +54,35 @@ def demo(
     fresh: bool,
     log: Literal["text", "json", "none"] | None,
     no_report: bool,
+    supervised: bool,
 ) -> int:
     """Run SYSTEM (an id, or a file) on Bybit's demo account, or on a sandbox, until Ctrl-C. No real money.
 
     A restart goes on where the last session ended, however that was.
     """
+    from adapters.bybit.endpoints import Environment
     from adapters.logging import set_up_logging
-    from runners.cli.figures import key_figures, show_funnel
-    from runners.cli.output import pairs, warn
+    from runners.cli.session_end import console_of, tell_end
     from runners.demo import DemoOptions, run_demo
+    from runners.live.banner import banner_text
     from runners.live.display import Display
     from runners.systems import load_system
 
     home = session.context().home
-    level = "debug" if session.verbosity > 1 else "info"  # of the file: --quiet is about the terminal
     shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
-    set_up_logging(level=level, file=home.logs / "demo.jsonl", console=_console(log, session, shows))
     texts = list(overrides)
     texts += [f"symbols=[{', '.join(symbol.upper() for symbol in symbols)}]"] if symbols else []
     texts += [f"timeframe={timeframe}"] if timeframe else []
     texts += [f"execution_timeframe={execution_timeframe}"] if execution_timeframe else []
+    if supervised and not is_trader():
+        environment = Environment.DEMO if sandbox_url is None else Environment.SANDBOX
+        return supervise(home, system, texts, environment, sandbox_url, key_file, shows=shows)
+    level = "debug" if session.verbosity > 1 else "info"  # of the file: --quiet is about the terminal
+    set_up_logging(level=level, file=home.logs / "demo.jsonl", console=console_of(log, session, shows))
     loaded = load_system(system, home, texts)
     options = DemoOptions(sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without))
     if shows:
         session.note(f"{loaded.config.system}: reading the account and the bars before it; Ctrl-C stops")
+    session.note(banner_text("demo" if sandbox_url is None else "sandbox"))
     made = run_demo(loaded, home, options, beside=Display().beside if shows else None)
-    answer = {
-        "run_id": made.epoch.run_id,
-        "artifacts": str(made.epoch.artifacts),
-        "account": made.account,
-        "journal": str(made.journal),
-        "ended": made.ending.reason,
-        "cancelled": made.ending.cancelled,
-        "protective": made.ending.protective,
-        "positions": made.ending.positions,
-        "unanswered": made.ending.unanswered,
-        "compared": made.ending.is_compared,
-        "differences": [each.text for each in made.ending.differences],
-        "state": made.ending.state,
-        "restrictions": made.ending.restrictions,
-        "statement": made.ending.statement,
-        "metrics": made.result.metrics,
-        "funnel": made.result.funnel.to_plain(),
-        "warnings": made.result.warnings,
-        "report": None if made.report is None else str(made.report),
-    }
-
-    def show() -> None:
-        for line in made.lines:
-            click.echo(line)
-        report = None if made.report is None else str(made.report)
-        kept = [("run", made.epoch.run_id), ("artifacts", str(made.epoch.artifacts)), ("report", report), ("journal", str(made.journal))]
-        warn(made.result.warnings)
-        pairs([*key_figures(made.result.metrics, made.quote), *kept])
-        show_funnel(made.result.funnel.to_plain(), made.quote)
-
-    session.answer(answer, show)
-    if not made.ending.agrees:
-        return 5
-    return 0 if made.ending.state == "ACTIVE" else 4
-
-
-def _console(wanted: Literal["text", "json", "none"] | None, session: Session, shows: bool) -> bool | Literal["text", "json"]:
-    """What of the log goes to stderr. Lines would break the screen that is drawn on a terminal: it is for where there is none."""
-    if wanted is not None:
-        return False if wanted == "none" else wanted
-    return not shows and session.verbosity >= 0
+    return tell_end(session, made)

@@ -34,9 +34,12 @@ COMMANDS = {
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
     "promote": ("runners.cli.promote:promote", "Open demo or live to a system whose rules for it pass."),
     "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
+    "live": ("runners.cli.live:live", "Run a system on the real account, armed; or by the same rules on a sandbox."),
+    "panic": ("runners.cli.panic:panic", "Cancel every order and close every position of an account."),
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "alerts": ("runners.cli.alerts:alerts", "Alerts: send a test to every target of alerts.yaml."),
     "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
+    "compare-live": ("runners.cli.compare_live:compare_live", "A session beside its backtest: what the difference is made of."),
     "replay": ("runners.cli.replay:replay", "A session's journal through the engine again: every decision, byte for byte."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
     "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
@@ -87,7 +90,7 @@ def _show_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version and leave.")
 @common
 def cli() -> None:
-    """keel: the same trading system over stored history, and on a sandbox or Bybit's demo account. No live trading yet.
+    """keel: the same trading system over stored history, on a sandbox or Bybit's demo account, and live.
 
     History, systems, runs and logs live in the home folder: --home DIR, else KEEL_HOME, else the current folder.
     """

@@ -13,7 +13,7 @@ from runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
     from sim.sandbox.engine import Feed
-    from sim.sandbox.settings import AccountSettings
+    from sim.sandbox.settings import AccountSettings, SandboxSettings
 
 _SPEED = re.compile(r"x(\d+(?:\.\d+)?)")
 _REPLAY_BUDGETS = 100.0
@@ -39,6 +39,12 @@ _REPLAY_BUDGETS = 100.0
 @click.option("--speed", default="real", show_default=True, metavar="V", help="real, max, lockstep (moves on command only), or xN.")
 @click.option("--account", "accounts", multiple=True, metavar="KEY:SECRET:USDT", help="May be repeated; else sandbox-key with 100000 USDT.")
 @click.option(
+    "--key-address", "addresses", multiple=True, metavar="IP", help="To what keys say that they are bound; * is: to none. [127.0.0.1]"
+)
+@click.option(
+    "--key-right", "rights", multiple=True, metavar="R", help="A right over funds that keys have, such as Withdraw; may be repeated."
+)
+@click.option(
     "--profile", type=click.Choice(["mainnet", "demo"]), default="mainnet", show_default=True, help="Which of Bybit's it is like."
 )
 @click.option(
@@ -61,6 +67,8 @@ def sandbox(
     timeframe: str | None,
     speed: str,
     accounts: tuple[str, ...],
+    addresses: tuple[str, ...],
+    rights: tuple[str, ...],
     profile: Any,
     margin_mode: Any,
     demo_isolated: bool,
@@ -80,10 +88,7 @@ def sandbox(
         profile=profile, pace=pace, factor=factor, seed=seed, limit_factor=factor if pace == "real" else _REPLAY_BUDGETS,
         margin_mode=margin_mode, demo_isolated=demo_isolated,
     )  # fmt: skip
-    if accounts:
-        import msgspec
-
-        settings = msgspec.structs.replace(settings, accounts=_read_accounts(accounts))
+    settings = _with_accounts(settings, accounts, addresses, rights)
     faults = None
     if fault_file is not None:
         try:
@@ -97,6 +102,19 @@ def sandbox(
         raise ConfigError(
             f"port {port} cannot be opened: {error.strerror or error}; choose another, or --port 0 for any free one"
         ) from error
+
+
+def _with_accounts(
+    settings: SandboxSettings, accounts: tuple[str, ...], addresses: tuple[str, ...], rights: tuple[str, ...]
+) -> SandboxSettings:
+    import msgspec
+
+    made = _read_accounts(accounts) if accounts else settings.accounts
+    if addresses:
+        made = tuple(msgspec.structs.replace(account, addresses=addresses) for account in made)
+    if rights:
+        made = tuple(msgspec.structs.replace(account, wallet_rights=rights) for account in made)
+    return msgspec.structs.replace(settings, accounts=made)
 
 
 def _check_margin_mode(profile: str, margin_mode: str | None, demo_isolated: bool) -> None:

@@ -121,6 +121,8 @@ def _show(found: SessionStatus) -> None:
         [("session", f"{found.system}  {found.environment}  process {found.process}"), ("account", found.account),
          ("state", found.state), ("time", found.market_time), ("equity", f"{found.equity:,.2f}"), ("positions", positions)]
     )  # fmt: skip
+    if found.armed_until:
+        click.echo(f"armed until {found.armed_until}")
     for each in found.restrictions:
         click.echo(f"STOPPED BY  {each.line}")
     if found.unknown:

@@ -88,11 +88,11 @@ def make_books(
     cycle = Cycle(actors, bus, clock, inputs, instant)
     controls = Controls(
         limits, instruments, portfolio, executor, gate,
-        environment_is_armed=lambda: True,  # demo and sandbox are play money; the live runner arms
+        environment_is_armed=lambda: plan.arming is None or plan.arming.is_dry or plan.arming.token is not None,
         account_limit=lambda: account_stop(actors.risk),
     )  # fmt: skip
     decisions = Decisions(clock)
-    desk = Desk(controls, say, decisions)
+    desk = Desk(controls, say, decisions, plan.dry)
     tape = Tape(portfolio, system.risk.leverage, clock)
     subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
     bus.subscribe(Fill, tape.after_fill)

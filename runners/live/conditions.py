@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from core.actors.risk import RiskActor
 from core.risk.gate import Gate
 from runners.live.controls import Controls
 from runners.live.cycle import account_stop
+
+if TYPE_CHECKING:
+    from runners.arming.arming import Arming
 
 _LIMITS: Final = {"daily_loss_percent": "daily_loss", "max_drawdown_percent": "max_drawdown"}
 _PAUSES: Final = ("order_rate", "symbol_order_rate", "reject_breaker", "price_stale")
@@ -18,7 +21,7 @@ _PAUSES: Final = ("order_rate", "symbol_order_rate", "reject_breaker", "price_st
 class Conditions:
     """Closes and opens the gate by what is so now. now_ms: of the session's clock, by which controls count; banned_ms: how long the
     exchange refuses this address yet; journal_failed: why the journal takes nothing more, "" while it does; latched: why the panic latch
-    lets nothing leave, "" while there is none."""
+    lets nothing leave, "" while there is none; arming: of a live session."""
 
     def __init__(
         self,
@@ -30,15 +33,19 @@ class Conditions:
         banned_ms: Callable[[], int],
         journal_failed: Callable[[], str],
         latched: Callable[[], str],
+        arming: Arming | None = None,
     ) -> None:
         self._gate, self._controls, self._risk = gate, controls, risk
         self._now_ms, self._banned_ms, self._journal_failed, self._latched = now_ms, banned_ms, journal_failed, latched
+        self._arming = arming
 
     def look(self) -> None:
         """See what has begun and what is over."""
         gate = self._gate
         latched = self._latched()
         gate.hold("panic", not latched, latched)
+        if self._arming is not None:
+            self._arming.look_now(gate)
         failed = self._journal_failed()
         gate.hold("journal", not failed, f"the journal takes nothing more: {failed}")
         banned_ms = self._banned_ms()

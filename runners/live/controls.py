@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from core.config import SystemConfig
+from core.config import LiveConfig, SystemConfig
 from core.instrument import Instrument
 from core.messages import OrderDenied, SubmitOrder
 from core.money import UNIT
@@ -48,6 +48,9 @@ class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_gross_usd: float = math.inf
     max_net_usd: float = math.inf
     max_leverage: float = 1.0
+    """Of the margin."""
+    max_exposure: float = math.inf
+    """Gross exposure per equity, a hard limit."""
     max_open_orders_per_symbol: int = 50
     max_open_orders: int = 200
     duplicate_ms: int = 1_000
@@ -59,18 +62,38 @@ class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
     max_repeats_per_minute: int = 20
 
     @classmethod
-    def of(cls, system: SystemConfig, *, stale_ms: float = math.inf) -> ControlLimits:
-        """The limits that follow from a system's own: a position may overshoot what risk aims at by the price's move until the fill."""
+    def of(cls, system: SystemConfig, *, live: bool = False, stale_ms: float = math.inf) -> ControlLimits:
+        """The limits that follow from a system's own: a position may overshoot what risk aims at by the price's move until the fill.
+
+        live: the hard limits of ``live:`` hold, too.
+        """
         risk, room = system.risk, 1.1
         position = math.inf if risk.max_position_usd is None else risk.max_position_usd * room
         gross = math.inf if risk.max_gross_usd is None else risk.max_gross_usd * room
-        return cls(
+        made = cls(
             stale_ms=stale_ms,
             max_order_usd=2.0 * position,  # a flip is one order of (target - position)
             max_position_usd=position,
             max_gross_usd=gross,
             max_net_usd=gross,
             max_leverage=risk.leverage if system.category == "linear" else 1.0,
+        )
+        return made._within(system.live) if live else made
+
+    def _within(self, hard: LiveConfig) -> ControlLimits:
+        """The stricter of each."""
+
+        def least(own: float, other: float | None) -> float:
+            return own if other is None else min(own, other)
+
+        return msgspec.structs.replace(
+            self,
+            price_collar_percent=least(self.price_collar_percent, hard.price_collar_percent),
+            max_order_usd=least(self.max_order_usd, hard.max_order_usd),
+            max_net_usd=least(self.max_net_usd, hard.max_net_usd),
+            max_exposure=least(self.max_exposure, hard.max_leverage),
+            max_open_orders=min(self.max_open_orders, hard.max_open_orders),
+            max_orders_per_minute=min(self.max_orders_per_minute, hard.max_orders_per_minute),
         )
 
 
@@ -334,7 +357,7 @@ class Controls:
     def _leverage(self, order: SubmitOrder) -> Denial | None:
         equity = self._account.equity
         used = self._gross_usd(order) / equity if equity > 0.0 else math.inf
-        return _above("max_leverage", used, self.limits.max_leverage * 1.05)
+        return _above("max_leverage", used, min(self.limits.max_leverage * 1.05, self.limits.max_exposure))
 
     def _margin(self, order: SubmitOrder) -> Denial | None:
         """Initial margin of everything in the worst case, and this order's fee, against the equity."""

@@ -11,13 +11,15 @@ from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDeni
 from core.ports import Venue
 from runners.live.controls import Controls, Denial
 from runners.live.decisions import Decisions
+from runners.live.dry_run import DryRun
 
 
 class Desk:
-    """Implements ``core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message."""
+    """Implements ``core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message;
+    ``dry`` takes what would be sent, and then nothing is."""
 
-    def __init__(self, controls: Controls, say: Callable[[Message], None], decisions: Decisions) -> None:
-        self._controls, self._say, self._decisions = controls, say, decisions
+    def __init__(self, controls: Controls, say: Callable[[Message], None], decisions: Decisions, dry: DryRun | None = None) -> None:
+        self._controls, self._say, self._decisions, self._dry = controls, say, decisions, dry
         self.venue: Venue | None = None
         """Where orders go; None: they are only noted (``muted``)."""
         self.muted: dict[str, SubmitOrder] = {}
@@ -30,6 +32,9 @@ class Desk:
             self._controls.note_sent(command)
             return
         denial = self._controls.check(command)
+        if self._dry is not None:
+            self._dry.order(command, denial)
+            denial = denial or Denial("dry_run", why="nothing is sent")
         if denial is not None:
             self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
             self._say(
@@ -45,7 +50,9 @@ class Desk:
     def amend_order(self, command: AmendOrder) -> None:
         """Change a resting order."""
         self._decisions.note(command)
-        if self.venue is not None:
+        if self.venue is not None and self._dry is not None:
+            self._dry.other(command)
+        elif self.venue is not None:
             self.venue.amend_order(command)
 
     def cancel_order(self, command: CancelOrder) -> None:
@@ -53,20 +60,26 @@ class Desk:
         self._decisions.note(command)
         self._controls.note_cancel()
         self._controls.note_cancelling(command.client_order_id)
-        if self.venue is not None:
+        if self.venue is not None and self._dry is not None:
+            self._dry.other(command)
+        elif self.venue is not None:
             self.venue.cancel_order(command)
 
     def cancel_all(self, command: CancelAll) -> None:
         """Cancels always pass."""
         self._decisions.note(command)
         self._controls.note_cancel()
-        if self.venue is not None:
+        if self.venue is not None and self._dry is not None:
+            self._dry.other(command)
+        elif self.venue is not None:
             self.venue.cancel_all(command)
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Exits of a position."""
         self._decisions.note(command)
-        if self.venue is not None:
+        if self.venue is not None and self._dry is not None:
+            self._dry.other(command)
+        elif self.venue is not None:
             self.venue.set_trading_stop(command)
 
     def on_update(self, update: OrderUpdate) -> None:

@@ -12,6 +12,7 @@ from core.money import UNIT
 from core.portfolio_order import TargetPosition
 from core.risk.causes import TradingState
 from core.time_range import to_iso
+from runners.live.banner import banner, border
 from runners.live.holdings import held_quantities
 from runners.live.restrictions import restrictions
 from runners.live.session import Stop
@@ -51,9 +52,25 @@ class Display:
         from rich.console import Group
         from rich.panel import Panel
 
-        parts = [_head(live, stop), "", _positions(live), "", _orders(live), "", _decisions(live), "", _told(live)]
+        environment, is_live = live.plan.environment.value, live.plan.arming is not None
+        parts = [
+            banner(environment, is_live=is_live),
+            "",
+            _head(live, stop),
+            "",
+            _positions(live),
+            "",
+            _orders(live),
+            "",
+            _decisions(live),
+            "",
+            _told(live),
+        ]
+        frame = border(environment)
         title = f"keel {live.plan.environment.value}  {live.plan.system.system}  {', '.join(live.plan.system.symbols)}"
-        return Panel(Group(*parts), title=title, subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay")
+        return Panel(
+            Group(*parts), title=title, subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay", border_style=frame
+        )
 
 
 def _head(live: Live, stop: Stop) -> Any:
@@ -69,6 +86,10 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("funnel", _funnel(live))
     words = f"stopping: {stop.reason}" if stop.is_asked else state.name
     table.add_row("gate", Text(words, style="yellow" if stop.is_asked else _COLOURS[state]))
+    if live.plan.arming is not None and live.plan.arming.token is not None:
+        left = live.plan.arming.left_ms
+        words = f"until {live.plan.arming.token.until} ({left // 3_600_000} h {left // 60_000 % 60:02d} min left)"
+        table.add_row("armed", Text(words, style="bold red" if left < 900_000 else ""))
     if live.plan.untested:
         table.add_row("UNTESTED", Text(f"promoted to demo without a look at its rules: {live.plan.untested}", style="bold yellow"))
     for each in restrictions(live.gate, live.plan.system.system):

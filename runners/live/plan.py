@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adapters.bybit.endpoints import Environment
 from adapters.store import HistoricalDataStore
 from core.config import SystemConfig
 from runners.systems import LoadedSystem
+
+if TYPE_CHECKING:
+    from runners.arming.arming import Arming
+    from runners.live.dry_run import DryRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +40,7 @@ class Plan:
     """Why, by symbol, where nobody asked for it."""
     untested: str = ""
     """Why the system may trade here though nobody looked at its rules; "" where they passed, or there are none."""
+    arming: Arming | None = None
+    """The rules of a live session; None: those of demo and rehearsals. Its ``is_dry``: nothing is sent at all."""
+    dry: DryRun | None = None
+    """Takes what would be sent, in place of the exchange."""

@@ -117,6 +117,17 @@ class CauseEnded(Message, frozen=True):
     by: str
 
 
+class Armed(Message, frozen=True):
+    """A live session was armed. uid: of the account; by: whose hand; until: ISO time; how: terminal or token; nonce: which token."""
+
+    ts: int
+    uid: int
+    by: str
+    until: str
+    how: str
+    nonce: str
+
+
 class Stated(Message, frozen=True):
     """The exchange's transaction log was held against our books: rows in (since, until], what they add up to, and how much of it our books
     have otherwise (1e-8 of the quote coin). ``items`` names what differs."""
@@ -172,6 +183,16 @@ class Decided(Message, frozen=True):
     made: str
 
 
+class Quoted(Message, frozen=True):
+    """Best bid and ask of the ticker when an order left the system: what its fill is measured against. ts: of the order."""
+
+    ts: int
+    client_order_id: str
+    symbol: str
+    bid: float
+    ask: float
+
+
 class HearingStopped(Message, frozen=True):
     """Something of ours broke: from here to the end of the session messages are written down, and nobody hears them."""
 
@@ -179,6 +200,6 @@ class HearingStopped(Message, frozen=True):
     error: str
 
 
-NOTES = (GateChanged, CauseRaised, CauseEnded, Stated, ProgramStarted, WarmUpBars, Decided, HearingStopped, *EVIDENCE)
+NOTES = (GateChanged, CauseRaised, CauseEnded, Armed, Stated, ProgramStarted, WarmUpBars, Decided, Quoted, HearingStopped, *EVIDENCE)
 """What is written for whoever reads a journal; the actors hear nothing of it."""
 TYPES = (Opened, Adjusted, InstantClosed, BarsTooLate, InputsKnown, ClosePosition, *NOTES)

@@ -32,6 +32,8 @@ async def release(live: Live, cause: str, symbol: str | None, by: str) -> list[R
     row = CAUSES[cause]
     if row.lifted_by != "person":
         raise SafetyError(f"{cause} is not lifted by hand: it ends when {row.ends_when}")
+    if cause == "arming_expired":
+        raise SafetyError(f"an arming is not lifted, but made anew, at a terminal: keel live {system} --arm")
     if cause == "panic":
         raise SafetyError(f"a panic is not lifted for a session that runs: {found[0].text}; then start anew")
     for entry in found:

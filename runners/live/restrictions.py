@@ -38,6 +38,8 @@ def _restriction(entry: Entry, system: str) -> Restriction:
     row = entry.row
     symbol = f" --symbol {entry.symbol}" if entry.symbol else ""
     release = f"keel session release {system}{symbol} --cause {entry.cause}" if row.lifted_by == "person" else ""
+    if entry.cause == "arming_expired":
+        release = f"keel live {system} --arm"
     if entry.cause == "panic":
         release = ""  # the latch outlives the session: its text says which command takes it away
     forbids = "all but cancels" if row.state.name == "HALTED" else "entries"

@@ -71,6 +71,11 @@ class Ending(msgspec.Struct, frozen=True):
         is_stated = not self.unstated and not (self.statement is not None and self.statement.items)
         return self.is_compared and not self.differences and is_stated
 
+    @property
+    def exit_code(self) -> int:
+        """Of a session that ended in order: 5 where the books differ or could not be compared, 4 where nothing that adds could be sent."""
+        return 5 if not self.agrees else 0 if self.state == "ACTIVE" else 4
+
 
 class Stop:
     """Asked to stop, from a signal handler or by a failure."""
@@ -139,11 +144,13 @@ class Session:
                 upkeep = Upkeep(live, self.notify)
                 beating = self._watch_loop(live)
                 try:
-                    await (self._lockstep(live, upkeep) if live.connection.is_lockstep else self._real_time(live, upkeep))
-                except Exception as error:  # noqa: BLE001  # whatever broke: what rests is cancelled, and the end is told
-                    self.stop.fail(error)
-                self.ending = self._kept(live, await self._end_somehow(live))
-                beating.cancel()
+                    try:
+                        await (self._lockstep(live, upkeep) if live.connection.is_lockstep else self._real_time(live, upkeep))
+                    except Exception as error:  # noqa: BLE001  # whatever broke: what rests is cancelled, and the end is told
+                        self.stop.fail(error)
+                    self.ending = self._kept(live, await self._end_somehow(live))
+                finally:
+                    beating.cancel()
         return live, self.ending
 
     def _watch_loop(self, live: Live) -> asyncio.Task[None]:
@@ -289,6 +296,7 @@ class Session:
             await self._on_fault(live, failure)
         executor = live.cycle.actors.executor
         entries = [record for record in executor.open_orders() if record.command is not None and not record.command.reduce_only]
+        entries = entries if live.plan.dry is None else []
         for record in entries:
             live.venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, live.cycle.clock.now_ms))
         left: list[Difference] = []

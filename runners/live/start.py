@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import cast
 
 from adapters.bybit.clock import ServerClock
@@ -25,12 +26,15 @@ from adapters.journal.journal import BALLAST_BYTES
 from core.bus import Bus
 from core.clock import Clock, ReplayClock
 from core.config import SystemConfig
-from core.errors import VenueError
+from core.errors import KeelError, VenueError
 from core.instrument import Instrument
-from core.messages import CancelOrder, FundingRate, Message, OrderUpdate
+from core.messages import CancelOrder, FundingRate, Message, OrderUpdate, SubmitOrder
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.gate import KEEL, STARTING, Entry, Gate
+from runners.arming.arming import EXPIRED
+from runners.arming.missing import NotArmedError
+from runners.arming.reconciliation import unclean
 from runners.live.background import background, up
 from runners.live.books import Books
 from runners.live.conditions import Conditions
@@ -52,7 +56,7 @@ from runners.live.prices import Prices
 from runners.live.program import program_of
 from runners.live.protection import Protection
 from runners.live.reconcile import Reconciler
-from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened
+from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened, Quoted
 from runners.live.recovery import recover_books
 from runners.live.snapshots import Snapshots
 from runners.live.statement import Statement
@@ -131,6 +135,10 @@ async def start(
     async with AsyncExitStack() as stack:
         try:
             live = await _begin(plan, stack, notify, fail, watch)
+        except KeelError as error:
+            if plan.arming is None or plan.arming.token is not None or isinstance(error, NotArmedError):
+                raise
+            raise plan.arming.refused(error) from error
         except PayloadError as error:
             raise VenueError(
                 f"an answer of the exchange that a start needs cannot be read: {error}. Nothing was ordered; start again, and report it if"
@@ -142,25 +150,35 @@ async def start(
 async def _begin(
     plan: Plan, stack: AsyncExitStack, notify: Notify, fail: Callable[[BaseException], None], watch: Callable[[Bus], None]
 ) -> Live:
-    system = plan.system
-    refuse_latched(latch_of(plan.environment, plan.sandbox_url))
+    system, arming = plan.system, plan.arming
+    if arming is None:
+        refuse_latched(latch_of(plan.environment, plan.sandbox_url))
+    else:
+        arming.look_here()
     connection = await stack.enter_async_context(
-        connect(plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file)
-    )
-    account = await connection.account_name(live=plan.environment is Environment.LIVE)
-    lock = stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
+        connect(
+            plan.environment, system.category, notify, sandbox_url=plan.sandbox_url, key_file=plan.key_file, checks_clock=arming is None
+        )
+    )  # fmt: skip
+    if arming is not None:
+        connection.rest.hold = arming.hold
+        await arming.look(connection)
+    account = await connection.account_name(checks_key=arming is None)
+    lock = None if plan.dry is not None else stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
     instruments = await instruments_of(plan, connection)
     await tell_left_out(plan, connection, notify)
-    await _check_settings(connection, system)
+    if arming is None:
+        await _check_settings(connection, system)
     journal = _open_journal(plan, account, connection.clock)
     stack.callback(journal.close)
     if journal.recovery.cut_bytes or journal.recovery.last_words:
         notify(Notice(connection.clock.now_ms, "journal_recovered", journal.recovery.text(), severity="warning"))
     journal.append(program_of(plan, instruments, connection.clock.now_ms))
     live = await _assemble(plan, account, connection, instruments, journal, stack, notify, fail, watch)
-    background(_watch_lock(lock, live.gate), stack, fail)
     background(watch_journal(journal), stack, fail)
-    await stack.enter_async_context(open_door(live, notify))
+    if lock is not None:
+        background(_watch_lock(lock, live.gate), stack, fail)
+        await stack.enter_async_context(open_door(live, notify))
     return live
 
 
@@ -184,16 +202,24 @@ async def _check_settings(connection: Connection, system: SystemConfig) -> None:
         await connection.account.ensure_leverage(symbol, system.risk.leverage)
 
 
+def journal_folder(plan: Plan, account: str) -> Path:
+    """Where the journal of this account and system is."""
+    return plan.journals / "-".join(account.split()).replace(":", "_").replace("/", "_") / f"{plan.system.system}-{plan.uid[:12]}"
+
+
 def _open_journal(plan: Plan, account: str, clock: ServerClock) -> Journal:
     """The journal of this account and system; another code or configuration is another journal."""
-    folder = plan.journals / "-".join(account.split()).replace(":", "_").replace("/", "_") / f"{plan.system.system}-{plan.uid[:12]}"
-    if plan.fresh and folder.exists():
+    folder = journal_folder(plan, account)
+    if plan.dry is not None:
+        folder = plan.dry.copy_of(folder)
+    elif plan.fresh and folder.exists():
         number = 1
         while (kept := folder.with_name(f"{folder.name}.old{number}")).exists():
             number += 1
         folder.rename(kept)
     stamps = cast("Clock", clock)  # it is only read
-    ballast = SANDBOX_BALLAST if plan.environment is Environment.SANDBOX else BALLAST_BYTES
+    is_small = plan.environment is Environment.SANDBOX or plan.dry is not None
+    ballast = SANDBOX_BALLAST if is_small else BALLAST_BYTES
     about = {"account": account, "system": plan.system.system, **plan.about}
     return Journal.open(folder, clock=stamps, session=about, types=TYPES, ballast_bytes=ballast)
 
@@ -217,7 +243,7 @@ async def _assemble(
         on_state=lambda state, why: _tell_gate(state, why, connection.market_ms, outbox, notify),
         on_entry=lambda entry, by: _tell_entry(entry, by, connection.market_ms, outbox, notify),
     )
-    limits = ControlLimits.of(plan.system, stale_ms=float("inf") if connection.is_lockstep else STALE_MS)
+    limits = ControlLimits.of(plan.system, live=plan.arming is not None, stale_ms=float("inf") if connection.is_lockstep else STALE_MS)
     found = await recover_books(
         plan, account, connection, instruments, journal, gate, limits=limits, say=outbox.hear, notify=notify
     )  # fmt: skip
@@ -233,15 +259,20 @@ async def _assemble(
     never = _hand_over(books, venue, instruments)
     await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
     _tell_never_sent(never, outbox.hear, books.clock)
-    if plan.system.category == "linear":
+    protection = None
+    if plan.system.category == "linear" and plan.dry is None:
         protection = Protection(venue, plan.system.on_unprotected, notify, hear=outbox.hear, now_ms=lambda: books.clock.now_ms)
         venue.on_unprotected = protection.refused
         protection.listen(books.bus)
-        background(protection.run(), stack, fail)
     statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
     if not outbox.failure:
-        await venue.idle()
+        await _quiet(venue, connection)
         await reconciler.check(at_once=True)
+    if plan.arming is not None:
+        await plan.arming.arm(unclean(gate, reconciler), notify, outbox.note)
+        gate.open(EXPIRED, by=plan.arming.token.by if plan.arming.token is not None else KEEL)
+    if protection is not None:
+        background(protection.run(), stack, fail)
     instants, waits = _instants(plan, books, found.reads, outbox, prices, stack, fail, notify)
     prices.rates = await _missed_rates(connection, plan.system, books.history, books.opened.start_ms)
     market = _market(plan, connection, instants, books, outbox.market(instants, prices, waits, plan.system.timeframe), notify)
@@ -249,17 +280,34 @@ async def _assemble(
     conditions = Conditions(
         gate, books.controls, books.actors.risk, now_ms=lambda: books.clock.now_ms,
         banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""), latched=connection.latch.why,
+        arming=plan.arming,
     )  # fmt: skip
     gate.open(STARTING)
-    for record in _cancelled_but_open(books):
+    for record in _cancelled_but_open(books) if plan.dry is None else ():
         venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, books.clock.now_ms))
     await up(background(market.run(), stack, fail), market.stream.wait_ready(READY_S))
     await market.settle()
+    books.bus.subscribe(SubmitOrder, lambda order: _note_quote(order, market, outbox))
     gate.look = conditions.look
     return Live(
         plan, account, connection, instruments, books, gate, venue, market, instants, prices, journal, Snapshots(books, journal, notify),
         reconciler, statement, outbox, waits, connection.market_ms if found.is_first else 0,
     )  # fmt: skip
+
+
+async def _quiet(venue: BybitVenue, connection: Connection) -> None:
+    """Wait until everything that is under way is answered; where commands are held back, until one of them is."""
+    hold = connection.rest.hold
+    if hold is None or not hold.stands:
+        await venue.idle()
+        return
+    waits = [asyncio.create_task(venue.idle()), asyncio.create_task(hold.held.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for task in waits:
+        task.cancel()
+    for result in await asyncio.gather(*waits, return_exceptions=True):
+        if isinstance(result, Exception):
+            raise result
 
 
 def _venue(
@@ -286,6 +334,13 @@ def _venue(
         witness=witness, on_ready=on_ready,
     )  # fmt: skip
     return venue
+
+
+def _note_quote(order: SubmitOrder, market: MarketStream, outbox: Outbox) -> None:
+    """The prices that an order meets, for whoever measures its fill later."""
+    quote = market.quote(order.symbol)
+    if quote is not None:
+        outbox.note(Quoted(order.ts, order.client_order_id, order.symbol, *quote))
 
 
 def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: Notify) -> None:
@@ -348,6 +403,7 @@ def _market(
         connection.where, connection.session, connection.clock, plan.system.category, instants.lines, connection.reader, publish,
         notify=notify, next_open={line: heard.get(line, books.opened.start_ms) for line in instants.lines},
         freshness_ms={} if connection.is_lockstep else FRESHNESS_MS,
+        banned_ms=lambda: connection.budget.banned_for_ms, on_forbidden=connection.rest.measure_clock,
     )  # fmt: skip
 
 

@@ -33,6 +33,8 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     positions: dict[str, float]
     unknown: list[str]
     journal: str
+    armed_until: str = ""
+    """ISO time at which the arming of a live session ends; "" for others."""
 
 
 def status_of(live: Live) -> SessionStatus:
@@ -54,4 +56,5 @@ def status_of(live: Live) -> SessionStatus:
         positions=held_quantities(live.books.portfolio),
         unknown=list(live.venue.unknown),
         journal=str(live.journal.folder),
+        armed_until="" if live.plan.arming is None or live.plan.arming.token is None else live.plan.arming.token.until,
     )

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.drift import SETTINGS, drift, elsewhere
-from adapters.bybit.endpoints import Environment
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
 from core.errors import ConfigError, SafetyError
@@ -122,7 +121,7 @@ class Upkeep:
         """A key that has lost rights, or was given too many: nothing is added with it."""
         live = self._live
         try:
-            await live.connection.account.check_key(live=live.plan.environment is Environment.LIVE)
+            await live.connection.account.check_key(live=live.plan.arming is not None)
         except SafetyError as error:
             if live.gate.close("key", str(error)):
                 self._tell("key", str(error), "error")

@@ -51,6 +51,7 @@ class Watchdog:
         self._now_s = MACHINE.monotonic_s
         """The clock that the loop's timers go by, also where another thread asks: see ``beat``."""
         self._beat: float | None = None
+        self._worst_s = 0.0
         self._stalled: float | None = None
         self._told = -TELL_EVERY_S
         self._thread_of_loop = threading.get_ident()
@@ -68,6 +69,11 @@ class Watchdog:
         beat = self._beat
         return 0.0 if beat is None else max(0.0, self._now_s() - beat - BEAT_S)
 
+    def take_worst_s(self) -> float:
+        """The longest that the loop did not come round, this moment included, since this was last asked."""
+        worst, self._worst_s = self._worst_s, 0.0
+        return max(worst, self.late_s)
+
     # --- in the loop ---
 
     async def beat(self, live: Live, notify: Notify) -> None:
@@ -80,6 +86,7 @@ class Watchdog:
             while True:
                 await asyncio.sleep(BEAT_S)
                 late = self.late_s
+                self._worst_s = max(self._worst_s, late)
                 if judges:
                     self.look(live.gate)
                     self._tell_late(late, live, notify)

@@ -99,7 +99,8 @@ class StoredArchive:
 
     def _load(self, symbol: str, timeframe: str, data_type: DataType, begin: int) -> Frame | None:
         kind, category = SERIES[data_type]
-        found = self._store.find(symbol, timeframe, begin, self.until, self._env, kind, category)
+        until = self.until + (data_type in POINTS)  # a point of the very end has come by then; a candle that opens there has not closed
+        found = self._store.find(symbol, timeframe, begin, until, self._env, kind, category)
         if data_type == "mark_ohlcv_futures":
             return self._marks(symbol, timeframe, begin) if found is None else found
         if data_type == "index_ohlcv_futures":

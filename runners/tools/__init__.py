@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         backtest_sample_tool,
     )
     from runners.tools.check import check_lookahead_tool, check_warmup_tool
+    from runners.tools.compare_live import session_compare_tool
     from runners.tools.data import (
         data_export_tool,
         data_fill_tool,
@@ -85,6 +86,7 @@ _PLACES = {
     "journal": ("journal_list_tool", "journal_repair_tool", "journal_verify_tool"),
     "parity": ("parity_check_tool",),
     "runs": ("runs_compare_tool", "runs_list_tool", "runs_report_tool", "runs_show_tool"),
+    "compare_live": ("session_compare_tool",),
     "replay": ("session_replay_tool",),
     "session": ("session_list_tool", "session_release_tool", "session_status_tool"),
     "smoke": ("smoke_backtest_tool",),
@@ -128,6 +130,7 @@ __all__ = [
     "runs_list_tool",
     "runs_report_tool",
     "runs_show_tool",
+    "session_compare_tool",
     "session_list_tool",
     "session_release_tool",
     "session_replay_tool",

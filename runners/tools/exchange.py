@@ -61,7 +61,7 @@ def account_show_tool(request: At, context: ToolContext) -> AccountResponse:
     """Show an account: its mode, its balances, how far this computer's clock is off."""
 
     async def look(to: Connection) -> AccountResponse:
-        name = await to.account_name(live=False)
+        name = await to.account_name()
         info, wallet = await to.account.info(), await to.account.wallet()
         balances = [Balance(row.coin, str(row.walletBalance), str(row.equity), str(row.unrealisedPnl)) for row in wallet.coin]
         return AccountResponse(account=name, margin_mode=info.marginMode, balances=balances, clock_offset_ms=to.clock.offset_ms)
@@ -334,7 +334,7 @@ def _ask(request: At, work: Callable[[Connection], Awaitable[T]], *, locked: boo
         async with connect(environment, request.category, problems.append, sandbox_url=request.sandbox_url, key_file=file) as to:
             if not locked:
                 return await work(to)
-            with AccountLock(await to.account_name(live=False), "a tool"):
+            with AccountLock(await to.account_name(), "a tool"):
                 return await work(to)
 
     try:

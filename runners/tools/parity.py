@@ -106,7 +106,10 @@ def _load_kernel(context: ToolContext) -> None:
 
 
 def _refused(system: str, what: str) -> str:
-    return f"{system}: the kernel does not model {what}: there is nothing to compare, the actors always run this system"
+    return (
+        f"{system}: the kernel does not model {what}: there is nothing to compare, the actors always run this system"
+        " (with --wire it is compared with a session over a sandbox)"
+    )
 
 
 def entry_of(difference: Difference) -> DifferenceEntry:

@@ -38,6 +38,7 @@ MODULES = (
     "runners.tools.alerts",
     "runners.tools.replay",
     "runners.tools.wire_parity",
+    "runners.tools.compare_live",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 

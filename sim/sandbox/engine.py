@@ -80,6 +80,8 @@ class Engine:
         self.clock = ReplayClock(feed.start_ms())
         self.played_to = self.clock.now_ms
         """Market time up to which the feed has been played."""
+        self._volumes: dict[str, float] = {}
+        """Of the latest piece of each symbol, where an order may take a share of it only."""
         self.has_ended = False
         """Whether the feed had nothing more when it was asked."""
         self._begun_at: tuple[int, int] | None = None
@@ -178,6 +180,8 @@ class Engine:
                 book = account.exchange.books[name]
                 _pass(account.exchange, book, move.ts_open, move.ts_close, piece, move.volatility.get(name, 0.0))
             self.settle(account)
+        if self.settings.execution.max_volume_share != "none":
+            self._volumes.update((name, piece.volume) for name, piece in move.pieces.items())
         moved = [self.markets[name] for name in move.pieces]
         for market in moved:
             piece = move.pieces[market.name]
@@ -191,11 +195,12 @@ class Engine:
         return Moved(moved, moved if is_end else [], move.ts_open, move.ts_close)
 
     def let_happen(self, account: Account, name: str) -> None:
-        """A moment without movement: what has arrived at this account's book is answered."""
+        """A moment without movement: what has arrived at this account's book is answered. Where orders take a share of what is traded, it
+        is a share of the latest piece (ASSUMED): between two moves a market is no less liquid."""
         market, book = self.markets[name], account.exchange.books[name]
         now = self.now_ms
         self.clock.now_ms = now
-        still = Piece((*(market.last,) * 4, *(market.mark,) * 4, *(market.index,) * 4), 0.0)
+        still = Piece((*(market.last,) * 4, *(market.mark,) * 4, *(market.index,) * 4), self._volumes.get(name, 0.0))
         _pass(account.exchange, book, now, now + 1, still, 0.0)
         self.settle(account)
 

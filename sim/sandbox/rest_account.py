@@ -365,11 +365,13 @@ def query_api(call: Call) -> dict[str, Any]:
     return {
         "id": str(account.uid), "note": "sandbox", "apiKey": account.settings.key, "readOnly": int(not may_trade), "secret": "",
         "permissions": {
-            "ContractTrade": ["Order", "Position"] if may_trade else [], "Spot": ["SpotTrade"] if may_trade else [], "Wallet": [],
+            "ContractTrade": ["Order", "Position"] if may_trade else [], "Spot": ["SpotTrade"] if may_trade else [],
+            "Wallet": list(account.settings.wallet_rights),
             "Options": [], "Derivatives": ["DerivativesTrade"] if may_trade else [], "CopyTrading": [], "BlockTrade": [], "Exchange": [],
             "NFT": [], "Affiliate": [], "Earn": [],
         },
-        "ips": ["*"], "type": 1, "deadlineDay": -2, "expiredAt": "1970-01-01T00:00:00Z", "createdAt": "2026-01-01T00:00:00Z", "unified": 0,
+        "ips": list(account.settings.addresses), "type": 1, "deadlineDay": account.settings.deadline_days,
+        "expiredAt": "1970-01-01T00:00:00Z", "createdAt": "2026-01-01T00:00:00Z", "unified": 0,
         "uta": 1, "userID": account.uid, "inviterID": 0, "vipLevel": "No VIP", "mktMakerLevel": "0", "affiliateID": 0, "rsaPublicKey": "",
         "isMaster": True, "parentUid": "0", "kycLevel": "LEVEL_DEFAULT", "kycRegion": "", "userIDInt64": str(account.uid),
         "inviterIDInt64": "0", "affiliateIDInt64": "0",

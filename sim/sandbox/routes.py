@@ -76,6 +76,14 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("GET", "/v5/user/query-api"): Route(private.query_api, 10, message=""),
     ("GET", "/v5/asset/coin/query-info"): Route(private.coin_info, 5, on_demo=False),
 }
+UNUSED_CATEGORIES: Final = ("inverse", "option")
+"""What no account has anything in here."""
+CANCEL_ALL: Final = "/v5/order/cancel-all"
+LISTS: Final = frozenset({
+    "/v5/market/instruments-info", "/v5/order/realtime", "/v5/order/history", "/v5/execution/list", "/v5/position/list",
+    "/v5/position/closed-pnl", CANCEL_ALL,
+})  # fmt: skip
+"""Endpoints that answer with an empty list for a category that an account does not use."""
 NOT_SIMULATED: Final = frozenset({
     "/v5/order/pre-check", "/v5/order/disconnected-cancel-all", "/v5/order/spot-borrow-check", "/v5/position/confirm-pending-mmr",
     "/v5/position/set-tpsl-mode", "/v5/position/set-risk-limit", "/v5/account/query-dcp-info", "/v5/account/smp-group",

@@ -30,6 +30,12 @@ class AccountSettings(msgspec.Struct, frozen=True, kw_only=True):
     hedge: bool = False
     read_only: bool = False
     """A key without the permission to trade: 10005."""
+    wallet_rights: tuple[str, ...] = ()
+    """What the key may do with funds, such as ``Withdraw`` or ``AccountTransfer``: query-api says so."""
+    addresses: tuple[str, ...] = ("127.0.0.1",)
+    """What query-api says that the key is bound to; requests are taken from anywhere."""
+    deadline_days: int = -2
+    """Days until the key expires; -2: never."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -61,6 +61,7 @@ SECTIONS = {
     "### `impact`": config.ImpactConfig,
     "### `funding: {constant: RATE}`": config.ConstantFunding,
     "## `demo`": config.DemoConfig,
+    "## `supervision`": config.SupervisionConfig,
     "## `live`": config.LiveConfig,
     "## `windows`": config.Window,
 }

@@ -2,7 +2,8 @@
 
 One session walks them, a cause every other bar. Where the sandbox can make the trouble it does; what it cannot make is raised as its owner
 does, and ended by the real look. Three are walked where they are at home: ``loop_stalled`` in tests/runners/live/test_watchdog,
-``unprotected`` in tests/faults/test_unprotected, ``panic`` in tests/runners/live/test_latch.
+``unprotected`` in tests/faults/test_unprotected, ``panic`` in tests/runners/live/test_latch, ``arming_expired`` in
+tests/runners/live/test_live_expiry.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ PATIENCE_S = 60.0
 CREATE, KEY, POSITIONS, WALLET = "/v5/order/create", "/v5/user/query-api", "/v5/position/list", "/v5/account/wallet-balance"
 INSTRUMENTS, INFO = "/v5/market/instruments-info", "/v5/account/info"
 FIRST = 5
-ELSEWHERE = ("loop_stalled", "unprotected", "panic")
+ELSEWHERE = ("loop_stalled", "unprotected", "panic", "arming_expired")
 
 
 @dataclass

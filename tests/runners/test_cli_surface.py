@@ -38,11 +38,12 @@ def test_every_command_has_help_with_an_example_and_the_common_options(path: tup
 
 def test_the_commands_are_those_that_are_promised() -> None:
     expected = {
-        *("check", "check lookahead", "check warmup", "parity", "sweep", "replay"),
-        *("run", "data", "systems", "backtest", "runs", "tools", "menu", "promote", "demo", "sandbox", "doctor", "smoke"),
+        *("check", "check lookahead", "check warmup", "parity", "sweep", "replay", "compare-live"),
+        *("run", "data", "systems", "backtest", "runs", "tools", "menu", "promote", "demo", "live", "sandbox", "doctor", "smoke"),
         *(f"data {name}" for name in ("synth", "import", "import-instruments", "list", "gaps", "fill", "verify", "export")),
         *(f"systems {name}" for name in ("list", "show", "validate", "new", "schema")),
         *(f"runs {name}" for name in ("list", "show", "compare", "report")),
+        "panic",
         *("session", "session status", "session release", "session rearm", "journal", "journal list", "journal verify", "journal repair"),
         *("tools list", "tools call", "smoke backtest", "smoke demo"),
         *("alerts", "alerts test"),

@@ -397,3 +397,33 @@ def test_an_order_refused_at_once_is_told_with_its_own_type_and_prices(order: di
     world.fold.end(next(iter(world.fold.orders)), "rejected", "10001 Price invalid")
     (update,) = (one for one in world.out if isinstance(one, OrderUpdate))
     assert (update.status, update.side, update.order_type, update.price, update.trigger_price) == ("rejected", "SELL", *told)
+
+
+def test_an_execution_that_is_pushed_is_news_of_its_order() -> None:
+    """Else an answer that comes between an order's last push and its execution would wait for news that have been told, in vain."""
+    world = World()
+    world.submit()
+    world.fold.on_order(order("Filled", "0.010"), is_pushed=True)
+    tracked = world.fold.orders.get("t-1")
+    assert tracked is not None and tracked.pushes == 1
+    world.fold.on_execution(execution(1, "0.010"), is_pushed=True)
+    assert tracked.pushes == 2 and world.statuses() == ["filled"]
+    world.submit(2)
+    world.fold.on_execution(execution(2, "0.004", link="t-2", oid="o-2"))
+    listed = world.fold.orders.get("t-2")
+    assert listed is not None and listed.pushes == 0  # a list is no push
+
+
+@pytest.mark.parametrize("kind", ["Trade", "Funding"])
+def test_an_execution_of_an_unknown_kind_is_booked_once_a_list_tells_a_kind_that_we_know(kind: str) -> None:
+    """Else a push whose kind was wrong would keep it out of the books for good."""
+    world = World()
+    world.submit()
+    odd = execution(1, "0.010", kind="SomethingNew")
+    for _ in range(2):
+        world.fold.on_execution(odd, is_pushed=True)
+    assert [notice.code for notice in world.notices] == ["unknown_execution"]
+    assert world.fills == [] and not world.fold.owed
+    world.fold.on_execution(execution(1, "0.010", kind=kind, link="t-1" if kind == "Trade" else ""))
+    booked = world.fills if kind == "Trade" else [one for one in world.out if isinstance(one, FundingPayment)]
+    assert len(booked) == 1 and not world.fold.owed

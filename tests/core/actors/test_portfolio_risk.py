@@ -114,7 +114,11 @@ def test_the_cooldown_is_not_for_more_of_what_is_held() -> None:
 def test_orders_above_the_maximum_are_split() -> None:
     risk, out = actor(Account(), max_market_qty=2.0)
     risk.on_target(target("LONG", 500.0))
-    assert [qty for _, qty, _ in sent(out)] == [2.0, 2.0, 1.0]
+    assert [qty for _, qty, _ in sent(out)] == [
+        1.667,
+        1.667,
+        1.666,
+    ]  # as equal as steps allow: a small rest may be less than the exchange takes
     assert [m.cancel_first for m in out if isinstance(m, OrderIntent)] == [True, False, False]
 
 

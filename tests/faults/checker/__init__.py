@@ -35,7 +35,7 @@ from typing import Any
 
 from adapters.journal import Record, read
 from core.messages import Message
-from runners.live.records import TYPES
+from runners.live.records import TYPES, Opened
 from tests.faults.checker.canary import canaries
 from tests.faults.checker.candles import candles
 from tests.faults.checker.exposure import exposure
@@ -97,7 +97,7 @@ def findings(
     yield from gate(truth, records, told, clock_slack_ms, seen)
     yield from candles(messages, seen)
     yield from exposure(truth, told, strangers, qty_step, seen)
-    yield from alive(records, {order.intent.symbol for order in told.values() if order.intent is not None}, seen)
+    yield from alive(records, {symbol for message in messages if isinstance(message, Opened) for symbol in message.grids}, seen)
     yield from memories(seen)
     yield from numbers(seen)
     yield from pace(seen)

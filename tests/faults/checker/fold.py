@@ -60,7 +60,7 @@ def fold(records: Iterable[Record]) -> tuple[dict[str, Told], list[str]]:
             broken += _told_of(told.setdefault(message.client_order_id, Told()), message)
         elif isinstance(message, Fill):
             held[message.symbol] = held.get(message.symbol, Decimal(0)) + signed(message)
-            if message.kind != "trade":
+            if message.kind != "trade" or message.client_order_id.startswith(("external-", "adl-")):
                 continue
             broken += _filled(told.setdefault(message.client_order_id, Told()), message)
     return told, broken
@@ -79,8 +79,6 @@ def _told_of(order: Told, update: OrderUpdate) -> Iterator[str]:
 
 
 def _filled(order: Told, fill: Fill) -> Iterator[str]:
-    if fill.client_order_id.startswith(("external-", "adl-")):
-        return
     order.filled += decimal(fill.qty)
     if order.status == "filled":
         yield f"I-8: {fill.client_order_id} is filled by {fill.fill_id} after it was filled"

@@ -24,8 +24,9 @@ AT_VENUE: Final = {
 ENDED_AT_VENUE: Final = ("Filled", "Cancelled", "Deactivated", "PartiallyFilledCanceled", "Rejected")
 DOUBTFUL: Final = ("-1 ", "10000 ", "10014 ", "10016 ", "10019 ", "20006 ", "170007 ", "170146 ", "170147 ", "HTTP 5", "no answer")
 """Answers that are evidence of nothing."""
-OUR_OWN_NO: Final = ("denied: ", "not ready: ", "frozen: ")
-BY_EXCHANGE: Final = ("CreateByStopLoss", "CreateByTakeProfit", "CreateByTrailing", "CreateByPartial", "CreateByTakeOver")
+OUR_OWN_NO: Final = ("denied: ", "not ready: ", "frozen: ", "the exchange has banned this address: nothing is sent", "HTTP 403")
+"""What never left; and the door of an address that is banned, behind which nothing is looked at."""
+BY_EXCHANGE: Final = ("CreateByStopLoss", "CreateByTakeProfit", "CreateByTrailing", "CreateByPartial", "CreateByTakeOver", "CreateByAdl")
 
 
 def names(truth: dict[str, Any]) -> Iterator[str]:

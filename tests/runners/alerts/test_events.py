@@ -83,7 +83,7 @@ def test_every_code_that_is_told_has_a_row() -> None:
     for where, codes in _told("Notice", 1):
         if where.startswith("runners/alerts/alerts.py"):
             codes |= {"alert_failed"}
-        if where.startswith("runners/alerts/of_session.py"):
+        if where.startswith(("runners/alerts/of_session.py", "runners/supervisor/command.py")):
             continue  # a code that its callers give: below
         assert codes, f"{where}: which code is this? write it as a literal, or pass it on as a parameter"
         lacking |= {f"{where}: {code}" for code in codes - set(EVENTS)}
@@ -97,6 +97,16 @@ def test_what_sessions_tell_beside_their_notices_has_a_row() -> None:
         for line, codes in Source(path.read_text(encoding="utf-8")).codes("tell", 0, "code"):
             assert codes, f"{path.name}:{line}"
             assert codes <= set(EVENTS), f"{path.name}:{line}"
+
+
+def test_what_the_supervisor_tells_has_a_row() -> None:
+    seen: set[str] = set()
+    for path in sorted((ROOT / "runners" / "supervisor").glob("*.py")):
+        source = Source(path.read_text(encoding="utf-8"))
+        for line, codes in [*source.codes("_tell", 0, "code"), *source.codes("Finding", 0, "code")]:
+            assert codes <= set(EVENTS), f"{path.name}:{line}: {codes}"
+            seen |= codes
+    assert seen == {code for code in EVENTS if code.startswith(("supervisor_", "trader_", "clock_jump"))}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 from core.bus import Bus
 from core.messages import Fill, FundingPayment, Halt, OrderDenied, OrderUpdate, Signal
 from core.money import to_text
+from core.portfolio_order import Order, PortfolioOrders
 from runners.live.event_log import log_events
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
@@ -61,3 +62,13 @@ def test_what_should_be_seen_is_a_warning() -> None:
         ("warning", "order denied"), ("warning", "halt"), ("warning", "order"), ("info", "order"), ("info", "signal"),
     ]  # fmt: skip
     assert log.lines[0][2]["reason"] == "price_stale" and "reason" not in log.lines[3][2]
+
+
+def test_each_target_of_a_portfolio_is_a_line() -> None:
+    log, bus = Lines(), Bus()
+    log_events(bus, log)
+    bus.deliver(PortfolioOrders(START, "pair", (Order("BTC-USDT", "future", "LONG", 1000.0), Order("ETHUSDT", "future", "SHORT"))))
+    assert log.lines == [
+        ("info", "target", {"code": "target", "at": "2024-01-01T00:00:00Z", "symbol": "BTC-USDT", "side": "LONG", "value": 1000.0}),
+        ("info", "target", {"code": "target", "at": "2024-01-01T00:00:00Z", "symbol": "ETHUSDT", "side": "SHORT"}),
+    ]

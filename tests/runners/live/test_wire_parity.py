@@ -27,6 +27,7 @@ from strategies.base import BaseStrategy
 from tests.builders import DAY, START, builtin, made_ready
 from tests.runners.live.test_same_decisions import SYSTEMS, marked_store
 
+pytestmark = pytest.mark.real_sockets  # HTTP and WebSocket included: that is what it proves
 FROM, TO = START + 20 * DAY, START + 22 * DAY
 Found = tuple[Side, Side, WireDifference | None, str]
 
@@ -48,7 +49,7 @@ def named(name: str, *overrides: str) -> tuple[SystemConfig, type[BaseStrategy]]
     return builtin(name, *(() if any("warmup" in each for each in overrides) else ("warmup_bars=100",)), *overrides)
 
 
-@pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
+@pytest.mark.parametrize(("name", "overrides"), [SYSTEMS[0], *(pytest.param(*each, marks=pytest.mark.long) for each in SYSTEMS[1:])])
 def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...]) -> None:
     with marked_store() as store:
         backtest, session, difference, problem = compared(store, *named(name, *overrides), (FROM, TO))
@@ -109,6 +110,7 @@ def test_one_lost_message_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.backtest is not None and found.backtest["ts"] == lost[0].ts  # type: ignore[attr-defined]
 
 
+@pytest.mark.long
 def test_another_slippage_is_a_fill_of_another_price() -> None:
     system, _ = named("ema_cross")
     _, found = planted(execution=msgspec.structs.replace(system.execution, slippage_bps=system.execution.slippage_bps + 5.0))

@@ -1,0 +1,74 @@
+"""What an account shows before a live session: its number, its key's rights, its settings, the clock. Reads only; everything is listed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from adapters.bybit.clock import REFUSE_MS
+from adapters.bybit.drift import drift
+from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from adapters.bybit.wire import KeyInfo
+from core.config import SystemConfig
+from core.errors import KeelError
+from runners.arming.missing import Missing
+from runners.live.connection import Connection
+
+T = TypeVar("T")
+_AT_THE_EXCHANGE = "set it there (or with keel demo on that account), then start again: a live session changes no setting"
+
+
+async def account_missing(connection: Connection, system: SystemConfig) -> tuple[int | None, list[Missing]]:
+    """(the account's UID, None where it could not be read; what is missing)."""
+    found: list[Missing] = []
+    try:
+        connection.clock.check()
+    except KeelError as error:
+        found.append(Missing("clock", str(error), f"it must be within {REFUSE_MS} ms of the exchange's"))
+    key = await _read(connection.account.key_info, "key", found)
+    if key is None:
+        return None, found
+    found += key_missing(key, system.category)
+    pinned = system.live.account
+    if pinned is not None and pinned != key.userID:
+        found.append(Missing("uid", f"the key is of account {key.userID}, and the system file says live.account: {pinned}", "use its key"))
+    if system.category == "linear":
+        for each in await _settings(connection, system, found):
+            found.append(each)
+    return key.userID, found
+
+
+def key_missing(key: KeyInfo, category: str) -> list[Missing]:
+    """What is wrong with a key's rights."""
+    group, old = ("ContractTrade", "Derivatives") if category == "linear" else ("Spot", "Exchange")
+    found: list[Missing] = []
+    if key.readOnly or not (key.permissions.get(group) or key.permissions.get(old)):
+        found.append(Missing("key_trade", f"the API key may not trade {category}", "give it order and position rights, or use another"))
+    if moving := key.permissions.get("Wallet") or []:
+        text = f"the API key may move funds ({', '.join(map(str, moving))})"
+        found.append(Missing("key_rights", text, "make one without these rights: a trading program needs none"))
+    if not [address for address in key.ips if address not in ("", "*", "0.0.0.0", "0.0.0.0/0", "::/0")]:
+        found.append(Missing("key_address", "the API key is bound to no address", "bind it: else it expires, and works from anywhere"))
+    return found
+
+
+async def _settings(connection: Connection, system: SystemConfig, found: list[Missing]) -> list[Missing]:
+    """Each symbol by itself: one that cannot be read does not hide the others."""
+    seen: dict[tuple[str, str | None], Missing] = {}
+    for symbol in system.symbols:
+        read = await _read(
+            lambda symbol=symbol: drift(connection.account, [symbol], system.risk.leverage, system.risk.margin_mode),  # type: ignore[misc]
+            f"settings of {symbol}",
+            found,
+        )
+        for each in read or ():
+            seen[each.cause, each.symbol] = Missing(each.cause, each.text, _AT_THE_EXCHANGE)
+    return list(seen.values())
+
+
+async def _read(call: Callable[[], Awaitable[T]], what: str, found: list[Missing]) -> T | None:
+    try:
+        return await call()
+    except (ExchangeRefusal, PayloadError) as error:
+        found.append(Missing("unread", f"{what}: {error}", "the exchange must answer before anything is armed"))
+        return None

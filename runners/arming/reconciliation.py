@@ -1,0 +1,25 @@
+"""Whether our books and the account are one before a session is armed: what differs, or needs a person, is listed."""
+
+from __future__ import annotations
+
+from core.risk.gate import STARTING, Gate
+from runners.arming.missing import Missing
+from runners.live.reconcile import Reconciler
+
+_OURS = (STARTING, "arming_expired", "panic")
+"""Causes that arming itself ends, or lists by itself."""
+
+
+def unclean(gate: Gate, reconciler: Reconciler) -> list[Missing]:
+    """What the first comparison found, and what stands in the way of orders for another reason than the start."""
+    found = [
+        Missing("reconciliation", each.text, "look at the account; keel session status and the journal say what was expected")
+        for each in reconciler.last
+    ]
+    if not reconciler.was_read:
+        found.append(Missing("reconciliation", "the account could not be read to compare it with our books", "start again"))
+    for entry in gate.entries():
+        if entry.cause not in _OURS:
+            text = f"{entry.symbol or 'the account'}: {entry.label} ({entry.text})"
+            found.append(Missing("reconciliation", text, f"it ends when {entry.row.ends_when}"))
+    return found

@@ -1,0 +1,205 @@
+"""The live runner: a system on the real account, or by all of its rules on a sandbox of this machine, as its LIVE epoch.
+
+It is the demo runner with another venue and other rules: nothing leaves before everything that ``runners/arming`` lists is there, and a
+person, or a token that a person made, has armed it. ``run_dry`` goes the same way and sends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adapters.bybit.endpoints import Environment, endpoints
+from adapters.bybit.notices import Notice
+from core.errors import InvariantError, KeelError, SafetyError
+from runners.arming.arming import Arming, TokenMade
+from runners.arming.missing import Missing, NotArmedError
+from runners.arming.terminal import has_terminal
+from runners.arming.token import LONGEST_MS, Token, put_token, usual_place
+from runners.epoch import StrategyEpoch, StrategyEpochTracker
+from runners.home import Home
+from runners.live.connection import connect
+from runners.live.dry_run import DryRun
+from runners.live.plan import Plan
+from runners.live.session import Session, Stop
+from runners.live.start import Live
+from runners.own_loop import run_to_end
+from runners.promotion import standing, way_out
+from runners.promotion_record import Place
+from runners.session_address import sessions
+from runners.session_run import Beside, Course, SessionOptions, SessionRun, interruptible, plan_session, run_course, without_symbols
+from runners.systems import LoadedSystem
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions(SessionOptions):
+    """As of every session. arm_token: instead of a person at a terminal.  life_ms: how long an arming by a person holds."""
+
+    arm_token: Path | None = None
+    life_ms: int = LONGEST_MS
+
+
+@dataclass(frozen=True, slots=True)
+class DryEnding:
+    """What a dry run said. missing: why a live session would have been refused.  reason: how it ended."""
+
+    lines: list[str]
+    orders: int
+    missing: list[Missing]
+    account: str
+    reason: str
+    instants: int
+
+
+def run_live(loaded: LoadedSystem, home: Home, options: LiveOptions, *, beside: Beside | None = None) -> SessionRun:
+    """Arm, and run until Ctrl-C, the sandbox's end, or a fault. Raises NotArmedError with everything that is missing, before anything was
+    sent; other KeelErrors as ``run_demo``."""
+    plan = _plan(loaded, home, options)
+    strategy_id = _strategy_id(loaded, options)
+    course = Course(StrategyEpoch.LIVE, strategy_id, "live session" if options.sandbox_url is None else "live session on a sandbox")
+    return run_course(plan, home, options, course, beside=beside)
+
+
+def run_dry(loaded: LoadedSystem, home: Home, options: LiveOptions, say: Callable[[str], None]) -> DryEnding:
+    """The same way, sending nothing: ``say`` is told of every order that would be, and of what is told meanwhile. No run is kept."""
+    dry = DryRun(say)
+    before = os.umask(0o077)
+    plan = replace(_plan(loaded, home, options, is_dry=True), dry=dry)
+    try:
+        return run_to_end(_dry(plan, dry, options, say))
+    finally:
+        os.umask(before)
+        dry.close()
+        if plan.store is not None:
+            plan.store.close()
+
+
+def make_arm_token(loaded: LoadedSystem, home: Home, options: LiveOptions) -> tuple[Token, Path]:
+    """Ask a person to arm, and keep that as a token: in ``options.arm_token``, else at the usual place, where a running session finds it.
+
+    Everything is looked at that a start looks at, the books against the account included; beside a session that runs, its books are its
+    own. Raises NotArmedError, SafetyError; nothing is sent.
+    """
+    if not has_terminal():
+        raise SafetyError("arming needs a terminal, at which a person types the account's UID: nothing was made")
+    path, options = options.arm_token, replace(options, arm_token=None)
+    plan = _plan(loaded, home, options, only_arms=True)
+    arming = plan.arming
+    if arming is None:
+        raise InvariantError("a live session has an arming")
+    before = os.umask(0o077)
+    try:
+        token = run_to_end(_ask(arming, options) if _is_running(plan) else _rehearse(plan))
+    finally:
+        os.umask(before)
+        if plan.store is not None:
+            plan.store.close()
+    path = path if path is not None else usual_place(arming.terms)
+    put_token(token, path)
+    return token, path
+
+
+def promotion_missing(loaded: LoadedSystem, home: Home, place: Place, strategy_id: str) -> Iterator[Missing]:
+    """What the promotion to live lacks: a record that holds, and a life cycle that has come so far."""
+    found = standing(loaded, "live", home, place=place)
+    if not found.holds:
+        yield Missing("promotion", found.why, way_out(loaded, "live", place=place))
+        return
+    try:
+        StrategyEpochTracker(strategy_id, home=home).state.check_run(StrategyEpoch.LIVE)
+    except KeelError as error:
+        yield Missing("promotion", str(error), way_out(loaded, "live", place=place))
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _plan(loaded: LoadedSystem, home: Home, options: LiveOptions, *, is_dry: bool = False, only_arms: bool = False) -> Plan:
+    """``--without`` leaves out what was promoted with the rest: the promotion is that of the whole system."""
+    whole, loaded = loaded, without_symbols(loaded, options.without)
+    arming = _arming(loaded, home, options, whole, is_dry=is_dry, only_arms=only_arms)
+    return replace(plan_session(loaded, home, options, StrategyEpoch.LIVE, _environment(options)), arming=arming)
+
+
+def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, whole: LoadedSystem, *, is_dry: bool, only_arms: bool) -> Arming:
+    environment = _environment(options)
+    place: Place = "exchange" if environment is Environment.LIVE else "sandbox"
+    where = endpoints(environment, *([] if options.sandbox_url is None else [options.sandbox_url]))
+    return Arming(
+        loaded,
+        loaded.config,
+        where,
+        promotion=lambda: promotion_missing(whole, home, place, _strategy_id(loaded, options)),
+        token_path=options.arm_token,
+        life_ms=options.life_ms,
+        dry=is_dry,
+        only_arms=only_arms,
+    )
+
+
+def _environment(options: LiveOptions) -> Environment:
+    return Environment.LIVE if options.sandbox_url is None else Environment.SANDBOX
+
+
+def _strategy_id(loaded: LoadedSystem, options: LiveOptions) -> str:
+    return loaded.config.system if options.sandbox_url is None else f"{loaded.config.system}-sandbox"
+
+
+def _is_running(plan: Plan) -> bool:
+    """Whether a session of this system in this environment runs on this machine: it holds the account, and its books."""
+    return any((card.system, card.environment) == (plan.system.system, plan.environment.value) for card, _ in sessions())
+
+
+async def _rehearse(plan: Plan) -> Token:
+    """A start up to the moment in which commands would leave."""
+    problems: list[Notice] = []
+    try:
+        await Session(plan, problems.append).run()
+    except TokenMade as made:
+        return made.token
+    raise InvariantError("a start that was to arm only has gone on")
+
+
+async def _ask(arming: Arming, options: LiveOptions) -> Token:
+    problems: list[Notice] = []
+    arming.look_here()
+    try:
+        async with connect(
+            arming.where.environment, arming.system.category, problems.append, sandbox_url=options.sandbox_url, key_file=options.key_file,
+            checks_clock=False,
+        ) as connection:  # fmt: skip
+            connection.rest.hold = arming.hold
+            await arming.look(connection)
+            return await arming.ask()
+    except NotArmedError:
+        raise
+    except KeelError as error:
+        if not arming.missing:
+            raise
+        raise arming.refused(error) from error
+
+
+async def _dry(plan: Plan, dry: DryRun, options: LiveOptions, say: Callable[[str], None]) -> DryEnding:
+    def tell(notice: Notice) -> None:
+        if notice.severity != "info" or notice.code == "gate":
+            say(f"{notice.severity}: {notice.text}")
+
+    session = Session(plan, tell, max_bars=options.max_bars)
+    async with interruptible(session, lambda text: say(f"error: {text}")):
+        try:
+            live, ending = await session.run(_nothing_beside)
+        except asyncio.CancelledError:
+            if session.stop.is_asked:
+                raise KeyboardInterrupt from None
+            raise
+    if ending.failure is not None:
+        raise ending.failure
+    missing = [] if plan.arming is None else plan.arming.missing
+    return DryEnding(dry.lines, dry.orders, missing, live.account, ending.reason, len(live.cycle.closes))
+
+
+async def _nothing_beside(live: Live, stop: Stop) -> AsyncIterator[None]:
+    yield

@@ -1,0 +1,607 @@
+"""Panic: keeps every new order of an environment from leaving, cancels all orders of the account, and closes all its positions.
+
+One file, on purpose: it needs Python's standard library and pybit, and imports nothing of keel, so that it works while the trader hangs,
+is stopped or gone, its disk is full, its store locked, its sockets dead. It reads a key and the account, nothing else. What it does:
+
+1. The latch: an empty file is one, and no trader of this environment on this machine sends an order that adds while it stands.
+2. Cancel everything, of every category and settle coin, whoever ordered it; the exchange takes 500 at a time, so again and again.
+3. Close every position with reduce-only market orders, in pieces that the exchange takes, in hedge mode both sides.
+4. Look until no order rests and no position is held, twice, a second apart; the last time LAST_LOOK_S after the latch, since a request
+   that was on its way then may still be executed for that long. Whatever fails is tried again, until all is done or Ctrl-C.
+5. Tell what was open, what was done at which prices, and what is left; the exit code is 0 only if nothing is.
+
+    keel panic --env demo         python -m runners.safety --env demo --yes         python runners/safety.py --env sandbox --sandbox URL
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import select
+import signal
+import stat
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+Fields = dict[str, Any]
+BEGUN = time.perf_counter()
+URLS = {"live": "https://api.bybit.com", "demo": "https://api-demo.bybit.com", "sandbox": "http://127.0.0.1:8686"}
+HOSTS = {"live": {"api.bybit.com"}, "demo": {"api-demo.bybit.com"}, "sandbox": {"127.0.0.1", "::1", "localhost"}}
+"""The only hosts that may ever see a key of this environment."""
+COINS = ["USDT", "USDC"]
+"""Settle coins of linear contracts that are known before the exchange has listed them."""
+CASH = {"USDT", "USDC"}
+SPOT_KINDS = ("Order", "tpslOrder", "StopOrder", "OcoOrder", "BidirectionalTpslOrder")
+TIMEOUT_S = (2.0, 3.0)
+"""To connect, and between two bytes of an answer; JOB_S bounds everything that one thread does in a round."""
+JOB_S = 12.0
+APART_S, LAST_LOOK_S = 1.0, 6.0
+"""Between the two looks; and from the latch to the last one: a signed request is good for five seconds."""
+BATCH = 10
+"""Orders a second that the exchange takes of an ordinary account."""
+PUBLIC = ("get_server_time", "get_instruments_info")
+KEY_REFUSED = {401, 10003, 10004, 33004}
+TRY_AGAIN = {-1, 409, 429, 10000, 10002, 10006, 10016, 10019, 110079, 170007, 170146, 170147}
+NOT_CLOSED = "option positions"
+"""What is listed and left to a person: an option has no market order."""
+DUST = {170124, 170136, 170140}
+FLAT, PARENT_GONE, WRONG, UNSAFE, LEFT = 0, 1, 2, 4, 5
+
+
+class Refused(Exception):
+    """The exchange's definite no, with its code."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.code = code
+
+
+class Unanswered(Exception):
+    """No answer, or none that says what became of the request."""
+
+
+# --- 1. the latch ---
+
+
+def latch_path(env: str, url: str) -> Path:
+    """One per environment, in the user's state folder; the same file that the trader looks for before each order."""
+    root = Path(os.environ["KEEL_STATE"]).expanduser().absolute() if os.environ.get("KEEL_STATE") else None
+    given = os.environ.get("XDG_STATE_HOME")
+    root = root or (Path(given).expanduser().absolute() if given else Path.home() / ".local" / "state") / "keel"
+    parts = urlsplit(url)
+    host = "127.0.0.1" if parts.hostname in HOSTS["sandbox"] else parts.hostname
+    return root / "panic" / (f"{env}.latch" if env != "sandbox" else f"sandbox-{host}-{parts.port or 80}.latch")
+
+
+def latch(path: Path, env: str, by: str) -> str:
+    """Make the latch, and force it to the disk; returns "" or why it does not stand. One that stands is left as it is: it is evidence.
+    From the opening of the file on it holds, even where nothing can be written into it."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        return ""
+    except OSError as error:
+        try:  # a disk without room for a name: a session lays a file here that only has to be renamed
+            os.rename(path.with_suffix(".ready"), path)  # noqa: PTH104
+        except OSError:
+            return "" if os.path.lexists(path) else f"{path}: {error.strerror}"
+        return ""
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    words = {"version": 1, "environment": env, "made": made, "by": by, "process": os.getpid(), "host": os.uname().nodename}
+    try:
+        os.write(descriptor, json.dumps({**words, "user": os.environ.get("USER", str(os.getuid()))}).encode())
+        os.fsync(descriptor)
+        folder = os.open(path.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+    except OSError as error:
+        print(f"the latch stands, empty or not forced to the disk: {error.strerror}", file=sys.stderr)
+    finally:
+        os.close(descriptor)
+    return ""
+
+
+# --- the account, by pybit ---
+
+
+def find_keys(env: str, file: Path | None) -> tuple[str, str]:
+    """From BYBIT_<ENV>_KEY and _SECRET, else from a file (mode 0600) with these two lines. Raises ValueError, PermissionError."""
+    names = (f"BYBIT_{env.upper()}_KEY", f"BYBIT_{env.upper()}_SECRET")
+    found = {name: os.environ.get(name, "").strip() for name in names}
+    if not all(found.values()) and file is not None:
+        with os.fdopen(os.open(file.expanduser(), os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8", errors="replace") as opened:
+            status = os.fstat(opened.fileno())
+            if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & 0o177 or status.st_uid != os.getuid():
+                raise PermissionError(f"the key file {file} can be read by others than you: chmod 600 {file}")
+            lines = [line.partition("=") for line in opened.read(65_536).splitlines() if not line.lstrip().startswith("#")]
+        found = {name.strip().removeprefix("export "): value.strip().strip("\"'") for name, _, value in lines}
+    elif env == "sandbox" and not any(found.values()):
+        found = dict(zip(names, ("sandbox-key", "sandbox-secret"), strict=True))
+    key, secret = found.get(names[0], ""), found.get(names[1], "")
+    if not key or not secret:
+        raise ValueError(f"no key of the {env} account: set {names[0]} and {names[1]}, or name a file of mode 0600 with --key-file")
+    return key, secret
+
+
+class Exchange:
+    """pybit's calls, each with bounds, tried again where that is safe; any number of threads at once. It never shows its key.
+
+    pybit alone would sleep for a rate limit (and raise where the limit's end is past), widen the window for a wrong clock, follow a
+    redirect with the key in its hand, and print the secret where it is shown: all of that is switched off or done here.
+    """
+
+    def __init__(self, env: str, url: str, key: str, secret: str) -> None:
+        parts = urlsplit(url)
+        if parts.hostname not in HOSTS[env] or parts.scheme != ("http" if env == "sandbox" else "https"):
+            raise PermissionError(f"a {env} key may not go to {url}")
+        import pybit._helpers
+        import pybit.unified_trading
+
+        self._pybit, self._url, self._key, self._secret = pybit.unified_trading, url.rstrip("/"), key, secret
+        self._idle: list[Any] = []
+        self._ahead_ms = 0
+        pybit._helpers.generate_timestamp = lambda: time.time_ns() // 1_000_000 + self._ahead_ms
+        self.failures: Counter[str] = Counter()
+        self.is_key_refused = self.is_banned = self.is_heard = False
+
+    def _client(self) -> Any:
+        settings: Fields = {"retry_codes": {-999_999}, "max_retries": 1, "force_retry": False, "log_requests": False}
+        made = self._pybit.HTTP(api_key=self._key, api_secret=self._secret, timeout=TIMEOUT_S, **settings)
+        made.endpoint = self._url
+        made.client.max_redirects, made.client.trust_env = 0, False
+        return made
+
+    def ask(self, method: str, params: Fields, tries: int = 4) -> Fields:
+        """The answer's envelope. Raises Refused for a definite no, Unanswered when every try was in vain. tries=1 for a new order."""
+        for attempt in range(tries):
+            client, headers = self._idle.pop() if self._idle else self._client(), Fields()
+            try:
+                answer = getattr(client, method)(**params)
+                self.is_heard |= method not in PUBLIC
+                if isinstance(answer, dict) and isinstance(answer.get("result"), dict):
+                    return answer
+                code, text = 409, "an answer that cannot be read"
+            except Exception as error:  # noqa: BLE001 (whatever a client raises: it is counted, told, and tried again where that is safe)
+                status = getattr(error, "status_code", None)
+                code = status if isinstance(status, int) else 0
+                text = self._hide(str(getattr(error, "message", "") or type(error).__name__))
+                headers = getattr(error, "resp_headers", None) or {}
+            finally:
+                self._idle.append(client)
+            self.failures[f"{code} {text}"[:100]] += 1
+            self.is_key_refused |= code in KEY_REFUSED
+            self.is_banned = code == 403
+            if code and code != 403 and not 500 <= code < 600 and code not in TRY_AGAIN:
+                raise Refused(code, text)
+            if code == 403 or attempt + 1 == tries:
+                break
+            if code == 10002:
+                self.look_at_clock()
+            time.sleep(self._pause(code, headers, attempt))
+        raise Unanswered(f"{code} {text}")
+
+    def _pause(self, code: int, headers: Any, attempt: int) -> float:
+        until = str(headers.get("X-Bapi-Limit-Reset-Timestamp", "")) if code == 10006 else ""
+        wait = int(until) / 1000 - time.time() - self._ahead_ms / 1000 if until.isdecimal() else 0.1 * 2**attempt
+        return min(1.1, max(0.05, wait))
+
+    def look_at_clock(self) -> None:
+        """By how much the exchange's clock is ahead of ours; this keeps a connection warm, too."""
+        try:
+            asked = time.time_ns()
+            told = int(self.ask("get_server_time", {}, 1)["result"]["timeNano"])
+            self._ahead_ms = (told - (asked + time.time_ns()) // 2) // 1_000_000
+        except (Refused, Unanswered, KeyError, ValueError):
+            pass  # the old one stands; what failed was counted
+
+    def rows(self, method: str, params: Fields, pages: int = 40) -> list[Fields]:
+        """All rows of a list, over its pages. Raises as ask."""
+        found: list[Fields] = []
+        cursor = ""
+        for _ in range(pages):
+            result = self.ask(method, {**params, **({"cursor": cursor} if cursor else {})})["result"]
+            found += [row for row in result.get("list") or () if isinstance(row, dict)]
+            before, cursor = cursor, str(result.get("nextPageCursor") or "")
+            if not cursor or cursor == before:
+                break
+        return found
+
+    def _hide(self, text: str) -> str:
+        return text.replace(self._secret, "***").replace(self._key, "***")
+
+    def __repr__(self) -> str:
+        return f"Exchange({self._url})"
+
+
+# --- 2 to 5. until nothing is open ---
+
+
+class Panic:
+    """One panic over one account. ``run`` returns the exit code; what was found and done stands in the public attributes."""
+
+    def __init__(self, exchange: Exchange, say: Callable[[str], None], *, sell_spot: bool) -> None:
+        self._exchange, self._say, self._sell_spot = exchange, say, sell_spot
+        self._name, self._made = f"panic-{time.time_ns() // 1000:x}{os.getpid() % 4096:03x}", 0
+        self._coins = list(COINS)
+        self._rules: dict[str, tuple[Decimal, Decimal]] = {}
+        self._rules_read = threading.Event()
+        self._refusals: Counter[str] = Counter()
+        self.rounds = 0
+        self.orders_seen: dict[str, str] = {}
+        self.cancelled: dict[str, str] = {}
+        self.positions_seen: dict[str, str] = {}
+        self.closing_orders: list[dict[str, str]] = []
+        self.closed_at: dict[str, str] = {}
+        self.spot_holdings: dict[str, str] = {}
+        self.dust: dict[str, str] = {}
+        self.not_looked_at: dict[str, str] = {}
+        self.left: dict[str, list[str]] = {}
+
+    def read_rules(self) -> None:
+        """Steps, largest market orders and settle coins of all contracts; without them a position is closed whole, by quantity 0."""
+        for category in ("linear", "inverse"):
+            self._try(partial(self._read_rules, category))
+        self._rules_read.set()
+
+    def _read_rules(self, category: str) -> None:
+        for row in self._exchange.rows("get_instruments_info", {"category": category, "limit": 1000}):
+            lots, coin = row["lotSizeFilter"], row.get("settleCoin")
+            self._rules[row["symbol"]] = Decimal(lots["qtyStep"]), Decimal(lots["maxMktOrderQty"])
+            if category == "linear" and coin and coin not in self._coins:
+                self._coins.append(coin)
+
+    def run(self, latched_at: float) -> int:
+        """Until nothing is open, looked at twice; Ctrl-C breaks it off. latched_at: of time.perf_counter()."""
+        clear_since, idle_rounds = 0.0, 0
+        beside = [self._read_orders] if self._rules else [self.read_rules, self._read_orders]
+        while True:
+            self.rounds, done = self.rounds + 1, len(self.cancelled) + len(self.closing_orders)
+            if not clear_since:
+                self._together([*self._cancels(), *self._closes()], beside if self.rounds == 1 else [])
+            is_whole, now = self._look(), time.perf_counter()
+            if is_whole and not any(rows for name, rows in self.left.items() if name != NOT_CLOSED):
+                clear_since = clear_since or now
+                if now - clear_since >= APART_S and now - latched_at >= LAST_LOOK_S:
+                    self._try(self._read_prices)
+                    return LEFT if self.left.get(NOT_CLOSED) else FLAT
+                time.sleep(APART_S)
+                continue
+            clear_since = 0.0
+            self._tell_round(is_whole)
+            if self._exchange.is_key_refused and not self._exchange.is_heard:
+                self._say("the exchange refuses the key: nothing can be done from here; cancel and close on its website")
+                return LEFT
+            idle_rounds = 0 if len(self.cancelled) + len(self.closing_orders) > done else idle_rounds + 1
+            time.sleep(30.0 if self._exchange.is_banned else min(10.0, 0.25 * 2**idle_rounds))
+
+    def _together(self, jobs: list[Callable[[], None]], beside: Sequence[Callable[[], None]] = ()) -> None:
+        """Each in a thread of its own, in this order; one that is not back in time is left behind, and for ``beside`` nobody waits."""
+        deadline = time.perf_counter() + JOB_S
+        threads = [threading.Thread(target=self._try, args=(job,), daemon=True) for job in (*jobs, *beside)]
+        for thread in threads:
+            thread.start()
+        for thread in threads[: len(jobs)]:
+            thread.join(max(0.0, deadline - time.perf_counter()))
+
+    def _try(self, job: Callable[[], None]) -> None:
+        try:
+            job()
+        except (Refused, Unanswered):
+            return  # counted where it was asked; what is still open is seen by the look
+        except Exception as error:  # noqa: BLE001 (an answer of an unknown shape must not end the others' work)
+            self._exchange.failures[f"an answer that cannot be read: {type(error).__name__}"] += 1
+
+    def _scopes(self) -> list[Fields]:
+        return [*({"category": "linear", "settleCoin": coin} for coin in self._coins), {"category": "inverse"}]
+
+    # --- cancel ---
+
+    def _cancels(self) -> list[Callable[[], None]]:
+        kinds = [scope for scope in self._scopes() if "settleCoin" in scope] + [{"category": "option"}]
+        kinds[1:1] = [{"category": "spot", "orderFilter": kind} for kind in SPOT_KINDS]
+        listed = [scope for scope in self._scopes() if self.rounds > 2 or "settleCoin" not in scope]
+        return [*(partial(self._cancel, kind) for kind in kinds), *(partial(self._cancel_listed, scope) for scope in listed)]
+
+    def _cancel(self, kind: Fields) -> None:
+        for _ in range(20):
+            rows = self._exchange.ask("cancel_all_orders", dict(kind))["result"].get("list") or []
+            self.cancelled.update({str(row.get("orderId")): " ".join(kind.values()) for row in rows})
+            if len(rows) < 500:
+                return
+
+    def _cancel_listed(self, scope: Fields) -> None:
+        """Symbol by symbol: where no settle coin covers all, or what covers all was refused."""
+        for symbol in sorted({str(row["symbol"]) for row in self._exchange.rows("get_open_orders", {**scope, "limit": 50})}):
+            self._cancel({"category": scope["category"], "symbol": symbol})
+
+    # --- close ---
+
+    def _closes(self) -> list[Callable[[], None]]:
+        jobs: list[Callable[[], None]] = [partial(self._close, scope) for scope in self._scopes()]
+        return [*jobs, self._sell_holdings] if self._sell_spot else jobs
+
+    def _held(self, scope: Fields) -> list[Fields]:
+        rows = self._exchange.rows("get_positions", {**scope, "limit": 200})
+        held = [row for row in rows if Decimal(str(row.get("size") or "0"))]
+        for row in held:
+            self.positions_seen.setdefault(f"{row['symbol']} {row.get('positionIdx')}", _position_text(row))
+        return held
+
+    def _close(self, scope: Fields) -> None:
+        held = self._held(scope)
+        if held:
+            self._rules_read.wait(2.0)
+        orders = [order for row in held for order in self._pieces(row)]
+        for first in range(0, len(orders), BATCH):
+            if first:
+                time.sleep(1.05)
+            self._send(scope["category"], orders[first : first + BATCH])
+
+    def _pieces(self, row: Fields) -> list[Fields]:
+        """Reduce-only market orders; after two refusals, or without the contract's rules, one of quantity 0, which closes all of it."""
+        symbol, size, idx = str(row["symbol"]), Decimal(str(row["size"])), int(row.get("positionIdx") or 0)
+        step, most = self._rules.get(symbol, (Decimal(0), Decimal(0)))
+        quantities: list[Decimal] = []
+        if step > 0 and most >= step and self._refusals[symbol] < 2:
+            size, most = size // step * step, most // step * step
+            while size > 0 and len(quantities) < 2 * BATCH:
+                quantities.append(min(size, most))
+                size -= quantities[-1]
+        order = {"symbol": symbol, "side": "Sell" if row["side"] == "Buy" else "Buy", "orderType": "Market", "positionIdx": idx}
+        order |= {"reduceOnly": True} if quantities else {"reduceOnly": True, "closeOnTrigger": True}
+        return [{**order, "qty": format(qty, "f"), "orderLinkId": self._next_name()} for qty in quantities or [Decimal(0)]]
+
+    def _next_name(self) -> str:
+        self._made += 1
+        return f"{self._name}-{self._made}"
+
+    def _send(self, category: str, orders: list[Fields]) -> None:
+        """Once: what is not answered is seen by the next look, and a reduce-only order too many does nothing."""
+        try:
+            answer = self._exchange.ask("place_batch_order", {"category": category, "request": orders}, 1)
+            fates = [(int(each["code"]), str(each["msg"])) for each in answer["retExtInfo"]["list"]]
+        except Refused:  # no batches here
+            fates = [self._send_one(category, order) for order in orders]
+        except Unanswered as error:
+            fates = [(-1, str(error))] * len(orders)
+        for order, (code, text) in zip(orders, fates, strict=False):
+            self._note_order(category, order, code, text)
+
+    def _send_one(self, category: str, order: Fields) -> tuple[int, str]:
+        try:
+            self._exchange.ask("place_order", {"category": category, **order}, 1)
+        except (Refused, Unanswered) as error:
+            return getattr(error, "code", -1), str(error)
+        return 0, "OK"
+
+    def _note_order(self, category: str, order: Fields, code: int, text: str) -> None:
+        self._refusals[order["symbol"]] += bool(code) and code not in TRY_AGAIN
+        words = {name: str(order[name]) for name in ("symbol", "side", "qty", "orderLinkId")}
+        self.closing_orders.append({"category": category, **words, "answer": "accepted" if code == 0 else f"{code} {text}"})
+
+    def _sell_holdings(self) -> None:
+        """Spot holdings other than cash, at market against USDT, once a round; what has no such market or is too small stays as dust."""
+        rows = self._exchange.rows("get_instruments_info", {"category": "spot", "limit": 1000})
+        rules = {row["symbol"]: row["lotSizeFilter"] for row in rows}
+        for coin, amount in self._holdings().items():
+            found = rules.get(f"{coin}USDT", {"basePrecision": "1", "maxOrderQty": "0", "minOrderQty": "1"})
+            step, most = Decimal(found["basePrecision"]), found.get("maxMarketOrderQty") or found["maxOrderQty"]
+            qty = min(amount, Decimal(most)) // step * step
+            code, text = 170136, "no market of it against USDT, or less than the smallest order"
+            if qty >= Decimal(found.get("minOrderQty") or step):
+                order = {"symbol": f"{coin}USDT", "side": "Sell", "orderType": "Market", "qty": format(qty, "f"), "marketUnit": "baseCoin"}
+                order["orderLinkId"] = self._next_name()
+                code, text = self._send_one("spot", order)
+                self._note_order("spot", order, code, text)
+            if code in DUST:
+                self.dust[coin] = text
+
+    def _holdings(self) -> dict[str, Decimal]:
+        accounts = self._exchange.ask("get_wallet_balance", {"accountType": "UNIFIED"})["result"].get("list") or []
+        coins = {str(coin["coin"]): Decimal(coin.get("walletBalance") or "0") for account in accounts for coin in account["coin"]}
+        found = {coin: amount for coin, amount in coins.items() if amount > 0 and coin not in CASH}
+        self.spot_holdings = {coin: format(amount, "f") for coin, amount in found.items()}
+        return found
+
+    # --- look, and tell ---
+
+    def _look(self) -> bool:
+        """Read what rests and what is held; returns whether all of it could be read. ``left`` keeps the latest of each list."""
+        seen: dict[str, list[str]] = {}
+        known = tuple(f"linear {coin}" for coin in COINS)
+
+        def see(name: str, read: Callable[[], list[str]]) -> None:
+            try:
+                seen[name] = read()
+                self.not_looked_at.pop(name, None)
+            except Refused as error:
+                if not name.startswith(known):  # a market that this account, or this key, does not have
+                    self.not_looked_at[name], seen[name] = str(error), []
+
+        jobs: dict[str, Callable[[], list[str]]] = {"spot holdings": self._still_to_sell}
+        for scope in [*self._scopes(), {"category": "option"}, {"category": "spot"}]:
+            name = " ".join(scope.values())
+            jobs[f"{name} orders"] = partial(self._resting, scope, 1)
+            if name != "spot":
+                jobs[f"{name} positions"] = partial(lambda scope: [_position_text(row) for row in self._held(scope)], scope)
+        self._together([partial(see, name, read) for name, read in jobs.items()])
+        self.left.update(seen)
+        return len(seen) == len(jobs)
+
+    def _resting(self, scope: Fields, pages: int = 40) -> list[str]:
+        rows = self._exchange.rows("get_open_orders", {**scope, "limit": 50}, pages)
+        self.orders_seen.update({str(row["orderId"]): _order_text(row) for row in rows})
+        return [_order_text(row) for row in rows]
+
+    def _still_to_sell(self) -> list[str]:
+        return [f"{coin} {amount:f}" for coin, amount in self._holdings().items() if self._sell_spot and coin not in self.dust]
+
+    def _read_orders(self) -> None:
+        """Evidence of what rested, read beside the first cancels; what it misses is in the answers of the cancels."""
+        for scope in [*self._scopes(), {"category": "spot"}]:
+            self._resting(scope)
+
+    def _read_prices(self) -> None:
+        """At which prices the closing orders were filled, as the executions say."""
+        sums: dict[str, list[Decimal]] = {}
+        for category in {order["category"] for order in self.closing_orders}:
+            for row in self._exchange.rows("get_executions", {"category": category, "limit": 100}, 5):
+                if str(row.get("orderLinkId", "")).startswith(self._name):
+                    total = sums.setdefault(row["symbol"], [Decimal(0), Decimal(0)])
+                    total[0] += Decimal(row["execQty"])
+                    total[1] += Decimal(row["execQty"]) * Decimal(row["execPrice"])
+        self.closed_at = {symbol: f"{qty.normalize():f} at {value / qty:.8g}" for symbol, (qty, value) in sums.items()}
+
+    def _tell_round(self, is_whole: bool) -> None:
+        left = ", ".join(f"{len(rows)} {name}" for name, rows in self.left.items() if rows) or "nothing"
+        failed = ", ".join(f"{text} x{count}" for text, count in self._exchange.failures.most_common(3))
+        done = f"{len(self.cancelled)} orders cancelled, {len(self.closing_orders)} closing orders sent"
+        text = f"round {self.rounds}: {done}; seen open: {left}{'' if is_whole else ' (not all could be read)'}"
+        self._say(f"{text}; failed so far: {failed}" if failed else text)
+
+    def report(self) -> Fields:
+        """Everything, as plain data."""
+        found = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        found["left"] = {name: rows for name, rows in self.left.items() if rows}
+        return {**found, "failed_requests": dict(self._exchange.failures)}
+
+
+def _order_text(row: Fields) -> str:
+    price = row.get("price") if row.get("price") not in (None, "", "0") else f"trigger {row.get('triggerPrice')}"
+    return f"{row.get('symbol')} {row.get('side')} {row.get('qty')} at {price} ({row.get('orderLinkId') or row.get('orderId')})"
+
+
+def _position_text(row: Fields) -> str:
+    return f"{row['symbol']} {row['side']} {row['size']} (entry {row.get('avgPrice')}, mark {row.get('markPrice')})"
+
+
+# --- called ---
+
+
+class Out:
+    """Lines with their time since this program began; a terminal that is gone does not stop anything."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __call__(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # nobody reads any more: the report in the state folder says it, too
+            print(f"{time.perf_counter() - BEGUN:7.3f} s  {text}", file=self._stream, flush=True)
+
+
+def work(panic: Panic, say: Out, path: Path, options: argparse.Namespace, latched_at: float, problem: str) -> int:
+    """Do it, keep the report beside the latch, tell it; the exit code."""
+    try:
+        code = panic.run(latched_at)
+    except KeyboardInterrupt:
+        say("broken off: what follows is what was left at the last look; the latch stands")
+        code = LEFT
+    code = LEFT if problem and code == FLAT else code
+    told = {"environment": options.env, "latch": str(path), "latch_problem": problem, "by": options.by, "exit_code": code, **panic.report()}
+    told["seconds"] = round(time.perf_counter() - latched_at, 3)
+    place = path.with_name(f"{path.stem}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.report.json")
+    try:
+        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(told, file, indent=1)
+    except OSError as error:
+        say(f"the report could not be kept ({error.strerror}): this is all there is of it")
+    for name, text in panic.positions_seen.items():
+        say(f"position: {text}; closed: {panic.closed_at.get(name.split()[0], 'the executions say at what')}")
+    say(f"{len(panic.cancelled)} orders cancelled, {len(panic.closing_orders)} closing orders sent, in {told['seconds']} s")
+    for title, notes in (("spot holding", panic.spot_holdings), ("dust", panic.dust), ("NOT LOOKED AT", panic.not_looked_at)):
+        for name, text in notes.items():
+            say(f"{title}: {name}: {text}")
+    for name, rows in panic.left.items():
+        for row in rows:
+            say(f"LEFT: {name}: {row}")
+    say("FLAT: no order rests and no position is held" if code == FLAT else f"NOT FLAT, or not seen to be (exit code {code})")
+    say(f"report: {place}")
+    if options.json:
+        print(json.dumps(told), flush=True)
+    return code
+
+
+def stand_by(options: argparse.Namespace, url: str, path: Path, say: Out) -> int:
+    """Wait warm: the first line of stdin is the key as JSON; then P acts, B ends in order. An end of stdin without B is a trader that died:
+    nothing is done then, since positions with their stops are not an emergency by themselves; whoever watches the trader decides."""
+    line = b""
+    while not line.endswith(b"\n"):
+        if not (piece := os.read(0, 1)):
+            return PARENT_GONE
+        line += piece
+    keys = json.loads(line)
+    exchange = Exchange(options.env, url, keys["key"], keys["secret"])
+    panic = Panic(exchange, say, sell_spot=options.sell_spot)
+    threading.Thread(target=panic._try, args=(panic.read_rules,), daemon=True).start()
+    threading.Thread(target=exchange.look_at_clock, daemon=True).start()
+    while not select.select([0], [], [], 20.0)[0]:
+        threading.Thread(target=exchange.look_at_clock, daemon=True).start()  # it keeps a connection warm
+    word, begun = os.read(0, 1), time.perf_counter()
+    if word != b"P":
+        return FLAT if word == b"B" else PARENT_GONE
+    problem = latch(path, options.env, options.by)
+    say(f"panic: {problem or 'the latch stands'}; everything is cancelled and closed now")
+    return work(panic, say, path, options, begun, problem)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see the top of this file."""
+    parser = argparse.ArgumentParser(prog="keel panic", description="Cancel all orders and close all positions of an account.")
+    parser.add_argument("--env", required=True, choices=sorted(URLS), help="whose account")
+    parser.add_argument("--sandbox", metavar="URL", help=f"which sandbox [{URLS['sandbox']}]")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--sell-spot", action="store_true", help="sell spot holdings, too")
+    parser.add_argument("--key-file", type=Path, metavar="FILE", help="key and secret (mode 0600); else BYBIT_<ENV>_KEY and _SECRET")
+    parser.add_argument("--json", action="store_true", help="the report as one JSON object on stdout")
+    parser.add_argument("--standby", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--by", default="keel panic", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    url = (options.sandbox or URLS["sandbox"]) if options.env == "sandbox" else URLS[options.env]
+    path = latch_path(options.env, url)
+    say = Out(sys.stderr if options.json or options.standby else sys.stdout)
+    logging.disable(logging.CRITICAL)  # pybit's and urllib3's lines could hold a key
+    for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if options.standby:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        return stand_by(options, url, path, say)
+    latched_at = time.perf_counter()
+    problem = latch(path, options.env, options.by)
+    say(f"NOT LATCHED, a trader on this machine may go on: {problem}" if problem else f"the latch stands: {path}")
+    if not options.yes and not _is_meant(options.env, say):
+        return WRONG
+    try:
+        exchange = Exchange(options.env, url, *find_keys(options.env, options.key_file))
+    except (OSError, ValueError) as error:
+        say(f"nothing was cancelled and nothing was closed: {error}")
+        return UNSAFE if isinstance(error, PermissionError) else WRONG
+    return work(Panic(exchange, say, sell_spot=options.sell_spot), say, path, options, latched_at, problem)
+
+
+def _is_meant(env: str, say: Out) -> bool:
+    """A person's word; the latch stands already."""
+    if sys.stdin.isatty():
+        print(f"cancel every order and close every position of the {env} account? type yes: ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in ("yes", "y"):
+            return True
+    say("nothing was cancelled and nothing was closed: without a terminal, or without a yes, it takes --yes; the latch stands")
+    return False
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # threads whose connections hang are not waited for

@@ -1,0 +1,79 @@
+"""Where a supervisor and its trader meet: a socket, a lock and a card in this user's state folder, named after what is traded and where.
+
+The same command line finds the same place, so that a supervisor that is started anew finds the trader of the one before it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from core.errors import SafetyError
+from runners.session_address import bound
+from runners.state_folder import state_folder
+
+
+class TraderCard(msgspec.Struct, frozen=True):
+    """Which process trades. began: when it was started, as the system tells it; run: an id that all traders of one supervisor share."""
+
+    process: int
+    began: str
+    run: str
+    restarts: int = 0
+
+
+class Place:
+    """Of one supervised session. home: the home folder; kind: demo or live; url: of a sandbox."""
+
+    def __init__(self, system: str, kind: str, home: Path, url: str | None) -> None:
+        self.about = f"{kind} {system}" + (f" on {url}" if url else "")
+        name = hashlib.sha256("\0".join([system, kind, str(home), url or ""]).encode()).hexdigest()[:16]
+        self.socket_path = state_folder("supervisors") / f"{name}.sock"
+        self._card, self._lock_path = self.socket_path.with_suffix(".json"), self.socket_path.with_suffix(".lock")
+        self._lock = -1
+
+    def take(self) -> socket.socket:
+        """Be the only supervisor of it; returns the listening socket. Raises SafetyError where there is one."""
+        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock, 64, 0).decode("utf-8", "replace").strip()
+            os.close(self._lock)
+            self._lock = -1
+            raise SafetyError(f"{self.about} is supervised already, by process {holder or 'unknown'}: stop that one first") from None
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        made = bound(self.socket_path)
+        made.listen(4)
+        made.setblocking(False)
+        return made
+
+    def put_card(self, card: TraderCard) -> None:
+        """Say which process trades: whole or not at all."""
+        part = self._card.with_suffix(".part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(card))
+        part.replace(self._card)
+
+    def read_card(self) -> TraderCard | None:
+        """The trader of a supervisor before; None where there is none that can be read."""
+        try:
+            return msgspec.json.decode(self._card.read_bytes(), type=TraderCard)
+        except (OSError, msgspec.MsgspecError):
+            return None
+
+    def leave(self) -> None:
+        """Nobody trades and nobody supervises any more."""
+        for path in (self.socket_path, self._card):
+            with suppress(OSError):
+                path.unlink()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1

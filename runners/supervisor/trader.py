@@ -1,0 +1,92 @@
+"""The trader's process: started as a child with the terminal of the supervisor, or found running; asked to end, killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from runners.signal_mask import nothing_blocked
+from runners.supervisor.address import TraderCard
+from runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME, SOCKET_NAME
+
+_START_TICKS = 19
+"""Place of the start time among the fields of /proc/PID/stat that follow the command's name."""
+_NOT_FOR_TRADERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+
+
+class Trader:
+    """One process. ``is_child``: its exit code can be known."""
+
+    def __init__(self, card: TraderCard, process: subprocess.Popen[bytes] | None) -> None:
+        self.card, self._process = card, process
+
+    @property
+    def is_child(self) -> bool:
+        """Whether this supervisor started it."""
+        return self._process is not None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.card.process
+
+    def is_alive(self) -> bool:
+        """Whether it still runs (a stopped one does)."""
+        if self._process is not None:
+            return self._process.poll() is None
+        return bool(self.card.began) and began(self.pid) == self.card.began
+
+    def exit_code(self) -> int | None:
+        """Of one that has ended: negative for a signal; None where nobody can know."""
+        return None if self._process is None else self._process.poll()
+
+    def send(self, number: int) -> None:
+        """A signal; one that is gone gets none."""
+        with suppress(ProcessLookupError):
+            if self._process is not None:
+                self._process.send_signal(number)
+            elif self.is_alive():
+                os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """At once, stopped or not."""
+        self.send(signal.SIGKILL)
+
+
+def start_trader(arguments: Sequence[str], socket_path: Path, run: str, restarts: int, environ: Mapping[str, str] = os.environ) -> Trader:
+    """Start ``keel`` with these arguments as a supervised trader. It inherits terminal and process group: a Ctrl-C reaches it by itself."""
+    given = {key: value for key, value in environ.items() if key not in _NOT_FOR_TRADERS}
+    given |= {SOCKET_NAME: str(socket_path), RUN_NAME: run, RESTARTS_NAME: str(restarts)}
+    words = [sys.executable, "-P", "-m", "runners.cli.main", *arguments]
+    with nothing_blocked():
+        process = subprocess.Popen(words, env=given)
+    return Trader(TraderCard(process.pid, began(process.pid), run, restarts), process)
+
+
+def began(pid: int) -> str:
+    """When a process was started, as the system tells it, so that another one with the same number is not taken for it; "": it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return "" if fields[0] in ("Z", "X") else fields[_START_TICKS]
+    except (OSError, IndexError):
+        pass
+    if Path("/proc/self/stat").exists():
+        return ""
+    told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return told.stdout.strip()
+
+
+def wait_gone(trader: Trader, timeout_s: float) -> bool:
+    """Whether it is gone within so long."""
+    until = time.monotonic() + timeout_s
+    while trader.is_alive():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(0.02)
+    return True

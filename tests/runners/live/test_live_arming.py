@@ -1,0 +1,179 @@
+"""What is missing is listed at once, and nothing is sent: each piece alone, and all of them together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.bybit.endpoints import Environment
+from runners.arming.missing import NotArmedError
+from runners.home import Home
+from runners.live.latch import latch_path
+from runners.live_account import LiveOptions, run_live
+from runners.promotion_record import records
+from sim.sandbox.settings import AccountSettings
+from tests.runners.live.live_account import (
+    SYSTEM,
+    account_at_sandbox,
+    armed_system,
+    home_of,
+    options,
+    private_posts,
+    promoted,
+    token_for,
+)
+from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, lockstep, made_bars, running
+from tests.sim.sandbox.raw import Raw
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens, locks and latches of the test's own."""
+    monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with account_at_sandbox() as made:
+        yield made
+
+
+def refused(home: Home, sandbox: Sandbox, token: Path | None, *overrides: str, **changes: Any) -> list[str]:
+    """The codes of what is missing; not one command was sent."""
+    with pytest.raises(NotArmedError) as caught:
+        run_live(armed_system(home, *overrides), home, options(sandbox, token, **changes))
+    assert private_posts(sandbox) == [] and sandbox.truth()["orders"] == []
+    assert all(each.way_out for each in caught.value.missing)
+    assert caught.value.exit_code == 4 and "nothing was sent" in str(caught.value)
+    return [each.code for each in caught.value.missing]
+
+
+def test_with_everything_there_it_trades(sandbox: Sandbox, tmp_path: Path) -> None:
+    home = home_of(tmp_path)
+    promoted(home)
+    made = run_live(armed_system(home), home, options(sandbox, token_for(home, sandbox, tmp_path / "token")))
+    assert made.ending.agrees and sandbox.truth()["orders"] and made.epoch.epoch == "live" and made.epoch.strategy_id == "armed-sandbox"
+    paths = {request["path"] for request in private_posts(sandbox)}
+    assert paths <= {"/v5/order/create", "/v5/order/cancel"}, "a live session changes no setting"
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "words"),
+    [
+        ("mode=demo", "mode", "mode: demo"),
+        ("live.max_order_usd=null", "limit", "live.max_order_usd"),
+        ("live.max_net_usd=null", "limit", "live.max_net_usd"),
+        ("live.max_leverage=null", "limit", "live.max_leverage"),
+        ("risk.max_position_usd=null", "limit", "risk.max_position_usd"),
+        ("risk.max_gross_usd=null", "limit", "risk.max_gross_usd"),
+        ("risk.daily_loss_percent=null", "limit", "risk.daily_loss_percent"),
+        ("risk.max_drawdown_percent=null", "limit", "risk.max_drawdown_percent"),
+        ("risk.daily_loss_percent=21", "limit", "above the ceiling"),
+        ("risk.max_drawdown_percent=51", "limit", "above the ceiling"),
+        ("risk.max_position_usd=3000", "limit", "above risk.max_gross_usd"),
+        ("live.max_order_usd=5000", "limit", "above twice risk.max_position_usd"),
+        ("live.max_leverage=1", "limit", "risk.leverage is 2, above live.max_leverage"),
+        ("risk.policy=none", "limit", "nothing would be limited"),
+        ("live.account=1", "uid", "live.account: 1"),
+        ("risk.margin_mode=cross", "margin_mode", "the account is in"),
+    ],
+)
+def test_each_missing_piece_of_the_system_refuses_alone(sandbox: Sandbox, tmp_path: Path, override: str, code: str, words: str) -> None:
+    home = home_of(tmp_path)
+    promoted(home, armed_system(home, override))
+    token = token_for(home, sandbox, tmp_path / "token", override)
+    with pytest.raises(NotArmedError, match=words) as caught:
+        run_live(armed_system(home, override), home, options(sandbox, token))
+    assert [each.code for each in caught.value.missing] == [code] and private_posts(sandbox) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "code"),
+    [
+        ({"wallet_rights": ("Withdraw",)}, "key_rights"),
+        ({"wallet_rights": ("AccountTransfer",)}, "key_rights"),
+        ({"addresses": ("*",)}, "key_address"),
+        ({"addresses": ()}, "key_address"),
+        ({"read_only": True}, "key_trade"),
+        ({"leverage": 3.0}, "leverage"),
+        ({"margin_mode": "cross"}, "margin_mode"),
+        ({"hedge": True}, "position_mode"),
+    ],
+)
+def test_each_missing_piece_of_the_account_refuses_alone(settings: dict[str, Any], code: str, tmp_path: Path) -> None:
+    with account_at_sandbox(**settings) as sandbox:
+        home = home_of(tmp_path)
+        promoted(home)
+        codes = refused(home, sandbox, token_for(home, sandbox, tmp_path / "token"))
+        assert code in codes and set(codes) <= {code, "start"}
+
+
+def test_no_promotion_or_a_void_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    home = home_of(tmp_path)
+    token = token_for(home, sandbox, tmp_path / "token")
+    assert refused(home, sandbox, token) == ["promotion"]
+    promoted(home)
+    changed = token_for(home, sandbox, tmp_path / "changed", "params.fast=3")
+    with pytest.raises(NotArmedError, match=r"the configuration .* has changed since"):
+        run_live(armed_system(home, "params.fast=3"), home, options(sandbox, changed))
+    for path in home.promotions.iterdir():
+        path.write_text(path.read_text().replace("a test", "another"))
+    assert records(home, "armed", "live", ("sandbox",)) == [] and refused(home, sandbox, token) == ["promotion"]
+
+
+def test_no_token_and_no_terminal(sandbox: Sandbox, tmp_path: Path) -> None:
+    home = home_of(tmp_path)
+    promoted(home)
+    assert refused(home, sandbox, None) == ["not_armed"]
+    assert refused(home, sandbox, tmp_path / "no such file") == ["not_armed"]
+
+
+def test_a_panic_latch_refuses(sandbox: Sandbox, tmp_path: Path) -> None:
+    home = home_of(tmp_path)
+    promoted(home)
+    token = token_for(home, sandbox, tmp_path / "token")
+    latch = latch_path(Environment.SANDBOX, sandbox.url)
+    latch.parent.mkdir(parents=True)
+    latch.touch()
+    assert refused(home, sandbox, token) == ["panic", "not_armed"]
+
+
+def test_an_account_that_is_not_as_our_books_say(sandbox: Sandbox, tmp_path: Path) -> None:
+    """A stranger's order rests there."""
+    order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": "20000"}
+    Raw(sandbox).post("/v5/order/create", order)
+    sandbox.step()
+    before = private_posts(sandbox)
+    home = home_of(tmp_path)
+    promoted(home)
+    with pytest.raises(NotArmedError, match="external_order") as caught:
+        run_live(armed_system(home), home, options(sandbox, token_for(home, sandbox, tmp_path / "token")))
+    assert {each.code for each in caught.value.missing} == {"reconciliation"} and private_posts(sandbox) == before
+
+
+def test_the_clock(tmp_path: Path) -> None:
+    account = AccountSettings(key=KEY, secret=SECRET, usdt=10_000.0, leverage=2.0)
+    settings, feed = lockstep(made_bars(200, first=60), accounts=(account,), clock_skew_ms=700)
+    with running(settings, feed) as skewed:
+        home = home_of(tmp_path)
+        promoted(home)
+        assert refused(home, skewed, token_for(home, skewed, tmp_path / "token")) == ["clock"]
+
+
+def test_all_of_it_at_once(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"wallet_rights": ("Withdraw",), "addresses": ("*",), "leverage": 3.0, "margin_mode": "cross", "hedge": True}
+    bare = SYSTEM[: SYSTEM.index("mode: live")] + "live: {account: 1}\n"
+    with account_at_sandbox(**settings) as sandbox:
+        codes = refused(home_of(tmp_path, bare), sandbox, None)
+    assert codes[:1] == ["mode"] and codes.count("limit") == 7
+    assert {"promotion", "not_armed", "uid", "key_rights", "key_address", "leverage", "margin_mode", "position_mode"} <= set(codes)
+
+
+def test_an_exchange_that_does_not_answer_hides_nothing(tmp_path: Path) -> None:
+    home = home_of(tmp_path)
+    with pytest.raises(NotArmedError) as caught:
+        run_live(armed_system(home, "mode=demo"), home, LiveOptions(sandbox_url="http://127.0.0.1:9"))
+    assert [each.code for each in caught.value.missing] == ["mode", "promotion", "not_armed", "start"]

@@ -1,0 +1,68 @@
+"""Live, demo and sandbox are told apart from across the room: by a line that is full of colour, and by words where there is none."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from adapters.logging import set_up_logging
+from runners.live.banner import banner, banner_text, border
+from runners.live.display import Display
+from runners.live.session import Stop
+from runners.live.start import Live
+from runners.live_account import run_live
+from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
+from tests.sim.sandbox.conftest import Sandbox
+
+ENVIRONMENTS = ("live", "demo", "sandbox")
+BACKGROUNDS = {"live": "41", "demo": "44", "sandbox": "42"}
+"""The terminal's numbers of red, blue, green."""
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with account_at_sandbox() as made:
+        yield made
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_banner_fills_the_line_with_its_colour(environment: str) -> None:
+    out = io.StringIO()
+    Console(file=out, force_terminal=True, color_system="standard", width=100, legacy_windows=False).print(banner(environment))
+    line = out.getvalue().rstrip("\n")
+    assert f";{BACKGROUNDS[environment]}m" in line
+    plain = io.StringIO()
+    Console(file=plain, width=100).print(banner(environment))
+    assert len(plain.getvalue().rstrip("\n")) == 100
+
+
+def test_no_two_look_alike() -> None:
+    assert (
+        len({banner_text(environment) for environment in ENVIRONMENTS}) == 3 == len({border(environment) for environment in ENVIRONMENTS})
+    )
+    assert "REAL MONEY" in banner_text("live") and not any("REAL" in banner_text(each) for each in ("demo", "sandbox"))
+
+
+def test_the_screen_and_the_log_say_where(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
+    home = home_of(tmp_path)
+    promoted(home)
+    set_up_logging(file=home.logs / "live.jsonl", console=False)
+    shown: list[str] = []
+
+    async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
+        out = io.StringIO()
+        Console(file=out, width=120).print(Display().render(live, stop))
+        shown.append(out.getvalue())
+        yield
+
+    run_live(armed_system(home), home, options(sandbox, token_for(home, sandbox, tmp_path / "token"), max_bars=5), beside=beside)
+    assert "SANDBOX" in shown[0] and "by all rules of a live session" in shown[0] and "armed" in shown[0]
+    lines = [json.loads(line) for line in (home.logs / "live.jsonl").read_text().splitlines()]
+    assert lines and all(line["environment"] == "SANDBOX" for line in lines if line["logger"] == "keel.live")
+    assert any(line.get("code") == "armed" for line in lines)
