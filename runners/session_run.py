@@ -18,8 +18,9 @@ from typing import Any
 
 import msgspec
 
-from adapters.bybit.endpoints import Environment
+from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.notices import Notice
+from adapters.bybit.secrets import load_credentials
 from adapters.logging import Logger, get_logger
 from adapters.store import HistoricalDataStore
 from core.config import for_epoch
@@ -31,6 +32,8 @@ from runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from runners.home import Home
 from runners.live.event_log import log_events
 from runners.live.outcome import ending_lines, session_result
+from runners.live.panic_button import PanicButton
+from runners.live.panic_key import panic_key
 from runners.live.plan import Plan
 from runners.live.session import Ending, Session, Stop
 from runners.live.start import Live
@@ -249,25 +252,40 @@ class _Attempt:
             self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
         )
         self._beats.follow(session)
-        async with interruptible(session, self._alarm):
+        where = endpoints(self._plan.environment, *([] if self._plan.sandbox_url is None else [self._plan.sandbox_url]))
+        credentials = load_credentials(where, file=self._plan.key_file)
+        button = PanicButton(where, credentials, owner=f"the session of {self._plan.system.system}", say=self._tell_panic)
+        async with interruptible(session, self._alarm, button.press):
             try:
-                return await session.run(self._begun(begin))
+                return await session.run(self._begun(begin, button))
             except asyncio.CancelledError:
                 if session.stop.is_asked:  # before the session was up: there is nothing to end in order
                     raise KeyboardInterrupt from None
                 raise
+            finally:
+                button.close()
 
-    def _begun(self, begin: Callable[[], str]) -> Beside:
+    def _tell_panic(self, text: str) -> None:
+        """From any thread: past the loop, which may hang, and past the screen."""
+        os.write(2, f"{text}\n".encode(errors="replace"))
+        threading.Thread(
+            target=self._log.error, args=(text,), kwargs={"code": "panic"}, daemon=True
+        ).start()  # a log that hangs delays nothing
+
+    def _begun(self, begin: Callable[[], str], button: PanicButton) -> Beside:
         """The run begins when the start is through: one that was refused was no run."""
 
         async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
             self._log.bind(run_id=begin())
+            if not live.connection.is_lockstep:  # there a panic is a rehearsal, and may take its time
+                button.stand_by()
             async with self.alerts.beside(live), self._beats.beside(live):
                 if self._beside is None:
                     yield
                     return
-                async with asynccontextmanager(self._beside)(live, stop):
-                    yield
+                with panic_key(button.press, self._tell_panic):
+                    async with asynccontextmanager(self._beside)(live, stop):
+                        yield
 
         return beside
 
@@ -319,9 +337,9 @@ def _fields(notice: Notice) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def interruptible(session: Session, alarm: Callable[[str], None]) -> AsyncIterator[None]:
+async def interruptible(session: Session, alarm: Callable[[str], None], panic: Callable[[str], None] | None = None) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
-    under way; a second one ends everything on the spot."""
+    under way; a second one ends everything on the spot. panic: what SIGUSR1 presses."""
     task = asyncio.current_task()
     heard = {
         number: name for number, name in _SIGNALS.items() if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
@@ -335,5 +353,5 @@ async def interruptible(session: Session, alarm: Callable[[str], None]) -> Async
     if threading.current_thread() is not threading.main_thread():  # only there signals are heard
         yield
         return
-    with session.watchdog.watching(heard, ask, alarm):
+    with session.watchdog.watching(heard, ask, alarm, panic):
         yield

@@ -28,6 +28,8 @@ from core.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
 
 _MAX_FOREIGN: Final = 10_000
 _ENDS: Final = ("filled", "cancelled", "rejected", "expired")
+_PANIC_NAME: Final = "panic-"
+"""How the names of the orders begin by which a panic closes positions."""
 _KEEL_NAME: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]+-[0-9]+(?=-)")
 """How the names of a session's orders begin (``runners.live.history.session_prefix``)."""
 _OF_A_LIQUIDATION: Final = ("CreateByLiq", "CreateByTakeOver")
@@ -224,7 +226,9 @@ class AccountFold:
         while len(self._foreign) > _MAX_FOREIGN:
             self._foreign.popitem(last=False)
         self._look_for_another_writer(row, ts)
-        if not has_ended and row.orderStatus != "Filled":  # what has filled rests no more: its execution tells
+        if (
+            not has_ended and row.orderStatus != "Filled" and not _is_of_a_panic(row.orderLinkId)
+        ):  # what has filled rests no more: its execution tells
             text = f"{row.symbol}: order {row.orderLinkId or row.orderId} ({row.orderStatus}) is not ours"
             self._notify(Notice(ts, "external_order", text, row.symbol, freezes=True, key=row.orderId))
         self._adopt_orphans(row.orderId, None)
@@ -421,7 +425,12 @@ class AccountFold:
         self.counts["external"] += 1
         text = f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} ({row.execType}) was no order of ours"
         code = "execution_liquidation" if is_takeover else "execution_adl" if kind == "adl" else "execution_external"
-        self._notify(Notice(fill.ts, code, text, row.symbol, "error", freezes=not is_takeover))
+        if _is_of_a_panic(row.orderLinkId):  # the latch lets nothing leave any more: there is nothing to freeze
+            self._notify(
+                Notice(fill.ts, "execution_panic", f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} by a panic", row.symbol)
+            )
+        else:
+            self._notify(Notice(fill.ts, code, text, row.symbol, "error", freezes=not is_takeover))
         if is_takeover:
             self._emit(translate.liquidation(fill, row, self._liquidation_price.get(row.symbol, 0.0)))
         self._emit(fill)
@@ -531,6 +540,10 @@ class AccountFold:
 def _richer(known: ExecutionRow | None, row: ExecutionRow) -> ExecutionRow:
     """Of two tellings of an execution the one that states its PnL, which lists do not: what it differs by shows what is missing."""
     return row if known is None or _stated_pnl(known) is None else known
+
+
+def _is_of_a_panic(client_order_id: str | None) -> bool:
+    return (client_order_id or "").startswith(_PANIC_NAME)
 
 
 def _stated_pnl(row: ExecutionRow) -> int | None:

@@ -22,10 +22,11 @@ from runners.arming.account import account_missing
 from runners.arming.limits import limit_lines, limits_missing
 from runners.arming.missing import Missing, NotArmedError
 from runners.arming.terminal import PHRASES, ask_person, has_terminal
-from runners.arming.token import LONGEST_MS, Token, make_token, note_use, read_token, terms_of, usual_place, was_used
+from runners.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
 from runners.live.connection import Connection
 from runners.live.latch import is_latched, latch_path, latch_text
 from runners.live.records import Armed
+from runners.supervisor.arming import armed_before, arming_place
 from runners.systems import LoadedSystem
 
 WARNED_MINUTES: Final = (60, 15, 5, 1)
@@ -67,7 +68,7 @@ class Arming:
         """What the session is armed with; None before."""
         self.uid: int | None = None
         self.missing: list[Missing] = []
-        self._promotion, self._token_path, self._life_ms = promotion, token_path, life_ms
+        self._promotion, self._token_path, self._life_ms = promotion, token_path or armed_before(), life_ms
         self._latch = latch_path(where.environment, where.rest)
         self._given: Token | None = None
         self._ends_at = 0
@@ -127,6 +128,8 @@ class Arming:
             token = make_token(self.terms, self.uid, wall_ms(), self._life_ms)
             if self._only_arms:
                 raise TokenMade(token)
+            if (place := arming_place()) is not None:  # a restart by the supervisor needs no person within its life
+                put_token(token, place)
         if is_latched(self._latch):
             raise SafetyError(latch_text(self._latch))
         self._hold_with(token)

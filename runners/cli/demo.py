@@ -76,7 +76,9 @@ def demo(
     texts += [f"execution_timeframe={execution_timeframe}"] if execution_timeframe else []
     if supervised and not is_trader():
         environment = Environment.DEMO if sandbox_url is None else Environment.SANDBOX
-        return supervise(home, system, texts, environment, sandbox_url, key_file, shows=shows)
+        return supervise(
+            home, system, texts, environment, sandbox_url, key_file, arguments=session.arguments, kind="demo", shows=shows
+        )  # fmt: skip
     level = "debug" if session.verbosity > 1 else "info"  # of the file: --quiet is about the terminal
     set_up_logging(level=level, file=home.logs / "demo.jsonl", console=console_of(log, session, shows))
     loaded = load_system(system, home, texts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from runners.cli.session import Session, common, example
+from runners.supervisor.command import is_trader, supervise, supervised_option
 
 if TYPE_CHECKING:
     from runners.home import Home
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 @click.option("--fresh", is_flag=True, help="Begin a new journal; what the account holds is taken over as it is.")
 @click.option("--log", type=click.Choice(["text", "json", "none"]), help="Log lines on stderr. Default: none under the screen, else text.")
 @click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@supervised_option(default=True)
 @common
 @click.pass_obj
 def live(
@@ -70,18 +72,26 @@ def live(
     fresh: bool,
     log: Literal["text", "json", "none"] | None,
     no_report: bool,
+    supervised: bool,
 ) -> int:
     """Run SYSTEM (an id, or a file) with REAL MONEY on Bybit, until Ctrl-C; or, with --sandbox, by all the same rules on a sandbox.
 
     What is missing is listed at once, with the way out, and nothing is sent. A person types the account's UID and a phrase; without a
     terminal --arm-token takes what --arm has made. Never run against the real exchange by its makers: see docs/live.md.
     """
+    from adapters.bybit.endpoints import Environment
     from runners.live_account import LiveOptions
     from runners.systems import load_system
 
     if dry and (arm or arm_token is not None):
         raise click.UsageError("--dry sends nothing, so it needs no arming: leave --arm and --arm-token out")
     home = session.context().home
+    if supervised and not (dry or arm or is_trader()):
+        environment = Environment.LIVE if sandbox_url is None else Environment.SANDBOX
+        shows = _shows(session, log)
+        return supervise(
+            home, system, overrides, environment, sandbox_url, key_file, arguments=session.arguments, kind="live", shows=shows
+        )  # fmt: skip
     loaded = load_system(system, home, list(overrides))
     options = LiveOptions(
         sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without),
@@ -100,10 +110,15 @@ def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOption
     from runners.live_account import run_live
 
     level = "debug" if session.verbosity > 1 else "info"
-    shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
+    shows = _shows(session, log)
     set_up_logging(level=level, file=home.logs / "live.jsonl", console=console_of(log, session, shows))
     session.note(banner_text("live" if options.sandbox_url is None else "sandbox", is_live=True))
     return tell_end(session, run_live(loaded, home, options, beside=Display().beside if shows else None))
+
+
+def _shows(session: Session, log: str | None) -> bool:
+    """Whether a screen is drawn."""
+    return sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
 
 
 def _arm(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions) -> int:

@@ -101,7 +101,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     130, and nobody's mistake, whatever error it came out as."""
     fall_back()
     given = list(sys.argv[1:] if arguments is None else arguments)
-    session = Session(as_json="--json" in given, debug="--debug" in given)
+    session = Session(as_json="--json" in given, debug="--debug" in given, arguments=tuple(given))
     interrupts = Interrupts()
     try:
         with interrupts:

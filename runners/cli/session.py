@@ -29,6 +29,8 @@ class Session:
     home: str | None = None
     verbosity: int = 0
     progress: ProgressLine | None = field(default=None)
+    arguments: tuple[str, ...] = ()
+    """The whole command line, as it was given."""
 
     def context(self) -> ToolContext:
         """What tools work in; sets up logging. Raises ConfigError for a home that is a file."""

@@ -69,7 +69,10 @@ class Display:
         frame = border(environment)
         title = f"keel {live.plan.environment.value}  {live.plan.system.system}  {', '.join(live.plan.system.symbols)}"
         return Panel(
-            Group(*parts), title=title, subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay", border_style=frame
+            Group(*parts),
+            title=title,
+            subtitle="Ctrl-C stops: entries are cancelled, exits and positions stay   P P: panic, all is cancelled and closed",
+            border_style=frame,
         )
 
 

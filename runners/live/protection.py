@@ -58,13 +58,15 @@ class Protection:
 
     def refused(self, symbol: str, reason: str) -> None:
         """The exchange refused the stop of a position, as often as makes sense."""
-        if self._held(symbol):
+        if self._held(symbol) and not self._venue.gate.has("panic"):
             self._act(symbol, f"the exchange refused its stop ({reason})")
 
     async def run(self) -> None:
         """Look where something is due, until cancelled."""
         while True:
             await self._sleep(_TICK_S)
+            if self._venue.gate.has("panic"):  # its stops are cancelled on purpose, and its positions closed
+                self._due.clear()
             for symbol in [symbol for symbol, due in self._due.items() if due <= monotonic_ms()]:
                 del self._due[symbol]
                 try:

@@ -25,6 +25,7 @@ from core.orders import OrderRecord
 from runners.live.comparison import Difference
 from runners.live.holdings import held_quantities
 from runners.live.instants import Instant
+from runners.live.panic_end import PanicEnd
 from runners.live.plan import Plan
 from runners.live.reconcile import differences
 from runners.live.records import Stated
@@ -173,6 +174,7 @@ class Session:
     async def _lockstep(self, live: Live, upkeep: Upkeep) -> None:
         await self._flush(live)
         self._close_ready(live)  # what a restart found half done
+        panic = PanicEnd(live)
         while not self.stop.is_asked and (self._max_bars is None or self.steps < self._max_bars):
             await live.venue.idle()
             await self._until_ready(live)
@@ -185,6 +187,10 @@ class Session:
             await self._flush(live)
             live.gate.look()
             self._close_ready(live)
+            if panic.is_on:
+                await asyncio.sleep(TICK_S)  # the market moves on only with us, and whoever closes needs it to
+            if panic.has_come():
+                self.stop.ask("panic")
             if self.steps % CHECK_EVERY_STEPS == 0:
                 await live.reconciler.check(at_once=True)
         self.stop.ask("the number of bars is reached" if not self.stop.is_asked else self.stop.reason)
@@ -215,7 +221,7 @@ class Session:
     async def _real_time(self, live: Live, upkeep: Upkeep) -> None:
         woken = asyncio.Event()
         live.outbox.wake = woken.set
-        end = SandboxEnd(live)
+        end, panic = SandboxEnd(live), PanicEnd(live)
         while not self.stop.is_asked:
             try:
                 async with asyncio.timeout(TICK_S):
@@ -228,6 +234,8 @@ class Session:
             if self._max_bars is not None and self.steps >= self._max_bars:
                 self.stop.ask("the number of bars is reached")
             await upkeep.turn()
+            if panic.has_come():
+                self.stop.ask("panic")
             if await end.has_come():
                 self.stop.ask("the sandbox's history has ended")
 

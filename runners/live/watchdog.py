@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 import sys
@@ -126,12 +127,19 @@ class Watchdog:
     # --- signals, and the thread ---
 
     @contextmanager
-    def watching(self, signals: Mapping[signal.Signals, str], ask: Callable[[str], None], alarm: Callable[[str], None]) -> Iterator[None]:
+    def watching(
+        self,
+        signals: Mapping[signal.Signals, str],
+        ask: Callable[[str], None],
+        alarm: Callable[[str], None],
+        panic: Callable[[str], None] | None = None,
+    ) -> Iterator[None]:
         """Hear these signals (number -> name) and run the thread. ask: called in the loop, once; alarm: told in words, from another thread,
-        that the loop hangs. A second signal ends the process on the spot."""
+        that the loop hangs. A second signal ends the process on the spot. panic: called in the thread, whatever the loop does, each time
+        that SIGUSR1 comes."""
         loop = asyncio.get_running_loop()
         self._alarm = alarm
-        before = {number: signal.getsignal(number) for number in signals}
+        before = {number: signal.getsignal(number) for number in (*signals, *([signal.SIGUSR1] if panic else []))}
         near, far = socket.socketpair()
         near.setblocking(False)
         far.setblocking(False)
@@ -149,7 +157,9 @@ class Watchdog:
         wakeup = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
         for number in signals:
             signal.signal(number, heard)
-        thread = threading.Thread(target=self._watch, args=(near, over, frozenset(signals)), name="keel-watchdog", daemon=True)
+        if panic is not None:
+            signal.signal(signal.SIGUSR1, lambda number, frame: None)  # the thread is woken by the signal itself
+        thread = threading.Thread(target=self._watch, args=(near, over, frozenset(signals), panic), name="keel-watchdog", daemon=True)
         thread.start()
         try:
             yield
@@ -162,14 +172,17 @@ class Watchdog:
             near.close()
             far.close()
 
-    def _watch(self, near: socket.socket, over: threading.Event, numbers: frozenset[signal.Signals]) -> None:
+    def _watch(
+        self, near: socket.socket, over: threading.Event, numbers: frozenset[signal.Signals], panic: Callable[[str], None] | None
+    ) -> None:
         is_told = False
-        while not over.wait(BEAT_S):
-            try:
-                if set(near.recv(256)) & numbers and self._asked is None:
-                    self._asked = self._now_s()
-            except OSError:
-                pass  # nothing has come
+        while not over.is_set():
+            has_come = bool(select.select([near], [], [], BEAT_S)[0])
+            came = set(near.recv(256)) if has_come else set()
+            if panic is not None and signal.SIGUSR1 in came:
+                panic("SIGUSR1")
+            if came & numbers and self._asked is None:
+                self._asked = self._now_s()
             hangs = self.late_s >= HUNG_S
             if hangs and not is_told:
                 self._cry(f"the event loop has not returned for {HUNG_S:g} s, at {self._where()}: no order leaves; Ctrl-C ends the session")

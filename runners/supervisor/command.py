@@ -40,14 +40,16 @@ def supervise(
     environment: Environment,
     sandbox_url: str | None,
     key_file: Path | None,
-    arguments: Sequence[str] | None = None,
     *,
+    arguments: Sequence[str],
+    kind: str,
     shows: bool = False,
 ) -> int:
     """Watch a session that a child process runs, until it has ended for good; its exit code, or the supervisor's own.
 
-    arguments: of the child's command line; None: this process's. shows: a screen is drawn on the terminal: only what is grave is said
-    there. Raises ConfigError for a system or an alerts.yaml that cannot be used, SafetyError where the session is supervised already.
+    arguments: of the child's command line; kind: demo or live, whichever account it is. shows: a screen is drawn on the terminal: only
+    what is grave is said there. Raises ConfigError for a system or an alerts.yaml that cannot be used, SafetyError where the session is
+    supervised already.
     """
     from adapters.logging import get_logger, set_up_logging
     from core.system_file import apply_overrides, decode_system
@@ -60,9 +62,8 @@ def supervise(
 
     source = find_source(system, home)
     config = apply_overrides(decode_system(source.text, source.filename), overrides)
-    kind = environment.value
     set_up_logging(level="info", file=home.logs / "supervisor.jsonl", console=False)
-    log = get_logger("keel.supervisor", system=config.system, environment=kind)
+    log = get_logger("keel.supervisor", system=config.system, environment=environment.value)
 
     def say(text: str, *, is_grave: bool) -> None:
         if is_grave or not shows:
@@ -92,7 +93,7 @@ def supervise(
         place = Place(config.system, kind, home.root, sandbox_url)
         flattener = Flattener(environment, sandbox_url, key_file, note)
         with session_alerts(home, f"{kind} {config.system} (supervisor)", on_screen, note) as alerts:
-            supervisor = Supervisor(place, config.supervision, sys.argv[1:] if arguments is None else arguments, flattener, tell)
+            supervisor = Supervisor(place, config.supervision, arguments, flattener, tell)
             return supervisor.run(signals)
     finally:
         signals.close()

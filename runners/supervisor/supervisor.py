@@ -16,6 +16,7 @@ from adapters.bybit.notices import Severity
 from core.config import SupervisionConfig
 from runners.supervisor import systemd
 from runners.supervisor.address import Place
+from runners.supervisor.arming import of_run
 from runners.supervisor.decisions import Decider, Step
 from runners.supervisor.flatten import Flattener
 from runners.supervisor.heartbeat import Beat
@@ -67,6 +68,8 @@ class Supervisor:
             listener.close()
             if self._trader is None or not self._trader.is_alive():
                 self._place.leave()
+                if (arming := of_run(self._run)) is not None:
+                    arming.unlink(missing_ok=True)
         return self._code
 
     # --- the trader ---

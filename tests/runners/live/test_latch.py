@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -20,7 +21,7 @@ from core.risk.causes import TradingState
 from runners.live.latch import LatchWatch, is_latched, latch_of, latch_path, latch_text, read_latch, refuse_latched
 from runners.live.rearm import rearm
 from runners.live.records import CauseRaised
-from tests.faults.conftest import BARS, Turns, playing
+from tests.faults.conftest import BARS, Turns, playing_really
 
 REASON = "the account was looked at and is flat"
 
@@ -139,7 +140,7 @@ def test_a_reason_that_cannot_be_kept_leaves_the_latch(state: Path, monkeypatch:
 
 
 def test_a_session_halts_sends_nothing_more_and_is_not_started_again(state: Path, tmp_path: Path) -> None:
-    with playing(tmp_path) as stage:
+    with playing_really(tmp_path) as stage:
         sandbox = stage.sandbox
         path = latch_of(Environment.SANDBOX, sandbox.url)
         orders: list[int] = []
@@ -147,10 +148,10 @@ def test_a_session_halts_sends_nothing_more_and_is_not_started_again(state: Path
         async def beat(number: int, live: object) -> None:
             if number == 6:
                 path.touch()
-                orders.append(len(sandbox.truth()["orders"]))
+                orders.append(len((await asyncio.to_thread(sandbox.truth))["orders"]))
 
         played = stage.play(beat=beat, bars=BARS, patience_s=0.0, plan=stage.plan(Turns))
-        assert played.ending.state == TradingState.HALTED.name
+        assert played.ending.state == TradingState.HALTED.name, (repr(played.ending.failure), played.story())
         assert "panic" in {message.cause for message in played.of(CauseRaised)}
         assert {denial.reason for denial in played.of(OrderDenied)} == {"trading_halted"}
         own = [row for row in sandbox.truth()["orders"][orders[0] :] if row["orderLinkId"] and not row.get("reduceOnly")]

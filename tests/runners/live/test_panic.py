@@ -1,0 +1,219 @@
+"""Panic pressed in a trader: by SIGUSR1, by the key, from outside; while it trades, while its strategy hangs, while it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.bybit.endpoints import Environment, endpoints
+from adapters.bybit.secrets import load_credentials
+from runners import safety
+from runners.live.latch import is_latched, latch_of
+from runners.live.panic_button import PanicButton
+from runners.live.panic_key import panic_key
+from runners.live.rearm import rearm
+from tests.runners.fake_exchange import FakeExchange, fake_exchange
+from tests.runners.live.test_demo_command import FAST, keel
+from tests.runners.live.test_watchdog import HANGS, SYSTEM
+from tests.sim.sandbox.conftest import Sandbox, running, until, walk_feed, walking
+
+OPEN = ("New", "PartiallyFilled", "Untriggered")
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def market() -> Iterator[Sandbox]:
+    with running(walking(factor=60.0, limit_factor=60.0), walk_feed()) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeExchange]:
+    with fake_exchange() as made:
+        made.contract("BTCUSDT", "linear", "USDT")
+        made.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5")
+        made.rest("BTCUSDT", "linear", "USDT", 3)
+        yield made
+
+
+def is_flat(sandbox: Sandbox) -> bool:
+    truth = sandbox.truth()
+    resting = [row for row in truth["orders"] if row["orderStatus"] in OPEN]
+    return not resting and all(float(row["size"]) == 0 for row in truth["positions"])
+
+
+def added_after(sandbox: Sandbox, ms: int) -> list[Any]:
+    """Orders that add, as they came in after this time."""
+    sent = sandbox.get("/admin/wire")["requests"]
+    late = [row for row in sent if row["received"] > ms and ("order/create" in row["path"] or "order/amend" in row["path"])]
+    return [row for row in late if '"reduceOnly":true' not in row["sent"].replace(" ", "")]
+
+
+def latched_ms(sandbox: Sandbox) -> int:
+    path = latch_of(Environment.SANDBOX, sandbox.url)
+    until(lambda: is_latched(path), "the latch")
+    return time.time_ns() // 1_000_000
+
+
+# --- the standby ---
+
+
+def standby(fake: FakeExchange, *bytes_: bytes) -> tuple[int, str]:
+    words = [sys.executable, "-P", safety.__file__, "--standby", "--env", "sandbox", "--sandbox", fake.url]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stderr is not None
+        process.stdin.write(json.dumps({"key": "Canary-Key-1", "secret": "Canary-Secret-1"}).encode() + b"\n")
+        for each in bytes_:
+            process.stdin.write(each)
+        process.stdin.close()
+        said = process.stderr.read().decode()
+        return process.wait(), said
+
+
+@pytest.mark.parametrize(("word", "code"), [(b"B", 0), (b"", 1), (b"x", 1)])
+def test_a_standby_that_is_not_told_to_act_does_nothing(word: bytes, code: int, fake: FakeExchange) -> None:
+    """B: its trader ended in order; nothing: its trader was killed; anything else is no word that it knows."""
+    assert standby(fake, word)[0] == code
+    assert not fake.asked("cancel-all") and len(fake.orders) == 3 and not is_latched(latch_of(Environment.SANDBOX, fake.url))
+
+
+@pytest.mark.long
+def test_a_standby_that_is_told_acts_and_its_traders_end_changes_nothing(fake: FakeExchange) -> None:
+    code, said = standby(fake, b"P", b"B")
+    assert code == 0 and "FLAT" in said and fake.orders == [] and is_latched(latch_of(Environment.SANDBOX, fake.url))
+    assert "Canary" not in said
+
+
+@pytest.mark.long
+def test_a_button_pressed_five_times_acts_once_and_survives_its_standby(fake: FakeExchange) -> None:
+    where = endpoints(Environment.SANDBOX, fake.url)
+    said: list[str] = []
+    button = PanicButton(where, load_credentials(where, environ={}), owner="a test", say=said.append)
+    button.stand_by()
+    assert button.path.with_suffix(".ready").exists() and button._process is not None
+    assert "sandbox-secret" not in Path(f"/proc/{button._process.pid}/cmdline").read_text()
+    button._process.kill()
+    button._process.wait()  # it is started anew when it is needed
+    threads = [threading.Thread(target=button.press, args=(f"hand {number}",)) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    button.close()
+    until(lambda: button.finished() is not None, "the end of the panic")
+    assert button.finished() == 0 and fake.orders == [] and button.pressed_by.startswith("hand")
+    assert len(list(button.path.parent.glob("*.report.json"))) == 1 and len(said) == 5
+
+
+# --- the key ---
+
+
+@pytest.mark.parametrize(("typed", "pressed"), [("PP", 1), ("P", 0), ("pp", 0), ("PxP", 0), ("PPPP", 2), ("xPP", 1)])
+def test_the_key_is_pressed_twice(typed: str, pressed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.tcgetpgrp", lambda descriptor: os.getpgrp())
+    near, far = pty.openpty()
+    presses: list[str] = []
+    asked: list[str] = []
+    with panic_key(presses.append, asked.append, far):
+        for key in typed:
+            os.write(near, key.encode())
+        os.write(near, b"!")
+        until(lambda: len(presses) == pressed and len(asked) >= pressed, "the presses")
+        time.sleep(0.05 if pressed == 0 else 0.0)
+    assert len(presses) == pressed and all("once more" in text for text in asked)
+    os.close(near)
+    os.close(far)
+
+
+def test_without_a_terminal_of_its_own_there_is_no_key() -> None:
+    with panic_key(lambda by: None, lambda text: None, os.open(os.devnull, os.O_RDONLY)):
+        assert "keel-panic-key" not in {thread.name for thread in threading.enumerate()}
+
+
+# --- sessions ---
+
+
+@pytest.mark.long
+def test_sigusr1_while_the_strategy_hangs(market: Sandbox, tmp_path: Path) -> None:
+    """The position with its stop is closed though nothing in the trader goes on; and it can still be ended."""
+    (tmp_path / "hangs.py").write_text(HANGS)
+    (tmp_path / "hangs.yaml").write_text(SYSTEM)
+    process = keel(tmp_path, "demo", str(tmp_path / "hangs.yaml"), "--sandbox", market.url, "--no-report")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "HANGS" in line:
+            break
+    assert not is_flat(market)
+    process.send_signal(signal.SIGUSR1)
+    since = latched_ms(market)
+    until(lambda: is_flat(market), "a flat account")
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert "PANIC by SIGUSR1: nothing that adds leaves any more" in err and process.returncode != 0
+    assert added_after(market, since + 50) == []
+
+
+@pytest.mark.long
+def test_a_session_ends_in_order_and_trades_again_once_it_is_rearmed(market: Sandbox, tmp_path: Path) -> None:
+    """Its books take what the panic closed without freezing anything."""
+    arguments = ("demo", "ema_cross", "--sandbox", market.url, *FAST, "--no-report", "--json")
+    process = keel(tmp_path, *arguments)
+    until(lambda: market.truth()["executions"], "a trade")
+    process.send_signal(signal.SIGUSR1)
+    since = latched_ms(market)
+    out, err = process.communicate(timeout=60)
+    answer = json.loads(out)
+    assert (process.returncode, answer["ended"], answer["state"], answer["differences"]) == (4, "panic", "HALTED", []), (answer, err)
+    assert {row["cause"] for row in answer["restrictions"]} == {"panic"}
+    assert is_flat(market) and added_after(market, since + 50) == []
+    refused = keel(tmp_path, *arguments)
+    out, _ = refused.communicate(timeout=60)
+    assert refused.returncode == 4 and "keel session rearm --env sandbox --sandbox" in json.loads(out)["error"]["message"]
+    rearm(latch_of(Environment.SANDBOX, market.url), "the test has looked at the account")
+    again = keel(tmp_path, *arguments, "--bars", "5")
+    out, err = again.communicate(timeout=60)
+    answer = json.loads(out)
+    assert (again.returncode, answer["state"], answer["differences"], answer["restrictions"]) == (0, "ACTIVE", [], []), (answer, err)
+
+
+@pytest.mark.long
+def test_a_trader_that_is_stopped_is_closed_from_outside_and_sends_nothing_when_it_goes_on(market: Sandbox, tmp_path: Path) -> None:
+    process = keel(tmp_path, "demo", "ema_cross", "--sandbox", market.url, *FAST, "--no-report", "--json")
+    until(lambda: market.truth()["executions"], "a trade")
+    process.send_signal(signal.SIGSTOP)
+    done = keel(tmp_path, "panic", "--yes", "--json")  # whose account: the running session's
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 0 and json.loads(out)["left"] == {}, err
+    assert is_flat(market)
+    since = time.time_ns() // 1_000_000
+    process.send_signal(signal.SIGCONT)
+    out, _ = process.communicate(timeout=60)
+    assert json.loads(out)["ended"] == "panic" and added_after(market, since) == [] and is_flat(market)
+
+
+@pytest.mark.long
+def test_two_machines_at_once_both_come_to_an_end_and_say_so(tmp_path: Path, fake: FakeExchange) -> None:
+    fake.rest("BTCUSDT", "linear", "USDT", 900)
+    words = [sys.executable, "-m", "runners.safety", "--env", "sandbox", "--sandbox", fake.url, "--yes"]
+    hands = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "KEEL_STATE": str(tmp_path / name)})
+        for name in ("one", "two")
+    ]
+    told = [hand.communicate(timeout=60)[0] for hand in hands]
+    assert [hand.returncode for hand in hands] == [0, 0] and all("FLAT" in text for text in told)
+    assert fake.orders == [] and float(fake.positions[0]["size"]) == 0
