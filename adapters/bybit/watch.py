@@ -53,10 +53,7 @@ class Watch:
         """How often a list knew what the stream had not told within three seconds."""
 
     def await_news(self, order: TrackedOrder) -> None:
-        """The exchange took a command for this order: its news should come by the stream, unless the stream was quicker than the answer and
-        has told of its end already. (Executions that the end waits for are looked for by themselves.)"""
-        if order.ending is not None:
-            return
+        """The exchange took a command for this order: its news should come by the stream."""
         self._awaited[order.client_order_id] = (self._now_ms(), order.pushes, (order.state, order.filled))
 
     def hurry(self) -> None:
