@@ -28,5 +28,7 @@ def test_it_trades_there_as_it_does_in_virtual_time(name: str, stage: Stage) -> 
     assert stage.speed > 1  # the premise: this stage is not a virtual one
     options: dict[str, Any] = {"must_act": name != "lists that lag"}
     really = stage.play(*SESSIONS[name], pace_s=0.2).check(**options)
-    with playing() as virtual:
-        assert fills_of(virtual.play(*SESSIONS[name], pace_s=0.2).check(**options)) == fills_of(really)
+    with playing() as stage_there:
+        virtual = stage_there.play(*SESSIONS[name], pace_s=0.2).check(**options)
+    if name != "a private socket that is cut":  # what is decided while it is away waits for it only so long
+        assert fills_of(virtual) == fills_of(really)
