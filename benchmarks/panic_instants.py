@@ -65,8 +65,9 @@ class Instants:
     flat_s: list[float] = field(default_factory=list)
 
 
-def press_at_random(count: int, seed: int = 1) -> Instants:
-    """So many sessions, each with a panic at a random instant in its second second."""
+def press_at_random(count: int, seed: int = 1, *, looks: bool = True) -> Instants:
+    """So many sessions, each with a panic at a random instant in its second second. looks: whether the trader looks for the latch; False
+    shows that the judge sees what a trader sends that does not."""
     found, rng = Instants(), random.Random(seed)
     kept = {name: getattr(safety, name) for name in ("APART_S", "LAST_LOOK_S")}
     quiet_ms = panic_end.QUIET_MS
@@ -74,7 +75,7 @@ def press_at_random(count: int, seed: int = 1) -> Instants:
     try:
         with tempfile.TemporaryDirectory() as folder, _state(folder), _serving() as (server, url):
             for number in range(count):
-                _press_once(found, rng, Path(folder) / f"journals-{number}", server, url)
+                _press_once(found, rng, Path(folder) / f"journals-{number}", server, url, looks=looks)
     finally:
         panic_end.QUIET_MS = quiet_ms  # type: ignore[misc]  # as it was
         for name, value in kept.items():
@@ -82,7 +83,7 @@ def press_at_random(count: int, seed: int = 1) -> Instants:
     return found
 
 
-def _press_once(found: Instants, rng: random.Random, journals: Path, server: SandboxServer, url: str) -> None:
+def _press_once(found: Instants, rng: random.Random, journals: Path, server: SandboxServer, url: str, *, looks: bool) -> None:
     path = latch_of(Environment.SANDBOX, url)
     session = Session(_plan(url, journals), lambda notice: None)
     loop = asyncio.new_event_loop()
@@ -91,12 +92,18 @@ def _press_once(found: Instants, rng: random.Random, journals: Path, server: San
     deadline = time.monotonic() + 20.0
     while session.live is None and time.monotonic() < deadline:
         time.sleep(0.005)
+    if not looks and session.live is not None:
+        session.live.connection.latch.path = journals / "elsewhere"
     time.sleep(rng.uniform(0.1, 1.3))
     known = len(server.wire.state()["requests"])
     begun = time.perf_counter()
     problem = safety.latch(path, "sandbox", "the proof")
     latched_ms = time.time_ns() // 1_000_000
     panic = safety.Panic(safety.Exchange("sandbox", url, DEFAULT_KEY, DEFAULT_SECRET), lambda text: None, sell_spot=False)
+    if not looks:
+        time.sleep(1.0)  # it goes on trading, beside a panic that never comes to its end
+        session.stop.ask("the proof")
+        thread.join(60.0)
     code = panic.run(begun)
     found.flat_s.append(time.perf_counter() - begun)
     thread.join(60.0)

@@ -105,9 +105,8 @@ class Proof:
         closed = [int(row["execTime"]) for row in truth["executions"] if row["orderLinkId"].startswith("panic-")]
         flat = (max(closed, default=begun_ms) - begun_ms) / 1000
         left = [row for row in truth["orders"] if row["orderStatus"] in _OPEN] + [row for row in truth["positions"] if float(row["size"])]
-        text = (
-            f"latch {latched} ms, first cancel on the wire {first} ms, no order after {nothing:.1f} s, flat after {flat:.1f} s, exit {code}"
-        )
+        latch = f"latch {latched} ms" if own_ms is None else f"latch {own_ms} ms after its own code began"
+        text = f"{latch}, first cancel on the wire {first} ms, no order after {nothing:.1f} s, flat after {flat:.1f} s, exit {code}"
         if case == COLD:
             others = [_cold_first_cancel(url) for _ in range(4)]
             text += f"; first cancels of {len(others)} more commands: {', '.join(map(str, others))} ms"

@@ -84,7 +84,8 @@ def _untested(live: Live) -> Iterator[str]:
 def _from_outside(live: Live) -> Iterator[str]:
     moved = _reconciliation(live).initial_equity - _initial_equity(live)
     if moved:
-        yield f"money from outside: {to_text(moved)} {live.quote} came to the account (negative: left it); net profit and curve contain it"
+        text = f"money from outside: {to_text(moved)} {live.quote} came to the account (negative: left it)"
+        yield f"{text}, corrections by its transaction log included; net profit and curve contain it"
 
 
 def _equity_over_time(cycle: Cycle) -> tuple[Ints, Floats]:

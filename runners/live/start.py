@@ -257,13 +257,13 @@ async def _assemble(
     quote = next(iter(instruments.values())).quote
     reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
     never = _hand_over(books, venue, instruments)
-    await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
-    _tell_never_sent(never, outbox.hear, books.clock)
     protection = None
-    if plan.system.category == "linear" and plan.dry is None:
+    if plan.system.category == "linear" and plan.dry is None:  # it hears the first reading: a stop may have ended while nobody looked
         protection = Protection(venue, plan.system.on_unprotected, notify, hear=outbox.hear, now_ms=lambda: books.clock.now_ms)
         venue.on_unprotected = protection.refused
         protection.listen(books.bus)
+    await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
+    _tell_never_sent(never, outbox.hear, books.clock)
     statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
     if not outbox.failure:
         await _quiet(venue, connection)
