@@ -33,7 +33,7 @@ from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.gate import KEEL, STARTING, Entry, Gate
 from runners.arming.arming import EXPIRED
-from runners.arming.missing import NotArmedError
+from runners.arming.missing import Missing, NotArmedError
 from runners.arming.reconciliation import unclean
 from runners.live.background import background, up
 from runners.live.books import Books
@@ -265,11 +265,20 @@ async def _assemble(
     await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
     _tell_never_sent(never, outbox.hear, books.clock)
     statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
-    if not outbox.failure:
-        await _quiet(venue, connection)
-        await reconciler.check(at_once=True)
-    if plan.arming is not None:
-        await plan.arming.arm(unclean(gate, reconciler), notify, outbox.note)
+
+    async def compare() -> None:
+        if not outbox.failure:
+            await _quiet(venue, connection)
+            await reconciler.check(at_once=True)
+
+    async def compare_to_arm() -> list[Missing]:
+        await compare()
+        return unclean(gate, reconciler)
+
+    if plan.arming is None:
+        await compare()
+    else:
+        await plan.arming.arm(compare_to_arm, notify, outbox.note)
         gate.open(EXPIRED, by=plan.arming.token.by if plan.arming.token is not None else KEEL)
     if protection is not None:
         background(protection.run(), stack, fail)

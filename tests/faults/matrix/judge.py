@@ -108,7 +108,8 @@ def _judge(show: Show, report: Report) -> None:
         keep(folder, show.live.instruments, show.strategy)
     seen = Seen(
         wire=show.server.wire.state(), account=script.KEY, rate_factor=script.FACTOR, grids={script.SYMBOL: ("0.1", "0.001")},
-        limits=script.LIMITS, latched_ms=show.latched_ms, faults_over_ms=show.faults_over_ms, ended_ms=show.ended_ms, bar_ms=script.BAR_MS,
+        limits=script.LIMITS, latched_ms=show.latched_ms, rearmed_ms=show.rearmed_ms,
+        faults_over_ms=show.faults_over_ms, ended_ms=show.ended_ms, bar_ms=script.BAR_MS,
         candles=candles_of(show.server), memories=remembered, words=(script.KEY, script.SECRET),
         texts={"the notices": "\n".join(report.notices), "the ends": repr(show.endings) + repr(show.refused)},
         before=show.before, after=show.after,

@@ -226,7 +226,7 @@ class Show(WatchedExchange):
         if latch.exists():
             self.states.append(self.state)
             latch.unlink()
-            self.faults_over_ms = self.sandbox.wall_ms()  # from here on, nothing keeps a session from trading
+            self.faults_over_ms = self.rearmed_ms = self.sandbox.wall_ms()  # from here on, nothing keeps a session from trading
             self.restart()
             return
         for cause in sorted({entry.cause for entry in live.gate.entries()} if live is not None else ()):
