@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -63,6 +63,8 @@ from runners.live.statement import Statement
 from runners.live.tape import Tape
 
 READY_S = 60.0
+QUIET_S = 5.0
+"""How long a start waits for the fate of orders that the session before left in flight: proof of absence takes eleven seconds and more."""
 LOCK_LOOK_S = 10.0
 SANDBOX_BALLAST = 1 << 20
 INPUT_GRACE_MS = 5_000
@@ -305,10 +307,13 @@ async def _assemble(
 
 
 async def _quiet(venue: BybitVenue, connection: Connection) -> None:
-    """Wait until everything that is under way is answered; where commands are held back, until one of them is."""
+    """Wait until everything that is under way is answered; where commands are held back, until one of them is. A market that does not wait
+    for us is not kept waiting for an order whose fate takes longer: its symbol stays frozen until that is known."""
     hold = connection.rest.hold
     if hold is None or not hold.stands:
-        await venue.idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if connection.is_lockstep else QUIET_S):
+                await venue.idle()
         return
     waits = [asyncio.create_task(venue.idle()), asyncio.create_task(hold.held.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -6,6 +6,7 @@ the execution's id, funding by its hour; transfers count as explained when they 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from runners.live.transaction_log import LogRow, cash_of, is_own, log_rows
 _SLACK_MS: Final = 60_000
 """By how much an execution's time in the log may be another than its own."""
 _HOUR_MS: Final = 3_600_000
+_KEPT: Final = 1_000
+"""So many statements of a session are remembered for its artifacts; the journal has all of them."""
 _NAMED: Final = 20
 """So many items are written down; the sums count all."""
 
@@ -49,10 +52,15 @@ class Statement:
     ) -> None:
         self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
         self._notify, self._write = notify, write
-        self.last: Stated | None = None
-        """The latest of this session."""
+        self.made: deque[Stated] = deque(maxlen=_KEPT)
+        """Those of this session, oldest first."""
         self.failed = ""
         """Why the latest look could not be made; "" when it was."""
+
+    @property
+    def last(self) -> Stated | None:
+        """The latest of this session."""
+        return self.made[-1] if self.made else None
 
     async def make(self, until_ms: int) -> Stated | None:
         """State what lies after the last statement, up to ``until_ms``; None where nothing does, or a read has failed (which is told, and
@@ -75,7 +83,7 @@ class Statement:
             sum(item.theirs - item.ours for item in items), tuple(item.text for item in items[:_NAMED]),
         )  # fmt: skip
         self._write(stated)
-        self.last = stated
+        self.made.append(stated)
         for item in items[:_NAMED]:
             self._tell("statement_differs", item.text, is_error=True)
         self._tell("statement", text_of(stated, self._quote), is_error=False, is_info=True)

@@ -10,9 +10,10 @@ import msgspec
 from adapters.bybit.translate import units
 from adapters.machine import wall_ms
 from core.instrument import Instrument
+from core.timeframe import DAY_MS
 from sim.sandbox import out_of_band
 from sim.sandbox.engine import Engine
-from sim.sandbox.feeds import FUNDING_MS, WalkFeed
+from sim.sandbox.feeds import WalkFeed
 from sim.sandbox.gateway import Gateway
 from sim.sandbox.public_hub import PublicHub
 from sim.sandbox.routes import ROUTES
@@ -21,8 +22,8 @@ from sim.sandbox.truth import of_account
 from sim.sandbox.views import position_row
 from tests.sim.sandbox.conftest import KEY
 
-START_MS: Final = 1_750_000_000_000 - 1_750_000_000_000 % FUNDING_MS + FUNDING_MS - 20_000
-"""Twenty seconds before funding."""
+START_MS: Final = 1_750_000_000_000 - 1_750_000_000_000 % DAY_MS + DAY_MS - 20_000
+"""Twenty seconds before a UTC day and its first funding."""
 S: Final = "BTCUSDT"
 OTHER: Final = "ETHUSDT"
 Hearing = Literal["heard", "lost", "doubled", "late"]

@@ -212,7 +212,7 @@ class Trader:
             venue=self.venue, books=self.books, gate=self.gate, reconciler=self.reconciler, statement=self.statement,
             instruments=self.instruments, plan=SimpleNamespace(
                 system=SimpleNamespace(category="linear", risk=SimpleNamespace(leverage=LEVERAGE, margin_mode="isolated")),
-                environment=Environment.SANDBOX,
+                environment=Environment.SANDBOX, arming=None,
             ),
             connection=SimpleNamespace(
                 market_ms=self.exchange.now_ms, account=self.venue.reader,
