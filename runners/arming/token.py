@@ -118,7 +118,7 @@ def panicked_since(latch: Path, since_ms: int) -> bool:
     except OSError:
         return True
     for entry in names:
-        if entry.name == latch.name or entry.name.startswith((f"{latch.name}.", f"{latch.stem}.")):
+        if entry.name == latch.name or entry.name.startswith(f"{latch.name}."):
             try:
                 if entry.stat(follow_symlinks=False).st_ctime_ns // 1_000_000 >= since_ms:
                     return True
