@@ -15,6 +15,8 @@ import pytest
 
 from tests.sim.sandbox.conftest import Sandbox, running, until, walk_feed, walking
 
+pytestmark = pytest.mark.real_sockets
+
 PROJECT = Path(__file__).resolve().parents[3]
 FAST = ("--timeframe", "1m", "--execution-timeframe", "1m", "--set", "params.fast=2", "--set", "params.slow=4", "--set", "warmup_bars=50")
 
