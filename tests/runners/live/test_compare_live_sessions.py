@@ -130,6 +130,17 @@ def test_an_altered_bar_is_data(tmp_path: Path) -> None:
     assert found.bars.startswith("the store's bars; data")
 
 
+def test_a_session_in_which_no_funding_was_settled_is_compared(tmp_path: Path) -> None:
+    found = session(tmp_path, bars=(36,))
+    assert kept(found) == {} and found.rows and found.window.end_ms - FROM == 3 * 3_600_000
+
+
+def test_what_features_read_beside_bars_is_what_the_session_knew(tmp_path: Path) -> None:
+    features = "features={rate: {input: funding_rate, fn: SMA, timeperiod: 30}}"
+    found = session(tmp_path, "params.threshold=1", features, name="momentum", bars=(132,))
+    assert kept(found) == {} and found.rows
+
+
 @pytest.mark.long
 def test_a_session_that_ended_inside_a_decision_bar_is_compared_up_to_the_bar_before(tmp_path: Path) -> None:
     found = session(tmp_path, bars=(103,))
