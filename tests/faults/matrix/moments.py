@@ -54,10 +54,10 @@ def at_minute(minute: float) -> Arm:
 
 
 def request(path: str, fits: Callable[[dict[str, Any]], bool] = lambda body: True) -> Arm:
-    """When this request arrives."""
+    """When this request arrives, alone or in a batch."""
 
     def arm(show: Show, go: Go) -> None:
-        once(show.watch.requests, lambda found, sent: found == path and fits(json.loads(sent)), go)
+        once(show.watch.requests, lambda found, sent: found in (path, f"{path}-batch") and fits(json.loads(sent)), go)
 
     return arm
 
