@@ -94,7 +94,9 @@ class Show(WatchedExchange):
         self._waiting, self.is_alone = count, count == 1
 
     def struck(self, number: int, lasts_s: float, begin: Callable[[], None], *, must_act: bool) -> None:
-        """A fault has struck, and ends so many seconds from now, or when its rules have acted."""
+        """A fault strikes, and ends so many seconds from now, or when its rules have acted. Where all are over, none strikes any more."""
+        if self.faults_over_ms is not None:
+            return
         self._waiting -= 1
         self._must_act = self._must_act or must_act
         self._ends.append(self.now_s + lasts_s)
