@@ -15,6 +15,7 @@ help:
 	@echo "make test-all  everything: long properties, faults, and real data where KEEL_REAL_DATA names its folder"
 	@echo "make bench     keel beside backtesting.py and vectorbt, and beside itself: many symbols, two workers"
 	@echo "make chaos     sessions with several faults at once (SEEDS=200 FROM=0): the first rule that breaks, and the fewest faults that break it"
+	@echo "make panic-proof  panic over 1,200 orders and 20 positions, at 200 random instants, and with the trader broken"
 	@echo "make lock      resolve the dependencies anew;  make wheel: build it;  make clean: remove what make made"
 
 $(VENV)/.run: requirements.lock pyproject.toml
@@ -62,6 +63,9 @@ live-proof: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.chaos --seeds $(SEEDS) --from $(FROM)
+
+panic-proof: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.panic_proof $(PANIC)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -177,8 +177,6 @@ async def _ask(arming: Arming, options: LiveOptions) -> Token:
     except NotArmedError:
         raise
     except KeelError as error:
-        if not arming.missing:
-            raise
         raise arming.refused(error) from error
 
 

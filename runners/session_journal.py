@@ -50,7 +50,7 @@ def find_session(reference: str, home: Home) -> SessionJournal:
     what it ran.
     """
     if not name_problem(reference) and reference != "last" and segment_paths(user_path(reference)):
-        return _begun(user_path(reference), None, 0)
+        return session_journal(user_path(reference))
     run = _newest(home) if reference == "last" else find_run(reference, home)
     if run.epoch not in [epoch.value for epoch in GATED]:
         raise DataError(
@@ -72,7 +72,7 @@ def find_session(reference: str, home: Home) -> SessionJournal:
     if not segment_paths(Path(folder)):
         raise DataError(f"the journal of {run.run_id} is no longer in {folder}; if it was moved, give its folder in place of the run")
     session = trust.get("session")
-    return _begun(Path(folder), run, session if isinstance(session, int) else 0)
+    return session_journal(Path(folder), run, session if isinstance(session, int) else 0)
 
 
 def _newest(home: Home) -> RunInfo:
@@ -82,7 +82,8 @@ def _newest(home: Home) -> RunInfo:
     return found[0]
 
 
-def _begun(folder: Path, run: RunInfo | None, session: int) -> SessionJournal:
+def session_journal(folder: Path, run: RunInfo | None = None, session: int = 0) -> SessionJournal:
+    """The journal in a folder. Raises DataError for one that does not say what it ran, or that ends before its books were opened."""
     program: ProgramStarted | None = None
     warm_up: list[WarmUpBars] = []
     for record in read(folder, types=TYPES):

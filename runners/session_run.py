@@ -268,6 +268,8 @@ class _Attempt:
     def _tell_panic(self, text: str) -> None:
         """From any thread: past the loop, which may hang, and past the screen."""
         os.write(2, f"{text}\n".encode(errors="replace"))
+        if text.startswith("PANIC"):
+            self.alerts.tell("panic", text, is_error=True)
         threading.Thread(
             target=self._log.error, args=(text,), kwargs={"code": "panic"}, daemon=True
         ).start()  # a log that hangs delays nothing

@@ -69,6 +69,7 @@ class OrderRow(msgspec.Struct):
     price: Number = None
     qty: Number = None
     triggerPrice: Number = None
+    triggerDirection: Number = None
     cumExecQty: Number = None
     leavesQty: Number = None
     cancelType: Text = ""
@@ -124,6 +125,7 @@ class PositionRow(msgspec.Struct):
     size: Number
     avgPrice: Number = None
     entryPrice: Number = None
+    positionValue: Number = None
     positionIdx: int | None = 0
     leverage: Number = None
     liqPrice: Number = None

@@ -30,6 +30,9 @@ EXPLAINED = {
     "latency_ms": "From the decision to the order's arrival.",
     "liquidation": "full: the whole position is taken over at once.",
     "not_modelled": "What happens in a market and not here.",
+    "compared": "Whether books and exchange were compared at the end of the session.",
+    "differences": "What differed then; empty: nothing, to the last unit.",
+    "statements": "The exchange's transaction log against the session's books, once a UTC day and at the end; what differs has a name.",
     "bounds": "The same run, taking in each bar the order of high and low that leaves less equity at its close.",
 }
 """What each entry of a trust record means. An entry that is not here is left off: a figure that nobody explains supports nothing."""

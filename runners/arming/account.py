@@ -11,7 +11,7 @@ from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.wire import KeyInfo
 from core.config import SystemConfig
 from core.errors import KeelError
-from runners.arming.missing import Missing
+from runners.arming.missing import UNREAD, Missing
 from runners.live.connection import Connection
 
 T = TypeVar("T")
@@ -70,5 +70,5 @@ async def _read(call: Callable[[], Awaitable[T]], what: str, found: list[Missing
     try:
         return await call()
     except (ExchangeRefusal, PayloadError) as error:
-        found.append(Missing("unread", f"{what}: {error}", "the exchange must answer before anything is armed"))
+        found.append(Missing(UNREAD, f"{what}: {error}", "the exchange must answer before anything is armed"))
         return None

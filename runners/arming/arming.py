@@ -6,7 +6,7 @@ Until it is armed no command leaves the connection (``CommandHold``): everything
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ from core.errors import KeelError, SafetyError
 from core.risk.gate import Gate
 from runners.arming.account import account_missing
 from runners.arming.limits import limit_lines, limits_missing
-from runners.arming.missing import Missing, NotArmedError
+from runners.arming.missing import UNREAD, Missing, NotArmedError
 from runners.arming.terminal import PHRASES, ask_person, has_terminal
 from runners.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
 from runners.live.connection import Connection
@@ -105,15 +105,19 @@ class Arming:
         """Whether a session began with this token before: then differences freeze, as in a session that runs, and do not refuse."""
         return self._given is not None and was_used(self._given)
 
-    def refused(self, error: KeelError) -> NotArmedError:
-        """What else keeps the start from going on, in the same list."""
+    def refused(self, error: KeelError) -> KeelError:
+        """What else keeps the start from going on, in the same list; the error itself where nothing else is missing."""
+        if all(each.code == UNREAD for each in self.missing):
+            return error
         return NotArmedError([*self.missing, Missing("start", str(error), "see above")])
 
     # --- the moment ---
 
-    async def arm(self, unclean: list[Missing], notify: Notify, note: Callable[[Armed], None]) -> None:
-        """All has been looked at: list what is missing, or let commands leave. Raises NotArmedError, SafetyError for what was typed."""
+    async def arm(self, compare: Callable[[], Awaitable[list[Missing]]], notify: Notify, note: Callable[[Armed], None]) -> None:
+        """All has been looked at: list what is missing, or let commands leave. compare: our books with the account; again where a person
+        took a while. Raises NotArmedError, SafetyError for what was typed."""
         self._notify = notify
+        unclean = await compare()
         missing = [*self.missing, *([] if self.is_restart else unclean)]
         if self.is_dry:
             for each in missing:
@@ -125,6 +129,8 @@ class Arming:
         token = self._given
         if token is None:
             await ask_person(self.where.environment.value, self.uid, self.lines(self.uid))
+            if meanwhile := await compare():
+                raise NotArmedError(meanwhile)
             token = make_token(self.terms, self.uid, wall_ms(), self._life_ms)
             if self._only_arms:
                 raise TokenMade(token)
@@ -202,6 +208,8 @@ class Arming:
                 continue
             if self.token is not None and found.uid == self.token.uid and found.expires_ms > self.token.expires_ms:
                 self._hold_with(found)
+                if (place := arming_place()) is not None:
+                    put_token(found, place)  # a restart takes the newer one, too
                 self._notify(Notice(wall_ms(), "armed", f"armed anew until {found.until} by {found.by}", severity="info"))
 
     def _hold_with(self, token: Token) -> None:

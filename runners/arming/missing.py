@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from core.errors import SafetyError
+from core.errors import SafetyError, VenueError
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -22,11 +22,17 @@ class Missing(msgspec.Struct, frozen=True):
         return f"{self.code}: {self.text}; {self.way_out}"
 
 
+UNREAD = "unread"
+
+
 class NotArmedError(SafetyError):
-    """Something is missing: nothing was sent. ``missing`` lists it."""
+    """Something is missing: nothing was sent. ``missing`` lists it. Where the exchange only did not answer, the exit code is that of an
+    exchange that cannot be reached, after which a supervisor tries again."""
 
     def __init__(self, missing: Sequence[Missing]) -> None:
         self.missing = list(missing)
         what = "1 thing is missing" if len(missing) == 1 else f"{len(missing)} things are missing"
         lines = [f"{number}. {each.line}" for number, each in enumerate(missing, start=1)]
+        if all(each.code == UNREAD for each in missing):
+            self.exit_code = VenueError.exit_code
         super().__init__("\n".join([f"not armed: {what}, and nothing was sent", *lines]))

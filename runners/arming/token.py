@@ -118,7 +118,7 @@ def panicked_since(latch: Path, since_ms: int) -> bool:
     except OSError:
         return True
     for entry in names:
-        if entry.name == latch.name or entry.name.startswith((f"{latch.name}.", f"{latch.stem}.")):
+        if entry.name == latch.name or entry.name.startswith(f"{latch.name}."):
             try:
                 if entry.stat(follow_symlinks=False).st_ctime_ns // 1_000_000 >= since_ms:
                     return True
@@ -136,8 +136,13 @@ def was_used(token: Token) -> bool:
 
 
 def note_use(token: Token) -> None:
-    """A session begins with it."""
-    _use_mark(token).touch(mode=0o600)
+    """A session begins with it. Marks of tokens that have long expired are taken away."""
+    mark = _use_mark(token)
+    mark.touch(mode=0o600)
+    now = mark.stat().st_mtime_ns
+    for other in mark.parent.glob("used-*"):
+        if now - other.stat().st_mtime_ns > 2 * LONGEST_MS * 1_000_000:
+            other.unlink(missing_ok=True)
 
 
 def _use_mark(token: Token) -> Path:

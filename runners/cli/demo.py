@@ -61,12 +61,6 @@ def demo(
     A restart goes on where the last session ended, however that was.
     """
     from adapters.bybit.endpoints import Environment
-    from adapters.logging import set_up_logging
-    from runners.cli.session_end import console_of, tell_end
-    from runners.demo import DemoOptions, run_demo
-    from runners.live.banner import banner_text
-    from runners.live.display import Display
-    from runners.systems import load_system
 
     home = session.context().home
     shows = sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
@@ -79,6 +73,13 @@ def demo(
         return supervise(
             home, system, texts, environment, sandbox_url, key_file, arguments=session.arguments, kind="demo", shows=shows
         )  # fmt: skip
+    from adapters.logging import set_up_logging
+    from runners.cli.session_end import console_of, tell_end
+    from runners.demo import DemoOptions, run_demo
+    from runners.live.banner import banner_text
+    from runners.live.display import Display
+    from runners.systems import load_system
+
     level = "debug" if session.verbosity > 1 else "info"  # of the file: --quiet is about the terminal
     set_up_logging(level=level, file=home.logs / "demo.jsonl", console=console_of(log, session, shows))
     loaded = load_system(system, home, texts)

@@ -80,8 +80,6 @@ def live(
     terminal --arm-token takes what --arm has made. Never run against the real exchange by its makers: see docs/live.md.
     """
     from adapters.bybit.endpoints import Environment
-    from runners.live_account import LiveOptions
-    from runners.systems import load_system
 
     if dry and (arm or arm_token is not None):
         raise click.UsageError("--dry sends nothing, so it needs no arming: leave --arm and --arm-token out")
@@ -92,6 +90,9 @@ def live(
         return supervise(
             home, system, overrides, environment, sandbox_url, key_file, arguments=session.arguments, kind="live", shows=shows
         )  # fmt: skip
+    from runners.live_account import LiveOptions
+    from runners.systems import load_system
+
     loaded = load_system(system, home, list(overrides))
     options = LiveOptions(
         sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without),

@@ -38,7 +38,7 @@ COMMANDS = {
     "panic": ("runners.cli.panic:panic", "Cancel every order and close every position of an account."),
     "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
     "alerts": ("runners.cli.alerts:alerts", "Alerts: send a test to every target of alerts.yaml."),
-    "journal": ("runners.cli.journal:journal", "The journals of demo sessions: list, verify, repair."),
+    "journal": ("runners.cli.journal:journal", "The journals of sessions: list, verify, repair."),
     "compare-live": ("runners.cli.compare_live:compare_live", "A session beside its backtest: what the difference is made of."),
     "replay": ("runners.cli.replay:replay", "A session's journal through the engine again: every decision, byte for byte."),
     "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),

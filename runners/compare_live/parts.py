@@ -64,7 +64,7 @@ def _overlap(a: Trip, b: Trip) -> bool:
 
 
 def split(live: Trip | None, backtest: Trip | None) -> Parts:
-    """The parts of one pair, without data: they add up to live.net - backtest.net (of None: 0)."""
+    """The parts of one pair (data: of the marks of what both still hold): they add up to live.net - backtest.net (of None: 0)."""
     if backtest is None:
         return _kept({"extra": live.net}) if live is not None else {}
     if live is None:
@@ -82,6 +82,8 @@ def split(live: Trip | None, backtest: Trip | None) -> Parts:
     for side, ours, theirs in ((live.direction, live.entry, backtest.entry), (-live.direction, live.exit, backtest.exit)):
         for name, amount in _of_leg(side, ours, theirs).items():
             parts[name] += amount
+    # What both still hold is valued at one time: there marks are data. What one holds and the other has closed was closed at another time.
+    parts["data" if live.exit_ts is None and backtest.exit_ts is None else "timing"] += live.direction * (live.worth - backtest.worth)
     parts["fee"] = backtest.fees - live.fees
     parts["funding"] = backtest.funding - live.funding
     parts["size"] = size
@@ -103,7 +105,7 @@ def _of_leg(side: int, live: Leg, backtest: Leg) -> Parts:
 def _share(trip: Trip, part: int, whole: int) -> Trip:
     return msgspec.structs.replace(
         trip, steps=part, entry=trip.entry.share(part, whole), exit=trip.exit.share(part, whole), fees=trip.fees * part // whole,
-        funding=trip.funding * part // whole,
+        funding=trip.funding * part // whole, worth=trip.worth * part // whole,
     )  # fmt: skip
 
 
@@ -122,7 +124,8 @@ def rows_of(live: Sequence[Trip], same_bars: Sequence[Trip], stored: Sequence[Tr
     for ours, theirs in pair(live, same_bars):
         base = None if theirs is None else kept[id(theirs)]
         data = (theirs.net if theirs else 0) - (base.net if base else 0)
-        rows.append(Row(ours, base, _kept({"data": data} | split(ours, theirs)), theirs))
+        parts = split(ours, theirs)
+        rows.append(Row(ours, base, _kept(parts | {"data": data + parts.get("data", 0)}), theirs))
     rows += [Row(None, trip, _kept({"data": -trip.net})) for trip in stored if id(trip) not in taken]
     return sorted(rows, key=lambda row: min(trip.entry_ts for trip in (row.live, row.backtest, row.same_bars) if trip is not None))
 

@@ -59,7 +59,7 @@ class Leg(msgspec.Struct, frozen=True):
 
 class Trip(msgspec.Struct, frozen=True):
     """direction: +1 long, -1 short. steps: all that was opened, of the book's grid. fees, funding: paid is positive. exit_ts: None while it
-    is open; then its exit is the value at the last mark price. decided_ts: of the first entry."""
+    is open; then ``worth`` is what is left of it at the last mark price. decided_ts: of the first entry."""
 
     symbol: str
     direction: int
@@ -72,11 +72,12 @@ class Trip(msgspec.Struct, frozen=True):
     exit_ts: int | None
     decided_ts: int
     exit_reason: str = ""
+    worth: int = 0
 
     @property
     def net(self) -> int:
         """Profit after fees and funding, in 1e-8."""
-        return self.direction * (self.exit.paid - self.entry.paid) - self.fees - self.funding
+        return self.direction * (self.exit.paid + self.worth - self.entry.paid) - self.fees - self.funding
 
 
 PricesOf = Callable[[Fill], Prices]
@@ -156,8 +157,7 @@ class _Book:
         """The end: what is open is worth its mark."""
         if self._steps:
             worth = round(abs(self._steps) * self._instrument.qty_grid.value(1) * mark * 1e8)
-            self._exit = self._exit.plus(Leg(worth, worth, worth, worth))
-            self._end(None, STILL_OPEN)
+            self._end(None, STILL_OPEN, worth)
 
     def _open(self, side: int, steps: int, leg: Leg, fee: int, ts: int, decided: int) -> None:
         if not self._opened:
@@ -166,10 +166,10 @@ class _Book:
         self._opened += steps
         self._entry, self._fees = self._entry.plus(leg), self._fees + fee
 
-    def _end(self, ts: int | None, reason: str) -> None:
+    def _end(self, ts: int | None, reason: str, worth: int = 0) -> None:
         trip = Trip(
             self._instrument.symbol, self._direction, self._opened, self._entry, self._exit, self._fees, self._funding, self._since, ts,
-            self._decided, reason,
+            self._decided, reason, worth,
         )  # fmt: skip
         self.done.append(trip)
         self._clear()

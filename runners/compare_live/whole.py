@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adapters.store import HistoricalDataStore
-from core.errors import InvariantError, KeelError
+from core.errors import DataError, InvariantError, KeelError
 from core.time_range import TimeRange
 from runners.compare_live.parts import PARTS, Parts, Row, rows_of, totals
 from runners.compare_live.sides import (
@@ -21,9 +21,11 @@ from runners.home import Home
 from runners.live.records import Adjusted
 from runners.session_journal import SessionJournal
 from runners.systems import LoadedSystem
+from strategies.base import PortfolioStrategy
 
 HEARD = "the bars that the session heard"
 STORED = "the store's bars, which are those that the session heard"
+STORE_ALONE = "the store's bars alone, as a portfolio's: data is not told apart from the other parts"
 BOTH = "the store's bars; data is the difference to the backtest over the bars that the session heard"
 
 
@@ -53,6 +55,8 @@ def compare_live(journal: SessionJournal, loaded: LoadedSystem, home: Home) -> C
     """Set a session beside the backtest of its system. Raises ConfigError, DataError and StrategyError."""
     live = live_side(journal, loaded)
     window = live.window
+    if issubclass(loaded.strategy, PortfolioStrategy):
+        return _of_a_portfolio(journal, loaded, home, live)
     with journal_store(journal, live, loaded) as heard:
         own = prepared_over(heard, journal, loaded, window)
         over_heard = backtest_side(own, live)
@@ -72,6 +76,18 @@ def compare_live(journal: SessionJournal, loaded: LoadedSystem, home: Home) -> C
     if stored is not None:
         return _whole(live, over_heard, stored, window, BOTH, note)
     return _whole(live, over_heard, None, window, HEARD, note)
+
+
+def _of_a_portfolio(journal: SessionJournal, loaded: LoadedSystem, home: Home, live: LiveSide) -> Comparison:
+    """Over the store alone: what its strategy reads beside bars (marks, index, rates of any length) is not rebuilt from a journal."""
+    if not home.store.exists():
+        raise DataError(
+            f"there is no store in {home.root}: a portfolio's session is compared over the store's history, which has what its strategy"
+            " reads beside bars; name the home that has it (--home DIR)"
+        )
+    with HistoricalDataStore(home.store, read_only=True) as store:
+        stored = backtest_side(prepared_over(store, journal, loaded, live.window), live)
+    return _whole(live, stored, None, live.window, STORE_ALONE, "")
 
 
 def _same_trips(a: BacktestSide, b: BacktestSide) -> bool:

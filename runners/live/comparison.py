@@ -1,8 +1,8 @@
 """What is done about a difference between our books and the exchange's: decided from readings alone, without I/O.
 
 A difference of a symbol (or of cash) that a reading finds lets nothing be added to that symbol. It then ends in one of three ways, after
-at most three readings: it is gone (our books agree again), it is taken over (the transaction log shows rows from outside of just this
-amount), or the symbol is frozen with words that name both numbers, until it is gone or taken over.
+at most three readings: it is gone (our books agree again), it is taken over (the transaction log shows rows that our books lack, or have
+with another profit, of just this amount), or the symbol is frozen with words that name both numbers, until it is gone or taken over.
 
 Readings decide on each symbol by themselves. The same difference in two readings decides; one that is another each time, in three.
 """
@@ -44,6 +44,15 @@ class Difference(msgspec.Struct, frozen=True):
         return self.symbol is None or bool(self.coin)
 
 
+class Unbooked(msgspec.Struct, frozen=True):
+    """A row of the log, and how much of it (1e-8) our books do not contain: all of one from outside; of one of our own executions that our
+    books have, what the exchange realised otherwise."""
+
+    row: LogRow
+    units: int
+    is_own: bool = False
+
+
 class Doubt(msgspec.Struct, frozen=True):
     """Nothing is added to this symbol until the next readings have decided."""
 
@@ -61,7 +70,7 @@ class TakeOver(msgspec.Struct, frozen=True):
     """The log explains it by these rows: the books take the exchange's number."""
 
     difference: Difference
-    rows: tuple[LogRow, ...]
+    rows: tuple[Unbooked, ...]
 
 
 class Trust(msgspec.Struct, frozen=True):
@@ -88,18 +97,25 @@ class Comparison:
         self._seen: dict[str | None, tuple[Difference, int]] = {}
         """Symbol -> its latest difference, and in how many readings in a row it had one."""
 
+    def settle(self, symbol: str | None) -> None:
+        """A person has taken the exchange's number over: nothing is left of the difference."""
+        self.frozen.pop(symbol, None)
+        self._seen.pop(symbol, None)
+
     def to_explain(self, found: Iterable[Difference], *, at_once: bool) -> list[Difference]:
         """Of these differences: those for which the transaction log is worth reading now."""
         return [each for each in found if each.is_money and self._stands(each, at_once)]
 
-    def read(self, found: Sequence[Difference], outside: Mapping[str | None, Sequence[LogRow]], *, at_once: bool = False) -> list[Action]:
-        """What follows from a reading. outside: symbol -> the log's rows from outside that are not accounted for, oldest first;
+    def read(
+        self, found: Sequence[Difference], unbooked: Mapping[str | None, Sequence[Unbooked]], *, at_once: bool = False
+    ) -> list[Action]:
+        """What follows from a reading. unbooked: symbol -> what the log has and our books have not, oldest first;
         at_once: no second reading is waited for."""
         actions: list[Action] = []
         left: dict[str | None, tuple[Difference, int]] = {}
         for each in found:
             stands = self._stands(each, at_once)
-            rows = explanation(each, outside.get(each.symbol, ())) if stands and each.is_money else ()
+            rows = explanation(each, unbooked.get(each.symbol, ())) if stands and each.is_money else ()
             if rows:
                 actions.append(TakeOver(each, rows))
                 continue
@@ -134,7 +150,7 @@ class Comparison:
         return [] if before == each else [Freeze(each, before is None)]
 
 
-def explanation(found: Difference, rows: Sequence[LogRow]) -> tuple[LogRow, ...]:
+def explanation(found: Difference, rows: Sequence[Unbooked]) -> tuple[Unbooked, ...]:
     """The rows, from the oldest on, that add up to just this difference; empty where none do. As many as can be: what is newer than the
     wallet that was read is left to the next reading."""
     total, best = 0, 0

@@ -32,8 +32,8 @@ from runners.live.transaction_log import LogRow
 if TYPE_CHECKING:
     from runners.live.books import Books
 
-_KEPT_MS: Final = 3_600_000
-"""For so long (of the log's own time) the keys of rows are kept that were taken over."""
+_KEPT_MS: Final = 3 * 86_400_000
+"""For so long (of the log's own time) the keys of rows are kept that were taken over: longer than a statement waits."""
 COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop)
 
 
@@ -105,12 +105,12 @@ class History:
         self.log_ms = max(self.log_ms, message.log_ms)
         if message.log_ms and not message.log_rows:
             self._log_floor_ms = max(self._log_floor_ms, message.log_ms)
-        kept = {key: ts for key, ts in self._log_rows.items() if ts > self.log_ms - 2 * _KEPT_MS}
+        kept = {key: ts for key, ts in self._log_rows.items() if ts > self.log_ms - _KEPT_MS}
         self._log_rows = kept | dict.fromkeys(message.log_rows, message.log_ms)
 
     def log_from_ms(self, late_ms: int) -> int:
         """Where the log is read from to find what was not taken over: rows may come by so much later than others of their time."""
-        return max(self._log_floor_ms + 1, self.log_ms - min(late_ms, _KEPT_MS))
+        return max(self._log_floor_ms + 1, self.log_ms - late_ms)
 
     def has_taken(self, row: LogRow) -> bool:
         """Whether our cash contains this row already, by a record of the journal or by its beginning."""

@@ -28,13 +28,14 @@ class Outbox:
     def __init__(self, journal: Journal, fail: Callable[[BaseException], None]) -> None:
         self._journal, self._fail = journal, fail
         self._books: Books
+        self._is_open = False
         self.failure: BaseException | None = None
         self.wake: Callable[[], None] = lambda: None
         """Called when a bar has come."""
 
     def open(self, books: Books) -> None:
         """Write down what these books hear from now on. Nothing comes before that."""
-        self._books = books
+        self._books, self._is_open = books, True
         books.cycle.journal = self
         books.decisions.write = self.note
 
@@ -59,7 +60,7 @@ class Outbox:
         """Something of ours broke: the session stops."""
         if self.failure is None:
             self.failure = error
-            if self._journal.failed is None:
+            if self._is_open and self._journal.failed is None:
                 self._stopped(error)
             self._fail(error)
 

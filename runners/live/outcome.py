@@ -37,7 +37,7 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
     standard = compute_backtest_metrics(trades, curve, initial, open_trades=still_open)
     end = cycle.closes[-1] if cycle.closes else live.opened.start_ms + 1
     days = (end - live.opened.start_ms) / DAY_MS
-    metrics = {**standard.metrics, "days": days, "reconciliation_difference": float(_cash_difference(ending) / UNIT)}
+    metrics = {**standard.metrics, "days": days, "reconciliation_difference": float(_difference(live, ending) / UNIT)}
     deferred: dict[str, Callable[[], Any]] = {
         "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=initial)),
         "message_hash": lambda: live.journal.digest,
@@ -84,7 +84,8 @@ def _untested(live: Live) -> Iterator[str]:
 def _from_outside(live: Live) -> Iterator[str]:
     moved = _reconciliation(live).initial_equity - _initial_equity(live)
     if moved:
-        yield f"money from outside: {to_text(moved)} {live.quote} came to the account (negative: left it); net profit and curve contain it"
+        text = f"money from outside: {to_text(moved)} {live.quote} came to the account (negative: left it)"
+        yield f"{text}, corrections by its transaction log included; net profit and curve contain it"
 
 
 def _equity_over_time(cycle: Cycle) -> tuple[Ints, Floats]:
@@ -145,6 +146,7 @@ def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
         "trading_state_at_end": ending.state,
         "restrictions_at_end": [each.line for each in ending.restrictions],
         "transaction_log": None if ending.statement is None else text_of(ending.statement, live.quote),
+        "statements": [text for stated in live.statement.made for text in (text_of(stated, live.quote), *stated.items)],
         "controls": dict(live.controls.denials),
     }
 
@@ -155,8 +157,10 @@ def _stop_reason(live: Live, ending: Ending) -> StopReason | None:
     return StopReason("fault", live.cycle.clock.now_ms, f"{type(ending.failure).__name__}: {ending.failure}")
 
 
-def _cash_difference(ending: Ending) -> int:
-    return next((each.theirs - each.ours for each in ending.differences if each.symbol is None), 0)
+def _difference(live: Live, ending: Ending) -> int:
+    """The wallet less our cash at the end, in 1e-8; where they agree, what this session's statements could not explain."""
+    cash = next((each.theirs - each.ours for each in ending.differences if each.symbol is None), 0)
+    return cash or sum(stated.difference for stated in live.statement.made)
 
 
 def _history(instrument: Instrument, cycle: Cycle, symbol: str, timeframe: str) -> SymbolHistory:

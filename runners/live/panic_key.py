@@ -8,11 +8,12 @@ import select
 import sys
 import termios
 import threading
-import time
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from adapters.machine import monotonic_s
 
 KEY: Final = b"P"
 WITHIN_S: Final = 3.0
@@ -65,7 +66,7 @@ def _listen(descriptor: int, press: Callable[[str], None], say: Callable[[str], 
         if not keys:
             return  # the terminal is gone
         for key in (keys[at : at + 1] for at in range(len(keys))):
-            now = time.monotonic()
+            now = monotonic_s()
             if key != KEY:
                 asked = 0.0
             elif asked and now - asked <= WITHIN_S:

@@ -141,7 +141,10 @@ class Protection:
         self._soon(symbol, WATCH_MS)
 
     def _close_again(self, symbol: str) -> None:
-        if self._policy == "flatten" and self._tries.get(symbol, 0) < CLOSING_TRIES:
+        """Where our books are flat and the exchange's list is not, there is nothing that we could close: that is for the comparison."""
+        if not self._held(symbol):
+            self._tries.pop(symbol, None)
+        elif self._policy == "flatten" and self._tries.get(symbol, 0) < CLOSING_TRIES:
             self._close(symbol)
         self._soon(symbol, WATCH_MS)
 
@@ -151,8 +154,16 @@ class Protection:
 
 
 def _is_listed_stop(row: OrderRow) -> bool:
-    return translate.ROLES.get(row.stopOrderType or "") in STOPS or bool(row.reduceOnly and translate.number(row.triggerPrice))
+    """A take-profit is none, whichever way it was made: it fires where the position wins."""
+    role = translate.ROLES.get(row.stopOrderType or "")
+    if role is not None:
+        return role in STOPS
+    direction = translate.number(row.triggerDirection)
+    return bool(row.reduceOnly and translate.number(row.triggerPrice)) and direction != (1 if row.side == "Sell" else 2)
 
 
 def _is_own_stop(order: TrackedOrder) -> bool:
-    return order.command is not None and order.command.reduce_only and order.command.trigger_price is not None
+    command = order.command
+    if command is None or not command.reduce_only or command.trigger_price is None:
+        return False
+    return command.trigger_rising is not (command.side == "SELL")

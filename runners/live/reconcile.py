@@ -2,8 +2,10 @@
 
 Here both are read, and what ``comparison`` decides is done. A difference is gone by the next reading, explained or freezes.
 
-Explained: the transaction log shows transfers, or trades in what the system does not trade, of just this amount; it is taken over, as an
-``Adjusted`` record. Everything else freezes the symbol (for cash: all of them) until it has gone away, is explained, or a person adopts it.
+Explained: the transaction log shows transfers, or trades in what the system does not trade, or another profit of executions that our
+books have, of just this amount; it is taken over, as an ``Adjusted`` record. (The exchange rounds a profit in its own way; and an execution
+that is heard of after a younger one has another profit in its own place.) Everything else freezes the symbol (for cash: all of them) until
+it has gone away, is explained, or a person adopts it.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from typing import Any, Final
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RestClient
+from adapters.bybit.translate import number, required, units
+from adapters.bybit.translate import steps as steps_of
 from adapters.bybit.venue import BybitVenue
 from core.actors.portfolio import Line, Portfolio
 from core.money import UNIT, to_text
 from runners.live.books import Books
-from runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, places
+from runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, Unbooked, places
 from runners.live.records import Adjusted
-from runners.live.transaction_log import OWN_TYPES, LogRow, is_own, log_rows
+from runners.live.transaction_log import OWN_TYPES, cash_of, is_own, log_rows
 
 _LOG_MS: Final = 7 * 86_400_000
 """How far back the transaction log is asked at once: as far as the exchange allows."""
@@ -131,17 +135,46 @@ class Reconciler:
             self._tell("reconcile_failed", str(error))
             return self.last
         self.was_read = True
-        outside = {each.symbol: await self._from_outside(each) for each in comparison.to_explain(found, at_once=at_once)}
-        actions = comparison.read(found, outside, at_once=at_once)
+        unbooked = {each.symbol: await self._unbooked(each, found) for each in comparison.to_explain(found, at_once=at_once)}
+        actions = comparison.read(found, unbooked, at_once=at_once)
         taken = [action.difference for action in actions if isinstance(action, TakeOver)]
         self.last = [each for each in found if each not in taken]
         for action in actions:
-            self._do(action)
+            await self._do(action)
         return [each for each in self.last if each.symbol in self.frozen]
+
+    async def adopt(self, symbol: str | None) -> str:
+        """A person says that the exchange's number is right (symbol None: cash): our books take it. Returns why they do not, "" when they
+        do. Raises ExchangeRefusal, PayloadError."""
+        await self.check(at_once=True)
+        if not self.was_read:
+            return "the exchange could not be read, so that nobody can say what it has"
+        found = self.frozen.get(symbol)
+        if found is None:
+            return "they agree by now"
+        if symbol is None:
+            self._adjust("adopted", (), cash_change=found.theirs - found.ours)
+        else:
+            line = self._books.portfolio.lines[symbol]
+            steps, cost = await self._stated(symbol) if line.is_linear else _coins_after(line, found)
+            self._adjust("adopted", (), symbol=symbol, steps=steps, cost=cost)
+        self._comparison.settle(symbol)
+        self.last = [each for each in self.last if each.symbol != symbol]
+        self._tell("adopted", f"{found.text}: a person adopted what the exchange has", "warning", symbol)
+        return ""
+
+    async def _stated(self, symbol: str) -> tuple[int, int]:
+        """(signed steps, cost in 1e-8) of a perpetual's position, as the exchange states it now."""
+        instrument = self._books.portfolio.lines[symbol].instrument
+        for row in await self._venue.reader.position_rows(symbol):
+            if count := steps_of(instrument, row.size, "size"):
+                cost = units(row.positionValue) or round(Fraction(str(required(row.avgPrice, "avgPrice"))) * Fraction(str(row.size)) * UNIT)
+                return (count if row.side == "Buy" else -count), cost
+        return 0, 0
 
     # --- doing ---
 
-    def _do(self, action: Action) -> None:
+    async def _do(self, action: Action) -> None:
         gate = self._venue.gate
         if isinstance(action, Doubt):
             gate.close("being_compared", action.difference.text, action.difference.symbol)
@@ -153,7 +186,7 @@ class Reconciler:
             gate.open(_cause(action.symbol), action.symbol)
             self._tell("resolved", f"{action.symbol or 'cash'}: our books and the exchange's agree again", "info")
         else:
-            self._take_over(action)
+            await self._take_over(action)
 
     def _freeze(self, action: Freeze) -> None:
         found = action.difference
@@ -162,29 +195,43 @@ class Reconciler:
         severity = "error" if action.is_new else "warning"
         self._tell(_cause(found.symbol), text, severity, found.symbol)
 
-    def _take_over(self, action: TakeOver) -> None:
-        found, rows = action.difference, action.rows
-        change, coin = found.theirs - found.ours, found.coin or self._quote
-        self._adjust("transfer", found, rows)
-        where = places(rows, OWN_TYPES)
-        self._tell("transfer", f"{to_text(change)} {coin} came from {where} (negative: went there); taken over", "info", found.symbol)
+    async def _take_over(self, action: TakeOver) -> None:
+        """Our books take the exchange's number, by records that name the rows of the log and what they change."""
+        found, coin = action.difference, action.difference.coin or self._quote
+        outside = [each for each in action.rows if not each.is_own]
+        if outside:
+            change, where = sum(each.units for each in outside), places([each.row for each in outside], OWN_TYPES)
+            if found.symbol is None:
+                self._adjust("transfer", outside, cash_change=change)
+            else:
+                steps, cost = _coins_after(self._books.portfolio.lines[found.symbol], found)
+                self._adjust("transfer", outside, symbol=found.symbol, steps=steps, cost=cost)
+            self._tell("transfer", f"{to_text(change)} {coin} came from {where} (negative: went there); taken over", "info", found.symbol)
+        for symbol in dict.fromkeys(each.row.symbol for each in action.rows if each.is_own):
+            await self._take_profit_over(symbol, [each for each in action.rows if each.is_own and each.row.symbol == symbol])
 
-    def _adjust(self, reason: str, found: Difference, rows: Sequence[LogRow] = ()) -> None:
-        """Our books take the exchange's number, by a record that names the difference."""
-        now = self._books.clock.now_ms
-        keys, log_ms = tuple(row.key for row in rows), max((row.ts for row in rows), default=0)
-        if found.symbol is None:
-            self._hear(Adjusted(now, reason, cash_change=found.theirs - found.ours, log_ms=log_ms, log_rows=keys))
-            return
-        line = self._books.portfolio.lines[found.symbol]
-        steps, cost = _taken_over(line, found, self._venue)
-        self._venue.fold.books.seed(found.symbol, steps, cost)
-        self._hear(Adjusted(now, reason, found.symbol, steps, cost, log_ms=log_ms, log_rows=keys))
+    async def _take_profit_over(self, symbol: str, rows: list[Unbooked]) -> None:
+        """The exchange has realised another profit of these executions: its profit, and its cost of what is held, are ours from now on."""
+        book, change = self._books.portfolio.lines[symbol].book, sum(each.units for each in rows)
+        stated = [units(row.positionValue) for row in await self._venue.reader.position_rows(symbol) if number(row.size)]
+        cost = stated[0] if stated and book.steps else book.cost
+        self._adjust("realized_pnl", rows, symbol=symbol, steps=book.steps, cost=cost, cash_change=change)
+        names = ", ".join(each.row.tradeId for each in rows[:5])
+        text = f"{symbol}: the exchange realised {to_text(change)} {self._quote} more than our books, of {len(rows)} executions ({names})"
+        self._tell("pnl_taken_over", f"{text}; taken over", "info", symbol)
+
+    def _adjust(
+        self, reason: str, rows: Sequence[Unbooked], *, symbol: str = "", steps: int = 0, cost: int = 0, cash_change: int = 0
+    ) -> None:
+        keys, log_ms = tuple(each.row.key for each in rows), max((each.row.ts for each in rows), default=0)
+        if symbol:
+            self._venue.fold.books.seed(symbol, steps, cost)
+        self._hear(Adjusted(self._books.clock.now_ms, reason, symbol, steps, cost, cash_change, log_ms, keys))
 
     # --- reading ---
 
-    async def _from_outside(self, found: Difference) -> list[LogRow]:
-        """What the log shows of this coin that is no trading of ours and was not taken over yet, oldest first."""
+    async def _unbooked(self, found: Difference, all_found: Sequence[Difference]) -> list[Unbooked]:
+        """What the log shows of this coin that our books have not, or otherwise, and that was not taken over yet; oldest first."""
         history, lines = self._books.history, self._books.portfolio.lines
         now = self._books.clock.now_ms + 60_000
         try:
@@ -192,8 +239,17 @@ class Reconciler:
         except (ExchangeRefusal, PayloadError) as error:
             self._tell("reconcile_failed", f"transaction log: {error}")
             return []
-        others = [row for row in rows if not is_own(row, lines) and not history.has_taken(row)]
-        return sorted(others, key=lambda row: row.ts)
+        differing = {each.symbol for each in all_found}
+        booked = {fill.fill_id: cash_of(fill, lines) for fill in self._books.tape.fills} if found.symbol is None else {}
+        unbooked: list[Unbooked] = []
+        for row in sorted(rows, key=lambda row: row.ts):
+            if history.has_taken(row):
+                continue
+            if not is_own(row, lines):
+                unbooked.append(Unbooked(row, row.units))
+            elif row.tradeId in booked and row.symbol not in differing and row.units != booked[row.tradeId]:
+                unbooked.append(Unbooked(row, row.units - booked[row.tradeId], is_own=True))
+        return unbooked
 
     def _tell(self, code: str, text: str, severity: Any = "warning", symbol: str | None = None) -> None:
         self._notify(Notice(self._venue.stamp_ms(), code, text, symbol, severity))
@@ -203,14 +259,8 @@ def _cause(symbol: str | None) -> str:
     return "cash_differs" if symbol is None else "position_differs"
 
 
-def _taken_over(line: Line, found: Difference, venue: BybitVenue) -> tuple[int, int]:
-    """(steps, cost in 1e-8) of a position that our books take from the exchange. A perpetual's cost is that of the stated entry price;
-    of a coin the cost of what we had stays, and what came is worth its latest price."""
-    if line.is_linear:
-        report = venue.fold.positions.get((line.instrument.symbol, 0))
-        entry = 0.0 if report is None else report.entry_price
-        quantity = abs(line.instrument.qty_grid.value(found.theirs))
-        return found.theirs, round(Fraction(entry) * Fraction(quantity) * UNIT)
+def _coins_after(line: Line, found: Difference) -> tuple[int, int]:
+    """(steps, cost in 1e-8) of a coin as the wallet has it: of what we had the cost stays, and what came is worth its latest price."""
     grid, book = line.instrument.book_grid, line.book
     steps = round(Fraction(found.theirs * grid.den, UNIT * grid.num))
     if steps <= book.steps:

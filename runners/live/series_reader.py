@@ -66,6 +66,7 @@ class SeriesReader:
         """By symbol and close, when a decision bar's rows were first asked for."""
         self._refused: set[Key] = set()
         """Candles that the exchange does not offer."""
+        self._told: set[str] = set()
         has_interest = "open_interest" in history.data_types
         self._steps = {symbol: interest_step(store, symbol, category) for symbol in history.symbols} if has_interest else {}
 
@@ -106,7 +107,8 @@ class SeriesReader:
         return rows
 
     async def _bars(self, key: Key, begin: int, end: int) -> list[Bar]:
-        """Closed candles that open in [begin, end); none, and never asked again, where the exchange does not offer them."""
+        """Closed candles that open in [begin, end). None where the exchange refuses: for good where there has never been one, else they are
+        asked for again."""
         if key in self._refused:
             return []
         symbol, timeframe, data_type = key
@@ -115,8 +117,9 @@ class SeriesReader:
         except ExchangeRefusal as error:
             if error.outcome is not Outcome.REFUSED:
                 raise
-            self._refused.add(key)
-            self._tell(key, f"the exchange offers no such candles ({error})")
+            if self.history.newest(key) is None:
+                self._refused.add(key)
+            self._tell(key, f"the exchange gives no such candles ({error})")
             return []
 
     async def _points(self, key: Key) -> Rows:
@@ -193,6 +196,9 @@ class SeriesReader:
     def _tell(self, key: Key, what: str) -> None:
         symbol, timeframe, data_type = key
         text = f"{symbol} {data_type} {timeframe}: {what}"
+        if text in self._told:
+            return
+        self._told.add(text)
         self._notify(Notice(self.history.start, "series_incomplete", text, symbol, severity="warning"))
 
 

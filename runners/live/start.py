@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -33,7 +33,7 @@ from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.gate import KEEL, STARTING, Entry, Gate
 from runners.arming.arming import EXPIRED
-from runners.arming.missing import NotArmedError
+from runners.arming.missing import Missing, NotArmedError
 from runners.arming.reconciliation import unclean
 from runners.live.background import background, up
 from runners.live.books import Books
@@ -63,6 +63,8 @@ from runners.live.statement import Statement
 from runners.live.tape import Tape
 
 READY_S = 60.0
+QUIET_S = 5.0
+"""How long a start waits for the fate of orders that the session before left in flight: proof of absence takes eleven seconds and more."""
 LOCK_LOOK_S = 10.0
 SANDBOX_BALLAST = 1 << 20
 INPUT_GRACE_MS = 5_000
@@ -257,19 +259,28 @@ async def _assemble(
     quote = next(iter(instruments.values())).quote
     reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
     never = _hand_over(books, venue, instruments)
-    await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
-    _tell_never_sent(never, outbox.hear, books.clock)
     protection = None
-    if plan.system.category == "linear" and plan.dry is None:
+    if plan.system.category == "linear" and plan.dry is None:  # it hears the first reading: a stop may have ended while nobody looked
         protection = Protection(venue, plan.system.on_unprotected, notify, hear=outbox.hear, now_ms=lambda: books.clock.now_ms)
         venue.on_unprotected = protection.refused
         protection.listen(books.bus)
+    await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
+    _tell_never_sent(never, outbox.hear, books.clock)
     statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
-    if not outbox.failure:
-        await _quiet(venue, connection)
-        await reconciler.check(at_once=True)
-    if plan.arming is not None:
-        await plan.arming.arm(unclean(gate, reconciler), notify, outbox.note)
+
+    async def compare() -> None:
+        if not outbox.failure:
+            await _quiet(venue, connection)
+            await reconciler.check(at_once=True)
+
+    async def compare_to_arm() -> list[Missing]:
+        await compare()
+        return unclean(gate, reconciler)
+
+    if plan.arming is None:
+        await compare()
+    else:
+        await plan.arming.arm(compare_to_arm, notify, outbox.note)
         gate.open(EXPIRED, by=plan.arming.token.by if plan.arming.token is not None else KEEL)
     if protection is not None:
         background(protection.run(), stack, fail)
@@ -296,10 +307,13 @@ async def _assemble(
 
 
 async def _quiet(venue: BybitVenue, connection: Connection) -> None:
-    """Wait until everything that is under way is answered; where commands are held back, until one of them is."""
+    """Wait until everything that is under way is answered; where commands are held back, until one of them is. A market that does not wait
+    for us is not kept waiting for an order whose fate takes longer: its symbol stays frozen until that is known."""
     hold = connection.rest.hold
     if hold is None or not hold.stands:
-        await venue.idle()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if connection.is_lockstep else QUIET_S):
+                await venue.idle()
         return
     waits = [asyncio.create_task(venue.idle()), asyncio.create_task(hold.held.wait())]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

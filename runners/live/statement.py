@@ -6,6 +6,7 @@ the execution's id, funding by its hour; transfers count as explained when they 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
@@ -15,17 +16,17 @@ from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RestClient
 from adapters.bybit.venue import BybitVenue
-from core.instrument import Instrument
-from core.messages import Fill
 from core.money import to_text
 from core.time_range import to_iso
 from runners.live.books import Books
 from runners.live.records import Stated
-from runners.live.transaction_log import LogRow, is_own, log_rows
+from runners.live.transaction_log import LogRow, cash_of, is_own, log_rows
 
 _SLACK_MS: Final = 60_000
 """By how much an execution's time in the log may be another than its own."""
 _HOUR_MS: Final = 3_600_000
+_KEPT: Final = 1_000
+"""So many statements of a session are remembered for its artifacts; the journal has all of them."""
 _NAMED: Final = 20
 """So many items are written down; the sums count all."""
 
@@ -51,10 +52,15 @@ class Statement:
     ) -> None:
         self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
         self._notify, self._write = notify, write
-        self.last: Stated | None = None
-        """The latest of this session."""
+        self.made: deque[Stated] = deque(maxlen=_KEPT)
+        """Those of this session, oldest first."""
         self.failed = ""
         """Why the latest look could not be made; "" when it was."""
+
+    @property
+    def last(self) -> Stated | None:
+        """The latest of this session."""
+        return self.made[-1] if self.made else None
 
     async def make(self, until_ms: int) -> Stated | None:
         """State what lies after the last statement, up to ``until_ms``; None where nothing does, or a read has failed (which is told, and
@@ -77,7 +83,7 @@ class Statement:
             sum(item.theirs - item.ours for item in items), tuple(item.text for item in items[:_NAMED]),
         )  # fmt: skip
         self._write(stated)
-        self.last = stated
+        self.made.append(stated)
         for item in items[:_NAMED]:
             self._tell("statement_differs", item.text, is_error=True)
         self._tell("statement", text_of(stated, self._quote), is_error=False, is_info=True)
@@ -94,9 +100,11 @@ class Statement:
         """What the log has, and our books have otherwise or not at all."""
         fills, payments = self._fills(), self._payments()
         for row in rows:
+            if self._books.history.has_taken(row):
+                continue
             when = f"{row.type.lower()} of {to_iso(row.ts)}"
             if not is_own(row, self._books.portfolio.lines):
-                if row.units and not self._books.history.has_taken(row):
+                if row.units:
                     yield Item(f"{when}, which is not taken over", 0, row.units)
                 continue
             is_funding = row.type == "SETTLEMENT"
@@ -111,13 +119,17 @@ class Statement:
         settled = {_hour(row.symbol, row.ts) for row in around if row.type == "SETTLEMENT"}
         for fill in self._books.tape.fills:
             if since_ms < fill.ts <= until_ms and fill.fill_id not in traded:
-                yield Item(f"{fill.symbol} execution {fill.fill_id} of {to_iso(fill.ts)}, which the log has not", self._change(fill), 0)
+                yield Item(
+                    f"{fill.symbol} execution {fill.fill_id} of {to_iso(fill.ts)}, which the log has not",
+                    cash_of(fill, self._books.portfolio.lines),
+                    0,
+                )
         for payment in self._books.tape.payments:
             if since_ms < payment.ts <= until_ms and _hour(payment.symbol, payment.ts) not in settled:
                 yield Item(f"{payment.symbol} funding of {to_iso(payment.ts)}, which the log has not", -payment.amount, 0)
 
     def _fills(self) -> dict[str, int]:
-        return {fill.fill_id: self._change(fill) for fill in self._books.tape.fills}
+        return {fill.fill_id: cash_of(fill, self._books.portfolio.lines) for fill in self._books.tape.fills}
 
     def _payments(self) -> dict[tuple[str, int], int]:
         found: dict[tuple[str, int], int] = {}
@@ -125,13 +137,6 @@ class Statement:
             key = _hour(payment.symbol, payment.ts)
             found[key] = found.get(key, 0) - payment.amount
         return found
-
-    def _change(self, fill: Fill) -> int:
-        """What a fill does to the quote coin, in 1e-8."""
-        line = self._books.portfolio.lines[fill.symbol]
-        if line.is_linear:
-            return fill.realized_pnl - fill.fee
-        return _paid(fill, line.instrument) - (fill.fee if fill.fee_coin == line.instrument.quote else 0)
 
     def _tell(self, code: str, text: str, *, is_error: bool, is_info: bool = False) -> None:
         severity: Any = "error" if is_error else "info" if is_info else "warning"
@@ -143,12 +148,6 @@ def text_of(stated: Stated, quote: str) -> str:
     span = f"{to_iso(stated.since_ms)} to {to_iso(stated.until_ms)}"
     found = f"difference {to_text(stated.difference)}" + (f" in {len(stated.items)} items" if stated.items else "")
     return f"transaction log {span}: {stated.rows} rows, {to_text(stated.change)} {quote}; {found}"
-
-
-def _paid(fill: Fill, instrument: Instrument) -> int:
-    """Spot: quote coins that a fill brought (a buy: cost, rounded up)."""
-    ticks, steps = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
-    return -instrument.notional(ticks, steps, up=True) if fill.side == "BUY" else instrument.notional(ticks, steps)
 
 
 def _hour(symbol: str, ts: int) -> tuple[str, int]:

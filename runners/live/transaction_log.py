@@ -11,6 +11,7 @@ from adapters.bybit import translate
 from adapters.bybit.outcomes import PayloadError
 from adapters.bybit.rest import RestClient
 from core.actors.portfolio import Line
+from core.messages import Fill
 from core.timeframe import DAY_MS
 
 OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "DELIVERY", "LIQUIDATION", "ADL"})
@@ -54,6 +55,17 @@ def is_own(row: LogRow, lines: Mapping[str, Line]) -> bool:
     if line is None:
         return not row.symbol
     return row.category in ("", "linear" if line.is_linear else "spot")
+
+
+def cash_of(fill: Fill, lines: Mapping[str, Line]) -> int:
+    """What our books made of a fill in the quote coin, in 1e-8: what its row of the log should say."""
+    line = lines[fill.symbol]
+    if line.is_linear:
+        return fill.realized_pnl - fill.fee
+    instrument = line.instrument
+    ticks, steps = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
+    paid = -instrument.notional(ticks, steps, up=True) if fill.side == "BUY" else instrument.notional(ticks, steps)
+    return paid - (fill.fee if fill.fee_coin == instrument.quote else 0)
 
 
 async def log_rows(rest: RestClient, coin: str, since_ms: int, until_ms: int) -> list[LogRow]:

@@ -13,6 +13,7 @@ from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
 from core.errors import ConfigError, SafetyError
 from core.instrument import Instrument
 from core.messages import FundingPayment
+from core.timeframe import DAY_MS
 from runners.live.cadence import AWAITED_MS, Cadence
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Upkeep:
         self._live, self._notify, self._now_ms = live, notify, now_ms
         self._cadence = Cadence(("books", "settings", "instruments", "key", "statement"), now_ms())
         self._told_elsewhere: set[str] = set()
+        self._day = self._stated_day()
         self._connects = live.venue.private.stream.connects
         live.books.bus.subscribe(FundingPayment, lambda _: self._cadence.hurry("books"))
 
@@ -58,6 +60,9 @@ class Upkeep:
         if live.venue.private.stream.connects != self._connects:
             self._connects = live.venue.private.stream.connects
             self._cadence.hurry("books")
+        if self._stated_day() > self._day:
+            self._day = self._stated_day()
+            self._cadence.hurry("statement")
         checks = {"books": self._books, "instruments": self._instruments, "key": self._key, "statement": self._state}
         checks["settings"] = self._settings
         for name in self._cadence.due(self._now_ms(), awaited if only_awaited else tuple(checks)):
@@ -96,7 +101,15 @@ class Upkeep:
                 self._notify(Notice(live.venue.stamp_ms(), "elsewhere", words, symbol))
 
     async def _state(self) -> None:
-        await self._live.statement.make(self._live.connection.market_ms - STATEMENT_LAG_MS)
+        """A statement ends with its UTC day; one that is due within a day, a moment ago."""
+        live = self._live
+        until, since = live.connection.market_ms - STATEMENT_LAG_MS, live.books.history.stated_ms
+        day_begins = until - until % DAY_MS
+        await live.statement.make(day_begins - 1 if since < day_begins - 1 else until)
+
+    def _stated_day(self) -> int:
+        """The UTC day that statements may reach into by now."""
+        return (self._live.connection.market_ms - STATEMENT_LAG_MS) // DAY_MS
 
     async def _instruments(self) -> None:
         """Each symbol as it is now. One that no longer trades, or by other rules, takes no more orders that add exposure."""

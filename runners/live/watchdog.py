@@ -22,7 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from adapters.bybit.notices import Notice, Notify
-from adapters.machine import present
+from adapters.machine import MACHINE, present
 from core.risk.gate import Gate
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Watchdog:
     itself, once it returns, that it was late."""
 
     def __init__(self) -> None:
-        self._now_s = present().monotonic_s
-        """The clock that the loop's timers go by, also where another thread asks."""
+        self._now_s = MACHINE.monotonic_s
+        """The clock that the loop's timers go by, also where another thread asks: see ``beat``."""
         self._beat: float | None = None
         self._worst_s = 0.0
         self._stalled: float | None = None
@@ -80,6 +80,7 @@ class Watchdog:
     async def beat(self, live: Live, notify: Notify) -> None:
         """Come round until cancelled; tell what was late, and open the gate again when it has been on time."""
         self._thread_of_loop = threading.get_ident()
+        self._now_s = present().monotonic_s
         self._beat = self._now_s()
         judges = not live.connection.is_lockstep  # in lock-step the market waits for us
         try:

@@ -84,6 +84,10 @@ class Decider:
         self._is_hang = self._is_hang or finding.act == "hang"
         return self._ask(finding.text, now_s)
 
+    def slept(self, gap_s: float) -> None:
+        """The supervisor itself was stopped for so long: nobody's patience ran meanwhile."""
+        self._asked_s = None if self._asked_s is None else self._asked_s + gap_s
+
     def passed(self, now_s: float) -> list[Step]:
         """Time has passed."""
         if self._start_s is not None and now_s >= self._start_s:

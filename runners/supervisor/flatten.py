@@ -17,6 +17,8 @@ from core.errors import KeelError
 from runners.signal_mask import nothing_blocked
 
 BY = "the supervisor"
+MOST_TRIES = 5
+"""Warm processes that are started one after the other; then the cold way is left."""
 
 
 class Flattener:
@@ -25,15 +27,20 @@ class Flattener:
     def __init__(self, environment: Environment, url: str | None, key_file: Path | None, say: Callable[[str], None]) -> None:
         self._environment, self._url, self._key_file, self._say = environment, url, key_file, say
         self._standby: subprocess.Popen[bytes] | None = None
+        self._tries = 0
 
     def warm(self) -> None:
         """Have a process ready, where there is none. One that cannot be had is said; the cold way is left."""
         if self._standby is not None and self._standby.poll() is None:
             return
+        if self._tries >= MOST_TRIES:
+            return
+        self._tries += 1
         try:
             where = endpoints(self._environment, *([] if self._url is None else [self._url]))
             keys = load_credentials(where, file=self._key_file)
         except KeelError as error:
+            self._tries = MOST_TRIES
             self._say(f"the panic path is not kept warm: {error}")
             return
         process = self._started("--standby", stdin=subprocess.PIPE)
@@ -43,8 +50,8 @@ class Flattener:
             process.stdin.flush()
         self._standby = process
 
-    def run(self, beat: Callable[[], None]) -> bool:
-        """Flatten; whether the account was seen to be flat. beat: called while it works."""
+    def run(self, goes_on: Callable[[], bool]) -> bool:
+        """Flatten; whether the account was seen to be flat. goes_on: asked while it works; a no breaks it off, which tells what is left."""
         process, self._standby = self._standby, None
         if process is not None and process.poll() is None and process.stdin is not None:
             try:
@@ -57,7 +64,7 @@ class Flattener:
         if process is None:
             more = [] if self._key_file is None else ["--key-file", str(self._key_file)]
             process = self._started("--yes", *more, stdin=subprocess.DEVNULL)
-        return self._wait(process, beat) == 0
+        return self._wait(process, goes_on) == 0
 
     def close(self) -> None:
         """Let the warm process end."""
@@ -87,9 +94,10 @@ class Flattener:
             if text := line.decode("utf-8", "replace").strip():
                 self._say(f"panic: {text}")
 
-    def _wait(self, process: subprocess.Popen[bytes], beat: Callable[[], None]) -> int:
+    def _wait(self, process: subprocess.Popen[bytes], goes_on: Callable[[], bool]) -> int:
         while True:
             try:
                 return process.wait(0.1)
             except subprocess.TimeoutExpired:
-                beat()
+                if not goes_on():
+                    process.terminate()

@@ -77,6 +77,13 @@ class Watch:
             self._grown, self._grown_s = (beat.vitals.records, beat.vitals.instants), now_s
         self.last, self._heard_s = beat, now_s
 
+    def slept(self, gap_s: float) -> None:
+        """The supervisor itself was stopped, or had no time, for so long: nothing of that is the trader's."""
+        self._began_s += gap_s
+        self._heard_s += gap_s
+        self._grown_s += gap_s
+        self._short_s = None
+
     def look(self, now_s: float, journal_bytes: int | None) -> list[Finding]:
         """What has begun or ended since the last look. journal_bytes: what the journal's folder holds, seen from here; None: not looked."""
         found = {(each.code, each.act): each for each in self._found(now_s, journal_bytes)}

@@ -27,6 +27,8 @@ from runners.supervisor.trader import Trader, began, start_trader
 
 TICK_S: Final = 0.1
 WARM_EVERY_S: Final = 5.0
+SLEPT_S: Final = 1.5
+"""A turn that comes so much later says that this process was stopped (Ctrl-Z), or the machine had no time for it."""
 Tell = Callable[[str, str, Severity], None]
 """(code, words, severity): for the log, the screen and the alerts."""
 
@@ -42,18 +44,25 @@ class Supervisor:
         self._watch = Watch(policy, time.monotonic())
         self._run = ""
         self._code: int | None = None
+        self._signals: Signals | None = None
         self._is_ready = False
         self._next_alive_s = self._next_warm_s = 0.0
         self._alive_every_s = systemd.watchdog_s()
 
     def run(self, signals: Signals) -> int:
         """Until the trader has ended for good; the exit code. Raises SafetyError where somebody else supervises this session."""
+        self._signals = signals
         listener = Listener(self._place.take())
         try:
             self._begin()
+            turned = time.monotonic()
             while self._code is None:
                 heard = signals.wait(TICK_S)
                 now = time.monotonic()
+                if now - turned >= SLEPT_S:
+                    self._watch.slept(now - turned)
+                    self._decider.slept(now - turned)
+                turned = now
                 if heard is not None:
                     self._hear(heard, now)
                 for beat in listener.beats():
@@ -111,7 +120,7 @@ class Supervisor:
 
     def _tell_unordered(self, trader: Trader, code: int | None, said: Beat | None) -> None:
         how = "and nobody can say how" if code is None else f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        words = f"; it said: {said.reason}" if said is not None and said.reason else ""
+        words = f"; it said: {said.reason.partition(chr(10))[0]}" if said is not None and said.reason else ""
         self._tell("trader_ended", f"{self._place.about}: process {trader.pid} ended {how}{words}", "error")
 
     # --- what comes, and what is done ---
@@ -156,10 +165,16 @@ class Supervisor:
 
     def _flatten(self, why: str) -> None:
         self._tell("supervisor_flattens", f"{self._place.about}: everything is cancelled and closed now ({why})", "error")
-        is_flat = self._flattener.run(self._say_alive)
+        is_flat = self._flattener.run(self._goes_on)
         said = "the account is flat" if is_flat else "the account is NOT flat, or was not seen to be: look at the exchange now"
         self._tell("supervisor_flattened", f"{self._place.about}: {said}", "error")
         self._do(self._decider.flattened(is_flat))
+
+    def _goes_on(self) -> bool:
+        """While the panic path works: whether it is to go on. A signal that asks for an end breaks it off; what is left is told then."""
+        self._say_alive()
+        heard = None if self._signals is None else self._signals.wait(0.0)
+        return heard is None or heard.number == PANIC
 
     # --- the machine's own supervisor ---
 

@@ -149,7 +149,7 @@ def _trip(trip: Trip | None, steps: dict[str, float]) -> TripEntry | None:
     if trip is None:
         return None
     qty = trip.steps * steps[trip.symbol]
-    prices = [round(leg.paid / UNIT / qty, 8) if qty else 0.0 for leg in (trip.entry, trip.exit)]
+    prices = [round(paid / UNIT / qty, 8) if qty else 0.0 for paid in (trip.entry.paid, trip.exit.paid + trip.worth)]
     return TripEntry(
         "LONG" if trip.direction > 0 else "SHORT", qty, to_iso(trip.entry_ts), prices[0],
         "" if trip.exit_ts is None else to_iso(trip.exit_ts), prices[1], trip.exit_reason, to_text(trip.fees), to_text(trip.funding),

@@ -51,9 +51,10 @@ def test_cancels(name: str, when: str, stage: Stage) -> None:
 
 
 async def two_resting(live: Live, price: float = 20_000.0) -> None:
-    """Two entries far from the market, as a batch."""
+    """Two entries far from the market, as a batch; they come of no candle's decision."""
+    now = live.cycle.clock.now_ms
     for number in range(2):
-        live.cycle.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.01, live.cycle.clock.now_ms, "limit", price + 100 * number))
+        live.cycle.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.01, now, "limit", price + 100 * number, reason="script"))
     live.cycle.bus.drain()
 
 

@@ -240,6 +240,11 @@ def panic_in_the_journal(told: Told) -> None:
     told.add(first(told, GateChanged), CauseRaised(0, "panic", "", "", "the latch is set"))
 
 
+def latched_and_armed_again_too_late(told: Told) -> None:
+    begin = told.truth["creates"][0]["received"] - 1_000
+    told.saw(latched_ms=begin, rearmed_ms=told.truth["creates"][-1]["received"] + 1)
+
+
 def order_of_twice_the_size(told: Told) -> None:
     row = next(row for row in told.truth["story"] if row[1] == "order" and row[7] == "New" and not row[6])
     row[8] *= 2
@@ -374,7 +379,7 @@ BROKEN: list[tuple[Callable[[Told], None], str]] = [
     (ended_on_a_timeout, "I-7"), (ended_on_10016, "I-7"), (lost_without_a_search, "I-7"), (rejected_and_filled, "I-7"),
     (end_not_heard, "I-7"), (exit_ended_alone, "I-7"), (back_to_life, "I-8"), (filled_backwards, "I-8"), (filled_beyond, "I-8"),
     (filled_otherwise_there, "I-8"), (received_while_halted, "I-11"), (received_while_reducing, "I-11"),
-    (latched_before_all, "I-9"), (panic_in_the_journal, "I-9"),
+    (latched_before_all, "I-9"), (latched_and_armed_again_too_late, "I-9"), (panic_in_the_journal, "I-9"),
     (order_of_twice_the_size, "I-10"), (more_than_one_may_rest, "I-10"), (more_than_the_account_bears, "I-10"), (more_than_gross, "I-10"),
     (state_of_another, "I-12"),
     (candle_twice, "I-13"), (candle_altered, "I-13"), (candle_of_tomorrow, "I-13"), (instant_backwards, "I-13"),
@@ -390,6 +395,12 @@ BROKEN: list[tuple[Callable[[Told], None], str]] = [
 def test_what_is_true_is_not_complained_of(told: Told) -> None:
     assert told.rules() == set()
     assert told.places(OrderNotFound) and told.places(FundingPayment)
+
+
+def test_what_is_ordered_after_a_person_armed_again_is_no_breach(told: Told) -> None:
+    begin = told.truth["creates"][0]["received"] - 1_000
+    told.saw(latched_ms=begin - 60_000, rearmed_ms=begin)
+    assert told.rules() == set()
 
 
 @pytest.mark.parametrize(("break_it", "rule"), BROKEN, ids=lambda each: getattr(each, "__name__", each))

@@ -18,6 +18,8 @@ from tests.runners.live.conftest import stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store
 from tests.sim.sandbox.conftest import Sandbox, running
 
+pytestmark = pytest.mark.real_sockets
+
 FAST = ("timeframe=5m", "params.fast=2", "params.slow=5", "warmup_bars=50", "exits={stop_loss: {percent: 0.4}}")
 SYSTEMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "flips": ("ema_cross", FAST),

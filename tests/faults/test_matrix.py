@@ -16,7 +16,7 @@ from tests.faults import chaos
 from tests.faults.matrix.faults import FAULTS
 from tests.faults.matrix.judge import Cell, Report, play
 from tests.faults.matrix.moments import MOMENTS
-from tests.faults.matrix.rebuilt import BESIDE
+from tests.faults.matrix.rebuilt import BESIDE, kept, memories
 from tests.faults.matrix.storm import drawn, shrunk
 from tests.faults.matrix.table import CELLS, MEANINGLESS
 
@@ -69,6 +69,26 @@ def test_the_same_seed_gives_the_same_journal(tmp_path: Path) -> None:
     one, other = play(cells, 5, tmp_path / "one"), play(cells, 5, tmp_path / "other")
     assert one.digest and (one.digest, one.notices, one.state) == (other.digest, other.notices, other.state)
     assert play(cells, 6, tmp_path / "third").digest != one.digest
+
+
+@pytest.mark.long
+def test_another_process_plays_the_same(tmp_path: Path) -> None:
+    """With another order of hashes, too."""
+    report = play([Cell(2, 2), Cell(26, 5)], 5, tmp_path)
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.faults.chaos", "--seed", "5", "--cell", "F2.M2", "--cell", "F26.M5"],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": "99"},
+    ).stdout  # fmt: skip
+    assert told.splitlines()[-1] == f"journal {report.digest}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cell", [Cell(2, 2), Cell(16, 4), Cell(26, 5)], ids=names)
+def test_every_prefix_of_a_journal_is_a_beginning(cell: Cell, tmp_path: Path) -> None:
+    """Each can be heard, and with what comes after it gives the same state."""
+    report = play([cell], SEED, tmp_path)
+    made = memories(report.folder, *kept(report.folder), of_prefixes=True)
+    assert len(made) > 30 and set(made.values()) == {report.memory}
 
 
 @pytest.mark.long

@@ -117,3 +117,42 @@ def test_a_stop_that_somebody_cancels_leaves_the_position_unprotected(stage: Sta
 def test_nothing_is_done_about_positions_that_have_theirs(exits: dict[str, Any], stage: Stage) -> None:
     played = stage.play(plan=stage.plan(**exits), pace_s=0.3).check()
     assert not {"unprotected"} & played.codes()
+
+
+BOTH: dict[str, Any] = {"exits": ExitsConfig(stop_loss=Distance(percent=20), take_profit=Distance(percent=20))}
+
+
+def stop_order(stage: Stage) -> dict[str, str]:
+    """What a person asks for who cancels it, elsewhere."""
+    (row,) = [row for row in stage.sandbox.truth()["orders"] if row["orderStatus"] == "Untriggered" and row["stopOrderType"] == "StopLoss"]
+    return {"category": "linear", "symbol": "BTCUSDT", "orderId": row["orderId"]}
+
+
+def test_a_take_profit_is_no_stop(stage: Stage) -> None:
+    """The stop is cancelled by hand and the take-profit rests: the position is unprotected all the same."""
+
+    async def beat(number: int, live: Live) -> None:
+        if number == 8:
+            answer = await asyncio.to_thread(Raw(stage.sandbox).post, "/v5/order/cancel", stop_order(stage))
+            assert answer[2]["retCode"] == 0, answer
+        elif number == 9:
+            await until(lambda: live.gate.has("unprotected", "BTCUSDT"))
+
+    played = stage.play(beat=beat, plan=stage.plan(Hold, **BOTH))
+    assert [fill.reason for fill in played.of(Fill)][:2] == ["signal", "unprotected"]
+
+
+def test_a_stop_that_is_cancelled_while_no_session_runs(stage: Stage) -> None:
+    """The next start hears of it in its first reading, and the position is closed."""
+
+    async def beat(number: int, live: Live) -> None:
+        if number == 2:
+            await until(lambda: live.gate.has("unprotected", "BTCUSDT"))
+
+    plan = stage.plan(Hold, **BOTH)
+    stage.play(bars=8, plan=plan)
+    answer = Raw(stage.sandbox).post("/v5/order/cancel", stop_order(stage))
+    assert answer[2]["retCode"] == 0, answer
+    stage.sandbox.step()
+    again = stage.play(bars=8, beat=beat, plan=plan)
+    assert [fill.reason for fill in again.of(Fill)][:2] == ["signal", "unprotected"], again.story()

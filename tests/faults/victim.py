@@ -11,8 +11,9 @@ import asyncio
 import os
 import signal
 import sys
+import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from core.messages import Fill, SubmitOrder
 from runners.live import snapshots
 from runners.live.connection import Connection
 from runners.live.cycle import Cycle
-from runners.live.session import Session
+from runners.live.session import Session, Stop
+from runners.live.start import Live
 from strategies.base import BaseStrategy
 from tests.builders import builtin
 from tests.faults.conftest import Turns, run_fast, system_of
@@ -110,6 +112,30 @@ def arm(point: str, count: int) -> None:
         "never": lambda: None,
     }
     points[point]()
+
+
+def live_on(said: str, url: str, journals: str, bars: int | None) -> None:
+    """A session that says when it is READY, and how many seconds after the process began; somebody else kills it. bars None: for ever."""
+    began = time.monotonic()
+    with Path(said).open("w", encoding="utf-8") as out:
+
+        def say(thing: object) -> None:
+            print(thing, file=out, flush=True)
+
+        async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
+            say(f"READY {time.monotonic() - began:.3f}")
+            yield
+
+        try:
+            snapshots.EVERY_RECORDS = 25  # type: ignore[misc]  # as below
+            plan = plan_of(system_of(), Turns, None, url, Path(journals), grace_ms=400)
+            session = Session(plan, say, max_bars=bars)
+            _, ending = run_fast(session.run(beside))
+            say(f"END {ending}")
+        except BaseException:
+            traceback.print_exc(file=out)
+            raise
+    sys.exit(1 if ending.failure is not None else 0)
 
 
 def main(said: str, url: str, journals: str, point: str, count: int, system: str, overrides: Sequence[str]) -> None:

@@ -46,6 +46,14 @@ def test_a_leg_that_the_system_did_not_order_is_extra() -> None:
     assert split(by_hand, backtest) == {"extra": usd(-6)[0]}
 
 
+def test_what_both_still_hold_differs_by_its_marks_and_what_one_has_closed_by_its_time() -> None:
+    flat = leg(100, 100, 100, 100)
+    one, other = (Trip("BTCUSDT", -1, 10, flat, Leg(), 0, 0, 0, None, 0, "", usd(worth)[0]) for worth in (90, 91))
+    closed = trip(flat, leg(95, 95, 95, 95), 0, 0, direction=-1)
+    assert split(one, other) == {"data": usd(1)[0]}
+    assert split(one, closed) == {"timing": usd(5)[0]}
+
+
 def test_trips_that_only_one_side_has_are_missed_and_extra() -> None:
     one = trip(leg(100, 100, 100, 100), leg(110, 110, 110, 110), 1, 0)
     assert split(one, None) == {"extra": one.net} and split(None, one) == {"missed": -one.net}
@@ -61,11 +69,11 @@ def test_pairs_are_of_one_decision_else_they_overlap() -> None:
 _MONEY = st.integers(0, 10**14)
 _LEGS = st.builds(Leg, _MONEY, _MONEY, _MONEY, _MONEY, st.booleans())
 _TRIPS = st.builds(
-    lambda symbol, direction, steps, entry, exit_, fees, funding, at, length: Trip(
-        symbol, direction, steps, entry, exit_, fees, funding, at, None if length is None else at + length, at
+    lambda symbol, direction, steps, entry, exit_, fees, funding, at, length, worth: Trip(
+        symbol, direction, steps, entry, exit_, fees, funding, at, None if length is None else at + length, at, "", worth
     ),
     st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.sampled_from([1, -1]), st.integers(1, 10**9), _LEGS, _LEGS, st.integers(-(10**10), 10**12),
-    st.integers(-(10**12), 10**12), st.integers(0, 50), st.none() | st.integers(1, 40),
+    st.integers(-(10**12), 10**12), st.integers(0, 50), st.none() | st.integers(1, 40), _MONEY,
 )  # fmt: skip
 _LISTS = st.lists(_TRIPS, max_size=6)
 

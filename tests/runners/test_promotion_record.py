@@ -108,17 +108,13 @@ def test_a_changed_strategy_voids_it_and_says_so(place: Home) -> None:
     assert not found.holds and "the code of the strategy" in found.why and "configuration" not in found.why and "data" not in found.why
 
 
-@pytest.mark.parametrize("override", ["risk.leverage=2", "sizing.percent=11", "promotion.demo=[total_trades >= -1]", "on_fault=flatten"])
-def test_a_changed_configuration_voids_it_and_says_so(place: Home, override: str) -> None:
+def test_a_changed_configuration_voids_it_and_says_so_but_where_it_may_trade_does_not(place: Home) -> None:
     backtest(place)
-    found = promotion.standing(loaded(place, override), "demo", place)
-    assert not found.holds and "the configuration" in found.why and "the code" not in found.why
-
-
-@pytest.mark.parametrize("override", ["mode=live", "live.max_order_usd=5", "description=other words"])
-def test_where_it_may_trade_is_not_what_it_does(place: Home, override: str) -> None:
-    backtest(place)
-    assert promotion.standing(loaded(place, override), "demo", place).holds
+    for override in ("risk.leverage=2", "sizing.percent=11", "promotion.demo=[total_trades >= -1]", "on_fault=flatten"):
+        found = promotion.standing(loaded(place, override), "demo", place)
+        assert not found.holds and "the configuration" in found.why and "the code" not in found.why, override
+    for override in ("mode=live", "live.max_order_usd=5", "description=other words"):
+        assert promotion.standing(loaded(place, override), "demo", place).holds, override
 
 
 def test_changed_bars_void_it_and_say_so(place: Home) -> None:

@@ -26,7 +26,7 @@ def latched(truth: dict[str, Any], records: list[Record], told: dict[str, Told],
     """I-9: orders that add and arrived after a latch: the one that a harness set, or any that the journal tells of."""
     shut = [(begin + slack_ms, end - slack_ms) for begin, end in _panics(records)]
     if seen.latched_ms is not None:
-        shut.append((seen.latched_ms + UNDER_WAY_MS, FOREVER))
+        shut.append((seen.latched_ms + UNDER_WAY_MS, FOREVER if seen.rearmed_ms is None else seen.rearmed_ms))
     arrived = _arrivals(seen)
     for row in truth["creates"]:
         order = told.get(row["orderLinkId"])
@@ -38,13 +38,13 @@ def latched(truth: dict[str, Any], records: list[Record], told: dict[str, Told],
 
 
 def _panics(records: Iterable[Record]) -> Iterator[tuple[int, int]]:
-    """(from, to) of each panic that the journal tells of; a restart does not end one."""
+    """(from, to) of each panic that the journal tells of. No session begins under a latch: where one does, a person has taken it away."""
     begin: int | None = None
     for record in records:
         message = record.message
         if isinstance(message, CauseRaised) and message.cause == PANIC:
             begin = record.ts if begin is None else begin
-        elif isinstance(message, CauseEnded) and message.cause == PANIC and begin is not None:
+        elif begin is not None and (record.kind == "SessionStarted" or (isinstance(message, CauseEnded) and message.cause == PANIC)):
             yield begin, record.ts
             begin = None
     if begin is not None:

@@ -26,7 +26,7 @@ class Seen:
     wire: what ``/admin/wire`` shows.  account: the key whose requests are the trader's.  rate_factor: by how much budgets are larger than
     the exchange's.  grids: symbol -> (tick, step) as decimal text.
     limits: of the system.
-    latched_ms: when a panic's latch was set.
+    latched_ms, rearmed_ms: when a panic's latch was set, and when a person took it away (None: it stands).
     faults_over_ms: when the last fault had ended.  ended_ms: when the session was asked to end.  bar_ms: wall time between two bars.
     candles: (symbol, timeframe, open time) -> (open, high, low, close) of the exchange's own closed candles.
     memories: where a state came from -> its hash.
@@ -40,6 +40,7 @@ class Seen:
     grids: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     limits: Limits | None = None
     latched_ms: int | None = None
+    rearmed_ms: int | None = None
     faults_over_ms: int | None = None
     ended_ms: int | None = None
     bar_ms: int = 0

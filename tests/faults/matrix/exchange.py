@@ -52,6 +52,8 @@ class WatchedExchange:
         self.strangers: set[str] = set()
         self.latched_ms: int | None = None
         """When a panic's latch was set."""
+        self.rearmed_ms: int | None = None
+        """When a person took it away."""
         self.begin_ms = self.server.engine.played_to
         """The market's time when the story begins."""
         self._hook()

@@ -108,11 +108,16 @@ def keep(folder: Path, instruments: dict[str, Instrument], strategy: type[script
     (folder / BESIDE).write_bytes(pickle.dumps((instruments, strategy.__name__)))
 
 
+def kept(folder: Path) -> tuple[dict[str, Instrument], type[script.Script]]:
+    """What was left there: instruments and strategy."""
+    instruments, name = pickle.loads((folder / BESIDE).read_bytes())
+    return instruments, getattr(script, name)
+
+
 def main(folders: Sequence[str]) -> None:
     """A line for each."""
     for folder in map(Path, folders):
-        instruments, name = pickle.loads((folder / BESIDE).read_bytes())
-        print(f"{folder} {memories(folder, instruments, getattr(script, name), of_prefixes=False)['its journal']}")
+        print(f"{folder} {memories(folder, *kept(folder), of_prefixes=False)['its journal']}")
 
 
 if __name__ == "__main__":

@@ -94,7 +94,9 @@ class Show(WatchedExchange):
         self._waiting, self.is_alone = count, count == 1
 
     def struck(self, number: int, lasts_s: float, begin: Callable[[], None], *, must_act: bool) -> None:
-        """A fault has struck, and ends so many seconds from now, or when its rules have acted."""
+        """A fault strikes, and ends so many seconds from now, or when its rules have acted. Where all are over, none strikes any more."""
+        if self.faults_over_ms is not None:
+            return
         self._waiting -= 1
         self._must_act = self._must_act or must_act
         self._ends.append(self.now_s + lasts_s)
@@ -226,7 +228,7 @@ class Show(WatchedExchange):
         if latch.exists():
             self.states.append(self.state)
             latch.unlink()
-            self.faults_over_ms = self.sandbox.wall_ms()  # from here on, nothing keeps a session from trading
+            self.faults_over_ms = self.rearmed_ms = self.sandbox.wall_ms()  # from here on, nothing keeps a session from trading
             self.restart()
             return
         for cause in sorted({entry.cause for entry in live.gate.entries()} if live is not None else ()):

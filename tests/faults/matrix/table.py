@@ -17,11 +17,10 @@ MEANINGLESS: Final[dict[Cell, str]] = {
 CELLS: Final = [cell for fault in FAULTS for moment in MOMENTS if (cell := Cell(fault, moment)) not in MEANINGLESS]
 
 
-def lines(results: dict[Cell, str]) -> list[str]:
+def lines() -> list[str]:
     """The table in Markdown: a row for each fault, a column for each moment."""
-    head = "| | " + " | ".join(f"M{number}" for number in MOMENTS) + " |"
-    rows = [head, "|---|" + "---|" * len(MOMENTS)]
+    rows = ["| fault | " + " | ".join(f"M{number}" for number in MOMENTS) + " |", "|---|" + "---|" * len(MOMENTS)]
     for number, fault in FAULTS.items():
-        cells = [("n/a" if Cell(number, moment) in MEANINGLESS else results.get(Cell(number, moment), "")) for moment in MOMENTS]
+        cells = ["–" if Cell(number, moment) in MEANINGLESS else "held" for moment in MOMENTS]
         rows.append(f"| F{number} {fault.name} | " + " | ".join(cells) + " |")
     return rows

@@ -15,6 +15,8 @@ import pytest
 
 from tests.sim.sandbox.conftest import Sandbox, running, until, walk_feed, walking
 
+pytestmark = pytest.mark.real_sockets
+
 PROJECT = Path(__file__).resolve().parents[3]
 FAST = ("--timeframe", "1m", "--execution-timeframe", "1m", "--set", "params.fast=2", "--set", "params.slow=4", "--set", "warmup_bars=50")
 
@@ -77,3 +79,13 @@ def test_the_smoke_test_passes_whenever_its_history_trades(seed: int, tmp_path: 
     """These two trade late: the session is stopped among its fills, not after a number of bars, or there is nothing to go on with."""
     code, answer = ended(keel(tmp_path, "smoke", "demo", "--seed", str(seed), "--json"))
     assert code == 0 and answer["ok"], answer
+
+
+@pytest.mark.long
+def test_a_terminal_that_is_closed_ends_it_in_order(market: Sandbox, tmp_path: Path) -> None:
+    """SIGHUP: as Ctrl-C, and not on the spot."""
+    process = keel(tmp_path, "demo", "ema_cross", "--sandbox", market.url, *FAST, "--json", "--no-report")
+    until(lambda: market.truth()["executions"], "a trade")
+    process.send_signal(signal.SIGHUP)
+    code, answer = ended(process)
+    assert code == 0 and answer["ended"] == "SIGHUP" and answer["differences"] == []

@@ -22,6 +22,8 @@ from runners.live.start import Live
 from runners.systems import load_system
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 
+pytestmark = pytest.mark.real_sockets
+
 TEXTS = [
     "timeframe=1m", "execution_timeframe=1m", "warmup_bars=20", "params.fast=2", "params.slow=5",
     "exits={stop_loss: {percent: 20}, take_profit: {percent: 20}}",

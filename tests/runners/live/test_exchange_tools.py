@@ -21,6 +21,8 @@ from runners.tools import (
 )
 from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking
 
+pytestmark = pytest.mark.real_sockets
+
 
 @pytest.fixture(scope="module")
 def moving() -> Iterator[Sandbox]:

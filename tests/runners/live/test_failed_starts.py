@@ -19,6 +19,8 @@ from runners.systems import load_system
 from sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, lockstep, made_bars, running
 
+pytestmark = pytest.mark.real_sockets
+
 TEXTS = ["timeframe=1m", "execution_timeframe=1m", "warmup_bars=20", "params.fast=2", "params.slow=5"]
 
 

@@ -27,6 +27,8 @@ from tests.faults.virtual import playing
 from tests.runners.live.test_endings import TEXTS
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 
+pytestmark = pytest.mark.real_sockets
+
 KEY, SECRET = "canary-key-81f2", "canary-secret-93e7"
 QUOTED = f"error sign! origin_string[1700000000000{KEY}5000symbol=BTCUSDT] and {SECRET}"
 

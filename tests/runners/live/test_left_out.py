@@ -16,6 +16,8 @@ from tests.runners.live.test_endings import TEXTS
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 from tests.sim.sandbox.raw import Raw
 
+pytestmark = pytest.mark.real_sockets
+
 BOTH = [*TEXTS, "symbols=[BTCUSDT, ETHUSDT]"]
 
 

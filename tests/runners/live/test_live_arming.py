@@ -60,6 +60,7 @@ def test_with_everything_there_it_trades(sandbox: Sandbox, tmp_path: Path) -> No
     assert paths <= {"/v5/order/create", "/v5/order/cancel"}, "a live session changes no setting"
 
 
+@pytest.mark.long  # together they take longer than a quick test may; all of it at once is a quick one
 @pytest.mark.parametrize(
     ("override", "code", "words"),
     [
@@ -90,6 +91,7 @@ def test_each_missing_piece_of_the_system_refuses_alone(sandbox: Sandbox, tmp_pa
     assert [each.code for each in caught.value.missing] == [code] and private_posts(sandbox) == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "code"),
     [
@@ -154,6 +156,7 @@ def test_an_account_that_is_not_as_our_books_say(sandbox: Sandbox, tmp_path: Pat
     assert {each.code for each in caught.value.missing} == {"reconciliation"} and private_posts(sandbox) == before
 
 
+@pytest.mark.long
 def test_the_clock(tmp_path: Path) -> None:
     account = AccountSettings(key=KEY, secret=SECRET, usdt=10_000.0, leverage=2.0)
     settings, feed = lockstep(made_bars(200, first=60), accounts=(account,), clock_skew_ms=700)
@@ -172,6 +175,7 @@ def test_all_of_it_at_once(tmp_path: Path) -> None:
     assert {"promotion", "not_armed", "uid", "key_rights", "key_address", "leverage", "margin_mode", "position_mode"} <= set(codes)
 
 
+@pytest.mark.long
 def test_an_exchange_that_does_not_answer_hides_nothing(tmp_path: Path) -> None:
     home = home_of(tmp_path)
     with pytest.raises(NotArmedError) as caught:

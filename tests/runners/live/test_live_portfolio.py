@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.arming.missing import NotArmedError
+from core.errors import KeelError
 from runners.live_account import run_dry, run_live
 from sim.sandbox.settings import AccountSettings
 from tests.runners.live.live_account import SYSTEM, armed_system, home_of, options, private_posts, promoted, token_for
@@ -58,6 +58,6 @@ def test_on_live_a_symbol_that_does_not_trade_refuses_the_start(sandbox: Sandbox
             "action": {"kind": "mutate", "patch": patch},
         }
     )
-    with pytest.raises(NotArmedError, match="start with --without ETHUSDT"):
+    with pytest.raises(KeelError, match="start with --without ETHUSDT"):
         run_live(armed_system(home), home, options(sandbox, token_for(home, sandbox, tmp_path / "token")))
     assert private_posts(sandbox) == []

@@ -137,7 +137,7 @@ def test_a_secret_that_others_may_read_seals_nothing(path: Path) -> None:
         read(path)
 
 
-@pytest.mark.parametrize("name", ["live.latch", "live.latch.20270115", "live.rearmed-1"])
+@pytest.mark.parametrize("name", ["live.latch", "live.latch.20270115"])
 def test_no_arming_survives_a_panic(path: Path, name: str) -> None:
     """The latch stands, or lies there under another name since a person re-armed."""
     folder = latch().parent
@@ -146,7 +146,8 @@ def test_no_arming_survives_a_panic(path: Path, name: str) -> None:
     put_token(make_token(TERMS, 7, now - 1000, 60_000), path)
     assert read_token(path, TERMS, now, latch())
     (folder / "demo.latch").touch()
-    assert read_token(path, TERMS, now, latch()), "another environment's"
+    (folder / "live.ready").touch()
+    assert read_token(path, TERMS, now, latch()), "another environment's, and what a session lays there for a panic"
     (folder / name).touch()
     with pytest.raises(SafetyError, match="before a panic"):
         read_token(path, TERMS, now, latch())
@@ -159,7 +160,12 @@ def test_a_session_notes_that_it_began_with_it(path: Path) -> None:
     token = kept(path)
     assert not was_used(token)
     note_use(token)
-    assert was_used(token) and not was_used(kept(path))
+    other = kept(path)
+    assert was_used(token) and not was_used(other)
+    folder = path.parent / "state" / "arming"
+    os.utime(folder / f"used-{token.nonce}", (1, 1))
+    note_use(other)
+    assert was_used(other) and not was_used(token), "a mark of yesterday is tidied away: its token has expired"
 
 
 def test_the_usual_place_is_no_one_else_s() -> None:

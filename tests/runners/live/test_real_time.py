@@ -7,24 +7,27 @@ import io
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+import pytest
 
 from adapters.journal import read
 from core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from core.errors import StrategyError
-from core.messages import Fill, Signal, SubmitOrder
+from core.messages import Bar, Fill, Signal, SubmitOrder
+from core.portfolio_order import Order
 from core.risk.causes import TradingState
 from core.snapshot import RuntimeSnapshot
 from runners.live.display import Display
 from runners.live.plan import Plan
-from runners.live.records import TYPES
+from runners.live.records import TYPES, InstantClosed
 from runners.live.session import Session, Stop
 from runners.live.start import Live
 from sim.sandbox.settings import SandboxSettings
-from strategies.base import BaseStrategy
+from strategies.base import BaseStrategy, PortfolioStrategy
 from tests.builders import plain_system
 from tests.runners.live.conftest import Ran, plan_of
-from tests.sim.sandbox.conftest import Sandbox, walk_feed
+from tests.sim.sandbox.conftest import Sandbox, running, walk_feed
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.sandbox import run_over, running_virtually
 
@@ -54,9 +57,20 @@ def scripted(mode: str) -> type[BaseStrategy]:
     return type(f"Script_{mode}", (Script,), {"mode": mode})
 
 
+def settings_of(changes: dict[str, Any]) -> SandboxSettings:
+    return SandboxSettings(**({"factor": FACTOR, "tick_ms": 20, "limit_factor": FACTOR} | changes))
+
+
+@contextmanager
+def moving_really(**changes: Any) -> Iterator[Sandbox]:
+    """At the machine's time, for sessions that are spoken to from other threads and processes."""
+    with running(settings_of(changes), walk_feed()) as sandbox:
+        yield sandbox
+
+
 @contextmanager
 def moving(**changes: Any) -> Iterator[Sandbox]:
-    settings = SandboxSettings(**({"factor": FACTOR, "tick_ms": 20, "limit_factor": FACTOR} | changes))
+    settings = settings_of(changes)
     with running_virtually(settings, lambda now_ms: walk_feed(start_ms=now_ms)) as sandbox:
         yield sandbox
 
@@ -233,3 +247,34 @@ def test_the_screen_shows_the_account_what_rests_and_the_gate(journals: Path) ->
     (text,) = shown
     for word in ("equity", "ACTIVE", "BTCUSDT", "-1-sl", "-1-tp", "LONG", "prices BTCUSDT", "left this second: orders"):
         assert word in text, text
+
+
+class Pair(PortfolioStrategy):
+    """Long one symbol and short the other, the other way round at each step; notes when it was asked."""
+
+    asked: ClassVar[list[int]] = []
+    data_timeframes = ("1m",)
+
+    def run_strategy(self, oms_client: Any, data_manager: Any) -> list[Order]:
+        self.asked.append(int(oms_client.current_time.timestamp() * 1000))
+        sides: list[Any] = ["LONG", "SHORT"] if len(self.asked) % 2 else ["SHORT", "LONG"]
+        return [Order(name, "future", side, 1000.0) for name, side in zip(self.symbols, sides, strict=True)]
+
+
+@pytest.mark.long
+def test_a_portfolio_steps_without_a_symbol_whose_bar_is_late(journals: Path) -> None:
+    """The mark candle beside it is not published for seven seconds: the step is taken at its time with the other one."""
+    Pair.asked.clear()
+    empty = {"kind": "mutate", "patch": [{"op": "replace", "path": "/result/list", "value": []}]}
+    with moving(factor=20.0) as sandbox:
+        match = {"side": "http", "path": "/v5/market/mark-price-kline", "symbol": "ETHUSDT", "nth": 8, "times": 14}
+        sandbox.faults({"match": match, "action": empty})
+        system = plain_system("BTCUSDT", "ETHUSDT", timeframe="1m", warmup_bars=None)
+        ran = run(plan_of(system, Pair, None, sandbox.url, journals, grace_ms=400), 14)
+        check(ran, sandbox)
+    assert ran.ending.failure is None
+    closed = [row.ts for row in ran.of(InstantClosed) if row.decides]  # type: ignore[attr-defined]
+    assert Pair.asked == closed and len(set(closed)) == len(closed) > 10
+    bars = {row.ts_close for row in ran.of(Bar) if row.symbol == "ETHUSDT"}  # type: ignore[attr-defined]
+    without = [notice for notice in ran.notices if notice.code == "bars_late" and "ETHUSDT" in notice.text]
+    assert without and all(notice.ts in closed and notice.ts in bars for notice in without)  # asked then, and the bar came after all

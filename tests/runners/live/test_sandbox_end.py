@@ -18,7 +18,7 @@ from sim.sandbox.settings import SandboxSettings
 from tests.builders import DAY, HOUR, START, plain_system, sample_store
 from tests.runners.live.conftest import Ran, plan_of, run_session
 from tests.runners.live.test_real_time import moving, plan, run, scripted
-from tests.sim.sandbox.conftest import running, until
+from tests.virtual.sandbox import running_virtually
 
 FROM = START + 20 * DAY
 
@@ -28,9 +28,10 @@ def over_stored_bars(hours: int, journals: Path, *, begins_late: bool = False, *
     with sample_store(("BTCUSDT",), days=25) as store:
         bars = stored_bars(store, ("BTCUSDT",), TimeRange(FROM, FROM + hours * HOUR), system.execution, timeframe="5m")
         values = {"tick_ms": 20, "limit_factor": 1_000.0} | settings
-        with running(SandboxSettings(**values), BarFeed(bars)) as sandbox:
+        with running_virtually(SandboxSettings(**values), BarFeed(bars)) as sandbox:
             if begins_late:
-                until(lambda: sandbox.get("/admin/about")["has_ended"])
+                sandbox.world.run(asyncio.sleep(60))
+                assert sandbox.get("/admin/about")["has_ended"]
             return run_session(plan_of(system, scripted("turns"), store, sandbox.url, journals, grace_ms=200))
 
 

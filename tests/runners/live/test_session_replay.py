@@ -18,6 +18,7 @@ from adapters.journal import Journal, SessionStarted, read
 from core.errors import ConfigError, DataError, StrategyError
 from core.messages import Bar, Fill, Message, Signal, SubmitOrder
 from runners.home import Home
+from runners.live.outbox import Outbox
 from runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
 from runners.session_journal import find_session, load_code
 from runners.session_replay import Replayed, replay_session
@@ -144,6 +145,14 @@ def test_a_process_that_was_killed_in_the_middle_of_an_instant_is_no_difference(
     cut = rewritten(ran.live.journal.folder, tmp_path / "cut", lambda seq, message: message if seq < first.seq else None)
     found = replayed(cut, tmp_path)
     assert found.difference is None and len(found.notes) == 1 and "cut off" in found.notes[0]
+
+
+def test_what_breaks_before_the_books_are_there_is_told_as_it_is(tmp_path: Path) -> None:
+    told: list[BaseException] = []
+    with Journal.open(tmp_path / "journal", clock=cast("Any", _Clock()), session={}, types=TYPES, ballast_bytes=0) as journal:
+        outbox, error = Outbox(journal, told.append), ValueError("early")
+        outbox.fail(error)
+    assert told == [error] and outbox.failure is error
 
 
 def test_what_a_strategy_notes_beside_a_signal_is_recorded_as_far_as_it_is_plain_data() -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from runners.live.session import Stop
 from runners.live.start import Live
 from tests.runners.live.test_real_time import moving, plan, run, until
 from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking
+from tests.virtual.loop import VirtualLoop
 
 PROJECT = Path(__file__).resolve().parents[3]
 HANGS = """
@@ -61,6 +61,13 @@ sizing: {model: fixed_usd, usd: 1000}
 """
 
 
+def blocks(seconds: float) -> None:
+    """What a call that does not return does to a loop in virtual time."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.jump(seconds)
+
+
 def test_late_is_told_and_two_seconds_halt_until_all_is_well(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runners.live.watchdog.RECOVERED_S", 0.3)
     seen: list[Any] = []
@@ -69,10 +76,10 @@ def test_late_is_told_and_two_seconds_halt_until_all_is_well(journals: Path, mon
         async def act(live: Live, stop: Stop) -> None:
             await until(lambda: live.gate.state is TradingState.ACTIVE)
             await asyncio.sleep(0.1)
-            time.sleep(0.3)  # this is what is tested
+            blocks(0.3)  # this is what is tested
             await until(lambda: [notice for notice in live.notices if notice.code == "loop_late"])
             assert not live.gate.has("loop_stalled")
-            time.sleep(2.1)
+            blocks(2.1)
             live.gate.look()  # as before an order that was decided meanwhile
             seen.append((live.gate.state.name, live.gate.why))
             await until(lambda: live.gate.state is TradingState.ACTIVE)
@@ -91,6 +98,7 @@ def market() -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.mark.real_sockets
 @pytest.mark.parametrize(("how", "number"), [("python", signal.SIGTERM), ("c", signal.SIGINT)])
 def test_a_strategy_that_hangs_does_not_keep_a_session_from_ending(
     how: str, number: signal.Signals, market: Sandbox, tmp_path: Path

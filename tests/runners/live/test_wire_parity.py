@@ -163,6 +163,7 @@ REAL = [
     ("rsi_reversion", "15m", "2025-06-29", "mainnet"),
     ("momentum", "15m", "2025-06-29", "mainnet"),
     ("hold", "1h", "2025-06-29", "mainnet"),
+    ("inverse_vol_hold", "1h", "2025-06-29", "mainnet"),
     ("atr_breakout", "15m", "2025-06-29", "mainnet"),
     ("momentum", "15m", "2025-06-14", "demo"),
     ("ema_cross", "1m", "2025-06-02", "mainnet"),
@@ -174,12 +175,13 @@ REAL = [
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "timeframe", "until", "profile"), REAL)
 def test_a_real_month(name: str, timeframe: str, until: str, profile: str, real_data: Path) -> None:
-    """BTCUSDT from 30 May 2025, filled inside bars of this timeframe; on demo under cross margin."""
+    """BTCUSDT (a portfolio: with ETHUSDT) from 30 May 2025, filled inside bars of this timeframe; on demo under cross margin."""
     system, strategy = builtin(name, f"execution_timeframe={timeframe}", *(("demo.margin_mode=cross",) if profile == "demo" else ()))
     system = for_epoch(system, "demo") if profile == "demo" else system
     with HistoricalDataStore(":memory:") as store:
         for folder in (f"kline_{timeframe}", "kline_1h", "kline_4h", "funding"):
-            store.import_file(real_data / "bybit" / "linear" / folder / "BTCUSDT.parquet")
+            for symbol in system.symbols:
+                store.import_file(real_data / "bybit" / "linear" / folder / f"{symbol}.parquet")
         backtest, session, difference, problem = compared(store, system, strategy, (to_ms("2025-05-30"), to_ms(until)), profile=profile)
     assert difference is None and not problem
     assert backtest.counts() == session.counts() and backtest.rows["fills"]

@@ -114,6 +114,15 @@ def test_a_journal_that_is_not_whole_on_the_disk(size: int | None, codes: list[s
     assert [each.code for each in found(steady(JOURNAL_S + 2), journal_bytes=size)] == codes
 
 
+def test_a_supervisor_that_was_stopped_itself_blames_nobody() -> None:
+    """Ctrl-Z stops both; what comes after it is looked at anew."""
+    watch = Watch(POLICY, 0.0)
+    watch.beat(beat(), 1.0)
+    watch.slept(600.0)
+    assert watch.look(601.0, None) == []
+    assert [each.code for each in watch.look(607.0, None)] == ["trader_silent"]
+
+
 def test_a_beat_goes_over_the_wire_whole_or_not_at_all() -> None:
     line = encode(beat())
     assert decode(line) == beat()

@@ -17,6 +17,7 @@ from sim.sandbox.faults import Event, Faults
 from tests.sim.sandbox.conftest import PATIENCE_S, Sandbox, flat_bars, running, stepping, until, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
 from tests.sim.sandbox.test_streams import LINEAR, ask, auth_frame, hear, on
+from tests.virtual.sandbox import running_virtually
 
 ORDER = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.01", "price": "50000"}
 CREATE = {"side": "http", "path": "/v5/order/create"}
@@ -223,30 +224,28 @@ def test_a_socket_is_closed_or_cut(sandbox: Sandbox, action: Any, close_code: in
     on(sandbox, "/v5/private", talk)
 
 
-def test_a_frozen_socket_still_answers_pings(sandbox: Sandbox) -> None:
+def test_a_frozen_socket_still_answers_pings() -> None:
     """And says nothing else, however far the market moves: between a ping and its pong there is no frame."""
     freeze = {"match": {"side": "ws", "topic": "publicTrade"}, "action": {"kind": "freeze", "keep_pong": True}}
-    engine = sandbox.server.engine
+    with running_virtually(walking(), lambda now_ms: walk_feed(start_ms=now_ms)) as sandbox:
+        engine = sandbox.server.engine
 
-    def is_frozen() -> None:
-        sandbox.faults(freeze)
-        until(lambda: sandbox.server.faults.state()[0]["applied"], "the freeze")
+        async def talk(socket: aiohttp.ClientWebSocketResponse) -> None:
+            await ask(socket, {"op": "subscribe", "args": ["publicTrade.BTCUSDT"]})
+            await hear(socket, 1)
+            sandbox.faults(freeze)
+            async with asyncio.timeout(PATIENCE_S):
+                while not sandbox.server.faults.state()[0]["applied"]:
+                    await asyncio.sleep(0.03)
+            assert (await ask(socket, {"op": "ping"}))["ret_msg"] == "pong"  # what was sent before the freeze is passed over
+            for _ in range(20):
+                since = engine.now_ms
+                await asyncio.sleep(2.5)
+                assert engine.now_ms >= since + 2_000
+                await socket.send_json({"op": "ping"})
+                assert (await asyncio.wait_for(socket.receive_json(), PATIENCE_S)).get("ret_msg") == "pong"
 
-    def moves(ms: int) -> None:
-        since = engine.now_ms
-        until(lambda: engine.now_ms >= since + ms, "a market that moves")
-
-    async def talk(socket: aiohttp.ClientWebSocketResponse) -> None:
-        await ask(socket, {"op": "subscribe", "args": ["publicTrade.BTCUSDT"]})
-        await hear(socket, 1)
-        await asyncio.to_thread(is_frozen)
-        assert (await ask(socket, {"op": "ping"}))["ret_msg"] == "pong"  # what was sent before the freeze is passed over
-        for _ in range(20):
-            await asyncio.to_thread(moves, 2_000)
-            await socket.send_json({"op": "ping"})
-            assert (await asyncio.wait_for(socket.receive_json(), PATIENCE_S)).get("ret_msg") == "pong"
-
-    on(sandbox, LINEAR, talk)
+        on(sandbox, LINEAR, talk)
 
 
 def test_control_frames_are_refused_or_lost(sandbox: Sandbox) -> None:

@@ -13,6 +13,7 @@ import pytest
 from sim.sandbox.auth import sign
 from tests.sim.sandbox.conftest import KEY, PATIENCE_S, SECRET, Sandbox, flat_bars, running, stepping, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
+from tests.virtual.sandbox import run_over
 
 Socket = aiohttp.ClientWebSocketResponse
 
@@ -54,7 +55,7 @@ def on(sandbox: Sandbox, path: str, talk: Callable[[Socket], Awaitable[Any]]) ->
         async with opened(sandbox, path) as socket:
             return await talk(socket)
 
-    return asyncio.run(run())
+    return run_over(sandbox.url, run())
 
 
 def subscribe(*topics: str, **more: Any) -> dict[str, Any]:

@@ -1,0 +1,291 @@
+"""Panic, measured: how soon the latch stands, the first cancel is on the wire, nothing rests, everything is closed; whatever is broken.
+
+    python -m benchmarks.panic_proof [--instants 200] [--symbols 20] [--orders 60]
+
+Times are of the sandbox's own clock and record (the same machine): the press, the first request that came in, the last order that ended,
+the last execution that closed. It exits with 1 where a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from adapters.bybit.endpoints import Environment, endpoints
+from adapters.bybit.secrets import load_credentials
+from benchmarks.panic_instants import GRACE_MS, _serving, press_at_random
+from runners.live.latch import is_latched, latch_of
+from runners.live.panic_button import PanicButton
+
+_OPEN = ("New", "PartiallyFilled", "Untriggered")
+FAULTS: list[dict[str, Any]] = [
+    {"match": {"side": "http", "path": "/v5", "prob": 0.1}, "when": "before_apply", "action": {"kind": "error", "ret_code": 10006}},
+    {"match": {"side": "http", "path": "/v5", "prob": 0.1}, "when": "after_apply", "action": {"kind": "error", "ret_code": 10016}},
+    {"match": {"side": "http", "path": "/v5", "prob": 0.1}, "when": "before_apply", "action": {"kind": "freeze"}},
+]
+FROZEN_SOCKETS = [{"match": {"side": "ws", "topic": ""}, "action": {"kind": "freeze", "keep_pong": False}}]
+HANGS = """
+import time
+from core.messages import Signal
+from strategies.base import BaseStrategy
+
+
+class Hangs(BaseStrategy):
+    features = {}
+    defaults = {}
+
+    def generate_signal(self, snapshot, params):
+        if snapshot.position.qty == 0:
+            return Signal(snapshot.symbol, "LONG", stop_loss=snapshot.bar_ltf.close * 0.5)
+        print("HANGS", flush=True)
+        while True:
+            try:
+                time.sleep(0.01)
+            except Exception:
+                pass
+"""
+SYSTEM = (
+    "system: hangs\nstrategy: hangs.py:Hangs\nsymbols: [BTCUSDT]\ntimeframe: 1m\nwarmup_bars: 5\nsizing: {model: fixed_usd, usd: 1000}\n"
+)
+
+
+COLD = "cold command"
+
+
+class Proof:
+    """Collects lines, and whether a bar was missed."""
+
+    def __init__(self, symbols: int, orders: int, folder: Path) -> None:
+        self.symbols, self.orders, self.folder = symbols, orders, folder
+        self.missed: list[str] = []
+
+    def say(self, case: str, text: str, *, ok: bool = True) -> None:
+        if not ok:
+            self.missed.append(f"{case}: {text}")
+        print(f"| {case} | {text} | {'yes' if ok else '**NO**'} |", flush=True)
+
+    # --- 1,200 orders and 20 positions ---
+
+    def big(
+        self, case: str, press: Callable[[str], tuple[int, subprocess.Popen[bytes] | PanicButton]], *, first_ms: int, flat_s: float
+    ) -> None:
+        """One press over a full account."""
+        with self.scene(self.symbols, self.orders) as url:
+            begun_ms, acting = press(url)
+            latched = self._latched_after(url, begun_ms)
+            code, own = _finished(acting)
+            self._judge(case, url, begun_ms, latched, code, own, first_ms=first_ms, flat_s=flat_s)
+
+    def _latched_after(self, url: str, begun_ms: int) -> int:
+        path = latch_of(Environment.SANDBOX, url)
+        while not is_latched(path):
+            time.sleep(0.001)
+        return max(0, int(path.stat().st_ctime * 1000) - begun_ms)
+
+    def _judge(
+        self, case: str, url: str, begun_ms: int, latched: int, code: int, own_ms: int | None, *, first_ms: int, flat_s: float
+    ) -> None:
+        truth = _get(url, "/admin/truth")["accounts"]["sandbox-key"]
+        sent = [row for row in _get(url, "/admin/wire")["requests"] if row["received"] >= begun_ms]
+        first = next(row["received"] for row in sent if row["path"] == "/v5/order/cancel-all") - begun_ms
+        ended = [int(row["updatedTime"]) for row in truth["orders"] if row["orderStatus"] in ("Cancelled", "Deactivated")]
+        nothing = (max(ended, default=begun_ms) - begun_ms) / 1000
+        closed = [int(row["execTime"]) for row in truth["executions"] if row["orderLinkId"].startswith("panic-")]
+        flat = (max(closed, default=begun_ms) - begun_ms) / 1000
+        left = [row for row in truth["orders"] if row["orderStatus"] in _OPEN] + [row for row in truth["positions"] if float(row["size"])]
+        latch = f"latch {latched} ms" if own_ms is None else f"latch {own_ms} ms after its own code began"
+        text = f"{latch}, first cancel on the wire {first} ms, no order after {nothing:.1f} s, flat after {flat:.1f} s, exit {code}"
+        if case == COLD:
+            others = [_cold_first_cancel(url) for _ in range(4)]
+            text += f"; first cancels of {len(others)} more commands: {', '.join(map(str, others))} ms"
+            first = min(first, *others)
+        is_well = not left and code == 0 and first <= first_ms and nothing <= flat_s and flat <= flat_s
+        is_well = is_well and (latched if own_ms is None else own_ms) <= 50 and (flat_s > 10.0 or nothing <= 5.0)
+        self.say(case, f"{len(ended)} orders, {len(closed)} closing executions: {text}", ok=is_well)
+
+    @contextmanager
+    def scene(self, symbols: int, orders: int, *rules: dict[str, Any]) -> Iterator[str]:
+        """A full account in a process of its own."""
+        words = [sys.executable, "-m", "benchmarks.panic_scene", "--symbols", str(symbols), "--orders", str(orders)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            try:
+                yield url
+            finally:
+                process.terminate()
+
+    # --- whatever is broken ---
+
+    def broken(self, case: str, *, rules: list[dict[str, Any]] | None = None, full_disk: bool = False, **variables: str) -> None:
+        """A smaller account, and a command under bad conditions."""
+        with self.scene(5, 20) as url:
+            if rules:
+                _post(url, "/admin/faults", {"clear": True, "seed": 5, "rules": rules})
+            begun_ms = _now_ms()
+            acting = _command(url, variables, full_disk=full_disk)
+            latched = self._latched_after(url, begun_ms)
+            code, own = _finished(acting)
+            _post(url, "/admin/faults", {"clear": True, "rules": []})
+            self._judge(case, url, begun_ms, latched, code, own, first_ms=60_000, flat_s=60.0)
+
+    def trader(self, case: str, number: signal.Signals) -> None:
+        """A trader whose strategy hangs with a position (SIGUSR1 is sent to it), or that is stopped (the command comes from outside)."""
+        home = self.folder / case.replace(" ", "-")
+        home.mkdir()
+        (home / "hangs.py").write_text(HANGS)
+        (home / "hangs.yaml").write_text(SYSTEM)
+        with _serving() as (_, url):
+            words = [sys.executable, "-m", "runners.cli.main", "--home", str(home), "demo", str(home / "hangs.yaml")]
+            quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+            process = subprocess.Popen([*words, "--sandbox", url, "--no-report"], cwd=Path(__file__).parents[1], **quiet)  # type: ignore[call-overload]
+            try:
+                for line in process.stdout:
+                    if "HANGS" in line:
+                        break
+                begun_ms = _now_ms()
+                process.send_signal(number)
+                code = 0
+                if number is signal.SIGSTOP:
+                    code, _ = _finished(_command(url, {}))
+                latched = self._latched_after(url, begun_ms)
+                account: Any = {}
+                for _ in range(200):
+                    account = _get(url, "/admin/truth")["accounts"]["sandbox-key"]
+                    if not any(float(row["size"]) for row in account["positions"]):
+                        break
+                    time.sleep(0.1)
+                flat_ms = _now_ms() - begun_ms
+                left = [row for row in account["orders"] if row["orderStatus"] in _OPEN]
+                held = [row for row in account["positions"] if float(row["size"])]
+                self.say(case, f"latch {latched} ms, flat seen after {flat_ms / 1000:.1f} s", ok=not left and not held and code == 0)
+            finally:
+                process.kill()
+                process.wait()
+
+    def instants(self, count: int) -> None:
+        """Random instants of a session that trades."""
+        found = press_at_random(count)
+        late = f"latest {max(found.late_ms)} ms after the latch" if found.late_ms else "none after the latch"
+        text = f"{found.pressed} presses, {found.orders} orders before them; orders that add: {late}, {len(found.violations)} too late"
+        slowest = f"(more than {GRACE_MS} ms); flat after {max(found.flat_s):.1f} s at the latest"
+        self.say("random instants", f"{text} {slowest}", ok=not found.violations and not found.not_flat)
+        for each in (*found.violations[:5], *found.not_flat[:5]):
+            print(f"  {each}")
+
+
+def cold(url: str) -> tuple[int, subprocess.Popen[bytes]]:
+    """The command, from nothing."""
+    return _now_ms(), _command(url, {})
+
+
+def warm(url: str) -> tuple[int, PanicButton]:
+    """A button whose standby is ready."""
+    where = endpoints(Environment.SANDBOX, url)
+    button = PanicButton(where, load_credentials(where, environ={}), owner="the proof")
+    button.stand_by()
+    time.sleep(4.0)
+    begun_ms = _now_ms()
+    button.press("the proof")
+    return begun_ms, button
+
+
+def warm_failing(url: str) -> tuple[int, PanicButton]:
+    """The same over an exchange that fails 30 % of requests."""
+    where = endpoints(Environment.SANDBOX, url)
+    button = PanicButton(where, load_credentials(where, environ={}), owner="the proof")
+    button.stand_by()
+    time.sleep(4.0)
+    _post(url, "/admin/faults", {"clear": True, "seed": 5, "rules": FAULTS})
+    begun_ms = _now_ms()
+    button.press("the proof")
+    return begun_ms, button
+
+
+def _cold_first_cancel(url: str) -> int:
+    """After how many ms a command that is started from nothing has its first cancel on the wire; it is broken off then."""
+    known = len(_get(url, "/admin/wire")["requests"])
+    begun_ms, acting = _now_ms(), _command(url, {})
+    first = None
+    while first is None:
+        time.sleep(0.05)
+        sent = _get(url, "/admin/wire")["requests"][known:]
+        first = next((row["received"] for row in sent if row["path"] == "/v5/order/cancel-all"), None)
+    acting.send_signal(signal.SIGINT)
+    acting.communicate(timeout=30)
+    return int(first) - begun_ms
+
+
+def _command(url: str, variables: Mapping[str, str], *, full_disk: bool = False) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "runners.cli.main", "panic", "--env", "sandbox", "--sandbox", url, "--yes"]
+    limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))) if full_disk else None
+    environment = {**os.environ, **variables}
+    where = Path(__file__).parents[1]
+    return subprocess.Popen(words, cwd=where, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=limit)
+
+
+def _finished(acting: subprocess.Popen[bytes] | PanicButton) -> tuple[int, int | None]:
+    """Exit code, and after how many ms of its own code a command says that the latch stands."""
+    if isinstance(acting, PanicButton):
+        deadline = time.monotonic() + 90
+        while (code := acting.finished()) is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return -1 if code is None else code, None
+    said, _ = acting.communicate(timeout=90)
+    return acting.returncode, round(float(said.split()[0]) * 1000)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _get(url: str, path: str) -> Any:
+    with urlopen(url + path) as answer:
+        return json.load(answer)
+
+
+def _post(url: str, path: str, body: Any) -> None:
+    with urlopen(Request(url + path, json.dumps(body).encode(), method="POST")):
+        pass
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instants", type=int, default=200)
+    parser.add_argument("--symbols", type=int, default=20)
+    parser.add_argument("--orders", type=int, default=60, help="per symbol")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["KEEL_STATE"] = f"{folder}/state"
+        proof = Proof(chosen.symbols, chosen.orders, Path(folder))
+        machine = f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python {sys.version.split()[0]}"
+        print(f"Measured on {time.strftime('%Y-%m-%d')}: {machine}\n")
+        print("| case | what was measured | within the bar |\n|---|---|---|", flush=True)
+        proof.big("warm (key, signal, supervisor)", warm, first_ms=250, flat_s=10.0)
+        proof.big(COLD, cold, first_ms=1_000, flat_s=10.0)
+        proof.big("30 % of requests fail", warm_failing, first_ms=60_000, flat_s=60.0)
+        proof.broken("disk full", full_disk=True)
+        proof.broken("TMPDIR leads nowhere", TMPDIR="/nowhere")
+        proof.broken("sockets dead", rules=FROZEN_SOCKETS)
+        proof.trader("strategy hangs", signal.SIGUSR1)
+        proof.trader("trader stopped (SIGSTOP)", signal.SIGSTOP)
+        proof.instants(chosen.instants)
+    return 1 if proof.missed else 0
+
+
+if __name__ == "__main__":
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    raise SystemExit(main())
