@@ -187,3 +187,34 @@ def test_the_page_has_each_row() -> None:
     for row in TABLE:
         (line,) = [line for line in page.splitlines() if line.startswith(f"| {row.name} |")]
         assert row.cause in line, line
+
+
+@pytest.mark.parametrize(
+    ("what", "amount", "symbol"), [("position", 5, S), ("position", -20, S), ("position", -33, S), ("wallet", -700, None)]
+)
+def test_a_person_adopts_what_nothing_explains(what: str, amount: int, symbol: str | None) -> None:
+    async def script() -> None:
+        exchange = Exchange()
+        exchange.move()
+        trader = Trader(exchange, [], 1)
+        await trader.start()
+        try:
+            trader.order("BUY", 20)
+            await pass_time(exchange, 25)
+            exchange.lies[what] = amount
+            await pass_time(exchange, 40)
+            cause = "position_differs" if symbol else "cash_differs"
+            assert trader.gate.has(cause, symbol)
+            assert await trader.reconciler.adopt(symbol) == ""
+            trader.gate.open(cause, symbol, by="a person")
+            await pass_time(exchange, 40)
+            assert trader.stated_differences() == [] and not trader.gate.has(cause, symbol)
+            (adjusted,) = [message for message in trader.journal if isinstance(message, Adjusted)]
+            assert adjusted.reason == "adopted"
+            assert (adjusted.steps if symbol else adjusted.cash_change) == (20 + amount if symbol else amount)
+            assert await trader.reconciler.adopt(symbol) == "they agree by now"
+            trader.check_alive()
+        finally:
+            await trader.stop()
+
+    run_virtual(script(), start_ms=START_MS)

@@ -28,8 +28,10 @@ from runners.tools import session_release_tool, session_status_tool
 from runners.tools.registry import ToolContext
 from runners.tools.session import Hung, NoSession, ReleaseRequest, SessionRequest, _exchange
 from tests.runners.live.conftest import Ran
-from tests.runners.live.test_real_time import moving, plan, run, until
+from tests.runners.live.test_real_time import moving_really, plan, run, until
 from tests.sim.sandbox.raw import Raw
+
+pytestmark = pytest.mark.real_sockets
 
 Script = Callable[[Live, Any], Any]
 
@@ -46,7 +48,7 @@ def context(tmp_path: Path) -> ToolContext:
 
 
 def with_session(journals: Path, script: Callable[[Live], Any]) -> Ran:
-    with moving() as sandbox:
+    with moving_really() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
             await until(lambda: live.gate.state is TradingState.ACTIVE)
@@ -90,19 +92,22 @@ REFUSED = [
     ("external_ordr", None, ConfigError, "did you mean external_order"),
     ("execution_external", "ETHUSDT", ConfigError, "does not trade 'ETHUSDT'"),
     ("execution_external", None, SafetyError, "does not stand"),
-    ("position_differs", None, SafetyError, "not lifted by hand: it ends when they agree again"),
+    ("leverage", None, SafetyError, "not lifted by hand: it ends when it is again"),
+    ("position_differs", None, SafetyError, "not adopted: they agree by now"),
 ]
 
 
 def test_what_is_refused(journals: Path, context: ToolContext) -> None:
     async def script(live: Live) -> None:
-        live.gate.close("position_differs", "unclear", "BTCUSDT")
+        for cause in ("leverage", "position_differs"):  # of each there is nothing in truth
+            live.gate.close(cause, "unclear", "BTCUSDT")
         for cause, symbol, kind, words in REFUSED:
             with pytest.raises(KeelError, match=words) as raised:
                 await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", cause, symbol), context)
             assert raised.value.exit_code == kind.exit_code
-        assert live.gate.has("position_differs", "BTCUSDT")
-        live.gate.open("position_differs", "BTCUSDT")
+        for cause in ("leverage", "position_differs"):
+            assert live.gate.has(cause, "BTCUSDT")
+            live.gate.open(cause, "BTCUSDT")
 
     with_session(journals, script)
 
@@ -128,7 +133,7 @@ def test_what_persists_is_not_lifted(journals: Path, context: ToolContext) -> No
 
 def test_what_needs_a_person_survives_a_restart(journals: Path, context: ToolContext) -> None:
     seen: list[Any] = []
-    with moving() as sandbox:
+    with moving_really() as sandbox:
         made = plan(sandbox, journals, "rest")
 
         async def first(live: Live, stop: Stop) -> None:
@@ -245,7 +250,7 @@ def test_nonsense_and_silence_do_not_disturb_it(journals: Path, context: ToolCon
 
 def test_another_keel_sessions_order_is_told_from_a_persons(journals: Path, context: ToolContext) -> None:
     """It stands for the whole account, and is not lifted while one of its orders rests."""
-    with moving() as sandbox:
+    with moving_really() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
             raw = Raw(sandbox)
