@@ -28,8 +28,10 @@ from runners.tools import session_release_tool, session_status_tool
 from runners.tools.registry import ToolContext
 from runners.tools.session import Hung, NoSession, ReleaseRequest, SessionRequest, _exchange
 from tests.runners.live.conftest import Ran
-from tests.runners.live.test_real_time import moving, plan, run, until
+from tests.runners.live.test_real_time import moving_really, plan, run, until
 from tests.sim.sandbox.raw import Raw
+
+pytestmark = pytest.mark.real_sockets
 
 Script = Callable[[Live, Any], Any]
 
@@ -46,7 +48,7 @@ def context(tmp_path: Path) -> ToolContext:
 
 
 def with_session(journals: Path, script: Callable[[Live], Any]) -> Ran:
-    with moving() as sandbox:
+    with moving_really() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
             await until(lambda: live.gate.state is TradingState.ACTIVE)
@@ -128,7 +130,7 @@ def test_what_persists_is_not_lifted(journals: Path, context: ToolContext) -> No
 
 def test_what_needs_a_person_survives_a_restart(journals: Path, context: ToolContext) -> None:
     seen: list[Any] = []
-    with moving() as sandbox:
+    with moving_really() as sandbox:
         made = plan(sandbox, journals, "rest")
 
         async def first(live: Live, stop: Stop) -> None:
@@ -245,7 +247,7 @@ def test_nonsense_and_silence_do_not_disturb_it(journals: Path, context: ToolCon
 
 def test_another_keel_sessions_order_is_told_from_a_persons(journals: Path, context: ToolContext) -> None:
     """It stands for the whole account, and is not lifted while one of its orders rests."""
-    with moving() as sandbox:
+    with moving_really() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
             raw = Raw(sandbox)
