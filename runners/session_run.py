@@ -279,6 +279,7 @@ class _Attempt:
 
         async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
             self._log.bind(run_id=begin())
+            button.halts(live.connection.latch.press)
             if not live.connection.is_lockstep:  # there a panic is a rehearsal, and may take its time
                 button.stand_by()
             async with self.alerts.beside(live), self._beats.beside(live):
