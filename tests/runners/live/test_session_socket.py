@@ -92,19 +92,22 @@ REFUSED = [
     ("external_ordr", None, ConfigError, "did you mean external_order"),
     ("execution_external", "ETHUSDT", ConfigError, "does not trade 'ETHUSDT'"),
     ("execution_external", None, SafetyError, "does not stand"),
-    ("position_differs", None, SafetyError, "not lifted by hand: it ends when they agree again"),
+    ("leverage", None, SafetyError, "not lifted by hand: it ends when it is again"),
+    ("position_differs", None, SafetyError, "not adopted: they agree by now"),
 ]
 
 
 def test_what_is_refused(journals: Path, context: ToolContext) -> None:
     async def script(live: Live) -> None:
-        live.gate.close("position_differs", "unclear", "BTCUSDT")
+        for cause in ("leverage", "position_differs"):  # of each there is nothing in truth
+            live.gate.close(cause, "unclear", "BTCUSDT")
         for cause, symbol, kind, words in REFUSED:
             with pytest.raises(KeelError, match=words) as raised:
                 await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", cause, symbol), context)
             assert raised.value.exit_code == kind.exit_code
-        assert live.gate.has("position_differs", "BTCUSDT")
-        live.gate.open("position_differs", "BTCUSDT")
+        for cause in ("leverage", "position_differs"):
+            assert live.gate.has(cause, "BTCUSDT")
+            live.gate.open(cause, "BTCUSDT")
 
     with_session(journals, script)
 
