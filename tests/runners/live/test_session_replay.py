@@ -27,7 +27,7 @@ from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store
 
-FROM, TO = START + 20 * DAY, START + 21 * DAY
+FROM, TO = START + 20 * DAY, START + 20 * DAY + DAY // 2
 EMA = ("params.fast=2", "params.slow=5", "warmup_bars=50", "exits={stop_loss: {percent: 0.4}, take_profit: {percent: 1}}")
 LONG = pytest.mark.long
 SYSTEMS = [
@@ -55,7 +55,7 @@ def traded(folder: Path, name: str, overrides: tuple[str, ...], *sessions: int |
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     """Two sessions of one journal."""
-    yield traded(tmp_path_factory.mktemp("journals"), "ema_cross", EMA, 130, None)
+    yield traded(tmp_path_factory.mktemp("journals"), "ema_cross", EMA, 60, None)
 
 
 def replayed(folder: Path, home: Path) -> Replayed:
@@ -239,7 +239,7 @@ def own(home: Path, fail_at: int = 0, **changes: Any) -> Ran:
     system = msgspec.structs.replace(system, strategy="flipper", params={"every": 7})
     loaded = loaded_now(system, "", Home(home))
     with marked_store() as store, stored_sandbox(store, system, FROM, TO) as sandbox:
-        return run_session(plan_of(loaded.config, loaded.strategy, store, sandbox.url, home / "journals", **changes))
+        return run_session(plan_of(loaded.config, loaded.strategy, store, sandbox.url, home / "journals", **changes), max_bars=60)
 
 
 def test_code_that_has_changed_is_not_run_unless_it_is_wanted(tmp_path: Path) -> None:
@@ -259,8 +259,8 @@ def test_code_that_has_changed_is_not_run_unless_it_is_wanted(tmp_path: Path) ->
 
 
 def test_a_strategy_that_failed_fails_again_at_the_same_record(tmp_path: Path) -> None:
-    ran = own(tmp_path, fail_at=100)
+    ran = own(tmp_path, fail_at=50)
     assert isinstance(ran.ending.failure, StrategyError)
     found = replayed(ran.live.journal.folder, tmp_path)
-    assert found.difference is None and found.compared["Signal"] == 14
+    assert found.difference is None and found.compared["Signal"] == 7
     assert any("broke at record" in note and "as it happens" in note for note in found.notes)
