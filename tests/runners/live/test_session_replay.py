@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpB
 from runners.session_journal import find_session, load_code
 from runners.session_replay import Replayed, replay_session
 from runners.systems import loaded_now
+from runners.tools.registry import ToolContext
+from runners.tools.replay import ReplayRequest, session_replay_tool
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store
@@ -209,6 +212,29 @@ def test_what_is_no_session_is_refused_with_the_way_out(ran: Ran, tmp_path: Path
     )
     with pytest.raises(DataError, match="ends before its books were opened"):
         find_session(str(refused), home)
+
+
+def test_a_journal_is_found_as_the_list_calls_it_and_what_is_none_is_told_so(ran: Ran, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for account in ("one", "two"):
+        shutil.copytree(ran.live.journal.folder, home.runs / "journals" / account / "ema-0123")
+    for reference in ("one/ema-0123", "one", str(home.runs / "journals" / "one" / "ema-0123")):
+        assert find_session(reference, home).folder == home.runs / "journals" / "one" / "ema-0123"
+    with pytest.raises(ConfigError, match="fits 2 journals: one/ema-0123, two/ema-0123"):
+        find_session("ema", home)
+    with pytest.raises(ConfigError, match=r"nor that of a run; keel journal list"):
+        find_session(str(tmp_path / "nothing"), home)
+    with pytest.raises(ConfigError, match="is a file: give its folder"):
+        find_session(str(max((home.runs / "journals" / "one" / "ema-0123").glob("*.journal"))), home)
+
+
+def test_what_a_killed_process_had_half_written_is_told(ran: Ran, tmp_path: Path) -> None:
+    shutil.copytree(ran.live.journal.folder, tmp_path / "torn")
+    last = max((tmp_path / "torn").glob("*.journal"))
+    with last.open("ab") as file:
+        file.write(b"\x10\x00\x00")
+    answer = session_replay_tool.run(ReplayRequest(str(tmp_path / "torn")), ToolContext(Home(tmp_path)))
+    assert answer.identical and "a write that was cut short" in answer.notes[-1]
 
 
 STRATEGY = """
