@@ -280,6 +280,7 @@ class _Attempt:
         async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
             journal = live.journal  # a process that is killed says no more where it is
             self._log.bind(run_id=begin(journal=str(journal.folder), session=journal.session))
+            button.halts(live.connection.latch.press)
             if not live.connection.is_lockstep:  # there a panic is a rehearsal, and may take its time
                 button.stand_by()
             async with self.alerts.beside(live), self._beats.beside(live):
