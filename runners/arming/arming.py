@@ -12,7 +12,7 @@ from typing import Final
 
 from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.command_hold import CommandHold
-from adapters.bybit.endpoints import Endpoints
+from adapters.bybit.endpoints import Endpoints, Environment
 from adapters.bybit.notices import Notice, Notify
 from adapters.machine import wall_ms
 from core.config import SystemConfig
@@ -73,8 +73,19 @@ class Arming:
         self._given: Token | None = None
         self._ends_at = 0
         self._next_renewal = 0
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+        """Which file lay there when a renewal was looked for last."""
+        self._is_first_look = True
         self._warned: set[int] = set()
         self._notify: Notify = lambda notice: None
+        self._note: Callable[[Armed], None] = lambda armed: None
+
+    @property
+    def command(self) -> str:
+        """What a person types to come to this session's account."""
+        return f"keel live {self.system.system}" + (
+            f" --sandbox {self.where.rest}" if self.where.environment is Environment.SANDBOX else ""
+        )
 
     # --- before ---
 
@@ -89,7 +100,7 @@ class Arming:
             self._take_token(self._token_path)
         elif not has_terminal():
             text = "there is no terminal at which the account's UID could be typed, and no --arm-token"
-            way = f"keel live {self.system.system} --arm makes a token at a terminal; give it with --arm-token FILE"
+            way = f"{self.command} --arm --arm-token FILE makes one at a terminal; start with the same --arm-token FILE"
             self.missing.append(Missing("not_armed", text, way))
 
     async def look(self, connection: Connection) -> None:
@@ -109,14 +120,14 @@ class Arming:
         """What else keeps the start from going on, in the same list; the error itself where nothing else is missing."""
         if all(each.code == UNREAD for each in self.missing):
             return error
-        return NotArmedError([*self.missing, Missing("start", str(error), "see above")])
+        return NotArmedError([*self.missing, Missing("start", str(error))])
 
     # --- the moment ---
 
     async def arm(self, compare: Callable[[], Awaitable[list[Missing]]], notify: Notify, note: Callable[[Armed], None]) -> None:
         """All has been looked at: list what is missing, or let commands leave. compare: our books with the account; again where a person
         took a while. Raises NotArmedError, SafetyError for what was typed."""
-        self._notify = notify
+        self._notify, self._note = notify, note
         unclean = await compare()
         missing = [*self.missing, *([] if self.is_restart else unclean)]
         if self.is_dry:
@@ -175,7 +186,7 @@ class Arming:
         if self.is_dry or self.token is None:
             return
         left = self.left_ms
-        if left < WARNED_MINUTES[0] * 60_000 and monotonic_ms() >= self._next_renewal:
+        if monotonic_ms() >= self._next_renewal:
             self._next_renewal = monotonic_ms() + _RENEWAL_EVERY_MS
             self._renew()
             left = self.left_ms
@@ -183,7 +194,7 @@ class Arming:
             gate.open(EXPIRED, by=self.token.by)
             self._warn(left)
         elif not gate.has(EXPIRED):
-            text = f"the arming ended at {self.token.until}; keel live {self.system.system} --arm at a terminal renews it"
+            text = f"the arming ended at {self.token.until}; {self.command} --arm at a terminal renews it"
             gate.close(EXPIRED, text)
             self._notify(Notice(wall_ms(), "arming_expired", f"{text}; until then nothing is added", severity="error"))
 
@@ -192,25 +203,34 @@ class Arming:
         if not due:
             return
         self._warned.update(due)
-        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; keel live {self.system.system} --arm at a terminal renews it"
+        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; {self.command} --arm at a terminal renews it"
         self._notify(Notice(wall_ms(), "arming_ends", text))
 
     def _renew(self) -> None:
-        """Take a newer token, where a person has laid one."""
+        """Take a newer token, where a person has laid one; what is laid while we run and not taken is said once."""
         for path in dict.fromkeys(path for path in (self._token_path, usual_place(self.terms)) if path is not None):
-            if not path.exists():
+            lies = _which(path)
+            if lies is None or lies == self._seen.get(path):
                 continue
+            self._seen[path] = lies
             try:
                 found = read_token(path, self.terms, wall_ms(), self._latch)
             except SafetyError as error:
-                if self.token is not None and not self.left_ms:
-                    self._notify(Notice(wall_ms(), "arm_token", str(error)))
+                if not self._is_first_look:
+                    self._notify(Notice(wall_ms(), "arm_token", f"{error}: the arming stays as it is"))
                 continue
-            if self.token is not None and found.uid == self.token.uid and found.expires_ms > self.token.expires_ms:
+            if self.token is None or found.nonce == self.token.nonce:
+                continue
+            if found.uid == self.token.uid and found.expires_ms > self.token.expires_ms:
                 self._hold_with(found)
                 if (place := arming_place()) is not None:
                     put_token(found, place)  # a restart takes the newer one, too
+                self._note(Armed(wall_ms(), found.uid, found.by, found.until, "renewal", found.nonce))
                 self._notify(Notice(wall_ms(), "armed", f"armed anew until {found.until} by {found.by}", severity="info"))
+            elif not self._is_first_look:
+                text = f"{path} arms account {found.uid} until {found.until}, which is not longer than now: the arming stays as it is"
+                self._notify(Notice(wall_ms(), "arm_token", text))
+        self._is_first_look = False
 
     def _hold_with(self, token: Token) -> None:
         note_use(token)
@@ -222,8 +242,17 @@ class Arming:
         try:
             self._given = read_token(path, self.terms, wall_ms(), self._latch)
         except SafetyError as error:
-            way = f"keel live {self.system.system} --arm --arm-token {path} makes a new one at a terminal"
+            way = f"{self.command} --arm --arm-token {path} makes a new one at a terminal"
             self.missing.append(Missing("not_armed", str(error), way))
 
 
 __all__ = ["EXPIRED", "PHRASES", "Arming"]
+
+
+def _which(path: Path) -> tuple[int, int, int] | None:
+    """Which file lies there, None: none, or it cannot be seen."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
