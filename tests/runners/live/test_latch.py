@@ -207,7 +207,6 @@ def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
     with pytest.raises(ConfigError, match="no panic latch stands"):
         _only_latch()
     path = latch_of(Environment.SANDBOX, "http://127.0.0.1:38611")
-    path.parent.mkdir(parents=True)
     path.with_suffix(".ready").touch()
     path.with_name(f"{path.name}.20260101T000000Z").touch()
     path.mkdir()
