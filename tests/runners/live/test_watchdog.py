@@ -16,8 +16,10 @@ import pytest
 from core.risk.causes import TradingState
 from runners.live.session import Stop
 from runners.live.start import Live
+from sim.sandbox.feeds import FUNDING_MS
+from tests.builders import MINUTE
 from tests.runners.live.test_real_time import moving, plan, run, until
-from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking
+from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking, wall_ms
 from tests.virtual.loop import VirtualLoop
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -94,7 +96,10 @@ def test_late_is_told_and_two_seconds_halt_until_all_is_well(journals: Path, mon
 
 @pytest.fixture
 def market() -> Iterator[Sandbox]:
-    with running(walking(factor=120.0, limit_factor=120.0), walk_feed()) as sandbox:
+    """It begins after a funding time, so that the next one is four minutes away: what is settled while a session hangs it books when it
+    begins again."""
+    after_funding = (wall_ms() // FUNDING_MS + 1) * FUNDING_MS + 10 * MINUTE
+    with running(walking(factor=120.0, limit_factor=120.0), walk_feed(start_ms=after_funding)) as sandbox:
         yield sandbox
 
 
