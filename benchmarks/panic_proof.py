@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -244,7 +245,8 @@ def _finished(acting: subprocess.Popen[bytes] | PanicButton) -> tuple[int, int |
             time.sleep(0.02)
         return -1 if code is None else code, None
     said, _ = acting.communicate(timeout=90)
-    return acting.returncode, round(float(said.split()[0]) * 1000)
+    told = re.search(rb"([0-9.]+) s  the latch stands", said)
+    return acting.returncode, round(float(told[1]) * 1000) if told else None
 
 
 def _now_ms() -> int:

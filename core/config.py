@@ -172,6 +172,10 @@ class LiveConfig(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """UID of the account that may be traded; None: the one that is typed at arming."""
     max_order_usd: Positive | None = None
     max_net_usd: Positive | None = None
+    max_position_usd: Positive | None = None
+    """Above which an order is denied; None: ``risk.max_position_usd`` (what sizing aims at) and a tenth, for the move until the fill."""
+    max_gross_usd: Positive | None = None
+    """Likewise of ``risk.max_gross_usd``."""
     max_leverage: Annotated[float, msgspec.Meta(ge=0.01, le=25)] | None = None
     """Most gross exposure per equity, and the most leverage that is set at the exchange."""
     max_open_orders: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50

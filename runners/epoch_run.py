@@ -68,12 +68,12 @@ def run_epoch(
         tracker.state.check_promotion(stage, following)
     asked = {"runner": named(runner_fn), "arguments": described(without_secrets(runner_kwargs))}
     promotion = {"promotion": judge.description, "next_epoch": following}
-    run = {"run": {"experiment": experiment}} if experiment else {}
+    run = {"experiment": experiment} if experiment else {}
     run_id = ""
 
-    def begin() -> str:
+    def begin(**more: Any) -> str:
         nonlocal run_id
-        config = {**run, **asked, **promotion, "config": without_secrets(effective_config or {})}
+        config = {"run": {**run, **more}, **asked, **promotion, "config": without_secrets(effective_config or {})}
         run_id = tracker.epoch_start(stage, symbol, timeframes, config=config)
         return run_id
 

@@ -15,14 +15,19 @@ is stopped or gone, its disk is full, its store locked, its sockets dead. It rea
 
 from __future__ import annotations
 
+import os
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path and sys.path[:1] == [os.path.dirname(os.path.abspath(__file__))]:  # noqa: PTH100, PTH120
+    del sys.path[0]  # what lies beside this file, such as a warnings.py, is not what Python and pybit mean by these names
+
 import argparse
+import errno
 import json
 import logging
-import os
 import select
 import signal
 import stat
-import sys
 import threading
 import time
 from collections import Counter
@@ -107,7 +112,8 @@ def latch(path: Path, env: str, by: str) -> str:
         os.fsync(folder)
         os.close(folder)
     except OSError as error:
-        print(f"the latch stands, empty or not forced to the disk: {error.strerror}", file=sys.stderr)
+        with suppress(OSError, ValueError):  # the log of it may lie on the same full disk
+            print(f"the latch stands, empty or not forced to the disk: {error.strerror}", file=sys.stderr)
     finally:
         os.close(descriptor)
     return ""
@@ -465,7 +471,8 @@ class Panic:
         self.closed_at = {symbol: f"{qty.normalize():f} at {value / qty:.8g}" for symbol, (qty, value) in sums.items()}
 
     def _tell_round(self, is_whole: bool) -> None:
-        left = ", ".join(f"{len(rows)} {name}" for name, rows in self.left.items() if rows) or "nothing"
+        left = ", ".join(f"{len(rows)} {name}" for name, rows in self.left.items() if rows)
+        left = left or ("nothing" if is_whole else "not known")
         failed = ", ".join(f"{text} x{count}" for text, count in self._exchange.failures.most_common(3))
         done = f"{len(self.cancelled)} orders cancelled, {len(self.closing_orders)} closing orders sent"
         text = f"round {self.rounds}: {done}; seen open: {left}{'' if is_whole else ' (not all could be read)'}"
@@ -490,6 +497,13 @@ def _position_text(row: Fields) -> str:
 # --- called ---
 
 
+def break_off_once(*_: Any) -> None:
+    """Ctrl-C and SIGTERM: the first ends the work; those after it (timeout, docker and people send two) do not end the report."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
 class Out:
     """Lines with their time since this program began; a terminal that is gone does not stop anything."""
 
@@ -501,22 +515,27 @@ class Out:
             print(f"{time.perf_counter() - BEGUN:7.3f} s  {text}", file=self._stream, flush=True)
 
 
-def work(panic: Panic, say: Out, path: Path, options: argparse.Namespace, latched_at: float, problem: str) -> int:
-    """Do it, keep the report beside the latch, tell it; the exit code."""
+def work(panic: Panic, say: Out, path: Path | None, options: argparse.Namespace, latched_at: float, problem: str) -> int:
+    """Do it, keep the report beside the latch, tell it; the exit code. path: of the latch, or None; problem: why none stands."""
     try:
         code = panic.run(latched_at)
     except KeyboardInterrupt:
-        say("broken off: what follows is what was left at the last look; the latch stands")
+        stands = f"the latch does NOT stand: {problem}" if problem else "the latch stands"
+        say(f"broken off: what follows is what was left at the last look; {stands}")
         code = LEFT
-    code = LEFT if problem and code == FLAT else code
+    is_flat, code = code == FLAT, LEFT if problem and code == FLAT else code
     told = {"environment": options.env, "latch": str(path), "latch_problem": problem, "by": options.by, "exit_code": code, **panic.report()}
     told["seconds"] = round(time.perf_counter() - latched_at, 3)
-    place = path.with_name(f"{path.stem}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.report.json")
+    stamp = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+    place = None if path is None else path.with_name(f"{path.stem}.{stamp}.report.json")
     try:
+        if place is None:
+            raise OSError(errno.ENOENT, "no state folder")
         with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(told, file, indent=1)
     except OSError as error:
         say(f"the report could not be kept ({error.strerror}): this is all there is of it")
+        place = None
     for name, text in panic.positions_seen.items():
         say(f"position: {text}; closed: {panic.closed_at.get(name.split()[0], 'the executions say at what')}")
     say(f"{len(panic.cancelled)} orders cancelled, {len(panic.closing_orders)} closing orders sent, in {told['seconds']} s")
@@ -526,14 +545,19 @@ def work(panic: Panic, say: Out, path: Path, options: argparse.Namespace, latche
     for name, rows in panic.left.items():
         for row in rows:
             say(f"LEFT: {name}: {row}")
-    say("FLAT: no order rests and no position is held" if code == FLAT else f"NOT FLAT, or not seen to be (exit code {code})")
-    say(f"report: {place}")
+    if is_flat and problem:
+        say(f"flat at the last look, but NOT LATCHED, so that a trader can open anew (exit code {code}): stop every trader; {problem}")
+    else:
+        say("FLAT: no order rests and no position is held" if code == FLAT else f"NOT FLAT, or not seen to be (exit code {code})")
+    if place is not None:
+        say(f"report: {place}")
     if options.json:
-        print(json.dumps(told), flush=True)
+        with suppress(OSError, ValueError):
+            print(json.dumps(told), flush=True)
     return code
 
 
-def stand_by(options: argparse.Namespace, url: str, path: Path, say: Out) -> int:
+def stand_by(options: argparse.Namespace, url: str, path: Path | None, problem: str, say: Out) -> int:
     """Wait warm: the first line of stdin is the key as JSON; then P acts, B ends in order. An end of stdin without B is a trader that died:
     nothing is done then, since positions with their stops are not an emergency by themselves; whoever watches the trader decides."""
     line = b""
@@ -551,7 +575,7 @@ def stand_by(options: argparse.Namespace, url: str, path: Path, say: Out) -> int
     word, begun = os.read(0, 1), time.perf_counter()
     if word != b"P":
         return FLAT if word == b"B" else PARENT_GONE
-    problem = latch(path, options.env, options.by)
+    problem = latch(path, options.env, options.by) if path is not None else problem
     say(f"panic: {problem or 'the latch stands'}; everything is cancelled and closed now")
     return work(panic, say, path, options, begun, problem)
 
@@ -569,31 +593,54 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--by", default="keel panic", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     url = (options.sandbox or URLS["sandbox"]) if options.env == "sandbox" else URLS[options.env]
-    path = latch_path(options.env, url)
+    if not _is_url(url):
+        parser.error(f"argument --sandbox: {url!r} is no URL of a sandbox of this machine, such as {URLS['sandbox']}; nothing was done")
+    path, problem = None, ""
+    try:
+        path = latch_path(options.env, url)
+    except (OSError, RuntimeError, ValueError) as error:  # no home, no such user, no current folder: what is open is closed all the same
+        problem = f"no state folder ({error}): set KEEL_STATE to the one that the trader uses"
     say = Out(sys.stderr if options.json or options.standby else sys.stdout)
     logging.disable(logging.CRITICAL)  # pybit's and urllib3's lines could hold a key
     for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # a job in the background stays deaf
+            signal.signal(number, break_off_once)
     if options.standby:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return stand_by(options, url, path, say)
+        try:
+            return stand_by(options, url, path, problem, say)
+        except KeyboardInterrupt:  # before it was told to act
+            return PARENT_GONE
     latched_at = time.perf_counter()
-    problem = latch(path, options.env, options.by)
+    problem = latch(path, options.env, options.by) if path is not None else problem
     say(f"NOT LATCHED, a trader on this machine may go on: {problem}" if problem else f"the latch stands: {path}")
-    if not options.yes and not _is_meant(options.env, say):
-        return WRONG
     try:
+        if not options.yes and not _is_meant(options.env, say):
+            return WRONG
         exchange = Exchange(options.env, url, *find_keys(options.env, options.key_file))
+    except KeyboardInterrupt:
+        say(f"broken off: nothing was cancelled and nothing was closed{'' if problem else '; the latch stands'}")
+        return WRONG
     except (OSError, ValueError) as error:
         say(f"nothing was cancelled and nothing was closed: {error}")
         return UNSAFE if isinstance(error, PermissionError) else WRONG
     return work(Panic(exchange, say, sell_spot=options.sell_spot), say, path, options, latched_at, problem)
 
 
+def _is_url(url: str) -> bool:
+    """Whether a key may go there at all; one that is mistyped is no account, and has no latch."""
+    try:
+        parts = urlsplit(url)
+        return parts.hostname is not None and (parts.port or 80) > 0 and url.startswith(f"{parts.scheme}://{parts.netloc}")
+    except ValueError:
+        return False
+
+
 def _is_meant(env: str, say: Out) -> bool:
     """A person's word; the latch stands already."""
-    if sys.stdin.isatty():
+    if sys.stdin is not None and sys.stdin.isatty():
         print(f"cancel every order and close every position of the {env} account? type yes: ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() in ("yes", "y"):
             return True
@@ -603,5 +650,6 @@ def _is_meant(env: str, say: Out) -> bool:
 
 if __name__ == "__main__":
     code = main()
-    sys.stdout.flush()
+    with suppress(Exception):  # a full disk, a terminal that is gone
+        sys.stdout.flush()
     os._exit(code)  # threads whose connections hang are not waited for

@@ -57,13 +57,15 @@ def find_session(reference: str, home: Home) -> SessionJournal:
             f"{run.run_id} is a {run.epoch} run: it has no journal, only sessions at an exchange (keel demo) keep one; keel runs list"
             " --epoch demo shows them, and a backtest is held against its own files by keel runs report --again"
         )
-    if run.status == "running":
-        raise DataError(
-            f"{run.run_id} is still running: its journal is being written. Stop the session (Ctrl-C in its terminal), or give the folder of"
-            f" its journal (keel journal list) for what is written by now"
-        )
-    trust = (run.read().result or {}).get("trust") or {}
+    files = run.read()
+    trust = (files.result or {}).get("trust") or (files.config or {}).get("run") or {}
     folder = trust.get("journal")
+    if run.status == "running":
+        where = f" {folder}" if isinstance(folder, str) else " of its journal (keel journal list)"
+        raise DataError(
+            f"{run.run_id} is still running: its journal is being written. Stop the session (Ctrl-C in its terminal), or give the folder"
+            f"{where} for what is written by now"
+        )
     if not isinstance(folder, str):
         raise DataError(
             f"{run.run_id} ({run.epoch}, {run.status}) did not say where its journal is: it ended before its result was written;"

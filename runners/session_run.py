@@ -237,7 +237,7 @@ class _Attempt:
         """For the log."""
         self._log.warning(text, code="alert_failed")
 
-    def __call__(self, symbol: str, begin: Callable[[], str]) -> BacktestResult:
+    def __call__(self, symbol: str, begin: Callable[..., str]) -> BacktestResult:
         began = time.monotonic()
         try:
             live, ending = run_to_end(self._run(begin))
@@ -247,7 +247,7 @@ class _Attempt:
             raise
         return self.result
 
-    async def _run(self, begin: Callable[[], str]) -> tuple[Live, Ending]:
+    async def _run(self, begin: Callable[..., str]) -> tuple[Live, Ending]:
         session = self._session = Session(
             self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
         )
@@ -274,11 +274,13 @@ class _Attempt:
             target=self._log.error, args=(text,), kwargs={"code": "panic"}, daemon=True
         ).start()  # a log that hangs delays nothing
 
-    def _begun(self, begin: Callable[[], str], button: PanicButton) -> Beside:
+    def _begun(self, begin: Callable[..., str], button: PanicButton) -> Beside:
         """The run begins when the start is through: one that was refused was no run."""
 
         async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
-            self._log.bind(run_id=begin())
+            journal = live.journal  # a process that is killed says no more where it is
+            self._log.bind(run_id=begin(journal=str(journal.folder), session=journal.session))
+            button.halts(live.connection.latch.press)
             if not live.connection.is_lockstep:  # there a panic is a rehearsal, and may take its time
                 button.stand_by()
             async with self.alerts.beside(live), self._beats.beside(live):

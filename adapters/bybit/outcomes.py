@@ -91,6 +91,35 @@ def of_status(status: int) -> Outcome | None:
     return Outcome.REFUSED
 
 
+def words_of_status(status: int, location: str = "") -> str:
+    """What an HTTP status that is no answer of the API means, for people, after ``HTTP <status>``. location: where it redirects to."""
+    if status == 403:
+        return (
+            "HTTP 403: the exchange refuses this address, for ten minutes at least (too many requests, or a place that it does not serve):"
+            " wait so long before the next try"
+        )
+    if status == 401:
+        return "HTTP 401: the exchange refuses the key: is it one of this account and environment, whole, and not expired?"
+    if 300 <= status < 400:
+        return f"HTTP {status}: a redirect to {location[:100]!r}, which is not followed: is the address right, is a proxy in between?"
+    if status == 404:
+        return f"HTTP {status}: there is no such page: is the address right?"
+    if status >= 500:
+        return f"HTTP {status}: the exchange does not serve now (maintenance, overload): try again later"
+    return f"HTTP {status}"
+
+
+def words_of_page(content_type: str, raw: bytes) -> str:
+    """What a body says that should be the API's JSON and is not, for people."""
+    if not raw.strip():
+        return "an empty answer"
+    begin = " ".join(raw[:400].decode(errors="replace").split())[:80]
+    text = f"an answer that is not the API's JSON, but {content_type or 'without a type'} {begin!r}"
+    if "html" in content_type or begin.startswith("<"):
+        text += ": a page for people (maintenance, or a proxy or log-in in between): open the address in a browser, try again later"
+    return text
+
+
 class ExchangeRefusal(VenueError):
     """A read or a setting that failed for good; ``outcome`` and ``code`` tell how."""
 

@@ -23,7 +23,17 @@ from adapters.bybit.clock import ServerClock
 from adapters.bybit.command_hold import CommandHold
 from adapters.bybit.endpoints import Endpoints
 from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import READ_AGAIN, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code, of_status
+from adapters.bybit.outcomes import (
+    READ_AGAIN,
+    SUCCESS,
+    ExchangeRefusal,
+    Outcome,
+    PayloadError,
+    of_code,
+    of_status,
+    words_of_page,
+    words_of_status,
+)
 from adapters.bybit.secrets import Credentials
 from adapters.bybit.send_stop import SendStop, SentBody, may_add, never_stopped
 from adapters.bybit.signing import body_bytes, query_string, rest_headers
@@ -197,19 +207,23 @@ class RestClient:
     def _understand(self, path: str, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
         by_status = of_status(status)
         if by_status is Outcome.BANNED:
-            self.budget.ban()
-            text = f"{path}: HTTP 403, the exchange refuses this address; nothing is sent for ten minutes"
-            self._notify(Notice(self.clock.now_ms, "banned", text, severity="error", freezes=True))
+            self._ban(f"{path}: HTTP 403, the exchange refuses this address; nothing is sent for ten minutes")
         if by_status is not None:
-            return Answer(by_status, message=f"HTTP {status}", reset_ms=reset_of(headers))
+            return Answer(by_status, message=words_of_status(status, headers.get("Location", "")), reset_ms=reset_of(headers))
         try:
             envelope = wire.decode(wire.Envelope, raw)
         except PayloadError:
-            return Answer(Outcome.UNKNOWN, message="an answer that is not JSON")
+            return Answer(Outcome.UNKNOWN, message=words_of_page(headers.get("Content-Type", ""), raw))
         outcome = of_code(envelope.retCode)
+        if outcome is Outcome.BANNED:
+            self._ban(f"{path}: {envelope.retCode} {envelope.retMsg or ''}, the address's limit; nothing is sent for ten minutes")
         reset = reset_of(headers)
         if outcome is Outcome.LIMITED:
             self.budget.on_limited(path, reset, self.clock.now_ms)
         else:
             self.budget.on_answer(path, headers)
         return Answer(outcome, envelope.retCode, envelope.retMsg or "", envelope.result, envelope.retExtInfo, envelope.time, reset_ms=reset)
+
+    def _ban(self, text: str) -> None:
+        self.budget.ban()
+        self._notify(Notice(self.clock.now_ms, "banned", text, severity="error", freezes=True))

@@ -40,6 +40,7 @@ from core.words import check_again
 
 BATCH: Final = 10
 READY_WAIT_MS: Final = 5_000
+REPLACED_WAIT_MS: Final = 5_000
 _OWN_WAIT: Final = ("private_stream", "starting")
 """Causes that are over when the venue is ready, for which an order waits a moment instead."""
 
@@ -112,6 +113,8 @@ class BybitVenue(OrderCalls):
         """What keeps orders that add exposure from leaving."""
         self.on_unprotected: Callable[[str, str], None] | None = None
         """(symbol, why): takes a position whose exits were not set; None: it is told, and its symbol frozen."""
+        self.last_look: Callable[[SubmitOrder], str | None] = lambda command: ""
+        """Asked when an order that may add could leave: "" it may, None not yet; else why it may not."""
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
         self._resolver = Resolver(
             self.reader,
@@ -397,7 +400,12 @@ class BybitVenue(OrderCalls):
         for entry in self.gate.against(command.symbol):
             if entry.cause not in _OWN_WAIT:
                 return f"frozen: {entry.text}"
-        return ""
+        patient_until = self._now_ms() + REPLACED_WAIT_MS
+        while (reason := self.last_look(command)) is None:
+            if self._now_ms() >= patient_until:
+                return "denied: an order that it replaces has not ended"
+            await self._sleep(0.02)
+        return reason
 
     def _on_entry_filled(self, order: TrackedOrder) -> None:
         bracket = order.command.bracket if order.command is not None else None

@@ -20,7 +20,7 @@ from runners.alerts.backlog import Backlog
 from runners.alerts.config import AlertsConfig, load_alerts, secrets_of
 from runners.alerts.events import EVENTS
 from runners.alerts.limits import Limits
-from runners.alerts.message import RANKS, Message
+from runners.alerts.message import RANKS, Message, cleaned
 from runners.alerts.targets import Outcome, Scrub, Sender, build_senders, scrubber, secrets_around
 from runners.home import Home
 
@@ -62,7 +62,7 @@ class Alerts:
 
     def send_daily(self, ts: int, text: str) -> None:
         """The daily summary, to the targets that want it, past limits and severities."""
-        message = Message(ts, "daily_summary", "info", self._scrub(text), "", self._about)
+        message = self._safe(Message(ts, "daily_summary", "info", text, "", self._about))
         for each in self._couriers:
             if each.sender.daily and "daily_summary" not in self._muted:
                 each.put(message)
@@ -99,7 +99,12 @@ class Alerts:
         severity: Severity = notice.severity
         if event is not None and RANKS[event.severity] > RANKS[severity]:
             severity = event.severity
-        return Message(notice.ts, notice.code, severity, self._scrub(notice.text), notice.symbol or "", self._about)
+        return Message(notice.ts, notice.code, severity, notice.text, notice.symbol or "", self._about)
+
+    def _safe(self, message: Message) -> Message:
+        """Without secrets, and so that every target takes it. Done once for what goes out: a flood costs its caller next to nothing."""
+        text, symbol = cleaned(self._scrub(message.text)), cleaned(self._scrub(message.symbol))
+        return msgspec.structs.replace(message, text=text, symbol=symbol[:40])
 
     def _take(self, message: Message) -> None:
         with self._lock:
@@ -110,6 +115,7 @@ class Alerts:
             self._wake.set()
 
     def _put(self, message: Message, but: str = "") -> None:
+        message = self._safe(message)
         for each in self._couriers:
             if each.sender.name != but and RANKS[message.severity] >= RANKS[each.sender.severity]:
                 each.put(message)
@@ -147,6 +153,7 @@ class _Target:
         self._turn = threading.Condition()
         self._is_ending = False
         self._is_failing = False
+        self._failed_at_end = 0
         self._thread = threading.Thread(target=self._run, name=f"keel-alerts-{sender.name}", daemon=True)
 
     def start(self) -> None:
@@ -176,11 +183,18 @@ class _Target:
             except Exception as error:  # noqa: BLE001  # a library that breaks must not end what sends alerts
                 outcome = Outcome(False, f"{type(error).__name__} while sending")
             self._keep(message, outcome)
-            if self._is_ending and not outcome.is_sent:
+            if self._is_ending and not outcome.is_sent and not self._passes():
                 return
 
+    def _passes(self) -> bool:
+        """At the end: whether another is tried after one that failed. One alone may be what the target does not like; two are a target that
+        is not there."""
+        self._failed_at_end += 1
+        with self._turn:
+            return self._failed_at_end < 2 and self._backlog.pass_by()
+
     def _next(self) -> Message | None:
-        """What is to be sent next, once it is due; at the end each is tried once more, without a pause, until the first that fails."""
+        """What is to be sent next, once it is due; at the end each is tried once more, without a pause, until two in a row fail."""
         with self._turn:
             while True:
                 now = time.monotonic()
@@ -197,7 +211,7 @@ class _Target:
         with self._turn:
             if outcome.is_sent:
                 self._backlog.sent(message)
-                pause, dropped = 0.0, self._backlog.dropped
+                pause, dropped, self._failed_at_end = 0.0, self._backlog.dropped, 0
                 self._backlog.dropped = 0
             else:
                 pause, dropped = self._backlog.failed(time.monotonic(), outcome.retry_after_s), 0

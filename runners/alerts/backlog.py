@@ -9,6 +9,8 @@ from runners.alerts.message import RANKS, Message
 
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 120.0
+PATIENCE: Final = 3
+"""Attempts in vain after which the next one is tried before it."""
 LONGEST_ASKED_S: Final = 3_600.0
 """A server that asks for more patience is asked again after this."""
 
@@ -60,7 +62,14 @@ class Backlog:
             pause = max(pause, min(retry_after_s, LONGEST_ASKED_S))
         self.failures += 1
         self._not_before_s = now_s + pause
+        if self.failures % PATIENCE == 0:
+            self.pass_by()
         return pause
+
+    def pass_by(self) -> bool:
+        """Let the next one go before the first, which may be what the target does not like; whether there is another."""
+        self._waiting.rotate(-1)
+        return len(self._waiting) > 1
 
     def _remove(self, message: Message) -> None:
         for place, each in enumerate(self._waiting):

@@ -6,11 +6,13 @@ printed.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -27,6 +29,9 @@ from runners.home import Home
 FILE_NAME: Final = "alerts.yaml"
 _LARGEST: Final = 1 << 20
 _PLACEHOLDER: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+_NAME: Final = re.compile(r"\w[\w .-]{0,39}")
+_HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 _ADDRESS: Final = re.compile(r"[^@\s<>,;]+@[^@\s<>,;]+\.?[^@\s<>,;]*")
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -194,7 +199,9 @@ def _target_problems(value: dict[str, Any]) -> Iterator[Problem]:
     for name, target in targets.items():
         path: KeyPath = ("targets", name)
         kind = target.get("type") if isinstance(target, dict) else None
-        if not isinstance(target, dict) or not isinstance(kind, str):
+        if not _NAME.fullmatch(name):
+            yield Problem(("targets",), f"{name!r} is no name of a target: letters, digits, blanks, dots and dashes, at most 40")
+        elif not isinstance(target, dict) or not isinstance(kind, str):
             yield Problem(path, f"needs a type: {', '.join(_KINDS)}")
         elif kind not in _KINDS:
             yield Problem((*path, "type"), f"there is no {kind!r}: {did_you_mean(kind, _KINDS)}")
@@ -217,10 +224,14 @@ def _one_target(path: KeyPath, target: Target, environ: Mapping[str, str]) -> It
     texts = _texts(target)
     missing = False
     for key, text in texts.items():
+        if _CONTROL.search(text):
+            yield Problem((*path, *key), "holds a line break or another control character")
         for name in _PLACEHOLDER.findall(text):
             if not environ.get(name):
                 missing = True
                 yield Problem((*path, *key), f"the environment has no {name}: set it before keel starts")
+            elif _CONTROL.search(environ[name]):
+                yield Problem((*path, *key), f"the environment's {name} holds a line break or another control character: set it without")
         if _must_be_named(target, key) and not _PLACEHOLDER.search(text):
             yield Problem((*path, *key), "a secret does not stand in the file: write ${NAME}, and set NAME in the environment")
     if isinstance(target, CommandConfig):
@@ -235,6 +246,8 @@ def _one_target(path: KeyPath, target: Target, environ: Mapping[str, str]) -> It
     if isinstance(target, (WebhookConfig, DiscordConfig)):
         yield from _url_problems((*path, "url"), target, fill(target.url, environ))
     if isinstance(target, EmailConfig):
+        if not _HOST.fullmatch(target.host):
+            yield Problem((*path, "host"), f"{target.host!r} is no name of a mail server")
         addresses: list[tuple[KeyPath, str]] = [((*path, "from"), target.sender)]
         addresses += [((*path, "to", index), each) for index, each in enumerate(target.to)]
         for place, address in addresses:
@@ -254,15 +267,27 @@ def _url_problems(path: KeyPath, target: WebhookConfig | DiscordConfig, url: str
         host = parsed.host
     except ValueError:
         parsed, host = URL(), None
-    is_local = host is not None and (host in ("localhost", "::1") or host.startswith("127."))
-    if host is None or parsed.scheme not in ("https", "http"):
+    if host is None or not _HOST.fullmatch(host) or parsed.scheme not in ("https", "http"):
         yield Problem(path, "is no URL: it begins with https://")
-    elif parsed.scheme == "http" and not is_local:
+    elif parsed.scheme == "http" and not _is_this_machine(host):
         yield Problem(path, "must be https: http is for this machine only (127.0.0.1)")
     elif parsed.password is not None and "${" not in target.url.partition("@")[0]:
         yield Problem(path, "a secret does not stand in the file: write ${NAME}, and set NAME in the environment")
+    elif any(is_secret(key) and value and "${" not in value for key, value in _query(target.url)):
+        yield Problem(path, "a secret does not stand in the file: write ${NAME} behind the =, and set NAME in the environment")
     elif isinstance(target, DiscordConfig) and len([part for part in parsed.path.split("/") if part]) < 2:
         yield Problem(path, "is no webhook of a Discord channel: https://discord.com/api/webhooks/ID/TOKEN")
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name, such as 127.example.org, leads anywhere
+        return False
+
+
+def _query(url: str) -> list[tuple[str, str]]:
+    return parse_qsl(url.partition("?")[2], keep_blank_values=True)
 
 
 def _must_be_named(target: Target, key: KeyPath) -> bool:

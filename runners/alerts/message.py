@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from adapters.bybit.notices import Severity
@@ -11,6 +13,18 @@ from runners.alerts.events import EVENTS
 LONGEST = 1_800
 """Characters of a body: Discord takes 2,000, Telegram 4,096."""
 RANKS: dict[Severity, int] = {"info": 0, "warning": 1, "error": 2}
+
+
+LONGEST_WHOLE = 20_000
+"""Characters of a text as a command gets it; an exchange's answer may have more."""
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def cleaned(text: str) -> str:
+    """Words from outside, so that every target takes them: no control characters (they paint terminals, and end a program's environment),
+    no halves of characters that no encoding has, none that turn a line round; each is shown by its number. No text without an end."""
+    text = text if len(text) <= LONGEST_WHOLE else f"{text[:LONGEST_WHOLE]} ... ({len(text):,} characters)"
+    return _UNSAFE.sub(lambda found: f"<{ord(found[0]):x}>", text)
 
 
 class Message(msgspec.Struct, frozen=True):

@@ -31,7 +31,13 @@ async def account_missing(connection: Connection, system: SystemConfig) -> tuple
     found += key_missing(key, system.category)
     pinned = system.live.account
     if pinned is not None and pinned != key.userID:
-        found.append(Missing("uid", f"the key is of account {key.userID}, and the system file says live.account: {pinned}", "use its key"))
+        found.append(
+            Missing(
+                "uid",
+                f"the key is of account {key.userID}, and the system file says live.account: {pinned}",
+                f"use a key of {pinned}, or correct live.account",
+            )
+        )
     if system.category == "linear":
         for each in await _settings(connection, system, found):
             found.append(each)

@@ -12,7 +12,7 @@ from typing import Final
 
 from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.command_hold import CommandHold
-from adapters.bybit.endpoints import Endpoints
+from adapters.bybit.endpoints import Endpoints, Environment
 from adapters.bybit.notices import Notice, Notify
 from adapters.machine import wall_ms
 from core.config import SystemConfig
@@ -76,6 +76,13 @@ class Arming:
         self._warned: set[int] = set()
         self._notify: Notify = lambda notice: None
 
+    @property
+    def _command(self) -> str:
+        """What a person types to come to this session's account."""
+        return f"keel live {self.system.system}" + (
+            f" --sandbox {self.where.rest}" if self.where.environment is Environment.SANDBOX else ""
+        )
+
     # --- before ---
 
     def look_here(self) -> None:
@@ -89,7 +96,7 @@ class Arming:
             self._take_token(self._token_path)
         elif not has_terminal():
             text = "there is no terminal at which the account's UID could be typed, and no --arm-token"
-            way = f"keel live {self.system.system} --arm makes a token at a terminal; give it with --arm-token FILE"
+            way = f"{self._command} --arm --arm-token FILE makes one at a terminal; start with the same --arm-token FILE"
             self.missing.append(Missing("not_armed", text, way))
 
     async def look(self, connection: Connection) -> None:
@@ -109,7 +116,7 @@ class Arming:
         """What else keeps the start from going on, in the same list; the error itself where nothing else is missing."""
         if all(each.code == UNREAD for each in self.missing):
             return error
-        return NotArmedError([*self.missing, Missing("start", str(error), "see above")])
+        return NotArmedError([*self.missing, Missing("start", str(error))])
 
     # --- the moment ---
 
@@ -183,7 +190,7 @@ class Arming:
             gate.open(EXPIRED, by=self.token.by)
             self._warn(left)
         elif not gate.has(EXPIRED):
-            text = f"the arming ended at {self.token.until}; keel live {self.system.system} --arm at a terminal renews it"
+            text = f"the arming ended at {self.token.until}; {self._command} --arm at a terminal renews it"
             gate.close(EXPIRED, text)
             self._notify(Notice(wall_ms(), "arming_expired", f"{text}; until then nothing is added", severity="error"))
 
@@ -192,7 +199,7 @@ class Arming:
         if not due:
             return
         self._warned.update(due)
-        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; keel live {self.system.system} --arm at a terminal renews it"
+        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; {self._command} --arm at a terminal renews it"
         self._notify(Notice(wall_ms(), "arming_ends", text))
 
     def _renew(self) -> None:
@@ -222,7 +229,7 @@ class Arming:
         try:
             self._given = read_token(path, self.terms, wall_ms(), self._latch)
         except SafetyError as error:
-            way = f"keel live {self.system.system} --arm --arm-token {path} makes a new one at a terminal"
+            way = f"{self._command} --arm --arm-token {path} makes a new one at a terminal"
             self.missing.append(Missing("not_armed", str(error), way))
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from core.config import SystemConfig
 from runners.arming.missing import Missing
+from runners.live.controls import ControlLimits
 
 HIGHEST_DAILY_LOSS_PERCENT: Final = 20.0
 HIGHEST_DRAWDOWN_PERCENT: Final = 50.0
@@ -27,8 +28,15 @@ def limits_missing(system: SystemConfig) -> Iterator[Missing]:
 
 
 def limit_lines(system: SystemConfig) -> list[str]:
-    """The hard limits as a person is shown them at arming."""
-    return [f"{key} {value:g}" for key, value in _wanted(system).items() if value is not None]
+    """The hard limits as a person is shown them at arming, with the number above which an order is denied where that is another."""
+    hard = ControlLimits.of(system, live=True)
+    denied = {"risk.max_position_usd": hard.max_position_usd, "risk.max_gross_usd": hard.max_gross_usd}
+    lines = []
+    for key, value in _wanted(system).items():
+        if value is not None:
+            above = denied.get(key, value)
+            lines.append(f"{key} {value:g}" + (f" (denied above {above:g})" if above != value else ""))
+    return lines
 
 
 def _wanted(system: SystemConfig) -> dict[str, float | None]:

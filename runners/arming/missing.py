@@ -14,12 +14,13 @@ class Missing(msgspec.Struct, frozen=True):
 
     code: str
     text: str
-    way_out: str
+    way_out: str = ""
+    """Empty where the text says it."""
 
     @property
     def line(self) -> str:
         """One line for people."""
-        return f"{self.code}: {self.text}; {self.way_out}"
+        return f"{self.code}: {self.text}" + (f"; {self.way_out}" if self.way_out else "")
 
 
 UNREAD = "unread"

@@ -65,7 +65,7 @@ def _trades(rows: list[CompareRow]) -> None:
         click.echo("neither side traded")
         return
     if not differ:
-        click.echo(f"{len(rows)} trades, each the same on both sides")
+        click.echo(f"{_count(rows)}, each the same on both sides")
         return
     shown = sorted(differ, key=lambda row: -abs(float(row.difference)))[:_ROWS]
     lines = []
@@ -74,8 +74,12 @@ def _trades(rows: list[CompareRow]) -> None:
         parts = ", ".join(f"{name} {_signed(amount)}" for name, amount in row.parts.items())
         nets = ["none" if side is None else _signed(side.net) for side in (row.session, row.backtest)]
         lines.append([row.symbol, trip.side, trip.entry, *nets, _signed(row.difference), parts])
-    click.echo(f"{len(rows)} trades, {len(differ)} with a difference{f', the {_ROWS} largest:' if len(differ) > _ROWS else ':'}")
+    click.echo(f"{_count(rows)}, {len(differ)} with a difference{f', the {_ROWS} largest:' if len(differ) > _ROWS else ':'}")
     table(["symbol", "side", "entry", "session", "backtest", "difference", "parts"], lines, right=(3, 4, 5))
+
+
+def _count(rows: list[CompareRow]) -> str:
+    return f"{len(rows)} trade{'' if len(rows) == 1 else 's'}"
 
 
 class _Nothing:

@@ -79,11 +79,14 @@ def split(live: Trip | None, backtest: Trip | None) -> Parts:
         backtest = _share(whole, live.steps, whole.steps)
         size = backtest.net - whole.net
     parts = dict.fromkeys(PARTS, 0)
-    for side, ours, theirs in ((live.direction, live.entry, backtest.entry), (-live.direction, live.exit, backtest.exit)):
-        for name, amount in _of_leg(side, ours, theirs).items():
+    # What both still hold: its marks are data. What one holds and the other has closed counts as closed at its mark.
+    kept = min(live.held, backtest.held)
+    ours, theirs = (trip.worth * kept // trip.held if kept else 0 for trip in (live, backtest))
+    parts["data"] = live.direction * (ours - theirs)
+    exits = live.exit.valued(live.worth - ours), backtest.exit.valued(backtest.worth - theirs)
+    for side, leg, other in ((live.direction, live.entry, backtest.entry), (-live.direction, *exits)):
+        for name, amount in _of_leg(side, leg, other).items():
             parts[name] += amount
-    # What both still hold is valued at one time: there marks are data. What one holds and the other has closed was closed at another time.
-    parts["data" if live.exit_ts is None and backtest.exit_ts is None else "timing"] += live.direction * (live.worth - backtest.worth)
     parts["fee"] = backtest.fees - live.fees
     parts["funding"] = backtest.funding - live.funding
     parts["size"] = size
@@ -105,7 +108,7 @@ def _of_leg(side: int, live: Leg, backtest: Leg) -> Parts:
 def _share(trip: Trip, part: int, whole: int) -> Trip:
     return msgspec.structs.replace(
         trip, steps=part, entry=trip.entry.share(part, whole), exit=trip.exit.share(part, whole), fees=trip.fees * part // whole,
-        funding=trip.funding * part // whole, worth=trip.worth * part // whole,
+        funding=trip.funding * part // whole, worth=trip.worth * part // whole, held=trip.held * part // whole,
     )  # fmt: skip
 
 

@@ -214,70 +214,19 @@ class _Anchors:
 # --- the backtest ---
 
 
-def journal_store(journal: SessionJournal, live: LiveSide, loaded: LoadedSystem) -> HistoricalDataStore:
-    """A store in memory of what the session heard: bars, mark prices, settled rates, and the bars before them."""
-    store, heard = HistoricalDataStore(":memory:"), live.heard
-    timeframe = loaded.config.execution_timeframe or loaded.config.timeframe
-    for instrument in live.instruments.values():
-        store.upsert_instrument(instrument)
-    for (symbol, each, data_type), frame in journal.warm_up.items():
-        if len(frame) and not data_type:
-            store.upsert_bars(symbol, each, _columns(frame), source="journal")
-    for (symbol, each), bars in heard.bars.items():
-        table = [bars[ts] for ts in sorted(bars)]
-        columns = {name: np.array([getattr(bar, name) for bar in table], dtype=np.float64) for name in BAR_COLUMNS}
-        store.upsert_bars(symbol, each, {"ts": np.array([bar.ts_open for bar in table], dtype=np.int64), **columns}, source="journal")
-    for symbol in heard.marks:
-        mark_bars = _mark_bars(heard, symbol, timeframe)
-        if mark_bars is not None:
-            store.upsert_bars(symbol, timeframe, mark_bars, source="journal", kind="mark")
-    for symbol, rates in heard.rates.items():
-        stamps = np.array(sorted(rates), dtype=np.int64)
-        values = np.array([rates[ts] for ts in stamps.tolist()], dtype=np.float64)
-        store.upsert_funding(symbol, {"ts": stamps, "funding_rate": values}, source="journal")
-    _put_interest(store, heard.inputs)
-    return store
-
-
-def _mark_bars(heard: Heard, symbol: str, timeframe: str) -> dict[str, Any] | None:
-    """Mark prices as bars: from the mark at the last close, or the one at which funding was paid, to the mark at this one. None where the
-    mark was the last price at every close: the last price stands for it, as it does in a store without marks."""
-    marks, bars = heard.marks[symbol], heard.bars.get((symbol, timeframe), {})
-    paid = {each.ts: each.mark_price for each in heard.events if isinstance(each, FundingPayment) and each.symbol == symbol}
-    rows = [(bar, marks[bar.ts_close]) for _, bar in sorted(bars.items()) if bar.ts_close in marks]
-    if all(bar.close == mark for bar, mark in rows):
-        return None
-    opens = [paid.get(bar.ts_open, marks.get(bar.ts_open, mark)) for bar, mark in rows]
-    table = np.array([(open_, max(open_, mark), min(open_, mark), mark) for open_, (_, mark) in zip(opens, rows, strict=True)])
-    columns = {name: np.ascontiguousarray(table[:, place]) for place, name in enumerate(("open", "high", "low", "close"))}
-    return {"ts": np.array([bar.ts_open for bar, _ in rows], dtype=np.int64), **columns, "volume": np.zeros(len(rows))}
-
-
-def _columns(frame: Frame) -> dict[str, Any]:
-    return {"ts": frame.ts, **{name: frame[name] for name in BAR_COLUMNS}}
-
-
-def _put_interest(store: HistoricalDataStore, inputs: Iterable[InputsKnown]) -> None:
-    """Open interest as features saw it at each decision bar."""
-    by_symbol: dict[str, dict[int, float]] = {}
-    for each in inputs:
-        if "open_interest" in each.values:
-            by_symbol.setdefault(each.symbol, {})[each.ts] = each.values["open_interest"]
-    for symbol, points in by_symbol.items():
-        stamps = np.array(sorted(points), dtype=np.int64)
-        values = np.array([points[ts] for ts in stamps.tolist()], dtype=np.float64)
-        store.upsert_open_interest(symbol, {"ts": stamps, "open_interest": values}, source="journal")
-
-
 def prepared_over(store: HistoricalDataStore, journal: SessionJournal, loaded: LoadedSystem, window: TimeRange) -> Prepared:
     """The system with the session's opening balance over a store. Raises DataError for history that is not there."""
-    execution = msgspec.structs.replace(loaded.config.execution, gaps="skip")  # what the session did not hear, its backtest has not either
-    system = msgspec.structs.replace(loaded.config, initial_equity=journal.opened.cash / UNIT, execution=execution)
     try:
-        return prepare(store, system, window, loaded.strategy(), loaded.params, load_function=load_function)
+        return prepare(store, system_of(journal, loaded), window, loaded.strategy(), loaded.params, load_function=load_function)
     except StrategyError as error:
         error.add_note("this came of the backtest that the session is held against")
         raise
+
+
+def system_of(journal: SessionJournal, loaded: LoadedSystem) -> SystemConfig:
+    """The system as its backtest has it: with the session's opening balance, and without what no session heard."""
+    execution = msgspec.structs.replace(loaded.config.execution, gaps="skip")
+    return msgspec.structs.replace(loaded.config, initial_equity=journal.opened.cash / UNIT, execution=execution)
 
 
 def backtest_side(prepared: Prepared, live: LiveSide) -> BacktestSide:

@@ -50,6 +50,10 @@ class Leg(msgspec.Struct, frozen=True):
         paid, spread, reference, anchor = (value * part // whole for value in (self.paid, self.spread, self.reference, self.anchor))
         return Leg(paid, spread, reference, anchor, self.is_own)
 
+    def valued(self, worth: int) -> Leg:
+        """With what is left at a mark price, as if it had been closed there: all four values are that price's."""
+        return Leg(self.paid + worth, self.spread + worth, self.reference + worth, self.anchor + worth, self.is_own)
+
     def minus(self, other: Leg) -> Leg:
         """The rest."""
         return Leg(
@@ -59,7 +63,8 @@ class Leg(msgspec.Struct, frozen=True):
 
 class Trip(msgspec.Struct, frozen=True):
     """direction: +1 long, -1 short. steps: all that was opened, of the book's grid. fees, funding: paid is positive. exit_ts: None while it
-    is open; then ``worth`` is what is left of it at the last mark price. decided_ts: of the first entry."""
+    is open; then ``held`` steps are left of it, and ``worth`` is what they are worth at the last mark price. decided_ts: of the first
+    entry."""
 
     symbol: str
     direction: int
@@ -73,6 +78,7 @@ class Trip(msgspec.Struct, frozen=True):
     decided_ts: int
     exit_reason: str = ""
     worth: int = 0
+    held: int = 0
 
     @property
     def net(self) -> int:
@@ -169,7 +175,7 @@ class _Book:
     def _end(self, ts: int | None, reason: str, worth: int = 0) -> None:
         trip = Trip(
             self._instrument.symbol, self._direction, self._opened, self._entry, self._exit, self._fees, self._funding, self._since, ts,
-            self._decided, reason, worth,
+            self._decided, reason, worth, abs(self._steps),
         )  # fmt: skip
         self.done.append(trip)
         self._clear()

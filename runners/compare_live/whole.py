@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from adapters.store import HistoricalDataStore
 from core.errors import DataError, InvariantError, KeelError
 from core.time_range import TimeRange
+from runners.compare_live.heard import prepared_heard
 from runners.compare_live.parts import PARTS, Parts, Row, rows_of, totals
 from runners.compare_live.sides import (
     BacktestSide,
     LiveSide,
     backtest_side,
-    journal_store,
     live_side,
     prepared_over,
     same_bars,
@@ -57,20 +57,19 @@ def compare_live(journal: SessionJournal, loaded: LoadedSystem, home: Home) -> C
     window = live.window
     if issubclass(loaded.strategy, PortfolioStrategy):
         return _of_a_portfolio(journal, loaded, home, live)
-    with journal_store(journal, live, loaded) as heard:
-        own = prepared_over(heard, journal, loaded, window)
-        over_heard = backtest_side(own, live)
-        stored, note = None, ""
-        if home.store.exists():
-            try:
-                with HistoricalDataStore(home.store, read_only=True) as store:
-                    other = prepared_over(store, journal, loaded, window)
-                    is_same = same_bars(own, other)
-                    stored = backtest_side(other, live)
-            except KeelError as error:
-                note = f"the store's bars were not compared, and data is 0: {str(error).partition(chr(10))[0]}"
-        else:
-            note = f"there is no store in {home.root}: data is 0"
+    own = prepared_heard(journal, live, loaded)
+    over_heard = backtest_side(own, live)
+    stored, note = None, ""
+    if home.store.exists():
+        try:
+            with HistoricalDataStore(home.store, read_only=True) as store:
+                other = prepared_over(store, journal, loaded, window)
+                is_same = same_bars(own, other)
+                stored = backtest_side(other, live)
+        except KeelError as error:
+            note = f"the store's bars were not compared, and data is 0: {str(error).partition(chr(10))[0]}"
+    else:
+        note = f"there is no store in {home.root}: data is 0"
     if stored is not None and is_same and _same_trips(stored, over_heard):
         return _whole(live, stored, None, window, STORED, note)
     if stored is not None:

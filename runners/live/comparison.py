@@ -97,6 +97,11 @@ class Comparison:
         self._seen: dict[str | None, tuple[Difference, int]] = {}
         """Symbol -> its latest difference, and in how many readings in a row it had one."""
 
+    def settle(self, symbol: str | None) -> None:
+        """A person has taken the exchange's number over: nothing is left of the difference."""
+        self.frozen.pop(symbol, None)
+        self._seen.pop(symbol, None)
+
     def to_explain(self, found: Iterable[Difference], *, at_once: bool) -> list[Difference]:
         """Of these differences: those for which the transaction log is worth reading now."""
         return [each for each in found if each.is_money and self._stands(each, at_once)]

@@ -17,13 +17,14 @@ from adapters.bybit.clock import MarketClock, ServerClock, monotonic_ms
 from adapters.bybit.endpoints import Endpoints, Environment, endpoints
 from adapters.bybit.market import MarketReader
 from adapters.bybit.notices import Notify
-from adapters.bybit.outcomes import ExchangeRefusal
+from adapters.bybit.outcomes import READ_AGAIN, ExchangeRefusal, Outcome, PayloadError
 from adapters.bybit.rest import RestClient
 from adapters.bybit.secrets import Credentials, load_credentials
 from core.errors import SafetyError, VenueError
 from core.instrument import Category
 from runners.live.latch import LatchWatch, latch_path
 
+_FIRST_TRIES, _FIRST_PAUSE_S = 3, 0.5
 LIST_LAG_S = 4.0
 """0.6 to 3.2 s have been reported of the demo account's lists."""
 
@@ -158,12 +159,28 @@ async def connect(
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=50, keepalive_timeout=30)) as session:
         sandbox = await _about(session, where) if environment is Environment.SANDBOX else None
         made = Connection(where, session, credentials, sandbox, category, notify)
-        await made.rest.measure_clock()
-        if made.clock.measured_at is None:
-            raise VenueError(f"{where.rest} does not tell its time: is the address right, and the network up?")
+        await _first_answer(made)
         if checks_clock:
             made.clock.check()
         yield made
+
+
+async def _first_answer(made: Connection) -> None:
+    """Measure the clock, by the first answer of all; what may pass is asked three times. Raises VenueError that says what came instead."""
+    where = made.where.rest
+    for attempt in range(_FIRST_TRIES):
+        if attempt:
+            await asyncio.sleep(_FIRST_PAUSE_S)
+        try:
+            await made.clock.measure(made.rest.server_ms)
+            return
+        except PayloadError as error:
+            raise VenueError(f"{where} does not tell its time ({error}): is the address right?") from error
+        except ExchangeRefusal as error:
+            if error.outcome in READ_AGAIN and attempt + 1 < _FIRST_TRIES:
+                continue
+            asks = ": is the address right, and the network up?" if error.outcome in (Outcome.NOT_SENT, Outcome.REFUSED) else ""
+            raise VenueError(f"{where} does not tell its time: {error}{asks}") from error
 
 
 async def _about(session: aiohttp.ClientSession, where: Endpoints) -> Sandbox:

@@ -9,19 +9,21 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from core.config import LiveConfig, SystemConfig
 from core.instrument import Instrument
-from core.messages import OrderDenied, SubmitOrder
+from core.messages import AmendOrder, OrderDenied, SubmitOrder
 from core.money import UNIT
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.gate import Entry, Gate
 
 MINUTE_MS: Final = 60_000
+REPLACED_RESTS: Final = "replaced_rests"
+"""Code of ``last_look``'s no while an order that is to be replaced has not ended."""
 
 ASKED_BY_A_CONTROL: Final = frozenset(
     {"price_stale", "reject_breaker", "daily_loss", "max_drawdown", "order_rate", "symbol_order_rate", "cancel_ratio"}
@@ -51,6 +53,8 @@ class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Of the margin."""
     max_exposure: float = math.inf
     """Gross exposure per equity, a hard limit."""
+    is_hard: bool = False
+    """An order that replaces others leaves only when these have ended, and is asked for again by what became of them."""
     max_open_orders_per_symbol: int = 50
     max_open_orders: int = 200
     duplicate_ms: int = 1_000
@@ -65,7 +69,7 @@ class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, system: SystemConfig, *, live: bool = False, stale_ms: float = math.inf) -> ControlLimits:
         """The limits that follow from a system's own: a position may overshoot what risk aims at by the price's move until the fill.
 
-        live: the hard limits of ``live:`` hold, too.
+        live: the hard limits of ``live:`` hold, too: they are exact.
         """
         risk, room = system.risk, 1.1
         position = math.inf if risk.max_position_usd is None else risk.max_position_usd * room
@@ -90,10 +94,13 @@ class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
             self,
             price_collar_percent=least(self.price_collar_percent, hard.price_collar_percent),
             max_order_usd=least(self.max_order_usd, hard.max_order_usd),
+            max_position_usd=least(self.max_position_usd, hard.max_position_usd),
+            max_gross_usd=least(self.max_gross_usd, hard.max_gross_usd),
             max_net_usd=least(self.max_net_usd, hard.max_net_usd),
             max_exposure=least(self.max_exposure, hard.max_leverage),
             max_open_orders=min(self.max_open_orders, hard.max_open_orders),
             max_orders_per_minute=min(self.max_orders_per_minute, hard.max_orders_per_minute),
+            is_hard=True,
         )
 
 
@@ -149,6 +156,8 @@ class Controls:
         self.being_cancelled: dict[str, None] = {}
         self.denials: dict[str, int] = {}
         """How often each control said no."""
+        self._replaces: dict[str, frozenset[str]] = {}
+        """New order -> the orders that were being cancelled when it was allowed."""
 
     # --- what happened ---
 
@@ -162,6 +171,7 @@ class Controls:
         kept = deque(entry for entry in self._sent if entry[1].client_order_id != client_order_id)
         self._orders -= len(self._sent) - len(kept)
         self._sent = kept
+        self._replaces.pop(client_order_id, None)
 
     def note_cancel(self) -> None:
         """A cancel leaves."""
@@ -248,7 +258,46 @@ class Controls:
             denial = control(order)
             if denial is not None:
                 return denial
+        if self.limits.is_hard and not order.reduce_only and (replaced := self._replaced(order.symbol)):
+            self._replaces[order.client_order_id] = replaced
         return None
+
+    def last_look(self, order: SubmitOrder) -> Denial | None:
+        """Asked again in the moment in which an allowed order could leave: it was allowed as if the orders that it replaces were gone.
+        Until they have ended it waits (``REPLACED_RESTS``); and one of them may have been filled in place of being cancelled."""
+        replaced = self._replaces.get(order.client_order_id)
+        if replaced is None:
+            return None
+        if waits := replaced & self._replaced(order.symbol):
+            return Denial(REPLACED_RESTS, float(len(waits)))
+        del self._replaces[order.client_order_id]
+        return self._sums(order)
+
+    def check_amend(self, command: AmendOrder) -> Denial | None:
+        """The no to a change of a resting order: what it would become is asked as a new one is, unless it only becomes smaller."""
+        record = next((one for one in self._working.open_orders(command.symbol) if one.client_order_id == command.client_order_id), None)
+        if record is None or record.command is None or record.command.reduce_only:
+            return None
+        before = record.command
+        given = {"qty": command.qty, "price": command.price, "trigger_price": command.trigger_price}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        after = msgspec.structs.replace(before, ts=command.ts, **changes)
+        if after.qty <= before.qty and (after.price, after.trigger_price) == (before.price, before.trigger_price):
+            return None
+        self._gate.look()
+        shown = (self._trading_state, self._armed, self._symbol_frozen, self._on_grid, self._stale_price, self._collar, self._largest)
+        denials = (control(after) for control in (*shown, self._sums, self._account_stop, self._self_trade))
+        return next((denial for denial in denials if denial is not None), None)
+
+    def _replaced(self, symbol: str) -> frozenset[str]:
+        """Orders of a symbol that rest, and whose cancel has been sent."""
+        names = (record.client_order_id for record in self._working.open_orders(symbol))
+        return frozenset(name for name in names if name in self.being_cancelled)
+
+    def _sums(self, order: SubmitOrder) -> Denial | None:
+        """What an order may be worth, and lead to."""
+        controls = (self._order_value, self._position, self._gross, self._net, self._leverage, self._margin)
+        return next((denial for control in controls if (denial := control(order)) is not None), None)
 
     def _controls(self) -> tuple[tuple[bool, Callable[[SubmitOrder], Denial | None]], ...]:
         """(whether it is asked about reductions, too; the control)"""
@@ -334,7 +383,11 @@ class Controls:
         return Denial("max_order_qty", order.qty, most) if order.qty > most else None
 
     def _order_value(self, order: SubmitOrder) -> Denial | None:
-        return _above("max_order_usd", self._value(order), self.limits.max_order_usd)
+        mark, price = self._account.mark(order.symbol), order.price or 0.0
+        if not mark > 0.0 and not math.isinf(self.limits.max_order_usd):
+            return Denial("no_mark", mark)
+        at = price if price and order.side == "BUY" else max(mark, price, order.trigger_price or 0.0)  # a sale fills at its price or better
+        return _above("max_order_usd", order.qty * at, self.limits.max_order_usd)
 
     def _open_orders(self, order: SubmitOrder) -> Denial | None:
         others = [one for one in self._working.open_orders() if one.client_order_id != order.client_order_id]
@@ -350,9 +403,12 @@ class Controls:
         return _above("max_gross_usd", self._gross_usd(order), self.limits.max_gross_usd)
 
     def _net(self, order: SubmitOrder) -> Denial | None:
-        net = sum(self._account.position_qty(symbol) * self._account.mark(symbol) for symbol in self._instruments)
-        after = net + (self._value(order) if order.side == "BUY" else -self._value(order))
-        return _above("max_net_usd", abs(after), self.limits.max_net_usd) if abs(after) > abs(net) else None
+        """Long less short in the worst case of the order's side: everything that rests on it, of every symbol, is filled."""
+        after = sum(
+            self._usd(symbol, self._after(symbol, order if symbol == order.symbol else None)[order.side == "SELL"])
+            for symbol in self._instruments
+        )
+        return _above("max_net_usd", after if order.side == "BUY" else -after, self.limits.max_net_usd)
 
     def _leverage(self, order: SubmitOrder) -> Denial | None:
         equity = self._account.equity
@@ -428,20 +484,30 @@ class Controls:
 
     def _worst_usd(self, symbol: str, order: SubmitOrder | None = None) -> float:
         """|position| at mark if everything open on the worse side is filled, and the order with it."""
+        held, (long, short) = self._account.position_qty(symbol), self._after(symbol, order)
+        worst = max(abs(long) if long != held else 0.0, abs(short) if short != held else 0.0, 0.0 if order is not None else abs(held))
+        return self._usd(symbol, worst)
+
+    def _after(self, symbol: str, order: SubmitOrder | None) -> tuple[float, float]:
+        """The position after all that buys, and after all that sells: what rests, and the order with it."""
         held = self._account.position_qty(symbol)
         buys = sells = 0.0
         for record in self._working.open_orders(symbol):
             command = record.command
             if command is None or command.reduce_only or (order is not None and record.client_order_id == order.client_order_id):
                 continue
-            if record.client_order_id in self.being_cancelled:
-                continue
+            if record.client_order_id in self.being_cancelled and (order is not None or not self.limits.is_hard):
+                continue  # of the order's own symbol: last_look asks again; of another one nothing waits for its end
             left = max(0.0, command.qty - record.filled_qty)
             buys, sells = (buys + left, sells) if command.side == "BUY" else (buys, sells + left)
-        if order is not None and order.symbol == symbol:
+        if order is not None:
             buys, sells = (buys + order.qty, sells) if order.side == "BUY" else (buys, sells + order.qty)
-        worst = max(abs(held + buys) if buys else 0.0, abs(held - sells) if sells else 0.0, 0.0 if order is not None else abs(held))
-        return worst * self._account.mark(symbol)
+        return held + buys, held - sells
+
+    def _usd(self, symbol: str, qty: float) -> float:
+        """At mark; without one no number is too large."""
+        mark = self._account.mark(symbol)
+        return qty * mark if mark > 0.0 else math.copysign(math.inf, qty) if qty else 0.0
 
     def _gross_usd(self, order: SubmitOrder) -> float:
         return sum(self._worst_usd(symbol, order if symbol == order.symbol else None) for symbol in self._instruments)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
 from core.ports import Venue
-from runners.live.controls import Controls, Denial
+from runners.live.controls import REPLACED_RESTS, Controls, Denial
 from runners.live.decisions import Decisions
 from runners.live.dry_run import DryRun
 
@@ -48,12 +48,28 @@ class Desk:
         self.venue.submit_order(command)
 
     def amend_order(self, command: AmendOrder) -> None:
-        """Change a resting order."""
+        """Change a resting order as far as every control would allow what it becomes; else tell the no, and the order stays as it is."""
         self._decisions.note(command)
-        if self.venue is not None and self._dry is not None:
+        if self.venue is None:
+            return
+        denial = self._controls.check_amend(command)
+        if self._dry is not None:
             self._dry.other(command)
-        elif self.venue is not None:
+        elif denial is not None:
+            self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
+            self._say(OrderUpdate(command.client_order_id, command.symbol, command.ts, "amend_rejected", reason=_words(denial)))
+        else:
             self.venue.amend_order(command)
+
+    def last_look(self, command: SubmitOrder) -> str | None:
+        """Whether an order that was allowed may leave now: "" yes, None not yet; else why it may not at all."""
+        denial = self._controls.last_look(command)
+        if denial is None:
+            return ""
+        if denial.code == REPLACED_RESTS:
+            return None
+        self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
+        return f"{_words(denial)} (an order that it replaces was filled)"
 
     def cancel_order(self, command: CancelOrder) -> None:
         """Cancels always pass."""

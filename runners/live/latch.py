@@ -104,6 +104,10 @@ class LatchWatch:
         self.path = path
         self._text = ""
 
+    def press(self, text: str) -> None:
+        """Panic was pressed in this very process: it counts even where no latch could be made. text: why, and the way out."""
+        self._text = self._text or text
+
     def why(self) -> str:
         """Why nothing that adds may leave; "" while no latch stands."""
         if not self._text and is_latched(self.path):

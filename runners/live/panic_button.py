@@ -35,6 +35,14 @@ class PanicButton:
         self._acting: subprocess.Popen[bytes] | None = None
         self.pressed_by = ""
         """What was pressed first; "" while nothing was."""
+        self._halt: Callable[[str], None] | None = None
+        self._unlatched = ""
+
+    def halts(self, halt: Callable[[str], None]) -> None:
+        """The trader of this process: told why nothing may leave any more where panic is pressed and the latch cannot be made."""
+        self._halt = halt
+        if self._unlatched:
+            halt(self._unlatched)
 
     def stand_by(self) -> None:
         """Start the process that waits, and lay out a file that a full disk can still rename to the latch. Raises SafetyError for a state
@@ -51,7 +59,11 @@ class PanicButton:
         with self._lock:
             self.pressed_by = self.pressed_by or by
             problem = safety.latch(self.path, self._where.environment.value, by)
-            self._say(f"PANIC by {by}: {'NOT LATCHED: ' + problem if problem else 'nothing that adds leaves any more'}")
+            if problem:
+                self._unlatched = f"panic by {by}, but no latch could be made ({problem}): look at the account before you start again"
+                if self._halt is not None:
+                    self._halt(self._unlatched)
+            self._say(f"PANIC by {by}: {'NOT LATCHED for other sessions: ' + problem if problem else 'nothing that adds leaves any more'}")
             if self._is_acting():
                 return
             for _ in range(2):

@@ -18,7 +18,8 @@ from typing import Any, Final
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.rest import RestClient
-from adapters.bybit.translate import number, units
+from adapters.bybit.translate import number, required, units
+from adapters.bybit.translate import steps as steps_of
 from adapters.bybit.venue import BybitVenue
 from core.actors.portfolio import Line, Portfolio
 from core.money import UNIT, to_text
@@ -141,6 +142,35 @@ class Reconciler:
         for action in actions:
             await self._do(action)
         return [each for each in self.last if each.symbol in self.frozen]
+
+    async def adopt(self, symbol: str | None) -> str:
+        """A person says that the exchange's number is right (symbol None: cash): our books take it. Returns why they do not, "" when they
+        do. Raises ExchangeRefusal, PayloadError."""
+        await self.check(at_once=True)
+        if not self.was_read:
+            return "the exchange could not be read, so that nobody can say what it has"
+        found = self.frozen.get(symbol)
+        if found is None:
+            return "they agree by now"
+        if symbol is None:
+            self._adjust("adopted", (), cash_change=found.theirs - found.ours)
+        else:
+            line = self._books.portfolio.lines[symbol]
+            steps, cost = await self._stated(symbol) if line.is_linear else _coins_after(line, found)
+            self._adjust("adopted", (), symbol=symbol, steps=steps, cost=cost)
+        self._comparison.settle(symbol)
+        self.last = [each for each in self.last if each.symbol != symbol]
+        self._tell("adopted", f"{found.text}: a person adopted what the exchange has", "warning", symbol)
+        return ""
+
+    async def _stated(self, symbol: str) -> tuple[int, int]:
+        """(signed steps, cost in 1e-8) of a perpetual's position, as the exchange states it now."""
+        instrument = self._books.portfolio.lines[symbol].instrument
+        for row in await self._venue.reader.position_rows(symbol):
+            if count := steps_of(instrument, row.size, "size"):
+                cost = units(row.positionValue) or round(Fraction(str(required(row.avgPrice, "avgPrice"))) * Fraction(str(row.size)) * UNIT)
+                return (count if row.side == "Buy" else -count), cost
+        return 0, 0
 
     # --- doing ---
 

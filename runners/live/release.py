@@ -9,7 +9,7 @@ from core.errors import ConfigError, SafetyError
 from core.nearest import did_you_mean, nearest_name
 from core.risk.causes import CAUSES
 from core.risk.gate import Entry
-from runners.live.restrictions import Restriction, restrictions
+from runners.live.restrictions import ADOPTED, Restriction, restrictions
 
 if TYPE_CHECKING:
     from runners.live.start import Live
@@ -30,6 +30,8 @@ async def release(live: Live, cause: str, symbol: str | None, by: str) -> list[R
     if not found:
         raise SafetyError(f"{cause} does not stand{'' if symbol is None else f' for {symbol}'}: there is nothing to lift")
     row = CAUSES[cause]
+    if cause in ADOPTED:
+        return await _adopt(live, found, by)
     if row.lifted_by != "person":
         raise SafetyError(f"{cause} is not lifted by hand: it ends when {row.ends_when}")
     if cause == "arming_expired":
@@ -44,6 +46,22 @@ async def release(live: Live, cause: str, symbol: str | None, by: str) -> list[R
         live.gate.open(cause, entry.symbol, entry.key, by=by)
     if cause == "cancel_ratio":
         live.controls.count_anew()
+    return lifted
+
+
+async def _adopt(live: Live, found: list[Entry], by: str) -> list[Restriction]:
+    lifted = []
+    for entry in found:
+        place = (entry.cause, entry.symbol or "")
+        listed = [each for each in restrictions(live.gate, live.plan.system.system) if (each.cause, each.symbol) == place]
+        try:
+            why = await live.reconciler.adopt(entry.symbol)
+        except (ExchangeRefusal, PayloadError) as error:
+            why = str(error)
+        if why:
+            raise SafetyError(f"{entry.cause} was not adopted: {why}")
+        live.gate.open(entry.cause, entry.symbol, entry.key, by=by)
+        lifted += listed
     return lifted
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from core.risk.gate import Entry, Gate
 from core.time_range import to_iso
+
+ADOPTED: Final = ("position_differs", "cash_differs")
+"""Causes that end, too, when a person takes the exchange's number over: the same command does it."""
 
 
 class Restriction(msgspec.Struct, frozen=True):
@@ -25,7 +30,10 @@ class Restriction(msgspec.Struct, frozen=True):
     @property
     def line(self) -> str:
         """One line for a screen, a log, an ending."""
-        way_out = f"lift it with: {self.release}" if self.release else f"ends when {self.ends_when}"
+        if self.cause in ADOPTED:
+            way_out = f"ends when {self.ends_when}: {self.release}"
+        else:
+            way_out = f"lift it with: {self.release}" if self.release else f"ends when {self.ends_when}"
         return f"{self.symbol or 'all symbols'}  {self.cause} since {self.since}: {self.text}; {way_out}"
 
 
@@ -37,7 +45,7 @@ def restrictions(gate: Gate, system: str) -> list[Restriction]:
 def _restriction(entry: Entry, system: str) -> Restriction:
     row = entry.row
     symbol = f" --symbol {entry.symbol}" if entry.symbol else ""
-    release = f"keel session release {system}{symbol} --cause {entry.cause}" if row.lifted_by == "person" else ""
+    release = f"keel session release {system}{symbol} --cause {entry.cause}" if row.lifted_by == "person" or entry.cause in ADOPTED else ""
     if entry.cause == "arming_expired":
         release = f"keel live {system} --arm"
     if entry.cause == "panic":

@@ -347,6 +347,7 @@ def _venue(
         note=outbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
         witness=witness, on_ready=on_ready,
     )  # fmt: skip
+    venue.last_look = books.desk.last_look
     return venue
 
 

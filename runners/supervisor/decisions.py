@@ -74,6 +74,9 @@ class Decider:
         """Somebody asks for the panic path (SIGUSR1): at once, whatever the trader does; then the trader is to end."""
         self._flattens = True
         self._why = self._why or "panic was asked for"
+        if self._start_s is not None:  # nobody trades: there is nobody to ask, and nobody is started any more
+            self._start_s = None
+            return [Step("flatten", "SIGUSR1")]
         return [Step("flatten", "SIGUSR1"), *self._ask("panic was asked for", now_s)]
 
     def found(self, finding: Finding, now_s: float) -> list[Step]:
@@ -103,6 +106,10 @@ class Decider:
         """The trader's process is gone. code: its exit code, negative: the signal that ended it; None: not to be known."""
         was_asked = self._asked_s is not None
         self._asked_s, self._killed = None, False
+        if code == -signal.SIGUSR1 and not self._flattens:
+            self._flattens = True
+            self._why = "panic was pressed before the session could hear it"
+            return [Step("flatten", f"SIGUSR1 to the trader: {self._why}")]
         if self._why:
             return self._end_of_hung()
         if was_asked or in_order:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +15,12 @@ import msgspec
 from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.secrets import load_credentials
 from core.errors import KeelError
+from runners import safety
 from runners.signal_mask import nothing_blocked
 
 BY = "the supervisor"
+_TOLD = (safety.FLAT, safety.LEFT)
+"""Exit codes of a panic that has come to its end and said what is left."""
 MOST_TRIES = 5
 """Warm processes that are started one after the other; then the cold way is left."""
 
@@ -28,6 +32,7 @@ class Flattener:
         self._environment, self._url, self._key_file, self._say = environment, url, key_file, say
         self._standby: subprocess.Popen[bytes] | None = None
         self._tries = 0
+        self._is_broken_off = False
 
     def warm(self) -> None:
         """Have a process ready, where there is none. One that cannot be had is said; the cold way is left."""
@@ -43,7 +48,11 @@ class Flattener:
             self._tries = MOST_TRIES
             self._say(f"the panic path is not kept warm: {error}")
             return
-        process = self._started("--standby", stdin=subprocess.PIPE)
+        try:
+            process = self._started("--standby", stdin=subprocess.PIPE)
+        except OSError as error:  # no memory, no process left: tried again
+            self._say(f"the panic path is not kept warm: {error}")
+            return
         assert process.stdin is not None
         with suppress(BrokenPipeError):
             process.stdin.write(msgspec.json.encode({"key": keys.key.reveal(), "secret": keys.secret.reveal()}) + b"\n")
@@ -52,19 +61,31 @@ class Flattener:
 
     def run(self, goes_on: Callable[[], bool]) -> bool:
         """Flatten; whether the account was seen to be flat. goes_on: asked while it works; a no breaks it off, which tells what is left."""
-        process, self._standby = self._standby, None
+        process, self._standby, self._is_broken_off = self._standby, None, False
         if process is not None and process.poll() is None and process.stdin is not None:
-            try:
+            with suppress(BrokenPipeError):
                 process.stdin.write(b"P")
                 process.stdin.flush()
-            except BrokenPipeError:
-                process = None
-        else:
-            process = None
-        if process is None:
-            more = [] if self._key_file is None else ["--key-file", str(self._key_file)]
-            process = self._started("--yes", *more, stdin=subprocess.DEVNULL)
-        return self._wait(process, goes_on) == 0
+                code = self._wait(process, goes_on)
+                if code in _TOLD or self._is_broken_off:
+                    return code == safety.FLAT
+                self._say(f"the warm panic path ended with {code}: a new one is started")
+        more = [] if self._key_file is None else ["--key-file", str(self._key_file)]
+        for _ in range(MOST_TRIES):
+            try:
+                process = self._started("--yes", *more, stdin=subprocess.DEVNULL)
+            except OSError as error:
+                self._say(f"the panic path cannot be started ({error}): again in a second")
+                time.sleep(1.0)
+            else:
+                code = self._wait(process, goes_on)
+                if code >= 0 or self._is_broken_off:
+                    return code == safety.FLAT
+                self._say(f"the panic path was ended by signal {-code}: a new one is started")
+            if not goes_on():
+                break
+        self._say("the panic path has not come to its end: run keel panic from another terminal")
+        return False
 
     def close(self) -> None:
         """Let the warm process end."""
@@ -100,4 +121,5 @@ class Flattener:
                 return process.wait(0.1)
             except subprocess.TimeoutExpired:
                 if not goes_on():
+                    self._is_broken_off = True
                     process.terminate()

@@ -48,10 +48,26 @@ def test_a_leg_that_the_system_did_not_order_is_extra() -> None:
 
 def test_what_both_still_hold_differs_by_its_marks_and_what_one_has_closed_by_its_time() -> None:
     flat = leg(100, 100, 100, 100)
-    one, other = (Trip("BTCUSDT", -1, 10, flat, Leg(), 0, 0, 0, None, 0, "", usd(worth)[0]) for worth in (90, 91))
+    one, other = (Trip("BTCUSDT", -1, 10, flat, Leg(), 0, 0, 0, None, 0, "", usd(worth)[0], 10) for worth in (90, 91))
     closed = trip(flat, leg(95, 95, 95, 95), 0, 0, direction=-1)
     assert split(one, other) == {"data": usd(1)[0]}
     assert split(one, closed) == {"timing": usd(5)[0]}
+
+
+def test_what_was_closed_by_hand_and_is_still_held_on_the_other_side_is_extra_by_its_price_and_not_by_its_worth() -> None:
+    flat, by_hand = leg(100, 100, 100, 100), leg(96, 96, 96, 96, is_own=False)
+    held = Trip("BTCUSDT", -1, 10, flat, Leg(), 0, 0, 0, None, 0, "", usd(90)[0], 10)
+    assert split(trip(flat, by_hand, 0, 0, direction=-1), held) == {"extra": usd(-6)[0]}
+
+
+def test_what_one_side_has_closed_in_part_counts_as_closed_at_the_mark_on_the_other() -> None:
+    flat, half = leg(100, 100, 100, 100), leg(47, 47, 47, 47)
+    part = Trip("BTCUSDT", -1, 10, flat, half, 0, 0, 0, None, 0, "", usd(45)[0], 5)
+    held = Trip("BTCUSDT", -1, 10, flat, Leg(), 0, 0, 0, None, 0, "", usd(92)[0], 10)
+    assert split(part, held) == {"data": usd(1)[0], "timing": usd(-1)[0]}
+    assert split(held, part) == {"data": usd(-1)[0], "timing": usd(1)[0]}
+    own = msgspec.structs.replace(part, exit=msgspec.structs.replace(half, is_own=False))
+    assert split(own, held) == {"data": usd(1)[0], "extra": usd(-1)[0]}
 
 
 def test_trips_that_only_one_side_has_are_missed_and_extra() -> None:
@@ -69,11 +85,11 @@ def test_pairs_are_of_one_decision_else_they_overlap() -> None:
 _MONEY = st.integers(0, 10**14)
 _LEGS = st.builds(Leg, _MONEY, _MONEY, _MONEY, _MONEY, st.booleans())
 _TRIPS = st.builds(
-    lambda symbol, direction, steps, entry, exit_, fees, funding, at, length, worth: Trip(
-        symbol, direction, steps, entry, exit_, fees, funding, at, None if length is None else at + length, at, "", worth
+    lambda symbol, direction, steps, entry, exit_, fees, funding, at, length, worth, held: Trip(
+        symbol, direction, steps, entry, exit_, fees, funding, at, None if length is None else at + length, at, "", worth, held
     ),
     st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.sampled_from([1, -1]), st.integers(1, 10**9), _LEGS, _LEGS, st.integers(-(10**10), 10**12),
-    st.integers(-(10**12), 10**12), st.integers(0, 50), st.none() | st.integers(1, 40), _MONEY,
+    st.integers(-(10**12), 10**12), st.integers(0, 50), st.none() | st.integers(1, 40), _MONEY, st.integers(0, 10**9),
 )  # fmt: skip
 _LISTS = st.lists(_TRIPS, max_size=6)
 

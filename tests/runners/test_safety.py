@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import errno
 import json
+import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -396,3 +398,83 @@ def test_it_latches_before_it_asks_and_before_it_needs_a_key(words: list[str], c
     assert done.returncode == code
     if "mars" not in words:
         assert is_latched(tmp_path / "state" / "panic" / f"{words[1]}.latch") and "nothing was cancelled" in done.stdout
+
+
+# --- what must not end it ---
+
+
+def test_the_file_runs_by_its_name_from_the_repository() -> None:
+    """Beside it lies a warnings.py that is not Python's."""
+    words = [sys.executable, safety.__file__, "--help"]
+    done = subprocess.run(words, cwd=Path(safety.__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Cancel all orders" in done.stdout, done.stderr
+
+
+class _Broken:
+    """A terminal, pipe or log file that takes nothing any more."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    flush = write
+
+    def isatty(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def signals_put_back() -> Iterator[None]:
+    """main changes them for its process."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    logging.disable(logging.NOTSET)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_put_back")
+def test_a_full_disk_under_latch_log_and_report_at_once(fake: FakeExchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fake.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5")
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(sys, "stdout", _Broken())
+    monkeypatch.setattr(sys, "stderr", _Broken())
+    code = safety.main(["--env", "sandbox", "--sandbox", fake.url, "--yes", "--json"])
+    assert code == FLAT and is_latched(latch_path(Environment.SANDBOX, fake.url))
+    assert Decimal(fake.positions[0]["size"]) == 0
+
+
+@pytest.mark.usefixtures("signals_put_back")
+@pytest.mark.parametrize("state", ["~nobody-of-this-name/state", "/dev/null"])
+def test_without_a_state_folder_everything_is_closed_and_the_want_of_a_latch_is_told(
+    fake: FakeExchange, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str
+) -> None:
+    fake.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5")
+    monkeypatch.setenv("KEEL_STATE", state)
+    code = safety.main(["--env", "sandbox", "--sandbox", fake.url, "--yes"])
+    told = capsys.readouterr().out
+    assert code == LEFT and Decimal(fake.positions[0]["size"]) == 0
+    assert "NOT LATCHED" in told and "flat at the last look, but NOT LATCHED" in told and "NOT FLAT" not in told and "report:" not in told
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "127.0.0.1:8686", "http://[::1", "http://127.0.0.1:0x", ""])
+def test_a_mistyped_url_is_no_account(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if url:
+        with pytest.raises(SystemExit) as ended:
+            safety.main(["--env", "sandbox", "--sandbox", url, "--yes"])
+        assert ended.value.code == 2 and "is no URL of a sandbox" in capsys.readouterr().err
+        assert not (tmp_path / "state").exists()
+    else:
+        assert not safety._is_url(url) and safety._is_url("http://localhost") and all(safety._is_url(each) for each in safety.URLS.values())
+
+
+@pytest.mark.usefixtures("signals_put_back")
+def test_a_second_signal_does_not_end_the_report() -> None:
+    signal.signal(signal.SIGTERM, safety.break_off_once)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)

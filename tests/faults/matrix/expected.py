@@ -142,6 +142,8 @@ def outside(after: After) -> Iterator[str]:
         if not taken or taken[0] > after.struck_ms + 65_000:
             yield "a transfer was not taken over within two readings"
         return
+    if after.moment == STARTING and after.how in ("leverage", "margin"):
+        return  # a start sets both as the system has them
     causes = {
         "order": ("external_order",), "position": ("execution_external", "position_differs", "cash_differs"),
         "leverage": ("leverage",), "margin": ("auto_add_margin",),

@@ -17,7 +17,7 @@ from tests.faults.checker import Seen, check
 from tests.faults.matrix import script
 from tests.faults.matrix.expected import After
 from tests.faults.matrix.faults import FAULTS, Fault
-from tests.faults.matrix.moments import MOMENTS
+from tests.faults.matrix.moments import MOMENTS, Moment
 from tests.faults.matrix.rebuilt import keep, memories
 from tests.faults.matrix.show import Show
 from tests.faults.seen_of import candles_of
@@ -85,7 +85,7 @@ def _arm(show: Show, number: int, cell: Cell) -> None:
     fault, moment = FAULTS[cell.fault], MOMENTS[cell.moment]
 
     def go() -> None:
-        show.struck(number, fault.lasts_s, lambda: fault.begin(show, moment), must_act=fault.must_act)
+        show.struck(number, fault.lasts_s, lambda: fault.begin(show, moment), must_act=_must_act(fault, moment))
 
     moment.arm(show, go)
 
@@ -118,7 +118,7 @@ def _judge(show: Show, report: Report) -> None:
     report.problems += check(
         truth, folder, strangers=show.strangers, settled=show.state == "READY", clock_slack_ms=slack_ms, seen=seen
     )  # fmt: skip
-    report.problems += _came_to_an_end(show, faults)
+    report.problems += _came_to_an_end(show, faults, report.cells)
     records = list(read(folder, types=TYPES))
     for number, (cell, fault) in enumerate(zip(report.cells, faults, strict=True)):
         if show.is_alone and number in show.struck_ms:
@@ -128,11 +128,16 @@ def _judge(show: Show, report: Report) -> None:
             ]
 
 
-def _came_to_an_end(show: Show, faults: Sequence[Fault]) -> list[str]:
+def _must_act(fault: Fault, moment: Moment) -> bool:
+    """Whether a fault's rules must have acted. A panic ends the session, which may have nothing left to say that they could strike."""
+    return fault.must_act and not moment.ends_session
+
+
+def _came_to_an_end(show: Show, faults: Sequence[Fault], cells: Sequence[Cell]) -> list[str]:
     found = []
     if len(show.struck_ms) < (1 if not show.is_alone else len(faults)):
         found.append("no fault has struck")
-    if show.is_alone and any(fault.must_act for fault in faults) and not show.acted:
+    if show.is_alone and _must_act(faults[0], MOMENTS[cells[0].moment]) and not show.acted:
         found.append("no rule has acted")
     if show.state != "READY" and not show.may_end_otherwise:
         found.append(f"in the end it is not READY: {show.state}")

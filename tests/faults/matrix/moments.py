@@ -21,13 +21,14 @@ Arm = Callable[[Show, Go], None]
 @dataclass(frozen=True)
 class Moment:
     """``path``: the request that is under way; "" where none is: a fault of requests then strikes the next command.
-    is_thin: orders fill in parts."""
+    is_thin: orders fill in parts.  ends_session: a session that sees it ends."""
 
     number: int
     name: str
     arm: Arm
     path: str = ""
     is_thin: bool = False
+    ends_session: bool = False
 
 
 # --- how to wait for something ---
@@ -150,7 +151,7 @@ MOMENTS: Final = {
         Moment(9, "reconnected, lists are being read", _resyncing, READS[0]),
         Moment(10, "a candle closes", at_minute(script.LONG)),
         Moment(11, "funding is settled", at_minute(60 - script.FIRST + 0.01)),
-        Moment(12, "panic", _panicking),
+        Moment(12, "panic", _panicking, ends_session=True),
     )
 }
 """Number -> moment."""

@@ -210,3 +210,45 @@ def test_an_answer_that_never_ends_holds_its_own_thread_only(tmp_path: Path) -> 
 def test_no_file_no_alerts(tmp_path: Path) -> None:
     assert open_alerts(Home(tmp_path), "demo ema", lambda told: None, environ={}) is None
     assert try_targets(Home(tmp_path), environ={}) is None
+
+
+def test_words_from_outside_reach_every_target_whole_and_harmless(make: Make) -> None:
+    box = Box()
+    alerts = make(box)
+    hostile = f"NUL \0 half \ud800 paint \x1b[2J bell \x07 turned \u202e key {SECRET}\n**<b>@everyone</b>**"
+    alerts.notify(Notice(1, "elsewhere", hostile, f"BTC\0{SECRET}USDT", "error"))
+    alerts.notify(Notice(1, "bad_message", "x" * 1_000_000, None, "error"))
+    first, second = box.wait(2)
+    assert first.text == "NUL <0> half <d800> paint <1b>[2J bell <7> turned <202e> key ***\n**<b>@everyone</b>**"
+    assert first.symbol == "BTC<0>***USDT" and first.plain.decode() and len(second.plain) < 25_000 and len(second.body) <= 1_800
+
+
+class _Fussy(Box):
+    """Does not take one message, ever."""
+
+    def send(self, message: Message) -> Outcome:
+        outcome = super().send(message) if message.text != "refused" else Outcome(False, "HTTP 400")
+        with self.came:
+            self.came.notify_all()
+        return outcome
+
+
+def test_at_the_end_one_that_is_refused_does_not_hold_back_the_rest(make: Make) -> None:
+    box, shown = _Fussy(), []  # type: ignore[var-annotated]
+    alerts = make(box, shown=shown)
+    for text in ("refused", "second", "third"):
+        alerts.notify(notice(text=text))
+    with box.came:
+        assert box.came.wait_for(lambda: bool(shown), 10)
+    assert alerts.close() == {"box": 1} and [each.text for each in box.took] == ["second", "third"]
+
+
+def test_ten_thousand_notices_cost_their_caller_next_to_nothing(make: Make) -> None:
+    """What is summed up is neither scrubbed nor kept."""
+    seen: list[str] = []
+    alerts = make(Box())
+    scrub = alerts._scrub
+    alerts._scrub = lambda text: seen.append(text) or scrub(text)  # type: ignore[func-returns-value]
+    for number in range(10_000):
+        alerts.notify(notice(text=f"{number} {SECRET}"))
+    assert len(seen) <= 6 and alerts.told["feed_gap"] == 10_000

@@ -11,7 +11,12 @@ from core.errors import ConfigError, SafetyError
 from runners.alerts.config import AlertsConfig, TelegramConfig, decode_alerts, load_alerts
 from runners.home import Home
 
-ENVIRON = {"TOKEN": "123456789:abcdefghijklmnopqrstuvwxyzabcdefghij", "HOOK": "https://discord.com/api/webhooks/1/secretsecret", "PW": "pw"}
+ENVIRON = {
+    "TOKEN": "123456789:abcdefghijklmnopqrstuvwxyzabcdefghij",
+    "HOOK": "https://discord.com/api/webhooks/1/secretsecret",
+    "PW": "pw",
+    "LINES": "abc\n",
+}
 GOOD = """
 targets:
   phone: {type: telegram, token: "${TOKEN}", chat: 1234, severity: error}
@@ -57,6 +62,14 @@ def test_a_whole_file() -> None:
         ("targets:\n  a: {type: command, command: [x]}\nmute: [gap]", "alerts.yaml:3: mute[0]: nothing is told under the code 'gap'"),
         ("targets:\n  a: {type: command, command: [x]}\ndaily: '25:00'", "alerts.yaml:3: daily: '25:00' is no time of the day"),
         ("targets:\n  a: {type: telegram, token: 'abc', chat: 1}", "targets.a.token: a secret does not stand in the file"),
+        ("targets:\n  a: {type: webhook, url: 'http://127.example.org/x'}", "targets.a.url: must be https"),
+        ("targets:\n  a: {type: webhook, url: 'https://exa mple.org/x'}", "targets.a.url: is no URL"),
+        ("targets:\n  a: {type: webhook, url: 'https://example.org/x?token=abc'}", "targets.a.url: a secret does not stand in the file"),
+        ('targets:\n  a: {type: webhook, url: "https://e.org", headers: {X: "a\\r\\nB: c"}}', "targets.a.headers.X: holds a line break"),
+        ('targets:\n  a: {type: command, command: ["a\\0b"]}', "targets.a.command[0]: holds a line break or another control character"),
+        ('targets:\n  "a\\e[31m": {type: command, command: [x]}', "targets: 'a\\x1b[31m' is no name of a target"),
+        ("targets:\n  a: {type: email, host: '', from: a@b.c, to: [a@b.c]}", "targets.a.host: '' is no name of a mail server"),
+        ("targets:\n  a: {type: telegram, token: '${LINES}', chat: 1}", "the environment's LINES holds a line break"),
         ("targets:\n  a: {type: telegram, token: '${NOPE}', chat: 1}", "targets.a.token: the environment has no NOPE"),
         ("targets:\n  a: {type: discord, url: 'https://discord.com/api/webhooks/1/x'}", "a secret does not stand in the file"),
         ("targets:\n  a: {type: webhook, url: 'http://example.org'}", "must be https"),

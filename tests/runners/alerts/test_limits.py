@@ -88,3 +88,19 @@ def test_a_body_stays_below_what_discord_takes_and_says_what_to_do() -> None:
     assert "10,000 characters" in found.body
     assert "what to do: once: a busy machine" in message().body
     assert message().title == "WARNING keel demo ema_cross: loop_late"
+
+
+def test_one_that_a_target_does_not_like_holds_up_no_other() -> None:
+    backlog = Backlog(10)
+    poison, good, last = (message("gate", "error", str(number)) for number in range(3))
+    for each in (poison, good, last):
+        backlog.put(each)
+    for _ in range(3):
+        assert backlog.first() is poison
+        backlog.failed(0.0, None)
+    assert backlog.first() is good
+    backlog.sent(good)
+    assert backlog.first() is last
+    backlog.sent(last)
+    assert backlog.first() is poison and not backlog.pass_by()
+    assert not Backlog(10).pass_by()

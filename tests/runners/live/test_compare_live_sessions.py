@@ -99,7 +99,7 @@ def test_what_closed_a_position_from_outside_is_extra_and_money_from_outside_is_
         exchange.step(3)
 
     found = session(tmp_path, name="hold", bars=(100, None), between=outside)
-    assert found.parts["extra"] != 0 and abs(found.difference) < 450 * 10**8
+    assert found.parts["extra"] != 0 and all(abs(amount) < 450 * 10**8 for amount in found.parts.values())
     assert found.parts["outside"] == 0
     assert any(each.cash_change == 500 * 10**8 for each in found.adjusted)
 
@@ -128,6 +128,17 @@ def test_an_altered_bar_is_data(tmp_path: Path) -> None:
     found = compared(tmp_path, ran.live.journal.folder)
     assert set(kept(found)) == {"data"} and found.note == ""
     assert found.bars.startswith("the store's bars; data")
+
+
+def test_a_session_in_which_no_funding_was_settled_is_compared(tmp_path: Path) -> None:
+    found = session(tmp_path, bars=(36,))
+    assert kept(found) == {} and found.rows and found.window.end_ms - FROM == 3 * 3_600_000
+
+
+def test_what_features_read_beside_bars_is_what_the_session_knew(tmp_path: Path) -> None:
+    features = "features={rate: {input: funding_rate, fn: SMA, timeperiod: 30}}"
+    found = session(tmp_path, "params.threshold=1", features, name="momentum", bars=(132,))
+    assert kept(found) == {} and found.rows
 
 
 @pytest.mark.long

@@ -86,15 +86,24 @@ def test_what_is_no_session_is_refused_with_the_way_out(home: Path, command: str
     assert code == 2 and "keel runs list" in answer["error"]["message"]
 
 
-def test_a_run_that_is_still_going_is_refused(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_that_is_still_going_is_refused_and_one_that_was_killed_is_not(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = next((home / "runs" / "demo").glob("*/run-*"))
     mine = tmp_path / "runs" / "demo" / "20240101_000000" / folder.name
     mine.mkdir(parents=True)
     config = json.loads((folder / "config.json").read_text())
+    journal = config["run"]["journal"]
     (mine / "config.json").write_text(json.dumps(config))  # this process runs it, and there is no summary yet
     code, answer = asked(capsys, tmp_path, "replay", "last")
-    assert code == 3 and "still running" in answer["error"]["message"] and "keel journal list" in answer["error"]["message"]
-    config["run"]["pid"] = 2**22 + 1
+    assert code == 3 and "still running" in answer["error"]["message"] and f"give the folder {journal} for" in answer["error"]["message"]
+    config["run"]["pid"] = 2**22 + 1  # it was killed: what it heard is there all the same
+    (mine / "config.json").write_text(json.dumps(config))
+    code, answer = asked(capsys, tmp_path, "replay", "last")
+    assert code == 0 and answer["identical"] and answer["journal"] == journal
+    code, answer = asked(capsys, tmp_path, "compare-live", "last", "--no-page")
+    assert code == 0 and answer["sessions"] == 1
+    del config["run"]["journal"]
     (mine / "config.json").write_text(json.dumps(config))
     code, answer = asked(capsys, tmp_path, "replay", "last")
     assert code == 3 and "did not say where its journal is" in answer["error"]["message"]

@@ -34,7 +34,7 @@ class Row:
     happens: Callable[[Exchange, Trader], object]
     cause: str
     undo: Callable[[Exchange, Trader], object] = lambda exchange, trader: None
-    begins: Literal["flat", "long"] = "long"
+    begins: Literal["flat", "long", "long, no entry rests"] = "long"
     adopts: str = ""
     """A code of the notice, where no cause stands for it."""
 
@@ -91,6 +91,12 @@ def tells_truth(exchange: Exchange, trader: Trader) -> None:
     exchange.lies.clear()
 
 
+def falls(exchange: Exchange, trader: Trader) -> None:
+    """Beyond what a margin of a tenth bears (9.5 %), and not as far as the stop (10 %)."""
+    exchange.jump(0.9025)
+    exchange.move()
+
+
 TABLE = (
     Row("a person's order rests", rest_order, "external_order", lambda x, t: x.by_hand("/v5/order/cancel", orderLinkId="by-hand")),
     Row("a person trades more", trade("Buy", "0.01"), "execution_external"),
@@ -104,6 +110,7 @@ TABLE = (
         "margin is added by itself", happens("auto_add_margin", symbol=S), "auto_add_margin", happens("auto_add_margin", symbol=S, on=False)
     ),
     Row("auto-deleveraging", happens("adl", symbol=S, qty="0.005"), "execution_adl"),
+    Row("liquidation", falls, "", begins="long, no entry rests", adopts="execution_liquidation"),
     Row("money comes in", happens("transfer", amount="250"), "", adopts="transfer"),
     Row("money goes out", happens("transfer", amount="-250"), "", adopts="transfer"),
     Row("another row of the log", happens("transfer", amount="3", type="NEVER_HEARD_OF"), "", adopts="transfer"),
@@ -117,10 +124,11 @@ TABLE = (
 
 
 async def prepare(exchange: Exchange, trader: Trader, row: Row) -> None:
-    if row.begins == "long":
+    if row.begins != "flat":
         bracket = Bracket(stop_loss=trader.price(0.9), take_profit=trader.price(1.1))
         trader.order("BUY", 20, bracket=bracket)
-        trader.order("BUY", 3, order_type="limit", price=trader.price(0.95))
+        if row.begins == "long":
+            trader.order("BUY", 3, order_type="limit", price=trader.price(0.95))
     await pass_time(exchange, 25)  # funding is over, too
     assert trader.differences() == [] and trader.gate.entries() == []
 
@@ -166,6 +174,9 @@ def test_it_is_found_in_time_handled_by_rule_and_ended(row: Row, hearing: Hearin
                 trader.gate.open(entry.cause, entry.symbol, entry.key, by="a person")
             assert trader.gate.entries() == [] and trader.differences() == [] and trader.stated_differences() == []
             money = [message for message in trader.journal if isinstance(message, Adjusted)]
+            if row.name == "liquidation":  # a list of executions does not say its profit: the log does
+                money = [message for message in money if message.reason != "realized_pnl" or hearing == "heard"]
+                assert exchange.account.exchange.liquidations and trader.tape.liquidations
             assert bool(money) == (row.adopts in ("transfer", "elsewhere")), money
             before = len(exchange.entries)
             if row.cause != "execution_external" or exchange.held() >= 0:
@@ -187,3 +198,34 @@ def test_the_page_has_each_row() -> None:
     for row in TABLE:
         (line,) = [line for line in page.splitlines() if line.startswith(f"| {row.name} |")]
         assert row.cause in line, line
+
+
+@pytest.mark.parametrize(
+    ("what", "amount", "symbol"), [("position", 5, S), ("position", -20, S), ("position", -33, S), ("wallet", -700, None)]
+)
+def test_a_person_adopts_what_nothing_explains(what: str, amount: int, symbol: str | None) -> None:
+    async def script() -> None:
+        exchange = Exchange()
+        exchange.move()
+        trader = Trader(exchange, [], 1)
+        await trader.start()
+        try:
+            trader.order("BUY", 20)
+            await pass_time(exchange, 25)
+            exchange.lies[what] = amount
+            await pass_time(exchange, 40)
+            cause = "position_differs" if symbol else "cash_differs"
+            assert trader.gate.has(cause, symbol)
+            assert await trader.reconciler.adopt(symbol) == ""
+            trader.gate.open(cause, symbol, by="a person")
+            await pass_time(exchange, 40)
+            assert trader.stated_differences() == [] and not trader.gate.has(cause, symbol)
+            (adjusted,) = [message for message in trader.journal if isinstance(message, Adjusted)]
+            assert adjusted.reason == "adopted"
+            assert (adjusted.steps if symbol else adjusted.cash_change) == (20 + amount if symbol else amount)
+            assert await trader.reconciler.adopt(symbol) == "they agree by now"
+            trader.check_alive()
+        finally:
+            await trader.stop()
+
+    run_virtual(script(), start_ms=START_MS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -19,7 +20,7 @@ import pytest
 from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.secrets import load_credentials
 from runners import safety
-from runners.live.latch import is_latched, latch_of
+from runners.live.latch import LatchWatch, is_latched, latch_of
 from runners.live.panic_button import PanicButton
 from runners.live.panic_key import panic_key
 from runners.live.rearm import rearm
@@ -118,6 +119,26 @@ def test_a_button_pressed_five_times_acts_once_and_survives_its_standby(fake: Fa
     until(lambda: button.finished() is not None, "the end of the panic")
     assert button.finished() == 0 and fake.orders == [] and button.pressed_by.startswith("hand")
     assert len(list(button.path.parent.glob("*.report.json"))) == 1 and len(said) == 5
+
+
+def test_a_press_that_cannot_be_latched_halts_its_own_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: Any, **more: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    where = endpoints(Environment.SANDBOX, "http://127.0.0.1:9")
+    said: list[str] = []
+    button = PanicButton(where, load_credentials(where, environ={}), owner="a test", say=said.append)
+    monkeypatch.setattr(subprocess, "Popen", full)
+    early, late = LatchWatch(button.path), LatchWatch(button.path)
+    button.halts(early.press)
+    with monkeypatch.context() as small:
+        small.setattr(os, "open", full)
+        small.setattr(os, "rename", full)
+        assert early.why() == ""
+        button.press("SIGUSR1")
+    button.halts(late.press)  # a session that was still starting
+    assert "no latch could be made" in early.why() and early.why() == late.why()
+    assert "NOT LATCHED" in said[0] and "run keel panic from another terminal" in said[1] and len(said) == 2
 
 
 # --- the key ---

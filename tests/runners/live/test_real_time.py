@@ -27,7 +27,7 @@ from sim.sandbox.settings import SandboxSettings
 from strategies.base import BaseStrategy, PortfolioStrategy
 from tests.builders import plain_system
 from tests.runners.live.conftest import Ran, plan_of
-from tests.sim.sandbox.conftest import Sandbox, walk_feed
+from tests.sim.sandbox.conftest import Sandbox, running, walk_feed
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.sandbox import run_over, running_virtually
 
@@ -57,9 +57,20 @@ def scripted(mode: str) -> type[BaseStrategy]:
     return type(f"Script_{mode}", (Script,), {"mode": mode})
 
 
+def settings_of(changes: dict[str, Any]) -> SandboxSettings:
+    return SandboxSettings(**({"factor": FACTOR, "tick_ms": 20, "limit_factor": FACTOR} | changes))
+
+
+@contextmanager
+def moving_really(**changes: Any) -> Iterator[Sandbox]:
+    """At the machine's time, for sessions that are spoken to from other threads and processes."""
+    with running(settings_of(changes), walk_feed()) as sandbox:
+        yield sandbox
+
+
 @contextmanager
 def moving(**changes: Any) -> Iterator[Sandbox]:
-    settings = SandboxSettings(**({"factor": FACTOR, "tick_ms": 20, "limit_factor": FACTOR} | changes))
+    settings = settings_of(changes)
     with running_virtually(settings, lambda now_ms: walk_feed(start_ms=now_ms)) as sandbox:
         yield sandbox
 

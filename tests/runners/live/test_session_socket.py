@@ -20,7 +20,7 @@ from runners.cli.main import cli
 from runners.cli.main import run as keel
 from runners.home import Home
 from runners.live.door import Ask
-from runners.live.records import CauseEnded
+from runners.live.records import Adjusted, CauseEnded
 from runners.live.session import Stop
 from runners.live.start import Live
 from runners.session_address import Card, bound, connected, put_card, sessions, socket_path
@@ -28,8 +28,10 @@ from runners.tools import session_release_tool, session_status_tool
 from runners.tools.registry import ToolContext
 from runners.tools.session import Hung, NoSession, ReleaseRequest, SessionRequest, _exchange
 from tests.runners.live.conftest import Ran
-from tests.runners.live.test_real_time import moving, plan, run, until
+from tests.runners.live.test_real_time import moving_really, plan, run, until
 from tests.sim.sandbox.raw import Raw
+
+pytestmark = pytest.mark.real_sockets
 
 Script = Callable[[Live, Any], Any]
 
@@ -46,7 +48,7 @@ def context(tmp_path: Path) -> ToolContext:
 
 
 def with_session(journals: Path, script: Callable[[Live], Any]) -> Ran:
-    with moving() as sandbox:
+    with moving_really() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
             await until(lambda: live.gate.state is TradingState.ACTIVE)
@@ -90,21 +92,78 @@ REFUSED = [
     ("external_ordr", None, ConfigError, "did you mean external_order"),
     ("execution_external", "ETHUSDT", ConfigError, "does not trade 'ETHUSDT'"),
     ("execution_external", None, SafetyError, "does not stand"),
-    ("position_differs", None, SafetyError, "not lifted by hand: it ends when they agree again"),
+    ("leverage", None, SafetyError, "not lifted by hand: it ends when it is again"),
+    ("position_differs", None, SafetyError, "not adopted: they agree by now"),
 ]
 
 
 def test_what_is_refused(journals: Path, context: ToolContext) -> None:
     async def script(live: Live) -> None:
-        live.gate.close("position_differs", "unclear", "BTCUSDT")
+        for cause in ("leverage", "position_differs"):  # of each there is nothing in truth
+            live.gate.close(cause, "unclear", "BTCUSDT")
         for cause, symbol, kind, words in REFUSED:
             with pytest.raises(KeelError, match=words) as raised:
                 await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", cause, symbol), context)
             assert raised.value.exit_code == kind.exit_code
-        assert live.gate.has("position_differs", "BTCUSDT")
-        live.gate.open("position_differs", "BTCUSDT")
+        for cause in ("leverage", "position_differs"):
+            assert live.gate.has(cause, "BTCUSDT")
+            live.gate.open(cause, "BTCUSDT")
 
     with_session(journals, script)
+
+
+LIES = [
+    ("position_differs", "BTCUSDT", "/v5/position/list", "/result/list/0/size", "0.050"),
+    ("cash_differs", None, "/v5/account/wallet-balance", "/result/list/0/coin/0/walletBalance", "98765.4321"),
+]
+
+
+@pytest.mark.parametrize(("cause", "symbol", "path", "field", "value"), LIES, ids=[row[0] for row in LIES])
+def test_a_person_adopts_over_the_socket_and_a_restart_has_it(
+    cause: str, symbol: str | None, path: str, field: str, value: str, journals: Path, context: ToolContext
+) -> None:
+    """The exchange's lists say a number from some moment on that nothing explains."""
+    told: list[Any] = []
+
+    def number(live: Live) -> float:
+        return live.books.portfolio.lines["BTCUSDT"].qty if symbol else live.books.portfolio.cash / 1e8
+
+    with moving_really() as sandbox:
+        made = plan(sandbox, journals, "hold")
+
+        async def first(live: Live, stop: Stop) -> None:
+            await until(lambda: live.books.portfolio.lines["BTCUSDT"].qty)
+            patch = [{"op": "replace", "path": field, "value": value}]
+            rule = {"match": {"side": "http", "path": path}, "action": {"kind": "mutate", "patch": patch}}
+            await asyncio.to_thread(sandbox.faults, rule)
+            await live.reconciler.check()
+            assert live.gate.has("being_compared", symbol) and not live.gate.has(cause, symbol)
+            await live.reconciler.check()
+            status = (await asyncio.to_thread(session_status_tool.run, SessionRequest("test"), context)).session
+            (each,) = status.restrictions
+            told.append(each.release)
+            other = "cash_differs" if symbol else "position_differs"
+            with pytest.raises(KeelError, match=f"{other} does not stand"):
+                await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", other), context)
+            answer = await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", cause, symbol), context)
+            assert [(each.cause, each.symbol) for each in answer.lifted] == [(cause, symbol or "")] and answer.session.state == "ACTIVE"
+            assert number(live) == float(value)
+            await live.reconciler.check()
+            assert live.gate.entries() == []
+
+        async def again(live: Live, stop: Stop) -> None:
+            await live.reconciler.check()
+            assert number(live) == float(value) and live.gate.entries() == []
+
+        ran = run(made, None, first)
+        assert ran.ending.failure is None
+        ran = run(made, None, again)
+    place = f" --symbol {symbol}" if symbol else ""
+    assert told == [f"keel session release test{place} --cause {cause}"]
+    (adjusted,) = ran.of(Adjusted)
+    assert adjusted.reason == "adopted"  # type: ignore[attr-defined]
+    (ended,) = [each for each in ran.of(CauseEnded) if each.cause == cause]  # type: ignore[attr-defined]
+    assert ended.by not in ("", "keel")  # type: ignore[attr-defined]
 
 
 def test_what_persists_is_not_lifted(journals: Path, context: ToolContext) -> None:
@@ -128,7 +187,7 @@ def test_what_persists_is_not_lifted(journals: Path, context: ToolContext) -> No
 
 def test_what_needs_a_person_survives_a_restart(journals: Path, context: ToolContext) -> None:
     seen: list[Any] = []
-    with moving() as sandbox:
+    with moving_really() as sandbox:
         made = plan(sandbox, journals, "rest")
 
         async def first(live: Live, stop: Stop) -> None:
@@ -245,7 +304,7 @@ def test_nonsense_and_silence_do_not_disturb_it(journals: Path, context: ToolCon
 
 def test_another_keel_sessions_order_is_told_from_a_persons(journals: Path, context: ToolContext) -> None:
     """It stands for the whole account, and is not lifted while one of its orders rests."""
-    with moving() as sandbox:
+    with moving_really() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
             raw = Raw(sandbox)

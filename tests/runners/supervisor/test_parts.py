@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -15,11 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from adapters.bybit.endpoints import Environment
 from adapters.bybit.notices import Notice
 from core.errors import SafetyError
 from runners.session_address import connected
 from runners.supervisor import sending, systemd
 from runners.supervisor.address import Place, TraderCard
+from runners.supervisor.flatten import Flattener
 from runners.supervisor.heartbeat import SOCKET_NAME
 from runners.supervisor.listening import Listener
 from runners.supervisor.sending import heartbeats, rss_bytes
@@ -152,3 +155,47 @@ def test_the_watchdog_is_this_processes_or_nobodys(environ: dict[str, str], seco
 
 def test_memory_is_told() -> None:
     assert 10 << 20 < rss_bytes() < 64 << 30
+
+
+class _Ended:
+    """A process of the panic path that has ended, or ends when it is asked to act."""
+
+    def __init__(self, code: int) -> None:
+        self.code, self.stdin = code, io.BytesIO()
+
+    def poll(self) -> int | None:
+        return None
+
+    def wait(self, timeout: float) -> int:
+        return self.code
+
+
+@pytest.mark.parametrize(
+    ("warm", "cold", "is_flat", "told"),
+    [
+        (0, [], True, []),
+        (5, [], False, []),
+        (1, [0], True, ["ended with 1"]),
+        (-9, [-9, 5], False, ["ended with -9", "ended by signal 9"]),
+        (-9, [OSError("no memory"), 0], True, ["ended with -9", "cannot be started (no memory)"]),
+        (2, [OSError("no memory")] * 5, False, ["ended with 2", *["cannot be started"] * 5, "keel panic from another terminal"]),
+    ],
+)
+def test_a_panic_path_that_dies_is_started_anew(
+    warm: int, cold: list[int | OSError], is_flat: bool, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    flattener = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, said.append)
+    coming = [warm, *cold]
+
+    def started(*words: str, stdin: int) -> _Ended:
+        found = coming.pop(0)
+        if isinstance(found, OSError):
+            raise found
+        return _Ended(found)
+
+    monkeypatch.setattr(flattener, "_started", started)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    flattener.warm()
+    assert flattener.run(lambda: True) is is_flat and not coming
+    assert len(said) == len(told) and all(words in line for words, line in zip(told, said, strict=True)), said

@@ -34,7 +34,8 @@ class Exchange:
 
     def __init__(self) -> None:
         settings = SandboxSettings(pace="real", limit_factor=1_000.0)
-        self._engine = Engine(settings, WalkFeed([S, OTHER], START_MS, 7, bars=5, spot=False), wall_ms)
+        self._feed = WalkFeed([S, OTHER], START_MS, 7, bars=5, spot=False)
+        self._engine = Engine(settings, self._feed, wall_ms)
         self._gateway = Gateway(self._engine, PublicHub(self._engine))
         self.account = self._engine.accounts[KEY]
         self.hears: Callable[[str, list[dict[str, Any]]], None] | None = None
@@ -70,6 +71,10 @@ class Exchange:
         """What nobody asked for."""
         out_of_band.change(self._engine, msgspec.json.encode({"do": do, **values}))
         self.tell()
+
+    def jump(self, factor: float) -> None:
+        """The market goes to so much of its price with its next move."""
+        self._feed._walks[S]._index *= factor
 
     def move(self) -> None:
         """The market moves up to now."""
