@@ -104,7 +104,7 @@ def market() -> Iterator[Sandbox]:
 
 
 @pytest.mark.real_sockets
-@pytest.mark.parametrize(("how", "number"), [("python", signal.SIGTERM), ("c", signal.SIGINT)])
+@pytest.mark.parametrize(("how", "number"), [("python", signal.SIGTERM), pytest.param("c", signal.SIGINT, marks=pytest.mark.long)])
 def test_a_strategy_that_hangs_does_not_keep_a_session_from_ending(
     how: str, number: signal.Signals, market: Sandbox, tmp_path: Path
 ) -> None:
