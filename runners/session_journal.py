@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.journal import Record, SessionStarted, read
+from adapters.journal import Record, SessionStarted, inspect, read
 from adapters.journal.layout import segment_paths
 from core.errors import ConfigError, DataError, StrategyError
-from core.file_names import name_problem
+from core.file_names import name_problem, shown
 from core.frame import Frame
 from core.system_file import system_from_dict
 from runners.home import Home
@@ -42,39 +42,80 @@ class SessionJournal:
         """Every record, from the first on."""
         return read(self.folder, types=TYPES)
 
+    def cut_short(self) -> str:
+        """What is at the journal's end and cannot be heard, in words; "" where nothing is."""
+        found = inspect(self.folder)
+        if not found.torn_bytes:
+            return ""
+        return f"the last {found.torn_bytes} bytes ({found.torn_at}) are a write that was cut short, or is under way"
+
+
+def journal_folders(home: Home) -> list[Path]:
+    """All journals of a home."""
+    return sorted(folder for folder in (home.runs / "journals").glob("*/*") if folder.is_dir() and segment_paths(folder))
+
+
+def journal_name(folder: Path, home: Home) -> str:
+    """As it is called in a list: account and system."""
+    return str(folder.relative_to(home.runs / "journals"))
+
+
+def named_journal(reference: str, home: Home) -> Path | None:
+    """The journal in a folder, or with such a name in the list, or a part of a name that fits it alone. Raises ConfigError where it fits
+    several."""
+    if not name_problem(reference) and segment_paths(user_path(reference)):
+        return user_path(reference)
+    named = {journal_name(folder, home): folder for folder in journal_folders(home)}
+    if reference in named:
+        return named[reference]
+    fits = [name for name in named if reference and reference in name]
+    if len(fits) > 1:
+        raise ConfigError(f"{shown(reference)} fits {len(fits)} journals: {', '.join(fits[:5])}; give more of the name")
+    return named[fits[0]] if fits else None
+
+
+def run_journal(run: RunInfo) -> tuple[str | None, int]:
+    """(folder of a run's journal, None where the run does not say; number of its session, 0 where that is not known). Raises DataError for
+    a run that is damaged."""
+    files = run.read()
+    said = (files.result or {}).get("trust") or (files.config or {}).get("run") or {}
+    folder, session = said.get("journal"), said.get("session")
+    return folder if isinstance(folder, str) else None, session if isinstance(session, int) else 0
+
 
 def find_session(reference: str, home: Home) -> SessionJournal:
-    """A session by the id of its run, ``last`` (the newest session), or the folder of its journal.
+    """A session by the id of its run, ``last`` (the newest session), or the folder or name of its journal.
 
     Raises ConfigError for what is none, DataError for a run without a journal, one that is still going, and a journal that does not say
     what it ran.
     """
-    if not name_problem(reference) and reference != "last" and segment_paths(user_path(reference)):
-        return session_journal(user_path(reference))
+    named = None if reference == "last" or reference.startswith("run-") else named_journal(reference, home)
+    if named is not None:
+        return session_journal(named)
+    if "/" in reference and not name_problem(reference) and not (user_path(reference) / "config.json").is_file():
+        what = "is a file: give its folder" if user_path(reference).is_file() else "is neither the folder of a journal nor that of a run"
+        raise ConfigError(f"{reference} {what}; keel journal list shows the journals, keel runs list the runs")
     run = _newest(home) if reference == "last" else find_run(reference, home)
     if run.epoch not in [epoch.value for epoch in GATED]:
         raise DataError(
             f"{run.run_id} is a {run.epoch} run: it has no journal, only sessions at an exchange (keel demo) keep one; keel runs list"
             " --epoch demo shows them, and a backtest is held against its own files by keel runs report --again"
         )
-    files = run.read()
-    trust = (files.result or {}).get("trust") or (files.config or {}).get("run") or {}
-    folder = trust.get("journal")
+    folder, session = run_journal(run)
     if run.status == "running":
-        where = f" {folder}" if isinstance(folder, str) else " of its journal (keel journal list)"
+        where = f" {folder}" if folder is not None else " of its journal (keel journal list)"
         raise DataError(
             f"{run.run_id} is still running: its journal is being written. Stop the session (Ctrl-C in its terminal), or give the folder"
             f"{where} for what is written by now"
         )
-    if not isinstance(folder, str):
+    if folder is None:
         raise DataError(
             f"{run.run_id} ({run.epoch}, {run.status}) did not say where its journal is: it ended before its result was written;"
             " keel journal list shows the journals, and the folder of one can be given in place of a run"
         )
     if not segment_paths(Path(folder)):
         raise DataError(f"the journal of {run.run_id} is no longer in {folder}; if it was moved, give its folder in place of the run")
-    session = trust.get("session")
-    return session_journal(Path(folder), run, session if isinstance(session, int) else 0)
+    return session_journal(Path(folder), run, session)
 
 
 def _newest(home: Home) -> RunInfo:

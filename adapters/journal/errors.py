@@ -20,7 +20,7 @@ class DamagedJournal(DataError):
         """path, offset: the file and its first byte that cannot be trusted."""
         super().__init__(
             f"{path}, byte {offset}: {reason}. The journal is refused and nothing was changed: put back an undamaged copy, "
-            "or keep what is whole with repair, which writes it to another folder"
+            f"or keep what is whole: keel journal repair {path.parent}"
         )
         self.path = path
         self.offset = offset

@@ -57,7 +57,8 @@ class CompareRow(msgspec.Struct, frozen=True):
 class CompareLiveResponse(Response, frozen=True, kw_only=True):
     """Money as exact decimal text of the quote coin. parts: all of them; they add up to ``difference``, session_profit - backtest_profit.
 
-    fill_price: latency + spread + slippage.  bars: whose bars the backtest ran over.  note: why the store's were not compared.
+    fill_price: latency + spread + slippage.  bars: whose bars the backtest ran over.  note: why the store's were not compared, and what of
+    the journal could not be heard.
     outside: what was taken over from the exchange, such as transfers, which are no profit.
     """
 
@@ -124,7 +125,7 @@ def _answer(journal: SessionJournal, found: Comparison, system: str, symbols: li
         parts={name: to_text(found.parts[name]) for name in PARTS},
         fill_price=to_text(sum(found.parts[name] for name in FILL_PRICE)),
         bars=found.bars,
-        note=found.note,
+        note="; ".join(each for each in (found.note, journal.cut_short()) if each),
         spread_is_measured=found.quoted and not journal.opened.account.startswith("sandbox"),
         rows=[_row(row, steps) for row in found.rows],
         outside=[_told(each.reason, each.symbol, each.cash_change, quote, each.ts) for each in found.adjusted],

@@ -9,9 +9,10 @@ import msgspec
 from adapters.journal import Inspection, inspect, repair
 from adapters.journal.layout import segment_paths
 from core.errors import ConfigError, DataError
-from core.file_names import name_problem
+from core.file_names import shown
 from runners.home import Home
 from runners.registry import find_run
+from runners.session_journal import journal_folders, journal_name, named_journal, run_journal
 from runners.tools.registry import Request, Response, ToolContext, tool
 from runners.user_path import user_path
 
@@ -78,7 +79,7 @@ class RepairResponse(Response, frozen=True, kw_only=True):
 def journal_list_tool(request: JournalsRequest, context: ToolContext) -> JournalsResponse:
     """The journals of demo sessions, each walked to its end."""
     return JournalsResponse(
-        journals=sorted((_line(folder, context.home) for folder in _folders(context.home)), key=lambda one: -one.last_ts)
+        journals=sorted((_line(folder, context.home) for folder in journal_folders(context.home)), key=lambda one: -one.last_ts)
     )
 
 
@@ -107,19 +108,11 @@ def journal_repair_tool(request: RepairRequest, context: ToolContext) -> RepairR
     return RepairResponse(records=done.records, left_bytes=done.left_bytes, damage=done.damage, path=str(folder), original=str(kept))
 
 
-def _folders(home: Home) -> list[Path]:
-    return sorted(folder for folder in (home.runs / "journals").glob("*/*") if folder.is_dir() and segment_paths(folder))
-
-
-def _name(folder: Path, home: Home) -> str:
-    return str(folder.relative_to(home.runs / "journals"))
-
-
 def _line(folder: Path, home: Home) -> JournalLine:
     found = inspect(folder)
     problem = f"{Path(found.damaged_file).name}, byte {found.damaged_offset}: {found.damage}" if found.damage else ""
     return JournalLine(
-        name=_name(folder, home), path=str(folder), records=found.records, sessions=found.sessions,
+        name=journal_name(folder, home), path=str(folder), records=found.records, sessions=found.sessions,
         bytes=found.bytes, first_ts=found.first_ts, last_ts=found.last_ts, snapshots=found.snapshots, held_by=found.held_by,
         problem=problem,
     )  # fmt: skip
@@ -127,23 +120,17 @@ def _line(folder: Path, home: Home) -> JournalLine:
 
 def _find(reference: str, home: Home) -> Path:
     """Raises ConfigError for what is none or more than one, DataError for a run without a journal."""
-    if not name_problem(reference) and segment_paths(user_path(reference)):
-        return user_path(reference)
-    folders = _folders(home)
+    folders = journal_folders(home)
     if reference == "last" and folders:
         return max(folders, key=lambda folder: max(path.stat().st_mtime_ns for path in segment_paths(folder)))
-    named = [folder for folder in folders if reference in _name(folder, home)]
-    if len(named) == 1:
-        return named[0]
-    if len(named) > 1:
-        raise ConfigError(
-            f"{reference!r} fits {len(named)} journals: {', '.join(_name(folder, home) for folder in named[:5])}; give more of the name"
-        )
+    named = None if reference.startswith("run-") else named_journal(reference, home)
+    if named is not None:
+        return named
     if not reference.startswith("run-"):
-        raise ConfigError(f"there is no journal {reference!r} in {home.runs / 'journals'}: keel journal list shows them")
+        raise ConfigError(f"there is no journal {shown(reference)} in {home.runs / 'journals'}: keel journal list shows them")
     run = find_run(reference, home)
-    journal = ((run.read().result or {}).get("trust") or {}).get("journal")
-    if not isinstance(journal, str):
+    journal, _ = run_journal(run)
+    if journal is None:
         raise DataError(f"{run.run_id} ({run.epoch}, {run.status}) has no journal: only sessions at an exchange keep one")
     return Path(journal)
 

@@ -70,7 +70,7 @@ def session_replay_tool(request: ReplayRequest, context: ToolContext) -> ReplayR
         compared=dict(sorted(found.compared.items())),
         identical=found.difference is None,
         difference=None if found.difference is None else _entry(found.difference),
-        notes=found.notes,
+        notes=found.notes + [cut for cut in (journal.cut_short(),) if cut and found.difference is None],
         changed_code=code.changed,
         python=platform.python_version(),
         recorded_python=journal.program.versions.get("python", ""),

@@ -19,7 +19,7 @@ from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store
 
-FROM, TO = START + 20 * DAY, START + 21 * DAY
+FROM, TO = START + 20 * DAY, START + 20 * DAY + DAY // 2
 EMA = ("params.fast=2", "params.slow=5", "warmup_bars=50")
 
 
@@ -54,10 +54,11 @@ def kept(found: Comparison) -> dict[str, int]:
 
 def test_a_session_that_trades_as_its_backtest_has_no_difference(tmp_path: Path) -> None:
     found = session(tmp_path)
-    assert found.difference == 0 and kept(found) == {} and len(found.rows) > 3
+    assert found.difference == 0 and kept(found) == {} and len(found.rows) > 1
     assert set(found.parts) == set(PARTS)
 
 
+@pytest.mark.long
 def test_slippage_lands_in_slippage(tmp_path: Path) -> None:
     found = session(tmp_path, execution={"slippage_bps": 6.0})
     assert found.parts["slippage"] < 0 and abs(found.parts["slippage"]) > 0.8 * abs(found.difference)
@@ -85,7 +86,7 @@ def test_funding_that_the_backtest_does_not_pay_lands_in_funding(tmp_path: Path)
 
 
 def test_bars_in_which_no_session_ran_are_missed_or_late_and_nothing_else(tmp_path: Path) -> None:
-    found = session(tmp_path, bars=(100, None), between=lambda exchange: exchange.step(100))
+    found = session(tmp_path, bars=(20, None), between=lambda exchange: exchange.step(50))
     assert found.sessions == 2 and found.difference != 0
     assert found.parts["missed"] + found.parts["timing"] + found.parts["extra"] != 0
     assert abs(found.parts["slippage"]) < UNIT and found.parts["data"] == found.parts["outside"] == 0
@@ -98,7 +99,7 @@ def test_what_closed_a_position_from_outside_is_extra_and_money_from_outside_is_
         exchange.post("/admin/account", {"do": "transfer", "amount": "500"})
         exchange.step(3)
 
-    found = session(tmp_path, name="hold", bars=(100, None), between=outside)
+    found = session(tmp_path, name="hold", bars=(30, None), between=outside)
     assert found.parts["extra"] != 0 and all(abs(amount) < 450 * 10**8 for amount in found.parts.values())
     assert found.parts["outside"] == 0
     assert any(each.cash_change == 500 * 10**8 for each in found.adjusted)
@@ -137,7 +138,7 @@ def test_a_session_in_which_no_funding_was_settled_is_compared(tmp_path: Path) -
 
 def test_what_features_read_beside_bars_is_what_the_session_knew(tmp_path: Path) -> None:
     features = "features={rate: {input: funding_rate, fn: SMA, timeperiod: 30}}"
-    found = session(tmp_path, "params.threshold=1", features, name="momentum", bars=(132,))
+    found = session(tmp_path, "params.threshold=1", features, name="momentum", bars=(72,))
     assert kept(found) == {} and found.rows
 
 

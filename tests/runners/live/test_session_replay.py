@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,11 +24,13 @@ from runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpB
 from runners.session_journal import find_session, load_code
 from runners.session_replay import Replayed, replay_session
 from runners.systems import loaded_now
+from runners.tools.registry import ToolContext
+from runners.tools.replay import ReplayRequest, session_replay_tool
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store
 
-FROM, TO = START + 20 * DAY, START + 21 * DAY
+FROM, TO = START + 20 * DAY, START + 20 * DAY + DAY // 2
 EMA = ("params.fast=2", "params.slow=5", "warmup_bars=50", "exits={stop_loss: {percent: 0.4}, take_profit: {percent: 1}}")
 LONG = pytest.mark.long
 SYSTEMS = [
@@ -55,7 +58,7 @@ def traded(folder: Path, name: str, overrides: tuple[str, ...], *sessions: int |
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
     """Two sessions of one journal."""
-    yield traded(tmp_path_factory.mktemp("journals"), "ema_cross", EMA, 130, None)
+    yield traded(tmp_path_factory.mktemp("journals"), "ema_cross", EMA, 60, None)
 
 
 def replayed(folder: Path, home: Path) -> Replayed:
@@ -211,6 +214,29 @@ def test_what_is_no_session_is_refused_with_the_way_out(ran: Ran, tmp_path: Path
         find_session(str(refused), home)
 
 
+def test_a_journal_is_found_as_the_list_calls_it_and_what_is_none_is_told_so(ran: Ran, tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    for account in ("one", "two"):
+        shutil.copytree(ran.live.journal.folder, home.runs / "journals" / account / "ema-0123")
+    for reference in ("one/ema-0123", "one", str(home.runs / "journals" / "one" / "ema-0123")):
+        assert find_session(reference, home).folder == home.runs / "journals" / "one" / "ema-0123"
+    with pytest.raises(ConfigError, match="fits 2 journals: one/ema-0123, two/ema-0123"):
+        find_session("ema", home)
+    with pytest.raises(ConfigError, match=r"nor that of a run; keel journal list"):
+        find_session(str(tmp_path / "nothing"), home)
+    with pytest.raises(ConfigError, match="is a file: give its folder"):
+        find_session(str(max((home.runs / "journals" / "one" / "ema-0123").glob("*.journal"))), home)
+
+
+def test_what_a_killed_process_had_half_written_is_told(ran: Ran, tmp_path: Path) -> None:
+    shutil.copytree(ran.live.journal.folder, tmp_path / "torn")
+    last = max((tmp_path / "torn").glob("*.journal"))
+    with last.open("ab") as file:
+        file.write(b"\x10\x00\x00")
+    answer = session_replay_tool.run(ReplayRequest(str(tmp_path / "torn")), ToolContext(Home(tmp_path)))
+    assert answer.identical and "a write that was cut short" in answer.notes[-1]
+
+
 STRATEGY = """
 from strategies.base import BaseStrategy
 from core.messages import Signal
@@ -239,7 +265,7 @@ def own(home: Path, fail_at: int = 0, **changes: Any) -> Ran:
     system = msgspec.structs.replace(system, strategy="flipper", params={"every": 7})
     loaded = loaded_now(system, "", Home(home))
     with marked_store() as store, stored_sandbox(store, system, FROM, TO) as sandbox:
-        return run_session(plan_of(loaded.config, loaded.strategy, store, sandbox.url, home / "journals", **changes))
+        return run_session(plan_of(loaded.config, loaded.strategy, store, sandbox.url, home / "journals", **changes), max_bars=60)
 
 
 def test_code_that_has_changed_is_not_run_unless_it_is_wanted(tmp_path: Path) -> None:
@@ -259,8 +285,8 @@ def test_code_that_has_changed_is_not_run_unless_it_is_wanted(tmp_path: Path) ->
 
 
 def test_a_strategy_that_failed_fails_again_at_the_same_record(tmp_path: Path) -> None:
-    ran = own(tmp_path, fail_at=100)
+    ran = own(tmp_path, fail_at=50)
     assert isinstance(ran.ending.failure, StrategyError)
     found = replayed(ran.live.journal.folder, tmp_path)
-    assert found.difference is None and found.compared["Signal"] == 14
+    assert found.difference is None and found.compared["Signal"] == 7
     assert any("broke at record" in note and "as it happens" in note for note in found.notes)

@@ -28,7 +28,10 @@ from tests.builders import DAY, START, builtin, made_ready
 from tests.runners.live.test_same_decisions import SYSTEMS, marked_store
 
 pytestmark = pytest.mark.real_sockets  # HTTP and WebSocket included: that is what it proves
+HOUR = 3_600_000
 FROM, TO = START + 20 * DAY, START + 22 * DAY
+SOON = FROM + 10 * HOUR
+"""So far where one settlement of funding and a trade or two are enough."""
 Found = tuple[Side, Side, WireDifference | None, str]
 
 
@@ -49,10 +52,16 @@ def named(name: str, *overrides: str) -> tuple[SystemConfig, type[BaseStrategy]]
     return builtin(name, *(() if any("warmup" in each for each in overrides) else ("warmup_bars=100",)), *overrides)
 
 
-@pytest.mark.parametrize(("name", "overrides"), [SYSTEMS[0], *(pytest.param(*each, marks=pytest.mark.long) for each in SYSTEMS[1:])])
-def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("name", "overrides", "until"),
+    [
+        ("ema_cross", ("params.fast=2", "params.slow=5"), SOON),
+        *(pytest.param(*each, TO, marks=pytest.mark.long) for each in SYSTEMS),
+    ],
+)
+def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...], until: int) -> None:
     with marked_store() as store:
-        backtest, session, difference, problem = compared(store, *named(name, *overrides), (FROM, TO))
+        backtest, session, difference, problem = compared(store, *named(name, *overrides), (FROM, until))
     assert difference is None and not problem
     assert backtest.counts() == session.counts() and backtest.rows["fills"] and backtest.rows["funding payments"]
     assert backtest.rows["final account"][0]["value"] == session.rows["final account"][3]["value"]  # our cash, the exchange's wallet
@@ -64,7 +73,7 @@ def test_a_session_decides_as_the_backtest(name: str, overrides: tuple[str, ...]
 def planted(plant: Callable[[StoredBars], None] = lambda bars: None, **sandbox_has: Any) -> tuple[Side, WireDifference]:
     with marked_store() as store:
         backtest, _, difference, _ = compared(
-            store, *named("ema_cross", "params.fast=2", "params.slow=5"), (FROM, TO), plant, **sandbox_has
+            store, *named("ema_cross", "params.fast=2", "params.slow=5"), (FROM, SOON), plant, **sandbox_has
         )
     assert difference is not None
     return backtest, difference
@@ -106,7 +115,7 @@ def test_one_lost_message_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Outbox, "hear", forgetful)
     with marked_store() as store:
-        _, _, found, _ = compared(store, *named("hold"), (FROM, TO))
+        _, _, found, _ = compared(store, *named("hold"), (FROM, SOON))
     assert found is not None and (found.kind, found.number, found.begins_in) == ("funding payments", 0, "funding")
     assert found.backtest is not None and found.backtest["ts"] == lost[0].ts  # type: ignore[attr-defined]
 
