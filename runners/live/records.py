@@ -121,7 +121,7 @@ class CauseEnded(Message, frozen=True):
 
 
 class Armed(Message, frozen=True):
-    """A live session was armed. uid: of the account; by: whose hand; until: ISO time; how: terminal or token; nonce: which token."""
+    """A live session was armed. uid: of the account; by: whose hand; until: ISO time; how: terminal, token, renewal; nonce: which token."""
 
     ts: int
     uid: int

@@ -135,6 +135,11 @@ class Session:
     def notify(self, notice: Notice) -> None:
         """Keep a notice for the display, and pass it on."""
         self.notices.append(notice)
+        if notice.code == "execution_panic" and self.live is not None:  # pressed where another latch counts: it reaches us by the exchange
+            where = "a panic of this account (perhaps of another machine, user or KEEL_STATE)"
+            self.live.connection.latch.press(
+                f"{where} closes its positions, as of {notice.text}: look at the account before you start again"
+            )
         self._user_notify(notice)
 
     async def run(self, beside: Callable[[Live, Stop], AsyncIterator[None]] | None = None) -> tuple[Live, Ending]:

@@ -123,8 +123,14 @@ class Decider:
         self._is_flat = is_flat
         if self._asked_s is not None:
             return []  # the trader is still to end
-        text = "the account is flat" if is_flat else "the account is NOT flat, or was not seen to be"
-        return [Step("leave", text, code=ENDED_BY_SUPERVISOR if is_flat else NOT_FLAT)]
+        text = "ended after the panic path; `keel session rearm` comes before the next start"
+        return [
+            Step(
+                "leave",
+                text if is_flat else f"{text}; NOT flat: look at the exchange now",
+                code=ENDED_BY_SUPERVISOR if is_flat else NOT_FLAT,
+            )
+        ]
 
     def _ask(self, text: str, now_s: float) -> list[Step]:
         if self._asked_s is not None:

@@ -100,6 +100,8 @@ def _bar_of(execution: Frame, ts: int, *, is_at_close: bool) -> int:
 def guess(found: WireDifference) -> str:
     """A sentence on what such a difference comes of, as a rule."""
     a, b = found.backtest, found.session
+    if found.begins_in == "fill" and any(row is not None and row.get("reason") == "trailing" for row in (a, b)):
+        return _TRAILING
     if a is None or b is None:
         side = "the session" if b is None else "the backtest"
         return _ONE_SIDED[found.kind, b is None].format(side=side)
@@ -115,6 +117,10 @@ def guess(found: WireDifference) -> str:
     return _SAME_ROW[found.kind].format(fields=", ".join(names))
 
 
+_TRAILING: Final = (
+    "a trailing stop: the exchange takes one only after the fill, so that it follows from the next bar on, and the backtest's from the"
+    " fill; where the best price of the trade lies in its entry's bar, the two differ by nature"
+)
 _SAME_ROW: Final = {
     "bars": "the exchange's bar is not the stored one ({fields}): the store was imported from elsewhere, or has changed",
     "marks": "the exchange's mark price is not the stored one: the store has no marks of the execution timeframe, or other ones",

@@ -20,7 +20,7 @@ from runners.sandbox import StoredBars
 from runners.systems import LoadedSystem
 from runners.tools.registry import ToolContext
 from runners.tools.wire_parity import WireParityRequest, wire_parity_check_tool
-from runners.wire_parity.compare import WireDifference, first_difference
+from runners.wire_parity.compare import WireDifference, first_difference, guess
 from runners.wire_parity.rows import KINDS, Side
 from runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
 from strategies.base import BaseStrategy
@@ -148,6 +148,14 @@ def test_of_several_differences_the_earliest_is_told_and_at_one_time_the_cause_b
     assert found is not None and found.kind == "orders" and found.bar_ts == FROM + 300_000 and found.session is None
     assert "did not decide here" in found.cause
     assert first_difference(ours, ours, execution) is None
+
+
+def test_a_trailing_stop_is_told_as_what_differs_by_nature() -> None:
+    row = {"ts": FROM, "symbol": "BTCUSDT", "fee": 1, "price": 2.0, "qty": 1.0, "reason": "trailing"}
+    for other in (None, row | {"price": 3.0, "reason": "take_profit"}):
+        assert "follows from the next bar on" in guess(WireDifference("fills", 0, "BTCUSDT", FROM, FROM, "fill", row, other))
+    dearer = WireDifference("fills", 0, "BTCUSDT", FROM, FROM, "fee", row, row | {"fee": 2})
+    assert "fee rates differ" in guess(dearer)
 
 
 # --- the command ---
