@@ -67,7 +67,7 @@ def test_what_another_client_closed_and_opened_is_extra_and_what_was_not_traded_
     found = compare_live(journal, played.live.plan.loaded, Home(tmp_path))
     assert sum(found.parts.values()) == found.difference
     by_others = [row for row in found.rows if "extra" in row.parts]
-    assert [row.live.exit_reason if row.live else "" for row in by_others][0] == "external" and by_others[-1].backtest is None
+    assert by_others[0].live is not None and by_others[0].live.exit_reason == "external" and by_others[-1].backtest is None
     assert any(set(row.parts) == {"missed"} for row in found.rows)
     notional = max(trip.entry.paid for row in found.rows for trip in (row.live, row.backtest) if trip is not None)
     assert all(abs(amount) < notional // 10 for row in found.rows for amount in row.parts.values())
