@@ -35,6 +35,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -123,7 +125,8 @@ def latch(path: Path, env: str, by: str) -> str:
 
 
 def find_keys(env: str, file: Path | None) -> tuple[str, str]:
-    """From BYBIT_<ENV>_KEY and _SECRET, else from a file (mode 0600) with these two lines. Raises ValueError, PermissionError."""
+    """From BYBIT_<ENV>_KEY and _SECRET, else from a file (mode 0600) with these two lines, else from a keyring (its package need not be
+    there) under keel-bybit-<env>: where the trader looks, in the same order. Raises ValueError, PermissionError."""
     names = (f"BYBIT_{env.upper()}_KEY", f"BYBIT_{env.upper()}_SECRET")
     found = {name: os.environ.get(name, "").strip() for name in names}
     if not all(found.values()) and file is not None:
@@ -135,9 +138,20 @@ def find_keys(env: str, file: Path | None) -> tuple[str, str]:
         found = {name.strip().removeprefix("export "): value.strip().strip("\"'") for name, _, value in lines}
     elif env == "sandbox" and not any(found.values()):
         found = dict(zip(names, ("sandbox-key", "sandbox-secret"), strict=True))
+    elif not any(found.values()) and find_spec("keyring") is not None:
+        keyring = import_module("keyring")
+        try:
+            found = {
+                name: keyring.get_password(f"keel-bybit-{env}", word) or "" for name, word in zip(names, ("key", "secret"), strict=True)
+            }
+        except Exception as error:
+            raise ValueError(f"the keyring does not give the key ({type(error).__name__}): set {' and '.join(names)}") from error
     key, secret = found.get(names[0], ""), found.get(names[1], "")
     if not key or not secret:
-        raise ValueError(f"no key of the {env} account: set {names[0]} and {names[1]}, or name a file of mode 0600 with --key-file")
+        raise ValueError(
+            f"no key of the {env} account: set {names[0]} and {names[1]}, or name a file of mode 0600 with --key-file, or keep"
+            f' "key" and "secret" in the keyring under keel-bybit-{env}'
+        )
     return key, secret
 
 

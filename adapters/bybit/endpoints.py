@@ -91,7 +91,8 @@ def endpoints(environment: Environment, sandbox_url: str = "http://127.0.0.1:868
         stream = "wss://stream.bybit.com"
         return Endpoints(environment, "https://api.bybit.com", stream, stream, stream, hosts, hosts)
     parts = urlsplit(sandbox_url)
-    if parts.scheme != "http" or parts.hostname not in _LOOPBACK:
+    is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme != "http" or parts.hostname not in _LOOPBACK or not is_bare:
         raise ConfigError(f"sandbox URL {sandbox_url!r}: an address of this machine is needed, such as http://127.0.0.1:8686")
     base = sandbox_url.rstrip("/")
     stream = "ws" + base[len("http") :]

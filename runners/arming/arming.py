@@ -73,11 +73,15 @@ class Arming:
         self._given: Token | None = None
         self._ends_at = 0
         self._next_renewal = 0
+        self._seen: dict[Path, tuple[int, int, int]] = {}
+        """Which file lay there when a renewal was looked for last."""
+        self._is_first_look = True
         self._warned: set[int] = set()
         self._notify: Notify = lambda notice: None
+        self._note: Callable[[Armed], None] = lambda armed: None
 
     @property
-    def _command(self) -> str:
+    def command(self) -> str:
         """What a person types to come to this session's account."""
         return f"keel live {self.system.system}" + (
             f" --sandbox {self.where.rest}" if self.where.environment is Environment.SANDBOX else ""
@@ -96,7 +100,7 @@ class Arming:
             self._take_token(self._token_path)
         elif not has_terminal():
             text = "there is no terminal at which the account's UID could be typed, and no --arm-token"
-            way = f"{self._command} --arm --arm-token FILE makes one at a terminal; start with the same --arm-token FILE"
+            way = f"{self.command} --arm --arm-token FILE makes one at a terminal; start with the same --arm-token FILE"
             self.missing.append(Missing("not_armed", text, way))
 
     async def look(self, connection: Connection) -> None:
@@ -123,7 +127,7 @@ class Arming:
     async def arm(self, compare: Callable[[], Awaitable[list[Missing]]], notify: Notify, note: Callable[[Armed], None]) -> None:
         """All has been looked at: list what is missing, or let commands leave. compare: our books with the account; again where a person
         took a while. Raises NotArmedError, SafetyError for what was typed."""
-        self._notify = notify
+        self._notify, self._note = notify, note
         unclean = await compare()
         missing = [*self.missing, *([] if self.is_restart else unclean)]
         if self.is_dry:
@@ -182,7 +186,7 @@ class Arming:
         if self.is_dry or self.token is None:
             return
         left = self.left_ms
-        if left < WARNED_MINUTES[0] * 60_000 and monotonic_ms() >= self._next_renewal:
+        if monotonic_ms() >= self._next_renewal:
             self._next_renewal = monotonic_ms() + _RENEWAL_EVERY_MS
             self._renew()
             left = self.left_ms
@@ -190,7 +194,7 @@ class Arming:
             gate.open(EXPIRED, by=self.token.by)
             self._warn(left)
         elif not gate.has(EXPIRED):
-            text = f"the arming ended at {self.token.until}; {self._command} --arm at a terminal renews it"
+            text = f"the arming ended at {self.token.until}; {self.command} --arm at a terminal renews it"
             gate.close(EXPIRED, text)
             self._notify(Notice(wall_ms(), "arming_expired", f"{text}; until then nothing is added", severity="error"))
 
@@ -199,25 +203,34 @@ class Arming:
         if not due:
             return
         self._warned.update(due)
-        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; {self._command} --arm at a terminal renews it"
+        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; {self.command} --arm at a terminal renews it"
         self._notify(Notice(wall_ms(), "arming_ends", text))
 
     def _renew(self) -> None:
-        """Take a newer token, where a person has laid one."""
+        """Take a newer token, where a person has laid one; what is laid while we run and not taken is said once."""
         for path in dict.fromkeys(path for path in (self._token_path, usual_place(self.terms)) if path is not None):
-            if not path.exists():
+            lies = _which(path)
+            if lies is None or lies == self._seen.get(path):
                 continue
+            self._seen[path] = lies
             try:
                 found = read_token(path, self.terms, wall_ms(), self._latch)
             except SafetyError as error:
-                if self.token is not None and not self.left_ms:
-                    self._notify(Notice(wall_ms(), "arm_token", str(error)))
+                if not self._is_first_look:
+                    self._notify(Notice(wall_ms(), "arm_token", f"{error}: the arming stays as it is"))
                 continue
-            if self.token is not None and found.uid == self.token.uid and found.expires_ms > self.token.expires_ms:
+            if self.token is None or found.nonce == self.token.nonce:
+                continue
+            if found.uid == self.token.uid and found.expires_ms > self.token.expires_ms:
                 self._hold_with(found)
                 if (place := arming_place()) is not None:
                     put_token(found, place)  # a restart takes the newer one, too
+                self._note(Armed(wall_ms(), found.uid, found.by, found.until, "renewal", found.nonce))
                 self._notify(Notice(wall_ms(), "armed", f"armed anew until {found.until} by {found.by}", severity="info"))
+            elif not self._is_first_look:
+                text = f"{path} arms account {found.uid} until {found.until}, which is not longer than now: the arming stays as it is"
+                self._notify(Notice(wall_ms(), "arm_token", text))
+        self._is_first_look = False
 
     def _hold_with(self, token: Token) -> None:
         note_use(token)
@@ -229,8 +242,17 @@ class Arming:
         try:
             self._given = read_token(path, self.terms, wall_ms(), self._latch)
         except SafetyError as error:
-            way = f"{self._command} --arm --arm-token {path} makes a new one at a terminal"
+            way = f"{self.command} --arm --arm-token {path} makes a new one at a terminal"
             self.missing.append(Missing("not_armed", str(error), way))
 
 
 __all__ = ["EXPIRED", "PHRASES", "Arming"]
+
+
+def _which(path: Path) -> tuple[int, int, int] | None:
+    """Which file lies there, None: none, or it cannot be seen."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

@@ -99,7 +99,10 @@ def read_token(path: Path, terms: Terms, now_ms: int, latch: Path) -> Token:
         raise SafetyError(f"{path} is no arming token of this version")
     differing = [name for name in Terms.__struct_fields__ if getattr(token.terms, name) != getattr(terms, name)]
     if differing:
-        raise SafetyError(f"{path} arms something else: {' and '.join(differing)} {'differs' if len(differing) == 1 else 'differ'}")
+        raise SafetyError(
+            f"{path} arms something else: {' and '.join(differing)} {'differs' if len(differing) == 1 else 'differ'}"
+            " (--arm needs the same system file, --set and --without as the session)"
+        )
     if now_ms >= token.expires_ms:
         raise SafetyError(f"{path} has expired at {token.until}")
     if token.made_ms > now_ms + 60_000:

@@ -46,10 +46,8 @@ def _restriction(entry: Entry, system: str) -> Restriction:
     row = entry.row
     symbol = f" --symbol {entry.symbol}" if entry.symbol else ""
     release = f"keel session release {system}{symbol} --cause {entry.cause}" if row.lifted_by == "person" or entry.cause in ADOPTED else ""
-    if entry.cause == "arming_expired":
-        release = f"keel live {system} --arm"
-    if entry.cause == "panic":
-        release = ""  # the latch outlives the session: its text says which command takes it away
+    if entry.cause in ("arming_expired", "panic"):
+        release = ""  # the text says which command: of which account it is is not known here
     forbids = "all but cancels" if row.state.name == "HALTED" else "entries"
     return Restriction(
         entry.cause, entry.symbol or "", entry.key, to_iso(entry.since_ms), entry.text, forbids, row.ends_when, row.lifted_by, release

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from runners.live.start import Live
 
 BEAT_S: Final = 0.025
+SAME_S: Final = 0.5
+"""Two signals within so long are one request."""
 LATE_S: Final = 0.1
 HUNG_S: Final = 2.0
 ON_TIME_S: Final = 0.5
@@ -57,7 +59,7 @@ class Watchdog:
         self._told = -TELL_EVERY_S
         self._thread_of_loop = threading.get_ident()
         self._asked: float | None = None
-        self._is_heard = False
+        self._is_heard, self._heard_s = False, 0.0
         self._kicks = 0
         """1: the thread has sent its own signal; 2: it has arrived."""
         self._alarm: Callable[[str], None] = lambda text: None
@@ -135,7 +137,8 @@ class Watchdog:
         panic: Callable[[str], None] | None = None,
     ) -> Iterator[None]:
         """Hear these signals (number -> name) and run the thread. ask: called in the loop, once; alarm: told in words, from another thread,
-        that the loop hangs. A second signal ends the process on the spot. panic: called in the thread, whatever the loop does, each time
+        that the loop hangs. A second signal ends the process on the spot, but for a twin of the first: what ends a whole group of processes
+        reaches the trader twice, by itself and through its supervisor. panic: called in the thread, whatever the loop does, each time
         that SIGUSR1 comes."""
         loop = asyncio.get_running_loop()
         self._alarm = alarm
@@ -149,10 +152,17 @@ class Watchdog:
             if self._take_kick():
                 raise LoopHung(self._where(frame))
             if self._is_heard:
+                if MACHINE.monotonic_s() - self._heard_s < SAME_S:
+                    return
                 _end_at_once()
-            self._is_heard = True
+            self._is_heard, self._heard_s = True, MACHINE.monotonic_s()
             self._asked = self._asked or self._now_s()
             loop.call_soon_threadsafe(ask, signals[signal.Signals(number)])
+
+        def late(number: int, frame: FrameType | None) -> None:
+            if MACHINE.monotonic_s() - self._heard_s >= SAME_S:
+                signal.signal(number, before[signal.Signals(number)])
+                signal.raise_signal(number)
 
         wakeup = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
         for number in signals:
@@ -167,8 +177,8 @@ class Watchdog:
             over.set()
             thread.join(1.0)
             signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number, handler in before.items():  # the twin of a signal that was heard must not strike down what is written now
+                signal.signal(number, late if self._is_heard and number in signals else handler)
             near.close()
             far.close()
 

@@ -143,6 +143,22 @@ def test_where_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 # --- the latch ---
 
 
+def test_a_keyring_is_asked_where_the_trader_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("BYBIT_LIVE_KEY", "BYBIT_LIVE_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    kept = {("keel-bybit-live", "key"): "ring-key", ("keel-bybit-live", "secret"): "ring-secret"}
+    text = "def get_password(service, name):\n    if service == 'keel-bybit-demo':\n        raise OSError('locked')\n"
+    (tmp_path / "keyring.py").write_text(text + f"    return {kept!r}.get((service, name))\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keyring", raising=False)
+    assert safety.find_keys("live", None) == ("ring-key", "ring-secret")
+    for name in ("BYBIT_DEMO_KEY", "BYBIT_DEMO_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ValueError, match="the keyring does not give the key"):
+        safety.find_keys("demo", None)
+    monkeypatch.delitem(sys.modules, "keyring")
+
+
 def test_the_latch_says_who_and_the_first_one_stays(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "panic" / "demo.latch"
     assert safety.latch(path, "demo", "the first") == "" == safety.latch(path, "demo", "the second")

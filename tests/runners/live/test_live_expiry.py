@@ -96,7 +96,7 @@ def test_the_end_is_said_before_and_nothing_is_added_after(sandbox: Sandbox, tmp
         orders.append(len(sandbox.truth()["orders"]))
 
     made = run_live(armed_system(home), home, options(sandbox, token), beside=at_bar(12, nearly))
-    assert made.ending.state == "REDUCING" and any("keel live armed --arm" in line for line in made.lines)
+    assert made.ending.state == "REDUCING" and any(f"keel live armed --sandbox {sandbox.url} --arm" in line for line in made.lines)
     added = [order for order in sandbox.truth()["orders"][orders[0] :] if not order["reduceOnly"]]
     assert orders and added == [] and len(sandbox.truth()["orders"]) >= 1
 
@@ -110,7 +110,7 @@ def test_a_person_renews_it_and_nobody_lifts_it_otherwise(sandbox: Sandbox, tmp_
         clock.shift_ms = 91 * MINUTE
         live.gate.look()
         assert live.gate.has("arming_expired")
-        with pytest.raises(SafetyError, match="made anew, at a terminal: keel live armed --arm"):
+        with pytest.raises(SafetyError, match=r"made anew, at a terminal: keel live armed --sandbox http://.* --arm"):
             _now(release(live, "arming_expired", None, "a test"))
         assert live.plan.arming is not None
         place = usual_place(live.plan.arming.terms)
@@ -126,7 +126,7 @@ def test_a_person_renews_it_and_nobody_lifts_it_otherwise(sandbox: Sandbox, tmp_
     made = run_live(armed_system(home), home, options(sandbox, token), beside=at_bar(12, end_and_renew))
     assert made.ending.state == "ACTIVE" and made.ending.agrees
     messages = [record.message for record in read(made.journal, types=TYPES)]
-    assert [message.how for message in messages if isinstance(message, Armed)] == ["token"]
+    assert [message.how for message in messages if isinstance(message, Armed)] == ["token", "renewal"]
 
 
 def _now(work: Any) -> Any:
@@ -189,3 +189,33 @@ def test_a_clock_that_is_set_back_lengthens_no_life(sandbox: Sandbox, tmp_path: 
     shift["monotonic"] = 61 * MINUTE
     made.look_now(gate)
     assert gate.has("arming_expired") and told[-1].severity == "error"
+
+
+def test_it_is_renewed_long_before_its_end_and_what_is_not_taken_is_said_once(sandbox: Sandbox, tmp_path: Path, clock: Clock) -> None:
+    home = home_of(tmp_path)
+    promoted(home)
+    token = token_for(home, sandbox, tmp_path / "token", life_ms=8 * 60 * MINUTE)
+
+    def renew(live: Live) -> None:
+        arming = live.plan.arming
+        assert arming is not None and arming.token is not None
+        first, place = arming.token, usual_place(arming.terms)
+
+        def look() -> list[str]:
+            clock.shift_ms += 6_000
+            live.gate.look()
+            return [notice.text for notice in live.notices if notice.code == "arm_token"]
+
+        assert look() == []
+        token_for(home, sandbox, place, "live.max_order_usd=77", life_ms=12 * 60 * MINUTE)
+        assert ["configuration differs" in text for text in look()] == [True] and len(look()) == 1 and arming.token == first
+        token_for(home, sandbox, place, life_ms=60 * MINUTE)
+        assert "not longer than now" in look()[-1] and len(look()) == 2 and arming.token == first
+        token_for(home, sandbox, place, life_ms=12 * 60 * MINUTE)
+        assert len(look()) == 2 and arming.token.expires_ms > first.expires_ms
+        assert arming.left_ms > 11 * 60 * MINUTE
+        done.append(arming.token.until)
+
+    done: list[str] = []
+    run_live(armed_system(home), home, options(sandbox, token, max_bars=20), beside=at_bar(5, renew))
+    assert done

@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.risk.causes import TradingState
+from runners.live import watchdog as watchdog_module
 from runners.live.session import Stop
 from runners.live.start import Live
+from runners.live.watchdog import Watchdog
 from tests.runners.live.test_real_time import moving, plan, run, until
 from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking
 from tests.virtual.loop import VirtualLoop
@@ -127,3 +130,26 @@ def test_a_strategy_that_hangs_does_not_keep_a_session_from_ending(
         assert "it hung, and was broken off so that the session could end" in err and "difference 0" in err
     else:
         assert "not done: entries were not cancelled" in err
+
+
+def test_a_signal_and_its_twin_are_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """kill to a process group, timeout(1): the trader has it by itself, and from its supervisor."""
+    ended: list[str] = []
+    monkeypatch.setattr(watchdog_module, "_end_at_once", lambda: ended.append("at once"))
+    now = [100.0]
+    monkeypatch.setattr(watchdog_module, "MACHINE", SimpleNamespace(monotonic_s=lambda: now[0]))
+
+    async def work() -> None:
+        asked: list[str] = []
+        before = signal.getsignal(signal.SIGTERM)
+        with Watchdog().watching({signal.SIGTERM: "SIGTERM"}, asked.append, lambda text: None):
+            for at, expected in ((100.0, 0), (100.3, 0), (100.6, 1)):
+                now[0] = at
+                signal.raise_signal(signal.SIGTERM)
+                await asyncio.sleep(0)
+                assert (len(asked), len(ended)) == (1 + expected, expected)
+            now[0] = 100.4
+        signal.raise_signal(signal.SIGTERM)  # what is written at the end is not struck down by it
+        signal.signal(signal.SIGTERM, before)
+
+    asyncio.run(work())
