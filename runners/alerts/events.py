@@ -93,6 +93,8 @@ _TABLE: Final = (
     Event("transfer", "info", "money came to the account, or left it, and was taken over", "make sure that it was you"),
     Event("adopted", "warning", "a person adopted the exchange's number where our books had another",
           "note where the difference came from"),
+    Event("rounded", "info", "a difference of some 1e-8, no more than rounding explains, was taken over from the exchange",
+          "nothing: an exchange keeps more digits than the books"),
     Event("pnl_taken_over", "info",
           "the exchange realised another profit of our executions, by its transaction log; its figure was taken over",
           "some units of 1e-8 are its rounding; more: an execution was heard of out of its order"),
