@@ -64,7 +64,7 @@ _TABLE: Final = (
     Event("candle_changed", "warning", "the exchange changed a bar after it had closed; the first was traded on", _NOTHING),
     Event("backfill_failed", "warning", "bars that were missed could not be read; it is tried again", "if it goes on: look at the network"),
     Event("feed_gap", "error", "bars are missing for good, and decisions were made without them",
-          "stop, `keel data sync`, and compare the session with a backtest"),
+          "stop, import the missing bars (`keel data import`), then `keel compare-live last`"),
     Event("stand_in", "warning", "the exchange lacks a series that a strategy reads, and another stands in for it (named in the words)",
           "look whether that is meant: decisions rest on it"),
     Event("not_screened", "warning", "a portfolio strategy could not screen a symbol, and left it out",
