@@ -351,6 +351,11 @@ class BybitVenue(OrderCalls):
         """Balances as the exchange states them."""
         self.fold.on_wallet(await self.reader.wallet(), self._market.now_ms or self._since_ms)
 
+    @property
+    def market_ms(self) -> int:
+        """The time of the market's data, in which lists of the account are stamped, too."""
+        return self._stamp()
+
     def stamp_ms(self) -> int:
         """The exchange's time, for notices."""
         return self._rest.clock.now_ms

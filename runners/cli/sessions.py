@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -81,12 +82,12 @@ def release(session: Session, system: str, cause: str, symbol: str | None) -> No
 
 
 @sessions.command(epilog=example("keel session rearm --env demo", "keel session rearm --env sandbox --sandbox http://127.0.0.1:8686"))
-@click.option("--env", "environment", required=True, type=click.Choice(["demo", "live", "sandbox"]), help="Whose panic latch.")
+@click.option("--env", "environment", type=click.Choice(["demo", "live", "sandbox"]), help="Whose panic latch [the one that stands].")
 @click.option("--sandbox", "sandbox_url", metavar="URL", help="Of which sandbox [http://127.0.0.1:8686].")
 @click.option("--reason", metavar="TEXT", help="Why it may trade again, as a sentence; asked for where it is not given.")
 @common
 @click.pass_obj
-def rearm(session: Session, environment: str, sandbox_url: str | None, reason: str | None) -> None:
+def rearm(session: Session, environment: str | None, sandbox_url: str | None, reason: str | None) -> None:
     """Let an environment trade again after a panic: takes the latch away, and keeps it and your reason as evidence.
 
     It needs a person at a terminal, who types the reason and the environment's name; a script is refused (exit code 4).
@@ -96,9 +97,14 @@ def rearm(session: Session, environment: str, sandbox_url: str | None, reason: s
     from runners.live.latch import is_latched, latch_of, latch_text
     from runners.live.rearm import rearm as take_away
 
+    environment = environment or (None if sandbox_url is None else "sandbox")
     if sandbox_url is not None and environment != "sandbox":
         raise ConfigError(f"--sandbox goes with --env sandbox, not with --env {environment}")
-    path = latch_of(Environment(environment), sandbox_url)
+    if environment is None:
+        path = _only_latch()
+        environment = path.stem.partition("-")[0]
+    else:
+        path = latch_of(Environment(environment), sandbox_url)
     if not is_latched(path):
         raise ConfigError(f"no panic latch stands at {path}: there is nothing to re-arm")
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -113,6 +119,19 @@ def rearm(session: Session, environment: str, sandbox_url: str | None, reason: s
     session.answer(
         answer, lambda: click.echo(f"{environment} is armed again; the latch is kept at {kept}. A session that runs stays halted")
     )
+
+
+def _only_latch() -> Path:
+    from core.errors import ConfigError
+    from runners.live.latch import rearm_command, standing
+    from runners.state_folder import state_root
+
+    found = standing()
+    if not found:
+        raise ConfigError(f"no panic latch stands in {state_root() / 'panic'}: there is nothing to re-arm")
+    if len(found) > 1:
+        raise ConfigError(f"{len(found)} panic latches stand: say which: {'; '.join(map(rearm_command, found))}")
+    return found[0]
 
 
 def _show(found: SessionStatus) -> None:

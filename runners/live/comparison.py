@@ -4,6 +4,8 @@ A difference of a symbol (or of cash) that a reading finds lets nothing be added
 at most three readings: it is gone (our books agree again), it is taken over (the transaction log shows rows that our books lack, or have
 with another profit, of just this amount), or the symbol is frozen with words that name both numbers, until it is gone or taken over.
 
+No more than rounding explains (an exchange keeps more digits than our books) is taken over at once.
+
 Readings decide on each symbol by themselves. The same difference in two readings decides; one that is another each time, in three.
 """
 
@@ -28,6 +30,13 @@ class Difference(msgspec.Struct, frozen=True):
     ours: int
     theirs: int
     coin: str = ""
+    rounding: int = 0
+    """How much of it (1e-8) may be rounding: an exchange keeps more digits of its fees and balances than our books."""
+
+    @property
+    def is_rounding(self) -> bool:
+        """Whether it is no more than rounding explains."""
+        return abs(self.theirs - self.ours) <= self.rounding
 
     @property
     def text(self) -> str:
@@ -67,7 +76,7 @@ class Freeze(msgspec.Struct, frozen=True):
 
 
 class TakeOver(msgspec.Struct, frozen=True):
-    """The log explains it by these rows: the books take the exchange's number."""
+    """The log explains it by these rows (none: it is rounding): the books take the exchange's number."""
 
     difference: Difference
     rows: tuple[Unbooked, ...]
@@ -116,7 +125,7 @@ class Comparison:
         for each in found:
             stands = self._stands(each, at_once)
             rows = explanation(each, unbooked.get(each.symbol, ())) if stands and each.is_money else ()
-            if rows:
+            if rows or each.is_rounding:
                 actions.append(TakeOver(each, rows))
                 continue
             left[each.symbol] = (each, self._count(each.symbol) + 1)
@@ -136,7 +145,7 @@ class Comparison:
         return actions
 
     def _stands(self, each: Difference, at_once: bool) -> bool:
-        if at_once or each.symbol in self.frozen:
+        if at_once or each.is_rounding or each.symbol in self.frozen:
             return True
         before = self._seen.get(each.symbol)
         return before is not None and (before[0] == each or before[1] + 1 >= MOST_READINGS)
@@ -151,12 +160,12 @@ class Comparison:
 
 
 def explanation(found: Difference, rows: Sequence[Unbooked]) -> tuple[Unbooked, ...]:
-    """The rows, from the oldest on, that add up to just this difference; empty where none do. As many as can be: what is newer than the
-    wallet that was read is left to the next reading."""
+    """The rows, from the oldest on, that add up to just this difference (but for rounding, which is left to the next reading); empty where
+    none do. As many as can be: what is newer than the wallet that was read is left to the next reading."""
     total, best = 0, 0
     for count, row in enumerate(rows, 1):
         total += row.units
-        if total == found.theirs - found.ours:
+        if abs(found.theirs - found.ours - total) <= found.rounding:
             best = count
     return tuple(rows[:best])
 

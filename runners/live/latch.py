@@ -53,6 +53,17 @@ def latch_of(environment: Environment, sandbox_url: str | None) -> Path:
     return latch_path(environment, endpoints(environment, *([] if sandbox_url is None else [sandbox_url])).rest)
 
 
+def standing() -> list[Path]:
+    """Every latch that stands in this user's state folder. Raises SafetyError for a folder that cannot be read."""
+    folder = state_root() / "panic"
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".latch")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise SafetyError(f"{folder} cannot be read ({error.strerror}): panic latches may stand there") from error
+
+
 def is_latched(path: Path) -> bool:
     """Whether anything stands there. What cannot be looked at counts as latched: only its absence is a no."""
     try:
@@ -80,7 +91,7 @@ def latch_text(path: Path) -> str:
     told = (
         "it says nothing that can be read" if found is None else f"made {found.made} by {found.by} (process {found.process}, {found.user})"
     )
-    return f"the panic latch {path} stands ({told}): once you have looked at the account, keel session rearm {_options(path)} takes it away"
+    return f"the panic latch {path} stands ({told}): once you have looked at the account, {rearm_command(path)} takes it away"
 
 
 def refuse_latched(path: Path) -> None:
@@ -89,12 +100,13 @@ def refuse_latched(path: Path) -> None:
         raise SafetyError(f"{latch_text(path)}; until then nothing is started in this environment")
 
 
-def _options(path: Path) -> str:
+def rearm_command(path: Path) -> str:
+    """What a person types to take this latch away."""
     name = path.stem
     if not name.startswith("sandbox-"):
-        return f"--env {name}"
+        return f"keel session rearm --env {name}"
     host, _, port = name.removeprefix("sandbox-").rpartition("-")
-    return f"--env sandbox --sandbox http://{host}:{port}"
+    return f"keel session rearm --env sandbox --sandbox http://{host}:{port}"
 
 
 class LatchWatch:

@@ -11,7 +11,8 @@ it has gone away, is explained, or a person adopts it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from core.actors.portfolio import Line, Portfolio
 from core.money import UNIT, to_text
 from runners.live.books import Books
 from runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, Unbooked, places
+from runners.live.opening import coin_units
 from runners.live.records import Adjusted
 from runners.live.transaction_log import OWN_TYPES, cash_of, is_own, log_rows
 
@@ -34,16 +36,18 @@ _LATE_MS: Final = 3_600_000
 """How much later than others of its time a row may appear in the log."""
 
 
-def differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[Difference]:
-    """What differs between the portfolio and what the exchange stated last."""
+def differences(portfolio: Portfolio, venue: BybitVenue, quote: str, counts: Mapping[str | None, int] | None = None) -> list[Difference]:
+    """What differs between the portfolio and what the exchange stated last. counts: executions by symbol (None: all of them), each of which
+    may have been rounded."""
+    counts = counts or {}
     found: list[Difference] = []
     for line in portfolio.lines.values():
-        each = _position(line, venue) if line.is_linear else _coin(line, venue)
+        each = _position(line, venue) if line.is_linear else _coin(line, venue, counts.get(line.instrument.symbol, 0))
         if each.ours != each.theirs:
             found.append(each)
     balance = venue.fold.balances.get(quote)
     if balance is not None and balance.wallet != portfolio.cash:
-        found.append(Difference(None, portfolio.cash, balance.wallet))
+        found.append(Difference(None, portfolio.cash, balance.wallet, rounding=counts.get(None, 0)))
     return found
 
 
@@ -66,12 +70,15 @@ def _position(line: Line, venue: BybitVenue) -> Difference:
     return Difference(symbol, line.book.steps, 0 if report is None else line.instrument.qty_grid.count(report.qty))
 
 
-def _coin(line: Line, venue: BybitVenue) -> Difference:
-    """A spot pair's base coin, in 1e-8, rounded as the wallet is (half-even). A coin that the wallet does not list is none."""
+def _coin(line: Line, venue: BybitVenue, executions: int = 0) -> Difference:
+    """A spot pair's base coin, in 1e-8, rounded as the wallet is (half-even). A coin that the wallet does not list is none. Rounding is
+    less than a step, of which orders are made."""
     grid, coin = line.instrument.book_grid, line.instrument.base
     balance = venue.fold.balances.get(coin)
     ours = round(Fraction(line.book.steps * grid.num * UNIT, grid.den))
-    return Difference(line.instrument.symbol, ours, 0 if balance is None else balance.wallet, coin)
+    step = line.instrument.qty_grid
+    rounding = min(executions, (step.num * UNIT - 1) // step.den)
+    return Difference(line.instrument.symbol, ours, 0 if balance is None else balance.wallet, coin, rounding)
 
 
 class Reconciler:
@@ -127,10 +134,10 @@ class Reconciler:
         try:
             await venue.read_positions()
             await venue.read_wallet()
-            found = differences(self._books.portfolio, venue, self._quote)
+            found = self._differences()
             if found:  # an execution that the stream lost explains most: the list has it
                 await venue.read_executions()
-                found = differences(self._books.portfolio, venue, self._quote)
+                found = self._differences()
         except (ExchangeRefusal, PayloadError) as error:
             self._tell("reconcile_failed", str(error))
             return self.last
@@ -143,6 +150,15 @@ class Reconciler:
             await self._do(action)
         return [each for each in self.last if each.symbol in self.frozen]
 
+    def _differences(self) -> list[Difference]:
+        """Those of the latest reading, with what rounding may explain of them."""
+        if not (found := differences(self._books.portfolio, self._venue, self._quote)):
+            return found
+        tape = self._books.tape
+        counts: Counter[str | None] = Counter(fill.symbol for fill in tape.fills)
+        counts[None] = len(tape.fills) + len(tape.payments)
+        return differences(self._books.portfolio, self._venue, self._quote, counts)
+
     async def adopt(self, symbol: str | None) -> str:
         """A person says that the exchange's number is right (symbol None: cash): our books take it. Returns why they do not, "" when they
         do. Raises ExchangeRefusal, PayloadError."""
@@ -152,12 +168,16 @@ class Reconciler:
         found = self.frozen.get(symbol)
         if found is None:
             return "they agree by now"
+        try:  # rows that the log has of it explain nothing later
+            rows, at_ms = await self._rows_of(found, self.last) if found.is_money else [], 0
+        except (ExchangeRefusal, PayloadError):
+            rows, at_ms = [], self._venue.market_ms
         if symbol is None:
-            self._adjust("adopted", (), cash_change=found.theirs - found.ours)
+            self._adjust("adopted", rows, cash_change=found.theirs - found.ours, log_ms=at_ms)
         else:
             line = self._books.portfolio.lines[symbol]
-            steps, cost = await self._stated(symbol) if line.is_linear else _coins_after(line, found)
-            self._adjust("adopted", (), symbol=symbol, steps=steps, cost=cost)
+            steps, cost = await self._stated(symbol) if line.is_linear else _coins_after(line, await self._coins(line, found))
+            self._adjust("adopted", rows, symbol=symbol, steps=steps, cost=cost, log_ms=at_ms)
         self._comparison.settle(symbol)
         self.last = [each for each in self.last if each.symbol != symbol]
         self._tell("adopted", f"{found.text}: a person adopted what the exchange has", "warning", symbol)
@@ -171,6 +191,14 @@ class Reconciler:
                 cost = units(row.positionValue) or round(Fraction(str(required(row.avgPrice, "avgPrice"))) * Fraction(str(row.size)) * UNIT)
                 return (count if row.side == "Buy" else -count), cost
         return 0, 0
+
+    async def _coins(self, line: Line, found: Difference) -> int:
+        """A coin in steps of the book, to the last digit that the wallet states; as compared where the wallet has moved on since."""
+        instrument = line.instrument
+        rows = [row for row in (await self._venue.reader.wallet()).coin if row.coin == instrument.base]
+        steps = coin_units(rows[0], instrument) if rows else 0
+        compared = line.book.steps + _in_steps(line, found.theirs - found.ours)
+        return steps if abs(steps - compared) <= _in_steps(line, 1) else compared
 
     # --- doing ---
 
@@ -198,17 +226,31 @@ class Reconciler:
     async def _take_over(self, action: TakeOver) -> None:
         """Our books take the exchange's number, by records that name the rows of the log and what they change."""
         found, coin = action.difference, action.difference.coin or self._quote
+        if not action.rows:
+            await self._round(found)
         outside = [each for each in action.rows if not each.is_own]
         if outside:
             change, where = sum(each.units for each in outside), places([each.row for each in outside], OWN_TYPES)
             if found.symbol is None:
                 self._adjust("transfer", outside, cash_change=change)
             else:
-                steps, cost = _coins_after(self._books.portfolio.lines[found.symbol], found)
+                line = self._books.portfolio.lines[found.symbol]
+                steps, cost = _coins_after(line, line.book.steps + _in_steps(line, change))
                 self._adjust("transfer", outside, symbol=found.symbol, steps=steps, cost=cost)
             self._tell("transfer", f"{to_text(change)} {coin} came from {where} (negative: went there); taken over", "info", found.symbol)
         for symbol in dict.fromkeys(each.row.symbol for each in action.rows if each.is_own):
             await self._take_profit_over(symbol, [each for each in action.rows if each.is_own and each.row.symbol == symbol])
+
+    async def _round(self, found: Difference) -> None:
+        """Our books take the exchange's last digits."""
+        change, symbol = found.theirs - found.ours, found.symbol
+        if symbol is None:
+            self._adjust("rounding", (), cash_change=change)
+        else:
+            line = self._books.portfolio.lines[symbol]
+            steps, cost = _coins_after(line, await self._coins(line, found))
+            self._adjust("rounding", (), symbol=symbol, steps=steps, cost=cost)
+        self._tell("rounded", f"{found.text}: no more than rounding explains; taken over", "info", symbol)
 
     async def _take_profit_over(self, symbol: str, rows: list[Unbooked]) -> None:
         """The exchange has realised another profit of these executions: its profit, and its cost of what is held, are ours from now on."""
@@ -221,9 +263,18 @@ class Reconciler:
         self._tell("pnl_taken_over", f"{text}; taken over", "info", symbol)
 
     def _adjust(
-        self, reason: str, rows: Sequence[Unbooked], *, symbol: str = "", steps: int = 0, cost: int = 0, cash_change: int = 0
+        self,
+        reason: str,
+        rows: Sequence[Unbooked],
+        *,
+        symbol: str = "",
+        steps: int = 0,
+        cost: int = 0,
+        cash_change: int = 0,
+        log_ms: int = 0,
     ) -> None:
-        keys, log_ms = tuple(each.row.key for each in rows), max((each.row.ts for each in rows), default=0)
+        """log_ms: up to here every row of the log is contained, where the rows are not known."""
+        keys, log_ms = tuple(each.row.key for each in rows), max((each.row.ts for each in rows), default=log_ms)
         if symbol:
             self._venue.fold.books.seed(symbol, steps, cost)
         self._hear(Adjusted(self._books.clock.now_ms, reason, symbol, steps, cost, cash_change, log_ms, keys))
@@ -231,14 +282,19 @@ class Reconciler:
     # --- reading ---
 
     async def _unbooked(self, found: Difference, all_found: Sequence[Difference]) -> list[Unbooked]:
-        """What the log shows of this coin that our books have not, or otherwise, and that was not taken over yet; oldest first."""
-        history, lines = self._books.history, self._books.portfolio.lines
-        now = self._books.clock.now_ms + 60_000
+        """The same as ``_rows_of``; nothing, where the log cannot be read, which is told."""
         try:
-            rows = await log_rows(self._rest, found.coin or self._quote, max(history.log_from_ms(_LATE_MS), now - _LOG_MS), now)
+            return await self._rows_of(found, all_found)
         except (ExchangeRefusal, PayloadError) as error:
             self._tell("reconcile_failed", f"transaction log: {error}")
             return []
+
+    async def _rows_of(self, found: Difference, all_found: Sequence[Difference]) -> list[Unbooked]:
+        """What the log shows of this coin that our books have not, or otherwise, and that was not taken over yet; oldest first. Raises
+        ExchangeRefusal, PayloadError."""
+        history, lines = self._books.history, self._books.portfolio.lines
+        now = self._books.clock.now_ms + 60_000
+        rows = await log_rows(self._rest, found.coin or self._quote, max(history.log_from_ms(_LATE_MS), now - _LOG_MS), now)
         differing = {each.symbol for each in all_found}
         booked = {fill.fill_id: cash_of(fill, lines) for fill in self._books.tape.fills} if found.symbol is None else {}
         unbooked: list[Unbooked] = []
@@ -259,10 +315,16 @@ def _cause(symbol: str | None) -> str:
     return "cash_differs" if symbol is None else "position_differs"
 
 
-def _coins_after(line: Line, found: Difference) -> tuple[int, int]:
-    """(steps, cost in 1e-8) of a coin as the wallet has it: of what we had the cost stays, and what came is worth its latest price."""
+def _in_steps(line: Line, units: int) -> int:
+    """An amount of a coin (1e-8) in steps of its book, which are finer: a wallet has digits that no comparison sees, and they stay."""
+    grid = line.instrument.book_grid
+    return round(Fraction(units * grid.den, UNIT * grid.num))
+
+
+def _coins_after(line: Line, steps: int) -> tuple[int, int]:
+    """(steps, cost in 1e-8) of a coin of which there are so many now: of what we had the cost stays, and what came is worth its latest
+    price."""
     grid, book = line.instrument.book_grid, line.book
-    steps = round(Fraction(found.theirs * grid.den, UNIT * grid.num))
     if steps <= book.steps:
         return steps, book.cost * steps // book.steps if book.steps else 0
     return steps, book.cost + round(Fraction(line.last) * Fraction(grid.value(steps - book.steps)) * UNIT)

@@ -37,7 +37,7 @@ class Adjusted(Message, frozen=True):
     """A difference to the exchange that was taken over, and why. ``symbol`` "": only cash moved. cash_change in 1e-8.
 
     reason: ``transfer``, money from outside; ``realized_pnl``, what the exchange realised otherwise of executions that our books have;
-    ``adopted``, a person took the exchange's number over.
+    ``adopted``, a person took the exchange's number over; ``rounding``, the last digits of the exchange's number.
 
     log_rows: keys of the rows of the exchange's transaction log that are the reason; log_ms: time of the newest of them (without keys: the
     log was accounted for up to here); 0: it was not the reason.

@@ -12,9 +12,10 @@ from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
 from core.errors import ConfigError, SafetyError
 from core.instrument import Instrument
-from core.messages import FundingPayment
-from core.timeframe import DAY_MS
+from core.messages import FundingPayment, OrderUpdate
+from core.timeframe import DAY_MS, MINUTE_MS
 from runners.live.cadence import AWAITED_MS, Cadence
+from runners.live.left_out import what_is_there
 
 if TYPE_CHECKING:
     from runners.live.start import Live
@@ -26,6 +27,10 @@ COMPARED: Final = (
 
 STATEMENT_LAG_MS: Final = 60_000
 """What is younger is left to the next statement: lists lag behind the stream."""
+SUSPECT_MS: Final = MINUTE_MS
+"""So often at most a symbol is looked at out of turn: when an order of it was rejected, or its price stands still."""
+OUR_OWN_NO: Final = ("denied: ", "not ready: ", "frozen: ")
+"""How reasons of orders begin that were not rejected by the exchange."""
 ENDED_BY_BOOKS: Final = ("execution_adl", "unknown_execution", "executions_missing")
 """Causes that are over when our books agree with the exchange's."""
 _AWAITED: Final = {
@@ -46,7 +51,11 @@ class Upkeep:
         self._told_elsewhere: set[str] = set()
         self._day = self._stated_day()
         self._connects = live.venue.private.stream.connects
+        self._suspected: set[str] = set()
+        """Symbols that may trade no longer, or by other rules."""
+        self._looked_ms: dict[str, int] = {}
         live.books.bus.subscribe(FundingPayment, lambda _: self._cadence.hurry("books"))
+        live.books.bus.subscribe(OrderUpdate, self._on_update)
 
     async def turn(self, *, only_awaited: bool = False) -> None:
         """One look at everything that is due; only_awaited: at nothing but what a standing cause ends by (in lock-step, where the market
@@ -70,6 +79,25 @@ class Upkeep:
                 await checks[name]()
             except (ExchangeRefusal, PayloadError) as error:
                 self._tell("check_failed", f"{name}: {error}")
+        if not only_awaited:
+            await self._look_at_suspects()
+
+    def _on_update(self, update: OrderUpdate) -> None:
+        """What the exchange rejects may be rejected because the symbol does not trade any more."""
+        if update.status == "rejected" and not update.reason.startswith(OUR_OWN_NO) and update.symbol in self._live.instruments:
+            self._suspected.add(update.symbol)
+
+    async def _look_at_suspects(self) -> None:
+        live, now = self._live, self._now_ms()
+        self._suspected |= {entry.symbol for entry in live.gate.entries("price_stale", "reject_breaker") if entry.symbol is not None}
+        due = {symbol for symbol in self._suspected if now - self._looked_ms.get(symbol, now - SUSPECT_MS) >= SUSPECT_MS}
+        self._suspected.clear()
+        for symbol in sorted(due):
+            self._looked_ms[symbol] = now
+            try:
+                await self._instrument(symbol, live.instruments[symbol])
+            except (ExchangeRefusal, PayloadError) as error:
+                self._tell("check_failed", f"{symbol}: {error}")
 
     async def _books(self) -> None:
         live = self._live
@@ -112,19 +140,25 @@ class Upkeep:
         return (self._live.connection.market_ms - STATEMENT_LAG_MS) // DAY_MS
 
     async def _instruments(self) -> None:
-        """Each symbol as it is now. One that no longer trades, or by other rules, takes no more orders that add exposure."""
-        gate = self._live.gate
+        """Each symbol as it is now."""
         for symbol, known in self._live.instruments.items():
-            try:
-                now = await self._live.connection.reader.instrument(symbol)
-            except ConfigError as error:
-                self._freeze(symbol, "not_trading", str(error))
-                continue
-            gate.open("not_trading", symbol)
-            if text := changes(known, now):
-                self._freeze(symbol, "instrument_changed", f"{symbol}: {text}; stop and start again to go on by the new rules")
-            else:
-                gate.open("instrument_changed", symbol)
+            await self._instrument(symbol, known)
+
+    async def _instrument(self, symbol: str, known: Instrument) -> None:
+        """A symbol as it is now. One that no longer trades, or by other rules, takes no more orders that add exposure."""
+        gate = self._live.gate
+        try:
+            now = await self._live.connection.reader.instrument(symbol)
+        except ConfigError as error:
+            if not gate.has("not_trading", symbol):
+                there = await what_is_there(self._live.connection, symbol)
+                self._freeze(symbol, "not_trading", f"{error}; the account has {there} in it, which cannot be traded now")
+            return
+        gate.open("not_trading", symbol)
+        if text := changes(known, now):
+            self._freeze(symbol, "instrument_changed", f"{symbol}: {text}; stop and start again to go on by the new rules")
+        else:
+            gate.open("instrument_changed", symbol)
 
     def _freeze(self, symbol: str | None, cause: str, text: str) -> None:
         if self._live.gate.close(cause, text, symbol):

@@ -17,7 +17,7 @@ from core.config import ExecutionConfig, MarginMode
 from core.errors import ConfigError
 from core.instrument import Instrument, generic_tiers
 from core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, Side
-from core.money import to_units
+from core.money import UNIT, to_units
 from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
 from sim.exchange import RiskProfileConfig, SimulatedExchange
 from sim.ledger import FREE
@@ -357,6 +357,19 @@ class Account:
             raise ApiError(110012, "insufficient available balance")  # ASSUMED words
         self.exchange.ledger.deposit(QUOTE, units)
         self.statement.transfer(QUOTE, units, self.clock.now_ms, kind)
+
+    def transfer_coins(self, market: SymbolMarket, units: int, kind: str = "") -> None:
+        """The same of a spot pair's base coin, in its own unit. What comes costs its latest price. Raises ApiError when it is not free."""
+        instrument, position = market.instrument, self.exchange.books[market.name].positions[0]
+        if self.exchange.ledger.accounts(instrument.base)[FREE] + units < 0:
+            raise ApiError(110012, "insufficient available balance")  # ASSUMED words
+        value = round(abs(units) * market.last * UNIT / instrument.base_unit)
+        if units > 0:
+            position.increase(units, value)
+        else:
+            position.reduce(min(-units, position.steps), value)
+        self.exchange.ledger.deposit(instrument.base, units)
+        self.statement.transfer(instrument.base, units, self.clock.now_ms, kind, instrument.base_unit)
 
 
 def _reject_reason(reason: str) -> str:

@@ -125,7 +125,7 @@ class Candles:
         if not len(ts):
             return None
         begin = int(np.searchsorted(ts, int(ts[-1]) - DAY_MS + self.duration_ms))
-        hour = int(np.searchsorted(ts, int(ts[-1]) - 3_600_000 + self.duration_ms))
+        hour = int(np.searchsorted(ts, int(ts[-1]) - max(0, 3_600_000 - self.duration_ms)))  # longer bars: the open of the latest
         part = values[:, begin:]
         typical = (part[0] + part[1] + part[2] + part[3]) / 4.0
         return (

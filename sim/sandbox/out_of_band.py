@@ -12,7 +12,7 @@ import msgspec
 
 from core.errors import ConfigError
 from core.messages import Side, SubmitOrder
-from core.money import to_units
+from core.money import UNIT, to_units
 from core.nearest import did_you_mean
 from sim.sandbox.account import SIDES, Account
 from sim.sandbox.engine import Engine
@@ -28,9 +28,9 @@ _TYPE: Final = re.compile(r"[A-Z][A-Z_]{1,39}")
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is to happen. account: a key; "": the first.
 
-    transfer: ``amount`` of USDT as text (negative: out); ``type``: of its row in the transaction log.  adl: ``qty`` (all of it when "") of
-    the position in ``symbol`` is taken, at the market.  auto_add_margin: ``on`` or off, for ``symbol``.  fee_coin: fees of perpetuals are
-    taken in ``coin`` from now on, at ``price`` USDT a coin; "": in USDT again.
+    transfer: ``amount`` of USDT as text (negative: out), or of the ``coin`` of a spot pair; ``type``: of its row in the transaction log.
+    adl: ``qty`` (all of it when "") of the position in ``symbol`` is taken, at the market.  auto_add_margin: ``on`` or off, for ``symbol``.
+    fee_coin: fees of perpetuals are taken in ``coin`` from now on, at ``price`` USDT a coin; "": in USDT again.
     """
 
     do: Literal["transfer", "adl", "auto_add_margin", "fee_coin"]
@@ -70,11 +70,15 @@ def change(engine: Engine, body: bytes) -> None:
 
 def _transfer(account: Account, wanted: Change) -> None:
     if not _AMOUNT.fullmatch(wanted.amount) or not to_units(wanted.amount):
-        raise ConfigError(f'transfer wants an amount of USDT as text, such as "-50.25", not {wanted.amount!r}')
+        raise ConfigError(f'transfer wants an amount as text, such as "-50.25", not {wanted.amount!r}')
     if wanted.type and not _TYPE.fullmatch(wanted.type):
         raise ConfigError(f"a row's type is written in capitals, such as FEE_REFUND, not {wanted.type!r}")
     try:
-        account.transfer(to_units(wanted.amount), wanted.type)
+        if wanted.coin in ("", QUOTE):
+            account.transfer(to_units(wanted.amount), wanted.type)
+        else:
+            market = _spot(account, wanted.coin)
+            account.transfer_coins(market, to_units(wanted.amount) * (market.instrument.base_unit // UNIT), wanted.type)
     except ApiError as error:
         raise ConfigError(error.text) from error
 
@@ -112,6 +116,13 @@ def _deleverage(engine: Engine, account: Account, wanted: Change) -> None:
     )
     if not engine.is_lockstep:
         engine.let_happen(account, market.name)
+
+
+def _spot(account: Account, coin: str) -> SymbolMarket:
+    pairs = {each.instrument.base: each for each in account.markets.values() if not each.is_linear}
+    if coin not in pairs:
+        raise ConfigError(f"no spot pair trades {coin!r}: {did_you_mean(coin, pairs)}")
+    return pairs[coin]
 
 
 def _linear(account: Account, symbol: str) -> SymbolMarket:

@@ -97,13 +97,14 @@ class Statement:
         self.realised[QUOTE] = self.realised.get(QUOTE, 0) - payment.amount
         return self._file(row)
 
-    def transfer(self, coin: str, units: int, ts: int, kind: str = "") -> None:
-        """Cash from outside, or (negative) back there; ``kind``: its type in the log, where it is no transfer."""
+    def transfer(self, coin: str, units: int, ts: int, kind: str = "", unit: int = UNIT) -> None:
+        """Money from outside, or (negative) back there, in 1/unit; ``kind``: its type in the log, where it is no transfer."""
         self.wallet[coin] = self.wallet.get(coin, 0) + units
         number = self._next_number()
-        amount = texts.money(units)
+        amount = texts.coins(units, unit)
         self.log.append({
-            "id": f"{self._uid}_{coin}_{number}", "transSubType": "", "change": amount, "cashBalance": texts.money(self.wallet[coin]),
+            "id": f"{self._uid}_{coin}_{number}", "transSubType": "", "change": amount,
+            "cashBalance": texts.coins(self.wallet[coin], unit),
             "currency": coin, "category": "", "transactionTime": str(ts), "bonusChange": "", "extraFees": "",
             "_number": number, "type": kind or ("TRANSFER_IN" if units > 0 else "TRANSFER_OUT"),
             "cashFlow": amount, "fee": "0", "funding": "", "symbol": "", "side": "None", "orderLinkId": "", "orderId": "", "feeRate": "",

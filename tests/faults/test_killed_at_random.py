@@ -31,7 +31,9 @@ OF_DECISIONS = ("I-13", "I-14")
 """Rules about which candle an order is of, and what it closes: minutes pass here while an order is on its way, so that both are judged in
 the matrix, where the market waits. What is lost or doubled is all the others' matter."""
 LONGEST_S = 0.5
-"""A life goes on for at most so long after it was READY."""
+"""A life goes on for at most so long after it was READY; three of four, after it has traded, too."""
+TRADES_S = 5.0
+"""How long such a one is waited for: on a loaded machine a life may be over before its first order."""
 
 
 @dataclass
@@ -65,6 +67,12 @@ class Crashes:
         (line,) = [line for line in self.words().splitlines() if line.startswith("READY")]
         self.ready.append(float(line.split()[1]))
 
+    def until_traded(self) -> None:
+        """Or until it has had its time."""
+        before, end = len(self.sandbox.truth()["executions"]), time.monotonic() + TRADES_S
+        while len(self.sandbox.truth()["executions"]) == before and time.monotonic() < end:
+            time.sleep(0.05)
+
     def kill(self, number: int, *, in_recovery: bool) -> None:
         process = self.begin(number)
         if in_recovery:
@@ -72,6 +80,8 @@ class Crashes:
             self.in_recovery += "READY" not in self.words()
         else:
             self.until_ready(process)
+            if number % 4:
+                self.until_traded()
             time.sleep(self.rng.uniform(0.0, LONGEST_S))
         os.kill(process.pid, signal.SIGKILL)
         process.join(PATIENCE_S)

@@ -98,6 +98,7 @@ def test_the_same_seed_gives_the_same_journal_again(seed: int, tmp_path: Path) -
     assert (one.digest, one.notices) == (other.digest, other.notices)
 
 
+@pytest.mark.long
 def test_another_process_makes_the_same_of_a_journal(tmp_path: Path) -> None:
     """With another order of hashes, too."""
     reports = [play([cell], SEED, tmp_path / names(cell)) for cell in (Cell(2, 2), Cell(26, 4))]

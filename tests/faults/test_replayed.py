@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runners.compare_live.whole import compare_live
+from runners.home import Home
 from runners.live.records import Decided
 from runners.live.start import Live
 from runners.session_journal import session_journal
@@ -38,3 +41,33 @@ def test_a_session_with_faults_is_replayed_to_the_last_decision(fault: str, stag
     found = replay_session(session_journal(played.live.journal.folder), played.live.plan.loaded)
     assert found.difference is None and found.notes == []
     assert found.compared.total() == len(played.of(Decided)) > 1
+
+
+def test_what_another_client_closed_and_opened_is_extra_and_what_was_not_traded_after_it_is_missed(stage: Stage, tmp_path: Path) -> None:
+    """By hand in the account of a session that trades: no part of the difference is the worth of a position."""
+    held: list[int] = []
+
+    async def by_hand(side: str, qty: str) -> None:
+        order = {"category": "linear", "symbol": "BTCUSDT", "side": side, "orderType": "Market", "qty": qty}
+        await asyncio.to_thread(Raw(stage.sandbox).post, CREATE, order)
+
+    async def beat(number: int, live: Live) -> None:
+        line = live.books.portfolio.lines["BTCUSDT"]
+        steps = line.book.steps
+        if number >= 12 and steps and not held:
+            held.append(steps)
+            await by_hand("Sell" if steps > 0 else "Buy", str(abs(line.instrument.qty_grid.value(steps))))
+        elif number == 30:
+            await by_hand("Buy", "0.005")
+
+    played = stage.play(bars=40, beat=beat)
+    assert played.ending.failure is None and held
+    journal = session_journal(played.live.journal.folder)
+    assert replay_session(journal, played.live.plan.loaded).difference is None
+    found = compare_live(journal, played.live.plan.loaded, Home(tmp_path))
+    assert sum(found.parts.values()) == found.difference
+    by_others = [row for row in found.rows if "extra" in row.parts]
+    assert by_others[0].live is not None and by_others[0].live.exit_reason == "external" and by_others[-1].backtest is None
+    assert any(set(row.parts) == {"missed"} for row in found.rows)
+    notional = max(trip.entry.paid for row in found.rows for trip in (row.live, row.backtest) if trip is not None)
+    assert all(abs(amount) < notional // 10 for row in found.rows for amount in row.parts.values())

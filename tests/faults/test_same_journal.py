@@ -66,16 +66,17 @@ def feed(now_ms: int) -> Feed:
 
 
 KINDS: dict[str, Callable[[int], bytes]] = {"in lock-step": in_lockstep, "moving": moving}
+QUICK_AND_LONG = ["in lock-step", pytest.param("moving", marks=pytest.mark.long)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUICK_AND_LONG)
 def test_it_is_the_seed_s(kind: str) -> None:
     first = KINDS[kind](1)
     assert KINDS[kind](1) == first and KINDS[kind](1) == first
     assert KINDS[kind](2) != first
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUICK_AND_LONG)
 def test_in_another_process_too(kind: str) -> None:
     """Whatever the hashes of texts and the addresses of objects are there."""
     code = f"from tests.faults.test_same_journal import KINDS; from hashlib import sha256; print(sha256(KINDS[{kind!r}](1)).hexdigest())"

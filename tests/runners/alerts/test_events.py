@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+import click
 import pytest
 
 from core.risk.causes import CAUSES
@@ -134,3 +136,29 @@ def test_every_row_says_something() -> None:
 def test_causes_of_the_gate_are_told_too() -> None:
     assert set(CAUSES) <= set(EVENTS)
     assert "keel session release" in EVENTS["another_writer"].todo
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """The words of each command of ours that a text names."""
+    return [(quoted or bare).split()[1:] for quoted, bare in re.findall(r"`(keel [^`]+)`|(keel (?:live|demo) SYSTEM[^;.,]*)", text)]
+
+
+@pytest.mark.parametrize("code", sorted(EVENTS))
+def test_a_command_that_is_named_can_be_pasted(code: str) -> None:
+    """Each is known, with each of its options and as many arguments."""
+    from runners.cli.main import cli
+
+    for words in commands_of(EVENTS[code].todo):
+        command: click.Command = cli
+        context = click.Context(cli, info_name="keel")
+        while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+            name, words = words[0], words[1:]
+            found = command.get_command(context, name)
+            assert found is not None, f"{code}: keel has no {name!r}"
+            command, context = found, click.Context(found, info_name=name, parent=context)
+        if words or not isinstance(command, click.Group):
+            command.make_parser(context).parse_args(list(words))
+            missing = [
+                each.name for each in command.params if each.required and isinstance(each, click.Option) and not set(each.opts) & set(words)
+            ]
+            assert not missing, f"{code}: {missing}"

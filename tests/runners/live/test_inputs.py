@@ -69,7 +69,12 @@ def system_of(**changes: Any) -> SystemConfig:
 
 @pytest.mark.parametrize(
     "strategy",
-    [reading("mark_close"), reading("funding_rate"), reading("open_interest"), reading("mark_close", timeframe="1h", timeperiod=3)],
+    [
+        reading("mark_close"),
+        pytest.param(reading("funding_rate"), marks=pytest.mark.long),
+        reading("open_interest"),
+        reading("mark_close", timeframe="1h", timeperiod=3),
+    ],
 )
 def test_a_session_decides_as_the_backtest(strategy: type[BaseStrategy], journals: Path) -> None:
     system = system_of()

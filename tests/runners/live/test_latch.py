@@ -18,7 +18,7 @@ from adapters.bybit.endpoints import Environment
 from core.errors import ConfigError, SafetyError
 from core.messages import OrderDenied
 from core.risk.causes import TradingState
-from runners.live.latch import LatchWatch, is_latched, latch_of, latch_path, latch_text, read_latch, refuse_latched
+from runners.live.latch import LatchWatch, is_latched, latch_of, latch_path, latch_text, read_latch, refuse_latched, standing
 from runners.live.rearm import rearm
 from runners.live.records import CauseRaised
 from tests.faults.conftest import BARS, Turns, playing_really
@@ -198,3 +198,20 @@ def test_rearming_needs_a_person_at_a_terminal(state: Path) -> None:
     code, said = keel("session", "rearm", "--env", "demo", answers=f"{REASON}\ndemo\n")
     assert code == 0 and "armed again" in said and not is_latched(path)
     assert keel("session", "rearm", "--env", "demo")[0] == 2
+
+
+def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
+    """What every text says, `keel session rearm`, can be typed as it is."""
+    from runners.cli.sessions import _only_latch
+
+    with pytest.raises(ConfigError, match="no panic latch stands"):
+        _only_latch()
+    path = latch_of(Environment.SANDBOX, "http://127.0.0.1:38611")
+    path.with_suffix(".ready").touch()
+    path.with_name(f"{path.name}.20260101T000000Z").touch()
+    path.mkdir()
+    assert standing() == [path] and _only_latch() == path
+    (path.parent / "demo.latch").symlink_to("nowhere")
+    with pytest.raises(ConfigError) as told:
+        _only_latch()
+    assert "keel session rearm --env demo; keel session rearm --env sandbox --sandbox http://127.0.0.1:38611" in str(told.value)

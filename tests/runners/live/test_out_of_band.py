@@ -229,3 +229,29 @@ def test_a_person_adopts_what_nothing_explains(what: str, amount: int, symbol: s
             await trader.stop()
 
     run_virtual(script(), start_ms=START_MS)
+
+
+@pytest.mark.parametrize(("units", "is_rounding"), [(2, True), (-1, True), (3, False), (-3, False)])
+def test_as_much_as_executions_may_have_been_rounded_is_taken_over(units: int, *, is_rounding: bool) -> None:
+    """One fill and one funding payment: two units of 1e-8, and no more."""
+
+    async def script() -> None:
+        exchange = Exchange()
+        exchange.move()
+        trader = Trader(exchange, [], 1)
+        await trader.start()
+        try:
+            trader.order("BUY", 20)
+            await pass_time(exchange, 25)
+            assert len(trader.tape.fills) + len(trader.tape.payments) == 2
+            exchange.lies["wallet"] = units
+            await pass_time(exchange, 40)
+            assert trader.gate.has("cash_differs") != is_rounding
+            assert [message.reason for message in trader.journal if isinstance(message, Adjusted)] == ["rounding"] * is_rounding
+            assert not is_rounding or trader.stated_differences() == []
+            assert [notice.severity for notice in trader.notices if notice.code == "rounded"] == ["info"] * is_rounding
+            trader.check_alive()
+        finally:
+            await trader.stop()
+
+    run_virtual(script(), start_ms=START_MS)

@@ -40,6 +40,8 @@ class Rotates(PortfolioStrategy):
     symbols: Sequence[str] = ("BTC-USDT", "ETH-USDT-PERP")
     lookback_days = 1
     shorts: ClassVar[bool] = True
+    timeframes: ClassVar[Sequence[str]] = ("5m", "15m", "1h", "4h")
+    looks_every: ClassVar[int] = 1
     made: ClassVar[list[Rotates]] = []
 
     def __init__(self) -> None:
@@ -50,8 +52,9 @@ class Rotates(PortfolioStrategy):
         self.position_manager = PositionManager(40.0, 1.0)
 
     def run_strategy(self, oms_client: Any, data_manager: Any) -> Sequence[Any]:
-        self.seen.append(shown(oms_client, data_manager))
         hour = int(oms_client.current_time.timestamp()) // 3600
+        if hour % self.looks_every == 0:
+            self.seen.append(shown(oms_client, data_manager, self.timeframes))
         if hour % 3:
             return []
         first, second = self.symbols
@@ -68,19 +71,26 @@ class Rotates(PortfolioStrategy):
         return plans[turn]
 
 
+class RotatesForLong(Rotates):
+    """Keeps less: bars of 15m and longer ones, every sixth hour."""
+
+    timeframes = ("15m", "1h", "4h")
+    looks_every = 6
+
+
 class RotatesInSpot(Rotates):
     symbols = ("BTC-USDT", "ETHUSDT")
     shorts = False
 
 
-def shown(oms_client: Any, data_manager: Any) -> list[Any]:
+def shown(oms_client: Any, data_manager: Any, timeframes: Sequence[str]) -> list[Any]:
     """Everything that can be read, as plain data: frames with their dtypes."""
     now, names = oms_client.current_time, list(oms_client.positions)
     mappings = [data_manager.spot_ohlcv_data, data_manager.perpetual_mark_ohlcv_data, data_manager.perpetual_index_ohlcv_data]
     kinds = ["ohlcv_spot"] if oms_client.instrument_type == "spot" else ["mark_ohlcv_futures", "index_ohlcv_futures"]
     asked = [
         data_manager.load_data_period("BTCUSDT", timeframe, kind, now.replace(hour=0), "2030-01-01")
-        for timeframe in ("5m", "15m", "1h", "4h")
+        for timeframe in timeframes
         for kind in kinds
     ]
     frames = [*asked, *(frame for mapping in [*mappings, data_manager.funding_rates_data] for frame in mapping.values())]
@@ -259,22 +269,25 @@ def test_candles_finer_than_the_systems_are_read_for_the_screen(journals: Path) 
 
 @pytest.mark.real_data
 @pytest.mark.long
-@pytest.mark.parametrize("profile", ["mainnet", "demo"])
-def test_a_month_of_real_minutes(profile: str, real_data: Path, journals: Path) -> None:
-    """BTCUSDT and ETHUSDT, 29 days of 2025, filled inside one-minute bars; on demo under cross margin."""
-    system = linear(execution_timeframe="1m")
+@pytest.mark.parametrize(
+    ("profile", "timeframe", "until"), [("mainnet", "15m", "2025-06-29"), ("demo", "15m", "2025-06-07"), ("demo", "1m", "2025-06-01")]
+)
+def test_a_real_month(profile: str, timeframe: str, until: str, real_data: Path, journals: Path) -> None:
+    """BTCUSDT and ETHUSDT from 31 May 2025, filled inside bars of this timeframe; on demo under cross margin. Of minutes a day."""
+    system, strategy = linear(execution_timeframe=timeframe), Rotates if timeframe == "1m" else RotatesForLong
     if profile == "demo":
         system = for_epoch(msgspec.structs.replace(system, demo=type(system.demo)(margin_mode="cross")), "demo")
     with HistoricalDataStore(":memory:") as store:
-        for folder in ("kline_1m", "kline_1h", "kline_4h", "funding"):
+        for folder in (f"kline_{timeframe}", "kline_1h", "kline_4h", "funding"):
             for symbol in PAIR:
                 store.import_file(real_data / "bybit" / "linear" / folder / f"{symbol}.parquet")
-        span = (to_ms("2025-05-31"), to_ms("2025-06-29"))
-        parts, ran, truth = both(store, system, Rotates, span, journals, profile=profile)
+        span = (to_ms("2025-05-31"), to_ms(until))
+        parts, ran, truth = both(store, system, strategy, span, journals, profile=profile)
     check_same(parts, ran, truth)
     backtest, session = Rotates.made[-2:]
-    assert backtest.seen == session.seen and len(session.seen) == 29 * 24
-    assert len(parts.venue.fills) > 200
+    days = (span[1] - span[0]) // DAY
+    assert backtest.seen == session.seen and len(session.seen) == 24 * days // strategy.looks_every
+    assert len(parts.venue.fills) > 6 * days
 
 
 # --- what does not go as ordered ---

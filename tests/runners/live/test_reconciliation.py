@@ -53,7 +53,7 @@ VALUES: Final[dict[str, Callable[[Random], Any]]] = {
     "leverage": lambda rng: rng.choice(["3", "20"]),
     "adds margin": lambda rng: None,
     "fee coin": lambda rng: None,
-    "lies": lambda rng: (rng.choice(["position", "wallet"]), rng.choice([-40, -1, 1, 7])),
+    "lies": lambda rng: rng.choice([("position", -40), ("position", 1), ("wallet", -1000), ("wallet", 7000)]),  # beyond rounding
     "truth": lambda rng: None,
     "killed": lambda rng: rng.randint(0, 12),
     "time": lambda rng: rng.randint(1, 45),

@@ -90,6 +90,7 @@ def test_another_fee_is_named() -> None:
     assert "fee rates differ" in found.cause and "0.000600" in found.cause and "0.000550" in found.cause
 
 
+@pytest.mark.long
 def test_one_altered_bar_is_named() -> None:
     def altered(bars: StoredBars) -> None:
         series = bars.columns[0]

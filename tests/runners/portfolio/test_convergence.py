@@ -107,7 +107,7 @@ def test_spot_converges(world: dict[str, Any]) -> None:
 
 
 @pytest.mark.long
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), category=st.sampled_from(["linear", "spot"]))
 def test_both_converge_from_many_holdings(data: st.DataObject, category: Category) -> None:
     check_settled(category, data.draw(worlds(category)))

@@ -60,6 +60,17 @@ def test_a_walks_bars_divide_the_funding_interval() -> None:
         walk_feed(duration_ms=DAY_MS)
 
 
+def test_bars_longer_than_an_hour_have_a_ticker() -> None:
+    """The price an hour ago is then the open of the latest bar."""
+    with running(walking(pace="lockstep"), walk_feed(bars=300, duration_ms=240 * MINUTE_MS)) as sandbox:
+        sandbox.step()
+        client = Raw(sandbox)
+        ticker = client.result("/v5/market/tickers", category="linear", symbol="BTCUSDT")["list"][0]
+        bars = client.result("/v5/market/kline", category="linear", symbol="BTCUSDT", interval="240", limit=6)["list"]
+    assert float(ticker["prevPrice1h"]) == float(bars[0][1])
+    assert float(ticker["highPrice24h"]) == max(float(bar[2]) for bar in bars)
+
+
 def test_candles_finer_than_the_bars_are_not_offered() -> None:
     with running(walking(pace="lockstep"), walk_feed(bars=300, duration_ms=60 * MINUTE_MS)) as sandbox:
         client = Raw(sandbox)
