@@ -41,7 +41,7 @@ def show(answer: ReplayResponse) -> None:
     click.echo(f"{answer.system}: {answer.records:,} records of {sessions}, {answer.journal}")
     for kind, count in answer.compared.items():
         click.echo(f"  {kind:18}{count:>12,}")
-    if not answer.compared:
+    if not answer.compared and answer.difference is None:
         click.echo("  no decision was recorded: the strategy said nothing")
     for note in answer.notes:
         click.echo(f"NOT COMPARED  {note}")

@@ -20,6 +20,7 @@ from core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice, Mes
 from core.money import UNIT
 from core.time_range import TimeRange
 from core.timeframe import floor_ts
+from runners.compare_live.account import HeardAccount
 from runners.compare_live.trips import Prices, Trip, round_trips
 from runners.live.history import known
 from runners.live.program import instruments_of
@@ -27,7 +28,6 @@ from runners.live.records import Adjusted, Decided, InputsKnown, InstantClosed, 
 from runners.preparation import Prepared, prepare
 from runners.replay import replay
 from runners.session_journal import SessionJournal
-from runners.session_replay import SessionEngine
 from runners.systems import LoadedSystem
 from runners.user_code import load_function
 from runners.wiring import wire_backtest
@@ -80,26 +80,27 @@ def live_side(journal: SessionJournal, loaded: LoadedSystem) -> LiveSide:
     if loaded.config.category != "linear":
         raise ConfigError("compare-live takes perpetuals only so far: a spot fee is taken out of the holding, in the base coin")
     window = window_of(journal, loaded)
-    heard, engine = Heard(), SessionEngine(journal, loaded, instruments_of(journal.program), lambda made: None)
+    instruments = instruments_of(journal.program)
+    heard, account = Heard(), HeardAccount(journal.opened, instruments)
     for record in journal.records():
         message = known(record)
         if isinstance(message, SessionStarted):
             if journal.session and message.number > journal.session:
                 break
             heard.sessions += 1
-        engine.hear(message)
+        account.hear(message)
         _note(heard, message)
         if isinstance(message, InstantClosed) and message.ts >= window.end_ms:
             break
-    portfolio, opened = engine.books.portfolio, journal.opened
+    portfolio, opened = account.portfolio, journal.opened
     paths = _paths(heard, loaded.config)
     own = f"{opened.system_uid[:8]}-{opened.nonce}-"
     prices = _Anchors(paths, heard.orders, heard.updates, loaded.config, lambda name: name.startswith(own), _half_spreads(journal, heard))
-    marks = {symbol: portfolio.mark(symbol) for symbol in engine.instruments}
-    trips = round_trips(heard.events, engine.instruments, prices, marks, held=opened.positions, held_since=opened.ts)
+    marks = {symbol: portfolio.mark(symbol) for symbol in instruments}
+    trips = round_trips(heard.events, instruments, prices, marks, held=opened.positions, held_since=opened.ts)
     value = sum(_unrealized(line) for line in portfolio.lines.values())
     moved = sum(each.cash_change for each in heard.adjusted)
-    return LiveSide(trips, portfolio.cash + value - opened.cash - moved, heard, engine.instruments, window)
+    return LiveSide(trips, portfolio.cash + value - opened.cash - moved, heard, instruments, window)
 
 
 def window_of(journal: SessionJournal, loaded: LoadedSystem) -> TimeRange:

@@ -18,6 +18,7 @@ import pytest
 from adapters.journal import Journal, SessionStarted, read
 from core.errors import ConfigError, DataError, StrategyError
 from core.messages import Bar, Fill, Message, Signal, SubmitOrder
+from runners.compare_live.whole import compare_live
 from runners.home import Home
 from runners.live.outbox import Outbox
 from runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
@@ -282,6 +283,8 @@ def test_code_that_has_changed_is_not_run_unless_it_is_wanted(tmp_path: Path) ->
     assert "flipper has changed since" in code.changed
     found = replay_session(journal, code.loaded).difference
     assert found is not None and '"LONG"' in (found.recorded or "") and '"FLAT"' in (found.replayed or "")
+    beside = compare_live(journal, code.loaded, Home(tmp_path))  # what the session earned does not hang on the code that is there now
+    assert sum(beside.parts.values()) == beside.difference and beside.parts["extra"] and any(row.backtest is None for row in beside.rows)
 
 
 def test_a_strategy_that_failed_fails_again_at_the_same_record(tmp_path: Path) -> None:
