@@ -253,7 +253,13 @@ class _Attempt:
         )
         self._beats.follow(session)
         where = endpoints(self._plan.environment, *([] if self._plan.sandbox_url is None else [self._plan.sandbox_url]))
-        credentials = load_credentials(where, file=self._plan.key_file)
+        try:
+            credentials = load_credentials(where, file=self._plan.key_file)
+        except KeelError as error:
+            if (arming := self._plan.arming) is None:
+                raise
+            arming.look_here()  # a key is one of the things that may be missing
+            raise arming.refused(error) from error
         button = PanicButton(where, credentials, owner=f"the session of {self._plan.system.system}", say=self._tell_panic)
         async with interruptible(session, self._alarm, button.press):
             try:

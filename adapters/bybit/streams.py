@@ -21,6 +21,7 @@ from adapters.bybit import wire
 from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import PayloadError
+from adapters.bybit.redirects import refuse_redirects
 from core.errors import InvariantError, VenueError
 
 PING_S: Final = 20.0
@@ -180,6 +181,7 @@ class Stream:
         self.connects += 1
         try:
             async with asyncio.timeout(ACK_S):
+                refuse_redirects(self._session)
                 self._socket = await self._session.ws_connect(self._url, autoping=True, max_msg_size=8 * 1024 * 1024)
         except aiohttp.WSServerHandshakeError as error:
             if error.status == 403 and self._on_forbidden is not None:

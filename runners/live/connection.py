@@ -18,6 +18,7 @@ from adapters.bybit.endpoints import Endpoints, Environment, endpoints
 from adapters.bybit.market import MarketReader
 from adapters.bybit.notices import Notify
 from adapters.bybit.outcomes import READ_AGAIN, ExchangeRefusal, Outcome, PayloadError
+from adapters.bybit.redirects import refuse_redirects
 from adapters.bybit.rest import RestClient
 from adapters.bybit.secrets import Credentials, load_credentials
 from core.errors import SafetyError, VenueError
@@ -157,6 +158,7 @@ async def connect(
     where = endpoints(environment, *([] if sandbox_url is None else [sandbox_url]))
     credentials = load_credentials(where, file=key_file)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=50, keepalive_timeout=30)) as session:
+        refuse_redirects(session)
         sandbox = await _about(session, where) if environment is Environment.SANDBOX else None
         made = Connection(where, session, credentials, sandbox, category, notify)
         await _first_answer(made)

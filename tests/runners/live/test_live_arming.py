@@ -181,3 +181,13 @@ def test_an_exchange_that_does_not_answer_hides_nothing(tmp_path: Path) -> None:
     with pytest.raises(NotArmedError) as caught:
         run_live(armed_system(home, "mode=demo"), home, LiveOptions(sandbox_url="http://127.0.0.1:9"))
     assert [each.code for each in caught.value.missing] == ["mode", "promotion", "not_armed", "start"]
+
+
+def test_a_missing_key_is_told_with_all_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("KEY", "SECRET"):
+        monkeypatch.delenv(f"BYBIT_LIVE_{name}", raising=False)
+    home = home_of(tmp_path)
+    with pytest.raises(NotArmedError) as caught:
+        run_live(armed_system(home, "mode=demo"), home, LiveOptions())
+    assert {"mode", "promotion", "not_armed", "start"} <= {each.code for each in caught.value.missing}
+    assert "no key for the live account" in str(caught.value)
