@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runners.live.start import Live
 
 LOOK_S: Final = 15.0
+LITTLE_MS: Final = 3_600_000
 _MINUTE_MS: Final = 60_000
 _DAY_MS: Final = 86_400_000
 
@@ -89,6 +90,12 @@ def is_due(last_ms: int, now_ms: int, minute: int) -> bool:
     return (now_ms - minute * _MINUTE_MS) // _DAY_MS > (last_ms - minute * _MINUTE_MS) // _DAY_MS
 
 
+def later(last_ms: int, now_ms: int) -> int:
+    """The time from which the next look counts. A clock that is put back a little does not bring a minute twice; one that was wrong by more
+    than LITTLE_MS is believed."""
+    return now_ms if now_ms > last_ms or last_ms - now_ms > LITTLE_MS else last_ms
+
+
 async def send_daily(live: Live, alerts: Alerts, *, look_s: float = LOOK_S) -> None:
     """Look until cancelled; at the minute of the day, send what lies between the last summary (at first: the start) and now."""
     minute = alerts.config.daily_minute
@@ -103,7 +110,7 @@ async def send_daily(live: Live, alerts: Alerts, *, look_s: float = LOOK_S) -> N
             now = figures_of(live)
             alerts.send_daily(now.ts, summary_text(before, now, alerts.take_told()))
             before = now
-        last_ms = now_ms
+        last_ms = later(last_ms, now_ms)
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -116,6 +116,9 @@ _TABLE: Final = (
           "start it again with the same command: it finds the session and watches it"),
     Event("supervisor_back", "info", "the supervisor is there again", _NOTHING),
     Event("supervisor_adopted", "warning", "a supervisor was started and found its session running", "look why the one before it ended"),
+    Event("supervisor_card", "error", "the supervisor could not write down which process trades",
+          "make room where the state folder lies (KEEL_STATE); until then do not end the supervisor: a new one does not find "
+          "the session"),
     Event("supervisor_ends", "info", "the supervisor ends, and its session with it",
           "look at the exchange: positions keep their stops; read logs/supervisor.jsonl, then start again"),
     Event("supervisor_flattens", "error", "the supervisor flattens the account by the panic path",

@@ -48,8 +48,9 @@ class Place:
             os.close(self._lock)
             self._lock = -1
             raise SafetyError(f"{self.about} is supervised already, by process {holder or 'unknown'}: stop that one first") from None
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds without the number in it
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, str(os.getpid()).encode(), 0)
         made = bound(self.socket_path)
         made.listen(4)
         made.setblocking(False)

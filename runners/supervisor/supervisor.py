@@ -99,7 +99,11 @@ class Supervisor:
         restarts = self._decider.restarts
         arguments = [word for word in self._arguments if word != "--fresh" or not restarts]  # a restart goes on with its journal
         self._trader = start_trader(arguments, self._place.socket_path, self._run, restarts)
-        self._place.put_card(self._trader.card)
+        try:
+            self._place.put_card(self._trader.card)
+        except OSError as error:  # a full disk: what trades is watched all the same
+            words = f"process {self._trader.pid} trades, which could not be written down ({error.strerror})"
+            self._tell("supervisor_card", f"{self._place.about}: {words}: a supervisor that is started anew would not find it", "error")
         self._watch = Watch(self._policy, time.monotonic())
         if restarts:
             self._tell("trader_restarted", f"{self._place.about}: {why}, as process {self._trader.pid}", "warning")

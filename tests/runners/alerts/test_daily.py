@@ -10,7 +10,7 @@ import pytest
 
 from runners.alerts.alerts import Alerts
 from runners.alerts.config import AlertsConfig, CommandConfig
-from runners.alerts.daily import Figures, figures_of, is_due, send_daily, summary_text
+from runners.alerts.daily import Figures, figures_of, is_due, later, send_daily, summary_text
 from runners.live.session import Stop
 from runners.live.start import Live
 from tests.runners.alerts.test_alerts import Box
@@ -70,3 +70,16 @@ def test_it_is_made_of_a_session_that_trades(tmp_path: Path, monkeypatch: pytest
     alerts.close()
     assert "equity 99," in box.took[0].text or "equity 100," in box.took[0].text
     assert "gate ACTIVE" in box.took[0].text
+
+
+def test_a_clock_that_is_put_back_brings_no_minute_twice() -> None:
+    """A second, or an hour's mistake of daylight saving; a clock that was a day ahead is believed once it is right."""
+    minute, day = 5, 86_400_000
+    at = 20_000 * day + minute * 60_000
+    sent, last = [], at - 20_000
+    near = [at - 5_000, at + 1_000, at - 1_000, at + 14_000, at - 3_500_000, at + 30_000]
+    for now in [*near, at + day - 1, at + day + 1, at + 2 * day, at + day + 5_000, at + 2 * day + 1]:
+        if is_due(last, now, minute):
+            sent.append(now - at)
+        last = later(last, now)
+    assert sent == [1_000, day + 1, 2 * day, 2 * day + 1]

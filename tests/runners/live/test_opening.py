@@ -78,8 +78,15 @@ def test_a_strangers_fills_before_the_first_start(category: str, journals: Path)
         check_contains_everything(ran, sandbox, 0.0599 if category == "spot" else 0.06, 2)
 
 
-@pytest.mark.parametrize("category", ["linear", "spot"])
-@pytest.mark.parametrize("change", ["parameter", "fresh"])
+@pytest.mark.parametrize(
+    ("change", "category"),
+    [
+        ("parameter", "linear"),
+        ("fresh", "spot"),
+        pytest.param("parameter", "spot", marks=pytest.mark.long),
+        pytest.param("fresh", "linear", marks=pytest.mark.long),
+    ],
+)
 def test_own_fills_before_another_journal(category: str, change: str, journals: Path) -> None:
     """Stopped seconds after its entry was filled, and started again with another parameter, or with --fresh."""
     with market(category) as sandbox:

@@ -149,6 +149,7 @@ def test_perpetuals_are_rebalanced_as_in_the_backtest(margin_mode: str, journals
     assert {each.reason for each in result.funnel.ignored} <= {"held_already", "flat_already"}
 
 
+@pytest.mark.long
 def test_spot_is_rebalanced_as_in_the_backtest(journals: Path) -> None:
     """Fees in coins, rests that are flat, no shorts; 3 USDT is less than the exchange takes, and the funnel says so."""
     system = linear(category="spot", risk=RiskConfig(leverage=1.0))
@@ -180,18 +181,26 @@ class Remembers(Rotates):
         return orders if self.steps % 4 else [*orders, Order(self.symbols[0], oms_client.instrument_type, "CLOSE")][-1:]
 
 
+class RemembersInSpot(Remembers):
+    symbols = RotatesInSpot.symbols
+    shorts = False
+
+
 @pytest.mark.long
+@pytest.mark.parametrize("category", ["linear", "spot"])
 @pytest.mark.parametrize("snapshots", [pytest.param(True, id="snapshots"), pytest.param(False, id="whole journal")])
-def test_a_restart_goes_on(snapshots: bool, journals: Path, tmp_path: Path) -> None:
+def test_a_restart_goes_on(snapshots: bool, category: str, journals: Path, tmp_path: Path) -> None:
     """Two restarts: the account, the trade history and the memory of the strategy are those of one session, which are the backtest's."""
-    system = linear()
-    with marked_store(symbols=PAIR) as store:
-        prepared = made_ready(store, system, FROM, TO, Remembers())
+    is_spot = category == "spot"
+    system = linear(category="spot", risk=RiskConfig(leverage=1.0)) if is_spot else linear()
+    strategy = RemembersInSpot if is_spot else Remembers
+    with spot_store() if is_spot else marked_store(symbols=PAIR) as store:
+        prepared = made_ready(store, system, FROM, TO, strategy())
         parts = wire_backtest(prepared, "bt")
         replay(parts.feed, parts.cycle)
         with stored_sandbox(store, system, FROM, TO) as sandbox:
             for bars in (41, 84, None):
-                ran = run_session(plan_of(system, Remembers, store, sandbox.url, journals), max_bars=bars)
+                ran = run_session(plan_of(system, strategy, store, sandbox.url, journals), max_bars=bars)
                 assert ran.ending.failure is None and ran.ending.differences == []
                 if not snapshots:
                     for path in ran.live.journal.folder.glob("*.snapshot"):
@@ -205,7 +214,7 @@ def test_a_restart_goes_on(snapshots: bool, journals: Path, tmp_path: Path) -> N
     assert books.portfolio_desk.schedule.due == desk.schedule.due
     assert books.actors.strategy.strategy.steps == parts.strategy.strategy.steps == 16
     journal = find_session(str(ran.live.journal.folder), Home(tmp_path))
-    found = replay_session(journal, LoadedSystem(system, Remembers, "test", "file"))
+    found = replay_session(journal, LoadedSystem(system, strategy, "test", "file"))
     assert found.difference is None and found.compared["PortfolioOrders"] > 5 and found.sessions == 3
 
 

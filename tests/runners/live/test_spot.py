@@ -26,7 +26,7 @@ from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import FROM, both, check_same
 from tests.sim.sandbox.raw import Raw
 
-TO = FROM + 2 * DAY
+TO = FROM + DAY
 
 
 class InAndOut(BaseStrategy):
@@ -70,11 +70,12 @@ def test_a_session_decides_as_the_backtest_and_the_books_agree(journals: Path) -
     assert "books and exchange" not in str(ran.ending.differences)
 
 
+@pytest.mark.long
 def test_a_restart_goes_on(journals: Path) -> None:
     with spot_store() as store:
         parts, _, _ = both(store, system_of(), InAndOut, (FROM, TO), journals / "at once")
         with stored_sandbox(store, system_of(), FROM, TO) as sandbox:
-            for bars in (100, 101, 99, None):
+            for bars in (60, 101, 59, None):
                 ran = run_session(plan_of(system_of(), InAndOut, store, sandbox.url, journals), max_bars=bars)
                 assert ran.ending.differences == [] and ran.ending.failure is None
     assert ran.live.books.portfolio.equity_values == parts.portfolio.equity_values

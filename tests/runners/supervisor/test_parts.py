@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.notices import Notice
+from core.config import SupervisionConfig
 from core.errors import SafetyError
 from runners.session_address import connected
 from runners.supervisor import sending, systemd
@@ -26,6 +28,7 @@ from runners.supervisor.flatten import Flattener
 from runners.supervisor.heartbeat import SOCKET_NAME
 from runners.supervisor.listening import Listener
 from runners.supervisor.sending import heartbeats, rss_bytes
+from runners.supervisor.supervisor import Supervisor
 from runners.supervisor.trader import Trader, began
 
 
@@ -199,3 +202,21 @@ def test_a_panic_path_that_dies_is_started_anew(
     flattener.warm()
     assert flattener.run(lambda: True) is is_flat and not coming
     assert len(said) == len(told) and all(words in line for words, line in zip(told, said, strict=True)), said
+
+
+def test_a_full_disk_keeps_no_supervisor_from_its_trader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    place = Place("ema", "demo", Path("/home"), None)
+    told: list[tuple[str, str]] = []
+    flattener = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, lambda text: None)
+    supervisor = Supervisor(place, SupervisionConfig(), ["x"], flattener, lambda code, text, severity: told.append((code, text)))
+    trader = Trader(TraderCard(os.getpid(), began(os.getpid()), "run"), None)
+    monkeypatch.setattr("runners.supervisor.supervisor.start_trader", lambda *given: trader)
+    monkeypatch.setattr(os, "pwrite", full)
+    monkeypatch.setattr(place, "put_card", full)
+    place.take().close()
+    supervisor._start("started")
+    assert supervisor._trader is trader and [code for code, _ in told] == ["supervisor_card"] and "would not find it" in told[0][1]
+    place.leave()
