@@ -162,7 +162,11 @@ class Reconciler:
     async def adopt(self, symbol: str | None) -> str:
         """A person says that the exchange's number is right (symbol None: cash): our books take it. Returns why they do not, "" when they
         do. Raises ExchangeRefusal, PayloadError."""
-        await self.check(at_once=True)
+        async with self._turn:  # nobody else takes the same difference over meanwhile
+            return await self._adopt(symbol)
+
+    async def _adopt(self, symbol: str | None) -> str:
+        await self._check(at_once=True)
         if not self.was_read:
             return "the exchange could not be read, so that nobody can say what it has"
         found = self.frozen.get(symbol)
@@ -180,7 +184,8 @@ class Reconciler:
             self._adjust("adopted", rows, symbol=symbol, steps=steps, cost=cost, log_ms=at_ms)
         self._comparison.settle(symbol)
         self.last = [each for each in self.last if each.symbol != symbol]
-        self._tell("adopted", f"{found.text}: a person adopted what the exchange has", "warning", symbol)
+        hint = "; no stop is set for it: look whether it has one" if symbol is not None and not found.is_money and found.theirs else ""
+        self._tell("adopted", f"{found.text}: a person adopted what the exchange has{hint}", "warning", symbol)
         return ""
 
     async def _stated(self, symbol: str) -> tuple[int, int]:

@@ -15,6 +15,8 @@ from runners.compare_live.parts import FILL_PRICE, PARTS, Row
 from runners.compare_live.trips import Trip
 from runners.compare_live.whole import Comparison, compare_live
 from runners.session_journal import SessionJournal, find_session, load_code
+from runners.session_replay import replay_session
+from runners.systems import LoadedSystem
 from runners.tools.registry import Request, Response, ToolContext, tool
 
 PAGE = "compare-live.html"
@@ -57,8 +59,8 @@ class CompareRow(msgspec.Struct, frozen=True):
 class CompareLiveResponse(Response, frozen=True, kw_only=True):
     """Money as exact decimal text of the quote coin. parts: all of them; they add up to ``difference``, session_profit - backtest_profit.
 
-    fill_price: latency + spread + slippage.  bars: whose bars the backtest ran over.  note: why the store's were not compared, and what of
-    the journal could not be heard.
+    fill_price: latency + spread + slippage.  bars: whose bars the backtest ran over.  note: why the store's were not compared, what of the
+    journal could not be heard, and whether its decisions are made again.
     outside: what was taken over from the exchange, such as transfers, which are no profit.
     """
 
@@ -94,7 +96,8 @@ def session_compare_tool(request: CompareLiveRequest, context: ToolContext) -> C
     if step is not None:
         step(0, 1)
     found = compare_live(journal, code.loaded, context.home)
-    answer = _answer(journal, found, code.loaded.config.system, list(code.loaded.config.symbols), code.changed)
+    chance = "" if code.changed else _chance(journal, code.loaded)
+    answer = _answer(journal, found, code.loaded.config.system, list(code.loaded.config.symbols), code.changed, chance)
     if not request.page:
         return answer
     folder = journal.folder if journal.run is None else journal.run.folder
@@ -107,7 +110,17 @@ def session_compare_tool(request: CompareLiveRequest, context: ToolContext) -> C
     return msgspec.structs.replace(answer, page=str(path))
 
 
-def _answer(journal: SessionJournal, found: Comparison, system: str, symbols: list[str], changed: str) -> CompareLiveResponse:
+def _chance(journal: SessionJournal, loaded: LoadedSystem) -> str:
+    """What is told of a strategy that decides otherwise on the same messages; "" for one that does not."""
+    if replay_session(journal, loaded).difference is None:
+        return ""
+    return (
+        f"the session's own code does not make its decisions again (keel replay {journal.name} shows the first that differs): what the"
+        " backtest did otherwise may be chance"
+    )
+
+
+def _answer(journal: SessionJournal, found: Comparison, system: str, symbols: list[str], changed: str, chance: str) -> CompareLiveResponse:
     grids = {each["symbol"]: each for each in journal.program.instruments}
     quote = str(next(iter(grids.values()))["quote"])
     steps = {symbol: each["qty_grid"]["num"] / each["qty_grid"]["den"] for symbol, each in grids.items()}
@@ -125,7 +138,7 @@ def _answer(journal: SessionJournal, found: Comparison, system: str, symbols: li
         parts={name: to_text(found.parts[name]) for name in PARTS},
         fill_price=to_text(sum(found.parts[name] for name in FILL_PRICE)),
         bars=found.bars,
-        note="; ".join(each for each in (found.note, journal.cut_short()) if each),
+        note="; ".join(each for each in (found.note, journal.cut_short(), chance) if each),
         spread_is_measured=found.quoted and not journal.opened.account.startswith("sandbox"),
         rows=[_row(row, steps) for row in found.rows],
         outside=[_told(each.reason, each.symbol, each.cash_change, quote, each.ts) for each in found.adjusted],

@@ -191,3 +191,20 @@ def test_a_missing_key_is_told_with_all_the_rest(tmp_path: Path, monkeypatch: py
         run_live(armed_system(home, "mode=demo"), home, LiveOptions())
     assert {"mode", "promotion", "not_armed", "start"} <= {each.code for each in caught.value.missing}
     assert "no key for the live account" in str(caught.value)
+
+
+def test_a_difference_is_told_once_and_with_a_way_out_that_works(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What a panic leaves: the account is flat, and our journal holds a position."""
+    home = home_of(tmp_path)
+    promoted(home)
+    run_live(armed_system(home), home, options(sandbox, token_for(home, sandbox, tmp_path / "token"), max_bars=10))
+    order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Market", "qty": "0.003"}
+    Raw(sandbox).post("/v5/order/create", order)
+    sandbox.step()
+    anew = token_for(home, sandbox, tmp_path / "token")
+    with pytest.raises(NotArmedError) as caught:
+        run_live(armed_system(home), home, options(sandbox, anew))
+    texts = [each.text for each in caught.value.missing]
+    assert sum("BTCUSDT" in text for text in texts) == 1 and all("--fresh" in each.way_out for each in caught.value.missing), texts
+    made = run_live(armed_system(home), home, options(sandbox, anew, fresh=True, max_bars=5))
+    assert made.ending.agrees

@@ -6,6 +6,7 @@ where the stream says nothing and lists have to show it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,6 +251,30 @@ def test_as_much_as_executions_may_have_been_rounded_is_taken_over(units: int, *
             assert [message.reason for message in trader.journal if isinstance(message, Adjusted)] == ["rounding"] * is_rounding
             assert not is_rounding or trader.stated_differences() == []
             assert [notice.severity for notice in trader.notices if notice.code == "rounded"] == ["info"] * is_rounding
+            trader.check_alive()
+        finally:
+            await trader.stop()
+
+    run_virtual(script(), start_ms=START_MS)
+
+
+@pytest.mark.parametrize(("what", "amount", "symbol"), [("position", 5, S), ("wallet", -700, None)])
+def test_two_who_adopt_at_once_adopt_it_once(what: str, amount: int, symbol: str | None) -> None:
+    async def script() -> None:
+        exchange = Exchange()
+        exchange.move()
+        trader = Trader(exchange, [], 1)
+        await trader.start()
+        try:
+            trader.order("BUY", 20)
+            await pass_time(exchange, 25)
+            exchange.lies[what] = amount
+            await pass_time(exchange, 40)
+            said = await asyncio.gather(*(trader.reconciler.adopt(symbol) for _ in range(2)), trader.reconciler.check())
+            assert said[:2] == ["", "they agree by now"]
+            await pass_time(exchange, 40)
+            assert [message.reason for message in trader.journal if isinstance(message, Adjusted)] == ["adopted"]
+            assert trader.stated_differences() == []
             trader.check_alive()
         finally:
             await trader.stop()

@@ -25,6 +25,7 @@ from runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpB
 from runners.session_journal import find_session, load_code
 from runners.session_replay import Replayed, replay_session
 from runners.systems import loaded_now
+from runners.tools.compare_live import CompareLiveRequest, session_compare_tool
 from runners.tools.registry import ToolContext
 from runners.tools.replay import ReplayRequest, session_replay_tool
 from tests.builders import DAY, START, builtin
@@ -258,10 +259,10 @@ class Flipper(BaseStrategy):
 """
 
 
-def own(home: Path, fail_at: int = 0, **changes: Any) -> Ran:
+def own(home: Path, fail_at: int = 0, text: str = STRATEGY, **changes: Any) -> Ran:
     """A session of a strategy that the user wrote, and that keeps something in its attributes."""
     (home / "strategies").mkdir(exist_ok=True)
-    (home / "strategies" / "flipper.py").write_text(STRATEGY.replace("FAIL_AT", str(fail_at)))
+    (home / "strategies" / "flipper.py").write_text(text.replace("FAIL_AT", str(fail_at)))
     system, _ = builtin("hold", "warmup_bars=10", "timeframe=5m")
     system = msgspec.structs.replace(system, strategy="flipper", params={"every": 7})
     loaded = loaded_now(system, "", Home(home))
@@ -285,6 +286,18 @@ def test_code_that_has_changed_is_not_run_unless_it_is_wanted(tmp_path: Path) ->
     assert found is not None and '"LONG"' in (found.recorded or "") and '"FLAT"' in (found.replayed or "")
     beside = compare_live(journal, code.loaded, Home(tmp_path))  # what the session earned does not hang on the code that is there now
     assert sum(beside.parts.values()) == beside.difference and beside.parts["extra"] and any(row.backtest is None for row in beside.rows)
+
+
+def test_a_strategy_that_draws_is_found_by_a_replay_and_told_by_compare_live(tmp_path: Path) -> None:
+    (tmp_path / "marker").write_text("7")
+    drawn = f"int(__import__('pathlib').Path({str(tmp_path / 'marker')!r}).read_text())"
+    ran = own(tmp_path, text=STRATEGY.replace('params["every"]', drawn))
+    request, context = CompareLiveRequest(str(ran.live.journal.folder), page=False), ToolContext(Home(tmp_path))
+    assert "may be chance" not in session_compare_tool.run(request, context).note
+    (tmp_path / "marker").write_text("5")
+    answer = session_compare_tool.run(request, context)
+    assert f"keel replay {ran.live.journal.folder} shows the first that differs" in answer.note
+    assert not session_replay_tool.run(ReplayRequest(request.run), context).identical
 
 
 def test_a_strategy_that_failed_fails_again_at_the_same_record(tmp_path: Path) -> None:
