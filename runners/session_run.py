@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -273,12 +273,18 @@ class _Attempt:
 
     def _tell_panic(self, text: str) -> None:
         """From any thread: past the loop, which may hang, and past the screen."""
-        os.write(2, f"{text}\n".encode(errors="replace"))
         if text.startswith("PANIC"):
             self.alerts.tell("panic", text, is_error=True)
-        threading.Thread(
-            target=self._log.error, args=(text,), kwargs={"code": "panic"}, daemon=True
-        ).start()  # a log that hangs delays nothing
+
+        def write() -> None:
+            with suppress(OSError):
+                os.write(2, f"{text}\n".encode(errors="replace"))
+
+        def keep() -> None:
+            self._log.error(text, code="panic")
+
+        for each in (write, keep):  # a terminal that is held (Ctrl-S), a pipe that nobody reads, a log that hangs: they delay nothing
+            threading.Thread(target=each, daemon=True).start()
 
     def _begun(self, begin: Callable[..., str], button: PanicButton) -> Beside:
         """The run begins when the start is through: one that was refused was no run."""

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from adapters.bybit.endpoints import Endpoints, Environment
@@ -63,21 +64,33 @@ class PanicButton:
                 self._unlatched = f"panic by {by}, but no latch could be made ({problem}): look at the account before you start again"
                 if self._halt is not None:
                     self._halt(self._unlatched)
-            self._say(f"PANIC by {by}: {'NOT LATCHED for other sessions: ' + problem if problem else 'nothing that adds leaves any more'}")
-            if self._is_acting():
-                return
-            for _ in range(2):
-                try:
-                    if self._process is None or self._process.poll() is not None:
-                        self._start()
-                    self._send(b"P")
-                except OSError as error:
-                    self._forget()
-                    failed = f"the process that cancels and closes could not be started ({error}): run keel panic from another terminal"
-                else:
-                    self._acting = self._process
-                    return
-            self._say(failed)
+            failed = self._act()
+        self._tell(f"PANIC by {by}: {'NOT LATCHED for other sessions: ' + problem if problem else 'nothing that adds leaves any more'}")
+        if failed:
+            self._tell(failed)
+
+    def _act(self) -> str:
+        """Have the process act, where none does yet; why that could not be, or ""."""
+        if self._is_acting():
+            return ""
+        failed = ""
+        for _ in range(2):
+            try:
+                if self._process is None or self._process.poll() is not None:
+                    self._start()
+                self._send(b"P")
+            except OSError as error:
+                self._forget()
+                failed = f"the process that cancels and closes could not be started ({error}): run keel panic from another terminal"
+            else:
+                self._acting = self._process
+                return ""
+        return failed
+
+    def _tell(self, text: str) -> None:
+        """Once it acts: who cannot be told (a screen that is gone, a full disk) must not end the thread that hears the next press."""
+        with suppress(OSError, ValueError):
+            self._say(text)
 
     def finished(self) -> int | None:
         """The exit code of what was pressed (see runners.safety); None while it acts, or where nothing was pressed."""

@@ -4,7 +4,6 @@ returns at once."""
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -56,6 +55,7 @@ def supervise(
     from runners.alerts.of_session import session_alerts
     from runners.supervisor.address import Place
     from runners.supervisor.flatten import Flattener
+    from runners.supervisor.screen import Screen
     from runners.supervisor.signals import Signals
     from runners.supervisor.supervisor import Supervisor
     from runners.systems import find_source
@@ -65,13 +65,11 @@ def supervise(
     set_up_logging(level="info", file=home.logs / "supervisor.jsonl", console=False)
     log = get_logger("keel.supervisor", system=config.system, environment=environment.value)
 
+    screen = Screen(2)
+
     def say(text: str, *, is_grave: bool) -> None:
         if is_grave or not shows:
-            try:
-                sys.stderr.write(f"supervisor: {text}\n")
-                sys.stderr.flush()
-            except (OSError, ValueError):
-                pass  # nobody reads: the log has it
+            screen.put(f"supervisor: {text}\n")
 
     def tell(code: str, text: str, severity: Severity) -> None:
         {"info": log.info, "warning": log.warning, "error": log.error}[severity](text, code=code)
@@ -97,6 +95,7 @@ def supervise(
             return supervisor.run(signals)
     finally:
         signals.close()
+        screen.close()
         os.umask(before)
 
 

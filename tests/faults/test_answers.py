@@ -100,7 +100,8 @@ def test_an_order_that_is_amended_upward_fills_beyond_what_it_was(stage: Stage) 
             live.cycle.bus.drain()
         elif number == 3:
             (name,) = resting(live)
-            live.books.desk.amend_order(AmendOrder(name, "BTCUSDT", live.cycle.clock.now_ms, qty=0.04, price=40_000.0))
+            above = round(live.books.portfolio.lines["BTCUSDT"].mark * 1.02)  # within the collar
+            live.books.desk.amend_order(AmendOrder(name, "BTCUSDT", live.cycle.clock.now_ms, qty=0.04, price=above))
 
     played = stage.play(http("drop", AMEND, nth=1), at=0, until=10, bars=12, beat=grow, plan=stage.plan(Still)).check()
     (order,) = [row for row in played.orders() if row["orderStatus"] == "Filled"]

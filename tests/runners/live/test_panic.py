@@ -141,6 +141,22 @@ def test_a_press_that_cannot_be_latched_halts_its_own_session(monkeypatch: pytes
     assert "NOT LATCHED" in said[0] and "run keel panic from another terminal" in said[1] and len(said) == 2
 
 
+def test_a_screen_that_is_gone_does_not_keep_a_press_from_acting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(text: str) -> None:
+        assert acted == [b"P"]
+        told.append(text)
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    acted: list[bytes] = []
+    told: list[str] = []
+    where = endpoints(Environment.SANDBOX, "http://127.0.0.1:9")
+    button = PanicButton(where, load_credentials(where, environ={}), owner="a test", say=gone)
+    monkeypatch.setattr(button, "_start", lambda: None)
+    monkeypatch.setattr(button, "_send", acted.append)
+    button.press("SIGUSR1")
+    assert acted == [b"P"] and is_latched(button.path) and len(told) == 1
+
+
 # --- the key ---
 
 

@@ -27,6 +27,7 @@ from runners.supervisor.address import Place, TraderCard
 from runners.supervisor.flatten import Flattener
 from runners.supervisor.heartbeat import SOCKET_NAME
 from runners.supervisor.listening import Listener
+from runners.supervisor.screen import Screen
 from runners.supervisor.sending import heartbeats, rss_bytes
 from runners.supervisor.supervisor import Supervisor
 from runners.supervisor.trader import Trader, began
@@ -220,3 +221,18 @@ def test_a_full_disk_keeps_no_supervisor_from_its_trader(monkeypatch: pytest.Mon
     supervisor._start("started")
     assert supervisor._trader is trader and [code for code, _ in told] == ["supervisor_card"] and "would not find it" in told[0][1]
     place.leave()
+
+
+def test_a_screen_that_is_held_holds_up_nobody() -> None:
+    near, far = os.pipe()
+    with os.fdopen(near, "rb") as reader, os.fdopen(far, "wb"):
+        os.set_blocking(near, False)
+        screen = Screen(far)
+        for number in range(3_000):
+            screen.put(f"{number} {'x' * 200}\n")
+        time.sleep(0.05)
+        assert screen._thread.is_alive()  # the pipe is full
+        until(lambda: reader.read() is None and screen._lines.empty())
+        screen.put("the last\n")
+        screen.close()
+        assert b"the last" in (reader.read() or b"") and not screen._thread.is_alive()
