@@ -113,7 +113,7 @@ class BybitVenue(OrderCalls):
         """What keeps orders that add exposure from leaving."""
         self.on_unprotected: Callable[[str, str], None] | None = None
         """(symbol, why): takes a position whose exits were not set; None: it is told, and its symbol frozen."""
-        self.last_look: Callable[[SubmitOrder], str | None] = lambda command: ""
+        self.last_look: Callable[[SubmitOrder, Callable[[str], float | None]], str | None] = lambda command, fate: ""
         """Asked when an order that may add could leave: "" it may, None not yet; else why it may not."""
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
         self._resolver = Resolver(
@@ -406,11 +406,18 @@ class BybitVenue(OrderCalls):
             if entry.cause not in _OWN_WAIT:
                 return f"frozen: {entry.text}"
         patient_until = self._now_ms() + REPLACED_WAIT_MS
-        while (reason := self.last_look(command)) is None:
+        while (reason := self.last_look(command, self._fate)) is None:
             if self._now_ms() >= patient_until:
                 return "denied: an order that it replaces has not ended"
             await self._sleep(0.02)
         return reason
+
+    def _fate(self, client_order_id: str) -> float | None:
+        """What an order was filled by, None while more may come."""
+        order = self.fold.orders.get(client_order_id)
+        if order is None:
+            return 0.0
+        return None if order.is_open else order.instrument.qty_grid.value(order.filled)
 
     def _on_entry_filled(self, order: TrackedOrder) -> None:
         bracket = order.command.bracket if order.command is not None else None

@@ -195,6 +195,7 @@ class Controls:
     def note_gone(self, client_order_id: str) -> None:
         """The order has ended."""
         self.being_cancelled.pop(client_order_id, None)
+        self._replaces.pop(client_order_id, None)
 
     def state(self, now_ms: int) -> ControlsState:
         """What was counted, to be written at once. now_ms: of the session's clock."""
@@ -262,16 +263,22 @@ class Controls:
             self._replaces[order.client_order_id] = replaced
         return None
 
-    def last_look(self, order: SubmitOrder) -> Denial | None:
+    def last_look(self, order: SubmitOrder, fate: Callable[[str], float | None]) -> Denial | None:
         """Asked again in the moment in which an allowed order could leave: it was allowed as if the orders that it replaces were gone.
-        Until they have ended it waits (``REPLACED_RESTS``); and one of them may have been filled in place of being cancelled."""
+        Until they have ended it waits (``REPLACED_RESTS``); and one of them may have been filled in place of being cancelled. fate: what
+        an order was filled by, None while it may still be: the venue knows that before the actors hear it."""
         replaced = self._replaces.get(order.client_order_id)
         if replaced is None:
             return None
-        if waits := replaced & self._replaced(order.symbol):
-            return Denial(REPLACED_RESTS, float(len(waits)))
+        fates = {name: fate(name) for name in replaced}
+        if waits := sum(filled is None for filled in fates.values()):
+            return Denial(REPLACED_RESTS, float(waits))
         del self._replaces[order.client_order_id]
-        return self._sums(order)
+        unheard = 0.0
+        for record in self._working.open_orders(order.symbol):
+            if record.client_order_id in fates and record.side == order.side:
+                unheard += max(0.0, (fates[record.client_order_id] or 0.0) - record.filled_qty)
+        return self._order_value(order) or self._sums(msgspec.structs.replace(order, qty=order.qty + unheard) if unheard else order)
 
     def check_amend(self, command: AmendOrder) -> Denial | None:
         """The no to a change of a resting order: what it would become is asked as a new one is, unless it only becomes smaller."""
@@ -286,7 +293,7 @@ class Controls:
             return None
         self._gate.look()
         shown = (self._trading_state, self._armed, self._symbol_frozen, self._on_grid, self._stale_price, self._collar, self._largest)
-        denials = (control(after) for control in (*shown, self._sums, self._account_stop, self._self_trade))
+        denials = (control(after) for control in (*shown, self._order_value, self._sums, self._account_stop, self._self_trade))
         return next((denial for denial in denials if denial is not None), None)
 
     def _replaced(self, symbol: str) -> frozenset[str]:
@@ -295,8 +302,8 @@ class Controls:
         return frozenset(name for name in names if name in self.being_cancelled)
 
     def _sums(self, order: SubmitOrder) -> Denial | None:
-        """What an order may be worth, and lead to."""
-        controls = (self._order_value, self._position, self._gross, self._net, self._leverage, self._margin)
+        """What an order may lead to."""
+        controls = (self._position, self._gross, self._net, self._leverage, self._margin)
         return next((denial for control in controls if (denial := control(order)) is not None), None)
 
     def _controls(self) -> tuple[tuple[bool, Callable[[SubmitOrder], Denial | None]], ...]:

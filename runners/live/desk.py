@@ -61,9 +61,9 @@ class Desk:
         else:
             self.venue.amend_order(command)
 
-    def last_look(self, command: SubmitOrder) -> str | None:
+    def last_look(self, command: SubmitOrder, fate: Callable[[str], float | None]) -> str | None:
         """Whether an order that was allowed may leave now: "" yes, None not yet; else why it may not at all."""
-        denial = self._controls.last_look(command)
+        denial = self._controls.last_look(command, fate)
         if denial is None:
             return ""
         if denial.code == REPLACED_RESTS:

@@ -40,6 +40,7 @@ class Exchange:
         self.queued: dict[str, SubmitOrder] = {}
         self.resting: dict[str, list[float]] = {}
         self.cancels: list[str] = []
+        self.is_ahead, self.ahead = False, 0.0
         self.told: list[Any] = []
         self.count, self.worst = 0, dict.fromkeys(("position", "gross", "net"), 0.0)
         instruments = {symbol: perpetual(symbol, tick="0.0001", step=str(STEPS[symbol])) for symbol in PRICE}
@@ -80,6 +81,9 @@ class Exchange:
         elif (left := self.resting.get(command.client_order_id)) is not None:
             left[0] = max(0.0, command.qty - record.filled_qty)
 
+    def fate(self, name: str) -> float | None:
+        return None if name in self.records and not self.is_ahead else self.ahead
+
     # what may happen
     def decide(self) -> None:
         symbol = self.random.choice(list(PRICE))
@@ -111,7 +115,7 @@ class Exchange:
         for name, command in list(self.queued.items())[:1]:
             if command.symbol not in PRICE:
                 continue
-            why = self.desk.last_look(command)
+            why = self.desk.last_look(command, self.fate)
             if why is None:
                 self.end_cancels()
                 return
@@ -179,11 +183,23 @@ def test_a_cancelled_order_that_is_filled_after_all_keeps_back_what_was_to_repla
     exchange.desk.cancel_order(CancelOrder("old", "BTCUSDT", START))
     new = SubmitOrder("new", "BTCUSDT", "BUY", "limit", 4.0, START + 1, 100.0)
     assert exchange.controls.check(new) is None
-    assert (waits := exchange.controls.last_look(new)) is not None and waits.code == REPLACED_RESTS
+    assert (waits := exchange.controls.last_look(new, exchange.fate)) is not None and waits.code == REPLACED_RESTS
     exchange.known["BTCUSDT"] = 4.0
     exchange.end("old", "filled")
-    denial = exchange.controls.last_look(new)
+    denial = exchange.controls.last_look(new, exchange.fate)
     assert denial is not None and denial.code == "max_position_usd" and denial.value == pytest.approx(800.0)
+
+
+def test_what_the_venue_knows_counts_before_the_books_hear_it() -> None:
+    for filled, code in ((0.0, ""), (0.9, ""), (1.1, "max_net_usd"), (4.0, "max_position_usd")):
+        exchange = Exchange(0)
+        exchange.submit_order(SubmitOrder("old", "BTCUSDT", "BUY", "limit", 4.0, START, 100.0))
+        exchange.desk.cancel_order(CancelOrder("old", "BTCUSDT", START))
+        new = SubmitOrder("new", "BTCUSDT", "BUY", "limit", 3.0, START + 1, 100.0)
+        assert exchange.controls.check(new) is None
+        exchange.is_ahead, exchange.ahead = True, filled
+        denial = exchange.controls.last_look(new, exchange.fate)
+        assert (denial.code if denial else "") == code, filled
 
 
 def test_one_that_was_cancelled_lets_its_replacement_go_and_a_lost_cancel_does_not_bind_another_symbol_loosely() -> None:
@@ -195,7 +211,7 @@ def test_one_that_was_cancelled_lets_its_replacement_go_and_a_lost_cancel_does_n
     new = SubmitOrder("new", "BTCUSDT", "BUY", "limit", 4.0, START + 1, 100.0)
     assert exchange.controls.check(new) is None
     exchange.end("old", "cancelled")
-    assert exchange.controls.last_look(new) is None
+    assert exchange.controls.last_look(new, exchange.fate) is None
 
 
 def test_an_amendment_is_asked_as_the_order_that_it_makes() -> None:
