@@ -186,7 +186,8 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 def test_every_finite_float_survives_equity_csv(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
     folder = tmp_path_factory.mktemp("equity")
     write_equity(folder / "equity.csv", Frame(60_000 * np.arange(len(values)), {"equity": np.array(values)}))
-    assert [float(row["equity"]) for row in csv.DictReader((folder / "equity.csv").open())] == values
+    with (folder / "equity.csv").open() as file:
+        assert [float(row["equity"]) for row in csv.DictReader(file)] == values
     assert read_equity(folder)["equity"].tolist() == values
 
 

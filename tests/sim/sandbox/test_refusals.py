@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -206,9 +207,9 @@ def test_the_demo_profile_lacks_what_demo_lacks() -> None:
         assert body["retCode"] == 10006 and 58_000 < int(headers["X-Bapi-Limit-Reset-Timestamp"]) - body["time"] <= 60_001
         assert raw.result("/v5/account/wallet-balance", accountType="UNIFIED")["list"][0]["totalWalletBalance"] == "100500"
         assert raw.post("/v5/account/set-margin-mode", {"setMarginMode": "REGULAR_MARGIN"})[2]["retCode"] == 110026
-        line = http.client.HTTPConnection(sandbox.url.removeprefix("http://"))
-        line.request("GET", "/v5/trade")
-        assert line.getresponse().status == 404
+        with closing(http.client.HTTPConnection(sandbox.url.removeprefix("http://"))) as line:
+            line.request("GET", "/v5/trade")
+            assert line.getresponse().status == 404
         assert raw.post("/v5/order/create", BUY)[2]["retCode"] == 0
         assert sandbox.truth()["problems"] == []
 
