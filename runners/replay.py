@@ -101,7 +101,8 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
     duration = tf_ms(timeframe)
     lane = chunk.lanes[0]
     symbol, has_mark = lane.symbol, lane.has_mark
-    book, step = venue.books[symbol], Stepper(feed, 0, venue).step
+    book, stepper, step_plain = venue.books[symbol], Stepper(feed, 0, venue), venue.step
+    step, has_paths = stepper.step, stepper.has_paths
     context = cycle.market_data.contexts[symbol]
     hearers = bus.handlers_of(Bar, symbol)
     others = tuple(hear for hear in hearers if hear != context.on_bar)
@@ -148,7 +149,11 @@ def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tup
                 untold = None
             portfolio.equity = equity
             if ts > wake_ts or reach_low <= wake_low or reach_high >= wake_high:
-                step(book, ts - duration, ts, start + bisect_left(chunk.closes, ts), open_, high, low, close, volume)
+                if has_paths:
+                    step(book, ts - duration, ts, start + bisect_left(chunk.closes, ts), open_, high, low, close, volume)
+                else:
+                    prices = (open_, high, low, close)
+                    step_plain(book, ts - duration, ts, *prices, volume, *prices, *prices)
                 if queue:
                     drain()
                     stopped = venue.stop_reason is not None
@@ -294,6 +299,11 @@ class Stepper:
         open_, high, low, close, volume = (history.execution[name].data for name in BAR_COLUMNS)
         self._bars = (open_, high, low, close, volume)
 
+    @property
+    def has_paths(self) -> bool:
+        """Whether mark, index or volatility are others than the last price's own."""
+        return self._mark is not None or self._index is not None or self._volatility is not None
+
     def bar_at(self, instant: int) -> tuple[float, float, float, float, float]:
         """open, high, low, close and volume of the symbol's bar at an instant's place in the feed, where it has one."""
         at = self._feed.row_of(self._position, instant)
@@ -311,7 +321,7 @@ class Stepper:
         prices: Prices = (open, high, low, close)
         mark = index = prices
         volatility = 0.0
-        if self._mark is not None or self._index is not None or self._volatility is not None:
+        if self.has_paths:
             at = self._feed.row_of(self._position, instant)
             if self._mark is not None:
                 mark = index = _at(self._mark, at)
