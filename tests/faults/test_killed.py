@@ -79,7 +79,7 @@ POINTS = [
 LOSING = ("durable, not sent", "cancel durable, not sent", "cancel sent, not acknowledged")
 """After these an entry is missing that the backtest has: whether it left nobody can know, so it is looked for, proven absent, and as an
 entry not sent again; or it waited for a cancel and had not been written down, so that it never left."""
-QUICK = [("durable, not sent", 4, "flips"), ("sent, not acknowledged", 4, "flips")]
+QUICK = [("sent, not acknowledged", 4, "flips")]
 AGAIN = ["recovery, executions read", "recovery, positions read"]
 
 

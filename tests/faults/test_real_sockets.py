@@ -23,7 +23,10 @@ SESSIONS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SESSIONS)
+QUICK = ("no fault", "a private socket that is cut")
+
+
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in SESSIONS])
 def test_it_trades_there_as_it_does_in_virtual_time(name: str, stage: Stage) -> None:
     assert stage.speed > 1  # the premise: this stage is not a virtual one
     options: dict[str, Any] = {"must_act": name != "lists that lag"}

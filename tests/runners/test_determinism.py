@@ -68,6 +68,7 @@ def in_a_process(folder: Path, hash_seed: str) -> dict[str, str]:
     return hashes
 
 
+@pytest.mark.long
 def test_two_processes_with_different_hash_seeds_give_the_same_bytes(tmp_path: Path) -> None:
     """Message hashes, trades and equity, byte for byte; and this process gives them, too."""
     with ThreadPoolExecutor() as pool:

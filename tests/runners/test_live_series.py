@@ -116,7 +116,12 @@ SYSTEMS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
+QUICK = (SYSTEMS[0], SYSTEMS[3], SYSTEMS[5])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"), [each if each in QUICK else pytest.param(*each, marks=pytest.mark.long) for each in SYSTEMS]
+)
 def test_the_messages_are_those_of_the_replay(name: str, overrides: tuple[str, ...]) -> None:
     system, strategy = builtin(name, "warmup_bars=100", *overrides)
     with sample_store() as store:

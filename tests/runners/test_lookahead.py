@@ -145,6 +145,7 @@ def test_no_price_of_a_later_bar_can_be_reached() -> None:
         assert not numbers & (later - shown), number
 
 
+@pytest.mark.long
 def test_each_bar_shows_what_a_history_that_ends_there_shows() -> None:
     """The store cut off after bar k: everything that can be seen at bar k is the same, bit for bit, the account included."""
     with sample_store(SYMBOLS, DAYS) as store:

@@ -37,7 +37,7 @@ SYSTEMS = [
 
 
 @pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
-@pytest.mark.parametrize("marks", [True, False])
+@pytest.mark.parametrize("marks", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_quick_way_gives_the_same_messages_as_the_bus(name: str, overrides: tuple[str, ...], marks: bool) -> None:
     """A tapped bus delivers every message; untapped, most bars are not even made. Both give the same to the last bit."""
     system, strategy = builtin(name, "warmup_bars=80", f"symbols=[{', '.join(THREE)}]", *overrides)

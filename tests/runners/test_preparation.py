@@ -107,7 +107,7 @@ def test_an_input_that_the_store_lacks_is_an_error_that_names_it(name: str, kind
         made_ready(store, plain_system(), START + 5 * HOUR, START + 9 * HOUR, Reads())
 
 
-@pytest.mark.parametrize("bars", [5, 15])
+@pytest.mark.parametrize("bars", [5, pytest.param(15, marks=pytest.mark.long)])
 def test_the_whole_preparation_is_causal(bars: int) -> None:
     """At every decision bar: a store that ends at its close gives every column, on every timeframe, and the array the same, to the bit."""
     with sample_store(days=3, minutes=bars) as store:

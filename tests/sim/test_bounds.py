@@ -220,9 +220,11 @@ def check_each_bar(world: World) -> None:
         event(f"{'differs' if differs else 'same'}, {'worse taken' if is_worse else 'usual'}")
 
 
-@pytest.mark.parametrize("kind", [worlds(), plain_worlds()], ids=["any orders", "entries with exits"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(worlds(), id="any orders"), pytest.param(plain_worlds(), id="entries with exits", marks=pytest.mark.long)]
+)
 def test_every_bar_is_bounded_and_counted(kind):
-    @settings(max_examples=150, suppress_health_check=QUIET, deadline=None)
+    @settings(max_examples=min(150, 2 * settings().max_examples), suppress_health_check=QUIET, deadline=None)
     @given(kind)
     def holds(world: World) -> None:
         check_each_bar(world)

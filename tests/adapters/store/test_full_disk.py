@@ -28,7 +28,7 @@ except DataError as error:
 """
 
 
-@pytest.mark.parametrize("limit_kb", [8, 300, 1500])
+@pytest.mark.parametrize("limit_kb", [pytest.param(8, marks=pytest.mark.long), 300, pytest.param(1500, marks=pytest.mark.long)])
 def test_nothing_is_lost_when_files_cannot_grow(tmp_path, bars, limit_kb):
     path, source = tmp_path / "keel.duckdb", tmp_path / "BTCUSDT_1m.parquet"
     with HistoricalDataStore(path) as store:

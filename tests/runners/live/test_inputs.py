@@ -73,7 +73,7 @@ def system_of(**changes: Any) -> SystemConfig:
         reading("mark_close"),
         pytest.param(reading("funding_rate"), marks=pytest.mark.long),
         reading("open_interest"),
-        reading("mark_close", timeframe="1h", timeperiod=3),
+        pytest.param(reading("mark_close", timeframe="1h", timeperiod=3), marks=pytest.mark.long),
     ],
 )
 def test_a_session_decides_as_the_backtest(strategy: type[BaseStrategy], journals: Path) -> None:

@@ -76,6 +76,7 @@ def marked_store(days: int = 40, symbols: tuple[str, ...] = ("BTCUSDT",)) -> His
     return store
 
 
+@pytest.mark.long
 def test_marks_that_are_known_by_the_hour_value_the_account_alike(journals: Path) -> None:
     """Bars of 5m, marks of 1h: at the hour the mark that was stored, in between last x basis, which the wire rounds to the tick."""
     system, strategy = builtin("hold", "warmup_bars=100")

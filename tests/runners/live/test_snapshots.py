@@ -80,7 +80,9 @@ def session(name: str, overrides: Sequence[str], journals: Path, **plan: Any) ->
         yield run_session(made), made
 
 
-@pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
+@pytest.mark.parametrize(
+    ("name", "overrides"), [each if each[0] == "ema_cross" else pytest.param(*each, marks=pytest.mark.long) for each in SYSTEMS]
+)
 def test_a_memory_and_the_records_after_it_are_the_whole_journal(name: str, overrides: tuple[str, ...], journals: Path) -> None:
     with session(name, overrides, journals) as (ran, plan):
         records = list(read(ran.live.journal.folder, types=TYPES))
@@ -135,7 +137,7 @@ def of_another_version(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [damage, Path.unlink, of_another_version])
-@pytest.mark.parametrize("which", [slice(0, 1), slice(None)])
+@pytest.mark.parametrize("which", [slice(0, 1), pytest.param(slice(None), marks=pytest.mark.long)])
 def test_a_spoilt_snapshot_means_a_longer_way_to_the_same_place(spoil: Any, which: slice, journals: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(snapshots, "EVERY_RECORDS", 120)
     system, strategy = builtin("ema_cross", *SYSTEMS[0][1])
@@ -192,7 +194,7 @@ class Unspeakable(Remembering):
     [
         (Counting, "Counting keeps something in its attributes"),
         (Remembering, ""),
-        (Parameters, ""),
+        pytest.param(Parameters, "", marks=pytest.mark.long),
         (Unspeakable, "plain JSON data is needed"),
     ],
 )

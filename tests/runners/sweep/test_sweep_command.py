@@ -109,7 +109,7 @@ def test_a_worker_that_dies_loses_nothing_and_a_point_that_always_kills_is_given
     assert sorted(calls(home)) == [3, 4, 5, 5, 6, 7, 8, 8, 8]
 
 
-@pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
+@pytest.mark.parametrize(("sent", "code"), [("SIGINT", 130), pytest.param("SIGKILL", -9, marks=pytest.mark.long)])
 def test_a_sweep_that_was_stopped_goes_on_without_computing_anything_twice(
     sent: str, code: int, keel: Keel, keel_process: Keel, counted: Callable[[str], str], home: Path
 ) -> None:
