@@ -37,7 +37,7 @@ from sim.sandbox.server import SandboxServer
 from sim.sandbox.settings import SandboxSettings
 
 FACTOR = 60.0
-TURNS_MS = 20
+TURNS_MS = 2
 """How often the flood looks whether it has sent enough."""
 GATE_MS = 10.0
 

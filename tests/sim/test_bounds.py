@@ -235,7 +235,7 @@ def test_every_bar_is_bounded_and_counted(kind):
 @pytest.mark.long
 @pytest.mark.parametrize("kind", [worlds(), plain_worlds()], ids=["any orders", "entries with exits"])
 def test_every_bar_of_thousands_of_worlds_is_bounded_and_counted(kind):
-    @settings(max_examples=5_000, suppress_health_check=QUIET, deadline=None)
+    @settings(max_examples=2_000, suppress_health_check=QUIET, deadline=None)
     @given(kind)
     def holds(world: World) -> None:
         check_each_bar(world)
