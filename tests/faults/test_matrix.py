@@ -64,6 +64,7 @@ def test_the_matrix_is_whole() -> None:
     assert len(MEANINGLESS) <= 10 and all(len(why) > 20 for why in MEANINGLESS.values())
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_journal(tmp_path: Path) -> None:
     cells = [Cell(2, 2), Cell(26, 5)]
     one, other = play(cells, 5, tmp_path / "one"), play(cells, 5, tmp_path / "other")

@@ -102,6 +102,7 @@ def test_a_value_that_uses_the_whole_series_is_found(keel: Keel, with_feature: C
     assert answer.code == 1 and "feature 'channel'" in answer.out
 
 
+@pytest.mark.long
 def test_an_honest_function_passes_although_its_sums_run_over_all_rows(keel: Keel, with_feature: Callable[..., str]) -> None:
     features = {"channel": "{fn: 'mine.py:honest', window: 5}", "trend": "{fn: 'mine.py:honest', window: 4, timeframe: 4h}"}
     carry = {"carry": "{fn: MULT, input: [funding_rate, mark_close]}", "crowd": "{fn: SMA, timeperiod: 3, input: open_interest}"}

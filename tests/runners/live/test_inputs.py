@@ -87,6 +87,7 @@ def test_a_session_decides_as_the_backtest(strategy: type[BaseStrategy], journal
     assert len(known) == (span[1] - span[0]) // (15 * MINUTE) and len(known[0].values) == 1
 
 
+@pytest.mark.long
 def test_a_restart_has_what_the_decisions_had(journals: Path) -> None:
     system, strategy = system_of(), reading("mark_close", input="open_interest")
     with full_store() as store:

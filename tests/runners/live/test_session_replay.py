@@ -182,6 +182,7 @@ def _command(python: str, folder: Path, home: Path, seed: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_another_process_with_another_hash_seed_decides_the_same(ran: Ran, tmp_path: Path) -> None:
     answer = _command(sys.executable, ran.live.journal.folder, tmp_path, "12345")
     assert answer["identical"] and answer["sessions"] == 2 and answer["compared"]["SubmitOrder"] > 0

@@ -171,6 +171,7 @@ def test_a_resumed_sweep_is_of_the_same_code_and_data(keel: Keel, counted: Calla
     assert changed.code == 3 and "has changed since" in changed.err and "begin a new sweep" in changed.err
 
 
+@pytest.mark.long
 def test_a_symbol_that_starts_later_aligns_all_and_is_said(keel: Keel, small: str, home: Path, two_symbols_store: Path) -> None:
     shutil.copy(two_symbols_store, home / "data" / "keel.duckdb")
     asked = ("sweep", small, "--param", "fast=3,5", "--symbols", "BTCUSDT,ETHUSDT")

@@ -162,6 +162,7 @@ def test_a_run_of_no_decisions_stays_as_it_began():
     assert len(result.orders) == 0 and result.ledger.free == -result.ledger.external and (result.equity == 10_000.0).all()
 
 
+@pytest.mark.long
 def test_without_compilation_the_same_source_runs_in_python():
     """numba's own switch: what is compiled otherwise then runs as Python has it."""
     code = (
