@@ -21,7 +21,7 @@ from core.trade import Trade
 
 # A failing example is printed with what reproduces it; deadlines would time the machine, not the code.
 settings.register_profile("quick", deadline=None, max_examples=25)
-settings.register_profile("thorough", deadline=None, max_examples=300)
+settings.register_profile("thorough", deadline=None, max_examples=200)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
