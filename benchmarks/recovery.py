@@ -28,7 +28,7 @@ from core.risk.gate import STARTING, Gate
 from core.time_range import to_ms
 from runners.live import state
 from runners.live.books import Books, make_books
-from runners.live.controls import ControlLimits
+from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again, session_prefix
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan

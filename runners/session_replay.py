@@ -20,7 +20,7 @@ from core.instrument import Instrument
 from core.messages import Message, SubmitOrder
 from core.risk.gate import Gate
 from runners.live.books import Books, make_books
-from runners.live.controls import ControlLimits
+from runners.live.control_limits import ControlLimits
 from runners.live.decisions import decision_text
 from runners.live.history import COMMANDS, known, session_prefix
 from runners.live.plan import Plan

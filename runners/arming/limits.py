@@ -7,7 +7,7 @@ from typing import Final
 
 from core.config import SystemConfig
 from runners.arming.missing import Missing
-from runners.live.controls import ControlLimits
+from runners.live.control_limits import ControlLimits
 
 HIGHEST_DAILY_LOSS_PERCENT: Final = 20.0
 HIGHEST_DRAWDOWN_PERCENT: Final = 50.0

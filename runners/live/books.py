@@ -14,7 +14,8 @@ from core.instrument import Instrument
 from core.messages import Fill, Message, OrderDenied, OrderUpdate
 from core.risk.gate import Gate
 from runners.actors import Actors, make_actors, subscribe, subscribe_targets
-from runners.live.controls import ControlLimits, Controls
+from runners.live.control_limits import ControlLimits
+from runners.live.controls import Controls
 from runners.live.cycle import Cycle, account_stop
 from runners.live.decisions import Decisions
 from runners.live.desk import Desk

@@ -9,19 +9,19 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from core.config import LiveConfig, SystemConfig
 from core.instrument import Instrument
 from core.messages import AmendOrder, OrderDenied, SubmitOrder
 from core.money import UNIT
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.gate import Entry, Gate
+from core.timeframe import MINUTE_MS
+from runners.live.control_limits import ControlLimits
 
-MINUTE_MS: Final = 60_000
 REPLACED_RESTS: Final = "replaced_rests"
 """Code of ``last_look``'s no while an order that is to be replaced has not ended."""
 
@@ -40,68 +40,12 @@ class Denial(msgspec.Struct, frozen=True):
     why: str = ""
 
 
-class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What the controls allow. Money in quote coins, times in ms of the market's clock (staleness: of the computer's); inf: no limit."""
+class Row(NamedTuple):
+    """A control, and what it is asked of beside an order that adds."""
 
-    stale_ms: float = math.inf
-    price_collar_percent: float = 10.0
-    max_order_usd: float = math.inf
-    max_position_usd: float = math.inf
-    max_gross_usd: float = math.inf
-    max_net_usd: float = math.inf
-    max_leverage: float = 1.0
-    """Of the margin."""
-    max_exposure: float = math.inf
-    """Gross exposure per equity, a hard limit."""
-    is_hard: bool = False
-    """An order that replaces others leaves only when these have ended, and is asked for again by what became of them."""
-    max_open_orders_per_symbol: int = 50
-    max_open_orders: int = 200
-    duplicate_ms: int = 1_000
-    max_orders_per_minute: int = 120
-    max_orders_per_symbol_per_minute: int = 60
-    max_cancels_per_order: float = 50.0
-    max_rejects: int = 5
-    reject_pause_ms: int = 10 * MINUTE_MS
-    max_repeats_per_minute: int = 20
-
-    @classmethod
-    def of(cls, system: SystemConfig, *, live: bool = False, stale_ms: float = math.inf) -> ControlLimits:
-        """The limits that follow from a system's own: a position may overshoot what risk aims at by the price's move until the fill.
-
-        live: the hard limits of ``live:`` hold, too: they are exact.
-        """
-        risk, room = system.risk, 1.1
-        position = math.inf if risk.max_position_usd is None else risk.max_position_usd * room
-        gross = math.inf if risk.max_gross_usd is None else risk.max_gross_usd * room
-        made = cls(
-            stale_ms=stale_ms,
-            max_order_usd=2.0 * position,  # a flip is one order of (target - position)
-            max_position_usd=position,
-            max_gross_usd=gross,
-            max_net_usd=gross,
-            max_leverage=risk.leverage if system.category == "linear" else 1.0,
-        )
-        return made._within(system.live) if live else made
-
-    def _within(self, hard: LiveConfig) -> ControlLimits:
-        """The stricter of each."""
-
-        def least(own: float, other: float | None) -> float:
-            return own if other is None else min(own, other)
-
-        return msgspec.structs.replace(
-            self,
-            price_collar_percent=least(self.price_collar_percent, hard.price_collar_percent),
-            max_order_usd=least(self.max_order_usd, hard.max_order_usd),
-            max_position_usd=least(self.max_position_usd, hard.max_position_usd),
-            max_gross_usd=least(self.max_gross_usd, hard.max_gross_usd),
-            max_net_usd=least(self.max_net_usd, hard.max_net_usd),
-            max_exposure=least(self.max_exposure, hard.max_leverage),
-            max_open_orders=min(self.max_open_orders, hard.max_open_orders),
-            max_orders_per_minute=min(self.max_orders_per_minute, hard.max_orders_per_minute),
-            is_hard=True,
-        )
+    control: Callable[[SubmitOrder], Denial | None]
+    of_reductions: bool = False
+    of_amendments: bool = False
 
 
 class ControlsState(msgspec.Struct, frozen=True):
@@ -158,6 +102,7 @@ class Controls:
         """How often each control said no."""
         self._replaces: dict[str, frozenset[str]] = {}
         """New order -> the orders that were being cancelled when it was allowed."""
+        self._rows = self._table()
 
     # --- what happened ---
 
@@ -253,10 +198,10 @@ class Controls:
         """The first no, or None."""
         self._gate.look()
         self._forget(order.ts)
-        for applies_to_all, control in self._controls():
-            if order.reduce_only and not applies_to_all:
+        for row in self._rows:
+            if order.reduce_only and not row.of_reductions:
                 continue
-            denial = control(order)
+            denial = row.control(order)
             if denial is not None:
                 return denial
         if self.limits.is_hard and not order.reduce_only and (replaced := self._replaced(order.symbol)):
@@ -292,8 +237,7 @@ class Controls:
         if after.qty <= before.qty and (after.price, after.trigger_price) == (before.price, before.trigger_price):
             return None
         self._gate.look()
-        shown = (self._trading_state, self._armed, self._symbol_frozen, self._on_grid, self._stale_price, self._collar, self._largest)
-        denials = (control(after) for control in (*shown, self._order_value, self._sums, self._account_stop, self._self_trade))
+        denials = (row.control(after) for row in self._rows if row.of_amendments)
         return next((denial for denial in denials if denial is not None), None)
 
     def _replaced(self, symbol: str) -> frozenset[str]:
@@ -306,33 +250,33 @@ class Controls:
         controls = (self._position, self._gross, self._net, self._leverage, self._margin)
         return next((denial for control in controls if (denial := control(order)) is not None), None)
 
-    def _controls(self) -> tuple[tuple[bool, Callable[[SubmitOrder], Denial | None]], ...]:
-        """(whether it is asked about reductions, too; the control)"""
+    def _table(self) -> tuple[Row, ...]:
+        """Every control, in the order in which they are asked."""
         return (
-            (True, self._trading_state),
-            (True, self._armed),
-            (True, self._symbol_allowed),
-            (False, self._symbol_frozen),
-            (True, self._on_grid),
-            (False, self._smallest),
-            (False, self._stale_price),
-            (True, self._collar),
-            (True, self._largest),
-            (False, self._order_value),
-            (False, self._open_orders),
-            (False, self._position),
-            (False, self._gross),
-            (False, self._net),
-            (False, self._leverage),
-            (False, self._margin),
-            (True, self._reduces),
-            (False, self._duplicate),
-            (True, self._rate),
-            (False, self._cancel_ratio),
-            (False, self._account_stop),
-            (False, self._reject_breaker),
-            (False, self._repeats),
-            (False, self._self_trade),
+            Row(self._trading_state, of_reductions=True, of_amendments=True),
+            Row(self._armed, of_reductions=True, of_amendments=True),
+            Row(self._symbol_allowed, of_reductions=True),
+            Row(self._symbol_frozen, of_amendments=True),
+            Row(self._on_grid, of_reductions=True, of_amendments=True),
+            Row(self._smallest),
+            Row(self._stale_price, of_amendments=True),
+            Row(self._collar, of_reductions=True, of_amendments=True),
+            Row(self._largest, of_reductions=True, of_amendments=True),
+            Row(self._order_value, of_amendments=True),
+            Row(self._open_orders),
+            Row(self._position, of_amendments=True),
+            Row(self._gross, of_amendments=True),
+            Row(self._net, of_amendments=True),
+            Row(self._leverage, of_amendments=True),
+            Row(self._margin, of_amendments=True),
+            Row(self._reduces, of_reductions=True),
+            Row(self._duplicate),
+            Row(self._rate, of_reductions=True),
+            Row(self._cancel_ratio),
+            Row(self._account_stop, of_amendments=True),
+            Row(self._reject_breaker),
+            Row(self._repeats),
+            Row(self._self_trade, of_amendments=True),
         )
 
     # --- one control each ---

@@ -14,7 +14,7 @@ from core.risk.gate import Gate
 from runners.live import state
 from runners.live.books import Books, make_books
 from runners.live.connection import Connection
-from runners.live.controls import ControlLimits
+from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again, known, session_prefix
 from runners.live.input_reader import InputReader
 from runners.live.opening import check_grids, first_look

@@ -39,7 +39,8 @@ from runners.live.background import background, up
 from runners.live.books import Books
 from runners.live.conditions import Conditions
 from runners.live.connection import Connection, connect
-from runners.live.controls import ControlLimits, Controls
+from runners.live.control_limits import ControlLimits
+from runners.live.controls import Controls
 from runners.live.cycle import Cycle
 from runners.live.door import open_door
 from runners.live.history import History, in_flight, seen_executions, session_prefix

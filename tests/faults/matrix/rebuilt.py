@@ -23,7 +23,7 @@ from core.messages import Message
 from core.risk.gate import Gate
 from runners.live import state
 from runners.live.books import Books, make_books
-from runners.live.controls import ControlLimits
+from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again
 from runners.live.records import TYPES, InstantClosed, Opened
 from runners.live.warmup import WarmUp

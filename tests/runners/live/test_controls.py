@@ -10,7 +10,8 @@ import pytest
 from core.messages import SubmitOrder
 from core.orders import OrderRecord
 from core.risk.gate import Gate
-from runners.live.controls import ControlLimits, Controls
+from runners.live.control_limits import ControlLimits
+from runners.live.controls import Controls
 from tests.builders import START, perpetual
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from core.config import LiveConfig, RiskConfig, SystemConfig
-from runners.live.controls import ControlLimits
+from runners.live.control_limits import ControlLimits
 from runners.live_account import run_live
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
 from tests.runners.live.test_controls import Room

@@ -19,7 +19,7 @@ from core.risk.gate import Gate
 from core.snapshot import RuntimeSnapshot
 from runners.live import snapshots, state
 from runners.live.books import Books, make_books
-from runners.live.controls import ControlLimits
+from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again
 from runners.live.plan import Plan
 from runners.live.records import TYPES, InstantClosed
