@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from adapters.bybit.endpoints import Environment
 from adapters.journal import Record, SessionStarted
 from core.errors import DataError
@@ -21,7 +19,7 @@ from core.messages import Message, SubmitOrder
 from core.risk.gate import Gate
 from runners.live.books import Books, make_books
 from runners.live.control_limits import ControlLimits
-from runners.live.decisions import decision_text
+from runners.live.decisions import decided_command, decision_kind, decision_text
 from runners.live.history import COMMANDS, known, session_prefix
 from runners.live.plan import Plan
 from runners.live.program import instruments_of
@@ -163,8 +161,8 @@ class _Replay:
             if not self._failed_then(record, error):
                 return self._difference(record, None, f"raised {type(error).__name__}: {error}")
         for text in self._made:
-            order = _order_of(text)
-            if order is not None:
+            order = decided_command(text)
+            if isinstance(order, SubmitOrder):
                 self._sent[order.client_order_id] = order
         return None
 
@@ -186,7 +184,7 @@ class _Replay:
         made = self._made.popleft() if self._made else None
         if made != message.made:
             return self._difference(record, message.made, made)
-        self._found.compared[_kind(made)] += 1
+        self._found.compared[decision_kind(made)] += 1
         return None
 
     def _stopped(self, record: Record, message: HearingStopped) -> ReplayDifference | None:
@@ -243,18 +241,6 @@ class _Replay:
 def _is_later(message: Message) -> bool:
     """Whether a note says that the message before it had been handled whole: others are written in the middle of one, too."""
     return isinstance(message, CauseRaised) and message.cause == "stopped"
-
-
-def _kind(text: str) -> str:
-    return str(msgspec.json.decode(text, type=_Tagged).type)
-
-
-class _Tagged(msgspec.Struct):
-    type: str
-
-
-def _order_of(text: str) -> SubmitOrder | None:
-    return msgspec.json.decode(text, type=SubmitOrder) if _kind(text) == "SubmitOrder" else None
 
 
 def _short(message: Any) -> str:

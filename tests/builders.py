@@ -81,14 +81,33 @@ def sample(symbols: tuple[str, ...] = ("BTCUSDT",), days: int = 40, seed: int = 
     return generate_sample(seed, START, START + days * DAY, list(symbols))
 
 
+class SharedStore(HistoricalDataStore):
+    """One that several tests read: it refuses to be written to, and lives as long as the process."""
+
+    def close(self) -> None:
+        self._db.read_only = True
+
+
 def sample_store(
     symbols: tuple[str, ...] = ("BTCUSDT",), days: int = 40, *, until: int | None = None, minutes: int = 5
 ) -> HistoricalDataStore:
-    """A store in memory of the sample: bars of so many minutes of last, mark and index, funding, open interest; cut at ``until``."""
-    store = HistoricalDataStore(":memory:")
+    """A store in memory of the sample: bars of so many minutes of last, mark and index, funding, open interest. With ``until`` it is cut
+    there, and the test's own; else it is shared, and only read."""
+    if until is None:
+        return _shared_sample(symbols, days, minutes)
+    return _fill(HistoricalDataStore(":memory:"), symbols, days, until, minutes)
+
+
+@cache
+def _shared_sample(symbols: tuple[str, ...], days: int, minutes: int) -> HistoricalDataStore:
+    with _fill(SharedStore(":memory:"), symbols, days, START + days * DAY, minutes) as store:
+        return store
+
+
+def _fill(store: HistoricalDataStore, symbols: tuple[str, ...], days: int, until: int, minutes: int) -> HistoricalDataStore:
     for series in sample(symbols, days).series.values():
         store.upsert_instrument(series.instrument)
-    grow(store, symbols, days, START, until or START + days * DAY, minutes=minutes)
+    grow(store, symbols, days, START, until, minutes=minutes)
     return store
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,13 @@ from core.messages import FundingPayment
 from core.result import BacktestResult, Reconciliation
 from core.time_range import TimeRange
 from core.trade import Trade
+
+ROOT = Path(__file__).resolve().parents[1]
+if sys.dont_write_bytecode:
+    # Else each worker compiles every test anew, and each process that a test starts all of keel: a quarter of the whole time.
+    sys.dont_write_bytecode = False
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
 
 # A failing example is printed with what reproduces it; deadlines would time the machine, not the code.
 settings.register_profile("quick", deadline=None, max_examples=25)
@@ -34,6 +44,21 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers a core: what speaks over sockets spends half of its time waiting."""
     return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Each worker compiles another part of the tests first, and finds the rest compiled by the others: they collect all in one order, and
+    would compile everything each. What cannot be imported is told when it is collected."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None:
+        return
+    folders = [Path(each) for each in session.config.args if Path(each).is_dir()]
+    files = sorted(path for folder in folders for path in folder.resolve().rglob("test_*.py") if path.is_relative_to(ROOT))
+    begin = len(files) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+    for path in files[begin:] + files[:begin]:
+        with suppress(Exception, pytest.skip.Exception):
+            import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
 @pytest.fixture(scope="session", autouse=True)

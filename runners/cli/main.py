@@ -28,7 +28,10 @@ COMMANDS = {
     "backtest": ("runners.cli.backtest:backtest", "Run a system over a window of the stored history."),
     "sweep": ("runners.cli.sweep:sweep", "Run a system under many parameter sets, and find the robust region."),
     "check": ("runners.cli.check:check", "Whether a system looks ahead, and whether its warm-up is long enough."),
-    "parity": ("runners.cli.parity:parity", "The kernel against the actors over one window, to the last unit."),
+    "parity": (
+        "runners.cli.parity:parity",
+        "The kernel against the actors, or with --wire a session against the backtest, to the last unit.",
+    ),
     "runs": ("runners.cli.runs:runs", "The runs that were kept: list, show, compare, report."),
     "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
     "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),

@@ -44,7 +44,7 @@ def parity(
     account, to the last unit.
 
     With --wire: as a backtest, and as a session over a sandbox of its own in lock-step; bars and mark prices are compared, too. Without a
-    span it takes the last 30 days of the system's window. A bar takes some milliseconds: a month of minutes, two to three minutes.
+    span it takes the last 30 days of the system's window. A bar takes about two milliseconds: a month of minutes, a bit more than a minute.
 
     Exits 1 when anything differs, and shows the first difference with its bar; 2 when the system has what the kernel does not model.
     """

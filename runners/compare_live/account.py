@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from core.actors.portfolio import Portfolio
 from core.instrument import Instrument
 from core.messages import Bar, Fill, FundingPayment, MarkPrice, Message
+from runners.live.adjusting import adjust
 from runners.live.records import Adjusted, Opened
 
 
@@ -33,7 +34,4 @@ class HeardAccount:
         elif isinstance(message, FundingPayment):
             portfolio.on_funding(message)
         elif isinstance(message, Adjusted):
-            if message.symbol:
-                portfolio.seed(message.symbol, message.steps, message.cost)
-            if message.cash_change:
-                portfolio.transfer(message.cash_change)
+            adjust(portfolio, message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from core.time_range import TimeRange
 from core.timeframe import floor_ts
 from runners.compare_live.account import HeardAccount
 from runners.compare_live.trips import Prices, Trip, round_trips
+from runners.live.decisions import decided_command
 from runners.live.history import known
 from runners.live.program import instruments_of
 from runners.live.records import Adjusted, Decided, InputsKnown, InstantClosed, Quoted
@@ -33,7 +34,6 @@ from runners.user_code import load_function
 from runners.wiring import wire_backtest
 
 Event = Fill | FundingPayment
-_SUBMIT: Final = '{"type":"SubmitOrder"'
 
 
 @dataclass(slots=True)
@@ -142,8 +142,10 @@ def _note(heard: Heard, message: Message) -> None:
         heard.quotes[message.client_order_id] = message
     elif isinstance(message, Adjusted):
         heard.adjusted.append(message)
-    elif isinstance(message, Decided) and message.made.startswith(_SUBMIT):
-        heard.orders.append(msgspec.json.decode(message.made, type=SubmitOrder))
+    elif isinstance(message, Decided):
+        command = decided_command(message.made)
+        if isinstance(command, SubmitOrder):
+            heard.orders.append(command)
 
 
 def _half_spreads(journal: SessionJournal, heard: Heard) -> dict[str, int]:

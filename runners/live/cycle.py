@@ -18,6 +18,7 @@ from core.clock import ReplayClock
 from core.errors import InvariantError
 from core.messages import Bar, FundingRate, MarkPrice, Message
 from runners.actors import Actors
+from runners.live.adjusting import adjust
 from runners.live.bar_tape import BarTape
 from runners.live.inputs import Inputs
 from runners.live.instants import Instant
@@ -106,7 +107,7 @@ class Cycle:
         elif isinstance(message, BarsTooLate):
             self.actors.market_data.fresh.clear()
         elif isinstance(message, Adjusted):
-            self._adjust(message)
+            adjust(self.actors.portfolio, message)
         elif isinstance(message, ClosePosition):
             self._close_position(message)
         elif isinstance(message, InputsKnown):
@@ -141,13 +142,6 @@ class Cycle:
             self.bus.fail("close_position", error)
             raise
         self.bus.drain()
-
-    def _adjust(self, change: Adjusted) -> None:
-        portfolio = self.actors.portfolio
-        if change.symbol:
-            portfolio.seed(change.symbol, change.steps, change.cost)
-        if change.cash_change:
-            portfolio.transfer(change.cash_change)
 
 
 def account_stop(risk: RiskActor) -> str:

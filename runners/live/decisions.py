@@ -16,6 +16,7 @@ from core.bus import Bus
 from core.clock import Clock
 from core.messages import Message, OrderDenied, Signal, SignalDenied
 from core.portfolio_order import PortfolioOrders, TargetPosition
+from runners.live.history import COMMANDS
 from runners.live.records import Decided
 
 SAID: Final = (Signal, PortfolioOrders, TargetPosition, SignalDenied, OrderDenied)
@@ -50,6 +51,25 @@ def decision_text(message: Message) -> str:
             raise
         metadata = {str(name): _plain_or_type(value) for name, value in (message.metadata or {}).items()}
         return _JSON.encode(msgspec.structs.replace(message, metadata=metadata)).decode()
+
+
+def decision_kind(text: str) -> str:
+    """Which message a decision's text is: the name of its class."""
+    return _TAGGED.decode(text).type
+
+
+def decided_command(text: str) -> Message | None:
+    """The command that a decision's text is; None where the decision is no command."""
+    decoder = _COMMANDS.get(decision_kind(text))
+    return None if decoder is None else decoder.decode(text)
+
+
+class _Tagged(msgspec.Struct):
+    type: str
+
+
+_TAGGED: Final = msgspec.json.Decoder(_Tagged)
+_COMMANDS: Final[dict[str, msgspec.json.Decoder[Message]]] = {kind.__name__: msgspec.json.Decoder(kind) for kind in COMMANDS}
 
 
 def _plain_or_type(value: Any) -> Any:

@@ -21,7 +21,7 @@ from runners.wire_parity.compare import WireDifference, first_difference
 from runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
 
 DAYS: Final = 30
-"""Where nobody asks for a span: so many days at the end of the system's window. A minute of market takes 3 ms."""
+"""Where nobody asks for a span: so many days at the end of the system's window. A bar takes about two milliseconds."""
 
 
 class WireParityRequest(Request, frozen=True):

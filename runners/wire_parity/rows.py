@@ -12,23 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from core.frame import BAR_COLUMNS
-from core.messages import (
-    AmendOrder,
-    CancelAll,
-    CancelOrder,
-    Fill,
-    FundingPayment,
-    Liquidation,
-    Message,
-    SetTradingStop,
-    SubmitOrder,
-)
+from core.messages import Fill, FundingPayment, Liquidation, Message, SubmitOrder
 
 Row = dict[str, Any]
 Table = Mapping[str, npt.NDArray[Any]]
 """Columns of equal length; ``ts`` is the time at which each row was known."""
 
-COMMANDS: Final = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop)
 KINDS: Final = ("bars", "marks", "orders", "fills", "funding payments", "liquidations", "equity points", "final account")
 """What is compared, in the order in which equal times are told: what comes first may be the cause of what comes after."""
 _ROLES: Final = {"sl": "stop loss", "tp": "take profit", "ts": "trailing stop"}

@@ -23,6 +23,8 @@ from core.instrument import Grid
 from core.messages import Bar, Fill, FundingPayment, Liquidation, MarkPrice, Message
 from core.money import UNIT
 from core.timeframe import tf_ms
+from runners.live.decisions import decided_command
+from runners.live.history import COMMANDS
 from runners.live.plan import Plan
 from runners.live.records import TYPES, Decided
 from runners.live.session import Ending, Session, Stop
@@ -34,7 +36,7 @@ from runners.registry import system_uid
 from runners.replay import replay
 from runners.sandbox import StoredBars, bars_of
 from runners.systems import LoadedSystem, effective_system
-from runners.wire_parity.rows import BAR_FIELDS, COMMANDS, Row, Side, Table, message_rows, table
+from runners.wire_parity.rows import BAR_FIELDS, Row, Side, Table, message_rows, table
 from runners.wiring import wire_backtest
 from sim.sandbox.feeds import BarFeed
 from sim.sandbox.settings import AccountSettings, SandboxSettings
@@ -233,14 +235,8 @@ def _heard_bars(bars: list[Bar]) -> Table:
 
 def decided_commands(messages: list[Message]) -> list[Message]:
     """What the system ordered, out of a journal's decisions."""
-    names = {kind.__name__: msgspec.json.Decoder(kind) for kind in COMMANDS}
-    found: list[Message] = []
-    for message in messages:
-        if isinstance(message, Decided):
-            kind = message.made[9 : message.made.index('"', 9)]  # {"type":"SubmitOrder",...
-            if kind in names:
-                found.append(names[kind].decode(message.made))
-    return found
+    made = [decided_command(message.made) for message in messages if isinstance(message, Decided)]
+    return [command for command in made if command is not None]
 
 
 def _problem(ending: Ending, live: Live) -> str:

@@ -91,7 +91,8 @@ def both_ways(
     prepared = made_ready(store, system, *span, strategy())
     revealed = hash_of(wire_backtest(prepared, "t"))
     fresh = replace(
-        made_ready(store, system, *span, strategy()),
+        prepared,
+        strategy=strategy(),
         histories=[replace(history, higher={}) for history in prepared.histories],  # what is built is not fed, too
     )
     known_inputs = {history.symbol: inputs(history.decision) for history in fresh.histories}
@@ -117,15 +118,14 @@ SYSTEMS = [
 
 
 QUICK = (SYSTEMS[0], SYSTEMS[3], SYSTEMS[5])
+RUNS = [(*each, 20) if each == SYSTEMS[5] else pytest.param(*each, 20, marks=pytest.mark.long) for each in SYSTEMS]
 
 
-@pytest.mark.parametrize(
-    ("name", "overrides"), [each if each in QUICK else pytest.param(*each, marks=pytest.mark.long) for each in SYSTEMS]
-)
-def test_the_messages_are_those_of_the_replay(name: str, overrides: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("name", "overrides", "days"), [*((*each, 5) for each in QUICK[:2]), *RUNS])
+def test_the_messages_are_those_of_the_replay(name: str, overrides: tuple[str, ...], days: int) -> None:
     system, strategy = builtin(name, "warmup_bars=100", *overrides)
     with sample_store() as store:
-        revealed, growing, fills = both_ways(store, system, strategy)
+        revealed, growing, fills = both_ways(store, system, strategy, span=(FROM, FROM + days * DAY))
     assert growing == revealed
     assert len(fills) > 0
 
@@ -147,7 +147,7 @@ def test_two_symbols_and_volumes_of_a_higher_timeframe() -> None:
     """The store's own 4h bars state their volume on the step, and so do those that are built out of its 1h bars."""
     symbols = ("BTCUSDT", "ETHUSDT")
     system, _ = builtin("hold", "warmup_bars=60", "symbols=[BTCUSDT, ETHUSDT]", "sizing={model: fixed_usd, usd: 1000}")
-    with sample_store(symbols) as store:
+    with sample_store(symbols, until=START + 40 * DAY) as store:
         for symbol, series in sample(symbols).series.items():
             for minutes in (60, 240):
                 add_series(store, coarser(series.last, minutes), symbol, f"{minutes // 60}h", series.instrument)

@@ -197,12 +197,12 @@ def decided(store: HistoricalDataStore, system: SystemConfig, strategy: BaseStra
 
 
 def test_the_built_in_systems_decide_the_same_on_a_history_that_ends_there() -> None:
-    """At every bar of a window: the decisions up to it are those of the run over the whole window."""
+    """At four bars of a window, every place within one of 4h: the decisions up to it are those of the run over the whole window."""
     systems = {name: builtin(name, "warmup_bars=40", *overrides) for name, overrides in LIVELY.items()}
     with sample_store(SYMBOLS, DAYS) as store:
         whole = {name: decided(store, system, strategy(), WINDOW) for name, (system, strategy) in systems.items()}
     assert {name: len(signals) > 3 for name, signals in whole.items()} == {name: name != "hold" for name in LIVELY}
-    for bars, store in growing(WINDOW - 6, WINDOW):
+    for bars, store in growing(WINDOW - 4, WINDOW - 1):
         for name, (system, strategy) in systems.items():
             expected = [signal for signal in whole[name] if signal.ts <= FROM + bars * HOUR]
             assert decided(store, system, strategy(), bars) == expected, (name, bars)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,9 @@ def test_the_quick_way_gives_the_same_messages_as_the_bus(name: str, overrides: 
     system, strategy = builtin(name, "warmup_bars=80", f"symbols=[{', '.join(THREE)}]", *overrides)
     with sample_store(THREE, 32) as stored:
         store = stored if marks else without_marks(stored)
-        quick = outcome(wire_backtest(made_ready(store, system, FROM, TO, strategy()), "t"))
-        parts = wire_backtest(made_ready(store, system, FROM, TO, strategy()), "t")
+        ready = made_ready(store, system, FROM, TO, strategy())
+        quick = outcome(wire_backtest(ready, "t"))
+        parts = wire_backtest(replace(ready, strategy=strategy()), "t")
         heard: list[Any] = []
         parts.cycle.bus.tap(heard.append)
         assert outcome(parts) == quick and quick[1] > 20

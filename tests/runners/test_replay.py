@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -72,10 +73,11 @@ SYSTEMS: list[tuple[str, tuple[str, ...]]] = [
 def test_every_way_gives_the_same_messages_and_equity(name: str, overrides: tuple[str, ...]) -> None:
     system, strategy = builtin(name, "warmup_bars=80", *overrides)
     with sample_store() as store:
-        expected = outcome(wire_backtest(made_ready(store, system, FROM, TO, strategy()), "t"))
+        ready = made_ready(store, system, FROM, TO, strategy())
+        expected = outcome(wire_backtest(ready, "t"))
         assert expected[1] > 10
         for way in WAYS:
-            parts = wire_backtest(made_ready(store, system, FROM, TO, strategy()), "t")
+            parts = wire_backtest(replace(ready, strategy=strategy()), "t")
             way(parts)
             assert outcome(parts) == expected, way.__name__
 

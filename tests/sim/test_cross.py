@@ -509,7 +509,9 @@ class CrossMachine(RuleBasedStateMachine):
 
 
 TestCross = CrossMachine.TestCase
-TestCross.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+TestCross.settings = settings(
+    max_examples=min(60, settings().max_examples), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @pytest.mark.long

@@ -220,7 +220,9 @@ class ExchangeMachine(RuleBasedStateMachine):
 
 
 TestExchange = ExchangeMachine.TestCase
-TestExchange.settings = settings(max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+TestExchange.settings = settings(
+    max_examples=min(60, settings().max_examples), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
 
 
 @st.composite
@@ -237,7 +239,7 @@ def walks(draw: st.DrawFn) -> list[tuple[Any, Any, bool]]:
     return bars
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=min(150, 2 * settings().max_examples), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), hedge=st.booleans(), leverage=st.sampled_from([1.0, 25.0, 50.0]), config=CONFIGS, bars=walks())
 def test_a_bar_that_the_wake_levels_let_pass_changes_nothing(data, hedge, leverage, config, bars) -> None:
     """The same orders and bars, once with every bar stepped, once with those only that the contract asks for."""

@@ -18,16 +18,32 @@ from tests.builders import HOUR, START, perpetual
 Columns = dict[str, np.ndarray]
 
 
-@pytest.fixture
-def store() -> Iterator[HistoricalDataStore]:
-    """A store in memory that knows BTCUSDT and ETHUSDT, and nothing of their prices."""
+_KNOWN = ("instruments", "risk_tiers")
+_WRITTEN = ("bars", "funding", "open_interest", "trades", "series", "sources")
+
+
+@pytest.fixture(scope="session")
+def shared_store() -> Iterator[HistoricalDataStore]:
+    """One store in memory for all tests, for to make one takes longer than most of them; and beside its instruments a copy of them."""
     with HistoricalDataStore(":memory:") as made:
         for symbol in ("BTCUSDT", "ETHUSDT"):
             made.upsert_instrument(perpetual(symbol))
+        for table in _KNOWN:
+            made._db.run(f"CREATE TABLE first_{table} AS FROM {table}")
         yield made
 
 
 @pytest.fixture
+def store(shared_store: HistoricalDataStore) -> Iterator[HistoricalDataStore]:
+    """A store in memory that knows BTCUSDT and ETHUSDT, and nothing of their prices."""
+    yield shared_store
+    for table in (*_WRITTEN, *_KNOWN):
+        shared_store._db.run(f"DELETE FROM {table}")  # noqa: S608  # names from above
+    for table in _KNOWN:
+        shared_store._db.run(f"INSERT INTO {table} FROM first_{table}")  # as above
+
+
+@pytest.fixture(scope="session")
 def walk() -> Callable[..., Columns]:
     """Makes ``count`` bars of a walk on a tick of 0.1 from START on; ``basis``: bars of a mark near them, off the grid."""
 
@@ -49,7 +65,7 @@ def walk() -> Callable[..., Columns]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def coarser() -> Callable[..., Columns]:
     """Makes bars of ``factor`` bars each, by hand: what a stored coarse series says."""
 
@@ -82,7 +98,7 @@ def plan() -> Callable[..., ReplayPlan]:
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def without() -> Callable[..., Columns]:
     """Leaves bars out, by their number."""
 

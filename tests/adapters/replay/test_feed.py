@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from typing import ClassVar
 
@@ -9,13 +12,14 @@ import numpy as np
 import pytest
 
 from adapters.replay.feed import ReplayFeed
+from adapters.store import HistoricalDataStore
 from core.config import ExecutionConfig
 from core.messages import Bar, FundingRate, MarkPrice, OpenInterest
 from core.timeframe import tf_ms
 from runners.replay import replay
 from runners.wiring import wire_backtest
 from strategies.base import BaseStrategy
-from tests.builders import HOUR, MINUTE, START, made_ready, plain_system
+from tests.builders import HOUR, MINUTE, START, made_ready, perpetual, plain_system
 
 FIVE = 5 * MINUTE
 HISTORY = ExecutionConfig(funding="history", gaps="skip")
@@ -39,35 +43,49 @@ class Idle(BaseStrategy):
         self.seen.append((snapshot.ts_close, snapshot.symbol, snapshot.funding_rate, htf))
 
 
-@pytest.fixture
-def market(store, walk, without):
-    """Four days of 5m bars and marks of two symbols with funding and open interest; ``holes``: rows that each lacks."""
+@pytest.fixture(scope="module")
+def market(walk, without):
+    """Four days of 5m bars and marks of two symbols with funding and open interest; ``holes``: rows that each lacks. Each is made once, and
+    only read."""
+    with ExitStack() as stores:
 
-    def make(holes=((), ())):
-        for seed, (symbol, rows) in enumerate(zip(SYMBOLS, holes, strict=True)):
-            store.upsert_bars(symbol, "5m", without(walk(1152, seed=seed), *rows), source="test")
-            store.upsert_bars(symbol, "5m", walk(1152, seed=seed, basis=True), source="test", kind="mark")
-            stamps = START + HOUR * np.arange(0, 97, 8)
-            store.upsert_funding(symbol, {"ts": stamps, "funding_rate": 1e-5 * np.arange(13)}, source="test")
-            store.upsert_open_interest(symbol, {"ts": START + HOUR * np.arange(97), "open_interest": np.arange(97.0)}, source="test")
-        return store
+        @cache
+        def make(holes=((), ())):
+            store = stores.enter_context(HistoricalDataStore(":memory:"))
+            for seed, (symbol, rows) in enumerate(zip(SYMBOLS, holes, strict=True)):
+                store.upsert_instrument(perpetual(symbol))
+                store.upsert_bars(symbol, "5m", without(walk(1152, seed=seed), *rows), source="test")
+                store.upsert_bars(symbol, "5m", walk(1152, seed=seed, basis=True), source="test", kind="mark")
+                stamps = START + HOUR * np.arange(0, 97, 8)
+                store.upsert_funding(symbol, {"ts": stamps, "funding_rate": 1e-5 * np.arange(13)}, source="test")
+                store.upsert_open_interest(symbol, {"ts": START + HOUR * np.arange(97), "open_interest": np.arange(97.0)}, source="test")
+            return store
 
-    return make
+        yield make
 
 
-def heard(store, begin, end, *, symbols=SYMBOLS, chunk_rows=None, execution=HISTORY, one_timeframe=False):
-    """(messages in order, strategy, feed) of a run over hours [begin, end)."""
-    strategy = Idle()
+def loaded(store, begin, end, *, symbols=SYMBOLS, execution=HISTORY, one_timeframe=False):
+    """A run over hours [begin, end), made ready."""
     frames = {"timeframe": "1h"} if one_timeframe else {"timeframe": "1h", "execution_timeframe": "5m"}
     system = plain_system(*symbols, **frames, warmup_bars=3, execution=execution)
-    ready = made_ready(store, system, START + begin * HOUR, START + end * HOUR, strategy)
-    parts = wire_backtest(ready, "t")
+    return made_ready(store, system, START + begin * HOUR, START + end * HOUR, Idle())
+
+
+def told(ready, chunk_rows=None):
+    """(messages in order, strategy, feed) of such a run, in chunks of so many rows."""
+    strategy = Idle()
+    parts = wire_backtest(replace(ready, strategy=strategy), "t")
     messages = []
     parts.cycle.bus.tap(messages.append)
     more = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
-    feed = ReplayFeed(ready.histories, "1h", start_ms=START + begin * HOUR, **more)
+    feed = ReplayFeed(ready.histories, "1h", start_ms=ready.window.start_ms, **more)
     replay(feed, parts.cycle)
     return messages, strategy, feed
+
+
+def heard(store, begin, end, **changes):
+    """The same of hours [begin, end)."""
+    return told(loaded(store, begin, end, **changes))
 
 
 def told_at(message):
@@ -133,11 +151,11 @@ HOLES = {
 @pytest.mark.parametrize("holes", HOLES.values(), ids=HOLES.keys())
 @pytest.mark.parametrize("symbols", [SYMBOLS, ("BTCUSDT",)], ids=["two", "one"])
 def test_chunks_change_nothing(market, holes, symbols):
-    store = market(holes)
-    whole, strategy, feed = heard(store, 21, 32, symbols=symbols)
+    ready = loaded(market(holes), 21, 32, symbols=symbols)
+    whole, strategy, feed = told(ready)
     assert len(feed) > 90
     for rows in (1, 7, 64):
-        parts, again, _ = heard(store, 21, 32, symbols=symbols, chunk_rows=rows)
+        parts, again, _ = told(ready, rows)
         assert parts == whole
         assert again.seen == strategy.seen
 
@@ -188,9 +206,11 @@ def test_rows_of_a_symbol_with_holes(market):
             assert not there or history.execution.ts[row] == close - FIVE
 
 
-def test_the_reach_of_a_bar_covers_last_mark_and_index(market, walk):
-    store = market()
-    store.upsert_bars("BTCUSDT", "5m", walk(1152, seed=4), source="test", kind="index")
+def test_the_reach_of_a_bar_covers_last_mark_and_index(store, walk):
+    for kind, columns in {"last": walk(1152), "mark": walk(1152, basis=True), "index": walk(1152, seed=4)}.items():
+        store.upsert_bars("BTCUSDT", "5m", columns, source="test", kind=kind)
+    store.upsert_funding("BTCUSDT", {"ts": START + HOUR * np.arange(0, 97, 8), "funding_rate": 1e-5 * np.arange(13)}, source="test")
+    store.upsert_open_interest("BTCUSDT", {"ts": START + HOUR * np.arange(97), "open_interest": np.arange(97.0)}, source="test")
     _, _, feed = heard(store, 21, 32, symbols=("BTCUSDT",))
     (history,) = feed.histories
     (chunk,) = feed.chunks()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from adapters.replay.marks import PATH, derive, price_columns
+from adapters.store import HistoricalDataStore
 from core.frame import Frame
 from tests.builders import HOUR, START
 
@@ -143,7 +144,7 @@ def test_nor_does_what_is_read_from_the_store(store, walk, three, timeframes):
     found = marks_of(store, whole).valuation
     for row in (0, 9, 10, 57, 58, 119):
         until = int(whole.ts[row]) + FIVE
-        with type(store)(":memory:") as cut:
+        with HistoricalDataStore(":memory:") as cut:
             frame = frame_of(cut, head(last, until)).between(START + 2 * HOUR, 1 << 60)
             for timeframe in timeframes:
                 add(cut, timeframe, head(three[timeframe], until))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,3 +23,9 @@ def proof_of() -> Callable[..., BacktestMetricsV2]:
         return compute_proof_metrics(source, ProofConfig(float(equity_curve["equity"][0])))
 
     return proof
+
+
+@pytest.fixture(scope="session")
+def empyrical() -> Any:
+    """An oracle. It brings pandas and scipy along: only a worker that asks it pays for them."""
+    return import_module("empyrical")

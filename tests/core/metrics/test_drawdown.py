@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import empyrical
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,8 +72,8 @@ def test_the_underwater_curve_keeps_each_day_s_lowest() -> None:
     assert lowest == pytest.approx([-10, -3])
 
 
-@given(equities)
-def test_depth_agrees_with_empyrical(equity: list[float]) -> None:
+@given(equity=equities)
+def test_depth_agrees_with_empyrical(equity: list[float], empyrical: Any) -> None:
     values = np.array(equity)
     theirs = empyrical.max_drawdown(values[1:] / values[:-1] - 1)
     assert drawdowns(equity).max_pct / 100 == pytest.approx(theirs, abs=1e-9)

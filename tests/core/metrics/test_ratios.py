@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import empyrical
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ def random_equity(days: int, seed: int, scale: float = 0.02) -> np.ndarray:
 
 @pytest.mark.parametrize("days", [30, 31, 365, 1500])
 @pytest.mark.parametrize("risk_free", [0.0, 0.05])
-def test_ratios_agree_with_empyrical(days: int, risk_free: float) -> None:
+def test_ratios_agree_with_empyrical(days: int, risk_free: float, empyrical: Any) -> None:
     equity = random_equity(days, seed=days)
     returns = equity[1:] / equity[:-1] - 1
     ours = compute_backtest_metrics([], curve(equity), 10_000, risk_free_rate=risk_free)
@@ -47,7 +48,7 @@ def test_ratios_agree_with_empyrical(days: int, risk_free: float) -> None:
     assert {name: ours[name] for name in theirs} == pytest.approx(theirs, rel=1e-9)
 
 
-def test_the_proof_s_ratios_agree_with_empyrical(proof_of) -> None:
+def test_the_proof_s_ratios_agree_with_empyrical(proof_of, empyrical: Any) -> None:
     equity = random_equity(500, seed=3)
     returns = equity[1:] / equity[:-1] - 1
     ours = proof_of(curve(equity)).risk_adjusted

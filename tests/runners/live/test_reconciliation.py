@@ -283,7 +283,7 @@ def shrunk(events: list[Step]) -> list[Step]:
 NO_SHORTCUTS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=8, suppress_health_check=NO_SHORTCUTS)
+@settings(max_examples=max(5, settings().max_examples // 10), suppress_health_check=NO_SHORTCUTS)
 @given(lives())
 def test_it_converges_or_halts_with_a_reason(events: list[Step]) -> None:
     live(events)

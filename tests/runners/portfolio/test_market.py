@@ -145,7 +145,7 @@ def test_the_money_adds_up_to_the_last_unit(market_type: Any, costs: ExecutionCo
         for step in range(1, 400)
     }
     pair = ("BTCUSDT", "ETHUSDT")
-    with sample_store(pair, 20) as store:
+    with sample_store(pair, 20, until=START + 20 * DAY) as store:
         if market_type == "spot":
             for symbol in pair:
                 columns = store.get_ohlcv(symbol, "5m").to_dict()

@@ -87,7 +87,7 @@ def test_stored_bars_are_those_of_a_backtest_with_the_past_before_them() -> None
 
 
 def test_stored_bars_of_a_chosen_timeframe() -> None:
-    store = sample_store(days=5)
+    store = sample_store(days=5, until=START + 5 * DAY)
     grow(store, ("BTCUSDT",), 5, START, START + 5 * DAY, minutes=30)
     halves = stored_bars(store, ["BTCUSDT"], WINDOW, ExecutionConfig(), timeframe="30m")
     assert halves.duration_ms == tf_ms("30m") and len(halves.series()[0].ts) - halves.series()[0].first == 96
