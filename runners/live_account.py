@@ -6,9 +6,7 @@ person, or a token that a person made, has armed it. ``run_dry`` goes the same w
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,11 +22,11 @@ from runners.home import Home
 from runners.live.connection import connect
 from runners.live.dry_run import DryRun
 from runners.live.plan import Plan
-from runners.live.session import Session, Stop
-from runners.live.start import Live
+from runners.live.session import Session
 from runners.own_loop import run_to_end
+from runners.private_files import private_files
 from runners.promotion import standing, way_out
-from runners.promotion_record import Place
+from runners.promotion_record import Place, place_of, strategy_id
 from runners.session_address import sessions
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, interruptible, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
@@ -58,20 +56,19 @@ def run_live(loaded: LoadedSystem, home: Home, options: LiveOptions, *, beside: 
     """Arm, and run until Ctrl-C, the sandbox's end, or a fault. Raises NotArmedError with everything that is missing, before anything was
     sent; other KeelErrors as ``run_demo``."""
     plan = _plan(loaded, home, options)
-    strategy_id = _strategy_id(loaded, options)
-    course = Course(StrategyEpoch.LIVE, strategy_id, "live session" if options.sandbox_url is None else "live session on a sandbox")
+    kept_under = strategy_id(loaded.config.system, place_of(options.sandbox_url))
+    course = Course(StrategyEpoch.LIVE, kept_under, "live session" if options.sandbox_url is None else "live session on a sandbox")
     return run_course(plan, home, options, course, beside=beside)
 
 
 def run_dry(loaded: LoadedSystem, home: Home, options: LiveOptions, say: Callable[[str], None]) -> DryEnding:
     """The same way, sending nothing: ``say`` is told of every order that would be, and of what is told meanwhile. No run is kept."""
+    plan = _plan(loaded, home, options, is_dry=True)
     dry = DryRun(say)
-    before = os.umask(0o077)
-    plan = replace(_plan(loaded, home, options, is_dry=True), dry=dry)
     try:
-        return run_to_end(_dry(plan, dry, options, say))
+        with private_files():
+            return run_to_end(_dry(replace(plan, dry=dry), dry, options, say))
     finally:
-        os.umask(before)
         dry.close()
         if plan.store is not None:
             plan.store.close()
@@ -90,11 +87,10 @@ def make_arm_token(loaded: LoadedSystem, home: Home, options: LiveOptions) -> tu
     arming = plan.arming
     if arming is None:
         raise InvariantError("a live session has an arming")
-    before = os.umask(0o077)
     try:
-        token = run_to_end(_ask(arming, options) if _is_running(plan) else _rehearse(plan))
+        with private_files():
+            token = run_to_end(_ask(arming, options) if _is_running(plan) else _rehearse(plan))
     finally:
-        os.umask(before)
         if plan.store is not None:
             plan.store.close()
     path = path if path is not None else usual_place(arming.terms)
@@ -102,14 +98,14 @@ def make_arm_token(loaded: LoadedSystem, home: Home, options: LiveOptions) -> tu
     return token, path
 
 
-def promotion_missing(loaded: LoadedSystem, home: Home, place: Place, strategy_id: str) -> Iterator[Missing]:
+def promotion_missing(loaded: LoadedSystem, home: Home, place: Place) -> Iterator[Missing]:
     """What the promotion to live lacks: a record that holds, and a life cycle that has come so far."""
     found = standing(loaded, "live", home, place=place)
     if not found.holds:
         yield Missing("promotion", found.why, way_out(loaded, "live", place=place))
         return
     try:
-        StrategyEpochTracker(strategy_id, home=home).state.check_run(StrategyEpoch.LIVE)
+        StrategyEpochTracker(strategy_id(loaded.config.system, place), home=home).state.check_run(StrategyEpoch.LIVE)
     except KeelError as error:
         yield Missing("promotion", str(error), way_out(loaded, "live", place=place))
 
@@ -125,14 +121,13 @@ def _plan(loaded: LoadedSystem, home: Home, options: LiveOptions, *, is_dry: boo
 
 
 def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, whole: LoadedSystem, *, is_dry: bool, only_arms: bool) -> Arming:
-    environment = _environment(options)
-    place: Place = "exchange" if environment is Environment.LIVE else "sandbox"
-    where = endpoints(environment, *([] if options.sandbox_url is None else [options.sandbox_url]))
+    place = place_of(options.sandbox_url)
+    where = endpoints(_environment(options), options.sandbox_url)
     return Arming(
         loaded,
         loaded.config,
         where,
-        promotion=lambda: promotion_missing(whole, home, place, _strategy_id(loaded, options)),
+        promotion=lambda: promotion_missing(whole, home, place),
         token_path=options.arm_token,
         life_ms=options.life_ms,
         dry=is_dry,
@@ -142,10 +137,6 @@ def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, whole: Loade
 
 def _environment(options: LiveOptions) -> Environment:
     return Environment.LIVE if options.sandbox_url is None else Environment.SANDBOX
-
-
-def _strategy_id(loaded: LoadedSystem, options: LiveOptions) -> str:
-    return loaded.config.system if options.sandbox_url is None else f"{loaded.config.system}-sandbox"
 
 
 def _is_running(plan: Plan) -> bool:
@@ -187,17 +178,8 @@ async def _dry(plan: Plan, dry: DryRun, options: LiveOptions, say: Callable[[str
 
     session = Session(plan, tell, max_bars=options.max_bars)
     async with interruptible(session, lambda text: say(f"error: {text}")):
-        try:
-            live, ending = await session.run(_nothing_beside)
-        except asyncio.CancelledError:
-            if session.stop.is_asked:
-                raise KeyboardInterrupt from None
-            raise
+        live, ending = await session.run()
     if ending.failure is not None:
         raise ending.failure
     missing = [] if plan.arming is None else plan.arming.missing
     return DryEnding(dry.lines, dry.orders, missing, live.account, ending.reason, len(live.cycle.closes))
-
-
-async def _nothing_beside(live: Live, stop: Stop) -> AsyncIterator[None]:
-    yield

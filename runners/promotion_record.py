@@ -30,6 +30,7 @@ from runners.home import Home
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 Place = Literal["exchange", "sandbox"]
+"""Where a session trades, or a record was earned: sandbox is a rehearsal, which counts there only."""
 How = Literal["epoch", "promote", "untested"]
 
 VERSION: Final = 1
@@ -73,6 +74,16 @@ class PromotionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def is_untested(self) -> bool:
         """Whether a person waved it through."""
         return self.how == "untested"
+
+
+def place_of(sandbox_url: str | None) -> Place:
+    """Of a session with this sandbox, or with none."""
+    return "exchange" if sandbox_url is None else "sandbox"
+
+
+def strategy_id(system: str, place: Place) -> str:
+    """Under which a system's sessions are kept: a rehearsal does not count as the strategy's life."""
+    return system if place == "exchange" else f"{system}-sandbox"
 
 
 # --- what is bound ---------------------------------------------------------------------------------------------------

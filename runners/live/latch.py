@@ -50,10 +50,10 @@ def latch_path(environment: Environment, rest_url: str) -> Path:
 
 def latch_of(environment: Environment, sandbox_url: str | None) -> Path:
     """The same by what a command line says: a sandbox's URL, or None for the usual one. Raises ConfigError for a URL of another machine."""
-    return latch_path(environment, endpoints(environment, *([] if sandbox_url is None else [sandbox_url])).rest)
+    return latch_path(environment, endpoints(environment, sandbox_url).rest)
 
 
-def standing() -> list[Path]:
+def standing_latches() -> list[Path]:
     """Every latch that stands in this user's state folder. Raises SafetyError for a folder that cannot be read."""
     folder = state_root() / "panic"
     try:

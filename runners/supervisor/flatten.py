@@ -42,7 +42,7 @@ class Flattener:
             return
         self._tries += 1
         try:
-            where = endpoints(self._environment, *([] if self._url is None else [self._url]))
+            where = endpoints(self._environment, self._url)
             keys = load_credentials(where, file=self._key_file)
         except KeelError as error:
             self._tries = MOST_TRIES

@@ -18,7 +18,7 @@ from adapters.bybit.endpoints import Environment
 from core.errors import ConfigError, SafetyError
 from core.messages import OrderDenied
 from core.risk.causes import TradingState
-from runners.live.latch import LatchWatch, is_latched, latch_of, latch_path, latch_text, read_latch, refuse_latched, standing
+from runners.live.latch import LatchWatch, is_latched, latch_of, latch_path, latch_text, read_latch, refuse_latched, standing_latches
 from runners.live.rearm import rearm
 from runners.live.records import CauseRaised
 from tests.faults.conftest import BARS, Turns, playing_really
@@ -210,7 +210,7 @@ def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
     path.with_suffix(".ready").touch()
     path.with_name(f"{path.name}.20260101T000000Z").touch()
     path.mkdir()
-    assert standing() == [path] and _only_latch() == path
+    assert standing_latches() == [path] and _only_latch() == path
     (path.parent / "demo.latch").symlink_to("nowhere")
     with pytest.raises(ConfigError) as told:
         _only_latch()
