@@ -239,6 +239,7 @@ class Session:
             if self._max_bars is not None and self.steps >= self._max_bars:
                 self.stop.ask("the number of bars is reached")
             await upkeep.turn()
+            live.snapshots.consider(is_quiet=not live.venue.in_flight)
             if panic.has_come():
                 self.stop.ask("panic")
             if await end.has_come():
@@ -266,8 +267,9 @@ class Session:
                 return
             for note in live.books.new_notes():
                 self.notify(Notice(instant.ts, "not_screened", note))
-            live.snapshots.consider()
-            if not lockstep:
+            if lockstep:
+                live.snapshots.consider()
+            else:
                 self.steps += 1
 
     def _is_news(self, live: Live, instant: Instant) -> bool:
