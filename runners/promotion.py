@@ -27,10 +27,10 @@ from runners.promotion_record import (
     sealed,
     session_data,
     strategy_id,
-    user_name,
     write_record,
 )
 from runners.registry import RunInfo, find_run, list_runs
+from runners.state_folder import user_name
 from runners.system_run import make_ready
 from runners.systems import LoadedSystem
 from runners.tracker import StrategyEpochTracker

@@ -11,7 +11,6 @@ newest one of a system, an epoch and a place counts. What is bound:
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from core.errors import DataError
 from core.promotion import RuleVerdict
 from core.time_range import to_iso
 from runners.home import Home
+from runners.state_folder import user_name
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 Place = Literal["exchange", "sandbox"]
@@ -160,14 +160,6 @@ def record_of_run(home: Home, folder: Path, to: str, *, how: How, now_ms: int, r
             data=config["data_fingerprint"] if is_backtest else session_data(folder),
         )
     )
-
-
-def user_name() -> str:
-    """Whose hand, as the system knows it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

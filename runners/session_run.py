@@ -259,7 +259,8 @@ class _Attempt:
                 raise
             arming.look_here()  # a key is one of the things that may be missing
             raise arming.refused(error) from error
-        button = PanicButton(where, credentials, owner=f"the session of {self._plan.system.system}", say=self._tell_panic)
+        owner = f"the session of {self._plan.system.system}"
+        button = PanicButton(where, credentials, owner=owner, key_file=self._plan.key_file, say=self._tell_panic)
         async with interruptible(session, self._alarm, button.press):
             try:
                 return await session.run(self._begun(begin, button))

@@ -1,8 +1,12 @@
-"""Where what belongs to this user's machine is kept, whatever the home folder or TMPDIR: locks of accounts and the sockets of sessions."""
+"""Where what belongs to this user's machine is kept, whatever the home folder or TMPDIR: locks of accounts and the sockets of sessions;
+and what this user is called."""
 
 from __future__ import annotations
 
+import getpass
 import os
+import pwd
+import shlex
 import stat
 from pathlib import Path
 
@@ -24,9 +28,27 @@ def state_folder(name: str) -> Path:
     return folder
 
 
+def user_name() -> str:
+    """Whose hand, as the system knows it; ``uid NUMBER`` where nobody has given that number a name (as in many containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def state_root() -> Path:
     """The folder that holds them; it is not made here."""
     if own := os.environ.get("KEEL_STATE"):
         return user_path(own).absolute()
     given = os.environ.get("XDG_STATE_HOME")
     return (user_path(given).absolute() if given else Path.home() / ".local" / "state") / "keel"
+
+
+def state_variable() -> str:
+    """What stands before a command that is pasted into another terminal, so that it finds the same folder: ``KEEL_STATE=... ``, or "" where
+    a fresh login of this user finds it anyhow."""
+    try:
+        usual = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "keel"
+    except KeyError:
+        usual = None
+    return "" if state_root() == usual else f"KEEL_STATE={shlex.quote(str(state_root()))} "

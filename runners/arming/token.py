@@ -22,8 +22,8 @@ from adapters.plain_data import canonical_json
 from adapters.whole_file import json_text, whole_file
 from core.errors import SafetyError
 from core.time_range import to_iso
-from runners.promotion_record import code_hash, user_name
-from runners.state_folder import state_folder
+from runners.promotion_record import code_hash
+from runners.state_folder import state_folder, user_name
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 VERSION: Final = 1

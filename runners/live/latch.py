@@ -16,7 +16,7 @@ import msgspec
 
 from adapters.bybit.endpoints import Environment, endpoints
 from core.errors import SafetyError
-from runners.state_folder import state_root
+from runners.state_folder import state_root, state_variable
 
 VERSION = 1
 _MAX_BYTES = 65_536
@@ -104,9 +104,9 @@ def rearm_command(path: Path) -> str:
     """What a person types to take this latch away."""
     name = path.stem
     if not name.startswith("sandbox-"):
-        return f"keel session rearm --env {name}"
+        return f"{state_variable()}keel session rearm --env {name}"
     host, _, port = name.removeprefix("sandbox-").rpartition("-")
-    return f"keel session rearm --env sandbox --sandbox http://{host}:{port}"
+    return f"{state_variable()}keel session rearm --env sandbox --sandbox http://{host}:{port}"
 
 
 class LatchWatch:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import socket
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from core.errors import ConfigError, SafetyError
 from runners.live.latch import is_latched
+from runners.state_folder import user_name
 
 MIN_REASON = 10
 
@@ -40,7 +40,7 @@ def rearm(path: Path, reason: str) -> Path:
 
 
 def _write(place: Path, reason: str, stamp: str) -> None:
-    told = {"rearmed": stamp, "reason": reason, "by": getpass.getuser(), "uid": os.getuid(), "host": socket.gethostname()}
+    told = {"rearmed": stamp, "reason": reason, "by": user_name(), "uid": os.getuid(), "host": socket.gethostname()}
     with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(json.dumps(told).encode())
         file.flush()

@@ -16,6 +16,7 @@ from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.secrets import load_credentials
 from core.errors import KeelError
 from runners import safety
+from runners.panic_command import panic_command
 from runners.signal_mask import nothing_blocked
 
 BY = "the supervisor"
@@ -84,7 +85,8 @@ class Flattener:
                 self._say(f"the panic path was ended by signal {-code}: a new one is started")
             if not goes_on():
                 break
-        self._say("the panic path has not come to its end: run keel panic from another terminal")
+        command = panic_command(self._environment.value, self._url, self._key_file)
+        self._say(f"the panic path has not come to its end: in another terminal, {command}")
         return False
 
     def close(self) -> None:

@@ -182,7 +182,12 @@ class _Ended:
         (1, [0], True, ["ended with 1"]),
         (-9, [-9, 5], False, ["ended with -9", "ended by signal 9"]),
         (-9, [OSError("no memory"), 0], True, ["ended with -9", "cannot be started (no memory)"]),
-        (2, [OSError("no memory")] * 5, False, ["ended with 2", *["cannot be started"] * 5, "keel panic from another terminal"]),
+        (
+            2,
+            [OSError("no memory")] * 5,
+            False,
+            ["ended with 2", *["cannot be started"] * 5, "keel panic --env sandbox --sandbox http://127.0.0.1:9"],
+        ),
     ],
 )
 def test_a_panic_path_that_dies_is_started_anew(
