@@ -9,6 +9,7 @@ from sim.sandbox.candles import end_of
 from sim.sandbox.connection import Connection
 from sim.sandbox.engine import Engine, Moved
 from sim.sandbox.market import Level, SymbolMarket, book_name
+from sim.sandbox.params import CATEGORIES
 from sim.sandbox.texts import decimal
 
 DEPTHS: Final = (1, 50, 200, 1000)
@@ -34,10 +35,16 @@ class PublicHub:
         self._tickers: dict[str, dict[str, str]] = {}
         self._cs = 10**9
 
+    def now_ms(self) -> int:
+        """Market time."""
+        return self._engine.now_ms
+
     # --- subscriptions ---
 
     def market_of(self, category: str, topic: str) -> SymbolMarket | None:
-        """The market that a topic is about; None when there is no such topic."""
+        """The market that a topic is about; None when there is no such topic, as in categories of which nothing is traded here."""
+        if category not in CATEGORIES:
+            return None
         parts = topic.split(".")
         market = self._engine.markets.get(book_name(category, parts[-1]))
         if market is None:

@@ -8,7 +8,7 @@ from core.instrument import Instrument, generic_tiers
 from core.money import UNIT
 from sim.sandbox import texts
 from sim.sandbox.call import Call
-from sim.sandbox.candles import INDEX, LAST, MARK
+from sim.sandbox.candles import INDEX, LAST, MARK, start_of
 from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.market import SymbolMarket
 from sim.sandbox.paging import from_place
@@ -126,6 +126,7 @@ def _klines(call: Call, kind: int) -> dict[str, Any]:
         raise ApiError(10001, "Invalid period!")  # ASSUMED words
     limit = whole(params, "limit", 200, low=1, high=1000)
     since, until = moment(params, "start"), moment(params, "end")
+    since = None if since is None else start_of(since, interval)  # the candle in which it lies is the first
     if since is not None and until is None and len(one.candles.rows(interval, since, None, 1_000_000, kind)) > limit:
         until = _nth_start(one, interval, since, limit)  # ASSUMED: with a start alone the rows begin there
     rows = []
