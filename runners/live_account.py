@@ -14,6 +14,7 @@ from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.notices import Notice
 from core.errors import InvariantError, KeelError, SafetyError
 from runners.arming.arming import Arming, TokenMade
+from runners.arming.command_line import LiveCommand
 from runners.arming.missing import Missing, NotArmedError
 from runners.arming.terminal import has_terminal
 from runners.arming.token import LONGEST_MS, Token, put_token, usual_place
@@ -21,13 +22,14 @@ from runners.epoch import StrategyEpoch, StrategyEpochTracker
 from runners.home import Home
 from runners.live.connection import connect
 from runners.live.dry_run import DryRun
+from runners.live.latch import latch_name
 from runners.live.plan import Plan
 from runners.live.session import Session
 from runners.own_loop import run_to_end
 from runners.private_files import private_files
 from runners.promotion import standing, way_out
 from runners.promotion_record import Place, place_of, strategy_id
-from runners.session_address import sessions
+from runners.session_address import Card, sessions
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, interruptible, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
 
@@ -52,6 +54,15 @@ class DryEnding:
     instants: int
 
 
+@dataclass(frozen=True, slots=True)
+class TokenKept:
+    """An arming that was made at a terminal. path: of its file; next_step: what becomes of it, with the command where one is needed."""
+
+    token: Token
+    path: Path
+    next_step: str
+
+
 def run_live(loaded: LoadedSystem, home: Home, options: LiveOptions, *, beside: Beside | None = None) -> SessionRun:
     """Arm, and run until Ctrl-C, the sandbox's end, or a fault. Raises NotArmedError with everything that is missing, before anything was
     sent; other KeelErrors as ``run_demo``."""
@@ -74,28 +85,25 @@ def run_dry(loaded: LoadedSystem, home: Home, options: LiveOptions, say: Callabl
             plan.store.close()
 
 
-def make_arm_token(loaded: LoadedSystem, home: Home, options: LiveOptions) -> tuple[Token, Path]:
+def make_arm_token(loaded: LoadedSystem, home: Home, options: LiveOptions) -> TokenKept:
     """Ask a person to arm, and keep that as a token: in ``options.arm_token``, else at the usual place, where a running session finds it.
 
-    Everything is looked at that a start looks at, the books against the account included; beside a session that runs, its books are its
-    own. Raises NotArmedError, SafetyError; nothing is sent.
+    Everything is looked at that a start looks at, the books against the account included; beside a session that runs on this account, its
+    books are its own, and ``fresh`` is refused. Raises NotArmedError, SafetyError; nothing is sent.
     """
     if not has_terminal():
         raise SafetyError("arming needs a terminal, at which a person types the account's UID: nothing was made")
-    path, options = options.arm_token, replace(options, arm_token=None)
-    plan = _plan(loaded, home, options, only_arms=True)
-    arming = plan.arming
-    if arming is None:
-        raise InvariantError("a live session has an arming")
-    try:
-        with private_files():
-            token = run_to_end(_ask(arming, options) if _is_running(plan) else _rehearse(plan))
-    finally:
-        if plan.store is not None:
-            plan.store.close()
-    path = path if path is not None else usual_place(arming.terms)
+    given, options = options.arm_token, replace(options, arm_token=None)
+    asks = _arming_of(loaded, home, options)
+    with private_files():
+        card = _running(asks)
+        token = None if card is None else run_to_end(_ask(asks, options, card))
+        if token is None:
+            card, token = None, _rehearsed(loaded, home, options)
+    usual = usual_place(asks.terms)
+    path = usual if given is None else given.absolute()
     put_token(token, path)
-    return token, path
+    return TokenKept(token, path, _next_step(card, path, usual, asks.command))
 
 
 def promotion_missing(loaded: LoadedSystem, home: Home, place: Place) -> Iterator[Missing]:
@@ -114,20 +122,21 @@ def promotion_missing(loaded: LoadedSystem, home: Home, place: Place) -> Iterato
 
 
 def _plan(loaded: LoadedSystem, home: Home, options: LiveOptions, *, is_dry: bool = False, only_arms: bool = False) -> Plan:
+    arming = _arming_of(loaded, home, options, is_dry=is_dry, only_arms=only_arms)
+    traded = without_symbols(loaded, options.without)
+    return replace(plan_session(traded, home, options, StrategyEpoch.LIVE, _environment(options)), arming=arming)
+
+
+def _arming_of(loaded: LoadedSystem, home: Home, options: LiveOptions, *, is_dry: bool = False, only_arms: bool = False) -> Arming:
     """``--without`` leaves out what was promoted with the rest: the promotion is that of the whole system."""
-    whole, loaded = loaded, without_symbols(loaded, options.without)
-    arming = _arming(loaded, home, options, whole, is_dry=is_dry, only_arms=only_arms)
-    return replace(plan_session(loaded, home, options, StrategyEpoch.LIVE, _environment(options)), arming=arming)
-
-
-def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, whole: LoadedSystem, *, is_dry: bool, only_arms: bool) -> Arming:
-    place = place_of(options.sandbox_url)
+    place, traded = place_of(options.sandbox_url), without_symbols(loaded, options.without)
     where = endpoints(_environment(options), options.sandbox_url)
     return Arming(
-        loaded,
-        loaded.config,
+        traded,
+        traded.config,
         where,
-        promotion=lambda: promotion_missing(whole, home, place),
+        command=_command(loaded, home, options),
+        promotion=lambda: promotion_missing(loaded, home, place),
         token_path=options.arm_token,
         life_ms=options.life_ms,
         dry=is_dry,
@@ -135,13 +144,43 @@ def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, whole: Loade
     )
 
 
+def _command(loaded: LoadedSystem, home: Home, options: LiveOptions) -> LiveCommand:
+    key_file, token = (None if path is None else path.absolute() for path in (options.key_file, options.arm_token))
+    system = loaded.reference or loaded.config.system
+    return LiveCommand(system, home.root.absolute(), options.sandbox_url, loaded.overrides, options.without, key_file, token)
+
+
 def _environment(options: LiveOptions) -> Environment:
     return Environment.LIVE if options.sandbox_url is None else Environment.SANDBOX
 
 
-def _is_running(plan: Plan) -> bool:
-    """Whether a session of this system in this environment runs on this machine: it holds the account, and its books."""
-    return any((card.system, card.environment) == (plan.system.system, plan.environment.value) for card, _ in sessions())
+def _running(arming: Arming) -> Card | None:
+    """The live session of this system at this exchange that runs on this machine: it holds its account, and has books of its own."""
+    where = arming.where
+    wanted = (arming.system.system, "live", where.environment.value, latch_name(where.environment, where.rest))
+    for card, _ in sessions():
+        if (card.system, card.kind, card.environment, latch_name(where.environment, card.url)) == wanted:
+            return card
+    return None
+
+
+def _next_step(card: Card | None, path: Path, usual: Path, command: LiveCommand) -> str:
+    """What becomes of a token that was made, and what a person does. card: of the session that runs on its account."""
+    if card is None:
+        return f"no live session of {command.system} runs on this account here; this starts one: {command.start(path)}"
+    looks = [str(usual), *([card.arm_token] if card.arm_token else [])]
+    if str(path) in looks:
+        return f"the session that runs (process {card.process}) takes it within seconds"
+    return f"the session that runs (process {card.process}) does not look there, but at {' and '.join(looks)}: {command.arm()} arms it anew"
+
+
+def _rehearsed(loaded: LoadedSystem, home: Home, options: LiveOptions) -> Token:
+    plan = _plan(loaded, home, options, only_arms=True)
+    try:
+        return run_to_end(_rehearse(plan))
+    finally:
+        if plan.store is not None:
+            plan.store.close()
 
 
 async def _rehearse(plan: Plan) -> Token:
@@ -154,7 +193,8 @@ async def _rehearse(plan: Plan) -> Token:
     raise InvariantError("a start that was to arm only has gone on")
 
 
-async def _ask(arming: Arming, options: LiveOptions) -> Token:
+async def _ask(arming: Arming, options: LiveOptions, card: Card) -> Token | None:
+    """Beside a session that runs; None where that is on another account than this key's."""
     problems: list[Notice] = []
     arming.look_here()
     try:
@@ -164,6 +204,10 @@ async def _ask(arming: Arming, options: LiveOptions) -> Token:
         ) as connection:  # fmt: skip
             connection.rest.hold = arming.hold
             await arming.look(connection)
+            if arming.uid is not None and await connection.account_name(checks_key=False) != card.account:
+                return None
+            if options.fresh:
+                raise SafetyError(f"--fresh is for a start, and a session runs on this account (process {card.process}): leave it out")
             return await arming.ask()
     except NotArmedError:
         raise

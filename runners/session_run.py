@@ -40,6 +40,7 @@ from runners.live.start import Live
 from runners.own_loop import run_to_end
 from runners.private_files import private_files
 from runners.registry import system_uid
+from runners.supervisor.bar_count import bars_before
 from runners.supervisor.sending import Heartbeats, heartbeats
 from runners.system_run import write_run_report
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
@@ -288,6 +289,8 @@ class _Attempt:
         async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
             journal = live.journal  # a process that is killed says no more where it is
             self._log.bind(run_id=begin(journal=str(journal.folder), session=journal.session))
+            if self._options.max_bars is not None and self._session is not None:
+                self._session.steps = bars_before(journal.folder, len(live.cycle.closes))
             button.halts(live.connection.latch.press)
             if not live.connection.is_lockstep:  # there a panic is a rehearsal, and may take its time
                 button.stand_by()

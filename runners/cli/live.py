@@ -139,13 +139,13 @@ def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOption
 def _arm(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions) -> int:
     from runners.live_account import make_arm_token
 
-    token, path = make_arm_token(loaded, home, options)
-    answer = {"token": str(path), "account": token.uid, "until": token.until, "nonce": token.nonce}
+    kept = make_arm_token(loaded, home, options)
+    token = kept.token
+    answer = {"token": str(kept.path), "account": token.uid, "until": token.until, "nonce": token.nonce, "next": kept.next_step}
 
     def show() -> None:
-        click.echo(f"armed for account {token.uid} until {token.until}: {path}")
-        if options.arm_token is None:
-            click.echo("a running session of this system takes it within seconds; another start needs --arm-token with this file")
+        click.echo(f"armed for account {token.uid} until {token.until}: {kept.path}")
+        click.echo(kept.next_step)
 
     session.answer(answer, show)
     return 0

@@ -14,9 +14,8 @@ from typing import Final
 
 from adapters.bybit.notices import Severity
 from core.config import SupervisionConfig
-from runners.supervisor import systemd
+from runners.supervisor import arming, bar_count, systemd
 from runners.supervisor.address import Place
-from runners.supervisor.arming import of_run
 from runners.supervisor.decisions import Decider, Step
 from runners.supervisor.flatten import Flattener
 from runners.supervisor.heartbeat import Beat
@@ -77,8 +76,9 @@ class Supervisor:
             listener.close()
             if self._trader is None or not self._trader.is_alive():
                 self._place.leave()
-                if (arming := of_run(self._run)) is not None:
-                    arming.unlink(missing_ok=True)
+                for left in (arming.of_run(self._run), bar_count.of_run(self._run)):
+                    if left is not None:
+                        left.unlink(missing_ok=True)
         return self._code
 
     # --- the trader ---
