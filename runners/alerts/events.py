@@ -81,7 +81,7 @@ _TABLE: Final = (
           "compare the position with the exchange's; report it with the journal"),
     Event("execution_liquidation", "error", "the exchange liquidated a position",
           "stop; look at leverage, margin and stops before you go on"),
-    Event("execution_panic", "warning", "a panic of another process closed a position; this session sends nothing that adds any more",
+    Event("execution_panic", "warning", "a panic closed a position; unless it was over before the last re-arming here, the latch stands",
           "read the report of `keel panic`; then `keel session rearm`"),
     Event("pnl_differs", "warning", "our profit of a fill is not the exchange's", "look at the daily statement; report it if it stays"),
     Event("elsewhere", "warning", "the account holds positions or orders in symbols that this system does not trade",

@@ -13,6 +13,7 @@ from runners.live.latch import is_latched
 from runners.state_folder import user_name
 
 MIN_REASON = 10
+_REASON = ".reason.json"
 
 
 def rearm(path: Path, reason: str) -> Path:
@@ -27,16 +28,25 @@ def rearm(path: Path, reason: str) -> Path:
         raise ConfigError(f"a reason of at least {MIN_REASON} characters is needed: it is kept beside the latch")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     kept, number = path.with_name(f"{path.name}.{stamp}"), 1
-    while kept.with_name(f"{kept.name}.reason.json").exists() or is_latched(kept):
+    while kept.with_name(f"{kept.name}{_REASON}").exists() or is_latched(kept):
         number += 1
         kept = path.with_name(f"{path.name}.{stamp}-{number}")
     try:
-        _write(kept.with_name(f"{kept.name}.reason.json"), reason, stamp)
+        _write(kept.with_name(f"{kept.name}{_REASON}"), reason, stamp)
         path.rename(kept)
         _sync_folder(path.parent)
     except OSError as error:
         raise SafetyError(f"the panic latch {path} stays: it cannot be kept as evidence ({error.strerror})") from error
     return kept
+
+
+def rearmed_ms(path: Path) -> int:
+    """When this environment was re-armed last, in ms of this machine's clock; 0 where it never was, or that cannot be read."""
+    try:
+        reasons = [entry for entry in os.scandir(path.parent) if entry.name.startswith(f"{path.name}.") and entry.name.endswith(_REASON)]
+        return max((entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 for entry in reasons), default=0)
+    except OSError:
+        return 0
 
 
 def _write(place: Path, reason: str, stamp: str) -> None:

@@ -21,9 +21,11 @@ import pybit._helpers
 import pytest
 
 from adapters.bybit.endpoints import Environment, endpoints
+from adapters.bybit.notices import Notice
 from benchmarks.panic_scene import fill_account, scene
 from runners import safety
 from runners.live.latch import is_latched, latch_path, read_latch
+from runners.live.panic_heard import begun_ms
 from runners.safety import FLAT, LEFT, Exchange, Panic
 from tests.runners.fake_exchange import FakeExchange, envelope, fake_exchange
 from tests.sim.sandbox.conftest import Sandbox, running
@@ -271,6 +273,16 @@ def test_usdc_and_inverse_contracts_and_every_kind_of_spot_order(fake: FakeExcha
     assert fake.orders == [] and all(Decimal(row["size"]) == 0 for row in fake.positions)
     assert len(done.panic.cancelled) == 1_200 + 2 + 2 + 1 + 5
     assert done.panic.closed_at == {"BTCUSDT Buy": "2.5 at 99.5", "BTCPERP Sell": "0.3 at 100.5", "BTCUSD Sell": "900 at 100.5"}
+
+
+def test_the_names_of_its_orders_say_when_it_began(fake: FakeExchange) -> None:
+    """A session elsewhere tells by them a panic that is over from a new one; a standby begins when it is pressed, not when it waits."""
+    fake.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5")
+    panic = Panic(Exchange("sandbox", fake.url, KEY, SECRET), lambda text: None, sell_spot=False)
+    before = time.time_ns() // 1_000_000
+    assert panic.run(time.perf_counter()) == FLAT
+    (name,) = [order["orderLinkId"] for order in panic.closing_orders]
+    assert before <= begun_ms(Notice(0, "execution_panic", "", key=name)) <= time.time_ns() // 1_000_000
 
 
 def test_a_settle_coin_that_nobody_knew_of(fake: FakeExchange) -> None:
