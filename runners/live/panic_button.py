@@ -8,7 +8,6 @@ without doing anything: positions with their stops are no emergency by themselve
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from typing import Final
 from adapters.bybit.endpoints import Endpoints, Environment
 from adapters.bybit.secrets import Credentials
 from runners import safety
+from runners.child_environment import child_environment
 from runners.live.latch import latch_path
 from runners.panic_command import panic_command
 from runners.state_folder import state_folder
@@ -129,7 +129,7 @@ class PanicButton:
         words = [sys.executable, "-P", safety.__file__, "--standby", "--env", self._where.environment.value, "--by", self._owner]
         if self._where.environment is Environment.SANDBOX:
             words += ["--sandbox", self._where.rest]
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("BYBIT_")}
+        variables = {name: value for name, value in child_environment().items() if not name.startswith("BYBIT_")}
         self._forget()
         self._process = subprocess.Popen(
             words, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=variables, start_new_session=True

@@ -16,6 +16,7 @@ from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.secrets import load_credentials
 from core.errors import KeelError
 from runners import safety
+from runners.child_environment import child_environment
 from runners.panic_command import panic_command
 from runners.signal_mask import nothing_blocked
 
@@ -107,7 +108,9 @@ class Flattener:
         url = [] if self._url is None else ["--sandbox", self._url]
         command = [sys.executable, "-P", "-m", "runners.safety", "--env", self._environment.value, *url, "--by", BY, *words]
         with nothing_blocked():
-            process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=child_environment()
+            )
         threading.Thread(target=self._pass_on, args=(process,), daemon=True).start()
         return process
 
