@@ -23,7 +23,9 @@ def state_folder(name: str) -> Path:
         status = folder.lstat()
     except OSError as error:
         raise SafetyError(f"{folder} cannot be made ({error.strerror}): set KEEL_STATE to a folder that you may write to") from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise SafetyError(f"{folder} must be a folder of yours alone: set KEEL_STATE to one that is, or make way for it")
+    if stat.S_IMODE(status.st_mode) & 0o077:
         raise SafetyError(f"{folder} must be a folder of yours alone: chmod 700 {folder}")
     return folder
 
