@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,6 +74,7 @@ def log_context() -> dict[str, Any]:
     return dict(_context.get())
 
 
+@lru_cache(maxsize=4096)  # the same few names in every line
 def is_secret(name: str) -> bool:
     """Whether a field of this name is taken to hold a secret: api_secret, X-BAPI-SIGN, password, token and their like."""
     plain = "".join(letter for letter in name.lower() if letter.isalnum())

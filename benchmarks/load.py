@@ -7,7 +7,10 @@ up with changed tickers to the rate that is asked for. The session is `keel demo
 
 What is measured is stamped on the machine's monotonic clock, which both processes share, and outside of what is measured:
     socket to strategy   from the moment at which the last candle of an instant was handed to the socket to the call of the strategy
-    signal to wire       from the strategy's return to the arrival of the order at the exchange: controls, journal, fsync, HTTP
+    signal to wire       from the strategy's return to the moment at which the order's bytes are handed to the socket: risk, controls,
+                         journal, fsync, signature
+    wire to exchange     from there until the exchange takes the order up; the exchange of this machine is busy with its own flood, so
+                         that this is told and not judged
 What must not be lost (orders, fills, candles) is counted at both ends. Exits 1 when anything was, or a p99 is above the gate.
 """
 
@@ -42,12 +45,22 @@ TURNS_MS = 2
 GATE_MS = 10.0
 
 STRATEGY = '''
-import atexit, json, os, time
+import atexit, json, os, re, time
+from asyncio.selector_events import _SelectorSocketTransport as Transport
 from core.messages import Signal
 from strategies.base import BaseStrategy
 
-_stamps = []
-atexit.register(lambda: open(os.environ["LOAD_STAMPS"], "w").write(json.dumps(_stamps)))
+_stamps, _written = [], []
+atexit.register(lambda: open(os.environ["LOAD_STAMPS"], "w").write(json.dumps({"asked": _stamps, "written": _written})))
+_write, _id = Transport.write, re.compile(rb'"orderLinkId":"([^"]+)"')
+
+def write(transport, data):
+    """What the session sends is stamped in the moment in which it is handed to the socket."""
+    if b"orderLinkId" in data and b"qty" in data:
+        _written.extend((name.decode(), time.monotonic_ns()) for name in _id.findall(data))
+    _write(transport, data)
+
+Transport.write = write
 
 class Load(BaseStrategy):
     """Each symbol turns round every fourth bar; when it was asked, and when it answered, is written down."""
@@ -82,8 +95,9 @@ class Watched(SandboxServer):
         self.rate = rate
         self.candles: list[tuple[str, int, int]] = []
         """(symbol, close of the bar in ms, monotonic ns)."""
-        self.orders: list[tuple[str, int]] = []
-        """(symbol, monotonic ns)."""
+        self.orders: list[tuple[str, str, int]] = []
+        """(orderLinkId, symbol, monotonic ns)."""
+        self.marks: dict[str, tuple[int, list[str]]] = {}
         self.flooded = 0
         self.late_s = 0.0
 
@@ -100,11 +114,21 @@ class Watched(SandboxServer):
         def applied(route: Any, name: str, params: Any, account: Any) -> Any:
             if name.startswith("/v5/order/create"):
                 now = time.monotonic_ns()
-                self.orders += [(item["symbol"], now) for item in params.get("request", [params])]
+                self.orders += [(item["orderLinkId"], item["symbol"], now) for item in params.get("request", [params])]
             return apply(route, name, params, account)
 
         Connection.send = send  # type: ignore[method-assign]  # the measuring of this benchmark
         self.gateway.apply = applied  # type: ignore[method-assign]  # as above
+
+    def _marks(self, symbol: str) -> list[str]:
+        """Seven prices from the latest closed candle on; worked out once a minute of the market, since the flood is to cost little."""
+        minute = self.engine.now_ms // 60_000
+        known = self.marks.get(symbol)
+        if known is None or known[0] != minute:
+            market = self.engine.markets[symbol]
+            close = market.candles.newest("1")[1][3]  # type: ignore[index]
+            known = self.marks[symbol] = minute, [market.price(close + step * market.instrument.price_grid.value(1)) for step in range(7)]
+        return known[1]
 
     async def flood(self) -> None:
         """Tickers with another mark price, as many a second as are missing to the rate."""
@@ -122,9 +146,7 @@ class Watched(SandboxServer):
                 connection, topic = hearers[number % len(hearers)]
                 number += 1
                 symbol = topic.partition(".")[2]
-                market = self.engine.markets[symbol]
-                price = market.price(market.candles.newest("1")[1][3] + number % 7 * market.instrument.price_grid.value(1))  # type: ignore[index]
-                data = {"symbol": symbol, "markPrice": price}
+                data = {"symbol": symbol, "markPrice": self._marks(symbol)[number % 7]}
                 frame = {"topic": topic, "type": "delta", "data": data, "cs": number, "ts": self.engine.now_ms}
                 connection.send(frame, topic, symbol=symbol)
             self.flooded += min(due, self.rate)
@@ -163,9 +185,9 @@ def session(home: Path, url: str, symbols: list[str], bars: int) -> dict[str, An
     options = ["--sandbox", url, "--bars", str(bars), "--home", str(home), "--json", "--log", "none", "--no-report"]
     command = [sys.executable, "-m", "runners.cli.main", "demo", "load", *options]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    if not stamps.exists() or stamps.read_text() == "[]":
+    if not stamps.exists() or not json.loads(stamps.read_text())["asked"]:
         raise SystemExit(f"the session failed with exit code {done.returncode}:\n{done.stderr}\n{done.stdout[:2000]}")
-    return {"answer": json.loads(done.stdout), "stamps": json.loads(stamps.read_text()), "exit": done.returncode, "errors": done.stderr}
+    return {"answer": json.loads(done.stdout), **json.loads(stamps.read_text()), "exit": done.returncode, "errors": done.stderr}
 
 
 def read(url: str, path: str) -> Any:
@@ -211,8 +233,8 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
 
     (folder,) = [path.parent for path in home.glob("runs/journals/*/*/lock")]
     kept = [record.message for record in records(folder, types=TYPES)]
-    asked = {(symbol, close): at for symbol, close, at, _, _ in ran["stamps"]}
-    answered = sorted((symbol, at) for symbol, _, _, at, turn in ran["stamps"] if turn)
+    asked = {(symbol, close): at for symbol, close, at, _, _ in ran["asked"]}
+    answered = sorted((symbol, at) for symbol, _, _, at, turn in ran["asked"] if turn)
     last: dict[int, int] = {}
     for _, close, at in seen["candles"]:
         last[close] = max(last.get(close, 0), at)
@@ -225,15 +247,20 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     booked = {message.fill_id for message in kept if isinstance(message, Fill)}
     placed = {row["orderLinkId"] for row in truth["orders"] if row["orderLinkId"]}
     intended = {message.client_order_id for message in kept if isinstance(message, SubmitOrder)}
-    to_wire = list(_to_wire(answered, seen["orders"]))
+    written = dict(reversed(ran["written"]))
+    """orderLinkId -> when its bytes were first written."""
+    on_wire = [(symbol, written[name]) for name, symbol, _ in seen["orders"] if name in written]
+    to_exchange = [(arrived - written[name]) / 1e6 for name, _, arrived in seen["orders"] if name in written]
     lost = {"candles": len(sent - bars), "fills": len(executed ^ booked), "orders": len(placed ^ intended)}
+    if len(on_wire) != len(seen["orders"]):
+        raise SystemExit(f"{len(seen['orders'])} orders came to the exchange, of which {len(on_wire)} were seen to leave")
     count = len({symbol for symbol, _ in sent})
     print(f"{options.rate:,} messages a second for {options.seconds} s, {count} symbols; the exchange was late by {seen['late_s']:.2f} s")
     print(
         f"sent: {seen['flooded']:,} tickers, {len(seen['candles']):,} closed candles, {len(executed):,} fills of {len(intended):,} orders"
     )
-    rows = {"socket to strategy": percentiles(to_strategy), "signal to wire": percentiles(to_wire)}
-    for what, (half, most, worst) in rows.items():
+    rows = {"socket to strategy": percentiles(to_strategy), "signal to wire": percentiles(_to_wire(answered, on_wire))}
+    for what, (half, most, worst) in {**rows, "wire to exchange": percentiles(to_exchange)}.items():
         print(f"{what:20} p50 {half:6.2f} ms   p99 {most:6.2f} ms   max {worst:6.2f} ms")
     print("lost: " + ", ".join(f"{what} {count}" for what, count in lost.items()))
     is_well = not any(lost.values()) and all(most <= options.gate_ms for _, most, _ in rows.values()) and ran["exit"] == 0
@@ -244,11 +271,11 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
 
 
 def _to_wire(answered: list[tuple[str, int]], orders: list[tuple[str, int]]) -> Iterable[float]:
-    """For each order the time since the latest answer of the strategy for its symbol, in ms."""
-    for symbol, arrived in orders:
-        before = [at for name, at in answered if name == symbol and at <= arrived]
+    """For each order (symbol, when it was written) the time since the latest answer of the strategy for its symbol, in ms."""
+    for symbol, written in orders:
+        before = [at for name, at in answered if name == symbol and at <= written]
         if before:
-            yield (arrived - before[-1]) / 1e6
+            yield (written - before[-1]) / 1e6
 
 
 if __name__ == "__main__":

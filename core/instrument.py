@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal, InvalidOperation
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Final, Literal
 
 import msgspec
@@ -62,12 +62,23 @@ class Grid(msgspec.Struct, frozen=True, gc=False):
     @property
     def decimals(self) -> int:
         """Digits after the point that a value of this grid needs."""
-        exponent = (Decimal(self.num) / Decimal(self.den)).normalize().as_tuple().exponent
-        return max(0, -exponent) if isinstance(exponent, int) else 0
+        return _places(self.num, self.den)
 
     def text(self, count: int) -> str:
         """The exact decimal text of a count, with as many decimals as the grid has."""
-        return f"{Decimal(count * self.num) / Decimal(self.den):.{self.decimals}f}"
+        places = _places(self.num, self.den)
+        units, rest = divmod(abs(count) * self.num * 10**places, self.den)
+        if rest:  # a step that no decimal number ends, such as a third
+            return f"{Decimal(count * self.num) / Decimal(self.den):.{places}f}"
+        digits = f"{units:0{places + 1}d}"
+        sign = "-" if count < 0 else ""
+        return f"{sign}{digits[:-places]}.{digits[-places:]}" if places else sign + digits
+
+
+@cache
+def _places(num: int, den: int) -> int:
+    exponent = (Decimal(num) / Decimal(den)).normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def grid_count(value: float, num: int, den: int) -> int:

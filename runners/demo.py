@@ -13,6 +13,7 @@ from runners.epoch import StrategyEpoch
 from runners.home import Home
 from runners.live.left_out import SomeNotTrading
 from runners.promotion import standing, way_out
+from runners.promotion_record import place_of, strategy_id
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
 from strategies.base import PortfolioStrategy
@@ -37,14 +38,15 @@ def run_demo(loaded: LoadedSystem, home: Home, options: DemoOptions, *, beside: 
 
 
 def _run(loaded: LoadedSystem, home: Home, options: DemoOptions, beside: Beside | None) -> DemoRun:
-    is_sandbox = options.sandbox_url is not None
+    place = place_of(options.sandbox_url)
+    is_sandbox = place == "sandbox"
     untested = "" if is_sandbox else check_promotion(loaded, home)
     loaded = without_symbols(loaded, options.without)
     system = loaded.config
     plan = plan_session(loaded, home, options, StrategyEpoch.DEMO, Environment.SANDBOX if is_sandbox else Environment.DEMO)
     course = Course(
         StrategyEpoch.DEMO,
-        f"{system.system}-sandbox" if is_sandbox else system.system,
+        strategy_id(system.system, place),
         "demo session",
         rules=None if is_sandbox else system.promotion.get("live"),
         next_epoch=StrategyEpoch.LIVE,

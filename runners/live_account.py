@@ -6,9 +6,7 @@ person, or a token that a person made, has armed it. ``run_dry`` goes the same w
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.notices import Notice
 from core.errors import InvariantError, KeelError, SafetyError
 from runners.arming.arming import Arming, TokenMade
+from runners.arming.command_line import LiveCommand
 from runners.arming.missing import Missing, NotArmedError
 from runners.arming.terminal import has_terminal
 from runners.arming.token import LONGEST_MS, Token, put_token, usual_place
@@ -23,13 +22,14 @@ from runners.epoch import StrategyEpoch, StrategyEpochTracker
 from runners.home import Home
 from runners.live.connection import connect
 from runners.live.dry_run import DryRun
+from runners.live.latch import latch_name
 from runners.live.plan import Plan
-from runners.live.session import Session, Stop
-from runners.live.start import Live
+from runners.live.session import Session
 from runners.own_loop import run_to_end
+from runners.private_files import private_files
 from runners.promotion import standing, way_out
-from runners.promotion_record import Place
-from runners.session_address import sessions
+from runners.promotion_record import Place, place_of, strategy_id
+from runners.session_address import Card, sessions
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, interruptible, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
 
@@ -54,62 +54,66 @@ class DryEnding:
     instants: int
 
 
+@dataclass(frozen=True, slots=True)
+class TokenKept:
+    """An arming that was made at a terminal. path: of its file; next_step: what becomes of it, with the command where one is needed."""
+
+    token: Token
+    path: Path
+    next_step: str
+
+
 def run_live(loaded: LoadedSystem, home: Home, options: LiveOptions, *, beside: Beside | None = None) -> SessionRun:
     """Arm, and run until Ctrl-C, the sandbox's end, or a fault. Raises NotArmedError with everything that is missing, before anything was
     sent; other KeelErrors as ``run_demo``."""
     plan = _plan(loaded, home, options)
-    strategy_id = _strategy_id(loaded, options)
-    course = Course(StrategyEpoch.LIVE, strategy_id, "live session" if options.sandbox_url is None else "live session on a sandbox")
+    kept_under = strategy_id(loaded.config.system, place_of(options.sandbox_url))
+    course = Course(StrategyEpoch.LIVE, kept_under, "live session" if options.sandbox_url is None else "live session on a sandbox")
     return run_course(plan, home, options, course, beside=beside)
 
 
 def run_dry(loaded: LoadedSystem, home: Home, options: LiveOptions, say: Callable[[str], None]) -> DryEnding:
     """The same way, sending nothing: ``say`` is told of every order that would be, and of what is told meanwhile. No run is kept."""
+    plan = _plan(loaded, home, options, is_dry=True)
     dry = DryRun(say)
-    before = os.umask(0o077)
-    plan = replace(_plan(loaded, home, options, is_dry=True), dry=dry)
     try:
-        return run_to_end(_dry(plan, dry, options, say))
+        with private_files():
+            return run_to_end(_dry(replace(plan, dry=dry), dry, options, say))
     finally:
-        os.umask(before)
         dry.close()
         if plan.store is not None:
             plan.store.close()
 
 
-def make_arm_token(loaded: LoadedSystem, home: Home, options: LiveOptions) -> tuple[Token, Path]:
+def make_arm_token(loaded: LoadedSystem, home: Home, options: LiveOptions) -> TokenKept:
     """Ask a person to arm, and keep that as a token: in ``options.arm_token``, else at the usual place, where a running session finds it.
 
-    Everything is looked at that a start looks at, the books against the account included; beside a session that runs, its books are its
-    own. Raises NotArmedError, SafetyError; nothing is sent.
+    Everything is looked at that a start looks at, the books against the account included; beside a session that runs on this account, its
+    books are its own, and ``fresh`` is refused. Raises NotArmedError, SafetyError; nothing is sent.
     """
     if not has_terminal():
         raise SafetyError("arming needs a terminal, at which a person types the account's UID: nothing was made")
-    path, options = options.arm_token, replace(options, arm_token=None)
-    plan = _plan(loaded, home, options, only_arms=True)
-    arming = plan.arming
-    if arming is None:
-        raise InvariantError("a live session has an arming")
-    before = os.umask(0o077)
-    try:
-        token = run_to_end(_ask(arming, options) if _is_running(plan) else _rehearse(plan))
-    finally:
-        os.umask(before)
-        if plan.store is not None:
-            plan.store.close()
-    path = path if path is not None else usual_place(arming.terms)
+    given, options = options.arm_token, replace(options, arm_token=None)
+    asks = _arming_of(loaded, home, options)
+    with private_files():
+        card = _running(asks)
+        token = None if card is None else run_to_end(_ask(asks, options, card))
+        if token is None:
+            card, token = None, _rehearsed(loaded, home, options)
+    usual = usual_place(asks.terms)
+    path = usual if given is None else given.absolute()
     put_token(token, path)
-    return token, path
+    return TokenKept(token, path, _next_step(card, path, usual, asks.command))
 
 
-def promotion_missing(loaded: LoadedSystem, home: Home, place: Place, strategy_id: str) -> Iterator[Missing]:
+def promotion_missing(loaded: LoadedSystem, home: Home, place: Place) -> Iterator[Missing]:
     """What the promotion to live lacks: a record that holds, and a life cycle that has come so far."""
     found = standing(loaded, "live", home, place=place)
     if not found.holds:
         yield Missing("promotion", found.why, way_out(loaded, "live", place=place))
         return
     try:
-        StrategyEpochTracker(strategy_id, home=home).state.check_run(StrategyEpoch.LIVE)
+        StrategyEpochTracker(strategy_id(loaded.config.system, place), home=home).state.check_run(StrategyEpoch.LIVE)
     except KeelError as error:
         yield Missing("promotion", str(error), way_out(loaded, "live", place=place))
 
@@ -118,21 +122,21 @@ def promotion_missing(loaded: LoadedSystem, home: Home, place: Place, strategy_i
 
 
 def _plan(loaded: LoadedSystem, home: Home, options: LiveOptions, *, is_dry: bool = False, only_arms: bool = False) -> Plan:
+    arming = _arming_of(loaded, home, options, is_dry=is_dry, only_arms=only_arms)
+    traded = without_symbols(loaded, options.without)
+    return replace(plan_session(traded, home, options, StrategyEpoch.LIVE, _environment(options)), arming=arming)
+
+
+def _arming_of(loaded: LoadedSystem, home: Home, options: LiveOptions, *, is_dry: bool = False, only_arms: bool = False) -> Arming:
     """``--without`` leaves out what was promoted with the rest: the promotion is that of the whole system."""
-    whole, loaded = loaded, without_symbols(loaded, options.without)
-    arming = _arming(loaded, home, options, whole, is_dry=is_dry, only_arms=only_arms)
-    return replace(plan_session(loaded, home, options, StrategyEpoch.LIVE, _environment(options)), arming=arming)
-
-
-def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, whole: LoadedSystem, *, is_dry: bool, only_arms: bool) -> Arming:
-    environment = _environment(options)
-    place: Place = "exchange" if environment is Environment.LIVE else "sandbox"
-    where = endpoints(environment, *([] if options.sandbox_url is None else [options.sandbox_url]))
+    place, traded = place_of(options.sandbox_url), without_symbols(loaded, options.without)
+    where = endpoints(_environment(options), options.sandbox_url)
     return Arming(
-        loaded,
-        loaded.config,
+        traded,
+        traded.config,
         where,
-        promotion=lambda: promotion_missing(whole, home, place, _strategy_id(loaded, options)),
+        command=_command(loaded, home, options),
+        promotion=lambda: promotion_missing(loaded, home, place),
         token_path=options.arm_token,
         life_ms=options.life_ms,
         dry=is_dry,
@@ -140,17 +144,43 @@ def _arming(loaded: LoadedSystem, home: Home, options: LiveOptions, whole: Loade
     )
 
 
+def _command(loaded: LoadedSystem, home: Home, options: LiveOptions) -> LiveCommand:
+    key_file, token = (None if path is None else path.absolute() for path in (options.key_file, options.arm_token))
+    system = loaded.reference or loaded.config.system
+    return LiveCommand(system, home.root.absolute(), options.sandbox_url, loaded.overrides, options.without, key_file, token)
+
+
 def _environment(options: LiveOptions) -> Environment:
     return Environment.LIVE if options.sandbox_url is None else Environment.SANDBOX
 
 
-def _strategy_id(loaded: LoadedSystem, options: LiveOptions) -> str:
-    return loaded.config.system if options.sandbox_url is None else f"{loaded.config.system}-sandbox"
+def _running(arming: Arming) -> Card | None:
+    """The live session of this system at this exchange that runs on this machine: it holds its account, and has books of its own."""
+    where = arming.where
+    wanted = (arming.system.system, "live", where.environment.value, latch_name(where.environment, where.rest))
+    for card, _ in sessions():
+        if (card.system, card.kind, card.environment, latch_name(where.environment, card.url)) == wanted:
+            return card
+    return None
 
 
-def _is_running(plan: Plan) -> bool:
-    """Whether a session of this system in this environment runs on this machine: it holds the account, and its books."""
-    return any((card.system, card.environment) == (plan.system.system, plan.environment.value) for card, _ in sessions())
+def _next_step(card: Card | None, path: Path, usual: Path, command: LiveCommand) -> str:
+    """What becomes of a token that was made, and what a person does. card: of the session that runs on its account."""
+    if card is None:
+        return f"no live session of {command.system} runs on this account here; this starts one: {command.start(path)}"
+    looks = [str(usual), *([card.arm_token] if card.arm_token else [])]
+    if str(path) in looks:
+        return f"the session that runs (process {card.process}) takes it within seconds"
+    return f"the session that runs (process {card.process}) does not look there, but at {' and '.join(looks)}: {command.arm()} arms it anew"
+
+
+def _rehearsed(loaded: LoadedSystem, home: Home, options: LiveOptions) -> Token:
+    plan = _plan(loaded, home, options, only_arms=True)
+    try:
+        return run_to_end(_rehearse(plan))
+    finally:
+        if plan.store is not None:
+            plan.store.close()
 
 
 async def _rehearse(plan: Plan) -> Token:
@@ -163,7 +193,8 @@ async def _rehearse(plan: Plan) -> Token:
     raise InvariantError("a start that was to arm only has gone on")
 
 
-async def _ask(arming: Arming, options: LiveOptions) -> Token:
+async def _ask(arming: Arming, options: LiveOptions, card: Card) -> Token | None:
+    """Beside a session that runs; None where that is on another account than this key's."""
     problems: list[Notice] = []
     arming.look_here()
     try:
@@ -173,6 +204,10 @@ async def _ask(arming: Arming, options: LiveOptions) -> Token:
         ) as connection:  # fmt: skip
             connection.rest.hold = arming.hold
             await arming.look(connection)
+            if arming.uid is not None and await connection.account_name(checks_key=False) != card.account:
+                return None
+            if options.fresh:
+                raise SafetyError(f"--fresh is for a start, and a session runs on this account (process {card.process}): leave it out")
             return await arming.ask()
     except NotArmedError:
         raise
@@ -187,17 +222,8 @@ async def _dry(plan: Plan, dry: DryRun, options: LiveOptions, say: Callable[[str
 
     session = Session(plan, tell, max_bars=options.max_bars)
     async with interruptible(session, lambda text: say(f"error: {text}")):
-        try:
-            live, ending = await session.run(_nothing_beside)
-        except asyncio.CancelledError:
-            if session.stop.is_asked:
-                raise KeyboardInterrupt from None
-            raise
+        live, ending = await session.run()
     if ending.failure is not None:
         raise ending.failure
     missing = [] if plan.arming is None else plan.arming.missing
     return DryEnding(dry.lines, dry.orders, missing, live.account, ending.reason, len(live.cycle.closes))
-
-
-async def _nothing_beside(live: Live, stop: Stop) -> AsyncIterator[None]:
-    yield

@@ -26,10 +26,11 @@ from runners.promotion_record import (
     records,
     sealed,
     session_data,
-    user_name,
+    strategy_id,
     write_record,
 )
 from runners.registry import RunInfo, find_run, list_runs
+from runners.state_folder import user_name
 from runners.system_run import make_ready
 from runners.systems import LoadedSystem
 from runners.tracker import StrategyEpochTracker
@@ -174,23 +175,23 @@ def _found(verdict: RuleVerdict) -> str:
 
 def _run_of(loaded: LoadedSystem, to: str, home: Home, place: Place, run: str | None) -> RunInfo:
     """The run to judge."""
-    below, strategy_id = _BELOW[to], _strategy_id(loaded, place if to == "live" else "exchange")
+    below, kept_under = _BELOW[to], strategy_id(loaded.config.system, place if to == "live" else "exchange")
     wanted = identity(loaded)
     if run is not None:
         named = find_run(run, home)
-        if (named.epoch, named.strategy_id, named.status) != (below, strategy_id, "completed"):
+        if (named.epoch, named.strategy_id, named.status) != (below, kept_under, "completed"):
             raise SafetyError(
                 f"{named.run_id} ({named.strategy_id}, {named.epoch}, {named.status}) cannot be judged for {to}: a completed {below} run of"
-                f" {strategy_id} can"
+                f" {kept_under} can"
             )
         return _same(named, wanted, to)
-    runs = [each for each in list_runs(home, epoch=below, strategy_id=strategy_id) if each.status == "completed"]
+    runs = [each for each in list_runs(home, epoch=below, strategy_id=kept_under) if each.status == "completed"]
     for each in runs:
         if recorded_identity((each.read().config or {}).get("config") or {}) == wanted:
             return each
     if runs:
         return _same(runs[0], wanted, to)  # says what differs
-    raise SafetyError(f"there is no completed {below} run of {strategy_id} to judge: {way_out(loaded, to, place=place)}")
+    raise SafetyError(f"there is no completed {below} run of {kept_under} to judge: {way_out(loaded, to, place=place)}")
 
 
 def _same(run: RunInfo, wanted: tuple[str, str], to: str) -> RunInfo:
@@ -203,9 +204,5 @@ def _same(run: RunInfo, wanted: tuple[str, str], to: str) -> RunInfo:
     return run
 
 
-def _strategy_id(loaded: LoadedSystem, place: Place) -> str:
-    return loaded.config.system if place == "exchange" else f"{loaded.config.system}-sandbox"
-
-
 def _tracker(loaded: LoadedSystem, home: Home, place: Place) -> StrategyEpochTracker:
-    return StrategyEpochTracker(_strategy_id(loaded, place), loaded.config.description, home=home)
+    return StrategyEpochTracker(strategy_id(loaded.config.system, place), loaded.config.description, home=home)

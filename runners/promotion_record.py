@@ -11,7 +11,6 @@ newest one of a system, an epoch and a place counts. What is bound:
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,9 +26,11 @@ from core.errors import DataError
 from core.promotion import RuleVerdict
 from core.time_range import to_iso
 from runners.home import Home
+from runners.state_folder import user_name
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 Place = Literal["exchange", "sandbox"]
+"""Where a session trades, or a record was earned: sandbox is a rehearsal, which counts there only."""
 How = Literal["epoch", "promote", "untested"]
 
 VERSION: Final = 1
@@ -73,6 +74,16 @@ class PromotionRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def is_untested(self) -> bool:
         """Whether a person waved it through."""
         return self.how == "untested"
+
+
+def place_of(sandbox_url: str | None) -> Place:
+    """Of a session with this sandbox, or with none."""
+    return "exchange" if sandbox_url is None else "sandbox"
+
+
+def strategy_id(system: str, place: Place) -> str:
+    """Under which a system's sessions are kept: a rehearsal does not count as the strategy's life."""
+    return system if place == "exchange" else f"{system}-sandbox"
 
 
 # --- what is bound ---------------------------------------------------------------------------------------------------
@@ -149,14 +160,6 @@ def record_of_run(home: Home, folder: Path, to: str, *, how: How, now_ms: int, r
             data=config["data_fingerprint"] if is_backtest else session_data(folder),
         )
     )
-
-
-def user_name() -> str:
-    """Whose hand, as the system knows it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import sys
 
-if __name__ == "__main__" and not sys.flags.safe_path and sys.path[:1] == [os.path.dirname(os.path.abspath(__file__))]:  # noqa: PTH100, PTH120
+if __name__ == "__main__" and not sys.flags.safe_path and os.path.realpath(sys.path[0]) == os.path.dirname(os.path.realpath(__file__)):  # noqa: PTH120
     del sys.path[0]  # what lies beside this file, such as a warnings.py, is not what Python and pybit mean by these names
 
 import argparse
@@ -62,6 +62,11 @@ KEY_REFUSED = {401, 10003, 10004, 33004}
 TRY_AGAIN = {-1, 409, 429, 10000, 10002, 10006, 10016, 10019, 110079, 170007, 170146, 170147}
 NOT_CLOSED = "option positions"
 """What is listed and left to a person: an option has no market order."""
+NO_SUCH_MARKET = {404, 10032}
+"""Refusals of a list that say that the account has no such market: its mode has no such category; demo trading does not have it."""
+HOLDINGS = "spot holdings"
+NEWEST_ORDERS, NEWEST_EXECUTIONS = 50, 500
+"""So many are listed in the end; of a list that is as long, it is said that there may be more."""
 DUST = {170124, 170136, 170140}
 FLAT, PARENT_GONE, WRONG, UNSAFE, LEFT = 0, 1, 2, 4, 5
 
@@ -83,9 +88,7 @@ class Unanswered(Exception):
 
 def latch_path(env: str, url: str) -> Path:
     """One per environment, in the user's state folder; the same file that the trader looks for before each order."""
-    root = Path(os.environ["KEEL_STATE"]).expanduser().absolute() if os.environ.get("KEEL_STATE") else None
-    given = os.environ.get("XDG_STATE_HOME")
-    root = root or (Path(given).expanduser().absolute() if given else Path.home() / ".local" / "state") / "keel"
+    root = Path(os.environ.get("KEEL_STATE") or f"{os.environ.get('XDG_STATE_HOME') or '~/.local/state'}/keel").expanduser().absolute()
     parts = urlsplit(url)
     host = "127.0.0.1" if parts.hostname in HOSTS["sandbox"] else parts.hostname
     return root / "panic" / (f"{env}.latch" if env != "sandbox" else f"sandbox-{host}-{parts.port or 80}.latch")
@@ -100,15 +103,11 @@ def latch(path: Path, env: str, by: str) -> str:
     except FileExistsError:
         return ""
     except OSError as error:
-        try:  # a disk without room for a name: a session lays a file here that only has to be renamed
-            os.rename(path.with_suffix(".ready"), path)  # noqa: PTH104
-        except OSError:
-            return "" if os.path.lexists(path) else f"{path}: {error.strerror}"
-        return ""
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    words = {"version": 1, "environment": env, "made": made, "by": by, "process": os.getpid(), "host": os.uname().nodename}
+        return "" if _use_spare(path) else f"{path}: {error.strerror}"
+    made, user = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.environ.get("USER", f"uid {os.getuid()}")
+    words = {"version": 1, "environment": env, "made": made, "by": by, "process": os.getpid(), "host": os.uname().nodename, "user": user}
     try:
-        os.write(descriptor, json.dumps({**words, "user": os.environ.get("USER", str(os.getuid()))}).encode())
+        os.write(descriptor, json.dumps(words).encode())
         os.fsync(descriptor)
         folder = os.open(path.parent, os.O_RDONLY)
         os.fsync(folder)
@@ -119,6 +118,19 @@ def latch(path: Path, env: str, by: str) -> str:
     finally:
         os.close(descriptor)
     return ""
+
+
+def _use_spare(path: Path) -> bool:
+    """Where no file can be made: a session has laid one here that only needs the latch's name. A link never takes the place of a latch that
+    was made meanwhile; a rename could, and is for file systems without links. Returns whether a latch stands."""
+    spare = path.with_suffix(".ready")
+    for give_name in (os.link, os.rename):
+        if os.path.lexists(path):
+            return True
+        with suppress(OSError):
+            give_name(spare, path)
+            spare.unlink()
+    return os.path.lexists(path)
 
 
 # --- the account, by pybit ---
@@ -253,20 +265,23 @@ class Panic:
 
     def __init__(self, exchange: Exchange, say: Callable[[str], None], *, sell_spot: bool) -> None:
         self._exchange, self._say, self._sell_spot = exchange, say, sell_spot
-        self._name, self._made = f"panic-{time.time_ns() // 1000:x}{os.getpid() % 4096:03x}", 0
+        self._name, self._made = "", 0
         self._coins = list(COINS)
         self._rules: dict[str, tuple[Decimal, Decimal]] = {}
         self._rules_read = threading.Event()
         self._refusals: Counter[str] = Counter()
+        self._held_now: dict[str, set[str]] = {}
         self.rounds = 0
         self.orders_seen: dict[str, str] = {}
         self.cancelled: dict[str, str] = {}
         self.positions_seen: dict[str, str] = {}
         self.closing_orders: list[dict[str, str]] = []
         self.closed_at: dict[str, str] = {}
+        self.unread = "its executions were not read"
         self.spot_holdings: dict[str, str] = {}
         self.dust: dict[str, str] = {}
         self.not_looked_at: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
         self.left: dict[str, list[str]] = {}
 
     def read_rules(self) -> None:
@@ -284,6 +299,7 @@ class Panic:
 
     def run(self, latched_at: float) -> int:
         """Until nothing is open, looked at twice; Ctrl-C breaks it off. latched_at: of time.perf_counter()."""
+        self._name = f"panic-{time.time_ns() // 1000:x}{os.getpid() % 4096:03x}"  # it says when this panic began, and whose process it is
         clear_since, idle_rounds = 0.0, 0
         beside = [self._read_orders] if self._rules else [self.read_rules, self._read_orders]
         while True:
@@ -295,7 +311,7 @@ class Panic:
                 clear_since = clear_since or now
                 if now - clear_since >= APART_S and now - latched_at >= LAST_LOOK_S:
                     self._try(self._read_prices)
-                    return LEFT if self.left.get(NOT_CLOSED) else FLAT
+                    return LEFT if self.left.get(NOT_CLOSED) or self.not_looked_at else FLAT
                 time.sleep(APART_S)
                 continue
             clear_since = 0.0
@@ -356,7 +372,8 @@ class Panic:
         rows = self._exchange.rows("get_positions", {**scope, "limit": 200})
         held = [row for row in rows if Decimal(str(row.get("size") or "0"))]
         for row in held:
-            self.positions_seen.setdefault(f"{row['symbol']} {row.get('positionIdx')}", _position_text(row))
+            self.positions_seen.setdefault(_position_name(row), _position_text(row))
+        self._held_now[" ".join(scope.values())] = {_position_name(row) for row in held}
         return held
 
     def _close(self, scope: Fields) -> None:
@@ -444,13 +461,18 @@ class Panic:
 
         def see(name: str, read: Callable[[], list[str]]) -> None:
             try:
-                seen[name] = read()
-                self.not_looked_at.pop(name, None)
+                seen[name], refused = read(), None
             except Refused as error:
-                if not name.startswith(known):  # a market that this account, or this key, does not have
-                    self.not_looked_at[name], seen[name] = str(error), []
+                if name.startswith(known):
+                    return
+                seen[name], refused = self.left.get(name, []), error  # to wait for another answer could take for ever: the end says so
+            for notes in (self.not_looked_at, self.left_out):
+                notes.pop(name, None)
+            if refused is not None:
+                is_no_matter = refused.code in NO_SUCH_MARKET or (name == HOLDINGS and not self._sell_spot)
+                (self.left_out if is_no_matter else self.not_looked_at)[name] = str(refused)
 
-        jobs: dict[str, Callable[[], list[str]]] = {"spot holdings": self._still_to_sell}
+        jobs: dict[str, Callable[[], list[str]]] = {HOLDINGS: self._still_to_sell}
         for scope in [*self._scopes(), {"category": "option"}, {"category": "spot"}]:
             name = " ".join(scope.values())
             jobs[f"{name} orders"] = partial(self._resting, scope, 1)
@@ -461,7 +483,7 @@ class Panic:
         return len(seen) == len(jobs)
 
     def _resting(self, scope: Fields, pages: int = 40) -> list[str]:
-        rows = self._exchange.rows("get_open_orders", {**scope, "limit": 50}, pages)
+        rows = self._exchange.rows("get_open_orders", {**scope, "limit": NEWEST_ORDERS}, pages)
         self.orders_seen.update({str(row["orderId"]): _order_text(row) for row in rows})
         return [_order_text(row) for row in rows]
 
@@ -474,18 +496,33 @@ class Panic:
             self._resting(scope)
 
     def _read_prices(self) -> None:
-        """At which prices the closing orders were filled, as the executions say."""
+        """At which prices the closing orders were filled, as the executions say: by symbol and side of what was held."""
         sums: dict[str, list[Decimal]] = {}
-        for category in {order["category"] for order in self.closing_orders}:
-            for row in self._exchange.rows("get_executions", {"category": category, "limit": 100}, 5):
-                if str(row.get("orderLinkId", "")).startswith(self._name):
-                    total = sums.setdefault(row["symbol"], [Decimal(0), Decimal(0)])
+        cut = []
+        for category in sorted({order["category"] for order in self.closing_orders}):
+            rows = self._exchange.rows("get_executions", {"category": category, "limit": 100}, NEWEST_EXECUTIONS // 100)
+            cut += [f"of {category} only the newest {len(rows)} executions were read"] if len(rows) >= NEWEST_EXECUTIONS else []
+            for row in rows:
+                if str(row.get("orderLinkId", "")).startswith(f"{self._name}-"):
+                    name = f"{row['symbol']} {'spot' if category == 'spot' else 'Buy' if row['side'] == 'Sell' else 'Sell'}"
+                    total = sums.setdefault(name, [Decimal(0), Decimal(0)])
                     total[0] += Decimal(row["execQty"])
                     total[1] += Decimal(row["execQty"]) * Decimal(row["execPrice"])
-        self.closed_at = {symbol: f"{qty.normalize():f} at {value / qty:.8g}" for symbol, (qty, value) in sums.items()}
+        self.closed_at = {name: f"{qty.normalize():f} at {value / qty:.8g}" for name, (qty, value) in sums.items()}
+        self.unread = ", ".join(cut)
+
+    def fate(self, position: str) -> str:
+        """What became of a position (``BTCUSDT Buy``), as it was seen last."""
+        prices, is_held = self.closed_at.get(position), any(position in held for held in self._held_now.values())
+        if prices is not None:
+            told = f"{'closed in PART' if is_held else 'closed'}: {prices}"
+        else:
+            told = "NOT closed" if is_held else "held no more, but not by an execution that this panic knows of"
+        return f"{told} ({self.unread})" if self.unread else told
 
     def _tell_round(self, is_whole: bool) -> None:
-        left = ", ".join(f"{len(rows)} {name}" for name, rows in self.left.items() if rows)
+        more = {name: "+" * (name.endswith("orders") and len(rows) >= NEWEST_ORDERS) for name, rows in self.left.items()}
+        left = ", ".join(f"{len(rows)}{more[name]} {name}" for name, rows in self.left.items() if rows)
         left = left or ("nothing" if is_whole else "not known")
         failed = ", ".join(f"{text} x{count}" for text, count in self._exchange.failures.most_common(3))
         done = f"{len(self.cancelled)} orders cancelled, {len(self.closing_orders)} closing orders sent"
@@ -502,6 +539,10 @@ class Panic:
 def _order_text(row: Fields) -> str:
     price = row.get("price") if row.get("price") not in (None, "", "0") else f"trigger {row.get('triggerPrice')}"
     return f"{row.get('symbol')} {row.get('side')} {row.get('qty')} at {price} ({row.get('orderLinkId') or row.get('orderId')})"
+
+
+def _position_name(row: Fields) -> str:
+    return f"{row['symbol']} {row['side']}"
 
 
 def _position_text(row: Fields) -> str:
@@ -540,21 +581,14 @@ def work(panic: Panic, say: Out, path: Path | None, options: argparse.Namespace,
     is_flat, code = code == FLAT, LEFT if problem and code == FLAT else code
     told = {"environment": options.env, "latch": str(path), "latch_problem": problem, "by": options.by, "exit_code": code, **panic.report()}
     told["seconds"] = round(time.perf_counter() - latched_at, 3)
-    stamp = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
-    place = None if path is None else path.with_name(f"{path.stem}.{stamp}.report.json")
-    try:
-        if place is None:
-            raise OSError(errno.ENOENT, "no state folder")
-        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(told, file, indent=1)
-    except OSError as error:
-        say(f"the report could not be kept ({error.strerror}): this is all there is of it")
-        place = None
+    place = _keep_report(told, path, say)
     for name, text in panic.positions_seen.items():
-        say(f"position: {text}; closed: {panic.closed_at.get(name.split()[0], 'the executions say at what')}")
+        say(f"position: {text}; {panic.fate(name)}")
     say(f"{len(panic.cancelled)} orders cancelled, {len(panic.closing_orders)} closing orders sent, in {told['seconds']} s")
-    for title, notes in (("spot holding", panic.spot_holdings), ("dust", panic.dust), ("NOT LOOKED AT", panic.not_looked_at)):
-        for name, text in notes.items():
+    notes = {"spot holding": panic.spot_holdings, "dust": panic.dust, "left out": panic.left_out}
+    notes["NOT KNOWN, refused: look on the exchange's website"] = panic.not_looked_at
+    for title, found in notes.items():
+        for name, text in found.items():
             say(f"{title}: {name}: {text}")
     for name, rows in panic.left.items():
         for row in rows:
@@ -569,6 +603,20 @@ def work(panic: Panic, say: Out, path: Path | None, options: argparse.Namespace,
         with suppress(OSError, ValueError):
             print(json.dumps(told), flush=True)
     return code
+
+
+def _keep_report(told: Fields, path: Path | None, say: Out) -> Path | None:
+    """Beside the latch, for its owner alone; where it is kept, if it could be."""
+    try:
+        if path is None:
+            raise OSError(errno.ENOENT, "no state folder")
+        place = path.with_name(f"{path.stem}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.report.json")
+        with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            json.dump(told, file, indent=1)
+    except OSError as error:
+        say(f"the report could not be kept ({error.strerror}): this is all there is of it")
+        return None
+    return place
 
 
 def stand_by(options: argparse.Namespace, url: str, path: Path | None, problem: str, say: Out) -> int:

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -22,13 +23,17 @@ _OPEN_FOLDERS = Path("/proc/self/fd")
 
 
 class Card(msgspec.Struct, frozen=True):
-    """Whose session it is. started: ISO time."""
+    """Whose session it is. started: ISO time; kind: live where it was armed, whichever exchange it is at; url: of the exchange; arm_token:
+    the file that its arming came from, "" where it came from none."""
 
     system: str
     environment: str
     account: str
     process: int
     started: str
+    kind: Literal["demo", "live", ""] = ""
+    url: str = ""
+    arm_token: str = ""
 
 
 def socket_path(account: str) -> Path:

@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,9 @@ from runners.live.plan import Plan
 from runners.live.session import Ending, Session, Stop
 from runners.live.start import Live
 from runners.own_loop import run_to_end
+from runners.private_files import private_files
 from runners.registry import system_uid
+from runners.supervisor.bar_count import bars_before
 from runners.supervisor.sending import Heartbeats, heartbeats
 from runners.system_run import write_run_report
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
@@ -118,9 +120,8 @@ def run_course(plan: Plan, home: Home, options: SessionOptions, course: Course, 
         "strategy_fingerprint": plan.loaded.strategy_fingerprint, "function_fingerprints": function_fingerprints(plan.loaded.config),
         **course.recorded,
     }  # fmt: skip
-    before = os.umask(0o077)  # journal, artifacts and report of an account are for its owner alone
     try:
-        with session_alerts(home, about, attempt.show, attempt.say) as attempt.alerts, attempt.heartbeats():
+        with private_files(), session_alerts(home, about, attempt.show, attempt.say) as attempt.alerts, attempt.heartbeats():
             try:
                 done = run_epoch(
                     course.epoch,
@@ -140,7 +141,6 @@ def run_course(plan: Plan, home: Home, options: SessionOptions, course: Course, 
                 attempt.tell_end(error)
                 raise
     finally:
-        os.umask(before)
         if plan.store is not None:
             plan.store.close()
 
@@ -252,7 +252,7 @@ class _Attempt:
             self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
         )
         self._beats.follow(session)
-        where = endpoints(self._plan.environment, *([] if self._plan.sandbox_url is None else [self._plan.sandbox_url]))
+        where = endpoints(self._plan.environment, self._plan.sandbox_url)
         try:
             credentials = load_credentials(where, file=self._plan.key_file)
         except KeelError as error:
@@ -260,14 +260,11 @@ class _Attempt:
                 raise
             arming.look_here()  # a key is one of the things that may be missing
             raise arming.refused(error) from error
-        button = PanicButton(where, credentials, owner=f"the session of {self._plan.system.system}", say=self._tell_panic)
+        owner = f"the session of {self._plan.system.system}"
+        button = PanicButton(where, credentials, owner=owner, key_file=self._plan.key_file, say=self._tell_panic)
         async with interruptible(session, self._alarm, button.press):
             try:
                 return await session.run(self._begun(begin, button))
-            except asyncio.CancelledError:
-                if session.stop.is_asked:  # before the session was up: there is nothing to end in order
-                    raise KeyboardInterrupt from None
-                raise
             finally:
                 button.close()
 
@@ -292,6 +289,8 @@ class _Attempt:
         async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
             journal = live.journal  # a process that is killed says no more where it is
             self._log.bind(run_id=begin(journal=str(journal.folder), session=journal.session))
+            if self._options.max_bars is not None and self._session is not None:
+                self._session.steps = bars_before(journal.folder, len(live.cycle.closes))
             button.halts(live.connection.latch.press)
             if not live.connection.is_lockstep:  # there a panic is a rehearsal, and may take its time
                 button.stand_by()
@@ -355,7 +354,7 @@ def _fields(notice: Notice) -> dict[str, Any]:
 @asynccontextmanager
 async def interruptible(session: Session, alarm: Callable[[str], None], panic: Callable[[str], None] | None = None) -> AsyncIterator[None]:
     """Ctrl-C, SIGTERM and SIGHUP (a terminal that was closed; nohup ignores it) ask the session to stop, and end a start that is still
-    under way; a second one ends everything on the spot. panic: what SIGUSR1 presses."""
+    under way with KeyboardInterrupt; a second one ends everything on the spot. panic: what SIGUSR1 presses."""
     task = asyncio.current_task()
     heard = {
         number: name for number, name in _SIGNALS.items() if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN
@@ -366,8 +365,11 @@ async def interruptible(session: Session, alarm: Callable[[str], None], panic: C
         if session.live is None and task is not None:
             task.cancel()
 
-    if threading.current_thread() is not threading.main_thread():  # only there signals are heard
-        yield
-        return
-    with session.watchdog.watching(heard, ask, alarm, panic):
-        yield
+    hears = threading.current_thread() is threading.main_thread()  # only there signals are heard
+    with session.watchdog.watching(heard, ask, alarm, panic) if hears else nullcontext():
+        try:
+            yield
+        except asyncio.CancelledError:
+            if session.stop.is_asked:  # before the session was up: there is nothing to end in order
+                raise KeyboardInterrupt from None
+            raise

@@ -1,8 +1,12 @@
-"""Where what belongs to this user's machine is kept, whatever the home folder or TMPDIR: locks of accounts and the sockets of sessions."""
+"""Where what belongs to this user's machine is kept, whatever the home folder or TMPDIR: locks of accounts and the sockets of sessions;
+and what this user is called."""
 
 from __future__ import annotations
 
+import getpass
 import os
+import pwd
+import shlex
 import stat
 from pathlib import Path
 
@@ -19,9 +23,19 @@ def state_folder(name: str) -> Path:
         status = folder.lstat()
     except OSError as error:
         raise SafetyError(f"{folder} cannot be made ({error.strerror}): set KEEL_STATE to a folder that you may write to") from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o077:
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        raise SafetyError(f"{folder} must be a folder of yours alone: set KEEL_STATE to one that is, or make way for it")
+    if stat.S_IMODE(status.st_mode) & 0o077:
         raise SafetyError(f"{folder} must be a folder of yours alone: chmod 700 {folder}")
     return folder
+
+
+def user_name() -> str:
+    """Whose hand, as the system knows it; ``uid NUMBER`` where nobody has given that number a name (as in many containers)."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
 
 
 def state_root() -> Path:
@@ -30,3 +44,13 @@ def state_root() -> Path:
         return user_path(own).absolute()
     given = os.environ.get("XDG_STATE_HOME")
     return (user_path(given).absolute() if given else Path.home() / ".local" / "state") / "keel"
+
+
+def state_variable() -> str:
+    """What stands before a command that is pasted into another terminal, so that it finds the same folder: ``KEEL_STATE=... ``, or "" where
+    a fresh login of this user finds it anyhow."""
+    try:
+        usual = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".local" / "state" / "keel"
+    except KeyError:
+        usual = None
+    return "" if state_root() == usual else f"KEEL_STATE={shlex.quote(str(state_root()))} "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,10 @@ class LoadedSystem:
     strategy: type[BaseStrategy]
     filename: str
     origin: Origin
+    reference: str = ""
+    """By which it is found again from any folder: its id, or the path of its file; "" for what no command line names."""
+    overrides: tuple[str, ...] = ()
+    """What was set over the file."""
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -61,7 +65,8 @@ class LoadedSystem:
         """The same strategy under a configuration with other keys set."""
         config = apply_overrides(self.config, overrides)
         params = check_params(self.strategy, config.params)
-        return LoadedSystem(msgspec.structs.replace(config, params=params), self.strategy, self.filename, self.origin)
+        set_over = (*self.overrides, *overrides)
+        return replace(self, config=msgspec.structs.replace(config, params=params), overrides=set_over)
 
 
 def list_sources(home: Home) -> Iterator[SystemSource]:
@@ -206,7 +211,9 @@ def _with_params(
         name = str(error).partition(":")[0].removeprefix("params.")
         with _located(source, ("params", name), overrides):
             raise
-    return LoadedSystem(msgspec.structs.replace(config, params=params), strategy, source.filename, source.origin)
+    reference = str(source.path) if source.origin == "file" else source.name
+    config = msgspec.structs.replace(config, params=params)
+    return LoadedSystem(config, strategy, source.filename, source.origin, reference, tuple(overrides))
 
 
 class _located:

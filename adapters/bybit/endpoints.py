@@ -68,11 +68,13 @@ class Endpoints(msgspec.Struct, frozen=True):
         return url
 
 
+SANDBOX_URL = "http://127.0.0.1:8686"
+"""Where a sandbox is, unless something else is said."""
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
-def endpoints(environment: Environment, sandbox_url: str = "http://127.0.0.1:8686") -> Endpoints:
-    """The endpoints of an environment; ``sandbox_url`` counts for the sandbox only, and must be of this machine.
+def endpoints(environment: Environment, sandbox_url: str | None = None) -> Endpoints:
+    """The endpoints of an environment; ``sandbox_url`` counts for the sandbox only, and must be of this machine. None: SANDBOX_URL.
 
     Raises ConfigError for a sandbox URL that is not plain http on a loopback address.
     """
@@ -90,10 +92,11 @@ def endpoints(environment: Environment, sandbox_url: str = "http://127.0.0.1:868
         hosts = frozenset({"api.bybit.com", "stream.bybit.com"})
         stream = "wss://stream.bybit.com"
         return Endpoints(environment, "https://api.bybit.com", stream, stream, stream, hosts, hosts)
-    parts = urlsplit(sandbox_url)
+    url = SANDBOX_URL if sandbox_url is None else sandbox_url
+    parts = urlsplit(url)
     is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme != "http" or parts.hostname not in _LOOPBACK or not is_bare:
-        raise ConfigError(f"sandbox URL {sandbox_url!r}: an address of this machine is needed, such as http://127.0.0.1:8686")
-    base = sandbox_url.rstrip("/")
+        raise ConfigError(f"sandbox URL {url!r}: an address of this machine is needed, such as {SANDBOX_URL}")
+    base = url.rstrip("/")
     stream = "ws" + base[len("http") :]
     return Endpoints(environment, base, stream, stream, stream, _LOOPBACK, _LOOPBACK)

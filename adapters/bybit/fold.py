@@ -426,9 +426,8 @@ class AccountFold:
         text = f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} ({row.execType}) was no order of ours"
         code = "execution_liquidation" if is_takeover else "execution_adl" if kind == "adl" else "execution_external"
         if _is_of_a_panic(row.orderLinkId):  # the latch lets nothing leave any more: there is nothing to freeze
-            self._notify(
-                Notice(fill.ts, "execution_panic", f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} by a panic", row.symbol)
-            )
+            text = f"{row.symbol}: {row.side} {row.execQty} at {row.execPrice} by a panic"
+            self._notify(Notice(fill.ts, "execution_panic", text, row.symbol, key=row.orderLinkId or ""))
         else:
             self._notify(Notice(fill.ts, code, text, row.symbol, "error", freezes=not is_takeover))
         if is_takeover:

@@ -159,26 +159,25 @@ class MarketStream:
 
     def _on_ticker(self, row: wire.TickerRow, ts: int, *, is_delta: bool) -> None:
         before = self._tickers.get(row.symbol)
-        if before is None and is_delta:
-            return  # a change of what we have not seen
-        if before is not None and is_delta:
-            row = wire.TickerRow(*(new if new is not None else old for new, old in zip(_values(row), _values(before), strict=True)))
+        if is_delta:
+            if before is None:
+                return  # a change of what we have not seen
+            row = _changed(before, row)
         self._tickers[row.symbol] = row
         if row.markPrice not in (None, "") and (before is None or row.markPrice != before.markPrice):
             self._publish(translate.mark_price(row.symbol, ts, row.markPrice))
-        if (
-            before is not None
-            and translate.number(before.nextFundingTime, "nextFundingTime")
-            and row.nextFundingTime != before.nextFundingTime
-        ):
-            stamp = translate.time_ms(before.nextFundingTime, "nextFundingTime")
-            if (
-                translate.number(row.nextFundingTime, "nextFundingTime") is None
-                or translate.time_ms(row.nextFundingTime, "nextFundingTime") > stamp
-            ):
-                task = asyncio.create_task(self._settled(row.symbol, stamp))
-                self._rates.add(task)
-                task.add_done_callback(self._rates.discard)
+        if before is not None and row.nextFundingTime != before.nextFundingTime:
+            self._on_next_funding(row.symbol, before.nextFundingTime, row.nextFundingTime)
+
+    def _on_next_funding(self, symbol: str, before: wire.Number, after: wire.Number) -> None:
+        """Once the next funding time is a later one, or there is none, that of before has passed."""
+        if not translate.number(before, "nextFundingTime"):
+            return
+        stamp = translate.time_ms(before, "nextFundingTime")
+        if translate.number(after, "nextFundingTime") is None or translate.time_ms(after, "nextFundingTime") > stamp:
+            task = asyncio.create_task(self._settled(symbol, stamp))
+            self._rates.add(task)
+            task.add_done_callback(self._rates.discard)
 
     # --- gaps ---
 
@@ -256,5 +255,14 @@ class MarketStream:
         self._notify(Notice(self._clock.now_ms, "bad_message", f"public stream: {str(error)[:300]}"))
 
 
-def _values(row: wire.TickerRow) -> tuple[Any, ...]:
-    return (row.symbol, row.markPrice, row.fundingRate, row.nextFundingTime, row.lastPrice, row.bid1Price, row.ask1Price)
+def _changed(old: wire.TickerRow, new: wire.TickerRow) -> wire.TickerRow:
+    """A ticker with the fields that a delta names. Written out: an exchange sends thousands a second."""
+    return wire.TickerRow(
+        old.symbol,
+        old.markPrice if new.markPrice is None else new.markPrice,
+        old.fundingRate if new.fundingRate is None else new.fundingRate,
+        old.nextFundingTime if new.nextFundingTime is None else new.nextFundingTime,
+        old.lastPrice if new.lastPrice is None else new.lastPrice,
+        old.bid1Price if new.bid1Price is None else new.bid1Price,
+        old.ask1Price if new.ask1Price is None else new.ask1Price,
+    )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import stat
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.bybit.endpoints import Endpoints, Environment
+from adapters.own_file import cannot_open, not_own
 from core.errors import ConfigError, SafetyError
 
 HIDDEN: Final = "***"
@@ -97,11 +97,10 @@ def _read_file(file: Path) -> dict[str, str]:
     try:
         descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
     except OSError as error:
-        raise ConfigError(f"the key file {file} cannot be opened: {error.strerror}") from error
+        raise ConfigError(f"the key file {file} {cannot_open(error, file)}") from error
     with os.fdopen(descriptor, "rb") as opened:
-        status = os.fstat(opened.fileno())
-        if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & 0o177 or status.st_uid != os.getuid():
-            raise SafetyError(f"the key file {file} can be read by others than you: run chmod 600 {file}")
+        if (why := not_own(os.fstat(opened.fileno()), file)) is not None:
+            raise SafetyError(f"the key file {file} {why}")
         text = opened.read(65_536).decode("utf-8", "replace")
     lines = (line.split("=", 1) for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
     return {name.strip().removeprefix("export "): value.strip().strip("\"'") for name, value in lines}

@@ -154,8 +154,8 @@ def price_or_none(instrument: Instrument, value: Number) -> float | None:
 
 def time_ms(value: Number, what: str = "time") -> int:
     """A time of this century, in ms. Raises PayloadError for another."""
-    found = required(value, what)
-    if found != found.to_integral_value() or not _EARLIEST_MS <= found < _LATEST_MS:
+    found = value if type(value) is int else required(value, what)
+    if int(found) != found or not _EARLIEST_MS <= found < _LATEST_MS:
         raise PayloadError(f"{what} {value!r} is not a time in milliseconds")
     return int(found)
 

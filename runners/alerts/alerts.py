@@ -17,11 +17,13 @@ import msgspec
 
 from adapters.bybit.notices import Notice, Notify, Severity
 from runners.alerts.backlog import Backlog
-from runners.alerts.config import AlertsConfig, load_alerts, secrets_of
+from runners.alerts.config import AlertsConfig, load_alerts
 from runners.alerts.events import EVENTS
 from runners.alerts.limits import Limits
 from runners.alerts.message import RANKS, Message, cleaned
-from runners.alerts.targets import Outcome, Scrub, Sender, build_senders, scrubber, secrets_around
+from runners.alerts.outcome import Outcome, Sender
+from runners.alerts.scrub import Scrub, scrubber, secrets_for
+from runners.alerts.targets import build_senders
 from runners.home import Home
 
 _END_MARGIN_S: Final = 0.5
@@ -133,7 +135,7 @@ class Alerts:
 
     def of_target(self, name: str, code: str, severity: Severity, text: str) -> None:
         """What became of a target: for the screen, and for the other targets."""
-        notice = Notice(time.time_ns() // 1_000_000, code, self._scrub(text), severity=severity)
+        notice = Notice(time.time_ns() // 1_000_000, code, cleaned(self._scrub(text)), severity=severity)
         self._on_screen(notice)
         if code not in self._muted:
             self._put(self._message(notice), but=name)
@@ -230,7 +232,7 @@ def open_alerts(home: Home, about: str, on_screen: Notify, *, environ: Mapping[s
     config = load_alerts(home, environ)
     if config is None:
         return None
-    scrub = scrubber([*secrets_of(config, environ), *secrets_around(environ)])
+    scrub = scrubber(secrets_for(config, environ))
     return Alerts(config, build_senders(config, environ, scrub, home.root), about, on_screen, scrub)
 
 
@@ -249,11 +251,13 @@ def try_targets(home: Home, *, environ: Mapping[str, str] = os.environ) -> list[
     config = load_alerts(home, environ)
     if config is None:
         return None
-    scrub = scrubber([*secrets_of(config, environ), *secrets_around(environ)])
+    scrub = scrubber(secrets_for(config, environ))
     message = Message(time.time_ns() // 1_000_000, "test", "info", "a test of this target by keel alerts test", "", "alerts test")
     tried = []
     for sender in build_senders(config, environ, scrub, home.root):
         began = time.monotonic()
         outcome = sender.send(message)
-        tried.append(Tried(sender.name, config.targets[sender.name].kind, outcome.is_sent, outcome.why, round(time.monotonic() - began, 2)))
+        tried.append(
+            Tried(sender.name, config.targets[sender.name].kind, outcome.is_sent, cleaned(outcome.why), round(time.monotonic() - began, 2))
+        )
     return tried

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import parse_qsl
@@ -18,6 +17,7 @@ import msgspec
 
 from adapters.bybit.notices import Severity
 from adapters.logging import is_secret
+from adapters.own_file import cannot_open, not_own
 from core.config import Strict
 from core.errors import ConfigError, SafetyError
 from core.nearest import did_you_mean
@@ -90,7 +90,9 @@ class CommandConfig(TargetConfig, frozen=True, kw_only=True, tag_field="type", t
     timeout_s: Seconds = 10.0
 
 
-Target = WebhookConfig | TelegramConfig | DiscordConfig | EmailConfig | CommandConfig
+Served = WebhookConfig | TelegramConfig | DiscordConfig | EmailConfig
+"""What a server takes; the rest is a program."""
+Target = Served | CommandConfig
 _KINDS: Final[dict[str, type[Any]]] = {
     "webhook": WebhookConfig, "telegram": TelegramConfig, "discord": DiscordConfig, "email": EmailConfig, "command": CommandConfig,
 }  # fmt: skip
@@ -117,8 +119,9 @@ class AlertsConfig(Strict, frozen=True, kw_only=True):
 
     @property
     def patience_s(self) -> float:
-        """How long one attempt may take: the end of a session waits for so long at most."""
-        return self.connect_s + self.read_s
+        """How long one attempt may take, of the target with the most patience: the end of a session waits for so long at most."""
+        served = self.connect_s + self.read_s
+        return max((each.timeout_s if isinstance(each, CommandConfig) else served for each in self.targets.values()), default=served)
 
     @property
     def daily_minute(self) -> int | None:
@@ -128,20 +131,17 @@ class AlertsConfig(Strict, frozen=True, kw_only=True):
 
 def load_alerts(home: Home, environ: Mapping[str, str] = os.environ) -> AlertsConfig | None:
     """The home's ``alerts.yaml``; None where there is none. Raises ConfigError (file:line: key: what is wrong) for what cannot be used,
-    SafetyError for a file that others may read."""
+    SafetyError for a file that is not this user's alone."""
     path = home.root / FILE_NAME
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be opened: {error.strerror}") from error
+        raise ConfigError(f"{path} {cannot_open(error, path)}") from error
     with os.fdopen(descriptor, "rb") as opened:
-        status = os.fstat(opened.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise SafetyError(f"{path} must be a plain file")
-        if stat.S_IMODE(status.st_mode) & 0o177 or status.st_uid != os.getuid():
-            raise SafetyError(f"{path} can be read by others than you: run chmod 600 {path}")
+        if (why := not_own(os.fstat(opened.fileno()), path)) is not None:
+            raise SafetyError(f"{path} {why}")
         raw = opened.read(_LARGEST + 1)
     if len(raw) > _LARGEST:
         raise ConfigError(f"{path} has more than {_LARGEST:,} bytes")
@@ -175,10 +175,21 @@ def fill(text: str, environ: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda found: environ[found[1]], text)
 
 
-def secrets_of(config: AlertsConfig, environ: Mapping[str, str]) -> list[str]:
-    """Every word of the environment that the configuration names: what must be in no alert and no log."""
-    names = {name for target in config.targets.values() for text in _texts(target).values() for name in _PLACEHOLDER.findall(text)}
-    return [environ[name] for name in sorted(names) if environ.get(name)]
+def named_in(config: AlertsConfig) -> tuple[set[str], set[str]]:
+    """Every name of the environment that the configuration mentions: those that are for secrets, and the others (a chat, a user)."""
+    secret: set[str] = set()
+    plain: set[str] = set()
+    for target in config.targets.values():
+        for key, text in _texts(target).items():
+            (secret if key[0] in ("token", "password", "url", "headers") else plain).update(_PLACEHOLDER.findall(text))
+    return secret, plain - secret
+
+
+def discord_parts(url: str) -> list[str]:
+    """The id and the token of a channel's webhook; fewer than two where its address has none."""
+    from yarl import URL
+
+    return [part for part in URL(url).path.split("/") if part][-2:]
 
 
 def _refuse(problems: list[Problem], source: YamlSource, filename: str) -> None:
@@ -275,7 +286,7 @@ def _url_problems(path: KeyPath, target: WebhookConfig | DiscordConfig, url: str
         yield Problem(path, "a secret does not stand in the file: write ${NAME}, and set NAME in the environment")
     elif any(is_secret(key) and value and "${" not in value for key, value in _query(target.url)):
         yield Problem(path, "a secret does not stand in the file: write ${NAME} behind the =, and set NAME in the environment")
-    elif isinstance(target, DiscordConfig) and len([part for part in parsed.path.split("/") if part]) < 2:
+    elif isinstance(target, DiscordConfig) and len(discord_parts(url)) < 2:
         yield Problem(path, "is no webhook of a Discord channel: https://discord.com/api/webhooks/ID/TOKEN")
 
 

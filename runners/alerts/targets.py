@@ -1,90 +1,46 @@
-"""Where alerts go: through apprise, or to a program of the user's own. One attempt, its outcome, and no secret in what is said of it.
+"""Where alerts go: through apprise, or to a program of the user's own (``command``). One attempt, and no secret in what is said of it.
 
-apprise is an extra (``pip install "keel-trader[alerts]"``) and imported only here. It is asked for one attempt without its own retries
+apprise is an extra (``alerts``) and imported only here. It is asked for one attempt without its own retries
 (these ignore Retry-After), follows no redirect, and its log lines, which hold whole URLs, are read for the reason and thrown away.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-import signal
-import subprocess
+import shlex
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import msgspec
 from yarl import URL
 
-from adapters.bybit.notices import Severity
-from adapters.logging import is_secret
 from core.errors import ConfigError
+from runners.alerts.command import CommandSender
 from runners.alerts.config import (
     FILE_NAME,
     AlertsConfig,
     CommandConfig,
     DiscordConfig,
     EmailConfig,
-    Target,
+    Served,
     TelegramConfig,
     WebhookConfig,
+    discord_parts,
     fill,
 )
 from runners.alerts.message import Message
-from runners.signal_mask import nothing_blocked
+from runners.alerts.outcome import Outcome, Sender
+from runners.alerts.scrub import Scrub
 
-INSTALL: Final = 'pip install "keel-trader[alerts]"'
-_HIDDEN: Final = "***"
-_SHORTEST_SECRET: Final = 6
+INSTALL: Final = f'{shlex.quote(sys.executable)} -m pip install "keel-trader[alerts]"'
+"""Of the environment in which keel runs: pip finds keel there, on whose index it is or not."""
 _RETRY_AFTER: Final = re.compile(r"retry[_-]after\D{0,6}?(\d+(?:\.\d+)?)", re.IGNORECASE)
 _STATUS: Final = re.compile(r"error=(\d{3})")
-_OWN_KEYS: Final = re.compile(r"BYBIT_\w*(KEY|SECRET)")
-
-
-class Outcome(msgspec.Struct, frozen=True):
-    """Of one attempt. why: what went wrong, "" where nothing did; retry_after_s: what the server asked for, where it can be seen."""
-
-    is_sent: bool
-    why: str = ""
-    retry_after_s: float | None = None
-
-
-class Sender(Protocol):
-    """One target, ready to send. Blocks: call it from a thread of its own."""
-
-    name: str
-    severity: Severity
-    daily: bool
-
-    def send(self, message: Message) -> Outcome:
-        """One attempt."""
-        ...
-
-
-Scrub = Callable[[str], str]
-
-
-def scrubber(secrets: Iterable[str]) -> Scrub:
-    """A function that takes these texts out of another, longest first."""
-    known = sorted({each for each in secrets if len(each) >= _SHORTEST_SECRET}, key=len, reverse=True)
-
-    def scrub(text: str) -> str:
-        for each in known:
-            text = text.replace(each, _HIDDEN)
-        return text
-
-    return scrub
-
-
-def secrets_around(environ: Mapping[str, str]) -> list[str]:
-    """Keys of accounts, and whatever else in the environment has the name of a secret."""
-    return [value for name, value in environ.items() if _OWN_KEYS.fullmatch(name) or is_secret(name)]
 
 
 def build_senders(config: AlertsConfig, environ: Mapping[str, str], scrub: Scrub, folder: Path) -> list[Sender]:
@@ -101,46 +57,10 @@ def build_senders(config: AlertsConfig, environ: Mapping[str, str], scrub: Scrub
     return senders
 
 
-class CommandSender:
-    """A program: no shell, a process group of its own, an environment without the keys of accounts, and an end after ``timeout_s``."""
-
-    def __init__(self, name: str, target: CommandConfig, environ: Mapping[str, str], scrub: Scrub, folder: Path) -> None:
-        self.name, self.severity, self.daily = name, target.severity, target.daily
-        self._command, self._timeout_s, self._scrub, self._folder = list(target.command), target.timeout_s, scrub, folder
-        self._environ = {key: value for key, value in environ.items() if not _OWN_KEYS.fullmatch(key)}
-
-    def send(self, message: Message) -> Outcome:
-        """Run it once, with the alert on stdin; an exit code other than 0 is a failure."""
-        environ = {
-            **self._environ, "KEEL_ALERT_CODE": message.code, "KEEL_ALERT_SEVERITY": message.severity, "KEEL_ALERT_TITLE": message.title,
-            "KEEL_ALERT_TEXT": message.body.replace("\0", " "), "KEEL_ALERT_SYMBOL": message.symbol,
-        }  # fmt: skip
-        try:
-            with nothing_blocked():
-                process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=self._folder, env=environ,
-                    start_new_session=True,
-                )  # fmt: skip
-        except (OSError, ValueError) as error:
-            return Outcome(False, self._scrub(f"{self._command[0]} cannot be started: {error}"))
-        try:
-            _, told = process.communicate(message.plain + b"\n", timeout=self._timeout_s)
-        except subprocess.TimeoutExpired:
-            return Outcome(False, f"{self._command[0]} did not end within {self._timeout_s:g} s, and was ended")
-        except BrokenPipeError:  # it ended without reading: its exit code says the rest
-            told = b""
-        finally:
-            _end_group(process)
-        if process.returncode == 0:
-            return Outcome(True)
-        words = self._scrub(told.decode("utf-8", "replace").strip()[-300:])
-        return Outcome(False, f"{self._command[0]} ended with {process.returncode}{f': {words}' if words else ''}")
-
-
 class AppriseSender:
     """One service of apprise."""
 
-    def __init__(self, name: str, target: Target, service: Any, scrub: Scrub) -> None:
+    def __init__(self, name: str, target: Served, service: Any, scrub: Scrub) -> None:
         import apprise
 
         self.name, self.severity, self.daily = name, target.severity, target.daily
@@ -168,7 +88,7 @@ class AppriseSender:
         return self._scrub(words[-1].strip() if words else f"apprise says {status}")
 
 
-def _through_apprise(name: str, target: Target, config: AlertsConfig, environ: Mapping[str, str], scrub: Scrub) -> AppriseSender:
+def _through_apprise(name: str, target: Served, config: AlertsConfig, environ: Mapping[str, str], scrub: Scrub) -> AppriseSender:
     """Raises ConfigError for what apprise does not take."""
     import apprise
 
@@ -181,34 +101,40 @@ def _through_apprise(name: str, target: Target, config: AlertsConfig, environ: M
     return AppriseSender(name, target, service, scrub)
 
 
-def _service(target: Target, environ: Mapping[str, str], common: dict[str, Any]) -> Any:
+def _service(target: Served, environ: Mapping[str, str], common: dict[str, Any]) -> Any:
     if isinstance(target, WebhookConfig):
-        url = URL(fill(target.url, environ))
-        place = {"schema": "jsons" if url.scheme == "https" else "json", "host": url.host, "port": url.explicit_port}
-        headers = {key: fill(value, environ) for key, value in target.headers.items()}
-        return _plugin("custom_json", "NotifyJSON")(
-            headers=headers, params=dict(url.query), **place, fullpath=url.raw_path, secure=url.scheme == "https", user=url.user,
-            password=url.password, **common,
-        )  # fmt: skip
+        return _webhook(target, environ, common)
     if isinstance(target, TelegramConfig):
         return _plugin("telegram", "NotifyTelegram")(
             bot_token=fill(target.token, environ), targets=[fill(str(target.chat), environ)], detect_owner=False, schema="tgram", **common
         )
     if isinstance(target, DiscordConfig):
-        parts = [part for part in URL(fill(target.url, environ)).path.split("/") if part]
-        return _plugin("discord", "NotifyDiscord")(webhook_id=parts[-2], webhook_token=parts[-1], schema="discord", avatar=False, **common)
-    if isinstance(target, EmailConfig):
-        mode = {"starttls": "starttls", "ssl": "ssl", "none": "insecure"}[target.security]
-        made = _plugin("email", "NotifyEmail")(
-            smtp_host=target.host, host=target.host, port=target.port, secure_mode=mode, secure=target.security != "none",
-            user=None if target.user is None else fill(target.user, environ),
-            password=None if target.password is None else fill(target.password, environ),
-            from_addr=fill(target.sender, environ), targets=[fill(each, environ) for each in target.to], schema="mailto", **common,
-        )  # fmt: skip
-        if len(made.targets) != len(set(target.to)):  # apprise leaves out what it does not like, with a log line that nobody reads
-            raise TypeError("apprise leaves out some of the addresses under to:")
-        return made
-    raise TypeError(f"no service sends to a {target.kind}")
+        hook, token = discord_parts(fill(target.url, environ))
+        return _plugin("discord", "NotifyDiscord")(webhook_id=hook, webhook_token=token, schema="discord", avatar=False, **common)
+    return _email(target, environ, common)
+
+
+def _webhook(target: WebhookConfig, environ: Mapping[str, str], common: dict[str, Any]) -> Any:
+    url = URL(fill(target.url, environ))
+    place = {"schema": "jsons" if url.scheme == "https" else "json", "host": url.host, "port": url.explicit_port}
+    headers = {key: fill(value, environ) for key, value in target.headers.items()}
+    return _plugin("custom_json", "NotifyJSON")(
+        headers=headers, params=dict(url.query), **place, fullpath=url.raw_path, secure=url.scheme == "https", user=url.user,
+        password=url.password, **common,
+    )  # fmt: skip
+
+
+def _email(target: EmailConfig, environ: Mapping[str, str], common: dict[str, Any]) -> Any:
+    mode = {"starttls": "starttls", "ssl": "ssl", "none": "insecure"}[target.security]
+    made = _plugin("email", "NotifyEmail")(
+        smtp_host=target.host, host=target.host, port=target.port, secure_mode=mode, secure=target.security != "none",
+        user=None if target.user is None else fill(target.user, environ),
+        password=None if target.password is None else fill(target.password, environ),
+        from_addr=fill(target.sender, environ), targets=[fill(each, environ) for each in target.to], schema="mailto", **common,
+    )  # fmt: skip
+    if len(made.targets) != len(target.to):  # apprise leaves out what it does not like, with a log line that nobody reads
+        raise TypeError("apprise leaves out some of the addresses under to:")
+    return made
 
 
 def _plugin(module: str, name: str) -> Any:
@@ -241,14 +167,3 @@ def _retry_after(told: list[tuple[str, str]]) -> float | None:
         return None
     asked = [float(found[1]) for _, text in told if "Response" in text and (found := _RETRY_AFTER.search(text))]
     return max(asked, default=None)
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """Whatever a program has left running is ended with it."""
-    with suppress(ProcessLookupError, PermissionError):  # all of it has ended
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for stream in (process.stdin, process.stderr):
-        if stream is not None:
-            with suppress(BrokenPipeError):
-                stream.close()

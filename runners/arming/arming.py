@@ -1,7 +1,8 @@
 """The arming of one live session: looks at everything, lists what is missing, asks a person or takes a token, and counts its life down.
 
 Until it is armed no command leaves the connection (``CommandHold``): everything before is reads. When its life is over nothing is added
-(``arming_expired``); what reduces, and cancels, still may. A person renews it from another terminal: ``keel live SYSTEM --arm``.
+(``arming_expired``); what reduces, and cancels, still may. A person renews it from another terminal: ``keel live SYSTEM --arm``, with all
+that the session was started with.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from typing import Final
 
 from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.command_hold import CommandHold
-from adapters.bybit.endpoints import Endpoints, Environment
+from adapters.bybit.endpoints import Endpoints
 from adapters.bybit.notices import Notice, Notify
 from adapters.machine import wall_ms
 from core.config import SystemConfig
 from core.errors import KeelError, SafetyError
 from core.risk.gate import Gate
 from runners.arming.account import account_missing
+from runners.arming.command_line import LiveCommand
 from runners.arming.limits import limit_lines, limits_missing
 from runners.arming.missing import UNREAD, Missing, NotArmedError
 from runners.arming.terminal import PHRASES, ask_person, has_terminal
@@ -54,6 +56,7 @@ class Arming:
         system: SystemConfig,
         where: Endpoints,
         *,
+        command: LiveCommand,
         promotion: Callable[[], Iterable[Missing]],
         token_path: Path | None = None,
         life_ms: int = LONGEST_MS,
@@ -62,6 +65,8 @@ class Arming:
     ) -> None:
         self._only_arms = only_arms
         self.system, self.where, self.is_dry = system, where, dry
+        self.command = command
+        """What a person types to come to this session's account."""
         self.terms = terms_of(loaded, where.environment.value, where.rest)
         self.hold = CommandHold("dry run: nothing is sent" if dry else "not armed yet", for_good=dry)
         self.token: Token | None = None
@@ -80,13 +85,6 @@ class Arming:
         self._notify: Notify = lambda notice: None
         self._note: Callable[[Armed], None] = lambda armed: None
 
-    @property
-    def command(self) -> str:
-        """What a person types to come to this session's account."""
-        return f"keel live {self.system.system}" + (
-            f" --sandbox {self.where.rest}" if self.where.environment is Environment.SANDBOX else ""
-        )
-
     # --- before ---
 
     def look_here(self) -> None:
@@ -100,7 +98,8 @@ class Arming:
             self._take_token(self._token_path)
         elif not has_terminal():
             text = "there is no terminal at which the account's UID could be typed, and no --arm-token"
-            way = f"{self.command} --arm --arm-token FILE makes one at a terminal; start with the same --arm-token FILE"
+            place = usual_place(self.terms)
+            way = f"{self.command.arm(place)} makes one at a terminal; then start with {self.command.start(place)}"
             self.missing.append(Missing("not_armed", text, way))
 
     async def look(self, connection: Connection) -> None:
@@ -194,7 +193,7 @@ class Arming:
             gate.open(EXPIRED, by=self.token.by)
             self._warn(left)
         elif not gate.has(EXPIRED):
-            text = f"the arming ended at {self.token.until}; {self.command} --arm at a terminal renews it"
+            text = f"the arming ended at {self.token.until}; {self.command.arm()} at a terminal renews it"
             gate.close(EXPIRED, text)
             self._notify(Notice(wall_ms(), "arming_expired", f"{text}; until then nothing is added", severity="error"))
 
@@ -203,7 +202,7 @@ class Arming:
         if not due:
             return
         self._warned.update(due)
-        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; {self.command} --arm at a terminal renews it"
+        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; {self.command.arm()} at a terminal renews it"
         self._notify(Notice(wall_ms(), "arming_ends", text))
 
     def _renew(self) -> None:
@@ -242,7 +241,8 @@ class Arming:
         try:
             self._given = read_token(path, self.terms, wall_ms(), self._latch)
         except SafetyError as error:
-            way = f"{self.command} --arm --arm-token {path} makes a new one at a terminal"
+            is_ours = self.command.arm_token is None  # of the trader before this one, under the same supervisor
+            way = "start it anew at a terminal" if is_ours else f"{self.command.arm(path)} makes a new one at a terminal"
             self.missing.append(Missing("not_armed", str(error), way))
 
 

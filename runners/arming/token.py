@@ -11,19 +11,19 @@ import hmac
 import os
 import re
 import secrets
-import stat
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from adapters.own_file import cannot_open, not_own
 from adapters.plain_data import canonical_json
 from adapters.whole_file import json_text, whole_file
 from core.errors import SafetyError
 from core.time_range import to_iso
-from runners.promotion_record import code_hash, user_name
-from runners.state_folder import state_folder
+from runners.promotion_record import code_hash
+from runners.state_folder import state_folder, user_name
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 VERSION: Final = 1
@@ -187,11 +187,10 @@ def _own_bytes(path: Path, what: str) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
-        raise SafetyError(f"{what} {path} cannot be opened: {error.strerror}") from error
+        raise SafetyError(f"{what} {path} {cannot_open(error, path)}") from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.getuid() or stat.S_IMODE(status.st_mode) & 0o177:
-            raise SafetyError(f"{what} {path} must be a file of yours alone: chmod 600 {path}")
+        if (why := not_own(os.fstat(descriptor), path)) is not None:
+            raise SafetyError(f"{what} {path} must be a file of yours alone, and {why}")
         return os.read(descriptor, _MAX_BYTES)
     finally:
         os.close(descriptor)

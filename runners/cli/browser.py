@@ -8,6 +8,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
+from runners.child_environment import child_environment
+
 
 def open_quietly(path: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Hand a file to the system's opener, without waiting and without its chatter; whether there was one, and a screen."""
@@ -18,5 +20,8 @@ def open_quietly(path: str, environment: Mapping[str, str] = os.environ) -> bool
     opener = shutil.which("open" if sys.platform == "darwin" else "xdg-open", path=environment.get("PATH"))
     if opener is None or not has_screen:
         return False
-    subprocess.Popen([opener, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    subprocess.Popen(
+        [opener, path], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=child_environment(environment),
+    )  # fmt: skip
     return True

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final
 
 import click
+from click.core import ParameterSource
 
 from runners.cli.session import Session, common, example
+from runners.cli.session_options import SessionWords, session_options
 from runners.supervisor.command import is_trader, supervise, supervised_option
 
 if TYPE_CHECKING:
     from runners.home import Home
     from runners.live_account import DryEnding, LiveOptions
     from runners.systems import LoadedSystem
+
+_NOT_WITH: Final[Mapping[str, Mapping[str, str]]] = {
+    "--dry": {
+        "--arm": "a dry run sends nothing, so it needs no arming",
+        "--arm-token": "a dry run sends nothing, so it needs no arming",
+        "--arm-hours": "a dry run sends nothing, so it needs no arming",
+        "--log": "a dry run keeps no log: it says on stdout what it would do",
+        "--no-report": "a dry run writes no report",
+        "--supervised": "nobody watches a run that sends nothing",
+    },
+    "--arm": {
+        "--bars": "arming ends before the first bar: give it to the start",
+        "--grace": "arming ends before the first bar: give it to the start",
+        "--log": "arming keeps no log",
+        "--no-report": "arming writes no report",
+        "--supervised": "nobody watches what only arms: give it to the start",
+    },
+    "--arm-token": {"--arm-hours": "a token holds for as long as it was made for: give it to --arm"},
+}
+"""What an option leaves no use for, and why: refused, where it would do nothing. The last row holds without --arm."""
 
 
 @click.command(
@@ -39,40 +61,20 @@ if TYPE_CHECKING:
     "--arm-hours", type=click.FloatRange(0, 12, min_open=True), default=12.0, show_default=True, metavar="H", help="How long it holds."
 )
 @click.option("--sandbox", "sandbox_url", metavar="URL", help="A running `keel sandbox` instead of the real account; all rules hold.")
-@click.option("--without", multiple=True, metavar="S", help="Leave this symbol out, such as one that was delisted; may be repeated.")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a key of the system file; but for live.* it voids a promotion."
-)
-@click.option(
-    "--key-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Key and secret (mode 0600); else BYBIT_LIVE_KEY."
-)
-@click.option("--bars", "max_bars", type=click.IntRange(min=1), metavar="N", help="Stop after so many execution bars.")
-@click.option(
-    "--grace", "grace_ms", type=click.IntRange(0, 60_000), default=2_000, show_default=True, metavar="MS", help="Wait for late bars."
-)
-@click.option("--fresh", is_flag=True, help="Begin a new journal; what the account holds is taken over as it is.")
-@click.option("--log", type=click.Choice(["text", "json", "none"]), help="Log lines on stderr. Default: none under the screen, else text.")
-@click.option("--no-report", is_flag=True, help="Do not write report.html.")
+@session_options(key_name="BYBIT_LIVE_KEY", set_help="Set a key of the system file; but for live.* it voids a promotion.")
 @supervised_option(default=True)
 @common
-@click.pass_obj
+@click.pass_context
 def live(
-    session: Session,
+    ctx: click.Context,
     system: str,
     dry: bool,
     arm: bool,
     arm_token: Path | None,
     arm_hours: float,
     sandbox_url: str | None,
-    without: tuple[str, ...],
-    overrides: tuple[str, ...],
-    key_file: Path | None,
-    max_bars: int | None,
-    grace_ms: int,
-    fresh: bool,
-    log: Literal["text", "json", "none"] | None,
-    no_report: bool,
     supervised: bool,
+    words: SessionWords,
 ) -> int:
     """Run SYSTEM (an id, or a file) with REAL MONEY on Bybit, until Ctrl-C; or, with --sandbox, by all the same rules on a sandbox.
 
@@ -81,57 +83,69 @@ def live(
     """
     from adapters.bybit.endpoints import Environment
 
-    if dry and (arm or arm_token is not None):
-        raise click.UsageError("--dry sends nothing, so it needs no arming: leave --arm and --arm-token out")
+    session: Session = ctx.obj
+    _refuse_unused(ctx)
     home = session.context().home
     if supervised and not (dry or arm or is_trader()):
         environment = Environment.LIVE if sandbox_url is None else Environment.SANDBOX
-        shows = _shows(session, log)
         return supervise(
-            home, system, overrides, environment, sandbox_url, key_file, arguments=session.arguments, kind="live", shows=shows
+            home, system, words.overrides, environment, sandbox_url, words.key_file, arguments=session.arguments, kind="live",
+            shows=words.shows_screen(session),
         )  # fmt: skip
     from runners.live_account import LiveOptions
     from runners.systems import load_system
 
-    loaded = load_system(system, home, list(overrides))
+    loaded = load_system(system, home, list(words.overrides))
     options = LiveOptions(
-        sandbox_url, key_file, max_bars, fresh, not no_report, grace_ms, tuple(symbol.upper() for symbol in without),
+        sandbox_url, words.key_file, words.max_bars, words.fresh, not words.no_report, words.grace_ms, words.without,
         arm_token=arm_token, life_ms=round(arm_hours * 3_600_000),
     )  # fmt: skip
     if arm:
         return _arm(session, loaded, home, options)
-    return _run_dry(session, loaded, home, options) if dry else _run(session, loaded, home, options, log)
+    return _run_dry(session, loaded, home, options) if dry else _run(session, loaded, home, options, words)
 
 
-def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, log: Literal["text", "json", "none"] | None) -> int:
-    from adapters.logging import set_up_logging
-    from runners.cli.session_end import console_of, tell_end
+def _refuse_unused(ctx: click.Context) -> None:
+    """Raises UsageError for an option that would do nothing."""
+    given = {
+        option: name for option, name in _names(ctx).items()
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE and ctx.params.get(name) is not False
+    }  # fmt: skip
+    for option, unused in _NOT_WITH.items():
+        if option not in given or (option == "--arm-token" and "--arm" in given):
+            continue
+        for other, why in unused.items():
+            if other in given:
+                raise click.UsageError(f"{other} does nothing with {option}: {why}; leave {other} out")
+
+
+def _names(ctx: click.Context) -> dict[str, str]:
+    """Each option as it is written -> the name of its value."""
+    return {option.opts[0]: option.name for option in ctx.command.params if isinstance(option, click.Option) and option.name is not None}
+
+
+def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, words: SessionWords) -> int:
+    from runners.cli.session_end import tell_end
     from runners.live.banner import banner_text
     from runners.live.display import Display
     from runners.live_account import run_live
 
-    level = "debug" if session.verbosity > 1 else "info"
-    shows = _shows(session, log)
-    set_up_logging(level=level, file=home.logs / "live.jsonl", console=console_of(log, session, shows))
+    words.set_up_logging(session, home, "live")
     session.note(banner_text("live" if options.sandbox_url is None else "sandbox", is_live=True))
-    return tell_end(session, run_live(loaded, home, options, beside=Display().beside if shows else None))
-
-
-def _shows(session: Session, log: str | None) -> bool:
-    """Whether a screen is drawn."""
-    return sys.stdout.isatty() and not session.as_json and session.verbosity >= 0 and log in (None, "none")
+    beside = Display().beside if words.shows_screen(session) else None
+    return tell_end(session, run_live(loaded, home, options, beside=beside))
 
 
 def _arm(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions) -> int:
     from runners.live_account import make_arm_token
 
-    token, path = make_arm_token(loaded, home, options)
-    answer = {"token": str(path), "account": token.uid, "until": token.until, "nonce": token.nonce}
+    kept = make_arm_token(loaded, home, options)
+    token = kept.token
+    answer = {"token": str(kept.path), "account": token.uid, "until": token.until, "nonce": token.nonce, "next": kept.next_step}
 
     def show() -> None:
-        click.echo(f"armed for account {token.uid} until {token.until}: {path}")
-        if options.arm_token is None:
-            click.echo("a running session of this system takes it within seconds; another start needs --arm-token with this file")
+        click.echo(f"armed for account {token.uid} until {token.until}: {kept.path}")
+        click.echo(kept.next_step)
 
     session.answer(answer, show)
     return 0

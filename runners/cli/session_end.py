@@ -1,8 +1,6 @@
-"""What a session's command says when it has ended, and where its log goes meanwhile: the same for demo and live."""
+"""What a session's command says when it has ended: the same for demo and live."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import click
 
@@ -46,10 +44,3 @@ def tell_end(session: Session, made: SessionRun) -> int:
 
     session.answer(answer, show)
     return made.ending.exit_code
-
-
-def console_of(wanted: Literal["text", "json", "none"] | None, session: Session, shows: bool) -> bool | Literal["text", "json"]:
-    """What of the log goes to stderr. Lines would break the screen that is drawn on a terminal: it is for where there is none."""
-    if wanted is not None:
-        return False if wanted == "none" else wanted
-    return not shows and session.verbosity >= 0

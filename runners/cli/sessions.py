@@ -123,10 +123,10 @@ def rearm(session: Session, environment: str | None, sandbox_url: str | None, re
 
 def _only_latch() -> Path:
     from core.errors import ConfigError
-    from runners.live.latch import rearm_command, standing
+    from runners.live.latch import rearm_command, standing_latches
     from runners.state_folder import state_root
 
-    found = standing()
+    found = standing_latches()
     if not found:
         raise ConfigError(f"no panic latch stands in {state_root() / 'panic'}: there is nothing to re-arm")
     if len(found) > 1:

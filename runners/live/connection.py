@@ -155,7 +155,7 @@ async def connect(
 
     checks_clock: False where the caller lists what is wrong with it.
     """
-    where = endpoints(environment, *([] if sandbox_url is None else [sandbox_url]))
+    where = endpoints(environment, sandbox_url)
     credentials = load_credentials(where, file=key_file)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=50, keepalive_timeout=30)) as session:
         refuse_redirects(session)

@@ -7,7 +7,7 @@ have no way around. What only reduces passes all but the ones that are marked fo
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from core.risk.causes import TradingState
 from core.risk.gate import Entry, Gate
 from core.timeframe import MINUTE_MS
 from runners.live.control_limits import ControlLimits
+from runners.live.worst_case import WorstCase, worst_case
 
 REPLACED_RESTS: Final = "replaced_rests"
 """Code of ``last_look``'s no while an order that is to be replaced has not ended."""
@@ -102,6 +103,8 @@ class Controls:
         """How often each control said no."""
         self._replaces: dict[str, frozenset[str]] = {}
         """New order -> the orders that were being cancelled when it was allowed."""
+        self._worst: tuple[SubmitOrder, WorstCase] | None = None
+        """Of the order that is being asked about."""
         self._rows = self._table()
 
     # --- what happened ---
@@ -164,8 +167,9 @@ class Controls:
             found["order_rate", None] = f"{len(self._sent)} orders within a minute, at most {limits.max_orders_per_minute}"
         if self._cancels_per_order() > limits.max_cancels_per_order:
             found["cancel_ratio", None] = f"{self._cancels} cancels for {self._orders} orders"
+        sent = Counter(order.symbol for _, order in self._sent)
         for symbol in self._instruments:
-            own = sum(order.symbol == symbol for _, order in self._sent)
+            own = sent[symbol]
             if own >= limits.max_orders_per_symbol_per_minute:
                 found["symbol_order_rate", symbol] = f"{own} orders within a minute, at most {limits.max_orders_per_symbol_per_minute}"
             if self._is_paused(symbol, now_ms):
@@ -198,6 +202,7 @@ class Controls:
         """The first no, or None."""
         self._gate.look()
         self._forget(order.ts)
+        self._worst = None
         for row in self._rows:
             if order.reduce_only and not row.of_reductions:
                 continue
@@ -237,6 +242,7 @@ class Controls:
         if after.qty <= before.qty and (after.price, after.trigger_price) == (before.price, before.trigger_price):
             return None
         self._gate.look()
+        self._worst = None
         denials = (row.control(after) for row in self._rows if row.of_amendments)
         return next((denial for denial in denials if denial is not None), None)
 
@@ -246,7 +252,8 @@ class Controls:
         return frozenset(name for name in names if name in self.being_cancelled)
 
     def _sums(self, order: SubmitOrder) -> Denial | None:
-        """What an order may lead to."""
+        """What an order may lead to, as things stand now."""
+        self._worst = None
         controls = (self._position, self._gross, self._net, self._leverage, self._margin)
         return next((denial for control in controls if (denial := control(order)) is not None), None)
 
@@ -348,27 +355,23 @@ class Controls:
         )
 
     def _position(self, order: SubmitOrder) -> Denial | None:
-        return _above("max_position_usd", self._worst_usd(order.symbol, order), self.limits.max_position_usd)
+        return _above("max_position_usd", self._worst_case(order).position, self.limits.max_position_usd)
 
     def _gross(self, order: SubmitOrder) -> Denial | None:
-        return _above("max_gross_usd", self._gross_usd(order), self.limits.max_gross_usd)
+        return _above("max_gross_usd", self._worst_case(order).gross, self.limits.max_gross_usd)
 
     def _net(self, order: SubmitOrder) -> Denial | None:
         """Long less short in the worst case of the order's side: everything that rests on it, of every symbol, is filled."""
-        after = sum(
-            self._usd(symbol, self._after(symbol, order if symbol == order.symbol else None)[order.side == "SELL"])
-            for symbol in self._instruments
-        )
-        return _above("max_net_usd", after if order.side == "BUY" else -after, self.limits.max_net_usd)
+        return _above("max_net_usd", self._worst_case(order).net, self.limits.max_net_usd)
 
     def _leverage(self, order: SubmitOrder) -> Denial | None:
         equity = self._account.equity
-        used = self._gross_usd(order) / equity if equity > 0.0 else math.inf
+        used = self._worst_case(order).gross / equity if equity > 0.0 else math.inf
         return _above("max_leverage", used, min(self.limits.max_leverage * 1.05, self.limits.max_exposure))
 
     def _margin(self, order: SubmitOrder) -> Denial | None:
         """Initial margin of everything in the worst case, and this order's fee, against the equity."""
-        needed = self._gross_usd(order) / self.limits.max_leverage
+        needed = self._worst_case(order).gross / self.limits.max_leverage
         needed += self._value(order) * max(0, self._instruments[order.symbol].taker_fee) / UNIT
         return _above("margin_headroom", needed, self._account.equity * 1.05)
 
@@ -433,35 +436,19 @@ class Controls:
     def _value(self, order: SubmitOrder) -> float:
         return order.qty * (order.price or self._account.mark(order.symbol))
 
-    def _worst_usd(self, symbol: str, order: SubmitOrder | None = None) -> float:
-        """|position| at mark if everything open on the worse side is filled, and the order with it."""
-        held, (long, short) = self._account.position_qty(symbol), self._after(symbol, order)
-        worst = max(abs(long) if long != held else 0.0, abs(short) if short != held else 0.0, 0.0 if order is not None else abs(held))
-        return self._usd(symbol, worst)
+    def _worst_case(self, order: SubmitOrder) -> WorstCase:
+        """Worked out once for each question, since four controls ask for it."""
+        if self._worst is None or self._worst[0] is not order:
+            case = worst_case(
+                order, self._instruments, self._account, self._working.open_orders(), lambda record: self._is_going(record, order)
+            )
+            self._worst = order, case
+        return self._worst[1]
 
-    def _after(self, symbol: str, order: SubmitOrder | None) -> tuple[float, float]:
-        """The position after all that buys, and after all that sells: what rests, and the order with it."""
-        held = self._account.position_qty(symbol)
-        buys = sells = 0.0
-        for record in self._working.open_orders(symbol):
-            command = record.command
-            if command is None or command.reduce_only or (order is not None and record.client_order_id == order.client_order_id):
-                continue
-            if record.client_order_id in self.being_cancelled and (order is not None or not self.limits.is_hard):
-                continue  # of the order's own symbol: last_look asks again; of another one nothing waits for its end
-            left = max(0.0, command.qty - record.filled_qty)
-            buys, sells = (buys + left, sells) if command.side == "BUY" else (buys, sells + left)
-        if order is not None:
-            buys, sells = (buys + order.qty, sells) if order.side == "BUY" else (buys, sells + order.qty)
-        return held + buys, held - sells
-
-    def _usd(self, symbol: str, qty: float) -> float:
-        """At mark; without one no number is too large."""
-        mark = self._account.mark(symbol)
-        return qty * mark if mark > 0.0 else math.copysign(math.inf, qty) if qty else 0.0
-
-    def _gross_usd(self, order: SubmitOrder) -> float:
-        return sum(self._worst_usd(symbol, order if symbol == order.symbol else None) for symbol in self._instruments)
+    def _is_going(self, record: OrderRecord, order: SubmitOrder) -> bool:
+        """Whether a resting order's cancel is believed: of the order's own symbol, where last_look asks again; of another symbol nothing
+        waits for its end, so that a hard limit counts it."""
+        return record.client_order_id in self.being_cancelled and (record.symbol == order.symbol or not self.limits.is_hard)
 
     def _forget(self, now: int) -> None:
         while self._sent and now - self._sent[0][0] >= MINUTE_MS:
@@ -469,7 +456,7 @@ class Controls:
 
 
 def _above(code: str, value: float, limit: float) -> Denial | None:
-    return Denial(code, value, limit) if value > limit else None
+    return None if value <= limit else Denial(code, value, limit)  # what is no number is above every limit
 
 
 def _words(entries: Iterable[Entry]) -> str:

@@ -56,7 +56,7 @@ async def open_door(live: Live, notify: Notify) -> AsyncIterator[None]:
     path = socket_path(live.account)
     try:
         listener = bound(path)
-        put_card(path, Card(live.plan.system.system, live.plan.environment.value, live.account, os.getpid(), to_iso(live.venue.stamp_ms())))
+        put_card(path, _card(live))
     except (OSError, SafetyError) as error:
         notify(Notice(live.venue.stamp_ms(), "no_session_socket", f"keel session cannot reach this session: {error}"))
         yield
@@ -67,6 +67,15 @@ async def open_door(live: Live, notify: Notify) -> AsyncIterator[None]:
             yield
     finally:
         take_away(path)
+
+
+def _card(live: Live) -> Card:
+    plan, arming = live.plan, live.plan.arming
+    token = None if arming is None else arming.command.arm_token
+    return Card(
+        plan.system.system, plan.environment.value, live.account, os.getpid(), to_iso(live.venue.stamp_ms()),
+        "demo" if arming is None else "live", live.connection.where.rest, "" if token is None else str(token),
+    )  # fmt: skip
 
 
 async def _serve(live: Live, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -25,10 +25,10 @@ class DryRun:
         self.orders = 0
         self._folder = Path(tempfile.mkdtemp(prefix="keel-dry-"))
 
-    def copy_of(self, journal: Path) -> Path:
-        """A copy of a journal's folder to go on in; an empty place where there is no journal yet."""
+    def copy_of(self, journal: Path, *, fresh: bool) -> Path:
+        """A copy of a journal's folder to go on in; an empty place where there is no journal yet, or a new one is to begin (fresh)."""
         place = self._folder / journal.name
-        if journal.is_dir():
+        if journal.is_dir() and not fresh:
             shutil.copytree(journal, place, ignore=shutil.ignore_patterns("ballast", "*.lock", "lock"))
         return place
 

@@ -16,7 +16,7 @@ import msgspec
 
 from adapters.bybit.endpoints import Environment, endpoints
 from core.errors import SafetyError
-from runners.state_folder import state_root
+from runners.state_folder import state_root, state_variable
 
 VERSION = 1
 _MAX_BYTES = 65_536
@@ -50,10 +50,10 @@ def latch_path(environment: Environment, rest_url: str) -> Path:
 
 def latch_of(environment: Environment, sandbox_url: str | None) -> Path:
     """The same by what a command line says: a sandbox's URL, or None for the usual one. Raises ConfigError for a URL of another machine."""
-    return latch_path(environment, endpoints(environment, *([] if sandbox_url is None else [sandbox_url])).rest)
+    return latch_path(environment, endpoints(environment, sandbox_url).rest)
 
 
-def standing() -> list[Path]:
+def standing_latches() -> list[Path]:
     """Every latch that stands in this user's state folder. Raises SafetyError for a folder that cannot be read."""
     folder = state_root() / "panic"
     try:
@@ -104,9 +104,9 @@ def rearm_command(path: Path) -> str:
     """What a person types to take this latch away."""
     name = path.stem
     if not name.startswith("sandbox-"):
-        return f"keel session rearm --env {name}"
+        return f"{state_variable()}keel session rearm --env {name}"
     host, _, port = name.removeprefix("sandbox-").rpartition("-")
-    return f"keel session rearm --env sandbox --sandbox http://{host}:{port}"
+    return f"{state_variable()}keel session rearm --env sandbox --sandbox http://{host}:{port}"
 
 
 class LatchWatch:

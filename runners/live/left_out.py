@@ -24,7 +24,7 @@ class SomeNotTrading(ConfigError):
         self.symbols = dict(symbols)
 
 
-async def instruments_of(plan: Plan, connection: Connection) -> dict[str, Instrument]:
+async def read_instruments(plan: Plan, connection: Connection) -> dict[str, Instrument]:
     """The instruments of a plan. Raises ConfigError that names every symbol that cannot be traded, and how to start without it; it is a
     SomeNotTrading where the exchange knows all of these, and others trade."""
     found: dict[str, Instrument] = {}

@@ -8,28 +8,39 @@ without doing anything: positions with their stops are no emergency by themselve
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from adapters.bybit.endpoints import Endpoints, Environment
 from adapters.bybit.secrets import Credentials
 from runners import safety
+from runners.child_environment import child_environment
 from runners.live.latch import latch_path
+from runners.panic_command import panic_command
 from runners.state_folder import state_folder
 
 _BYE_S: Final = 2.0
 
 
 class PanicButton:
-    """One per account. ``press`` may be called from any thread, and as often as anybody likes; it does not wait. say: told what happens."""
+    """One per account. ``press`` may be called from any thread, and as often as anybody likes; it does not wait. say: told what happens.
+    key_file: where the credentials came from, for who has to press by hand."""
 
-    def __init__(self, where: Endpoints, credentials: Credentials, *, owner: str, say: Callable[[str], None] = lambda text: None) -> None:
-        self._where, self._credentials, self._owner, self._say = where, credentials, owner, say
+    def __init__(
+        self,
+        where: Endpoints,
+        credentials: Credentials,
+        *,
+        owner: str,
+        key_file: Path | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._where, self._credentials, self._owner, self._key_file, self._say = where, credentials, owner, key_file, say
         self.path = latch_path(where.environment, where.rest)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,7 +92,8 @@ class PanicButton:
                 self._send(b"P")
             except OSError as error:
                 self._forget()
-                failed = f"the process that cancels and closes could not be started ({error}): run keel panic from another terminal"
+                command = panic_command(self._where.environment.value, self._where.rest, self._key_file)
+                failed = f"the process that cancels and closes could not be started ({error}): in another terminal, {command}"
             else:
                 self._acting = self._process
                 return ""
@@ -117,7 +129,7 @@ class PanicButton:
         words = [sys.executable, "-P", safety.__file__, "--standby", "--env", self._where.environment.value, "--by", self._owner]
         if self._where.environment is Environment.SANDBOX:
             words += ["--sandbox", self._where.rest]
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("BYBIT_")}
+        variables = {name: value for name, value in child_environment().items() if not name.startswith("BYBIT_")}
         self._forget()
         self._process = subprocess.Popen(
             words, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=variables, start_new_session=True

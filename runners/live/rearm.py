@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import socket
@@ -11,8 +10,10 @@ from pathlib import Path
 
 from core.errors import ConfigError, SafetyError
 from runners.live.latch import is_latched
+from runners.state_folder import user_name
 
 MIN_REASON = 10
+_REASON = ".reason.json"
 
 
 def rearm(path: Path, reason: str) -> Path:
@@ -27,11 +28,11 @@ def rearm(path: Path, reason: str) -> Path:
         raise ConfigError(f"a reason of at least {MIN_REASON} characters is needed: it is kept beside the latch")
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     kept, number = path.with_name(f"{path.name}.{stamp}"), 1
-    while kept.with_name(f"{kept.name}.reason.json").exists() or is_latched(kept):
+    while kept.with_name(f"{kept.name}{_REASON}").exists() or is_latched(kept):
         number += 1
         kept = path.with_name(f"{path.name}.{stamp}-{number}")
     try:
-        _write(kept.with_name(f"{kept.name}.reason.json"), reason, stamp)
+        _write(kept.with_name(f"{kept.name}{_REASON}"), reason, stamp)
         path.rename(kept)
         _sync_folder(path.parent)
     except OSError as error:
@@ -39,8 +40,17 @@ def rearm(path: Path, reason: str) -> Path:
     return kept
 
 
+def rearmed_ms(path: Path) -> int:
+    """When this environment was re-armed last, in ms of this machine's clock; 0 where it never was, or that cannot be read."""
+    try:
+        reasons = [entry for entry in os.scandir(path.parent) if entry.name.startswith(f"{path.name}.") and entry.name.endswith(_REASON)]
+        return max((entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 for entry in reasons), default=0)
+    except OSError:
+        return 0
+
+
 def _write(place: Path, reason: str, stamp: str) -> None:
-    told = {"rearmed": stamp, "reason": reason, "by": getpass.getuser(), "uid": os.getuid(), "host": socket.gethostname()}
+    told = {"rearmed": stamp, "reason": reason, "by": user_name(), "uid": os.getuid(), "host": socket.gethostname()}
     with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(json.dumps(told).encode())
         file.flush()

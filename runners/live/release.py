@@ -36,8 +36,8 @@ async def release(live: Live, cause: str, symbol: str | None, by: str) -> list[R
         raise SafetyError(f"{cause} is not lifted by hand: it ends when {row.ends_when}")
     if cause == "arming_expired":
         arming = live.plan.arming
-        command = f"keel live {system}" if arming is None else arming.command
-        raise SafetyError(f"an arming is not lifted, but made anew, at a terminal: {command} --arm")
+        command = f"keel live {system} --arm" if arming is None else arming.command.arm()
+        raise SafetyError(f"an arming is not lifted, but made anew, at a terminal: {command}")
     if cause == "panic":
         raise SafetyError(f"a panic is not lifted for a session that runs: {found[0].text}; then start anew")
     for entry in found:

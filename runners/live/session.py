@@ -26,6 +26,7 @@ from runners.live.comparison import Difference
 from runners.live.holdings import held_quantities
 from runners.live.instants import Instant
 from runners.live.panic_end import PanicEnd
+from runners.live.panic_heard import PanicHeard
 from runners.live.plan import Plan
 from runners.live.reconcile import differences
 from runners.live.records import Stated
@@ -131,21 +132,19 @@ class Session:
         self.notices: deque[Notice] = deque(maxlen=50)
         self.watchdog = Watchdog()
         self.steps = 0
+        self._panic = PanicHeard(plan)
 
     def notify(self, notice: Notice) -> None:
         """Keep a notice for the display, and pass it on."""
         self.notices.append(notice)
-        if notice.code == "execution_panic" and self.live is not None:  # pressed where another latch counts: it reaches us by the exchange
-            where = "a panic of this account (perhaps of another machine, user or KEEL_STATE)"
-            self.live.connection.latch.press(
-                f"{where} closes its positions, as of {notice.text}: look at the account before you start again"
-            )
+        self._panic.hear(notice)
         self._user_notify(notice)
 
     async def run(self, beside: Callable[[Live, Stop], AsyncIterator[None]] | None = None) -> tuple[Live, Ending]:
         """Start, trade, stop. Raises what the start raises; what breaks later is in the Ending."""
         async with start(self._plan, self.notify, self.stop.fail, self._watch) as live:
             self.live, live.notices = live, self.notices
+            self._panic.begin(live)
             async with asynccontextmanager(beside)(live, self.stop) if beside is not None else _nothing():
                 upkeep = Upkeep(live, self.notify)
                 beating = self._watch_loop(live)
@@ -239,6 +238,7 @@ class Session:
             if self._max_bars is not None and self.steps >= self._max_bars:
                 self.stop.ask("the number of bars is reached")
             await upkeep.turn()
+            live.snapshots.consider(is_quiet=not live.venue.in_flight)
             if panic.has_come():
                 self.stop.ask("panic")
             if await end.has_come():
@@ -266,8 +266,9 @@ class Session:
                 return
             for note in live.books.new_notes():
                 self.notify(Notice(instant.ts, "not_screened", note))
-            live.snapshots.consider()
-            if not lockstep:
+            if lockstep:
+                live.snapshots.consider()
+            else:
                 self.steps += 1
 
     def _is_news(self, live: Live, instant: Instant) -> bool:

@@ -18,6 +18,11 @@ from runners.live.books import Books
 EVERY_RECORDS: Final = 20_000
 
 
+def is_due(records: int, *, is_new_day: bool, is_quiet: bool) -> bool:
+    """Whether it is time for a snapshot after so many records; where it is never quiet it waits no longer than twice as many."""
+    return (is_quiet and (is_new_day or records >= EVERY_RECORDS)) or records >= 2 * EVERY_RECORDS
+
+
 class Snapshots:
     """Keeps the memory of one session."""
 
@@ -29,10 +34,10 @@ class Snapshots:
         self.written = 0
         """How many were kept by this session."""
 
-    def consider(self) -> None:
-        """Keep one if it is time for it. Between two messages."""
-        day = self._books.clock.now_ms // DAY_MS
-        if day != self._day or self._journal.seq - self._last_seq >= EVERY_RECORDS:
+    def consider(self, *, is_quiet: bool = True) -> None:
+        """Keep one if it is time for it. Between two messages. is_quiet: no command is on its way that would have to wait for it."""
+        day, records = self._books.clock.now_ms // DAY_MS, self._journal.seq - self._last_seq
+        if is_due(records, is_new_day=day != self._day, is_quiet=is_quiet):
             self._day = day
             self.keep()
 

@@ -49,7 +49,7 @@ from runners.live.input_wait import InputWait
 from runners.live.instants import Instants
 from runners.live.journal_watch import watch_journal
 from runners.live.latch import latch_of, refuse_latched
-from runners.live.left_out import instruments_of, tell_left_out
+from runners.live.left_out import read_instruments, tell_left_out
 from runners.live.lock import AccountLock
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan
@@ -168,7 +168,7 @@ async def _begin(
         await arming.look(connection)
     account = await connection.account_name(checks_key=arming is None)
     lock = None if plan.dry is not None else stack.enter_context(AccountLock(account, f"keel {plan.environment.value} {system.system}"))
-    instruments = await instruments_of(plan, connection)
+    instruments = await read_instruments(plan, connection)
     await tell_left_out(plan, connection, notify)
     if arming is None:
         await _check_settings(connection, system)
@@ -214,7 +214,7 @@ def _open_journal(plan: Plan, account: str, clock: ServerClock) -> Journal:
     """The journal of this account and system; another code or configuration is another journal."""
     folder = journal_folder(plan, account)
     if plan.dry is not None:
-        folder = plan.dry.copy_of(folder)
+        folder = plan.dry.copy_of(folder, fresh=plan.fresh)
     elif plan.fresh and folder.exists():
         number = 1
         while (kept := folder.with_name(f"{folder.name}.old{number}")).exists():

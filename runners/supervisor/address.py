@@ -20,7 +20,10 @@ from runners.state_folder import state_folder
 
 
 class TraderCard(msgspec.Struct, frozen=True):
-    """Which process trades. began: when it was started, as the system tells it; run: an id that all traders of one supervisor share."""
+    """Which process trades. began: when it was started, as the system tells it; run: an id that all traders of one supervisor share.
+
+    process 0: one is being started, and its number is not known yet.
+    """
 
     process: int
     began: str
@@ -64,11 +67,13 @@ class Place:
         part.replace(self._card)
 
     def read_card(self) -> TraderCard | None:
-        """The trader of a supervisor before; None where there is none that can be read."""
+        """The trader of a supervisor before; None where there was none. Raises OSError, ValueError for a card that cannot be read."""
         try:
             return msgspec.json.decode(self._card.read_bytes(), type=TraderCard)
-        except (OSError, msgspec.MsgspecError):
+        except FileNotFoundError:
             return None
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise ValueError(f"{self._card} is damaged: {error}") from None
 
     def leave(self) -> None:
         """Nobody trades and nobody supervises any more."""

@@ -53,6 +53,7 @@ def supervise(
     from adapters.logging import get_logger, set_up_logging
     from core.system_file import apply_overrides, decode_system
     from runners.alerts.of_session import session_alerts
+    from runners.private_files import private_files
     from runners.supervisor.address import Place
     from runners.supervisor.flatten import Flattener
     from runners.supervisor.screen import Screen
@@ -85,18 +86,17 @@ def supervise(
         log.warning(text, code="supervisor_note")
         say(text, is_grave=True)
 
-    before = os.umask(0o077)
     signals = Signals()
     try:
-        place = Place(config.system, kind, home.root, sandbox_url)
-        flattener = Flattener(environment, sandbox_url, key_file, note)
-        with session_alerts(home, f"{kind} {config.system} (supervisor)", on_screen, note) as alerts:
-            supervisor = Supervisor(place, config.supervision, arguments, flattener, tell)
-            return supervisor.run(signals)
+        with private_files():
+            place = Place(config.system, kind, home.root, sandbox_url)
+            flattener = Flattener(environment, sandbox_url, key_file, note)
+            with session_alerts(home, f"{kind} {config.system} (supervisor)", on_screen, note) as alerts:
+                supervisor = Supervisor(place, config.supervision, arguments, flattener, tell)
+                return supervisor.run(signals)
     finally:
         signals.close()
         screen.close()
-        os.umask(before)
 
 
 def _notice(code: str, text: str, severity: Severity) -> Notice:

@@ -48,6 +48,8 @@ class Decider:
         self._is_flat = True
         self._by_user = ""
         self._flattens = False
+        self._has_ended = False
+        """The trader has said how it ended; its process may still be there."""
         self._start_s: float | None = None
         self._crashes: deque[float] = deque()
         self.restarts = 0
@@ -83,9 +85,15 @@ class Decider:
         """A rule has found something."""
         if finding.is_over or finding.act == "tell":
             return []
+        if finding.act == "kill":
+            return self._kill(finding.text)
         self._why = self._why or finding.text
         self._is_hang = self._is_hang or finding.act == "hang"
         return self._ask(finding.text, now_s)
+
+    def heard_end(self) -> None:
+        """The trader has said how it ended. What its process still does is to send alerts: that is no hang, and gets its time."""
+        self._has_ended = True
 
     def slept(self, gap_s: float) -> None:
         """The supervisor itself was stopped for so long: nobody's patience ran meanwhile."""
@@ -96,16 +104,16 @@ class Decider:
         if self._start_s is not None and now_s >= self._start_s:
             self._start_s = None
             return [Step("start", f"restart {self.restarts} of at most {self._policy.max_restarts}")]
-        if self._asked_s is not None and not self._killed and now_s - self._asked_s >= self._policy.stop_s:
-            self._killed = self._is_hang = True
+        if self._asked_s is not None and not self._has_ended and not self._killed and now_s - self._asked_s >= self._policy.stop_s:
+            self._is_hang = True
             self._why = self._why or f"it did not end within {self._policy.stop_s:g} s"
-            return [Step("kill", f"it was asked to end {self._policy.stop_s:g} s ago, and has not")]
+            return self._kill(f"it was asked to end {self._policy.stop_s:g} s ago, and has not")
         return []
 
     def ended(self, code: int | None, *, in_order: bool, now_s: float) -> list[Step]:
         """The trader's process is gone. code: its exit code, negative: the signal that ended it; None: not to be known."""
         was_asked = self._asked_s is not None
-        self._asked_s, self._killed = None, False
+        self._asked_s, self._killed, self._has_ended = None, False, False
         if code == -signal.SIGUSR1 and not self._flattens:
             self._flattens = True
             self._why = "panic was pressed before the session could hear it"
@@ -131,6 +139,12 @@ class Decider:
                 code=ENDED_BY_SUPERVISOR if is_flat else NOT_FLAT,
             )
         ]
+
+    def _kill(self, text: str) -> list[Step]:
+        if self._killed:
+            return []
+        self._killed = True
+        return [Step("kill", text)]
 
     def _ask(self, text: str, now_s: float) -> list[Step]:
         if self._asked_s is not None:

@@ -16,6 +16,8 @@ from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.secrets import load_credentials
 from core.errors import KeelError
 from runners import safety
+from runners.child_environment import child_environment
+from runners.panic_command import panic_command
 from runners.signal_mask import nothing_blocked
 
 BY = "the supervisor"
@@ -42,7 +44,7 @@ class Flattener:
             return
         self._tries += 1
         try:
-            where = endpoints(self._environment, *([] if self._url is None else [self._url]))
+            where = endpoints(self._environment, self._url)
             keys = load_credentials(where, file=self._key_file)
         except KeelError as error:
             self._tries = MOST_TRIES
@@ -84,7 +86,8 @@ class Flattener:
                 self._say(f"the panic path was ended by signal {-code}: a new one is started")
             if not goes_on():
                 break
-        self._say("the panic path has not come to its end: run keel panic from another terminal")
+        command = panic_command(self._environment.value, self._url, self._key_file)
+        self._say(f"the panic path has not come to its end: in another terminal, {command}")
         return False
 
     def close(self) -> None:
@@ -105,7 +108,9 @@ class Flattener:
         url = [] if self._url is None else ["--sandbox", self._url]
         command = [sys.executable, "-P", "-m", "runners.safety", "--env", self._environment.value, *url, "--by", BY, *words]
         with nothing_blocked():
-            process = subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(
+                command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=child_environment()
+            )
         threading.Thread(target=self._pass_on, args=(process,), daemon=True).start()
         return process
 

@@ -39,7 +39,8 @@ class Vitals(msgspec.Struct, frozen=True):
 
 class Beat(msgspec.Struct, frozen=True):
     """process: id; wall_ms, mono_ms: both clocks at one moment; late_ms: how long the event loop has not come round, the worst since the
-    beat before; rss_bytes: memory; reason, code, in_order: of a phase that is ``ended``, with the exit code that follows from it."""
+    beat before; rss_bytes: memory; reason, code, in_order: of a phase that is ``ended``, with the exit code that follows from it; run: of
+    the supervisor that started the process."""
 
     process: int
     phase: Phase
@@ -51,6 +52,7 @@ class Beat(msgspec.Struct, frozen=True):
     reason: str = ""
     code: int | None = None
     in_order: bool = False
+    run: str = ""
 
 
 _decoder: Final = msgspec.json.Decoder(Beat)

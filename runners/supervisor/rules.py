@@ -26,10 +26,13 @@ SETTLED_S: Final = 60.0
 """A trader's memory is compared with what it had so long after it began to trade."""
 GROWTH: Final = 2.0
 GROWTH_BYTES: Final = 256 << 20
+GONE_S: Final = 90.0
+"""A trader that has said how it ended still sends its alerts (a command may take a minute); then its process is to be gone."""
 _MB: Final = 1 << 20
 
-Act = Literal["tell", "stop", "hang"]
-"""Only told; the trader is asked to end; it is taken to hang, and what the system names for that is done."""
+Act = Literal["tell", "stop", "hang", "kill"]
+"""Only told; the trader is asked to end; it is taken to hang, and what the system names for that is done; it has ended, and what is left of
+it is killed."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -102,12 +105,14 @@ class Watch:
             if now_s - self._began_s >= START_S:
                 yield Finding("trader_silent", "error", f"the trader has said nothing for {START_S:.0f} s since it was started", "hang")
             return
+        if last.phase == "ended":  # it says no more, and hangs for nobody: an account is not flattened because an alert takes its time
+            if now_s - self._heard_s >= GONE_S:
+                yield Finding("trader_lingers", "warning", f"it said {GONE_S:.0f} s ago how it ended, and is still there", "kill")
+            return
         silent_s = now_s - self._heard_s
         if silent_s >= self._policy.silent_s:
             what = "it is stopped, hangs past help, or the machine has no time for it"
             yield Finding("trader_silent", "error", f"no heartbeat for {self._policy.silent_s:g} s: {what}", "hang")
-            return
-        if last.phase == "ended":
             return
         if last.phase == "starting" and now_s - self._began_s >= START_S:
             yield Finding("trader_slow_start", "error", f"the trader has been starting for {START_S:.0f} s")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from adapters.bybit.notices import Notice, Notify
 from runners.session_address import connected
-from runners.supervisor.heartbeat import EVERY_S, SOCKET_NAME, Beat, Phase, Vitals, encode
+from runners.supervisor.heartbeat import EVERY_S, RUN_NAME, SOCKET_NAME, Beat, Phase, Vitals, encode
 
 if TYPE_CHECKING:
     from runners.live.session import Session
@@ -36,10 +36,10 @@ _PAGE: Final = resource.getpagesize()
 
 
 class Heartbeats:
-    """Of one supervised session. path None: nobody supervises, and nothing is sent."""
+    """Of one supervised session. path None: nobody supervises, and nothing is sent. run: the supervisor's id, as it gave it."""
 
-    def __init__(self, path: Path | None, notify: Notify, *, stops_alone: bool) -> None:
-        self._path, self._notify, self._stops_alone = path, notify, stops_alone
+    def __init__(self, path: Path | None, notify: Notify, *, stops_alone: bool, run: str = "") -> None:
+        self._path, self._notify, self._stops_alone, self._of_run = path, notify, stops_alone, run
         self._session: Session | None = None
         self._vitals = Vitals()
         self._phase: Phase = "starting"
@@ -146,8 +146,9 @@ class Heartbeats:
         late = 0.0 if self._session is None else self._session.watchdog.take_worst_s() * 1000
         reason, code, in_order = self._end or ("", None, False)
         return Beat(
-            os.getpid(), self._phase, _wall_ms(), time.monotonic_ns() // 1_000_000, late, rss_bytes(), self._vitals, reason, code, in_order
-        )
+            os.getpid(), self._phase, _wall_ms(), time.monotonic_ns() // 1_000_000, late, rss_bytes(), self._vitals, reason, code, in_order,
+            self._of_run,
+        )  # fmt: skip
 
 
 def vitals_of(live: Live) -> Vitals:
@@ -181,7 +182,7 @@ def rss_bytes() -> int:
 def heartbeats(notify: Notify, *, stops_alone: bool, environ: Mapping[str, str] = os.environ) -> Iterator[Heartbeats]:
     """For the length of a session; nothing is sent where the environment names no supervisor."""
     place = environ.get(SOCKET_NAME)
-    made = Heartbeats(Path(place) if place else None, notify, stops_alone=stops_alone)
+    made = Heartbeats(Path(place) if place else None, notify, stops_alone=stops_alone, run=environ.get(RUN_NAME, ""))
     made.begin()
     try:
         yield made

@@ -6,6 +6,7 @@ watching; the trader meanwhile trades on, or ends, as its system says.
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -14,16 +15,15 @@ from typing import Final
 
 from adapters.bybit.notices import Severity
 from core.config import SupervisionConfig
-from runners.supervisor import systemd
-from runners.supervisor.address import Place
-from runners.supervisor.arming import of_run
+from runners.supervisor import arming, bar_count, systemd
+from runners.supervisor.address import Place, TraderCard
 from runners.supervisor.decisions import Decider, Step
 from runners.supervisor.flatten import Flattener
 from runners.supervisor.heartbeat import Beat
 from runners.supervisor.listening import Listener
 from runners.supervisor.rules import Watch
 from runners.supervisor.signals import PANIC, Heard, Signals
-from runners.supervisor.trader import Trader, began, start_trader
+from runners.supervisor.trader import Trader, began, process_of, start_trader
 
 TICK_S: Final = 0.1
 WARM_EVERY_S: Final = 5.0
@@ -44,6 +44,7 @@ class Supervisor:
         self._watch = Watch(policy, time.monotonic())
         self._run = ""
         self._code: int | None = None
+        self._last_end, self._same_ends = "", 0
         self._signals: Signals | None = None
         self._is_ready = False
         self._next_alive_s = self._next_warm_s = 0.0
@@ -65,28 +66,29 @@ class Supervisor:
                 turned = now
                 if heard is not None:
                     self._hear(heard, now)
-                for beat in listener.beats():
-                    self._watch.beat(beat, now)
+                self._hear_beats(listener, now)
                 self._judge(now)
                 self._look_after_trader(listener, now)
                 self._do(self._decider.passed(now))
                 self._keep_ready(now)
         finally:
             systemd.notify("STOPPING=1")
+            self._tell_ignored(listener, math.inf)
             self._flattener.close()
             listener.close()
             if self._trader is None or not self._trader.is_alive():
                 self._place.leave()
-                if (arming := of_run(self._run)) is not None:
-                    arming.unlink(missing_ok=True)
+                for left in (arming.of_run(self._run), bar_count.of_run(self._run)):
+                    if left is not None:
+                        left.unlink(missing_ok=True)
         return self._code
 
     # --- the trader ---
 
     def _begin(self) -> None:
         """Take over a trader that runs already, else start one."""
-        card = self._place.read_card()
-        if card is not None and card.began and began(card.process) == card.began:
+        card = self._running()
+        if card is not None:
             self._trader, self._run = Trader(card, None), card.run
             self._decider.restarts = card.restarts
             words = f"process {card.process} trades already, and is watched from here on"
@@ -95,15 +97,33 @@ class Supervisor:
         self._run = uuid.uuid4().hex
         self._start("started")
 
+    def _running(self) -> TraderCard | None:
+        """The trader of the supervisor before, if there was one and it runs."""
+        try:
+            card = self._place.read_card()
+        except (OSError, ValueError) as error:
+            words = f"which process traded for the supervisor before cannot be read ({error}): one that still runs keeps a second one out"
+            self._tell("supervisor_card", f"{self._place.about}: {words}", "error")
+            return None
+        if card is not None and not card.process and (process := process_of(card.run)) is not None:  # ended while it started it
+            card = TraderCard(process, began(process), card.run, card.restarts)
+            self._put_card(card)
+        return card if card is not None and card.began and began(card.process) == card.began else None
+
+    def _put_card(self, card: TraderCard) -> None:
+        try:
+            self._place.put_card(card)
+        except OSError as error:  # a full disk: what trades is watched all the same
+            if card.process:
+                words = f"process {card.process} trades, which could not be written down ({error.strerror})"
+                self._tell("supervisor_card", f"{self._place.about}: {words}: a supervisor that is started anew would not find it", "error")
+
     def _start(self, why: str) -> None:
         restarts = self._decider.restarts
         arguments = [word for word in self._arguments if word != "--fresh" or not restarts]  # a restart goes on with its journal
+        self._put_card(TraderCard(0, "", self._run, restarts))
         self._trader = start_trader(arguments, self._place.socket_path, self._run, restarts)
-        try:
-            self._place.put_card(self._trader.card)
-        except OSError as error:  # a full disk: what trades is watched all the same
-            words = f"process {self._trader.pid} trades, which could not be written down ({error.strerror})"
-            self._tell("supervisor_card", f"{self._place.about}: {words}: a supervisor that is started anew would not find it", "error")
+        self._put_card(self._trader.card)
         self._watch = Watch(self._policy, time.monotonic())
         if restarts:
             self._tell("trader_restarted", f"{self._place.about}: {why}, as process {self._trader.pid}", "warning")
@@ -112,11 +132,12 @@ class Supervisor:
         trader = self._trader
         if trader is None or trader.is_alive():
             return
-        for beat in listener.beats():  # its last words
-            self._watch.beat(beat, now)
+        self._hear_beats(listener, now)  # its last words
         last, self._trader = self._watch.last, None
         said = last if last is not None and last.process == trader.pid and last.phase == "ended" else None
-        code = trader.exit_code() if trader.is_child else (None if said is None else said.code)
+        code = trader.exit_code()
+        if said is not None and (code is None or (code < 0 and code != -PANIC)):  # what struck it after its end is not how it ended
+            code = said.code
         in_order = said is not None and said.in_order
         if not in_order:
             self._tell_unordered(trader, code, said)
@@ -125,9 +146,24 @@ class Supervisor:
     def _tell_unordered(self, trader: Trader, code: int | None, said: Beat | None) -> None:
         how = "and nobody can say how" if code is None else f"by signal {-code}" if code < 0 else f"with exit code {code}"
         words = f"; it said: {said.reason.partition(chr(10))[0]}" if said is not None and said.reason else ""
+        self._same_ends = self._same_ends + 1 if how + words == self._last_end else 1
+        self._last_end = how + words
+        if self._same_ends > 1 and words:
+            words = f", and said the same again: {self._same_ends} times by now"
         self._tell("trader_ended", f"{self._place.about}: process {trader.pid} ended {how}{words}", "error")
 
     # --- what comes, and what is done ---
+
+    def _hear_beats(self, listener: Listener, now: float) -> None:
+        for beat in listener.beats(None if self._trader is None else self._trader.card):
+            self._watch.beat(beat, now)
+            if beat.phase == "ended":
+                self._decider.heard_end()
+        self._tell_ignored(listener, now)
+
+    def _tell_ignored(self, listener: Listener, now: float) -> None:
+        if (words := listener.ignored.told(now)) is not None:
+            self._tell("supervisor_ignored", f"{self._place.about}: left out, as it was no heartbeat of the trader: {words}", "warning")
 
     def _hear(self, heard: Heard, now: float) -> None:
         if heard.number == PANIC:

@@ -6,18 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from runners.child_environment import child_environment
 from runners.signal_mask import nothing_blocked
 from runners.supervisor.address import TraderCard
 from runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME, SOCKET_NAME
 
 _START_TICKS = 19
 """Place of the start time among the fields of /proc/PID/stat that follow the command's name."""
-_NOT_FOR_TRADERS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+"""Start times count from the machine's start: after another one the same number and time may be another process's."""
 
 
 class Trader:
@@ -61,8 +62,7 @@ class Trader:
 
 def start_trader(arguments: Sequence[str], socket_path: Path, run: str, restarts: int, environ: Mapping[str, str] = os.environ) -> Trader:
     """Start ``keel`` with these arguments as a supervised trader. It inherits terminal and process group: a Ctrl-C reaches it by itself."""
-    given = {key: value for key, value in environ.items() if key not in _NOT_FOR_TRADERS}
-    given |= {SOCKET_NAME: str(socket_path), RUN_NAME: run, RESTARTS_NAME: str(restarts)}
+    given = child_environment(environ) | {SOCKET_NAME: str(socket_path), RUN_NAME: run, RESTARTS_NAME: str(restarts)}
     words = [sys.executable, "-P", "-m", "runners.cli.main", *arguments]
     with nothing_blocked():
         process = subprocess.Popen(words, env=given)
@@ -73,20 +73,31 @@ def began(pid: int) -> str:
     """When a process was started, as the system tells it, so that another one with the same number is not taken for it; "": it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        return "" if fields[0] in ("Z", "X") else fields[_START_TICKS]
+        return "" if fields[0] in ("Z", "X") else f"{fields[_START_TICKS]} {_boot()}".rstrip()
     except (OSError, IndexError):
         pass
     if Path("/proc/self/stat").exists():
         return ""
-    told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, env=child_environment())
     return told.stdout.strip()
 
 
-def wait_gone(trader: Trader, timeout_s: float) -> bool:
-    """Whether it is gone within so long."""
-    until = time.monotonic() + timeout_s
-    while trader.is_alive():
-        if time.monotonic() >= until:
-            return False
-        time.sleep(0.02)
-    return True
+def process_of(run: str) -> int | None:
+    """The trader of a run whose number nobody wrote down, by its environment: of several the one that was started first.
+
+    None: there is none, or the system does not show it.
+    """
+    wanted = f"{RUN_NAME}={run}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, ValueError):  # it has ended meanwhile, or is somebody else's
+            if wanted in (folder / "environ").read_bytes().split(b"\0") and (told := began(int(folder.name))):
+                found.append((int(told.partition(" ")[0]), int(folder.name)))
+    return min(found)[1] if found else None
+
+
+def _boot() -> str:
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()[:8]
+    except (OSError, ValueError):
+        return ""

@@ -21,6 +21,7 @@ import msgspec
 import runners
 from adapters.whole_file import write_bytes
 from core.errors import InvariantError
+from runners.child_environment import child_environment
 from runners.sweep.task import Code, Outcome, Task
 from runners.sweep.worker import CODE_FILE
 
@@ -131,7 +132,7 @@ class LocalPool:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
-            env={**os.environ, "PYTHONPATH": paths},
+            env={**child_environment(), "PYTHONPATH": paths},
         )
         worker = _Worker(process, errors)
         self._workers.append(worker)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
@@ -14,6 +13,7 @@ from core.time_range import to_iso
 from runners.compare_live.parts import FILL_PRICE, PARTS, Row
 from runners.compare_live.trips import Trip
 from runners.compare_live.whole import Comparison, compare_live
+from runners.private_files import private_files
 from runners.session_journal import SessionJournal, find_session, load_code
 from runners.session_replay import replay_session
 from runners.systems import LoadedSystem
@@ -101,12 +101,9 @@ def session_compare_tool(request: CompareLiveRequest, context: ToolContext) -> C
     if not request.page:
         return answer
     folder = journal.folder if journal.run is None else journal.run.folder
-    before = os.umask(0o077)  # what an account did is for its owner alone, as its report is
-    try:
+    with private_files():
         path = write_compare_page(_page(answer, journal), folder / PAGE)
         _link(folder / "report.html")
-    finally:
-        os.umask(before)
     return msgspec.structs.replace(answer, page=str(path))
 
 

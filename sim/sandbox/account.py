@@ -350,6 +350,11 @@ class Account:
         cross = self.exchange.cross_accounts.get(QUOTE)
         return self.exchange.ledger.accounts(QUOTE)[FREE] if cross is None else cross.available()
 
+    def unit_of(self, coin: str) -> int:
+        """In how many parts a coin is counted: 1e8, or the finer unit of a spot pair's base coin."""
+        pairs = (market.instrument for market in self.markets.values() if not market.is_linear)
+        return next((instrument.base_unit for instrument in pairs if instrument.base == coin), UNIT)
+
     def transfer(self, units: int, kind: str = "") -> None:
         """USDT (1e-8) from outside, or (negative) back there, as a row of this type in the log ("": TRANSFER_IN or TRANSFER_OUT). Raises
         ApiError when it is not free: unrealised profit cannot leave."""

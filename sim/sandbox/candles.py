@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from core.timeframe import DAY_MS, MINUTE_MS, WEEK_MS
+from core.timeframe import DAY_MS
 from sim.sandbox.feed import Floats, Ints, SymbolSeries
+from sim.sandbox.grouping import KINDS, LongCandles, firsts, grouped, turnover
+from sim.sandbox.intervals import INTERVALS, end_of, interval_ms, start_of, starts_of
 
-INTERVALS: Final = ("1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M")
-_WEEK_ORIGIN = -3 * DAY_MS
-LAST, MARK, INDEX = range(3)
-_COLUMNS = 13  # open, high, low, close of last, mark and index; volume
-
-
-def interval_ms(interval: str) -> int:
-    """Length of an interval; a month counts as 31 days (only to compare)."""
-    return {"D": DAY_MS, "W": WEEK_MS, "M": 31 * DAY_MS}.get(interval) or int(interval) * MINUTE_MS
-
-
-def start_of(ts: int, interval: str) -> int:
-    """The open of the candle in which a time lies."""
-    if interval == "M":
-        return int(np.datetime64(ts, "ms").astype("datetime64[M]").astype("datetime64[ms]").astype(np.int64))
-    length = interval_ms(interval)
-    origin = _WEEK_ORIGIN if interval == "W" else 0
-    return ts - (ts - origin) % length
-
-
-def end_of(start: int, interval: str) -> int:
-    """The first ms after the candle that opens at ``start``."""
-    if interval == "M":
-        month = np.datetime64(start, "ms").astype("datetime64[M]") + np.timedelta64(1, "M")
-        return int(month.astype("datetime64[ms]").astype(np.int64))
-    return start + interval_ms(interval)
+LAST, MARK, INDEX = KINDS
+_COLUMNS: Final = 13  # open, high, low, close of last, mark and index; volume
+_MANY: Final = 60
+"""Candles of more base bars than this are kept; others are made when they are asked for."""
 
 
 class Candles:
@@ -47,6 +27,10 @@ class Candles:
         self._values: Floats = np.zeros((_COLUMNS, capacity))
         self.forming: list[float] | None = None
         self.forming_ts = 0
+        self._long = {name: LongCandles(name) for name in INTERVALS if self.offers(name) and self._is_long(name)}
+
+    def _is_long(self, interval: str) -> bool:
+        return interval == "M" or interval_ms(interval) > _MANY * self.duration_ms
 
     def load(self, series: SymbolSeries, rows: int) -> None:
         """Take the first rows of a series as closed bars."""
@@ -62,6 +46,8 @@ class Candles:
         for place, column in enumerate(columns):
             self._values[place, :rows] = column[:rows]
         self.count = rows
+        for candles in self._long.values() if rows else ():
+            candles.load(self._ts[:rows], self._values[:, :rows])
 
     def add(self, ts_open: int, prices: tuple[float, ...], volume: float) -> None:
         """A piece of the market: twelve prices (last, mark, index) from ``ts_open`` on. It never crosses the end of a base bar."""
@@ -70,6 +56,8 @@ class Candles:
         if forming is None or start != self.forming_ts:
             self.close()
             self.forming, self.forming_ts = [*prices, volume], start
+            for candles in self._long.values():
+                candles.reach(start, self._values, self.count)
             return
         for at in (0, 4, 8):
             forming[at + 1] = max(forming[at + 1], prices[at + 1])
@@ -93,26 +81,46 @@ class Candles:
         """Whether candles of this interval can be made out of the base bars."""
         return (interval in INTERVALS and interval_ms(interval) % self.duration_ms == 0) or interval == "M"
 
-    def rows(self, interval: str, since: int | None, until: int | None, limit: int, kind: int = LAST) -> list[tuple[int, list[float]]]:
-        """Candles with since <= open <= until, the newest ``limit`` of them, oldest first: (open time, [o, h, l, c, volume, turnover]).
+    def table(
+        self, interval: str, since: int | None, until: int | None, limit: int, kind: int = LAST, *, is_oldest: bool = False
+    ) -> tuple[Ints, Floats]:
+        """Candles with since <= open <= until, the newest ``limit`` of them or the oldest, in order: open times, and six columns: open,
+        high, low, close, volume, turnover. What it costs is what it returns.
 
         The one that is being made comes last, like the exchange's; nothing flags it.
         """
         ts, values = self._all()
+        if interval in self._long:
+            starts, made = self._long[interval].table(values, since, until, kind)
+        else:
+            starts, made = self._short(ts, values, interval, self._rows_of(ts, interval, since, until, limit, is_oldest), kind)
+        kept = slice(None, limit) if is_oldest else slice(-limit, None)
+        return starts[kept], made[:, kept]
+
+    def _rows_of(self, ts: Ints, interval: str, since: int | None, until: int | None, limit: int, is_oldest: bool) -> tuple[int, int]:
+        """The base bars of so many candles, at most."""
+        begin = 0 if since is None else int(np.searchsorted(ts, start_of(since + interval_ms(interval) - 1, interval)))
         end = len(ts) if until is None else int(np.searchsorted(ts, end_of(start_of(until, interval), interval)))
-        span = (limit + 1) * interval_ms(interval) // self.duration_ms + 1
-        begin = max(0, end - span)
-        if since is not None:
-            begin = max(
-                begin, int(np.searchsorted(ts, start_of(since + interval_ms(interval) - 1, interval) if interval != "M" else since))
-            )
+        most = limit * (interval_ms(interval) // self.duration_ms)
+        return (begin, min(end, begin + most)) if is_oldest else (max(begin, end - most), end)
+
+    def _short(self, ts: Ints, values: Floats, interval: str, rows: tuple[int, int], kind: int) -> tuple[Ints, Floats]:
+        begin, end = rows
         if begin >= end:
-            return []
-        made = self._group(ts[begin:end], values[:, begin:end], interval, kind)
-        if begin and start_of(int(ts[begin - 1]), interval) == made[0][0]:
-            made = made[1:]  # its beginning lies outside
-        kept = [row for row in made if (since is None or row[0] >= since) and (until is None or row[0] <= until)]
-        return kept[-limit:]
+            return ts[:0], np.empty((6, 0))
+        part = values[:, begin:end]
+        if interval_ms(interval) == self.duration_ms:
+            return ts[begin:end], np.stack((*part[4 * kind : 4 * kind + 4], part[12], turnover(part)))
+        starts = starts_of(ts[begin:end], interval)
+        first = firsts(starts)
+        made = grouped(part, first, (kind,))
+        is_cut = int(begin > 0 and start_of(int(ts[begin - 1]), interval) == starts[0])  # its beginning lies outside
+        return starts[first][is_cut:], made[:, is_cut:]
+
+    def rows(self, interval: str, since: int | None, until: int | None, limit: int, kind: int = LAST) -> list[tuple[int, list[float]]]:
+        """The newest of ``table`` as rows: (open time, [open, high, low, close, volume, turnover])."""
+        starts, made = self.table(interval, since, until, limit, kind)
+        return list(zip(starts.tolist(), made.T.tolist(), strict=True))
 
     def newest(self, interval: str) -> tuple[int, list[float]] | None:
         """The latest candle of an interval."""
@@ -142,20 +150,3 @@ class Candles:
         self._ts[self.count] = self.forming_ts
         self._values[:, self.count] = self.forming
         return self._ts[: self.count + 1], self._values[:, : self.count + 1]
-
-    def _group(self, ts: Ints, values: Floats, interval: str, kind: int) -> list[tuple[int, list[float]]]:
-        if interval == "M":
-            starts: Any = ts.astype("datetime64[ms]").astype("datetime64[M]").astype("datetime64[ms]").astype(np.int64)
-        else:
-            origin = _WEEK_ORIGIN if interval == "W" else 0
-            starts = ts - (ts - origin) % interval_ms(interval)
-        first = np.flatnonzero(np.concatenate(([True], starts[1:] != starts[:-1])))
-        last = np.concatenate((first[1:], [len(ts)])) - 1
-        at = 4 * kind
-        high = np.maximum.reduceat(values[at + 1], first)
-        low = np.minimum.reduceat(values[at + 2], first)
-        volume = np.add.reduceat(values[12], first)
-        typical = (values[0] + values[1] + values[2] + values[3]) / 4.0
-        turnover = np.add.reduceat(typical * values[12], first)
-        table = np.stack((values[at][first], high, low, values[at + 3][last], volume, turnover), axis=1)
-        return list(zip(starts[first].tolist(), table.tolist(), strict=True))

@@ -12,7 +12,7 @@ from sim.sandbox.limits import Budget, Budgets
 from sim.sandbox.paging import listing
 from sim.sandbox.params import CATEGORIES, Params, text
 from sim.sandbox.public_hub import PublicHub
-from sim.sandbox.routes import CANCEL_ALL, LISTS, ROUTES, UNUSED_CATEGORIES, Route
+from sim.sandbox.routes import CANCEL_ALL, LISTS, ROUTES, TICKERS, UNUSED_CATEGORIES, Route
 
 
 class Gateway:
@@ -56,7 +56,7 @@ class Gateway:
     def _run(self, route: Route, name: str, call: Call) -> dict[str, Any]:
         wanted = text(call.params, "category")
         if wanted in UNUSED_CATEGORIES and name in LISTS:  # an account that has nothing there: an empty list, never a refusal
-            return self.envelope(0, route.message, {"list": [], "success": "1"} if name == CANCEL_ALL else listing(wanted, [], ""))
+            return self.envelope(0, route.message, _nothing(name, wanted))
         try:
             result = route.handler(call)
         except ApiError as error:
@@ -91,3 +91,10 @@ class Gateway:
     def refused(self, error: ApiError) -> dict[str, Any]:
         """A no."""
         return self.envelope(error.code, error.text, error.result or {})
+
+
+def _nothing(name: str, category: str) -> dict[str, Any]:
+    """An empty list, in the shape of its endpoint."""
+    if name == CANCEL_ALL:
+        return {"list": [], "success": "1"}
+    return {"category": category, "list": []} if name == TICKERS else listing(category, [], "")

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
 from core.instrument import Category, Instrument
 from core.money import UNIT, to_text, to_units
-from sim.sandbox import texts
+from sim.sandbox import json_columns, texts
 from sim.sandbox.candles import Candles
+from sim.sandbox.feed import Ints
 
 Level = tuple[int, int]
 """(price in ticks, size in steps)"""
+Side = tuple[Ints, Ints]
+"""Levels in columns."""
 
 TRADES_KEPT: Final = 1000
 MAX_DEPTH: Final = 1000
-_HASH = 2654435761
+_FEW: Final = 24
+"""So many levels are written one by one sooner."""
+_HASH: Final = 2654435761
+_BITS: Final = 0xFFFFFFFF
 INTEREST_RATE: Final = to_units("0.0001")
 
 
@@ -86,15 +97,21 @@ class SymbolMarket:
 
     def book(self, depth: int) -> tuple[list[Level], list[Level]]:
         """Bids (descending) and asks (ascending). Invented: sizes are a fixed function of level and of how often the market moved."""
-        grid = self.instrument.price_grid
-        best = max(1, grid.count(self.last))
-        bids = [(ticks, self._size(ticks, False)) for ticks in range(best, max(0, best - depth), -1)]
-        return bids, [(ticks, self._size(ticks, True)) for ticks in range(best + 1, best + 1 + depth)]
+        bids, asks = self.ladder(depth)
+        return list(zip(*(column.tolist() for column in bids), strict=True)), list(zip(*(column.tolist() for column in asks), strict=True))
 
-    def _size(self, ticks: int, is_ask: bool) -> int:
-        """Steps at a level; a seventh of the levels change with each move."""
+    def ladder(self, depth: int) -> tuple[Side, Side]:
+        """``book`` in columns."""
+        best = max(1, self.instrument.price_grid.count(self.last))
+        bids, asks = np.arange(best, max(0, best - depth), -1), np.arange(best + 1, best + 1 + depth)
+        ticks = np.concatenate((bids, asks))
+        sizes = self._sizes(ticks, np.arange(len(ticks)) >= len(bids))
+        return (bids, sizes[: len(bids)]), (asks, sizes[len(bids) :])
+
+    def _sizes(self, ticks: Ints, is_ask: npt.NDArray[np.bool_]) -> Ints:
+        """Steps at levels; a seventh of the levels change with each move. Only the lower 32 bits of any product count."""
         turn = (self.moves + ticks) // 7
-        mixed = (ticks * _HASH ^ (turn * 40503 + self._salt + is_ask)) * _HASH & 0xFFFFFFFF
+        mixed = (((ticks * _HASH) ^ (turn * 40503 + (self._salt & _BITS) + is_ask)) & _BITS) * _HASH & _BITS
         return 1 + (mixed >> 8) % 5000
 
     def _trade(self, ts_open: int, ts_close: int, prices: tuple[float, ...], volume: float) -> None:
@@ -132,10 +149,18 @@ class SymbolMarket:
         """A quantity in steps."""
         return self.instrument.qty_grid.text(steps)
 
-    def levels(self, side: list[Level]) -> list[list[str]]:
-        """Levels as the wire has them."""
+    def levels(self, side: Sequence[Level]) -> Any:
+        """Levels as the wire has them, a size of 0 as plain 0: a list, or where there are many its JSON."""
+        if len(side) > _FEW:
+            return self.ladder_json(tuple(np.array(side).T))
         grid, lots = self.instrument.price_grid, self.instrument.qty_grid
-        return [[grid.text(ticks), lots.text(steps)] for ticks, steps in side]
+        return [[grid.text(ticks), lots.text(steps) if steps else "0"] for ticks, steps in side]
+
+    def ladder_json(self, side: Side) -> msgspec.Raw:
+        """The same of columns."""
+        ticks, steps = side
+        prices, sizes = json_columns.on_grid(self.instrument.price_grid, ticks), json_columns.on_grid(self.instrument.qty_grid, steps)
+        return json_columns.json_rows([prices, json_columns.plain_zeros(sizes, steps == 0)])
 
     def interest(self) -> tuple[float, float]:
         """(open interest of both sides, of one side) in base units; where the feed has none, an invented one."""

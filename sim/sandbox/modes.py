@@ -151,24 +151,44 @@ def set_auto_add_margin(account: Account, market: SymbolMarket, idx: int, wanted
     account.adds_margin.discard(market.name)
 
 
-def switch_mode(account: Account, markets: list[SymbolMarket], mode: int) -> None:
-    """One-way (0) or hedge (3) for these symbols. Raises ApiError."""
+def switch_mode(account: Account, market: SymbolMarket, mode: int) -> None:
+    """One-way (0) or hedge (3) for a symbol. Raises ApiError: 110025 where it has it, 110024 and 110028 with a position or an order."""
+    wanted = _is_hedge(mode)
+    if account.is_hedge[market.name] == wanted:
+        raise ApiError(110025, "Position mode is not modified")
+    book = account.exchange.books[market.name]
+    if any(position.steps for position in book.positions):
+        raise ApiError(110024, "You have an existing position, so position mode cannot be switched")  # ASSUMED words
+    if _has_orders(book):
+        raise ApiError(110028, "There are existing open orders, so position mode cannot be switched")  # ASSUMED words
+    _set_mode(account, market, wanted)
+
+
+def switch_modes(account: Account, markets: list[SymbolMarket], mode: int) -> None:
+    """The same for all symbols of a settle coin that have neither position nor order; the others stay as they are, and nothing to change
+    is no error."""
+    wanted = _is_hedge(mode)
+    for market in markets:
+        book = account.exchange.books[market.name]
+        is_free = not any(position.steps for position in book.positions) and not _has_orders(book)
+        if is_free and account.is_hedge[market.name] != wanted:
+            _set_mode(account, market, wanted)
+
+
+def _is_hedge(mode: int) -> bool:
     if mode not in (0, 3):
         raise params_error("mode invalid")
-    wanted = mode == 3
-    changing = [market for market in markets if account.is_hedge[market.name] != wanted]
-    if not changing:
-        raise ApiError(110025, "Position mode is not modified")
-    for market in changing:
-        book = account.exchange.books[market.name]
-        if any(position.steps for position in book.positions):
-            raise ApiError(110024, "You have an existing position, so position mode cannot be switched")  # ASSUMED words
-        if book.orders or book.pending or book.waiting:
-            raise ApiError(110028, "There are existing open orders, so position mode cannot be switched")  # ASSUMED words
-    for market in changing:
-        book = account.exchange.books[market.name]
-        book.positions = [Position(book.instrument, idx) for idx in ((1, 2) if wanted else (0,))]
-        account.is_hedge[market.name] = wanted
+    return mode == 3
+
+
+def _has_orders(book: SymbolBook) -> bool:
+    return bool(book.orders or book.pending or book.waiting)
+
+
+def _set_mode(account: Account, market: SymbolMarket, wanted: bool) -> None:
+    book = account.exchange.books[market.name]
+    book.positions = [Position(book.instrument, idx) for idx in ((1, 2) if wanted else (0,))]
+    account.is_hedge[market.name] = wanted
 
 
 def set_margin_mode(account: Account, mode: str, *, has_isolated: bool) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sim.sandbox.candles import end_of
 from sim.sandbox.connection import Connection
 from sim.sandbox.engine import Engine, Moved
+from sim.sandbox.intervals import end_of
 from sim.sandbox.market import Level, SymbolMarket, book_name
+from sim.sandbox.params import CATEGORIES
 from sim.sandbox.texts import decimal
 
 DEPTHS: Final = (1, 50, 200, 1000)
@@ -34,10 +35,16 @@ class PublicHub:
         self._tickers: dict[str, dict[str, str]] = {}
         self._cs = 10**9
 
+    def now_ms(self) -> int:
+        """Market time."""
+        return self._engine.now_ms
+
     # --- subscriptions ---
 
     def market_of(self, category: str, topic: str) -> SymbolMarket | None:
-        """The market that a topic is about; None when there is no such topic."""
+        """The market that a topic is about; None when there is no such topic, as in categories of which nothing is traded here."""
+        if category not in CATEGORIES:
+            return None
         parts = topic.split(".")
         market = self._engine.markets.get(book_name(category, parts[-1]))
         if market is None:
@@ -206,7 +213,7 @@ class PublicHub:
     ) -> dict[str, Any]:
         ordered: tuple[list[Level], list[Level]] = (sorted(bids.items(), reverse=True), sorted(asks.items()))
         now = self._engine.now_ms
-        data = {"s": market.symbol, "b": _texts(market, ordered[0]), "a": _texts(market, ordered[1]), "u": u, "seq": market.seq}
+        data = {"s": market.symbol, "b": market.levels(ordered[0]), "a": market.levels(ordered[1]), "u": u, "seq": market.seq}
         return {"topic": topic, "type": kind, "ts": now, "data": data, "cts": now}
 
 
@@ -214,8 +221,3 @@ def _difference(before: dict[int, int], now: dict[int, int]) -> dict[int, int]:
     """Levels that are new or other, and those that fell out of the window (size 0)."""
     changed = {ticks: steps for ticks, steps in now.items() if before.get(ticks) != steps}
     return changed | {ticks: 0 for ticks in before if ticks not in now}
-
-
-def _texts(market: SymbolMarket, side: list[Level]) -> list[list[str]]:
-    grid = market.instrument.price_grid
-    return [[grid.text(ticks), market.qty(steps) if steps else "0"] for ticks, steps in side]

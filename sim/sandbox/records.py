@@ -91,7 +91,11 @@ class OrderRecord:
         if self.leaves and self.price:
             leaves_value = texts.decimal(float(self.price) * lots.value(self.leaves))
         quote_fee = self.fees.get(instrument.quote if self.category == "linear" else next(iter(self.fees), ""), 0)
-        last_price = {"lastPriceOnCreated": self.last_price} if self.category == "linear" else {"basePrice": self.last_price}
+        last_price = (
+            {"lastPriceOnCreated": self.last_price}
+            if self.category == "linear"
+            else {"lastPriceOnCreated": "", "basePrice": self.last_price}
+        )
         return {
             "orderId": self.order_id, "orderLinkId": self.link_id, "parentOrderLinkId": self.parent_link_id, "blockTradeId": "",
             "symbol": self.market.symbol, "price": self.price or "0", "qty": lots.text(self.steps), "side": self.side,

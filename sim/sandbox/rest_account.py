@@ -12,7 +12,7 @@ from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.market import SymbolMarket
 from sim.sandbox.paging import WEEK_MS, from_place, listing, page, window
 from sim.sandbox.params import Params, category, market, number, text, whole
-from sim.sandbox.records import OrderRecord
+from sim.sandbox.records import OPEN, OrderRecord
 from sim.sandbox.views import position_row, wallet_row
 from sim.sandbox.words import check_words
 
@@ -64,20 +64,21 @@ def _batch(call: Call, action: str) -> dict[str, Any]:
 
 
 def realtime(call: Call) -> dict[str, Any]:
-    """Open orders (openOnly 0), or the last 500 closed ones (1, ASSUMED to mean only those); newest first."""
+    """Open orders (openOnly 0), or the last 500 closed ones (1, ASSUMED to mean only those); newest first. By its id an order is found
+    whether it is open or among the last 500 closed: openOnly is then ignored."""
     wanted = category(call.params)
     if wanted == "linear" and not any(text(call.params, name) for name in ("symbol", "baseCoin", "settleCoin", "orderId", "orderLinkId")):
         raise ApiError(10001, "Missing some parameters that must be filled in, symbol or settleCoin or baseCoin")  # ASSUMED words
     check_words(call.params)
     wants_closed = whole(call.params, "openOnly", 0, low=0, high=2) == 1
+    is_by_id = bool(text(call.params, "orderId") or text(call.params, "orderLinkId"))
     account = call.account
-    pool: Iterable[OrderRecord] = (
-        [*account.recent_closed, *account.open_orders.values()] if call.lag_ms or wants_closed else account.open_orders.values()
-    )
+    has_closed = call.lag_ms or wants_closed or is_by_id
+    pool: Iterable[OrderRecord] = [*account.recent_closed, *account.open_orders.values()] if has_closed else account.open_orders.values()
     rows = []
     for record in _matching(sorted(pool, key=_number, reverse=True), wanted, call.params):
         row = _visible(record, call)
-        if row is not None and (row["orderStatus"] in ("New", "PartiallyFilled", "Untriggered", "Triggered")) != wants_closed:
+        if row is not None and (is_by_id or (row["orderStatus"] in OPEN) != wants_closed):
             rows.append((record.number, row))
     return _page_of(wanted, rows, call.params, limit=20, highest=50)
 
@@ -93,7 +94,7 @@ def history(call: Call) -> dict[str, Any]:
     rows = []
     for record in _matching(sorted(account.closed_orders, key=_number, reverse=True), wanted, call.params):
         row = _visible(record, call)
-        if row is None or row["orderStatus"] in ("New", "PartiallyFilled", "Untriggered", "Triggered"):
+        if row is None or row["orderStatus"] in OPEN:
             continue
         if not start <= record.created <= end or (status and row["orderStatus"] != status):
             continue
@@ -188,10 +189,10 @@ def rest_execution(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def positions(call: Call) -> dict[str, Any]:
-    """With a symbol: its rows, flat ones too; with a settle coin: what is open."""
+    """With a symbol: its rows, flat ones too; with a settle coin: what is open. Spot has none, and is not refused."""
     wanted = category(call.params)
     if wanted != "linear":
-        raise params_error("Category is invalid")
+        return listing(wanted, [], "")
     account = call.account
     symbol, settle = text(call.params, "symbol"), text(call.params, "settleCoin")
     if not symbol and not settle:
@@ -225,14 +226,15 @@ def set_leverage(call: Call) -> dict[str, Any]:
 
 def switch_mode(call: Call) -> dict[str, Any]:
     """POST /v5/position/switch-mode"""
+    mode = whole(call.params, "mode", -1)
     if text(call.params, "symbol"):
-        chosen = [_linear(call)]
-    else:
-        coin = text(call.params, "coin")
-        chosen = [one for one in call.engine.markets.values() if one.is_linear and one.instrument.quote == coin]
-        if not chosen:
-            raise params_error("symbol or coin is required")  # ASSUMED words
-    modes.switch_mode(call.account, chosen, whole(call.params, "mode", -1))
+        modes.switch_mode(call.account, _linear(call), mode)
+        return {}
+    coin = text(call.params, "coin")
+    if not coin:
+        raise params_error("symbol or coin is required")  # ASSUMED words
+    chosen = [one for one in call.engine.markets.values() if one.is_linear and one.instrument.quote == coin]
+    modes.switch_modes(call.account, chosen, mode)
     return {}
 
 
@@ -326,10 +328,10 @@ def set_margin_mode(call: Call) -> dict[str, Any]:
 
 
 def fee_rate(call: Call) -> dict[str, Any]:
-    """GET /v5/account/fee-rate"""
-    wanted = category(call.params)
+    """GET /v5/account/fee-rate; without a category of the contracts (ASSUMED: the field was added later, and clients leave it out)."""
+    wanted = category({"category": "linear", **call.params})
     if text(call.params, "symbol"):
-        chosen = [market(call.params, call.engine.markets)]
+        chosen = [market({**call.params, "category": wanted}, call.engine.markets)]
     else:
         chosen = [one for one in call.engine.markets.values() if one.category == wanted]
     rows = []

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from core.instrument import Instrument, generic_tiers
 from core.money import UNIT
-from sim.sandbox import texts
+from sim.sandbox import json_columns, texts
 from sim.sandbox.call import Call
 from sim.sandbox.candles import INDEX, LAST, MARK
 from sim.sandbox.errors import ApiError, params_error
+from sim.sandbox.feed import Floats, Ints
+from sim.sandbox.intervals import start_of
 from sim.sandbox.market import SymbolMarket
 from sim.sandbox.paging import from_place
 from sim.sandbox.params import category, market, moment, text, whole
@@ -110,15 +114,29 @@ def index_kline(call: Call) -> dict[str, Any]:
 
 def premium_kline(call: Call) -> dict[str, Any]:
     """Candles of (mark - index) / index: open and close are exact, the extremes those of the two (ASSUMED)."""
-    marks, indexes = _klines(call, MARK), _klines(call, INDEX)
-    rows = []
-    for mark, index in zip(marks["list"], indexes["list"], strict=True):
-        first, last = (float(mark[at]) / float(index[at]) - 1.0 for at in (1, 4))
-        rows.append([mark[0], *(texts.decimal(value, 6) for value in (first, max(first, last), min(first, last), last))])
-    return {**marks, "list": rows}
+    one, starts, marks = _candles(call, MARK)
+    _, _, indexes = _candles(call, INDEX)
+    places = one.instrument.price_grid.decimals
+    first, last = (json_columns.as_published(marks[at], places) / json_columns.as_published(indexes[at], places) - 1.0 for at in (0, 3))
+    columns = (first, np.maximum(first, last), np.minimum(first, last), last)
+    return _rows(one, [json_columns.whole_numbers(starts), *(json_columns.decimals(column, 6, is_short=True) for column in columns)])
 
 
 def _klines(call: Call, kind: int) -> dict[str, Any]:
+    one, starts, made = _candles(call, kind)
+    places = one.instrument.price_grid.decimals
+    columns = [json_columns.whole_numbers(starts), *(json_columns.decimals(made[at], places) for at in range(4))]
+    if kind == LAST:
+        columns += [json_columns.decimals(made[4], 8, is_short=True), json_columns.decimals(made[5], 4, is_short=True)]
+    return _rows(one, columns)
+
+
+def _rows(one: SymbolMarket, columns: list[json_columns.Column]) -> dict[str, Any]:
+    return {"category": one.category, "symbol": one.symbol, "list": json_columns.json_rows(columns)}
+
+
+def _candles(call: Call, kind: int) -> tuple[SymbolMarket, Ints, Floats]:
+    """The candles that are asked for, newest first: open times and columns."""
     params = {"category": "linear", **call.params}
     one = market(params, call.engine.markets)
     interval = text(params, "interval")
@@ -126,18 +144,10 @@ def _klines(call: Call, kind: int) -> dict[str, Any]:
         raise ApiError(10001, "Invalid period!")  # ASSUMED words
     limit = whole(params, "limit", 200, low=1, high=1000)
     since, until = moment(params, "start"), moment(params, "end")
-    if since is not None and until is None and len(one.candles.rows(interval, since, None, 1_000_000, kind)) > limit:
-        until = _nth_start(one, interval, since, limit)  # ASSUMED: with a start alone the rows begin there
-    rows = []
-    for start, (open_, high, low, close, volume, turnover) in reversed(one.candles.rows(interval, since, until, limit, kind)):
-        row = [str(start), *(one.price(value) for value in (open_, high, low, close))]
-        rows.append([*row, texts.decimal(volume), texts.decimal(turnover, 4)] if kind == LAST else row)
-    return {"category": one.category, "symbol": one.symbol, "list": rows}
-
-
-def _nth_start(one: SymbolMarket, interval: str, since: int, count: int) -> int:
-    starts = one.candles.rows(interval, since, None, 1_000_000)
-    return starts[min(count, len(starts)) - 1][0]
+    since = None if since is None else start_of(since, interval)  # the candle in which it lies is the first
+    is_oldest = since is not None and until is None  # ASSUMED: with a start alone the rows begin there
+    starts, made = one.candles.table(interval, since, until, limit, kind, is_oldest=is_oldest)
+    return one, starts[::-1], made[:, ::-1]
 
 
 def funding_history(call: Call) -> dict[str, Any]:
@@ -192,10 +202,11 @@ def orderbook(call: Call) -> dict[str, Any]:
     """The book now; ``u`` is that of the stream's 1000 levels."""
     one = market(call.params, call.engine.markets)
     depth = whole(call.params, "limit", 25 if one.is_linear else 1, low=1, high=1000)
-    bids, asks = one.book(depth)
+    bids, asks = one.ladder(depth)
     now = call.engine.now_ms
     return {
-        "s": one.symbol, "b": one.levels(bids), "a": one.levels(asks), "ts": now, "u": call.book_update(one), "seq": one.seq, "cts": now,
+        "s": one.symbol, "b": one.ladder_json(bids), "a": one.ladder_json(asks), "ts": now,
+        "u": call.book_update(one), "seq": one.seq, "cts": now,
     }  # fmt: skip
 
 

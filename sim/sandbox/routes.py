@@ -9,6 +9,7 @@ import msgspec
 
 from sim.sandbox import rest_account as private
 from sim.sandbox import rest_market as public
+from sim.sandbox import rest_side as side
 from sim.sandbox.call import Call
 from sim.sandbox.limits import SECOND_MS
 
@@ -47,6 +48,9 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("GET", "/v5/market/recent-trade"): Route(public.recent_trade),
     ("GET", "/v5/market/risk-limit"): Route(public.risk_limit),
     ("GET", "/v5/market/price-limit"): Route(public.price_limit, message=""),
+    ("GET", "/v5/market/account-ratio"): Route(side.account_ratio),
+    ("GET", "/v5/market/insurance"): Route(side.insurance),
+    ("GET", "/v5/system/status"): Route(side.system_status, message=""),
     ("POST", "/v5/order/create"): Route(private.create, 10, 20),
     ("POST", "/v5/order/amend"): Route(private.amend, 10),
     ("POST", "/v5/order/cancel"): Route(private.cancel, 10, 20),
@@ -75,18 +79,26 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("POST", "/v5/account/demo-apply-money"): Route(private.apply_demo_money, 1, window_ms=60_000),
     ("GET", "/v5/user/query-api"): Route(private.query_api, 10, message=""),
     ("GET", "/v5/asset/coin/query-info"): Route(private.coin_info, 5, on_demo=False),
+    ("GET", "/v5/asset/transfer/query-account-coins-balance"): Route(side.coin_balances, 5, on_demo=False),
+    ("GET", "/v5/asset/transfer/query-account-coin-balance"): Route(side.coin_balance, 5, on_demo=False),
+    ("GET", "/v5/asset/transfer/query-inter-transfer-list"): Route(side.transfers, 5, on_demo=False),
+    ("GET", "/v5/asset/deposit/query-record"): Route(side.deposits, 5, on_demo=False),
+    ("GET", "/v5/asset/withdraw/query-record"): Route(side.withdrawals, 5, on_demo=False),
+    ("POST", "/v5/order/disconnected-cancel-all"): Route(side.disconnect_protection, 5, on_demo=False),
+    ("GET", "/v5/account/query-dcp-info"): Route(side.disconnect_protection_info, 5, on_demo=False),
 }
 UNUSED_CATEGORIES: Final = ("inverse", "option")
 """What no account has anything in here."""
 CANCEL_ALL: Final = "/v5/order/cancel-all"
+TICKERS: Final = "/v5/market/tickers"
 LISTS: Final = frozenset({
-    "/v5/market/instruments-info", "/v5/order/realtime", "/v5/order/history", "/v5/execution/list", "/v5/position/list",
+    "/v5/market/instruments-info", TICKERS, "/v5/order/realtime", "/v5/order/history", "/v5/execution/list", "/v5/position/list",
     "/v5/position/closed-pnl", CANCEL_ALL,
 })  # fmt: skip
 """Endpoints that answer with an empty list for a category that an account does not use."""
 NOT_SIMULATED: Final = frozenset({
-    "/v5/order/pre-check", "/v5/order/disconnected-cancel-all", "/v5/order/spot-borrow-check", "/v5/position/confirm-pending-mmr",
-    "/v5/position/set-tpsl-mode", "/v5/position/set-risk-limit", "/v5/account/query-dcp-info", "/v5/account/smp-group",
+    "/v5/order/pre-check", "/v5/order/spot-borrow-check", "/v5/position/confirm-pending-mmr",
+    "/v5/position/set-tpsl-mode", "/v5/position/set-risk-limit", "/v5/account/smp-group",
     "/v5/account/set-limit-px-action", "/v5/account/instruments-info", "/v5/asset/transfer/inter-transfer",
     "/v5/asset/transfer/universal-transfer",
 })  # fmt: skip

@@ -19,6 +19,7 @@ from sim.sandbox.params import CATEGORIES
 from sim.sandbox.private_hub import PrivateHub
 from sim.sandbox.public_hub import PublicHub
 from sim.sandbox.rest_door import RestDoor
+from sim.sandbox.routes import UNUSED_CATEGORIES
 from sim.sandbox.settings import SandboxSettings
 from sim.sandbox.sockets import PrivateChannel, PublicChannel, TradeChannel
 from sim.sandbox.wire_log import WireLog
@@ -185,7 +186,7 @@ class SandboxServer:
 
     async def _public_socket(self, request: web.Request) -> web.StreamResponse:
         category = request.match_info["category"]
-        if category not in CATEGORIES:
+        if category not in CATEGORIES and category not in UNUSED_CATEGORIES:
             return web.Response(status=404)
         return await self._serve(request, "public", PublicChannel(category, self.public, self.settings.ack_ms))
 

@@ -44,7 +44,9 @@ class PublicChannel:
             return
         if op == "ping":
             connection.last_ping = connection.now()
-            connection.send(self._reply(connection, frame, True, "pong", "ping"), "op:ping", is_pong=True)
+            is_option = self._category == "option"
+            pong = {"args": [str(self._hub.now_ms())], "op": "pong"} if is_option else self._reply(connection, frame, True, "pong", "ping")
+            connection.send(pong, "op:ping", is_pong=True)
         elif op in ("subscribe", "unsubscribe"):
             await asyncio.sleep(self._ack_s)
             self._subscribe(connection, frame, op)
@@ -147,8 +149,6 @@ class PrivateChannel:
                 is_missing = is_demo and str(topic).startswith("execution.fast")  # not among the topics that demo is listed with
                 if is_missing or (topic not in PLAIN and topic not in CATEGORISED):
                     refusal = f"error:handler not found,topic:{topic}"
-                elif op == "subscribe" and topic in connection.topics:
-                    refusal = f"error:already subscribed,topic:{topic}"
                 if refusal:
                     break
         self._reply(connection, frame, not refusal, refusal, op)

@@ -86,9 +86,7 @@ def _coin_row(account: Account, coin: str, margins: AccountMargins) -> dict[str,
     ledger = account.exchange.ledger.coins[coin]
     quotes = {market.instrument.quote for market in account.markets.values()}
     is_quote = coin in quotes
-    unit = UNIT
-    if not is_quote:
-        unit = next(one.instrument.base_unit for one in account.markets.values() if not one.is_linear and one.instrument.base == coin)
+    unit = account.unit_of(coin)
     wallet = ledger[FREE] + ledger[ORDER] + ledger[POSITION]
     unrealised = _unrealised(account) if is_quote else 0.0
     price = 1.0 if is_quote else _coin_price(account, coin)

@@ -63,7 +63,8 @@ def test_a_limit_order_is_placed_amended_and_cancelled(client: Pybit) -> None:
     assert client.call("cancel_order", **LINEAR, orderId=ids["orderId"]) == ids
     ended = until(lambda: client.of("order", orderId=ids["orderId"], orderStatus="Cancelled"))[0]
     assert (ended["cancelType"], ended["leavesQty"]) == ("CancelByUser", "0.000")
-    assert client.call("get_open_orders", **LINEAR, orderLinkId="l-1")["list"] == []
+    assert [row["orderStatus"] for row in client.call("get_open_orders", **LINEAR, orderLinkId="l-1")["list"]] == ["Cancelled"]
+    assert client.call("get_open_orders", **LINEAR)["list"] == []
     assert client.call("get_order_history", **LINEAR, orderLinkId="l-1")["list"][0]["orderStatus"] == "Cancelled"
     with pytest.raises(RequestRefused) as refused:
         client.call("cancel_order", **LINEAR, orderLinkId="l-1")

@@ -68,7 +68,7 @@ class FakeExchange:
                 "/v5/position/list": lambda row: {"list": [_shown(one) for one in self._matching(self.positions, row)]},
                 "/v5/order/create": self._create,
                 "/v5/account/wallet-balance": self._wallet,
-                "/v5/execution/list": lambda row: {"list": [one for one in self.executions if one["_category"] == row["category"]]},
+                "/v5/execution/list": self._executions,
             }.get(path, lambda row: None)  # type: ignore[assignment]
             if path == "/v5/order/create-batch":
                 fates = [self._create({**order, "category": given["category"]}) for order in given["request"]]
@@ -108,7 +108,8 @@ class FakeExchange:
         if qty <= 0 or qty % Decimal(rule["qtyStep"]) or qty > Decimal(rule["maxMktOrderQty"]):
             return envelope({}, 10001, "Qty invalid")
         found["size"] = str(max(0.0, float(held - qty)))
-        row = {"symbol": symbol, "orderLinkId": given["orderLinkId"], "execQty": format(min(held, qty), "f"), "execPrice": "99.5"}
+        row = {"symbol": symbol, "side": given["side"], "orderLinkId": given["orderLinkId"], "execQty": format(min(held, qty), "f")}
+        row["execPrice"] = "99.5" if given["side"] == "Sell" else "100.5"
         self.executions.append({**row, "_category": given["category"]})
         return {"orderId": "made", "orderLinkId": given["orderLinkId"]}
 
@@ -120,6 +121,11 @@ class FakeExchange:
             return envelope({}, 170131, "Insufficient balance.")
         self.coins[coin] -= qty
         return {"orderId": "sold", "orderLinkId": given["orderLinkId"]}
+
+    def _executions(self, given: Row) -> Row:
+        newest = [row for row in reversed(self.executions) if row["_category"] == given["category"]]
+        begin, end = int(given.get("cursor") or 0), int(given.get("cursor") or 0) + int(given["limit"])
+        return {"list": newest[begin:end], "nextPageCursor": str(end) if end < len(newest) else ""}
 
     def _wallet(self, given: Row) -> Row:
         coins = [{"coin": coin, "walletBalance": format(amount, "f")} for coin, amount in self.coins.items()]

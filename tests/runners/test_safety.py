@@ -21,9 +21,11 @@ import pybit._helpers
 import pytest
 
 from adapters.bybit.endpoints import Environment, endpoints
+from adapters.bybit.notices import Notice
 from benchmarks.panic_scene import fill_account, scene
 from runners import safety
 from runners.live.latch import is_latched, latch_path, read_latch
+from runners.live.panic_heard import begun_ms
 from runners.safety import FLAT, LEFT, Exchange, Panic
 from tests.runners.fake_exchange import FakeExchange, envelope, fake_exchange
 from tests.sim.sandbox.conftest import Sandbox, running
@@ -184,12 +186,41 @@ def test_a_disk_without_room_for_a_name_has_one_that_was_laid_out_before(tmp_pat
     def full(*given: object, **more: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as small:
-        small.setattr(os, "open", full)
-        assert "No space left" in safety.latch(path, "demo", "me") and not is_latched(path)
+    def none(*given: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    for links in (os.link, none):  # with and without hard links
+        with monkeypatch.context() as small:
+            small.setattr(os, "open", full)
+            small.setattr(os, "link", links)
+            assert "No space left" in safety.latch(path, "demo", "me") and not is_latched(path)
+        path.with_suffix(".ready").touch()
+        with monkeypatch.context() as small:
+            small.setattr(os, "open", full)
+            small.setattr(os, "link", links)
+            assert safety.latch(path, "demo", "me") == "" and is_latched(path) and not path.with_suffix(".ready").exists()
+        path.unlink()
+
+
+def test_a_spare_file_never_takes_the_place_of_another_hands_latch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, link = tmp_path / "demo.latch", os.link
     path.with_suffix(".ready").touch()
+    late = [False, True]
+
+    def full(*given: object, **more: object) -> int:
+        if not late.pop(0):
+            path.write_text("the first")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def just_before(spare: Path, name: Path) -> None:
+        path.write_text("the first")
+        link(spare, name)
+
     monkeypatch.setattr(os, "open", full)
-    assert safety.latch(path, "demo", "me") == "" and is_latched(path)
+    monkeypatch.setattr(os, "link", just_before)
+    while late:
+        assert safety.latch(path, "demo", "the second") == "" and path.read_text() == "the first"
+        path.unlink()
 
 
 # --- against the sandbox ---
@@ -210,7 +241,8 @@ def test_everything_of_an_account_is_cancelled_and_closed(hedge: bool) -> None:
         made = [row for row in truth["orders"] if row["orderLinkId"].startswith("panic-")]
         assert made and all(row["reduceOnly"] for row in made)
         assert len(done.panic.cancelled) == 42 and len(done.panic.positions_seen) == (6 if hedge else 3)
-        assert set(done.panic.closed_at) == {"BTCUSDT", "ETHUSDT", "COIN02USDT"}
+        sides = ("Buy", "Sell") if hedge else ("Buy",)
+        assert set(done.panic.closed_at) == {f"{symbol} {side}" for symbol in ("BTCUSDT", "ETHUSDT", "COIN02USDT") for side in sides}
         again = Done(sandbox.url, key="sandbox-key", secret="sandbox-secret")
         assert again.code == FLAT and not again.panic.cancelled and not again.panic.closing_orders
 
@@ -240,7 +272,17 @@ def test_usdc_and_inverse_contracts_and_every_kind_of_spot_order(fake: FakeExcha
     assert done.code == FLAT, done.lines
     assert fake.orders == [] and all(Decimal(row["size"]) == 0 for row in fake.positions)
     assert len(done.panic.cancelled) == 1_200 + 2 + 2 + 1 + 5
-    assert done.panic.closed_at == {"BTCUSDT": "2.5 at 99.5", "BTCPERP": "0.3 at 99.5", "BTCUSD": "900 at 99.5"}
+    assert done.panic.closed_at == {"BTCUSDT Buy": "2.5 at 99.5", "BTCPERP Sell": "0.3 at 100.5", "BTCUSD Sell": "900 at 100.5"}
+
+
+def test_the_names_of_its_orders_say_when_it_began(fake: FakeExchange) -> None:
+    """A session elsewhere tells by them a panic that is over from a new one; a standby begins when it is pressed, not when it waits."""
+    fake.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5")
+    panic = Panic(Exchange("sandbox", fake.url, KEY, SECRET), lambda text: None, sell_spot=False)
+    before = time.time_ns() // 1_000_000
+    assert panic.run(time.perf_counter()) == FLAT
+    (name,) = [order["orderLinkId"] for order in panic.closing_orders]
+    assert before <= begun_ms(Notice(0, "execution_panic", "", key=name)) <= time.time_ns() // 1_000_000
 
 
 def test_a_settle_coin_that_nobody_knew_of(fake: FakeExchange) -> None:
@@ -297,10 +339,85 @@ def test_an_option_position_is_told_and_left(fake: FakeExchange) -> None:
     assert done.code == LEFT and done.panic.report()["left"] == {"option positions": ["BTC-25DEC26-50000-C Buy 1 (entry 100, mark 101)"]}
 
 
-def test_a_market_that_the_key_does_not_have_is_said(fake: FakeExchange) -> None:
-    fake.script["/v5/order/realtime"] = [lambda row: envelope({}, 10005, "Permission denied") if row["category"] == "option" else None] * 99
+@pytest.mark.parametrize(
+    ("category", "answer", "code"),
+    [
+        ("option", envelope({}, 10005, "Permission denied"), LEFT),
+        ("inverse", envelope({}, 10001, "params error"), LEFT),
+        ("spot", envelope({}, 10024, "compliance rules triggered"), LEFT),
+        ("option", envelope({}, 10032, "Demo trading are not supported."), FLAT),
+        ("inverse", (404, {}, b"Not Found"), FLAT),
+    ],
+)
+def test_a_list_that_is_refused_is_not_known_unless_the_account_has_no_such_market(
+    fake: FakeExchange, category: str, answer: Any, code: int
+) -> None:
+    """The rest is cancelled and closed all the same; 404 is what the exchange answers for a category that the account's mode lacks."""
+    fake.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5")
+    fake.script["/v5/order/realtime"] = [lambda row: answer if row["category"] == category else None] * 99
     done = Done(fake.url)
-    assert done.code == FLAT and "10005" in done.panic.not_looked_at["option orders"]
+    assert done.code == code and fake.positions[0]["size"] == "0.0"
+    told, other = done.panic.not_looked_at, done.panic.left_out
+    assert list(told if code == LEFT else other) == [f"{category} orders"] and not (other if code == LEFT else told)
+
+
+def test_what_was_held_in_a_list_that_is_refused_later_is_not_taken_for_closed(fake: FakeExchange) -> None:
+    fake.hold("BTCUSD", "inverse", "BTC", "Sell", "900")
+    fake.refuse_order = lambda order, held: (110074, "This contract is not live")
+    with_it = [lambda row: None] * 2  # the first reading to close it, and the first look
+    seen = 0
+
+    def refuse(row: Any) -> Any:
+        nonlocal seen
+        seen += row["category"] == "inverse"
+        return envelope({}, 10005, "Permission denied") if row["category"] == "inverse" and seen > len(with_it) else None
+
+    fake.script["/v5/position/list"] = [refuse] * 99
+    panic = Panic(Exchange("sandbox", fake.url, KEY, SECRET), lambda text: None, sell_spot=False)
+    panic._look()
+    panic._held({"category": "inverse"})
+    assert panic._look() and panic.left["inverse positions"] == ["BTCUSD Sell 900 (entry 100, mark 101)"]
+    assert panic.fate("BTCUSD Sell") == "NOT closed (its executions were not read)"
+
+
+def test_spot_holdings_that_cannot_be_read_matter_where_they_are_to_be_sold(fake: FakeExchange) -> None:
+    fake.script["/v5/account/wallet-balance"] = [lambda row: envelope({}, 10005, "Permission denied")] * 99
+    assert [Done(fake.url, sell_spot=sells).code for sells in (False, True)] == [FLAT, LEFT]
+
+
+def test_what_became_of_each_position_is_said_by_side(fake: FakeExchange) -> None:
+    """Closed by us, by somebody else, not at all; in hedge mode both sides at prices of their own."""
+    fake.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5", 1)
+    fake.hold("BTCUSDT", "linear", "USDT", "Sell", "1.5", 2)
+    fake.hold("BTCPERP", "linear", "USDC", "Buy", "1")
+    fake.hold("BTCUSD", "inverse", "BTC", "Sell", "900")
+    others: list[str] = []
+
+    def judge(order: Any, held: Any) -> tuple[int, str] | None:
+        if order["symbol"] == "BTCPERP":  # its owner was quicker
+            held["size"] = "0"
+            others.append("BTCPERP")
+            return 110017, "current position is zero"
+        return (110074, "This contract is not live") if order["symbol"] == "BTCUSD" else None
+
+    fake.refuse_order = judge
+    panic = Panic(Exchange("sandbox", fake.url, KEY, SECRET), lambda text: None, sell_spot=False)
+    panic.read_rules()
+    panic._name = "panic-1"
+    for scope in panic._scopes():
+        panic._close(scope)
+    panic._look()
+    assert others and panic.fate("BTCUSDT Buy").endswith("(its executions were not read)")
+    panic._read_prices()
+    assert {name: panic.fate(name) for name in panic.positions_seen} == {
+        "BTCUSDT Buy": "closed: 2.5 at 99.5",
+        "BTCUSDT Sell": "closed: 1.5 at 100.5",
+        "BTCPERP Buy": "held no more, but not by an execution that this panic knows of",
+        "BTCUSD Sell": "NOT closed",
+    }
+    fake.executions = [{**fake.executions[0], "orderLinkId": "another"}] * 600 + fake.executions
+    panic._read_prices()
+    assert panic.fate("BTCUSDT Buy") == "closed: 2.5 at 99.5 (of linear only the newest 500 executions were read)"
 
 
 def test_a_refused_key_ends_it(fake: FakeExchange) -> None:
@@ -419,11 +536,15 @@ def test_it_latches_before_it_asks_and_before_it_needs_a_key(words: list[str], c
 # --- what must not end it ---
 
 
-def test_the_file_runs_by_its_name_from_the_repository() -> None:
+def test_the_file_runs_by_its_name_or_a_links_from_the_repository(tmp_path: Path) -> None:
     """Beside it lies a warnings.py that is not Python's."""
-    words = [sys.executable, safety.__file__, "--help"]
-    done = subprocess.run(words, cwd=Path(safety.__file__).parents[1], capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "Cancel all orders" in done.stdout, done.stderr
+    link, folder = tmp_path / "stop.py", tmp_path / "folder"
+    link.symlink_to(safety.__file__)
+    folder.symlink_to(Path(safety.__file__).parent)
+    for place in (safety.__file__, link, folder / "safety.py"):
+        words = [sys.executable, "-S", str(place), "--help"]
+        done = subprocess.run(words, cwd=Path(safety.__file__).parents[1], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "Cancel all orders" in done.stdout, (place, done.stderr)
 
 
 class _Broken:

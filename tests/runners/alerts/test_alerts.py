@@ -13,7 +13,8 @@ from adapters.bybit.notices import Notice, Severity
 from runners.alerts.alerts import Alerts, open_alerts, try_targets
 from runners.alerts.config import AlertsConfig, CommandConfig, LimitsConfig
 from runners.alerts.message import Message
-from runners.alerts.targets import Outcome, scrubber
+from runners.alerts.outcome import Outcome
+from runners.alerts.scrub import scrubber
 from runners.home import Home
 from tests.runners.alerts.servers import http_server
 
@@ -54,7 +55,9 @@ def make() -> Iterator[Make]:
     made: list[Alerts] = []
 
     def build(*boxes: Box, shown: list[Notice] | None = None, **keys: object) -> Alerts:
-        config = AlertsConfig(targets={box.name: CommandConfig(command=["x"]) for box in boxes}, connect_s=0.2, read_s=0.2, **keys)  # type: ignore[arg-type]
+        config = AlertsConfig(
+            targets={box.name: CommandConfig(command=["x"], timeout_s=0.4) for box in boxes}, connect_s=0.2, read_s=0.2, **keys
+        )  # type: ignore[arg-type]
         alerts = Alerts(config, list(boxes), "demo ema", (shown if shown is not None else []).append, scrubber([SECRET]))
         made.append(alerts)
         return alerts
@@ -109,12 +112,12 @@ def test_the_end_sends_the_sum_of_what_is_still_counted(make: Make) -> None:
 def test_what_is_not_taken_is_said_on_the_screen_and_elsewhere_and_tried_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runners.alerts.backlog.FIRST_PAUSE_S", 0.01)
     shown: list[Notice] = []
-    moody, other = Box("moody", outcomes=(Outcome(False, f"error=500 {SECRET}"), Outcome(False, "error=500"))), Box("other", "info")
+    moody, other = Box("moody", outcomes=(Outcome(False, f"error=500 {SECRET}\x1b[2J"), Outcome(False, "error=500"))), Box("other", "info")
     make(moody, other, shown=shown).notify(notice())
     assert [each.code for each in moody.wait(1)] == ["feed_gap"]
     assert [each.code for each in other.wait(3)] == ["feed_gap", "alert_failed", "alert_delivered"]
     assert [(each.code, each.severity) for each in shown] == [("alert_failed", "error"), ("alert_delivered", "info")]
-    assert shown[0].text.startswith("moody does not take alerts (error=500 ***): again in")
+    assert shown[0].text.startswith("moody does not take alerts (error=500 ***<1b>[2J): again in")
 
 
 def test_a_queue_without_room_says_what_it_lost(make: Make) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,7 @@ def test_a_whole_file() -> None:
     assert isinstance(phone, TelegramConfig)
     assert (phone.chat, phone.severity, phone.daily) == (1234, "error", True)
     assert (config.limits.per_code, config.daily_minute, config.patience_s) == (2, 23 * 60 + 55, 8.0)
+    assert decode(GOOD.replace("timeout_s: 5", "timeout_s: 20")).patience_s == 20.0, "the end waits for a command, too"
     assert not any(secret in repr(config) for secret in ENVIRON.values() if len(secret) > 5)
 
 
@@ -100,6 +103,26 @@ def test_only_its_owner_may_read_it(tmp_path: Path) -> None:
         load_alerts(home, {})
     path.chmod(0o600)
     assert load_alerts(home, {}) is not None
+
+
+def test_what_belongs_to_another_user_is_given_to_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """chmod does not help there: the command that does is named, and a name with a blank can be pasted."""
+    folder = tmp_path / "my home"
+    folder.mkdir()
+    path = folder / "alerts.yaml"
+    path.write_text("targets: {a: {type: command, command: [x]}}")
+    path.chmod(0o644)
+    me = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: me + 1)
+    with pytest.raises(SafetyError, match=re.escape(f"run sudo chown {me + 1} '{path}' && sudo chmod 600 '{path}'")):
+        load_alerts(Home(folder), {})
+
+    def denied(*given: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(ConfigError, match=re.escape(f"Permission denied; it belongs to another user (uid {me}): run sudo chown {me + 1}")):
+        load_alerts(Home(folder), {})
 
 
 def test_what_is_no_file_or_no_text_is_refused(tmp_path: Path) -> None:

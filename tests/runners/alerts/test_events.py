@@ -108,7 +108,40 @@ def test_what_the_supervisor_tells_has_a_row() -> None:
         for line, codes in [*source.codes("_tell", 0, "code"), *source.codes("Finding", 0, "code")]:
             assert codes <= set(EVENTS), f"{path.name}:{line}: {codes}"
             seen |= codes
-    assert seen == {code for code in EVENTS if code.startswith(("supervisor_", "trader_", "clock_jump"))}
+    only_logged = {"supervisor_note"}
+    assert seen == {code for code in EVENTS if code.startswith(("supervisor_", "trader_", "clock_jump"))} - only_logged
+
+
+LOGS = ("debug", "info", "warning", "error", "exception")
+EVENT_LOG = "runners/live/event_log.py"
+
+
+def logged_codes() -> Iterator[tuple[str, set[str]]]:
+    """What is written to a log under a code, past every notice: (where, codes); a code that a notice carries is seen at the notice."""
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        if "code=" not in text:
+            continue
+        source = Source(text)
+        for call, around in source.calls:
+            given = next((each.value for each in call.keywords if each.arg == "code"), None)
+            is_log = _name(call) in LOGS or isinstance(call.func, ast.IfExp)
+            if is_log and given is not None and not ast.unparse(given).endswith(".code"):
+                yield f"{path.relative_to(ROOT)}:{call.lineno}", set(source._texts(given, around))
+
+
+def test_what_is_only_logged_has_a_row_too() -> None:
+    """The runbook is where a code of the log is looked up; decisions, orders and fills are listed there by name."""
+    page = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    (sentence,) = re.findall(r"The ordinary course[^\n]*", page)
+    ordinary = set(re.findall(r"`(\w+)`", sentence))
+    found = dict(logged_codes())
+    assert {"refused", "supervisor_note", "target"} <= set[str]().union(*found.values())
+    for where, codes in found.items():
+        assert codes and codes <= set(EVENTS) | ordinary, f"{where}: {codes}"
+    text = (ROOT / EVENT_LOG).read_text(encoding="utf-8")
+    names = {one or other for one, other in re.findall(r'_of\(\s*"([a-z ]+)"|return "([a-z ]+)",', text)}
+    assert ordinary == {name.replace(" ", "_") for name in names} - set(CAUSES) | {"target"}
 
 
 @pytest.mark.parametrize(

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import io
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from core.errors import ConfigError
-from runners.alerts.config import AlertsConfig, decode_alerts, secrets_of
+from runners.alerts.config import AlertsConfig, decode_alerts
 from runners.alerts.message import Message
-from runners.alerts.targets import Outcome, Sender, build_senders, scrubber, secrets_around
+from runners.alerts.outcome import Outcome, Sender
+from runners.alerts.scrub import scrubber, secrets_for
+from runners.alerts.targets import build_senders
 from tests.runners.alerts.servers import HttpServer, MailServer, http_server, mail_server, unused_port
 
 CANARY = "canaryCANARYcanary0123456789abcdef012345"
 KEY = "BYBITKEYcanary01"
 ENVIRON = {
     "CANARY": CANARY, "TOKEN": f"123456789:{CANARY[:35]}", "BYBIT_LIVE_KEY": KEY, "BYBIT_LIVE_SECRET": f"{KEY}secret",
-    "PATH": "/usr/bin:/bin",
+    "PATH": "/usr/bin:/bin", "KEEL_SUPERVISOR": "/run/s.sock", "KEEL_SUPERVISOR_RUN": "ab" * 16, "NOTIFY_SOCKET": "/run/n",
 }  # fmt: skip
 MESSAGE = Message(1_700_000_000_000, "unprotected", "error", "a stop was refused; 'quoted'\nsecond line", "BTCUSDT", "live ema")
 
@@ -42,7 +46,7 @@ def mails() -> Iterator[MailServer]:
 
 def built(text: str, folder: Path, head: str = "connect_s: 0.5\nread_s: 0.5\n") -> Sender:
     config: AlertsConfig = decode_alerts(f"{head}targets:\n  a: {text}", "alerts.yaml", ENVIRON)
-    scrub = scrubber([*secrets_of(config, ENVIRON), *secrets_around(ENVIRON)])
+    scrub = scrubber(secrets_for(config, ENVIRON))
     (sender,) = build_senders(config, ENVIRON, scrub, folder)
     return sender
 
@@ -144,18 +148,53 @@ def test_a_command_gets_it_on_stdin_without_a_shell_and_without_the_keys_of_acco
     assert (tmp_path / "told").read_text().startswith('{"ts":1700000000000,"code":"unprotected","severity":"error"')
     assert (tmp_path / "words").read_text() == "x; touch hacked|$HOME|unprotected\n"
     assert not (tmp_path / "hacked").exists()
-    assert KEY not in (tmp_path / "environ").read_text()
+    environ = (tmp_path / "environ").read_text()
+    assert KEY not in environ and "KEEL_SUPERVISOR" not in environ and "NOTIFY_SOCKET" not in environ, "it is no trader, and no service"
 
 
 @pytest.mark.parametrize(
     ("script", "why"),
     [("exit 3", "ended with 3"), (f"echo failed with {CANARY} >&2; exit 1", "ended with 1: failed with"),
-     ("sleep 30 & sleep 30", "did not end within 0.3 s")],
+     ("sleep 30 & sleep 30", "did not end within 0.3 s"), ("echo waiting >&2; cat; sleep 30", "and was ended: waiting"),
+     ("exec cat /dev/zero >&2", "did not end within 0.3 s"), ("while :; do sleep 30 & done", "did not end within 0.3 s")],
 )  # fmt: skip
 def test_a_command_that_fails(tmp_path: Path, script: str, why: str) -> None:
     outcome = command(script, tmp_path, ", timeout_s: 0.3").send(MESSAGE)
     assert not outcome.is_sent
     assert why in outcome.why
+
+
+def test_what_a_command_leaves_running_does_not_make_it_a_failure(tmp_path: Path) -> None:
+    """One in a session of its own holds its stderr for as long as it likes: the exit code has said that the alert was taken."""
+    sender = command('python3 -c "import os, time; os.setsid(); time.sleep(3)" & exit 0', tmp_path, ", timeout_s: 2")
+    began = time.monotonic()
+    assert sender.send(MESSAGE) == Outcome(True) and time.monotonic() - began < 1.9
+
+
+def test_a_command_that_does_not_read_gets_more_than_a_pipe_holds(tmp_path: Path) -> None:
+    whole = msgspec.structs.replace(MESSAGE, text="\u4e00" * 60_000)
+    assert command("exit 0", tmp_path).send(whole) == Outcome(True)
+    assert command("cat > told", tmp_path).send(whole) == Outcome(True)
+    assert (tmp_path / "told").read_bytes() == whole.plain + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "said", "heard"),
+    [
+        ({"PW": "pw"}, "pw pwd (pw) pw=pw", "*** pwd (***) ***=***"),
+        ({"CHAT": "42", "ME": "keel"}, "42 orders; keel session rearm", "42 orders; keel session rearm"),
+        ({"CHAT": "-100123456"}, "chat -100123456", "chat ***"),
+        ({"DB_PASSWORD": "abc", "USE_TOKEN": "1", "AUTH": "no"}, "abc abcd 1 no", "*** abcd 1 no"),
+        ({"BYBIT_DEMO_SECRET": "s1"}, "s1 s12", "*** s12"),
+        ({"PW": "pw", "LONG_SECRET": "pw-and-more"}, "xpw-and-morex pw-and-mor", "x***x ***-and-mor"),
+    ],
+)
+def test_a_secret_is_taken_out_of_a_text_however_short_it_is(environ: dict[str, str], said: str, heard: str) -> None:
+    """A short one as a word of its own; what is no secret (a chat, a user) only where it is long."""
+    environ = {"PW": "unused-password", "CHAT": "unused-chat", "ME": "unused-user", **environ}
+    text = "targets:\n  m: {type: email, host: h, from: a@b.cd, to: [a@b.cd], user: '${ME}', password: '${PW}'}\n"
+    text += "  t: {type: telegram, token: '${PW}', chat: '${CHAT}'}"
+    assert scrubber(secrets_for(decode_alerts(text, "alerts.yaml", environ), environ))(said) == heard
 
 
 def test_a_command_that_is_not_there(tmp_path: Path) -> None:
@@ -165,7 +204,7 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_missing_apprise_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runners.alerts.targets.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'pip install "keel-trader\[alerts\]"'):
+    with pytest.raises(ConfigError, match=rf'{sys.executable} -m pip install "keel-trader\[alerts\]"'):
         built(TELEGRAM, tmp_path)
 
 

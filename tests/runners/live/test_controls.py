@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +276,9 @@ def test_margin_for_the_worst_case() -> None:
     room.account.equity = 100.0
     room.account.price = 104.99
     assert room.code(qty=1.0) == "margin_headroom"
+
+
+def test_what_is_no_number_is_above_every_limit() -> None:
+    room = Room(max_position_usd=1_000.0)
+    room.account.held = math.nan
+    assert room.code() == "max_position_usd"

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pty
+import pwd
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +19,18 @@ from adapters.bybit.endpoints import Environment
 from core.errors import ConfigError, SafetyError
 from core.messages import OrderDenied
 from core.risk.causes import TradingState
-from runners.live.latch import LatchWatch, is_latched, latch_of, latch_path, latch_text, read_latch, refuse_latched, standing
+from runners import safety
+from runners.live.latch import (
+    LatchWatch,
+    is_latched,
+    latch_of,
+    latch_path,
+    latch_text,
+    read_latch,
+    rearm_command,
+    refuse_latched,
+    standing_latches,
+)
 from runners.live.rearm import rearm
 from runners.live.records import CauseRaised
 from tests.faults.conftest import BARS, Turns, playing_really
@@ -126,6 +138,32 @@ def test_rearming_keeps_the_latch_the_reason_and_who(state: Path) -> None:
     assert told["reason"] == REASON and told["uid"] == os.getuid() and told["by"]
 
 
+def test_a_user_whom_nobody_has_given_a_name_can_rearm_and_paste(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container that runs under a bare number."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(uid: int) -> object:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    path = latch_path(Environment.DEMO, "")
+    assert safety.latch(path, "demo", "a test") == ""
+    assert rearm_command(path) == f"KEEL_STATE={state} keel session rearm --env demo"
+    kept = rearm(path, REASON)
+    assert json.loads(kept.with_name(f"{kept.name}.reason.json").read_text())["by"] == f"uid {os.getuid()}"
+
+
+def test_a_fresh_login_finds_the_usual_folder_without_being_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    for name in ("KEEL_STATE", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    assert rearm_command(latch_path(Environment.DEMO, "")) == "keel session rearm --env demo"
+    monkeypatch.setenv("HOME", str(tmp_path / "a b"))  # as of a service
+    assert rearm_command(latch_path(Environment.DEMO, "")).startswith(f"KEEL_STATE='{tmp_path}/a b/.local/state/keel' keel")
+
+
 def test_a_reason_that_cannot_be_kept_leaves_the_latch(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = latch_path(Environment.DEMO, "")
     path.touch()
@@ -210,8 +248,10 @@ def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
     path.with_suffix(".ready").touch()
     path.with_name(f"{path.name}.20260101T000000Z").touch()
     path.mkdir()
-    assert standing() == [path] and _only_latch() == path
+    assert standing_latches() == [path] and _only_latch() == path
     (path.parent / "demo.latch").symlink_to("nowhere")
     with pytest.raises(ConfigError) as told:
         _only_latch()
-    assert "keel session rearm --env demo; keel session rearm --env sandbox --sandbox http://127.0.0.1:38611" in str(told.value)
+    variable = f"KEEL_STATE={state}"  # the commands work in another terminal, too
+    both = f"{variable} keel session rearm --env demo; {variable} keel session rearm --env sandbox --sandbox http://127.0.0.1:38611"
+    assert both in str(told.value)

@@ -61,6 +61,8 @@ def test_it_decides_on_the_account_as_it_is_and_leaves_its_journal_alone(sandbox
     (qty,) = made.ending.positions.values()
     flips = [line.split() for line in ending.lines if line.startswith(f"would {'sell' if qty > 0 else 'buy'}")]
     assert flips and float(flips[0][2]) > abs(qty), "it would turn what is held"
+    anew = run_dry(armed_system(home), home, options(sandbox, max_bars=1, fresh=True), lambda line: None)
+    assert anew.instants == 1 < ending.instants, "--fresh begins where no journal is"
     after = {path: path.read_bytes() for path in made.journal.rglob("*") if path.is_file() and path.name != "ballast"}
     assert (
         after == before

@@ -14,6 +14,7 @@ from core.errors import SafetyError
 from core.risk.gate import Gate
 from runners.arming import arming as arming_module
 from runners.arming.arming import Arming
+from runners.arming.command_line import LiveCommand
 from runners.arming.missing import NotArmedError
 from runners.arming.token import read_token, terms_of, usual_place
 from runners.live.latch import latch_path
@@ -96,7 +97,9 @@ def test_the_end_is_said_before_and_nothing_is_added_after(sandbox: Sandbox, tmp
         orders.append(len(sandbox.truth()["orders"]))
 
     made = run_live(armed_system(home), home, options(sandbox, token), beside=at_bar(12, nearly))
-    assert made.ending.state == "REDUCING" and any(f"keel live armed --sandbox {sandbox.url} --arm" in line for line in made.lines)
+    assert made.ending.state == "REDUCING" and any(
+        f"keel live armed --home {home.root} --sandbox {sandbox.url} --arm --arm-token {token} " in line for line in made.lines
+    )
     added = [order for order in sandbox.truth()["orders"][orders[0] :] if not order["reduceOnly"]]
     assert orders and added == [] and len(sandbox.truth()["orders"]) >= 1
 
@@ -110,7 +113,9 @@ def test_a_person_renews_it_and_nobody_lifts_it_otherwise(sandbox: Sandbox, tmp_
         clock.shift_ms = 91 * MINUTE
         live.gate.look()
         assert live.gate.has("arming_expired")
-        with pytest.raises(SafetyError, match=r"made anew, at a terminal: keel live armed --sandbox http://.* --arm"):
+        with pytest.raises(
+            SafetyError, match=r"made anew, at a terminal: KEEL_STATE=.* keel live armed --home .* --sandbox http://.* --arm"
+        ):
             _now(release(live, "arming_expired", None, "a test"))
         assert live.plan.arming is not None
         place = usual_place(live.plan.arming.terms)
@@ -175,7 +180,9 @@ def test_a_clock_that_is_set_back_lengthens_no_life(sandbox: Sandbox, tmp_path: 
     monkeypatch.setattr(arming_module, "wall_ms", lambda: wall() + shift["wall"])
     monkeypatch.setattr(arming_module, "monotonic_ms", lambda: monotonic() + shift["monotonic"])
     loaded = armed_system(home)
-    made = Arming(loaded, loaded.config, endpoints(Environment.SANDBOX, sandbox.url), promotion=list)
+    made = Arming(
+        loaded, loaded.config, endpoints(Environment.SANDBOX, sandbox.url), command=LiveCommand("armed", home.root), promotion=list
+    )
     token = read_token(
         token_for(home, sandbox, tmp_path / "token"), terms_of(loaded, "sandbox", sandbox.url), wall(), tmp_path / "none"
     )  # fmt: skip

@@ -83,7 +83,7 @@ class Typed:
 
 
 def arguments(sandbox: Sandbox, *more: str) -> tuple[str, ...]:
-    return ("--sandbox", sandbox.url, "--log", "none", "--no-report", "--json", *more)
+    return ("--sandbox", sandbox.url, "--json", *([] if "--arm" in more else ["--log", "none", "--no-report"]), *more)
 
 
 @pytest.mark.long
@@ -140,11 +140,11 @@ def test_a_token_is_made_at_a_terminal_and_taken_without_one(home: Home, sandbox
 
 @pytest.mark.long
 def test_without_a_terminal_nothing_is_armed(home: Home, sandbox: Sandbox) -> None:
-    command = [sys.executable, "-m", "runners.cli.main", "--home", str(home.root), "live", "armed", *arguments(sandbox)]
+    command = [sys.executable, "-m", "runners.cli.main", "--home", str(home.root), "live", "armed"]
     for more, words in (((), "there is no terminal"), (("--arm",), "arming needs a terminal")):
         done = subprocess.run(
-            [*command, *more], capture_output=True, text=True, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)},
-            stdin=subprocess.DEVNULL, check=False,
+            [*command, *arguments(sandbox, *more)], capture_output=True, text=True, cwd=PROJECT,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         assert done.returncode == 4 and words in json.loads(done.stdout)["error"]["message"]
     assert private_posts(sandbox) == []

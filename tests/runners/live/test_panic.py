@@ -24,6 +24,7 @@ from runners.live.latch import LatchWatch, is_latched, latch_of
 from runners.live.panic_button import PanicButton
 from runners.live.panic_key import panic_key
 from runners.live.rearm import rearm
+from runners.supervisor.flatten import Flattener
 from tests.runners.fake_exchange import FakeExchange, fake_exchange
 from tests.runners.live.test_demo_command import FAST, keel
 from tests.runners.live.test_watchdog import HANGS, SYSTEM
@@ -138,7 +139,38 @@ def test_a_press_that_cannot_be_latched_halts_its_own_session(monkeypatch: pytes
         button.press("SIGUSR1")
     button.halts(late.press)  # a session that was still starting
     assert "no latch could be made" in early.why() and early.why() == late.why()
-    assert "NOT LATCHED" in said[0] and "run keel panic from another terminal" in said[1] and len(said) == 2
+    assert "NOT LATCHED" in said[0] and "could not be started" in said[1] and len(said) == 2
+
+
+@pytest.mark.parametrize("by_supervisor", [False, True])
+def test_the_command_that_is_told_to_whom_must_press_by_hand_works_when_it_is_pasted(
+    by_supervisor: bool, fake: FakeExchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a terminal with another PATH, folder and environment: the same account, key and latch."""
+    keys, said = tmp_path / "my keys", list[str]()
+    keys.write_text("BYBIT_SANDBOX_KEY=Canary-Key-1\nBYBIT_SANDBOX_SECRET=Canary-Secret-1\n")
+    keys.chmod(0o600)
+    monkeypatch.setenv("KEEL_STATE", str(tmp_path / "a state"))
+    where = endpoints(Environment.SANDBOX, fake.url)
+
+    def none(*given: Any, **more: Any) -> Any:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    with monkeypatch.context() as small:
+        small.setattr(subprocess, "Popen", none)
+        small.setattr(time, "sleep", lambda seconds: None)
+        if by_supervisor:
+            assert not Flattener(Environment.SANDBOX, fake.url, keys, said.append).run(lambda: False)
+        else:
+            PanicButton(where, load_credentials(where, file=keys), owner="a test", key_file=keys, say=said.append).press("SIGUSR1")
+    command = said[-1].partition("in another terminal, ")[2]
+    bare = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd="/", env=bare, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2 and f"the latch stands: {latch_of(Environment.SANDBOX, fake.url)}" in done.stdout, done.stdout
+    assert is_latched(latch_of(Environment.SANDBOX, fake.url)) and "without a yes" in done.stdout
+    assert f"--key-file '{keys}'" in command and "Canary" not in command
 
 
 def test_a_screen_that_is_gone_does_not_keep_a_press_from_acting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,13 @@ def test_a_restart_goes_on_from_the_snapshot_and_needs_no_history(journals: Path
     assert [fill.ts for fill in ran.live.tape.fills] == [fill.ts for fill in parts.venue.fills]
 
 
+def test_a_snapshot_lets_orders_leave_first_but_not_for_ever() -> None:
+    assert not snapshots.is_due(19_999, is_new_day=False, is_quiet=True)
+    assert snapshots.is_due(20_000, is_new_day=False, is_quiet=True) and snapshots.is_due(3, is_new_day=True, is_quiet=True)
+    assert not snapshots.is_due(39_999, is_new_day=True, is_quiet=False)
+    assert snapshots.is_due(40_000, is_new_day=False, is_quiet=False)
+
+
 def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

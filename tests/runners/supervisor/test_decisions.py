@@ -24,6 +24,15 @@ def hang(at: float) -> Come:
     return lambda decider: decider.found(Finding("trader_silent", "error", "no heartbeat", "hang"), at)
 
 
+def lingers(at: float) -> Come:
+    return lambda decider: decider.found(Finding("trader_lingers", "warning", "still there", "kill"), at)
+
+
+def said_end(decider: Decider) -> list[Any]:
+    decider.heard_end()
+    return []
+
+
 def pressed(number: int, at: float, *, shared: bool = False) -> Come:
     return lambda decider: decider.heard_signal(number, has_trader_heard=shared, now_s=at)
 
@@ -79,6 +88,13 @@ CASES: list[tuple[str, dict[str, Any], list[Come], list[str]]] = [
     ("memory: asked to end, no flattening", FLATTEN,
      [lambda decider: decider.found(Finding("trader_memory", "error", "too much", "stop"), 5.0), end(0, 9, in_order=True)],
      ["ask 15", "leave 4"]),
+    ("one that has ended sends its alerts: nobody kills it for that, and nothing is flattened", FLATTEN,
+     [pressed(TERM, 1), said_end, time(100), end(0, 101, in_order=True)], ["ask 15", "leave 0"]),
+    ("one that has ended and does not go is killed; how it ended is what it said", FLATTEN,
+     [said_end, lingers(90), lingers(91), end(5, 92, in_order=True)], ["kill", "leave 5"]),
+    ("one that broke, said so, and does not go: a crash", FLATTEN, [said_end, lingers(90), end(1, 92), time(93)], ["kill", "start"]),
+    ("what one has said is not the next one's", {}, [said_end, end(1, 10), time(11), pressed(TERM, 12), time(57)],
+     ["start", "ask 15", "kill"]),
     ("what is only told does nothing", {}, [lambda decider: decider.found(Finding("clock_jump", "warning", "jump"), 5.0)], []),
 ]  # fmt: skip
 

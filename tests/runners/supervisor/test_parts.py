@@ -25,12 +25,12 @@ from runners.session_address import connected
 from runners.supervisor import sending, systemd
 from runners.supervisor.address import Place, TraderCard
 from runners.supervisor.flatten import Flattener
-from runners.supervisor.heartbeat import SOCKET_NAME
-from runners.supervisor.listening import Listener
+from runners.supervisor.heartbeat import RUN_NAME, SOCKET_NAME, Beat, encode
+from runners.supervisor.listening import TOLD_EVERY_S, Ignored, Listener, peer_process
 from runners.supervisor.screen import Screen
 from runners.supervisor.sending import heartbeats, rss_bytes
 from runners.supervisor.supervisor import Supervisor
-from runners.supervisor.trader import Trader, began
+from runners.supervisor.trader import Trader, began, process_of
 
 
 def until(what: Callable[[], object]) -> None:
@@ -48,6 +48,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
+ME = TraderCard(os.getpid(), "", "ab" * 16)
+
+
 def place() -> Place:
     return Place("ema", "demo", Path("/home"), None)
 
@@ -56,17 +59,18 @@ def test_heartbeats_come_and_a_supervisor_that_goes_is_missed_and_found_again() 
     told: list[Notice] = []
     first = place()
     listener = Listener(first.take())
-    with heartbeats(told.append, stops_alone=False, environ={SOCKET_NAME: str(first.socket_path)}) as beats:
-        until(lambda: [beat for beat in listener.beats() if beat.phase == "starting" and beat.process == os.getpid() and beat.rss_bytes])
+    environ = {SOCKET_NAME: str(first.socket_path), RUN_NAME: ME.run}
+    with heartbeats(told.append, stops_alone=False, environ=environ) as beats:
+        until(lambda: [beat for beat in listener.beats(ME) if beat.phase == "starting" and beat.process == os.getpid() and beat.rss_bytes])
         listener.close()
         until(lambda: [notice.code for notice in told] == ["supervisor_gone"])
         first.leave()
         second = place()
         listener = Listener(second.take())
-        until(lambda: listener.beats() and [notice.code for notice in told] == ["supervisor_gone", "supervisor_back"])
+        until(lambda: listener.beats(ME) and [notice.code for notice in told] == ["supervisor_gone", "supervisor_back"])
         beats.ended("Ctrl-C", 0, in_order=True)
-    last = listener.beats()[-1]
-    assert (last.phase, last.reason, last.code, last.in_order) == ("ended", "Ctrl-C", 0, True)
+    last = listener.beats(ME)[-1]
+    assert (last.phase, last.reason, last.code, last.in_order, last.run) == ("ended", "Ctrl-C", 0, True, ME.run)
     assert told[0].severity == "error" and "trades on" in told[0].text
     listener.close()
     second.leave()
@@ -89,7 +93,7 @@ def test_nobody_supervises_and_nothing_is_sent() -> None:
     assert told == []
 
 
-def test_lines_that_are_cut_off_or_too_long_are_no_beats() -> None:
+def test_lines_that_are_cut_off_or_too_long_are_no_beats_and_are_counted() -> None:
     ours = place()
     listener = Listener(ours.take())
     for garbage in (b"{}\n[1]\nnonsense\n", b'{"process": 1', b"x" * 200_000):
@@ -97,9 +101,62 @@ def test_lines_that_are_cut_off_or_too_long_are_no_beats() -> None:
             line.setblocking(False)
             with suppress(BlockingIOError):
                 line.send(garbage)
-            assert listener.beats() == []
+            assert listener.beats(ME) == []
+    assert listener.beats(ME) == []
+    assert listener.ignored.told(0.0) == "lines that are no heartbeat: 3; lines that were cut off: 1; lines without an end: 1; in all: 5"
     listener.close()
     ours.leave()
+
+
+def test_what_is_left_out_is_told_at_once_and_then_once_a_minute() -> None:
+    ignored = Ignored()
+    assert ignored.told(0.0) is None
+    for what in ("a", "a", "b", "c", "d"):
+        ignored.add(what)
+    assert ignored.told(5.0) == "a: 2; b: 1; c: 1; others: 1; in all: 5"
+    ignored.add("a")
+    assert ignored.told(5.0 + TOLD_EVERY_S - 1) is None
+    assert ignored.told(5.0 + TOLD_EVERY_S) == "a: 1; in all: 6"
+
+
+WRITES = """
+import socket, sys
+line = socket.socket(socket.AF_UNIX)
+line.connect(sys.argv[1])
+line.sendall(sys.argv[2].encode() + b"\\n")
+line.recv(1)
+"""
+
+
+@pytest.mark.parametrize("has_peers", [True, False])
+def test_a_heartbeat_of_another_process_is_not_the_traders(has_peers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system names the process at the other end no words help; elsewhere it needs the number and the run's id."""
+    if not has_peers:
+        monkeypatch.setattr("runners.supervisor.listening.peer_process", lambda line: None)
+    ours = place()
+    listener = Listener(ours.take())
+    forged = Beat(ME.process, "trading", 1, 1, run=ME.run if has_peers else "guessed")
+    with subprocess.Popen([sys.executable, "-c", WRITES, str(ours.socket_path), encode(forged).decode().strip()]) as other:
+        until(lambda: listener.beats(ME) or listener.ignored.total)
+        assert listener.ignored.told(0.0) == f"{'connections' if has_peers else 'heartbeats'} of process " + (
+            f"{other.pid if has_peers else ME.process}, which is not the trader: 1; in all: 1"
+        )
+        listener.close()
+    ours.leave()
+    if not has_peers:
+        listener = Listener(ours.take())
+        with connected(ours.socket_path, 5.0) as line:
+            line.send(encode(Beat(ME.process, "trading", 1, 1, run=ME.run)))
+            assert [beat.run for beat in listener.beats(ME)] == [ME.run]
+            line.send(encode(Beat(ME.process, "trading", 1, 1, run=ME.run)))
+            assert listener.beats(None) == [] and listener.ignored.total == 1, "nobody trades, and nobody is heard"
+        listener.close()
+        ours.leave()
+    elif sys.platform == "linux":
+        near, far = socket.socketpair()
+        assert peer_process(near) == os.getpid()
+        near.close()
+        far.close()
 
 
 def test_one_supervisor_each(state: Path) -> None:
@@ -129,7 +186,52 @@ def test_a_card_names_one_process_and_no_other_of_its_number() -> None:
     until(lambda: not found.is_alive())
     sleeper.wait()
     Path(ours.socket_path).with_suffix(".json").write_text("{")
-    assert ours.read_card() is None
+    with pytest.raises(ValueError, match="is damaged"):
+        ours.read_card()
+
+
+def supervisor_of(ours: Place, told: list[tuple[str, str]]) -> Supervisor:
+    flattener = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, lambda text: None)
+    return Supervisor(ours, SupervisionConfig(), ["x"], flattener, lambda code, text, severity: told.append((code, text)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not show a process's environment")
+def test_a_trader_whose_supervisor_died_before_it_wrote_its_number_down_is_found() -> None:
+    told: list[tuple[str, str]] = []
+    ours = place()
+    supervisor = supervisor_of(ours, told)
+    assert supervisor._running() is None
+    ours.put_card(TraderCard(0, "", ME.run, 2))
+    assert supervisor._running() is None, "it died before it started one"
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={**os.environ, RUN_NAME: ME.run}) as sleeper:
+        until(lambda: process_of(ME.run))
+        expected = TraderCard(sleeper.pid, began(sleeper.pid), ME.run, 2)
+        assert supervisor._running() == expected == ours.read_card()
+        sleeper.kill()
+    assert supervisor._running() is None and told == []
+    ours.socket_path.with_suffix(".json").write_text("{")
+    assert supervisor._running() is None and [code for code, _ in told] == ["supervisor_card"]
+
+
+def test_a_process_of_before_the_machine_was_started_anew_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = began(os.getpid())
+    (tmp_path / "boot").write_text("another-boot")
+    monkeypatch.setattr("runners.supervisor.trader._BOOT", tmp_path / "boot")
+    assert now and (sys.platform != "linux" or began(os.getpid()) not in ("", now))
+
+
+def test_the_same_end_is_told_once_and_then_counted() -> None:
+    told: list[tuple[str, str]] = []
+    supervisor, refused = supervisor_of(place(), told), Beat(1, "ended", 1, 1, reason="VenueError: nobody answers\nway out", code=5)
+    for number, beat in enumerate([refused, refused, refused, None, refused]):
+        supervisor._tell_unordered(Trader(TraderCard(number, "", ""), None), 5, beat)
+    assert [text.partition(": process ")[2] for _, text in told] == [
+        "0 ended with exit code 5; it said: VenueError: nobody answers",
+        "1 ended with exit code 5, and said the same again: 2 times by now",
+        "2 ended with exit code 5, and said the same again: 3 times by now",
+        "3 ended with exit code 5",
+        "4 ended with exit code 5; it said: VenueError: nobody answers",
+    ]
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -182,7 +284,12 @@ class _Ended:
         (1, [0], True, ["ended with 1"]),
         (-9, [-9, 5], False, ["ended with -9", "ended by signal 9"]),
         (-9, [OSError("no memory"), 0], True, ["ended with -9", "cannot be started (no memory)"]),
-        (2, [OSError("no memory")] * 5, False, ["ended with 2", *["cannot be started"] * 5, "keel panic from another terminal"]),
+        (
+            2,
+            [OSError("no memory")] * 5,
+            False,
+            ["ended with 2", *["cannot be started"] * 5, "keel panic --env sandbox --sandbox http://127.0.0.1:9"],
+        ),
     ],
 )
 def test_a_panic_path_that_dies_is_started_anew(
@@ -211,8 +318,7 @@ def test_a_full_disk_keeps_no_supervisor_from_its_trader(monkeypatch: pytest.Mon
 
     place = Place("ema", "demo", Path("/home"), None)
     told: list[tuple[str, str]] = []
-    flattener = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, lambda text: None)
-    supervisor = Supervisor(place, SupervisionConfig(), ["x"], flattener, lambda code, text, severity: told.append((code, text)))
+    supervisor = supervisor_of(place, told)
     trader = Trader(TraderCard(os.getpid(), began(os.getpid()), "run"), None)
     monkeypatch.setattr("runners.supervisor.supervisor.start_trader", lambda *given: trader)
     monkeypatch.setattr(os, "pwrite", full)

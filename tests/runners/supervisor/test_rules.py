@@ -98,7 +98,12 @@ CASES: list[tuple[str, list[tuple[float, Beat | None]], list[tuple[str, str, str
         [("clock_jump", "warning", "tell"), ("clock_jump", "info", "tell")],
     ),
     ("a clock that is nudged", [(0, beat()), (1, beat(wall_ms=1_700_000_001_900, mono_ms=1_001))], []),
-    ("an end needs no more beats", [(0, beat()), (1, beat(phase="ended", late_ms=60_000.0)), (3, None)], []),
+    ("an end needs no more beats", [(0, beat()), (1, beat(phase="ended", late_ms=60_000.0)), (3, None), (90, None)], []),
+    (
+        "one that has ended is to go",
+        [(0, beat()), (1, beat(phase="ended")), (91, None), (92, None)],
+        [("trader_lingers", "warning", "kill")],
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -56,7 +57,7 @@ symbols: [BTCUSDT]
 timeframe: 1m
 warmup_bars: 5
 sizing: {model: fixed_usd, usd: 1000}
-supervision: {silent_s: 3, hang_s: 3, stop_s: 6%s}
+supervision: {silent_s: 3, hang_s: 3%s}
 """
 
 
@@ -70,7 +71,8 @@ class Supervised:
         (folder / "obeys.py").write_text(STRATEGY)
 
     def command(self, policy: str = "") -> list[str]:
-        (self.folder / "obeys.yaml").write_text(SYSTEM % (f", {policy}" if policy else ""))
+        keys = [*([] if "stop_s" in policy else ["stop_s: 6"]), *([policy] if policy else [])]
+        (self.folder / "obeys.yaml").write_text(SYSTEM % "".join(f", {key}" for key in keys))
         return [
             *(sys.executable, "-P", "-m", "runners.cli.main", "--home", str(self.folder), "demo", str(self.folder / "obeys.yaml")),
             *("--sandbox", self.sandbox.url, "--no-report", "--supervised"),
@@ -191,6 +193,9 @@ def test_a_killed_supervisor_is_missed_and_its_successor_finds_the_session(super
     third = supervised.start()
     supervised.until(lambda: "supervisor_adopted" in supervised.codes() and "supervisor_back" in supervised.codes("demo"))
     assert supervised.card() == card
+    if sys.platform == "linux":
+        memory = int(re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{third.pid}/status").read_text())[0])
+        assert 20_000 < memory < 70_000, "docs/supervisor.md says 45 MB"
     third.send_signal(signal.SIGTERM)
     assert third.wait(30) == 0, supervised.told()
     assert supervised.codes()[-1] == "supervisor_ends"
@@ -198,7 +203,7 @@ def test_a_killed_supervisor_is_missed_and_its_successor_finds_the_session(super
 
 
 def test_a_session_with_too_much_memory_is_asked_to_end(supervised: Supervised) -> None:
-    process = supervised.start("max_memory_mb: 500")
+    process = supervised.start("max_memory_mb: 500, stop_s: 60")
     supervised.until_held()
     supervised.say("grow")
     assert process.wait(60) == 4, supervised.told()

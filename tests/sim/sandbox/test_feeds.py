@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from core.errors import ConfigError
 from core.timeframe import DAY_MS, MINUTE_MS
-from sim.sandbox.candles import INDEX, LAST, MARK, Candles, end_of, start_of
+from sim.sandbox.candles import INDEX, LAST, MARK, Candles
 from sim.sandbox.engine import Engine, piece_length
 from sim.sandbox.feeds import BarFeed
+from sim.sandbox.intervals import end_of, start_of
 from sim.sandbox.settings import SandboxSettings
 from tests.sim.sandbox.conftest import START, Bars, flat_bars, made_bars, running, until, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw

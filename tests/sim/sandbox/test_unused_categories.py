@@ -15,6 +15,7 @@ def test_lists_are_empty(category: str, market: Sandbox) -> None:
     for name in lists:
         envelope = raw.get(f"/v5/{name}", category=category)[2]
         assert (envelope["retCode"], envelope["result"]) == (0, {"category": category, "list": [], "nextPageCursor": ""}), name
+    assert raw.result("/v5/market/tickers", category=category) == {"category": category, "list": []}
     assert raw.post("/v5/order/cancel-all", {"category": category})[2]["result"] == {"list": [], "success": "1"}
     order = {"category": category, "symbol": "BTCUSD", "side": "Buy", "orderType": "Market", "qty": "1"}
     assert raw.post("/v5/order/create", order)[2]["retCode"] == 10001

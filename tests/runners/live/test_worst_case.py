@@ -1,0 +1,50 @@
+"""What an order may lead to, worked out by hand: three symbols, orders that rest on both sides, cancels that are under way."""
+
+from __future__ import annotations
+
+import math
+
+from core.messages import Side, SubmitOrder
+from core.orders import OrderRecord
+from runners.live.worst_case import worst_case
+
+
+class Book:
+    def __init__(self) -> None:
+        self.held = {"A": 2.0, "B": -3.0, "C": 0.0}
+        self.marks = {"A": 10.0, "B": 100.0, "C": 1.0}
+
+    def position_qty(self, symbol: str) -> float:
+        return self.held[symbol]
+
+    def mark(self, symbol: str) -> float:
+        return self.marks[symbol]
+
+
+def resting(name: str, symbol: str, side: Side, qty: float, *, filled: float = 0.0, reduce_only: bool = False) -> OrderRecord:
+    command = SubmitOrder(name, symbol, side, "limit", qty, 0, price=1.0, reduce_only=reduce_only)
+    return OrderRecord(1, name, symbol, side, 0, command, filled_qty=filled)
+
+
+def test_everything_that_rests_on_the_worse_side_is_filled() -> None:
+    orders = [
+        resting("a1", "A", "SELL", 6.0), resting("a2", "A", "BUY", 1.0, reduce_only=True), resting("b1", "B", "SELL", 5.0, filled=4.0),
+        resting("c1", "C", "BUY", 50.0), resting("gone", "C", "BUY", 1_000.0),
+    ]  # fmt: skip
+    buy = SubmitOrder("new", "A", "BUY", "market", 3.0, 0)
+    case = worst_case(buy, "ABC", Book(), orders, lambda record: record.client_order_id == "gone")
+    # A: 2 + 3 = 5 long or 2 - 6 = 4 short: 5 x 10. B: 3 + 1 = 4 short: 4 x 100. C: 50 long.
+    assert case.position == 50.0
+    assert case.gross == 50.0 + 400.0 + 50.0
+    assert case.net == 50.0 - 300.0 + 50.0  # all that buys: A 5, B -3, C 50
+    sell = SubmitOrder("new", "A", "SELL", "market", 3.0, 0)
+    case = worst_case(sell, "ABC", Book(), orders, lambda record: record.client_order_id == "gone")
+    assert case.position == 70.0  # 2 - 6 - 3
+    assert case.net == 70.0 + 400.0 - 0.0  # short: A 7, B 4; nothing sells C
+
+
+def test_a_symbol_without_a_mark_is_beyond_every_number() -> None:
+    book = Book()
+    book.marks = {"A": 10.0, "B": 0.0, "C": 1.0}
+    case = worst_case(SubmitOrder("new", "A", "BUY", "market", 1.0, 0), "ABC", book, [], lambda record: False)
+    assert (case.position, case.gross, case.net) == (30.0, math.inf, -math.inf)
