@@ -11,7 +11,8 @@ What is measured is stamped on the machine's monotonic clock, which both process
                          journal, fsync, signature
     wire to exchange     from there until the exchange takes the order up; the exchange of this machine is busy with its own flood, so
                          that this is told and not judged
-What must not be lost (orders, fills, candles) is counted at both ends. Exits 1 when anything was, or a p99 is above the gate.
+What must not be lost is counted at both ends: candles (in the journal), decisions (each bar of each symbol, asked once), signals (each has
+its order, and each order its signal, by its bar), orders, fills. Exits 1 when anything was, or a p99 is above the gate.
 """
 
 from __future__ import annotations
@@ -234,7 +235,7 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     (folder,) = [path.parent for path in home.glob("runs/journals/*/*/lock")]
     kept = [record.message for record in records(folder, types=TYPES)]
     asked = {(symbol, close): at for symbol, close, at, _, _ in ran["asked"]}
-    answered = sorted((symbol, at) for symbol, _, _, at, turn in ran["asked"] if turn)
+    answered = {(symbol, close): at for symbol, close, _, at, turn in ran["asked"] if turn}
     last: dict[int, int] = {}
     for _, close, at in seen["candles"]:
         last[close] = max(last.get(close, 0), at)
@@ -246,20 +247,26 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     executed = {row["execId"] for row in truth["executions"] if row["execType"] == "Trade"}
     booked = {message.fill_id for message in kept if isinstance(message, Fill)}
     placed = {row["orderLinkId"] for row in truth["orders"] if row["orderLinkId"]}
-    intended = {message.client_order_id for message in kept if isinstance(message, SubmitOrder)}
+    bar_of = {message.client_order_id: (message.symbol, message.ts) for message in kept if isinstance(message, SubmitOrder)}
+    """orderLinkId -> the bar whose answer it is."""
     written = dict(reversed(ran["written"]))
     """orderLinkId -> when its bytes were first written."""
-    on_wire = [(symbol, written[name]) for name, symbol, _ in seen["orders"] if name in written]
+    on_wire = {name: written[name] for name, _, _ in seen["orders"] if name in written}
+    to_wire = [(at - answered[bar_of[name]]) / 1e6 for name, at in on_wire.items() if bar_of.get(name) in answered]
     to_exchange = [(arrived - written[name]) / 1e6 for name, _, arrived in seen["orders"] if name in written]
-    lost = {"candles": len(sent - bars), "fills": len(executed ^ booked), "orders": len(placed ^ intended)}
+    lost = {
+        "candles": len(sent - bars),
+        "decisions": len(sent ^ set(asked)) + len(ran["asked"]) - len(asked),
+        "signals": len(set(answered) ^ set(bar_of.values())),
+        "orders": len(placed ^ set(bar_of)),
+        "fills": len(executed ^ booked),
+    }
     if len(on_wire) != len(seen["orders"]):
         raise SystemExit(f"{len(seen['orders'])} orders came to the exchange, of which {len(on_wire)} were seen to leave")
     count = len({symbol for symbol, _ in sent})
     print(f"{options.rate:,} messages a second for {options.seconds} s, {count} symbols; the exchange was late by {seen['late_s']:.2f} s")
-    print(
-        f"sent: {seen['flooded']:,} tickers, {len(seen['candles']):,} closed candles, {len(executed):,} fills of {len(intended):,} orders"
-    )
-    rows = {"socket to strategy": percentiles(to_strategy), "signal to wire": percentiles(_to_wire(answered, on_wire))}
+    print(f"sent: {seen['flooded']:,} tickers, {len(seen['candles']):,} closed candles, {len(executed):,} fills of {len(bar_of):,} orders")
+    rows = {"socket to strategy": percentiles(to_strategy), "signal to wire": percentiles(to_wire)}
     for what, (half, most, worst) in {**rows, "wire to exchange": percentiles(to_exchange)}.items():
         print(f"{what:20} p50 {half:6.2f} ms   p99 {most:6.2f} ms   max {worst:6.2f} ms")
     print("lost: " + ", ".join(f"{what} {count}" for what, count in lost.items()))
@@ -268,14 +275,6 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
         print(f"the session ended with exit code {ran['exit']}: {ran['errors'][-500:]}")
     print("passed" if is_well else f"FAILED (p99 at most {options.gate_ms:g} ms, and nothing lost)")
     return 0 if is_well else 1
-
-
-def _to_wire(answered: list[tuple[str, int]], orders: list[tuple[str, int]]) -> Iterable[float]:
-    """For each order (symbol, when it was written) the time since the latest answer of the strategy for its symbol, in ms."""
-    for symbol, written in orders:
-        before = [at for name, at in answered if name == symbol and at <= written]
-        if before:
-            yield (written - before[-1]) / 1e6
 
 
 if __name__ == "__main__":

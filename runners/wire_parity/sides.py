@@ -154,10 +154,11 @@ def sandbox_bars(store: HistoricalDataStore, prepared: Prepared) -> StoredBars:
 
 
 def session_side(
-    loaded: LoadedSystem, store: HistoricalDataStore | None, bars: StoredBars, *, progress: Progress | None = None, **sandbox_has: Any
-) -> OverTheWire:
-    """Run the session over a sandbox that plays these bars, HTTP and WebSocket included. Its journal lies in a folder of its own and goes
-    with it. sandbox_has: settings of the sandbox that are other ones. Raises what a session's start raises."""
+    loaded: LoadedSystem, store: HistoricalDataStore | None, bars: StoredBars, *, progress: Progress | None = None,
+    folder: Path | None = None, **sandbox_has: Any,
+) -> OverTheWire:  # fmt: skip
+    """Run the session over a sandbox that plays these bars, HTTP and WebSocket included. folder: of its journals; None: one of its
+    own, that goes with it. sandbox_has: settings of the sandbox that are other ones. Raises what a session's start raises."""
     system = loaded.config
     key, secret = os.environ.get("BYBIT_SANDBOX_KEY"), os.environ.get("BYBIT_SANDBOX_SECRET")  # a session takes these first
     account = AccountSettings(usdt=system.initial_equity)
@@ -167,8 +168,8 @@ def session_side(
         "pace": "lockstep", "limit_factor": 1000.0, "execution": system.execution, "accounts": (account,),
     }  # fmt: skip
     settings = SandboxSettings(**(values | sandbox_has))
-    with tempfile.TemporaryDirectory(prefix="keel-parity-") as folder:
-        return run_to_end(_session(loaded, store, bars, settings, Path(folder), progress))
+    with tempfile.TemporaryDirectory(prefix="keel-parity-") as passing:
+        return run_to_end(_session(loaded, store, bars, settings, folder or Path(passing), progress))
 
 
 async def _session(

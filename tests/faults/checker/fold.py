@@ -19,6 +19,7 @@ LEGAL: Final = {
     "partially_filled": ("partially_filled", "amended", "filled", "cancelled", "expired"),
 }
 """What may be told of an order after what; ends are followed by nothing."""
+ENDS: Final = ("filled", "cancelled", "rejected", "expired")
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Told:
     reason: str = ""
     parent: str | None = None
     held: Decimal = Decimal(0)
-    """What was known to be held of the symbol when the intent was written."""
+    """What was known to be held of the symbol when the intent was written, and no exit under way was to close."""
     waited: list[int] = field(default_factory=list)
     """For how long each search in vain had waited."""
 
@@ -49,7 +50,7 @@ def fold(records: Iterable[Record]) -> tuple[dict[str, Told], list[str]]:
             order = told.setdefault(message.client_order_id, Told())
             if order.intent is None:
                 order.intent, order.intent_ms, order.qty = message, record.ts, decimal(message.qty)
-                order.held = held.get(message.symbol, Decimal(0))
+                order.held = _left(held.get(message.symbol, Decimal(0)), message, told)
             elif order.intent != message:
                 broken.append(f"I-6: {message.client_order_id} is written down twice, and not the same")
         elif isinstance(message, OrderNotFound):
@@ -64,6 +65,19 @@ def fold(records: Iterable[Record]) -> tuple[dict[str, Told], list[str]]:
                 continue
             broken += _filled(told.setdefault(message.client_order_id, Told()), message)
     return told, broken
+
+
+def _left(held: Decimal, command: SubmitOrder, told: dict[str, Told]) -> Decimal:
+    """What is held, less what exits of ours that were sent before this command and have not ended take of it."""
+    side = "SELL" if held > 0 else "BUY"
+    leaving = Decimal(0)
+    for order in told.values():
+        exit_ = order.intent
+        if exit_ is None or exit_ is command or order.status in ENDS or not exit_.reduce_only:
+            continue
+        if (exit_.symbol, exit_.side) == (command.symbol, side):
+            leaving += abs(held) if not exit_.qty else order.qty - order.filled
+    return max(abs(held) - leaving, Decimal(0)).copy_sign(held)
 
 
 def _told_of(order: Told, update: OrderUpdate) -> Iterator[str]:

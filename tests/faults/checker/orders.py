@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterator
 from decimal import Decimal
 from typing import Any, Final
 
-from tests.faults.checker.fold import Told
+from tests.faults.checker.fold import ENDS, Told
 
 APART_MS: Final = 10_000
 GONE_BY_MS: Final = 11_000
 """A create is refused as too old after 5 s (and 1 s that the exchange's clock may be ahead), and lists lag by at most 5 s."""
 
-ENDS: Final = ("filled", "cancelled", "rejected", "expired")
 AT_VENUE: Final = {
     "filled": ("Filled",),
     "cancelled": ("Cancelled", "Deactivated", "PartiallyFilledCanceled"),

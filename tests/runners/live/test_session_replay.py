@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +27,7 @@ from runners.tools.registry import ToolContext
 from runners.tools.replay import ReplayRequest, session_replay_tool
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
+from tests.runners.live.elsewhere import NEWEST, replayed_elsewhere
 from tests.runners.live.test_same_decisions import marked_store
 
 FROM, TO = START + 20 * DAY, START + 20 * DAY + DAY // 2
@@ -169,22 +167,9 @@ def test_what_a_strategy_notes_beside_a_signal_is_recorded_as_far_as_it_is_plain
     assert json.loads(odd)["metadata"] == {"z": 1.5, "o": "not plain data: object"}
 
 
-NEWEST = Path(__file__).parents[3] / ".venv-newest" / "bin" / "python"
-
-
-def _command(python: str, folder: Path, home: Path, seed: str) -> Any:
-    environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[3])}
-    done = subprocess.run(
-        [python, "-m", "runners.cli.main", "replay", str(folder), "--home", str(home), "--json"],
-        capture_output=True, text=True, env=environment, cwd=home,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.mark.long
 def test_another_process_with_another_hash_seed_decides_the_same(ran: Ran, tmp_path: Path) -> None:
-    answer = _command(sys.executable, ran.live.journal.folder, tmp_path, "12345")
+    answer = replayed_elsewhere(ran.live.journal.folder, tmp_path, "12345")
     assert answer["identical"] and answer["sessions"] == 2 and answer["compared"]["SubmitOrder"] > 0
 
 
@@ -192,7 +177,7 @@ def test_another_process_with_another_hash_seed_decides_the_same(ran: Ran, tmp_p
 def test_another_python_decides_the_same(ran: Ran, tmp_path: Path) -> None:
     if not NEWEST.exists():
         pytest.skip("no other Python with the dependencies is here: .ci/run makes one (.venv-newest) where a newer Python is installed")
-    answer = _command(str(NEWEST), ran.live.journal.folder, tmp_path, "777")
+    answer = replayed_elsewhere(ran.live.journal.folder, tmp_path, "777", NEWEST)
     assert answer["identical"] and answer["compared"]["SubmitOrder"] > 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from core.config import SystemConfig, for_epoch
 from core.messages import FundingPayment, Message
 from core.time_range import to_ms
 from runners.home import Home
+from runners.live.history import COMMANDS
 from runners.live.outbox import Outbox
 from runners.sample import write_sample
 from runners.sandbox import StoredBars
@@ -25,6 +27,7 @@ from runners.wire_parity.rows import KINDS, Side
 from runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
 from strategies.base import BaseStrategy
 from tests.builders import DAY, START, builtin, made_ready
+from tests.runners.live.elsewhere import NEWEST, replayed_elsewhere
 from tests.runners.live.test_same_decisions import SYSTEMS, marked_store
 
 pytestmark = pytest.mark.real_sockets  # HTTP and WebSocket included: that is what it proves
@@ -37,14 +40,14 @@ Found = tuple[Side, Side, WireDifference | None, str]
 
 def compared(
     store: HistoricalDataStore, system: SystemConfig, strategy: type[BaseStrategy], span: tuple[int, int],
-    plant: Callable[[StoredBars], None] = lambda bars: None, **sandbox_has: Any,
+    plant: Callable[[StoredBars], None] = lambda bars: None, folder: Path | None = None, **sandbox_has: Any,
 ) -> Found:  # fmt: skip
-    """(backtest, session, first difference, the session's problem)"""
+    """(backtest, session, first difference, the session's problem). folder: of the session's journal, where it is to be kept."""
     prepared = made_ready(store, system, *span, strategy())
     prepared, _ = as_on_the_wire(prepared, bars := sandbox_bars(store, prepared))
     plant(bars)
     backtest = backtest_side(prepared)
-    over = session_side(LoadedSystem(system, strategy, "test", "file"), store, bars, **sandbox_has)
+    over = session_side(LoadedSystem(system, strategy, "test", "file"), store, bars, folder=folder, **sandbox_has)
     return backtest, over.side, first_difference(backtest, over.side, prepared.histories[0].execution), over.problem
 
 
@@ -192,14 +195,22 @@ REAL = [
 @pytest.mark.real_data
 @pytest.mark.long
 @pytest.mark.parametrize(("name", "timeframe", "until", "profile"), REAL)
-def test_a_real_month(name: str, timeframe: str, until: str, profile: str, real_data: Path) -> None:
-    """BTCUSDT (a portfolio: with ETHUSDT) from 30 May 2025, filled inside bars of this timeframe; on demo under cross margin."""
+def test_a_real_month(name: str, timeframe: str, until: str, profile: str, real_data: Path, tmp_path: Path) -> None:
+    """BTCUSDT (a portfolio: with ETHUSDT) from 30 May 2025, filled inside bars of this timeframe; on demo under cross margin.
+    Its journal is decided the same in another process, with another order of hashes, and by another Python where there is one."""
     system, strategy = builtin(name, f"execution_timeframe={timeframe}", *(("demo.margin_mode=cross",) if profile == "demo" else ()))
     system = for_epoch(system, "demo") if profile == "demo" else system
     with HistoricalDataStore(":memory:") as store:
         for folder in (f"kline_{timeframe}", "kline_1h", "kline_4h", "funding"):
             for symbol in system.symbols:
                 store.import_file(real_data / "bybit" / "linear" / folder / f"{symbol}.parquet")
-        backtest, session, difference, problem = compared(store, system, strategy, (to_ms("2025-05-30"), to_ms(until)), profile=profile)
+        span = (to_ms("2025-05-30"), to_ms(until))
+        backtest, session, difference, problem = compared(store, system, strategy, span, folder=tmp_path, profile=profile)
     assert difference is None and not problem
     assert backtest.counts() == session.counts() and backtest.rows["fills"]
+    (journal,) = [lock.parent for lock in tmp_path.glob("journals/*/*/lock")]
+    for seed, python in (("12345", Path(sys.executable)), ("777", NEWEST)):
+        if python.exists():
+            answer = replayed_elsewhere(journal, tmp_path, seed, python)
+            commands = sum(answer["compared"].get(kind.__name__, 0) for kind in COMMANDS)
+            assert answer["identical"] and commands == len(session.rows["orders"]) > 0
