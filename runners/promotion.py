@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import msgspec
 
+from adapters.machine import wall_ms
 from adapters.store import HistoricalDataStore
 from core.errors import ConfigError, KeelError, SafetyError
 from core.promotion import PromotionRule, RuleVerdict
 from core.time_range import TimeRange, to_iso
-from runners.clock import system_now
 from runners.home import Home
 from runners.identity import data_fingerprint
 from runners.lifecycle import StrategyEpoch
@@ -132,7 +132,7 @@ def promote(loaded: LoadedSystem, to: str, home: Home, *, place: Place = "exchan
             f"{loaded.config.system} was promoted to demo untested ({below[0].because}): its rules for demo must pass before live;"
             f" {way_out(loaded, 'demo')}"
         )
-    record = record_of_run(home, found.folder, to, how="promote", now_ms=system_now(), rules=verdicts)
+    record = record_of_run(home, found.folder, to, how="promote", now_ms=wall_ms(), rules=verdicts)
     if record is None:
         raise SafetyError(f"{found.run_id} says nothing of its code and configuration: run the system anew")
     if changed := _changes(record, loaded, home):
@@ -149,7 +149,7 @@ def promote_untested(loaded: LoadedSystem, home: Home, because: str) -> Promotio
     if len(reason) < SHORTEST_REASON:
         raise ConfigError(f"--because needs a sentence that says why (at least {SHORTEST_REASON} characters)")
     code, configuration = identity(loaded)
-    now = system_now()
+    now = wall_ms()
     record = sealed(
         PromotionRecord(
             system=loaded.config.system, to="demo", place="exchange", made=to_iso(now), made_ms=now, by=user_name(), how="untested",

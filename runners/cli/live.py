@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.core import ParameterSource
 
+from core.timeframe import HOUR_MS
 from runners.cli.session import Session, common, example
 from runners.cli.session_options import SessionWords, session_options
 from runners.supervisor.command import is_trader, supervise, supervised_option
@@ -98,7 +99,7 @@ def live(
     loaded = load_system(system, home, list(words.overrides))
     options = LiveOptions(
         sandbox_url, words.key_file, words.max_bars, words.fresh, not words.no_report, words.grace_ms, words.without,
-        arm_token=arm_token, life_ms=round(arm_hours * 3_600_000),
+        arm_token=arm_token, life_ms=round(arm_hours * HOUR_MS),
     )  # fmt: skip
     if arm:
         return _arm(session, loaded, home, options)
