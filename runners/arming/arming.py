@@ -21,7 +21,7 @@ from core.risk.gate import Gate
 from core.timeframe import HOUR_MS, MINUTE_MS
 from runners.arming.account import account_missing
 from runners.arming.command_line import LiveCommand
-from runners.arming.limits import limit_lines, limits_missing
+from runners.arming.limits import limit_lines, limits_missing, no_stop
 from runners.arming.missing import UNREAD, Missing, NotArmedError
 from runners.arming.terminal import ask_person, has_terminal
 from runners.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
@@ -161,6 +161,7 @@ class Arming:
         return [
             f"{environment}: {name} on {', '.join(self.system.symbols)} at {self.where.rest}, account {uid}",
             f"limits: {limits}; leverage {self.system.risk.leverage:g}, {self.system.risk.margin_mode} margin",
+            *([without] if (without := no_stop(self.system)) else []),
             f"the arming ends after {hours:g} h, or with a panic",
         ]
 

@@ -2,7 +2,7 @@
 
 The standby is ``runners.safety`` in a process of its own: pybit imported, the contracts' rules read, a connection open; the key came by its
 pipe, never on a command line. It acts on the byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends
-without doing anything: positions with their stops are no emergency by themselves, and whoever watches the trader decides.
+without doing anything: positions whose system sets a stop are no emergency by themselves, and whoever watches the trader decides.
 """
 
 from __future__ import annotations

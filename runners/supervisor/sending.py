@@ -135,7 +135,11 @@ class Heartbeats:
         if alone_s >= GONE_S and not self._is_told:
             self._is_told = True
             then = f"the session ends in {STOP_AFTER_S:.0f} s" if self._stops_alone else "the session trades on"
-            self._tell("supervisor_gone", f"the supervisor is gone; {then}; the stops that rest at the exchange stay", "error")
+            self._tell(
+                "supervisor_gone",
+                f"the supervisor is gone; {then}; the stops that rest at the exchange stay, where the system sets a stop",
+                "error",
+            )
         if self._stops_alone and alone_s >= STOP_AFTER_S and self._stop is not None:
             with suppress(RuntimeError):  # the loop has ended by itself
                 self._stop()

@@ -40,6 +40,7 @@ live:
   max_order_usd: 2500
   max_net_usd: 2000
   max_leverage: 2
+  without_stop: true
 promotion:
   live: ["days >= 14"]
 """
