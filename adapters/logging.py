@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,6 +21,7 @@ from typing import Any, Literal
 import msgspec
 
 from adapters.log_file import LogFile
+from adapters.machine import wall_ms
 from core.errors import ConfigError
 from core.time_range import to_iso
 
@@ -197,7 +197,7 @@ def _drop_secrets(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableM
 
 
 def _stamp(_: Any, __: str, fields: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {"time": to_iso(time.time_ns() // 1_000_000), **fields}
+    return {"time": to_iso(wall_ms()), **fields}
 
 
 def _as_argument(_: Any, __: str, fields: MutableMapping[str, Any]) -> tuple[tuple[MutableMapping[str, Any]], dict[str, Any]]:

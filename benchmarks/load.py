@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 
-from runners.clock import system_now
+from adapters.machine import wall_ms
 from sim.sandbox.connection import Connection
 from sim.sandbox.feeds import WalkFeed
 from sim.sandbox.server import SandboxServer
@@ -92,7 +92,7 @@ class Watched(SandboxServer):
     """A sandbox that notes when it hands closed candles to the sockets and when orders arrive, and that floods its public streams."""
 
     def __init__(self, settings: SandboxSettings, feed: WalkFeed, rate: int) -> None:
-        super().__init__(settings, feed, system_now)
+        super().__init__(settings, feed, wall_ms)
         self.rate = rate
         self.candles: list[tuple[str, int, int]] = []
         """(symbol, close of the bar in ms, monotonic ns)."""
@@ -155,7 +155,7 @@ class Watched(SandboxServer):
 
 async def _serve(pipe: Pipe, symbols: list[str], rate: int) -> None:
     settings = SandboxSettings(pace="real", factor=FACTOR, limit_factor=FACTOR, tick_ms=1000)
-    server = Watched(settings, WalkFeed(symbols, system_now(), 7, spot=False), rate)
+    server = Watched(settings, WalkFeed(symbols, wall_ms(), 7, spot=False), rate)
     server.watch()
     pipe.send(await server.start())
     flooding = asyncio.create_task(server.flood())

@@ -178,9 +178,12 @@ class LiveConfig(Strict, frozen=True, kw_only=True, omit_defaults=True):
     """Likewise of ``risk.max_gross_usd``."""
     max_leverage: Annotated[float, msgspec.Meta(ge=0.01, le=25)] | None = None
     """Most gross exposure per equity, and the most leverage that is set at the exchange."""
-    max_open_orders: Annotated[int, msgspec.Meta(ge=1, le=500)] = 50
-    max_orders_per_minute: Annotated[int, msgspec.Meta(ge=1, le=300)] = 60
-    price_collar_percent: Annotated[float, msgspec.Meta(gt=0, le=20)] = 5.0
+    max_open_orders: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
+    max_orders_per_minute: Annotated[int, msgspec.Meta(ge=1, le=120)] = 60
+    price_collar_percent: Annotated[float, msgspec.Meta(gt=0, le=10)] = 5.0
+    without_stop: Annotated[
+        bool, msgspec.Meta(description="true: it may trade without exits.stop_loss; shown as NO STOP for as long as it does.")
+    ] = False
 
 
 class SupervisionConfig(Strict, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from core.messages import AmendOrder, CancelAll, CancelOrder, Fill, OrderUpdate, SetTradingStop, Signal, SubmitOrder
+from core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, Signal, SubmitOrder
 from core.snapshot import RuntimeSnapshot
 
 
@@ -26,21 +26,3 @@ class Venue(Protocol):
     def cancel_order(self, command: CancelOrder) -> None: ...
     def cancel_all(self, command: CancelAll) -> None: ...
     def set_trading_stop(self, command: SetTradingStop) -> None: ...
-
-
-class FeedbackStrategy(Strategy, Protocol):
-    """A strategy that hears what became of its orders."""
-
-    def on_fill(self, fill: Fill) -> None: ...
-    def on_order(self, update: OrderUpdate) -> None: ...
-
-
-class AccountView(Protocol):
-    """Read-only state of the account, as the portfolio actor keeps it."""
-
-    @property
-    def equity(self) -> float: ...
-    @property
-    def cash(self) -> int: ...
-    def position_steps(self, symbol: str) -> int: ...
-    def mark_price(self, symbol: str) -> float: ...

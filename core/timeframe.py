@@ -10,7 +10,8 @@ from datetime import timedelta
 from core.errors import ConfigError
 
 MINUTE_MS = 60_000
-DAY_MS = 86_400_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
 _WEEK_ORIGIN_MS = -3 * DAY_MS  # the Unix epoch was a Thursday; its week began on Monday 1969-12-29
 
@@ -20,11 +21,11 @@ TIMEFRAMES: dict[str, int] = {
     "5m": 5 * MINUTE_MS,
     "15m": 15 * MINUTE_MS,
     "30m": 30 * MINUTE_MS,
-    "1h": 60 * MINUTE_MS,
-    "2h": 120 * MINUTE_MS,
-    "4h": 240 * MINUTE_MS,
-    "6h": 360 * MINUTE_MS,
-    "12h": 720 * MINUTE_MS,
+    "1h": HOUR_MS,
+    "2h": 2 * HOUR_MS,
+    "4h": 4 * HOUR_MS,
+    "6h": 6 * HOUR_MS,
+    "12h": 12 * HOUR_MS,
     "1d": DAY_MS,
     "1w": WEEK_MS,
 }

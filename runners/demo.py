@@ -12,7 +12,7 @@ from core.errors import SafetyError
 from runners.epoch import StrategyEpoch
 from runners.home import Home
 from runners.live.left_out import SomeNotTrading
-from runners.promotion import standing, way_out
+from runners.promotion import standing
 from runners.promotion_record import place_of, strategy_id
 from runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
 from runners.systems import LoadedSystem
@@ -57,8 +57,9 @@ def _run(loaded: LoadedSystem, home: Home, options: DemoOptions, beside: Beside 
 
 def check_promotion(loaded: LoadedSystem, home: Home) -> str:
     """A system with rules for demo has a promotion that holds; returns the reason for which it was waved through untested, "" where it was
-    not. One without rules is as free as the life cycle leaves it. Raises SafetyError, which says what has changed and the way out."""
+    not. One without rules is as free as the life cycle leaves it, but for a damaged record: that may have said untested. Raises
+    SafetyError, which says what has changed and the way out."""
     found = standing(loaded, "demo", home)
-    if loaded.config.promotion.get("demo") and not found.holds:
-        raise SafetyError(f"{found.why}: {way_out(loaded, 'demo')}")
+    if found.is_damaged or (loaded.config.promotion.get("demo") and not found.holds):
+        raise SafetyError(f"{found.why}: {found.way_out}")
     return found.record.because if found.holds and found.record is not None and found.record.is_untested else ""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from adapters.logging import log_context_scope, without_secrets
+from adapters.machine import wall_ms
 from core.errors import ConfigError, DataError, InvariantError
 from core.promotion import PromotionRule, RuleVerdict
 from core.result import BacktestResult
-from runners.clock import system_now
 from runners.current_run import listening
 from runners.described import described, named
 from runners.home import Home
@@ -39,7 +39,7 @@ def run_epoch(
     raise_errors: bool = False,
     begin_late: bool = False,
     home: Home | Path | None = None,
-    now: Callable[[], int] = system_now,
+    now: Callable[[], int] = wall_ms,
     **runner_kwargs: Any,
 ) -> EpochResult:
     """Call ``runner_fn(symbol=symbol, **runner_kwargs)`` as one run of a strategy's epoch; it returns its metrics or a BacktestResult.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from adapters.machine import wall_ms
 from core.errors import ConfigError
-from runners.clock import system_now
 from runners.epoch_run import run_epoch
 from runners.home import Home
 from runners.lifecycle import StrategyEpoch
@@ -22,7 +22,7 @@ class ExperimentTracker:
     The artifacts are the state: a tracker of the same name in another process, or on another day, goes on with the same experiment.
     """
 
-    def __init__(self, name: str, *, home: Home | Path | None = None, now: Callable[[], int] = system_now) -> None:
+    def __init__(self, name: str, *, home: Home | Path | None = None, now: Callable[[], int] = wall_ms) -> None:
         if not name:
             raise ConfigError("the experiment's name is empty: its runs are found by it, give a name such as ema-periods")
         self.name = name

@@ -110,7 +110,7 @@ def promotion_missing(loaded: LoadedSystem, home: Home, place: Place) -> Iterato
     """What the promotion to live lacks: a record that holds, and a life cycle that has come so far."""
     found = standing(loaded, "live", home, place=place)
     if not found.holds:
-        yield Missing("promotion", found.why, way_out(loaded, "live", place=place))
+        yield Missing("promotion", found.why, found.way_out)
         return
     try:
         StrategyEpochTracker(strategy_id(loaded.config.system, place), home=home).state.check_run(StrategyEpoch.LIVE)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from runners.clock import system_now
+from adapters.machine import wall_ms
 from sim.sandbox.engine import Feed
 from sim.sandbox.server import SandboxServer
 from sim.sandbox.settings import SandboxSettings
@@ -31,7 +31,7 @@ class LocalSandbox:
 @asynccontextmanager
 async def local_sandbox(settings: SandboxSettings, feed: Feed) -> AsyncIterator[LocalSandbox]:
     """Serve until the block ends. Raises ConfigError for its settings, OSError for the port."""
-    server = SandboxServer(settings, feed, system_now)
+    server = SandboxServer(settings, feed, wall_ms)
     try:
         yield LocalSandbox(server, await server.start())
     finally:

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import msgspec
 
+from adapters.machine import wall_ms
 from adapters.store import HistoricalDataStore
 from core.errors import ConfigError, KeelError, SafetyError
 from core.promotion import PromotionRule, RuleVerdict
 from core.time_range import TimeRange, to_iso
-from runners.clock import system_now
 from runners.home import Home
 from runners.identity import data_fingerprint
 from runners.lifecycle import StrategyEpoch
 from runners.promotion_record import (
+    BELOW,
     Judged,
     Place,
     PromotionRecord,
     identity,
+    kept_records,
     record_of_run,
     recorded_identity,
-    records,
     sealed,
     session_data,
     strategy_id,
@@ -37,14 +38,16 @@ from runners.tracker import StrategyEpochTracker
 from runners.windows import NamedWindow
 
 SHORTEST_REASON = 10
-_BELOW = {"demo": "backtest", "live": "demo"}
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """What the promotion of a system to an epoch comes to now. record: the newest one; why: what voids it, "" where it holds."""
+    """What the promotion of a system to an epoch comes to now. record: the newest one; why: what voids it, "" where it holds; way_out: what
+    to do then; is_damaged: by its name a file was a newer record, and nobody knows what it said."""
 
     record: PromotionRecord | None
-    why: str
+    why: str = ""
+    way_out: str = ""
+    is_damaged: bool = False
 
     @property
     def holds(self) -> bool:
@@ -58,17 +61,20 @@ class Standing(msgspec.Struct, frozen=True):
 def standing(loaded: LoadedSystem, to: str, home: Home, *, place: Place = "exchange") -> Standing:
     """Look at the newest record. On a sandbox one that was earned at the exchange counts, too, where no rehearsal has a newer one."""
     places: tuple[Place, ...] = ("exchange",) if place == "exchange" else ("exchange", "sandbox")
-    found = records(home, loaded.config.system, to, places)
-    if not found:
-        return Standing(None, f"{loaded.config.system} has no promotion record to {to}")
-    changed = _changes(found[0], loaded, home)
-    why = f"the promotion to {to} of {found[0].made} is void: {'; '.join(changed)}" if changed else ""
-    return Standing(found[0], why)
+    kept, leads = kept_records(home, loaded.config.system, to, places), way_out(loaded, to, place=place)
+    if (damaged := kept.newest_is_damaged) is not None:
+        return Standing(None, damaged.text, f"{damaged.way_out} takes it away; then {leads}", is_damaged=damaged.made_ms > 0)
+    if not kept.records:
+        return Standing(None, f"{loaded.config.system} has no promotion record to {to}", leads)
+    newest = kept.records[0]
+    if changed := _changes(newest, loaded, home):
+        return Standing(newest, f"the promotion to {to} of {newest.made} is void: {'; '.join(changed)}", leads)
+    return Standing(newest)
 
 
 def way_out(loaded: LoadedSystem, to: str, *, place: Place = "exchange") -> str:
     """What to do where none holds."""
-    system, below = loaded.config.system, _BELOW[to]
+    system, below = loaded.config.system, BELOW[to]
     flag = " --sandbox" if place == "sandbox" else ""
     if not loaded.config.promotion.get(to):
         rules = f"write rules under promotion: {to}: in the system file"
@@ -127,20 +133,29 @@ def promote(loaded: LoadedSystem, to: str, home: Home, *, place: Place = "exchan
     verdicts = [PromotionRule.parse(rule).evaluate(results.get("metrics", {}), results.get("notes")) for rule in rules]
     if not all(verdict.passed for verdict in verdicts):
         raise SafetyError(f"{found.run_id} does not pass the rules for {to}; nothing was promoted\n{verdict_lines(verdicts)}")
-    if to == "live" and (below := records(home, loaded.config.system, "demo", (place,))) and below[0].is_untested:
-        raise SafetyError(
-            f"{loaded.config.system} was promoted to demo untested ({below[0].because}): its rules for demo must pass before live;"
-            f" {way_out(loaded, 'demo')}"
-        )
-    record = record_of_run(home, found.folder, to, how="promote", now_ms=system_now(), rules=verdicts)
+    if to == "live":
+        _refuse_untested(loaded, home, place)
+    record = record_of_run(home, found.folder, to, how="promote", now_ms=wall_ms(), rules=verdicts)
     if record is None:
         raise SafetyError(f"{found.run_id} says nothing of its code and configuration: run the system anew")
     if changed := _changes(record, loaded, home):
         raise SafetyError(f"{found.run_id} cannot promote: {'; '.join(changed)}; run the system anew")
     reason = "; ".join(verdict.rule for verdict in verdicts)
-    _tracker(loaded, home, place).promote(to, epoch=_BELOW[to], run_id=found.run_id, reason=f"keel promote: {reason}")
+    _tracker(loaded, home, place).promote(to, epoch=BELOW[to], run_id=found.run_id, reason=f"keel promote: {reason}")
     write_record(home, record)
     return record
+
+
+def _refuse_untested(loaded: LoadedSystem, home: Home, place: Place) -> None:
+    """Raises SafetyError where the system is on demo untested, or where nobody can say how it came there."""
+    below = kept_records(home, loaded.config.system, "demo", (place,))
+    if (damaged := below.newest_is_damaged) is not None:
+        raise SafetyError(f"{damaged.text}; {damaged.way_out} takes it away; then {way_out(loaded, 'demo')}")
+    if below.records and below.records[0].is_untested:
+        raise SafetyError(
+            f"{loaded.config.system} was promoted to demo untested ({below.records[0].because}): its rules for demo must pass before live;"
+            f" {way_out(loaded, 'demo')}"
+        )
 
 
 def promote_untested(loaded: LoadedSystem, home: Home, because: str) -> PromotionRecord:
@@ -149,7 +164,7 @@ def promote_untested(loaded: LoadedSystem, home: Home, because: str) -> Promotio
     if len(reason) < SHORTEST_REASON:
         raise ConfigError(f"--because needs a sentence that says why (at least {SHORTEST_REASON} characters)")
     code, configuration = identity(loaded)
-    now = system_now()
+    now = wall_ms()
     record = sealed(
         PromotionRecord(
             system=loaded.config.system, to="demo", place="exchange", made=to_iso(now), made_ms=now, by=user_name(), how="untested",
@@ -175,7 +190,7 @@ def _found(verdict: RuleVerdict) -> str:
 
 def _run_of(loaded: LoadedSystem, to: str, home: Home, place: Place, run: str | None) -> RunInfo:
     """The run to judge."""
-    below, kept_under = _BELOW[to], strategy_id(loaded.config.system, place if to == "live" else "exchange")
+    below, kept_under = BELOW[to], strategy_id(loaded.config.system, place if to == "live" else "exchange")
     wanted = identity(loaded)
     if run is not None:
         named = find_run(run, home)

@@ -4,7 +4,8 @@ One file for each, in the home's ``promotions`` (mode 0600, written whole), besi
 newest one of a system, an epoch and a place counts. What is bound:
 
 - code: the strategy's sources, and the files of the functions that the system's own features name.
-- configuration: every key of the effective system but ``mode``, ``live`` and ``description``, which say where and how tightly it may trade.
+- configuration: every key of the effective system but UNBOUND_KEYS: ``mode`` and ``live`` say where and how tightly it may trade,
+  ``supervision`` what is done when a session hangs, crashes or is alone, ``description`` nothing.
 - data: what the rules were judged on. A backtest's are the bars, marks, funding and instruments of its window with the warm-up (they are
   read again from the store); a session's are its own artifacts.
 """
@@ -12,6 +13,8 @@ newest one of a system, an epoch and a place counts. What is bound:
 from __future__ import annotations
 
 import hashlib
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -37,6 +40,10 @@ VERSION: Final = 1
 UNBOUND_KEYS: Final = ("mode", "live", "supervision", "description")
 _SESSION_FILES: Final = ("trades.jsonl", "equity.csv", "results.json")
 _MAX_BYTES: Final = 1 << 20
+_NAME: Final = re.compile(r"(?P<system>.+)-(?P<to>[a-z]+)-(?P<place>exchange|sandbox)-(?P<made_ms>\d{1,18})-[0-9a-f]{8}\.json")
+"""What ``write_record`` calls a file."""
+BELOW: Final[Mapping[str, str]] = {"demo": "backtest", "live": "demo"}
+"""An epoch that a promotion opens -> the epoch whose runs are judged for it."""
 log = get_logger("runners.promotion")
 
 
@@ -184,23 +191,90 @@ def write_record(home: Home, record: PromotionRecord) -> Path:
     return path
 
 
-def records(home: Home, system: str, to: str, places: Sequence[Place]) -> list[PromotionRecord]:
-    """What was kept of a system and an epoch, newest first. A file that is damaged is no record; the log says so."""
+class Damaged(msgspec.Struct, frozen=True):
+    """A file that was a record, or was to be one. made_ms: by its name; what: is wrong with it."""
+
+    path: Path
+    made_ms: int
+    what: str
+
+    @property
+    def text(self) -> str:
+        """What is wrong, for people."""
+        return f"the promotion record {self.path} is damaged: {self.what}"
+
+    @property
+    def way_out(self) -> str:
+        """The command that takes it away, and keeps it."""
+        return shlex.join(["mv", str(self.path), f"{self.path}.damaged"])
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What lies there of a system and an epoch, newest first."""
+
+    records: list[PromotionRecord]
+    damaged: list[Damaged]
+
+    @property
+    def newest_is_damaged(self) -> Damaged | None:
+        """The newest damaged file, where no whole record is newer: what it said would count now."""
+        newest = next(iter(self.damaged), None)
+        if newest is not None and self.records and self.records[0].made_ms > newest.made_ms:
+            return None
+        return newest
+
+
+def kept_records(home: Home, system: str, to: str, places: Sequence[Place]) -> Kept:
+    """Read what was kept of a system and an epoch. Of a file that cannot be read its name says whose it is; one whose name does not may be
+    anybody's. The log has each that is damaged."""
     found: list[PromotionRecord] = []
+    damaged: list[Damaged] = []
     for path in sorted(home.promotions.glob("*.json")):
-        try:
-            content = path.read_bytes()
-            record = msgspec.json.decode(content[:_MAX_BYTES], type=PromotionRecord)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            log.warning("promotion record left out: it cannot be read", file=str(path), error=str(error))
+        read = _read(path)
+        if isinstance(read, PromotionRecord):
+            if read.system == system and read.to == to and read.place in places:
+                found.append(read)
             continue
-        if record.system != system or record.to != to or record.place not in places:
-            continue
-        if record.version != VERSION or record.digest != _digest(record):
-            log.warning("promotion record left out: its digest is not that of its content", file=str(path))
-            continue
-        found.append(record)
-    return sorted(found, key=lambda record: record.made_ms, reverse=True)
+        named = _NAME.fullmatch(path.name)
+        if named is None or ((named["system"], named["to"]) == (system, to) and named["place"] in places):
+            damaged.append(Damaged(path, 0 if named is None else int(named["made_ms"]), read))
+            log.warning("promotion record left out: it is damaged", file=str(path), what=read)
+    return Kept(
+        sorted(found, key=lambda record: record.made_ms, reverse=True), sorted(damaged, key=lambda file: file.made_ms, reverse=True)
+    )  # fmt: skip
+
+
+def _read(path: Path) -> PromotionRecord | str:
+    """The record of a file, or what is wrong with it."""
+    try:
+        record = msgspec.json.decode(path.read_bytes()[:_MAX_BYTES], type=PromotionRecord)
+    except OSError as error:
+        return f"it cannot be opened ({error.strerror or error})"
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return f"it is no record ({error})"
+    if record.version != VERSION:
+        return f"it is of version {record.version}, and this keel reads version {VERSION}"
+    if record.digest != _digest(record):
+        return "its digest is not that of its content: it was changed after it was made"
+    return _contradiction(record) or record
+
+
+def _contradiction(record: PromotionRecord) -> str:
+    """What its words say that no promotion can be; "" where they hold together."""
+    below = BELOW.get(record.to)
+    if below is None:
+        return f"it promotes to {record.to!r}, which no promotion opens"
+    if record.how == "untested":
+        if record.to != "demo" or record.place != "exchange" or not record.because.strip():
+            return "it says untested, which opens demo alone, with a reason"
+        return ""
+    if record.judged is None or record.judged.epoch != below:
+        judged = "nothing" if record.judged is None else f"a {record.judged.epoch} run"
+        return f"it was judged on {judged}, and {record.to} is judged on a {below} run"
+    failed = [verdict.rule for verdict in record.rules if not verdict.passed]
+    if failed or not record.rules:
+        return f"it says that {', '.join(failed)} did not pass" if failed else "it names no rule that passed"
+    return ""
 
 
 def _digest(record: PromotionRecord) -> str:

@@ -621,7 +621,7 @@ def _keep_report(told: Fields, path: Path | None, say: Out) -> Path | None:
 
 def stand_by(options: argparse.Namespace, url: str, path: Path | None, problem: str, say: Out) -> int:
     """Wait warm: the first line of stdin is the key as JSON; then P acts, B ends in order. An end of stdin without B is a trader that died:
-    nothing is done then, since positions with their stops are not an emergency by themselves; whoever watches the trader decides."""
+    nothing is done then, since positions whose system sets a stop are no emergency by themselves; whoever watches the trader decides."""
     line = b""
     while not line.endswith(b"\n"):
         if not (piece := os.read(0, 1)):

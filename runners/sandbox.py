@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adapters.machine import wall_ms
 from adapters.replay.history import PriceColumns, SymbolHistory
 from adapters.replay.loader import ReplayPlan, load_histories
 from adapters.replay.marks import price_columns
@@ -21,7 +22,6 @@ from core.instrument import Category
 from core.money import UNIT, to_units
 from core.time_range import TimeRange
 from core.timeframe import DAY_MS, TIMEFRAMES, tf_ms
-from runners.clock import system_now
 from sim.sandbox.engine import Feed
 from sim.sandbox.feed import Floats, Prices, SymbolSeries
 from sim.sandbox.server import SandboxServer
@@ -159,7 +159,7 @@ def serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None
 
 
 async def _serve(settings: SandboxSettings, feed: Feed, port: int, faults: bytes | None, on_listening: Callable[[str], None]) -> None:
-    server = SandboxServer(settings, feed, system_now)
+    server = SandboxServer(settings, feed, wall_ms)
     if faults is not None:
         server.put_faults(faults)
     loop = asyncio.get_running_loop()

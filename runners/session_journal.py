@@ -98,8 +98,8 @@ def find_session(reference: str, home: Home) -> SessionJournal:
     run = _newest(home) if reference == "last" else find_run(reference, home)
     if run.epoch not in [epoch.value for epoch in GATED]:
         raise DataError(
-            f"{run.run_id} is a {run.epoch} run: it has no journal, only sessions at an exchange (keel demo) keep one; keel runs list"
-            " --epoch demo shows them, and a backtest is held against its own files by keel runs report --again"
+            f"{run.run_id} is a {run.epoch} run: it has no journal, only sessions at an exchange (keel demo, keel live) keep one;"
+            " keel runs list --epoch demo, or live, shows them, and a backtest is held against its own files by keel runs report --again"
         )
     folder, session = run_journal(run)
     if run.status == "running":
@@ -141,7 +141,7 @@ def session_journal(folder: Path, run: RunInfo | None = None, session: int = 0) 
             if program is None or not warm_up:
                 raise DataError(
                     f"the journal {folder} was begun by a version of keel that did not write down what it ran (program, instruments and"
-                    " warm-up bars): begin a new one with keel demo --fresh"
+                    " warm-up bars): begin a new one with --fresh (keel demo or keel live)"
                 )
             return SessionJournal(folder, program, message, warm_up_frames(warm_up), run, session)
     raise DataError(

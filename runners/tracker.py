@@ -12,13 +12,13 @@ import msgspec
 
 from adapters.artifacts import read_json, write_config, write_metrics, write_result
 from adapters.logging import without_secrets
+from adapters.machine import wall_ms
 from adapters.plain_data import plain
 from adapters.whole_file import append_line
 from core.errors import ConfigError, DataError, InvariantError, SafetyError
 from core.promotion import RuleVerdict
 from core.result import BacktestResult
 from core.time_range import Moment, to_iso, to_ms
-from runners.clock import system_now
 from runners.events import append_event, read_events
 from runners.home import Home
 from runners.lifecycle import GATED, LifeCycle, StrategyEpoch
@@ -68,7 +68,7 @@ class StrategyEpochTracker:
     """
 
     def __init__(
-        self, strategy_id: str, strategy_name: str = "", *, home: Home | Path | None = None, now: Callable[[], int] = system_now
+        self, strategy_id: str, strategy_name: str = "", *, home: Home | Path | None = None, now: Callable[[], int] = wall_ms
     ) -> None:
         if not strategy_id:
             raise ConfigError("strategy_id is empty: runs are kept by it, give a name such as momentum-v1")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -17,10 +17,9 @@ from adapters.bybit.outcomes import SUCCESS, PayloadError
 from adapters.bybit.rest import Answer, RestClient
 from core.errors import SafetyError
 from core.instrument import Category
+from core.timeframe import WEEK_MS
 
 MarginMode = translate.MarginMode
-
-_WEEK_MS: Final = 7 * 86_400_000
 
 
 class OrderView(msgspec.Struct, frozen=True):
@@ -90,7 +89,7 @@ class AccountReader:
         found: list[wire.ExecutionRow] = []
         begin = since_ms
         while begin <= until_ms:
-            end = min(until_ms, begin + _WEEK_MS - 1)
+            end = min(until_ms, begin + WEEK_MS - 1)
             params = {"category": self._category, "startTime": begin, "endTime": end, "limit": 100}
             found += await self._rest.rows(wire.ExecutionRow, "/v5/execution/list", params, _fail)
             begin = end + 1

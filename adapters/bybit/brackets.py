@@ -24,10 +24,6 @@ class BracketNames:
         """This order opened (more of) the position."""
         self._opened_by[symbol, position_idx] = client_order_id
 
-    def parent_of_position(self, symbol: str, position_idx: int = 0) -> str | None:
-        """The order that opened the position last."""
-        return self._opened_by.get((symbol, position_idx))
-
     def restore(self, used: Iterable[str], still_open: Iterable[tuple[str, str]]) -> None:
         """After a restart: every name that was ever given, and (parent id, name) of those that were open."""
         self._used.update(used)

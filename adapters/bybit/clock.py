@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from adapters.bybit.notices import Notice, Notify
-from adapters.machine import monotonic_ms as monotonic_ms
 from adapters.machine import wall_ms
 from core.errors import SafetyError
 

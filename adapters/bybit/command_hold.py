@@ -12,8 +12,6 @@ class CommandHold:
         self.why, self.for_good = why, for_good
         self.held = asyncio.Event()
         """Set when a first command waits."""
-        self.refused = 0
-        """How many were answered as not sent."""
         self._released = asyncio.Event()
 
     @property
@@ -31,7 +29,6 @@ class CommandHold:
         if self._released.is_set():
             return ""
         if self.for_good:
-            self.refused += 1
             return self.why
         self.held.set()
         await self._released.wait()

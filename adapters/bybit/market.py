@@ -17,7 +17,7 @@ from adapters.bybit.rest import RestClient
 from core.errors import ConfigError
 from core.instrument import Category, Instrument
 from core.messages import Bar, FundingRate
-from core.timeframe import floor_ts, tf_ms
+from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, floor_ts, tf_ms
 
 Kind = Literal["last", "mark", "index", "premium"]
 
@@ -28,7 +28,7 @@ _PATHS: Final[dict[Kind, str]] = {
     "premium": "/v5/market/premium-index-price-kline",
 }
 INTEREST_STEPS: Final = {
-    "5min": 300_000, "15min": 900_000, "30min": 1_800_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000,
+    "5min": 5 * MINUTE_MS, "15min": 15 * MINUTE_MS, "30min": 30 * MINUTE_MS, "1h": HOUR_MS, "4h": 4 * HOUR_MS, "1d": DAY_MS,
 }  # fmt: skip
 """The exchange's intervals of open interest, in ms."""
 _CANDLES: Final = 1_000

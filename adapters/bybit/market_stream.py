@@ -15,12 +15,13 @@ import aiohttp
 
 from adapters.bybit import translate, wire
 from adapters.bybit.candles import CandleLine
-from adapters.bybit.clock import ServerClock, monotonic_ms
+from adapters.bybit.clock import ServerClock
 from adapters.bybit.endpoints import Endpoints
 from adapters.bybit.market import MarketReader
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.streams import Stream
+from adapters.machine import monotonic_ms
 from core.instrument import Category
 from core.messages import Bar, FeedGap, Message
 from core.timeframe import tf_ms

@@ -18,10 +18,10 @@ import msgspec
 
 from adapters import machine
 from adapters.bybit import wire
-from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import PayloadError
 from adapters.bybit.redirects import refuse_redirects
+from adapters.machine import monotonic_ms
 from core.errors import InvariantError, VenueError
 
 PING_S: Final = 20.0

@@ -74,11 +74,6 @@ class TrackedOrder:
         return self.state not in CLOSED
 
     @property
-    def is_entry(self) -> bool:
-        """Whether it may add exposure."""
-        return self.command is not None and not self.command.reduce_only
-
-    @property
     def is_exit(self) -> bool:
         """Whether it can do nothing but reduce."""
         return self.command is not None and self.command.reduce_only

@@ -36,7 +36,7 @@ from core.messages import (
     Side,
 )
 from core.money import UNIT, to_units
-from core.timeframe import tf_ms
+from core.timeframe import MINUTE_MS, tf_ms
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
 _MOST_DIGITS: Final = 15
@@ -282,7 +282,7 @@ def funding_payment(row: ExecutionRow, instrument: Instrument, held: int, positi
     quantity = instrument.qty_grid.value(steps(instrument, row.execQty, "execQty")) * (1 if direction > 0 else -1)
     ts = time_ms(row.execTime, "execTime")
     mark = number(row.markPrice, "markPrice") or number(row.execPrice, "execPrice") or Decimal(0)
-    return FundingPayment(row.symbol, ts - ts % 60_000, paid, rate, float(mark), quantity, position_idx)
+    return FundingPayment(row.symbol, ts - ts % MINUTE_MS, paid, rate, float(mark), quantity, position_idx)
 
 
 def liquidation(filled: Fill, row: ExecutionRow, liquidation_price: float) -> Liquidation:

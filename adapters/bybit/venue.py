@@ -16,7 +16,7 @@ import msgspec
 
 from adapters.bybit import translate
 from adapters.bybit.account import AccountReader
-from adapters.bybit.clock import MarketClock, monotonic_ms
+from adapters.bybit.clock import MarketClock
 from adapters.bybit.courier import Courier, Journal, Sender
 from adapters.bybit.endpoints import Endpoints
 from adapters.bybit.fold import AccountFold
@@ -30,12 +30,14 @@ from adapters.bybit.secrets import Credentials
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.trade_stream import OPERATIONS, TradeStream
 from adapters.bybit.watch import Watch
+from adapters.machine import monotonic_ms
 from core.errors import ConfigError, InvariantError, SafetyError
 from core.instrument import Category, Instrument
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
 from core.order_calls import OrderCalls
 from core.orders import OrderState
 from core.risk.gate import Gate
+from core.timeframe import DAY_MS, MINUTE_MS
 from core.words import check_again
 
 BATCH: Final = 10
@@ -325,10 +327,10 @@ class BybitVenue(OrderCalls):
 
     async def read_executions(self) -> None:
         """Executions since a minute before the newest one that any list has given: what the stream lost may be older than what it told."""
-        since = self.listed_until_ms - 60_000
-        until = max(since, self._market.now_ms) + 60_000
+        since = self.listed_until_ms - MINUTE_MS
+        until = max(since, self._market.now_ms) + MINUTE_MS
         if self._market.follows_stream:
-            until = max(until, since + 86_400_000)  # its own time may have run on unseen
+            until = max(until, since + DAY_MS)  # its own time may have run on unseen
         rows = await self.reader.executions(since, until)
         for row in rows:
             self.fold.on_execution(row)

@@ -12,6 +12,7 @@ from adapters.report.resample import extreme_rows
 from adapters.report.text import money
 from core.money import to_float
 from core.result import Reconciliation
+from core.timeframe import MINUTE_MS
 from core.trade import Trade
 
 HOLDING_TICKS = ((1, "1 min"), (5, "5 min"), (15, "15 min"), (60, "1 h"), (240, "4 h"), (720, "12 h"), (1440, "1 d"), (4320, "3 d"))
@@ -62,7 +63,7 @@ def return_figure(returns: Floats) -> Figure:
 
 def holding_figure(trades: list[Trade]) -> Figure:
     """How long trades were held, gains and losses apart, on a logarithmic scale of time."""
-    minutes = np.array([max(trade.holding_ms or 0, 1000) / 60_000 for trade in trades])
+    minutes = np.array([max(trade.holding_ms or 0, 1000) / MINUTE_MS for trade in trades])
     gains = np.array([trade.net_pnl > 0 for trade in trades])
     logs = np.log10(minutes)
     counts_of = _histograms(logs, gains)

@@ -10,6 +10,7 @@ from typing import Any
 
 from core.money import UNIT
 from core.time_range import to_datetime
+from core.timeframe import DAY_MS, MINUTE_MS
 
 MINUS = "\u2212"
 SPELLED = {"pnl": "PnL", "pct": "%", "cagr": "CAGR", "avg": "mean", "usd": "USD", "mae": "MAE", "mfe": "MFE", "ts": "time"}
@@ -60,12 +61,12 @@ def quantity(value: float) -> str:
 
 def when(ts: int) -> str:
     """A time in ms as "2025-01-31 08:00" (UTC), with seconds where there are any."""
-    return to_datetime(ts).strftime("%Y-%m-%d %H:%M" + (":%S" if ts % 60_000 else ""))
+    return to_datetime(ts).strftime("%Y-%m-%d %H:%M" + (":%S" if ts % MINUTE_MS else ""))
 
 
 def day(ts: int) -> str:
     """A time in ms as "2025-01-31" (UTC), with the time of day where it is not midnight."""
-    return to_datetime(ts).strftime("%Y-%m-%d") if ts % 86_400_000 == 0 else when(ts)
+    return to_datetime(ts).strftime("%Y-%m-%d") if ts % DAY_MS == 0 else when(ts)
 
 
 def duration(ms: float) -> str:

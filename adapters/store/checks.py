@@ -14,7 +14,7 @@ import numpy as np
 from adapters.store.schema import BAR_KINDS, SeriesKey
 from core.errors import DataError
 from core.time_range import to_iso
-from core.timeframe import TIMEFRAMES, floor_ts, tf_ms
+from core.timeframe import MINUTE_MS, TIMEFRAMES, floor_ts, tf_ms
 
 Columns = dict[str, np.ndarray]
 Where = Callable[[int], str]
@@ -128,7 +128,7 @@ def _check_spacing(key: SeriesKey, ts: np.ndarray, name: str, timeframe_from: st
         return
     closest = int(np.diff(ts).min())
     if closest > tf_ms(key.timeframe):
-        found = next((timeframe for timeframe, length in TIMEFRAMES.items() if length == closest), f"{closest / 60_000:g} minutes")
+        found = next((timeframe for timeframe, length in TIMEFRAMES.items() if length == closest), f"{closest / MINUTE_MS:g} minutes")
         raise DataError(f"{name}: said to be {key.timeframe} bars, but no two are closer than {found}: {_OTHER_TIMEFRAME[timeframe_from]}")
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-HOUR_MS = 3_600_000
+from core.timeframe import HOUR_MS, MINUTE_MS
+
 INTERVALS_MS = (HOUR_MS, 2 * HOUR_MS, 4 * HOUR_MS, 8 * HOUR_MS)
-LATE_MS = 60_000
+LATE_MS = MINUTE_MS
 """Stamps may be so late or early, and stay those of their hour."""
 
 

@@ -233,10 +233,6 @@ class Executor:
         digits = client_order_id[len(prefix) :]
         return int(digits) if digits.isdecimal() and int(digits) <= len(self._reasons) else 0
 
-    def order_reason(self, number: int) -> str:
-        """Why the order of this number was made; empty for an unknown number."""
-        return self._reasons[number - 1] if 0 < number <= len(self._reasons) else ""
-
     @property
     def bracket_names(self) -> list[str]:
         """The id of every order that the venue ever made out of a bracket."""

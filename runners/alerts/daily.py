@@ -10,6 +10,7 @@ import msgspec
 
 from core.funnel import total
 from core.time_range import to_iso
+from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from runners.alerts.alerts import Alerts
 from runners.live.holdings import held_quantities
 
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
     from runners.live.start import Live
 
 LOOK_S: Final = 15.0
-LITTLE_MS: Final = 3_600_000
-_MINUTE_MS: Final = 60_000
-_DAY_MS: Final = 86_400_000
+LITTLE_MS: Final = HOUR_MS
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -87,7 +86,7 @@ def summary_text(before: Figures, now: Figures, told: Mapping[str, int]) -> str:
 
 def is_due(last_ms: int, now_ms: int, minute: int) -> bool:
     """Whether the minute of the UTC day has come between two times."""
-    return (now_ms - minute * _MINUTE_MS) // _DAY_MS > (last_ms - minute * _MINUTE_MS) // _DAY_MS
+    return (now_ms - minute * MINUTE_MS) // DAY_MS > (last_ms - minute * MINUTE_MS) // DAY_MS
 
 
 def later(last_ms: int, now_ms: int) -> int:

@@ -30,7 +30,8 @@ _TABLE: Final = (
     Event("started", "info", "a session has read its account and trades", _NOTHING),
     Event("stopped", "info", "a session has ended in order", _NOTHING),
     Event("failed", "error", "a session broke off, or its start was refused",
-          "read the words; positions stay at the exchange with their stops: look there, mend the cause, start again"),
+          "read the words; positions stay at the exchange, with their stops where the system sets any: look there, mend the cause,"
+          " start again"),
     Event("refused", "error", "a session was not started (field `reason` of its log); it goes out as the alert `failed`",
           "read the reason: it names the way out"),
     Event("gate", "info", "the state of the gate has changed",
@@ -127,7 +128,7 @@ _TABLE: Final = (
     Event("supervisor_note", "warning", "what the panic path of the supervisor says, or which of its alerts were not sent before its end",
           "read the words; of a panic: look at the exchange"),
     Event("supervisor_ends", "info", "the supervisor ends, and its session with it",
-          "look at the exchange: positions keep their stops; read logs/supervisor.jsonl, then start again"),
+          "look at the exchange: positions keep their stops, where the system sets any; read logs/supervisor.jsonl, then start again"),
     Event("supervisor_flattens", "error", "the supervisor flattens the account by the panic path",
           "wait for supervisor_flattened; the latch stands until `keel session rearm`"),
     Event("supervisor_flattened", "error", "the panic path has ended", "NOT flat: go to the exchange and close what is left, at once"),

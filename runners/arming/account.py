@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from adapters.bybit.clock import REFUSE_MS
 from adapters.bybit.drift import drift
+from adapters.bybit.endpoints import Environment
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.wire import KeyInfo
 from core.config import SystemConfig
@@ -15,7 +16,6 @@ from runners.arming.missing import UNREAD, Missing
 from runners.live.connection import Connection
 
 T = TypeVar("T")
-_AT_THE_EXCHANGE = "set it there (or with keel demo on that account), then start again: a live session changes no setting"
 
 
 async def account_missing(connection: Connection, system: SystemConfig) -> tuple[int | None, list[Missing]]:
@@ -61,6 +61,10 @@ def key_missing(key: KeyInfo, category: str) -> list[Missing]:
 async def _settings(connection: Connection, system: SystemConfig, found: list[Missing]) -> list[Missing]:
     """Each symbol by itself: one that cannot be read does not hide the others."""
     seen: dict[tuple[str, str | None], Missing] = {}
+    where, place = connection.where, "set it there"
+    if where.environment is Environment.SANDBOX:
+        place = f"let keel demo {system.system} --sandbox {where.rest} --bars 1 set it"
+    way_out = f"{place}, then start again: a live session changes no setting"
     for symbol in system.symbols:
         read = await _read(
             lambda symbol=symbol: drift(connection.account, [symbol], system.risk.leverage, system.risk.margin_mode),  # type: ignore[misc]
@@ -68,7 +72,7 @@ async def _settings(connection: Connection, system: SystemConfig, found: list[Mi
             found,
         )
         for each in read or ():
-            seen[each.cause, each.symbol] = Missing(each.cause, each.text, _AT_THE_EXCHANGE)
+            seen[each.cause, each.symbol] = Missing(each.cause, each.text, way_out)
     return list(seen.values())
 
 

@@ -11,19 +11,19 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.command_hold import CommandHold
 from adapters.bybit.endpoints import Endpoints
 from adapters.bybit.notices import Notice, Notify
-from adapters.machine import wall_ms
+from adapters.machine import monotonic_ms, wall_ms
 from core.config import SystemConfig
 from core.errors import KeelError, SafetyError
 from core.risk.gate import Gate
+from core.timeframe import HOUR_MS, MINUTE_MS
 from runners.arming.account import account_missing
 from runners.arming.command_line import LiveCommand
-from runners.arming.limits import limit_lines, limits_missing
+from runners.arming.limits import limit_lines, limits_missing, no_stop
 from runners.arming.missing import UNREAD, Missing, NotArmedError
-from runners.arming.terminal import PHRASES, ask_person, has_terminal
+from runners.arming.terminal import ask_person, has_terminal
 from runners.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
 from runners.live.connection import Connection
 from runners.live.latch import is_latched, latch_path, latch_text
@@ -157,10 +157,11 @@ class Arming:
         """What a person is about to arm."""
         name, environment = self.system.system, self.where.environment.value.upper()
         limits = ", ".join(limit_lines(self.system))
-        hours = self._life_ms / 3_600_000
+        hours = self._life_ms / HOUR_MS
         return [
             f"{environment}: {name} on {', '.join(self.system.symbols)} at {self.where.rest}, account {uid}",
             f"limits: {limits}; leverage {self.system.risk.leverage:g}, {self.system.risk.margin_mode} margin",
+            *([without] if (without := no_stop(self.system)) else []),
             f"the arming ends after {hours:g} h, or with a panic",
         ]
 
@@ -198,11 +199,11 @@ class Arming:
             self._notify(Notice(wall_ms(), "arming_expired", f"{text}; until then nothing is added", severity="error"))
 
     def _warn(self, left_ms: int) -> None:
-        due = [minutes for minutes in WARNED_MINUTES if left_ms <= minutes * 60_000 and minutes not in self._warned]
+        due = [minutes for minutes in WARNED_MINUTES if left_ms <= minutes * MINUTE_MS and minutes not in self._warned]
         if not due:
             return
         self._warned.update(due)
-        text = f"the arming ends in {max(1, round(left_ms / 60_000))} min; {self.command.arm()} at a terminal renews it"
+        text = f"the arming ends in {max(1, round(left_ms / MINUTE_MS))} min; {self.command.arm()} at a terminal renews it"
         self._notify(Notice(wall_ms(), "arming_ends", text))
 
     def _renew(self) -> None:
@@ -235,7 +236,7 @@ class Arming:
         note_use(token)
         self.token = token
         self._ends_at = monotonic_ms() + max(0, token.expires_ms - wall_ms())
-        self._warned = {minutes for minutes in WARNED_MINUTES if self.left_ms <= minutes * 60_000}  # its whole life is shorter
+        self._warned = {minutes for minutes in WARNED_MINUTES if self.left_ms <= minutes * MINUTE_MS}  # its whole life is shorter
 
     def _take_token(self, path: Path) -> None:
         try:
@@ -244,9 +245,6 @@ class Arming:
             is_ours = self.command.arm_token is None  # of the trader before this one, under the same supervisor
             way = "start it anew at a terminal" if is_ours else f"{self.command.arm(path)} makes a new one at a terminal"
             self.missing.append(Missing("not_armed", str(error), way))
-
-
-__all__ = ["EXPIRED", "PHRASES", "Arming"]
 
 
 def _which(path: Path) -> tuple[int, int, int] | None:

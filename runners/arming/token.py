@@ -22,12 +22,13 @@ from adapters.plain_data import canonical_json
 from adapters.whole_file import json_text, whole_file
 from core.errors import SafetyError
 from core.time_range import to_iso
+from core.timeframe import HOUR_MS, MINUTE_MS
 from runners.promotion_record import code_hash
 from runners.state_folder import state_folder, user_name
 from runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 VERSION: Final = 1
-LONGEST_MS: Final = 12 * 3_600_000
+LONGEST_MS: Final = 12 * HOUR_MS
 _MAX_BYTES: Final = 65_536
 
 
@@ -69,7 +70,7 @@ def terms_of(loaded: LoadedSystem, environment: str, host: str) -> Terms:
 def make_token(terms: Terms, uid: int, now_ms: int, life_ms: int) -> Token:
     """A sealed token. Raises SafetyError for a life beyond 12 h."""
     if not 0 < life_ms <= LONGEST_MS:
-        raise SafetyError(f"an arming lives at most {LONGEST_MS // 3_600_000} h")
+        raise SafetyError(f"an arming lives at most {LONGEST_MS // HOUR_MS} h")
     token = Token(
         terms=terms, uid=uid, made_ms=now_ms, expires_ms=now_ms + life_ms, nonce=secrets.token_hex(16), by=user_name()
     )  # fmt: skip
@@ -105,7 +106,7 @@ def read_token(path: Path, terms: Terms, now_ms: int, latch: Path) -> Token:
         )
     if now_ms >= token.expires_ms:
         raise SafetyError(f"{path} has expired at {token.until}")
-    if token.made_ms > now_ms + 60_000:
+    if token.made_ms > now_ms + MINUTE_MS:
         raise SafetyError(f"{path} was made in the future ({to_iso(token.made_ms)}): is this computer's clock right?")
     if panicked_since(latch, token.made_ms):
         raise SafetyError(f"{path} was made before a panic: no arming survives one")

@@ -32,7 +32,7 @@ def list_(session: Session) -> int:
 
     def show() -> None:
         if not answer.journals:
-            click.echo("no journals yet: keel demo begins one")
+            click.echo("no journals yet: keel demo or keel live begins one")
             return
         rows = [
             [one.name, one.records, one.sessions, one.snapshots, one.bytes, moment(one.last_ts), one.problem or one.held_by or "whole"]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.core import ParameterSource
 
+from core.timeframe import HOUR_MS
 from runners.cli.session import Session, common, example
 from runners.cli.session_options import SessionWords, session_options
 from runners.supervisor.command import is_trader, supervise, supervised_option
@@ -98,7 +99,7 @@ def live(
     loaded = load_system(system, home, list(words.overrides))
     options = LiveOptions(
         sandbox_url, words.key_file, words.max_bars, words.fresh, not words.no_report, words.grace_ms, words.without,
-        arm_token=arm_token, life_ms=round(arm_hours * 3_600_000),
+        arm_token=arm_token, life_ms=round(arm_hours * HOUR_MS),
     )  # fmt: skip
     if arm:
         return _arm(session, loaded, home, options)
@@ -125,13 +126,15 @@ def _names(ctx: click.Context) -> dict[str, str]:
 
 
 def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, words: SessionWords) -> int:
+    from runners.arming.limits import no_stop
     from runners.cli.session_end import tell_end
     from runners.live.banner import banner_text
     from runners.live.display import Display
     from runners.live_account import run_live
 
     words.set_up_logging(session, home, "live")
-    session.note(banner_text("live" if options.sandbox_url is None else "sandbox", is_live=True))
+    where, without = "live" if options.sandbox_url is None else "sandbox", no_stop(loaded.config)
+    session.note(banner_text(where, is_live=True, has_no_stop=bool(without)))
     beside = Display().beside if words.shows_screen(session) else None
     return tell_end(session, run_live(loaded, home, options, beside=beside))
 
@@ -152,21 +155,28 @@ def _arm(session: Session, loaded: LoadedSystem, home: Home, options: LiveOption
 
 
 def _run_dry(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions) -> int:
+    from runners.arming.limits import no_stop
     from runners.live_account import run_dry
+
+    without = no_stop(loaded.config)
 
     def say(line: str) -> None:
         click.echo(line, err=session.as_json)
 
+    if without:
+        say(without)
     ending: DryEnding = run_dry(loaded, home, options, say)
     missing = [each.line for each in ending.missing]
     answer = {
         "dry": True, "account": ending.account, "ended": ending.reason, "instants": ending.instants, "would": ending.lines,
-        "orders": ending.orders, "missing": missing,
+        "orders": ending.orders, "missing": missing, "no_stop": without,
     }  # fmt: skip
 
     def show() -> None:
         click.echo(f"dry run of {loaded.config.system} on {ending.account}: {ending.reason}; nothing was sent")
         click.echo(f"orders that would have been sent: {ending.orders}")
+        if without:
+            click.echo(without)
         for line in missing:
             click.echo(f"MISSING for a live session: {line}")
 

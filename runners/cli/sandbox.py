@@ -160,9 +160,9 @@ def _make_feed(
     if name == "walk":
         if start is not None or end is not None:
             raise ConfigError("--start and --end belong to --feed store: a walk begins now and never ends")
-        from runners.clock import system_now
+        from adapters.machine import wall_ms
 
-        return WalkFeed(symbols, system_now(), seed, duration_ms=tf_ms(timeframe or "1m"))
+        return WalkFeed(symbols, wall_ms(), seed, duration_ms=tf_ms(timeframe or "1m"))
     from adapters.store import HistoricalDataStore
     from core.config import ExecutionConfig
     from core.time_range import TimeRange

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from core.timeframe import MINUTE_MS
 from runners.cli.session import Session
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 LogKind = Literal["text", "json", "none"]
 _LOG = click.Choice(["text", "json", "none"])
-_GRACE = click.IntRange(0, 60_000)
+_GRACE = click.IntRange(0, MINUTE_MS)
 
 
 @dataclass(frozen=True, slots=True)

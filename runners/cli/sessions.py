@@ -52,7 +52,7 @@ def status(session: Session, system: str | None) -> int:
         for card in listed.hung:
             click.echo(f"{card.system}  process {card.process}  DOES NOT ANSWER: its event loop hangs")
         if not (listed.sessions or listed.hung):
-            click.echo("no session runs on this machine under this user: keel demo SYSTEM starts one")
+            click.echo("no session runs on this machine under this user: keel demo or keel live SYSTEM starts one")
 
     session.answer(listed, show)
     if not (listed.sessions or listed.hung):
@@ -116,9 +116,15 @@ def rearm(session: Session, environment: str | None, sandbox_url: str | None, re
         raise SafetyError(f"{typed.strip()!r} is not {environment!r}: the latch stays")
     kept = take_away(path, reason)
     answer = {"environment": environment, "rearmed": str(path), "kept": str(kept), "reason": reason}
-    session.answer(
-        answer, lambda: click.echo(f"{environment} is armed again; the latch is kept at {kept}. A session that runs stays halted")
-    )
+    session.answer(answer, lambda: click.echo(f"{environment} may trade again; the latch is kept at {kept}. {_start_again(path)}"))
+
+
+def _start_again(latch: Path) -> str:
+    """What a person does to trade again: by the command that is for this environment."""
+    environment = latch.stem.partition("-")[0]
+    live = "keel live (it asks to be armed anew: no arming survives a panic)"
+    command = {"demo": "keel demo", "live": live}.get(environment, f"keel demo, or {live}")
+    return f"A session that runs stays halted: end it, and start again with {command}"
 
 
 def _only_latch() -> Path:

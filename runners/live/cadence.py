@@ -10,15 +10,15 @@ from collections.abc import Collection
 from typing import Final
 
 from adapters.bybit.watch import IN_FLIGHT_MS, PERIODS_MS
-from core.timeframe import DAY_MS, MINUTE_MS
+from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 
 PERIOD_MS: Final = {
     "in_flight": IN_FLIGHT_MS,
     **PERIODS_MS,
     "books": 30_000,
     "settings": 30_000,
-    "instruments": 60 * MINUTE_MS,
-    "key": 60 * MINUTE_MS,
+    "instruments": HOUR_MS,
+    "key": HOUR_MS,
     "statement": DAY_MS,
 }
 """Name -> ms between two looks. ``books``: positions and wallet against our books; also after each reconnection and funding payment.

@@ -13,7 +13,7 @@ import msgspec
 
 from adapters.bybit.account import AccountReader
 from adapters.bybit.budget import Budget
-from adapters.bybit.clock import MarketClock, ServerClock, monotonic_ms
+from adapters.bybit.clock import MarketClock, ServerClock
 from adapters.bybit.endpoints import Endpoints, Environment, endpoints
 from adapters.bybit.market import MarketReader
 from adapters.bybit.notices import Notify
@@ -21,6 +21,7 @@ from adapters.bybit.outcomes import READ_AGAIN, ExchangeRefusal, Outcome, Payloa
 from adapters.bybit.redirects import refuse_redirects
 from adapters.bybit.rest import RestClient
 from adapters.bybit.secrets import Credentials, load_credentials
+from adapters.machine import monotonic_ms
 from core.errors import SafetyError, VenueError
 from core.instrument import Category
 from runners.live.latch import LatchWatch, latch_path

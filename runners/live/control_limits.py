@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import msgspec
 
 from core.config import LiveConfig, SystemConfig
 from core.timeframe import MINUTE_MS
+
+ROOM: Final = 1.1
+"""How far a position may overshoot what risk aims at: the price's move until the fill."""
+LEVERAGE_ROOM: Final = 1.05
+"""Likewise of the exposure per equity."""
 
 
 class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,13 +43,13 @@ class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, system: SystemConfig, *, live: bool = False, stale_ms: float = math.inf) -> ControlLimits:
-        """The limits that follow from a system's own: a position may overshoot what risk aims at by the price's move until the fill.
+        """The limits that follow from a system's own: a position may overshoot what risk aims at by ROOM.
 
         live: the hard limits of ``live:`` hold, too: they are exact.
         """
-        risk, room = system.risk, 1.1
-        position = math.inf if risk.max_position_usd is None else risk.max_position_usd * room
-        gross = math.inf if risk.max_gross_usd is None else risk.max_gross_usd * room
+        risk = system.risk
+        position = math.inf if risk.max_position_usd is None else risk.max_position_usd * ROOM
+        gross = math.inf if risk.max_gross_usd is None else risk.max_gross_usd * ROOM
         made = cls(
             stale_ms=stale_ms,
             max_order_usd=2.0 * position,  # a flip is one order of (target - position)
@@ -53,6 +59,11 @@ class ControlLimits(msgspec.Struct, frozen=True, kw_only=True):
             max_leverage=risk.leverage if system.category == "linear" else 1.0,
         )
         return made._within(system.live) if live else made
+
+    @property
+    def most_exposure(self) -> float:
+        """The gross exposure per equity above which an order is denied."""
+        return min(self.max_leverage * LEVERAGE_ROOM, self.max_exposure)
 
     def _within(self, hard: LiveConfig) -> ControlLimits:
         """The stricter of each."""

@@ -367,7 +367,7 @@ class Controls:
     def _leverage(self, order: SubmitOrder) -> Denial | None:
         equity = self._account.equity
         used = self._worst_case(order).gross / equity if equity > 0.0 else math.inf
-        return _above("max_leverage", used, min(self.limits.max_leverage * 1.05, self.limits.max_exposure))
+        return _above("max_leverage", used, self.limits.most_exposure)
 
     def _margin(self, order: SubmitOrder) -> Denial | None:
         """Initial margin of everything in the worst case, and this order's fee, against the equity."""

@@ -12,6 +12,8 @@ from core.money import UNIT
 from core.portfolio_order import TargetPosition
 from core.risk.causes import TradingState
 from core.time_range import to_iso
+from core.timeframe import HOUR_MS, MINUTE_MS
+from runners.arming.limits import no_stop
 from runners.live.banner import banner, border
 from runners.live.holdings import held_quantities
 from runners.live.restrictions import restrictions
@@ -54,7 +56,7 @@ class Display:
 
         environment, is_live = live.plan.environment.value, live.plan.arming is not None
         parts = [
-            banner(environment, is_live=is_live),
+            banner(environment, is_live=is_live, has_no_stop=is_live and bool(no_stop(live.plan.system))),
             "",
             _head(live, stop),
             "",
@@ -91,8 +93,11 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("gate", Text(words, style="yellow" if stop.is_asked else _COLOURS[state]))
     if live.plan.arming is not None and live.plan.arming.token is not None:
         left = live.plan.arming.left_ms
-        words = f"until {live.plan.arming.token.until} ({left // 3_600_000} h {left // 60_000 % 60:02d} min left)"
-        table.add_row("armed", Text(words, style="bold red" if left < 900_000 else ""))
+        words = f"until {live.plan.arming.token.until} ({left // HOUR_MS} h {left // MINUTE_MS % 60:02d} min left)"
+        table.add_row("armed", Text(words, style="bold red" if left < 15 * MINUTE_MS else ""))
+    if live.plan.arming is not None and (words := no_stop(live.plan.system)):
+        label, _, why = words.partition(": ")
+        table.add_row(label, Text(why, style="bold red"))
     if live.plan.untested:
         table.add_row("UNTESTED", Text(f"promoted to demo without a look at its rules: {live.plan.untested}", style="bold yellow"))
     for each in restrictions(live.gate, live.plan.system.system):

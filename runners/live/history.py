@@ -26,13 +26,14 @@ from core.messages import (
 )
 from core.orders import CLOSED, OrderRecord
 from core.risk.causes import CAUSES
+from core.timeframe import DAY_MS
 from runners.live.records import NOTES, Adjusted, CauseEnded, CauseRaised, Opened, Stated
 from runners.live.transaction_log import LogRow
 
 if TYPE_CHECKING:
     from runners.live.books import Books
 
-_KEPT_MS: Final = 3 * 86_400_000
+_KEPT_MS: Final = 3 * DAY_MS
 """For so long (of the log's own time) the keys of rows are kept that were taken over: longer than a statement waits."""
 COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop)
 

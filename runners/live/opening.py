@@ -15,7 +15,7 @@ from adapters.bybit.fold import execution_key
 from core.errors import SafetyError
 from core.instrument import Instrument
 from core.money import UNIT
-from core.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, tf_ms
 from runners.live.connection import Connection
 from runners.live.plan import Plan
 from runners.live.records import Opened
@@ -67,14 +67,14 @@ async def _one_moment(
 async def _last_hour(connection: Connection, now_ms: int, instruments: Mapping[str, Instrument]) -> tuple[str, ...]:
     """Keys of the executions of an hour in our symbols, oldest first."""
     ahead_ms = DAY_MS if connection.market.follows_stream else MINUTE_MS  # its own time may have run on unseen
-    rows = await connection.account.executions(now_ms - 60 * MINUTE_MS, now_ms + ahead_ms)
+    rows = await connection.account.executions(now_ms - HOUR_MS, now_ms + ahead_ms)
     return tuple(execution_key(row) for row in rows if row.symbol in instruments)
 
 
 async def _last_rows(connection: Connection, now_ms: int) -> tuple[str, ...]:
     """Keys of the transaction log's rows of an hour, of all coins."""
     ahead_ms = DAY_MS // 2 if connection.market.follows_stream else MINUTE_MS
-    rows = await log_rows(connection.rest, "", now_ms - 60 * MINUTE_MS, now_ms + ahead_ms)
+    rows = await log_rows(connection.rest, "", now_ms - HOUR_MS, now_ms + ahead_ms)
     return tuple(sorted(row.key for row in rows))
 
 

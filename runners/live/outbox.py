@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.evidence import EVIDENCE
 from adapters.journal import Journal, JournalError
+from adapters.machine import monotonic_ms
 from core.messages import Bar, CancelAll, CancelOrder, FeedGap, FundingRate, MarkPrice, Message
 from runners.live.books import Books
 from runners.live.input_wait import InputWait

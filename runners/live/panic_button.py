@@ -2,7 +2,7 @@
 
 The standby is ``runners.safety`` in a process of its own: pybit imported, the contracts' rules read, a connection open; the key came by its
 pipe, never on a command line. It acts on the byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends
-without doing anything: positions with their stops are no emergency by themselves, and whoever watches the trader decides.
+without doing anything: positions whose system sets a stop are no emergency by themselves, and whoever watches the trader decides.
 """
 
 from __future__ import annotations
@@ -45,8 +45,6 @@ class PanicButton:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._acting: subprocess.Popen[bytes] | None = None
-        self.pressed_by = ""
-        """What was pressed first; "" while nothing was."""
         self._halt: Callable[[str], None] | None = None
         self._unlatched = ""
 
@@ -69,7 +67,6 @@ class PanicButton:
     def press(self, by: str) -> None:
         """Latch, and let everything be cancelled and closed; one that is under way already goes on."""
         with self._lock:
-            self.pressed_by = self.pressed_by or by
             problem = safety.latch(self.path, self._where.environment.value, by)
             if problem:
                 self._unlatched = f"panic by {by}, but no latch could be made ({problem}): look at the account before you start again"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from adapters.bybit.clock import monotonic_ms
+from adapters.machine import monotonic_ms
 from runners.live.holdings import held_quantities
 
 if TYPE_CHECKING:

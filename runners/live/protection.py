@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
 from adapters.bybit import translate
-from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.tracked import TrackedOrder
 from adapters.bybit.venue import BybitVenue
 from adapters.bybit.wire import OrderRow
+from adapters.machine import monotonic_ms
 from core.bus import Bus
 from core.messages import Fill, OrderUpdate
 from runners.live.records import ClosePosition

@@ -24,15 +24,16 @@ from adapters.bybit.translate import steps as steps_of
 from adapters.bybit.venue import BybitVenue
 from core.actors.portfolio import Line, Portfolio
 from core.money import UNIT, to_text
+from core.timeframe import HOUR_MS, MINUTE_MS, WEEK_MS
 from runners.live.books import Books
 from runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, Unbooked, places
 from runners.live.opening import coin_units
 from runners.live.records import Adjusted
 from runners.live.transaction_log import OWN_TYPES, cash_of, is_own, log_rows
 
-_LOG_MS: Final = 7 * 86_400_000
+_LOG_MS: Final = WEEK_MS
 """How far back the transaction log is asked at once: as far as the exchange allows."""
-_LATE_MS: Final = 3_600_000
+_LATE_MS: Final = HOUR_MS
 """How much later than others of its time a row may appear in the log."""
 
 
@@ -298,7 +299,7 @@ class Reconciler:
         """What the log shows of this coin that our books have not, or otherwise, and that was not taken over yet; oldest first. Raises
         ExchangeRefusal, PayloadError."""
         history, lines = self._books.history, self._books.portfolio.lines
-        now = self._books.clock.now_ms + 60_000
+        now = self._books.clock.now_ms + MINUTE_MS
         rows = await log_rows(self._rest, found.coin or self._quote, max(history.log_from_ms(_LATE_MS), now - _LOG_MS), now)
         differing = {each.symbol for each in all_found}
         booked = {fill.fill_id: cash_of(fill, lines) for fill in self._books.tape.fills} if found.symbol is None else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from adapters.bybit.clock import monotonic_ms
+from adapters.machine import monotonic_ms
 from core.errors import VenueError
 
 if TYPE_CHECKING:

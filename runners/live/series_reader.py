@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.market import INTEREST_STEPS, Kind
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, Outcome
+from adapters.machine import monotonic_ms
 from adapters.store import HistoricalDataStore
 from core.frame import BAR_COLUMNS
 from core.instrument import Category, Instrument

@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
-from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.notices import Notice
 from adapters.bybit.streams import StreamBroken
 from adapters.journal import JournalError
+from adapters.machine import monotonic_ms
 from core.bus import Bus
 from core.errors import StrategyError
 from core.messages import CancelOrder, Fault, Halt

@@ -32,6 +32,7 @@ from core.messages import CancelOrder, FundingRate, Message, OrderUpdate, Submit
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.gate import KEEL, STARTING, Entry, Gate
+from core.timeframe import DAY_MS
 from runners.arming.arming import EXPIRED
 from runners.arming.missing import Missing, NotArmedError
 from runners.arming.reconciliation import unclean
@@ -460,7 +461,7 @@ async def _missed_rates(connection: Connection, system: SystemConfig, history: H
     rates: list[FundingRate] = []
     for symbol in system.symbols:
         last = history.last_rate_ms.get(symbol)
-        since = start_ms - 3 * 86_400_000 if last is None else last + 1
+        since = start_ms - 3 * DAY_MS if last is None else last + 1
         found = await connection.reader.funding_rates(symbol, since, connection.market_ms + 1)
         rates += found[-1:] if last is None else found
     return sorted(rates, key=lambda rate: rate.ts)

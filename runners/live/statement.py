@@ -18,13 +18,13 @@ from adapters.bybit.rest import RestClient
 from adapters.bybit.venue import BybitVenue
 from core.money import to_text
 from core.time_range import to_iso
+from core.timeframe import HOUR_MS, MINUTE_MS
 from runners.live.books import Books
 from runners.live.records import Stated
 from runners.live.transaction_log import LogRow, cash_of, is_own, log_rows
 
-_SLACK_MS: Final = 60_000
+_SLACK_MS: Final = MINUTE_MS
 """By how much an execution's time in the log may be another than its own."""
-_HOUR_MS: Final = 3_600_000
 _KEPT: Final = 1_000
 """So many statements of a session are remembered for its artifacts; the journal has all of them."""
 _NAMED: Final = 20
@@ -152,4 +152,4 @@ def text_of(stated: Stated, quote: str) -> str:
 
 def _hour(symbol: str, ts: int) -> tuple[str, int]:
     """Funding is settled on the hour; the log may say some moments later."""
-    return symbol, (ts + _HOUR_MS // 2) // _HOUR_MS
+    return symbol, (ts + HOUR_MS // 2) // HOUR_MS

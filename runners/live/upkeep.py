@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from adapters.bybit.clock import monotonic_ms
 from adapters.bybit.drift import SETTINGS, drift, elsewhere
 from adapters.bybit.notices import Notice, Notify
 from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
+from adapters.machine import monotonic_ms
 from core.errors import ConfigError, SafetyError
 from core.instrument import Instrument
 from core.messages import FundingPayment, OrderUpdate
@@ -25,7 +25,7 @@ COMPARED: Final = (
 )  # fmt: skip
 """What of an instrument orders are made by. A change of it freezes the symbol until a restart has read it anew."""
 
-STATEMENT_LAG_MS: Final = 60_000
+STATEMENT_LAG_MS: Final = MINUTE_MS
 """What is younger is left to the next statement: lists lag behind the stream."""
 SUSPECT_MS: Final = MINUTE_MS
 """So often at most a symbol is looked at out of turn: when an order of it was rejected, or its price stands still."""

@@ -92,11 +92,6 @@ class StoredArchive:
         kind, category = SERIES[data_type]
         return self._store.has_series(symbol, kind=kind, env=self._env, category=category)
 
-    def own_candles(self, symbol: str, timeframe: str, data_type: DataType) -> Frame | None:
-        """The candles that the store itself has or can build, without any stand-in."""
-        kind, category = SERIES[data_type]
-        return self._store.find(symbol, timeframe, self.since, self.until, self._env, kind, category)
-
     def _load(self, symbol: str, timeframe: str, data_type: DataType, begin: int) -> Frame | None:
         kind, category = SERIES[data_type]
         until = self.until + (data_type in POINTS)  # a point of the very end has come by then; a candle that opens there has not closed

@@ -2,7 +2,7 @@
 
 An end is asked for first (SIGTERM: entries are cancelled, exits stay, the books are compared). A trader that has not ended ``stop_s`` later
 is killed. Then, where the system says so, the account is flattened by the panic path: after the trader is gone, so that nobody works
-against it. Positions that are not flattened keep the stops that rest at the exchange.
+against it. Positions that are not flattened stay as they are, with the stops that rest at the exchange where the system sets them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ LONGEST_PAUSE_S: Final = 60.0
 ENDED_BY_SUPERVISOR: Final = 4
 CRASHED: Final = 1
 NOT_FLAT: Final = 5
+_STAY: Final = "positions stay, with the stops that rest at the exchange where the system sets them"
 _MAY_PASS: Final = (1, 5)
 """Exit codes after which a restart may help: something broke, or the exchange was not there. What is refused for configuration, data or
 safety is refused again."""
@@ -158,7 +159,7 @@ class Decider:
             return [Step("flatten", self._why)]
         if not self._is_flat:
             return [Step("leave", "the account is NOT flat, or was not seen to be", code=NOT_FLAT)]
-        text = "the account is flat" if self._flattens else "positions keep the stops that rest at the exchange"
+        text = "the account is flat" if self._flattens else _STAY
         return [Step("leave", f"the trader was ended ({self._why}); {text}", code=ENDED_BY_SUPERVISOR)]
 
     def _crash(self, code: int, now_s: float) -> list[Step]:
@@ -166,13 +167,13 @@ class Decider:
             self._flattens = True
             return [Step("flatten", f"the trader crashed ({code})")]
         if self._policy.on_crash == "stop":
-            return [Step("leave", f"the trader crashed ({code}); positions keep the stops that rest at the exchange", code=code)]
+            return [Step("leave", f"the trader crashed ({code}); {_STAY}", code=code)]
         window_s = self._policy.restart_window_minutes * 60
         while self._crashes and now_s - self._crashes[0] >= window_s:
             self._crashes.popleft()
         if len(self._crashes) >= self._policy.max_restarts:
             told = f"{len(self._crashes) + 1} crashes in {self._policy.restart_window_minutes:g} min"
-            return [Step("leave", f"{told}: it is not started again; positions keep the stops that rest at the exchange", code=code)]
+            return [Step("leave", f"{told}: it is not started again; {_STAY}", code=code)]
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * (1 << min(len(self._crashes), 10)))
         self._crashes.append(now_s)
         self.restarts += 1

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from adapters.bybit.notices import Notice, Notify
+from adapters.machine import wall_ms
 from runners.session_address import connected
 from runners.supervisor.heartbeat import EVERY_S, RUN_NAME, SOCKET_NAME, Beat, Phase, Vitals, encode
 
@@ -134,19 +135,23 @@ class Heartbeats:
         if alone_s >= GONE_S and not self._is_told:
             self._is_told = True
             then = f"the session ends in {STOP_AFTER_S:.0f} s" if self._stops_alone else "the session trades on"
-            self._tell("supervisor_gone", f"the supervisor is gone; {then}; the stops that rest at the exchange stay", "error")
+            self._tell(
+                "supervisor_gone",
+                f"the supervisor is gone; {then}; the stops that rest at the exchange stay, where the system sets a stop",
+                "error",
+            )
         if self._stops_alone and alone_s >= STOP_AFTER_S and self._stop is not None:
             with suppress(RuntimeError):  # the loop has ended by itself
                 self._stop()
 
     def _tell(self, code: str, text: str, severity: Any) -> None:
-        self._notify(Notice(_wall_ms(), code, text, severity=severity))
+        self._notify(Notice(wall_ms(), code, text, severity=severity))
 
     def _beat(self) -> Beat:
         late = 0.0 if self._session is None else self._session.watchdog.take_worst_s() * 1000
         reason, code, in_order = self._end or ("", None, False)
         return Beat(
-            os.getpid(), self._phase, _wall_ms(), time.monotonic_ns() // 1_000_000, late, rss_bytes(), self._vitals, reason, code, in_order,
+            os.getpid(), self._phase, wall_ms(), time.monotonic_ns() // 1_000_000, late, rss_bytes(), self._vitals, reason, code, in_order,
             self._of_run,
         )  # fmt: skip
 
@@ -188,7 +193,3 @@ def heartbeats(notify: Notify, *, stops_alone: bool, environ: Mapping[str, str] 
         yield made
     finally:
         made.close()
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

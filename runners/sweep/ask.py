@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
+from adapters.machine import wall_ms
 from adapters.store import HistoricalDataStore
 from adapters.whole_file import json_text, write_bytes
 from core.errors import ConfigError, DataError
@@ -131,7 +131,7 @@ def begin(ask: SweepAsk, home: Home, store: HistoricalDataStore) -> SweepRecord:
         strategy_fingerprint=loaded.strategy_fingerprint,
         windows=tuple(WindowSpan(window.name, *window.span.to_tuple_ms()) for window in windows),
         notes=(*(window.note for window in windows if window.note), *notes),
-        started_ms=time.time_ns() // 1_000_000,
+        started_ms=wall_ms(),
         versions=code_versions(),
         run=dict(process_mark()),
         function_fingerprints=function_fingerprints(loaded.config),

@@ -66,7 +66,7 @@ class _Worker:
 
 
 class LocalPool:
-    """So many worker processes over a cache folder. ``processes``: their ids, for those who want to look at them."""
+    """So many worker processes over a cache folder."""
 
     def __init__(self, cache: Path, code: Code, workers: int) -> None:
         self._cache, self._count = cache, workers
@@ -74,10 +74,6 @@ class LocalPool:
         write_bytes(cache / CODE_FILE, msgspec.json.encode(code))
         self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
-
-    @property
-    def processes(self) -> list[int]:
-        return [worker.process.pid for worker in self._workers]
 
     def evaluate(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
         """Outcomes as they come, in no particular order. Raises InvariantError for a mistake of ours in a worker."""

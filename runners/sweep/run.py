@@ -15,7 +15,6 @@ from core.features import VectorEngine
 from runners.home import Home
 from runners.kernel_run import kernel_folder
 from runners.preparation import assemble, guarded, make_plan, refuse_peeking, shortened
-from runners.run_folder import is_alive
 from runners.sweep.ask import SweepAsk, SweepRecord, begin, contexts_of, load_begun, read_record, space_of, write_record
 from runners.sweep.data import DataBook
 from runners.sweep.engines import Evaluators, Place
@@ -251,8 +250,3 @@ def _row(point: Point, outcome: Outcome | None) -> Row:
     if outcome is None:
         return Row(*about, point.status, "", 0.0, point.problem, {})
     return Row(*about, outcome.status, outcome.engine, outcome.seconds, outcome.reason, outcome.metrics, outcome.no_trades)
-
-
-def is_running(record: SweepRecord) -> bool:
-    """Whether the process that began a sweep still lives."""
-    return is_alive(record.run)

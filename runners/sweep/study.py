@@ -5,13 +5,13 @@ One process writes it. Points are known by their ids, so that what is there is n
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from adapters.machine import wall_ms
 from adapters.store.connection import Database
 
 FILE = "study.duckdb"
@@ -57,7 +57,7 @@ class Study:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Keep finished points, all of them or none."""
-        now = time.time_ns() // 1_000_000
+        now = wall_ms()
         with self._db.transaction():
             for start in range(0, len(rows), _ROWS_AT_ONCE):
                 some = rows[start : start + _ROWS_AT_ONCE]

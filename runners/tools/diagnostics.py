@@ -20,6 +20,7 @@ from core.errors import KeelError
 from core.features import StreamEngine, VectorEngine, parse_features
 from core.frame import BAR_COLUMNS, Frame
 from core.time_range import to_iso
+from core.timeframe import HOUR_MS
 from runners.home import Home
 from runners.tools.registry import Request, Response, ToolContext, tool
 
@@ -187,7 +188,7 @@ def _walk(bars: int) -> Frame:
     close = 100.0 + 5.0 * np.sin(at / 7.0) + 3.0 * np.sin(at / 23.0)
     opened = np.concatenate([[100.0], close[:-1]])
     columns = {"open": opened, "high": np.maximum(opened, close) + 0.5, "low": np.minimum(opened, close) - 0.5, "close": close}
-    return Frame(3_600_000 * np.arange(bars), {**columns, "volume": 10.0 + np.cos(at)}, symbol="CHECK", timeframe="1h")
+    return Frame(HOUR_MS * np.arange(bars), {**columns, "volume": 10.0 + np.cos(at)}, symbol="CHECK", timeframe="1h")
 
 
 def _clock() -> Iterator[Check]:

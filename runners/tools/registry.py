@@ -15,10 +15,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from adapters.machine import wall_ms
 from core.errors import ConfigError, InvariantError, KeelError
 from core.nearest import did_you_mean
 from core.words import check_fields
-from runners.clock import system_now
 from runners.home import Home
 
 MODULES = (
@@ -68,7 +68,7 @@ class ToolContext:
 
     home: Home
     progress: Progress | None = None
-    now_ms: Callable[[], int] = system_now
+    now_ms: Callable[[], int] = wall_ms
 
     def step(self, label: str) -> Callable[[int, int], None] | None:
         """A listener for (done, of how many) under a label."""

@@ -117,7 +117,7 @@ def _ask(system: str, ask: Ask, patience_s: float, context: ToolContext) -> Told
 def _find(system: str, context: ToolContext) -> tuple[Card, Path]:
     running = sessions()
     if not running:
-        raise NoSession(f"no session runs on this machine under this user: keel demo {system or 'SYSTEM'} starts one")
+        raise NoSession(f"no session runs on this machine under this user: keel demo or keel live {system or 'SYSTEM'} starts one")
     name = system
     if name and all(card.system != name for card, _ in running) and not name_problem(name) and Path(name).is_file():
         name = load_system(name, context.home, []).config.system

@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
+from adapters.machine import wall_ms
 from adapters.store import HistoricalDataStore
 from core.errors import VenueError
 from core.messages import Fill
 from core.time_range import TimeRange
 from core.timeframe import MINUTE_MS
-from runners.clock import system_now
 from runners.demo import DemoOptions, DemoRun, run_demo
 from runners.home import Home
 from runners.sample import write_sample
@@ -110,7 +110,7 @@ def served(settings: SandboxSettings, feed: Feed) -> Iterator[str]:
     made: dict[str, Any] = {}
 
     async def serve() -> None:
-        server = SandboxServer(settings, feed, system_now)
+        server = SandboxServer(settings, feed, wall_ms)
         made["url"], made["server"], made["loop"] = await server.start(), server, asyncio.get_running_loop()
         started.set()
         try:

@@ -74,8 +74,8 @@ def as_on_the_wire(prepared: Prepared, bars: StoredBars) -> tuple[Prepared, int]
         histories.append(_rounded_history(history, grid))
     for series in bars.columns:
         grid = series.instrument.price_grid
-        series.mark = None if series.mark is None else _four(tuple(_rounded(column, grid) for column in series.mark))
-        series.index = None if series.index is None else _four(tuple(_rounded(column, grid) for column in series.index))
+        series.mark = None if series.mark is None else tuple(_rounded(column, grid) for column in series.mark)
+        series.index = None if series.index is None else tuple(_rounded(column, grid) for column in series.index)
         series.mark_closes = None if series.mark_closes is None else _rounded(series.mark_closes, grid)
         stamps, rates, marks = series.funding
         series.funding = (stamps, rates, [round(grid.value(grid.count(mark / UNIT)) * UNIT) for mark in marks])
@@ -99,10 +99,6 @@ def _rounded_columns(columns: PriceColumns | None, grid: Grid) -> PriceColumns |
 def _rounded(column: Any, grid: Grid) -> Any:
     """``grid.value(grid.count(x))`` of a column: numpy rounds halves to even, too."""
     return np.where(np.isfinite(column), np.round(column * grid.den / grid.num) * grid.num / grid.den, column)
-
-
-def _four(columns: tuple[Any, ...]) -> Any:
-    return columns
 
 
 # --- the backtest ---

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any, Final
 
 import core.costs
@@ -209,12 +209,6 @@ def in_python(*arrays: Any) -> None:
 
 def _as_lists(value: Any) -> Any:
     return tuple(_as_lists(each) for each in value) if isinstance(value, tuple) else value.tolist()
-
-
-def _functions_of(module: ModuleType) -> list[Any]:
-    """The functions that a module defines, without those that have a compiled form of their own."""
-    found = [each for each in vars(module).values() if isinstance(each, FunctionType) and each.__module__ == module.__name__]
-    return [each for each in found if each not in (loop.bare, loop.fetch)]
 
 
 def exact_floor(a, b, c):  # type: ignore[no-untyped-def]  # compiled for whatever integers it meets; see the module's text

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from core.timeframe import DAY_MS
+from core.timeframe import DAY_MS, HOUR_MS
 from sim.sandbox.feed import Floats, Ints, SymbolSeries
 from sim.sandbox.grouping import KINDS, LongCandles, firsts, grouped, turnover
 from sim.sandbox.intervals import INTERVALS, end_of, interval_ms, start_of, starts_of
@@ -133,7 +133,7 @@ class Candles:
         if not len(ts):
             return None
         begin = int(np.searchsorted(ts, int(ts[-1]) - DAY_MS + self.duration_ms))
-        hour = int(np.searchsorted(ts, int(ts[-1]) - max(0, 3_600_000 - self.duration_ms)))  # longer bars: the open of the latest
+        hour = int(np.searchsorted(ts, int(ts[-1]) - max(0, HOUR_MS - self.duration_ms)))  # longer bars: the open of the latest
         part = values[:, begin:]
         typical = (part[0] + part[1] + part[2] + part[3]) / 4.0
         return (

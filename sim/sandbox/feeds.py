@@ -7,13 +7,13 @@ import numpy as np
 from core.errors import ConfigError
 from core.instrument import Category, Instrument
 from core.money import UNIT, to_units
-from core.timeframe import MINUTE_MS
+from core.timeframe import HOUR_MS, MINUTE_MS
 from sim.sandbox.engine import Move, Schedule
 from sim.sandbox.feed import BarSource, Floats, SymbolSeries
 from sim.sandbox.market import INTEREST_RATE, book_name
 from sim.sandbox.walk import HISTORY_BARS, Piece, Walk, walk_instrument
 
-FUNDING_MS = 480 * MINUTE_MS
+FUNDING_MS = 8 * HOUR_MS
 _CLAMP = to_units("0.0005")
 _CAP = to_units("0.005")
 

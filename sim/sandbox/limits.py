@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from core.timeframe import MINUTE_MS
+
 SECOND_MS: Final = 1000
 IP_REQUESTS: Final = 600
 IP_WINDOW_MS: Final = 5000
 IP_CONNECTIONS: Final = 500
-CONNECTION_WINDOW_MS: Final = 300_000
+CONNECTION_WINDOW_MS: Final = 5 * MINUTE_MS
 
 
 class Budget:

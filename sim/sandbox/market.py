@@ -23,7 +23,6 @@ Side = tuple[Ints, Ints]
 """Levels in columns."""
 
 TRADES_KEPT: Final = 1000
-MAX_DEPTH: Final = 1000
 _FEW: Final = 24
 """So many levels are written one by one sooner."""
 _HASH: Final = 2654435761

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
+from core.timeframe import WEEK_MS
 from sim.sandbox.errors import params_error
 from sim.sandbox.params import Params, moment, text, whole
 
 T = TypeVar("T")
-WEEK_MS = 7 * 86_400_000
 
 
 def page(rows: Sequence[T], params: Params, *, limit: int, highest: int, key: Callable[[T], int]) -> tuple[list[T], str]:

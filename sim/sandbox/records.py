@@ -66,7 +66,6 @@ class OrderRecord:
     closed_pnl: int = 0
     is_announced: bool = False
     """Whether the private stream has told of it."""
-    is_cancel_sent: bool = False
     versions: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     """(wall time, row) of earlier states, kept only while lists lag."""
 

@@ -6,17 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from core.money import to_units
+from core.timeframe import DAY_MS, WEEK_MS
 from sim.sandbox import modes, texts
 from sim.sandbox.call import Call
 from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.market import SymbolMarket
-from sim.sandbox.paging import WEEK_MS, from_place, listing, page, window
+from sim.sandbox.paging import from_place, listing, page, window
 from sim.sandbox.params import Params, category, market, number, text, whole
 from sim.sandbox.records import OPEN, OrderRecord
 from sim.sandbox.views import position_row, wallet_row
 from sim.sandbox.words import check_words
-
-DAY_MS = 86_400_000
 
 # --- orders ---
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from core.instrument import Instrument, generic_tiers
 from core.money import UNIT
+from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from sim.sandbox import json_columns, texts
 from sim.sandbox.call import Call
 from sim.sandbox.candles import INDEX, LAST, MARK
@@ -18,7 +19,7 @@ from sim.sandbox.market import SymbolMarket
 from sim.sandbox.paging import from_place
 from sim.sandbox.params import category, market, moment, text, whole
 
-_OPEN_INTEREST = {"5min": 300_000, "15min": 900_000, "30min": 1_800_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
+_OPEN_INTEREST = {"5min": 5 * MINUTE_MS, "15min": 15 * MINUTE_MS, "30min": 30 * MINUTE_MS, "1h": HOUR_MS, "4h": 4 * HOUR_MS, "1d": DAY_MS}
 _NOTHING = {"category": "", "list": [], "nextPageCursor": ""}
 _LAUNCHED = "1585526400000"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.money import UNIT
+from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from sim.ledger import FREE
 from sim.sandbox import texts
 from sim.sandbox.account import Account
@@ -12,7 +13,7 @@ from sim.sandbox.call import Call
 from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.params import market, moment, text, whole
 
-_PERIODS = {"5min": 300_000, "15min": 900_000, "30min": 1_800_000, "1h": 3_600_000, "4h": 14_400_000, "1d": 86_400_000}
+_PERIODS = {"5min": 5 * MINUTE_MS, "15min": 15 * MINUTE_MS, "30min": 30 * MINUTE_MS, "1h": HOUR_MS, "4h": 4 * HOUR_MS, "1d": DAY_MS}
 _ACCOUNT_TYPES = ("UNIFIED", "FUND", "CONTRACT", "SPOT")
 
 

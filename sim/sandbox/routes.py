@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from core.timeframe import MINUTE_MS
 from sim.sandbox import rest_account as private
 from sim.sandbox import rest_market as public
 from sim.sandbox import rest_side as side
@@ -76,7 +77,7 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("GET", "/v5/account/fee-rate"): Route(private.fee_rate, 5, on_demo=False),
     ("GET", "/v5/account/transaction-log"): Route(private.transaction_log, 25),
     ("GET", "/v5/account/user-setting-config"): Route(private.user_setting, 50, on_demo=False),
-    ("POST", "/v5/account/demo-apply-money"): Route(private.apply_demo_money, 1, window_ms=60_000),
+    ("POST", "/v5/account/demo-apply-money"): Route(private.apply_demo_money, 1, window_ms=MINUTE_MS),
     ("GET", "/v5/user/query-api"): Route(private.query_api, 10, message=""),
     ("GET", "/v5/asset/coin/query-info"): Route(private.coin_info, 5, on_demo=False),
     ("GET", "/v5/asset/transfer/query-account-coins-balance"): Route(side.coin_balances, 5, on_demo=False),

@@ -9,13 +9,13 @@ import numpy as np
 
 from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, generic_tiers
 from core.money import UNIT, to_units
-from core.timeframe import MINUTE_MS
+from core.timeframe import DAY_MS, MINUTE_MS
 from sim.sandbox.feed import Floats, SymbolSeries
 
 HISTORY_BARS: Final = 10_080
 """How much past a walk begins with: of minutes, seven days."""
 _YEARLY: Final = 0.6  # deviation of a year's log return
-_YEAR_MS: Final = 365 * 86_400_000.0
+_YEAR_MS: Final = 365.0 * DAY_MS
 _KNOWN: Final = {
     "BTCUSDT": (60_000.0, "0.1", "0.001", "0.000001", 0.8),
     "ETHUSDT": (3_000.0, "0.01", "0.01", "0.00001", 12.0),
@@ -84,7 +84,7 @@ class Walk:
         deviation = _YEARLY * float(np.sqrt(duration_ms / _YEAR_MS))
         last, index, mark = self._last, self._index, self._index * (1.0 + self._smooth)
         self._index *= float(np.exp(rng.normal(0.0, deviation)))
-        keep = float(np.exp(-duration_ms / 300_000.0))
+        keep = float(np.exp(-duration_ms / (5.0 * MINUTE_MS)))
         self._premium = self._premium * keep + float(rng.normal(0.0, 2e-4)) * float(np.sqrt(1.0 - keep * keep))
         self._smooth = self._smooth * keep + self._premium * (1.0 - keep)
         self._last = self._on_tick(self._index * (1.0 + self._premium))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters import present_ms
+from adapters.machine import wall_ms
 from core.errors import ConfigError
 from core.time_range import TimeRange, to_datetime, to_iso, to_ms
 from core.timeframe import TIMEFRAMES, floor_ts, is_finer, tf_duration, tf_ms
 
 NOW = datetime(2025, 3, 31, 12, tzinfo=UTC)
+ROOT = Path(__file__).parents[2]
+NUMBER = re.compile(r"(?<![\w.])[0-9][0-9_]*")
 
 
 @pytest.mark.parametrize(
@@ -74,9 +78,9 @@ def test_last_24h_and_the_tuple() -> None:
 
 def test_without_now_windows_reach_back_from_the_present() -> None:
     """As the documents call them; the clock is that of the adapters."""
-    before = present_ms()
+    before = wall_ms()
     day, half_year = TimeRange.last_24h(), TimeRange.from_window_string("6M")
-    after = present_ms()
+    after = wall_ms()
     assert before <= day.end_ms <= after and day.end_ms - day.start_ms == 86_400_000
     assert before <= half_year.end_ms <= after
     assert half_year == TimeRange.from_window_string("6M", half_year.end_ms)
@@ -116,3 +120,16 @@ def test_names_and_lengths() -> None:
 
 def test_iso_text_shows_milliseconds_only_where_there_are_any() -> None:
     assert (to_iso(1735776000000), to_iso(1735776000001)) == ("2025-01-02T00:00:00Z", "2025-01-02T00:00:00.001Z")
+
+
+def test_units_of_time_have_one_home() -> None:
+    """An hour, a day or a week in ms is a name of core.timeframe, and a number nowhere."""
+    written = {3_600_000, 86_400_000, 604_800_000}
+    files = [path for room in ("core", "sim", "strategies", "adapters", "runners") for path in sorted((ROOT / room).rglob("*.py"))]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in files
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if any(int(text.replace("_", "")) in written for text in NUMBER.findall(line))
+    ]
+    assert len(files) > 400 and found == []

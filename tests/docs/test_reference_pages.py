@@ -76,6 +76,8 @@ def default_text(field: msgspec.structs.FieldInfo) -> str:
         return "its keys' defaults"
     if default is None:
         return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     if isinstance(default, dict):
         return "`{}`"
     if isinstance(default, float):

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shlex
 import stat
+import subprocess
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from adapters.store import HistoricalDataStore
 from core.errors import ConfigError, DataError, SafetyError
+from core.promotion import RuleVerdict
 from core.time_range import TimeRange
 from runners import promotion
 from runners.demo import check_promotion
 from runners.epoch import StrategyEpoch, StrategyEpochTracker, run_epoch
 from runners.events import read_events
 from runners.home import Home
-from runners.promotion_record import identity, records, session_data
+from runners.promotion_record import Judged, Kept, PromotionRecord, identity, kept_records, sealed, session_data, write_record
 from runners.registry import list_runs
 from runners.system_run import make_ready, run_backtest
 from runners.systems import LoadedSystem, load_system
@@ -85,7 +90,7 @@ def promotion_config(system: LoadedSystem) -> object:
 
 def test_a_passed_epoch_makes_the_record_itself(place: Home) -> None:
     run_id = backtest(place)
-    (record,) = records(place, "mine", "demo", ("exchange",))
+    (record,) = kept_records(place, "mine", "demo", ("exchange",)).records
     assert (record.how, record.place, record.judged and record.judged.run_id) == ("epoch", "exchange", run_id)
     assert [(each.rule, each.passed) for each in record.rules] == [("total_trades >= 0", True)]
     (path,) = place.promotions.iterdir()
@@ -137,13 +142,59 @@ def test_a_store_that_is_gone_voids_it(place: Home) -> None:
     assert "cannot be read any more" in promotion.standing(loaded(place), "demo", place).why
 
 
-def test_a_damaged_or_edited_record_is_none(place: Home) -> None:
+def test_a_damaged_or_edited_record_is_none_and_is_said_with_a_way_out_that_works(place: Home) -> None:
     backtest(place)
     (path,) = place.promotions.iterdir()
     whole = path.read_text()
     for text in ("", whole[:100], whole.replace('"to": "demo"', '"to": "live"'), whole.replace('"mine"', '"other"', 1), "[" * 100_000):
         path.write_text(text)
-        assert records(place, "mine", "demo", ("exchange",)) == [] and records(place, "mine", "live", ("exchange",)) == []
+        found = kept_records(place, "mine", "demo", ("exchange",))
+        assert found.records == [] and [file.path for file in found.damaged] == [path]
+        with pytest.raises(SafetyError, match=r"is damaged: .*mv .* takes it away; then keel backtest mine"):
+            check_promotion(loaded(place), place)
+    assert kept_records(place, "mine", "live", ("exchange",)) == kept_records(place, "other", "demo", ("exchange",))
+    subprocess.run(shlex.split(found.damaged[0].way_out), check=True)
+    promotion.promote(loaded(place), "demo", place)
+    assert check_promotion(loaded(place), place) == ""
+
+
+def test_what_a_damaged_record_said_is_not_replaced_by_an_older_one(place: Home) -> None:
+    """It may have said untested; a newer one that holds makes up for it."""
+    backtest(place)
+    promotion.promote_untested(loaded(place), place, "a first look at how orders fill")
+    newest = max(place.promotions.iterdir(), key=lambda path: path.name.split("-")[3])
+    newest.write_text("{")
+    demo_session(place, "mine", days=15.0)
+    with pytest.raises(SafetyError, match="is damaged"):
+        promotion.promote(loaded(place), "live", place)
+    with pytest.raises(SafetyError, match="is damaged"):
+        check_promotion(loaded(place, "promotion={}"), place)
+    promotion.promote(loaded(place), "demo", place)
+    assert promotion.promote(loaded(place), "live", place).to == "live"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"rules": []}, "it names no rule that passed"),
+        ({"rules": [RuleVerdict("sharpe > 1", 0.5, 1.0, False)]}, "it says that sharpe > 1 did not pass"),
+        ({"judged": None}, "it was judged on nothing, and demo is judged on a backtest run"),
+        ({"judged": Judged("run-1", "runs", "demo")}, "it was judged on a demo run"),
+        ({"how": "untested"}, "it says untested, which opens demo alone, with a reason"),
+        ({"version": 2}, "it is of version 2"),
+    ],
+)
+def test_the_words_of_a_record_must_hold_together(tmp_path: Path, words: dict[str, Any], said: str) -> None:
+    record = PromotionRecord(
+        system="mine", to="demo", place="exchange", made="2024-01-01", made_ms=1, by="me", how="promote", code="c", configuration="d",
+        data="e", rules=[RuleVerdict("sharpe > 1", 2.0, 1.0, True)], judged=Judged("run-1", "backtests", "backtest"),
+    )  # fmt: skip
+    place = Home(tmp_path)
+    write_record(place, sealed(record))
+    assert kept_records(place, "mine", "demo", ("exchange",)) == Kept([sealed(record)], [])
+    write_record(place, sealed(msgspec.structs.replace(record, made_ms=2, **words)))
+    damaged = kept_records(place, "mine", "demo", ("exchange",)).newest_is_damaged
+    assert damaged is not None and said in damaged.text
 
 
 def test_promote_judges_a_run_that_was_kept(place: Home) -> None:

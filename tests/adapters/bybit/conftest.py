@@ -18,14 +18,14 @@ import msgspec
 import pytest
 
 from adapters.bybit.budget import Budget
-from adapters.bybit.clock import MarketClock, ServerClock, monotonic_ms
+from adapters.bybit.clock import MarketClock, ServerClock
 from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.market import MarketReader
 from adapters.bybit.notices import Notice
 from adapters.bybit.rest import RestClient
 from adapters.bybit.secrets import load_credentials
 from adapters.bybit.venue import BybitVenue
-from adapters.machine import wall_ms
+from adapters.machine import monotonic_ms, wall_ms
 from core.instrument import Category
 from core.messages import Fill, Message, OrderUpdate, SubmitOrder
 from sim.sandbox.feeds import WalkFeed

@@ -12,10 +12,11 @@ import msgspec
 import pytest
 
 from adapters.bybit.budget import Budget
-from adapters.bybit.clock import ServerClock, monotonic_ms
+from adapters.bybit.clock import ServerClock
 from adapters.bybit.endpoints import Endpoints, Environment, endpoints
 from adapters.bybit.rest import RestClient
 from adapters.bybit.secrets import Credentials, Secret, load_credentials
+from adapters.machine import monotonic_ms
 from core.errors import ConfigError, KeelError, SafetyError
 
 HOSTS = (

@@ -1,4 +1,7 @@
-"""The actors over the adapter over the sandbox: what the portfolio tells is what the exchange's ledger says, to the last unit."""
+"""The actors over the adapter over the sandbox: what the portfolio tells is what the exchange's ledger says, to the last unit.
+
+In virtual time: how busy the machine is decides nothing. A seed is of the intents and of the network's delays.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from core.messages import (
 from core.money import to_units
 from tests.adapters.bybit.conftest import Desk, desk_over
 from tests.adapters.bybit.test_venue_streams import executions, ws
+from tests.virtual.loop import run_virtual
 
 FAULTS: dict[str, list[dict[str, Any]]] = {
     "well": [],
@@ -61,7 +65,9 @@ class Actors:
 
     def hear(self) -> None:
         """Everything published since the last time; an InvariantError of an actor is the test's failure."""
-        for message in self.desk.published[self.heard :]:
+        while self.heard < len(self.desk.published):  # what they order may be answered on the spot
+            message = self.desk.published[self.heard]
+            self.heard += 1
             if isinstance(message, Fill):
                 self.executor.on_fill(message)
                 self.portfolio.on_fill(message)
@@ -69,7 +75,6 @@ class Actors:
                 self.executor.on_order_update(message)
             elif isinstance(message, FundingPayment):
                 self.portfolio.on_funding(message)
-        self.heard = len(self.desk.published)
 
 
 def wish(rng: random.Random, desk: Desk) -> OrderIntent:
@@ -85,15 +90,15 @@ def wish(rng: random.Random, desk: Desk) -> OrderIntent:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["well", "executions lost", "answers lost"])
-async def test_the_portfolio_is_the_exchange_s_ledger(name: str) -> None:
-    await trade(name, 0)
+def test_the_portfolio_is_the_exchange_s_ledger(name: str) -> None:
+    run_virtual(trade(name, 0), seed=name)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("name", FAULTS)
-async def test_it_is_so_for_more_seeds(name: str, seed: int) -> None:
-    await trade(name, seed)
+def test_it_is_so_for_more_seeds(name: str, seed: int) -> None:
+    run_virtual(trade(name, seed), seed=f"{name} {seed}")
 
 
 async def trade(name: str, seed: int) -> None:
@@ -131,13 +136,16 @@ def known(desk: Desk) -> set[str]:
 
 
 async def agreed(desk: Desk, actors: Actors) -> Any:
-    """What the sandbox knows, once we know all of it: a busy machine hears of it later. What never agrees is told by what is asserted."""
+    """What the sandbox knows, once the actors have heard all of it: executions, funding, ends of orders. What never agrees is told by what
+    is asserted."""
     for _ in range(20):
-        actors.hear()
         truth = next(iter((await desk.truth())["accounts"].values()))
+        actors.hear()  # after the asking: what is published meanwhile is not known to them otherwise
         traded = {row["execId"] for row in truth["executions"] if row["execType"] != "Funding"}
-        is_complete = traded <= {fill.fill_id for fill in desk.fills()} and known(desk) == resting(truth) and not desk.venue.unknown
-        if is_complete and desk.venue.is_ready:
+        settled = {int(row["execTime"]) for row in truth["executions"] if row["execType"] == "Funding"}
+        paid = {message.ts for message in desk.published if isinstance(message, FundingPayment)}
+        is_complete = traded <= {fill.fill_id for fill in desk.fills()} and settled <= paid
+        if is_complete and known(desk) == resting(truth) and not desk.venue.unknown and desk.venue.is_ready:
             break
         await asyncio.sleep(0.1)
         await settle(desk)

@@ -188,7 +188,7 @@ def test_bracket_orders_are_adopted_and_take_the_next_number() -> None:
     assert actor.bracket_orders() == []
     actor.on_intent(intent(reason="signal"))
     assert [actor.order_number(f"ab12cd34-{each}") for each in ("1", "1-sl", "1-tp", "4", "5", "2x", "")] == [1, 2, 3, 4, 0, 0, 0]
-    assert [actor.order_reason(number) for number in (1, 2, 3, 4, 5, 0)] == ["signal", "bracket", "take_profit", "signal", "", ""]
+    assert actor.orders_by_reason == {"signal": 2, "bracket": 2}
     assert actor.orders_made == 4
     with pytest.raises(InvariantError):
         actor.on_order_update(update("ab12cd34-1-sl", "filled", parent_id="ab12cd34-1"))

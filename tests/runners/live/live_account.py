@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.bybit.endpoints import Environment, endpoints
+from core.promotion import RuleVerdict
 from core.time_range import to_iso
 from runners import promotion
 from runners.arming import terminal
@@ -40,6 +41,7 @@ live:
   max_order_usd: 2500
   max_net_usd: 2000
   max_leverage: 2
+  without_stop: true
 promotion:
   live: ["days >= 14"]
 """
@@ -79,6 +81,7 @@ def promoted(home: Home, loaded: LoadedSystem | None = None) -> PromotionRecord:
             system="armed", to="live", place="sandbox", made=to_iso(wall_ms()), made_ms=wall_ms(), by="a test", how="promote", code=code,
             configuration=configuration, data=session_data(folder),
             judged=Judged("run-000000000000", folder.relative_to(home.root).as_posix(), "demo"),
+            rules=[RuleVerdict("days >= 14", 15.0, 14.0, True)],
         )
     )  # fmt: skip
     write_record(home, record)

@@ -234,7 +234,7 @@ def test_rearming_needs_a_person_at_a_terminal(state: Path) -> None:
     code, said = keel("session", "rearm", "--env", "demo", answers=f"{REASON}\nlive\n")
     assert code == 4 and "is not 'demo'" in said and is_latched(path)
     code, said = keel("session", "rearm", "--env", "demo", answers=f"{REASON}\ndemo\n")
-    assert code == 0 and "armed again" in said and not is_latched(path)
+    assert code == 0 and "demo may trade again" in said and not is_latched(path)
     assert keel("session", "rearm", "--env", "demo")[0] == 2
 
 
@@ -255,3 +255,13 @@ def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
     variable = f"KEEL_STATE={state}"  # the commands work in another terminal, too
     both = f"{variable} keel session rearm --env demo; {variable} keel session rearm --env sandbox --sandbox http://127.0.0.1:38611"
     assert both in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "commands"), [("demo", {"keel demo"}), ("live", {"keel live"}), ("sandbox-127.0.0.1-8686", {"keel demo", "keel live"})]
+)
+def test_after_a_re_arming_the_command_that_starts_again_is_that_of_the_environment(name: str, commands: set[str]) -> None:
+    from runners.cli.sessions import _start_again
+
+    said = _start_again(Path(f"{name}.latch"))
+    assert {command for command in ("keel demo", "keel live") if command in said} == commands

@@ -13,7 +13,6 @@ from runners.arming.missing import NotArmedError
 from runners.home import Home
 from runners.live.latch import latch_path
 from runners.live_account import LiveOptions, run_live
-from runners.promotion_record import records
 from sim.sandbox.settings import AccountSettings
 from tests.runners.live.live_account import (
     SYSTEM,
@@ -77,6 +76,10 @@ def test_with_everything_there_it_trades(sandbox: Sandbox, tmp_path: Path) -> No
         ("risk.max_position_usd=3000", "limit", "above risk.max_gross_usd"),
         ("live.max_order_usd=5000", "limit", "above twice risk.max_position_usd"),
         ("live.max_leverage=1", "limit", "risk.leverage is 2, above live.max_leverage"),
+        ("live.max_net_usd=2300", "limit", "above 1.1 times risk.max_gross_usd"),
+        ("live.max_position_usd=2300", "limit", "above 1.1 times risk.max_position_usd"),
+        ("live.max_gross_usd=2300", "limit", "above 1.1 times risk.max_gross_usd"),
+        ("live.without_stop=false", "stop", "exits.stop_loss is not written"),
         ("risk.policy=none", "limit", "nothing would be limited"),
         ("live.account=1", "uid", "live.account: 1"),
         ("risk.margin_mode=cross", "margin_mode", "the account is in"),
@@ -123,7 +126,8 @@ def test_no_promotion_or_a_void_one(sandbox: Sandbox, tmp_path: Path) -> None:
         run_live(armed_system(home, "params.fast=3"), home, options(sandbox, changed))
     for path in home.promotions.iterdir():
         path.write_text(path.read_text().replace("a test", "another"))
-    assert records(home, "armed", "live", ("sandbox",)) == [] and refused(home, sandbox, token) == ["promotion"]
+    with pytest.raises(NotArmedError, match=r"promotion record .* is damaged: its digest .*; mv .* takes it away; then keel demo armed"):
+        run_live(armed_system(home), home, options(sandbox, token))
 
 
 def test_no_token_and_no_terminal(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -172,7 +176,7 @@ def test_all_of_it_at_once(tmp_path: Path) -> None:
     with account_at_sandbox(**settings) as sandbox:
         codes = refused(home_of(tmp_path, bare), sandbox, None)
     assert codes[:1] == ["mode"] and codes.count("limit") == 7
-    assert {"promotion", "not_armed", "uid", "key_rights", "key_address", "leverage", "margin_mode", "position_mode"} <= set(codes)
+    assert {"stop", "promotion", "not_armed", "uid", "key_rights", "key_address", "leverage", "margin_mode", "position_mode"} <= set(codes)
 
 
 @pytest.mark.long

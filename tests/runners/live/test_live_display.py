@@ -62,6 +62,7 @@ def test_the_screen_and_the_log_say_where(sandbox: Sandbox, tmp_path: Path, monk
         yield
 
     run_live(armed_system(home), home, options(sandbox, token_for(home, sandbox, tmp_path / "token"), max_bars=5), beside=beside)
+    assert "NO STOP" in shown[0] and "the system sets no exits.stop_loss" in shown[0]
     assert "SANDBOX" in shown[0] and "by all rules of a live session" in shown[0] and "armed" in shown[0]
     lines = [json.loads(line) for line in (home.logs / "live.jsonl").read_text().splitlines()]
     assert lines and all(line["environment"] == "SANDBOX" for line in lines if line["logger"] == "keel.live")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import KeelError
+from runners.cli.main import run
 from runners.home import Home
 from runners.live_account import DryEnding, run_dry, run_live
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, private_posts, promoted, token_for
@@ -69,6 +70,15 @@ def test_it_decides_on_the_account_as_it_is_and_leaves_its_journal_alone(sandbox
         and private_posts(sandbox) == sent
         and [p["size"] for p in sandbox.truth()["positions"]] == [p["size"] for p in held]
     )
+
+
+def test_on_the_command_line_it_says_that_there_is_no_stop(sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = home_of(tmp_path)
+    promoted(home)
+    words = ["--home", str(home.root), "live", "armed", "--sandbox", sandbox.url, "--dry", "--bars", "1"]
+    assert run(words) == 0 and "NO STOP: the system sets no exits.stop_loss" in capsys.readouterr().out
+    assert run([*words, "--set", "exits.stop_loss={percent: 5}", "--json"]) == 4, "another configuration than was promoted"
+    assert '"no_stop":""' in capsys.readouterr().out
 
 
 def test_without_a_key_it_says_so(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.config import LiveConfig, RiskConfig, SystemConfig
+from core.config import Distance, ExitsConfig, LiveConfig, RiskConfig, SystemConfig
+from core.errors import FieldError
+from runners.arming.limits import limit_lines, limits_missing, no_stop
+from runners.live.banner import banner_text
 from runners.live.control_limits import ControlLimits
 from runners.live_account import run_live
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
@@ -68,6 +71,49 @@ def test_what_reduces_passes_where_value_is_limited() -> None:
 def test_the_stricter_one_holds() -> None:
     limits = ControlLimits.of(msgspec.structs.replace(SYSTEM, live=LiveConfig(max_order_usd=10**9, max_net_usd=10**9)), live=True)
     assert limits.max_order_usd == pytest.approx(220_000.0) and limits.max_net_usd == pytest.approx(110_000.0)
+
+
+@pytest.mark.parametrize(("key", "most"), [("max_open_orders", 200), ("max_orders_per_minute", 120), ("price_collar_percent", 10.0)])
+def test_no_number_that_may_be_written_is_capped(key: str, most: float) -> None:
+    assert getattr(room(**{key: most}).controls.limits, key) == most
+    with pytest.raises(FieldError, match=key):
+        LiveConfig(**{key: most + 1})
+
+
+@pytest.mark.parametrize(
+    ("live", "shown"),
+    [
+        ({}, "live.max_open_orders 50"),
+        ({"max_open_orders": 120}, "live.max_open_orders 120 (denied above 50)"),
+        ({"max_orders_per_minute": 100}, "live.max_orders_per_minute 100 (denied above 60)"),
+        ({"max_leverage": 20.0}, "live.max_leverage 20 (denied above 10.5)"),
+        ({"max_leverage": 3.0}, "live.max_leverage 3"),
+        ({"max_net_usd": 90_000.0, "max_gross_usd": 700.0}, "live.max_net_usd 90000 (denied above 700)"),
+        ({"max_order_usd": 150_000.0, "max_position_usd": 700.0}, "live.max_order_usd 150000 (denied above 1400)"),
+        ({"price_collar_percent": 10.0}, "live.price_collar_percent 10"),
+    ],
+)
+def test_the_number_that_counts_is_shown_before_arming(live: dict[str, Any], shown: str) -> None:
+    """One symbol, leverage 10."""
+    assert shown in limit_lines(msgspec.structs.replace(SYSTEM, live=LiveConfig(**live)))
+
+
+@pytest.mark.parametrize(
+    ("exits", "without_stop", "is_missing", "is_shown"),
+    [
+        (None, False, True, True),
+        (None, True, False, True),
+        (ExitsConfig(trailing=Distance(percent=1.0)), False, True, True),
+        (ExitsConfig(stop_loss=Distance(percent=1.0)), False, False, False),
+    ],
+)
+def test_a_system_without_a_stop_must_say_so_and_is_shown(
+    exits: ExitsConfig | None, without_stop: bool, is_missing: bool, is_shown: bool
+) -> None:
+    system = msgspec.structs.replace(SYSTEM, mode="live", exits=exits, live=LiveConfig(without_stop=without_stop))
+    assert ("stop" in {each.code for each in limits_missing(system)}) is is_missing
+    assert no_stop(system).startswith("NO STOP: ") is is_shown
+    assert all("NO STOP" in banner_text(where, is_live=True, has_no_stop=True) for where in ("live", "sandbox"))
 
 
 def test_a_session_denies_by_them_and_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

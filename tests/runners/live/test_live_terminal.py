@@ -92,6 +92,7 @@ def test_uid_and_phrase_arm_and_it_trades(home: Home, sandbox: Sandbox) -> None:
     typed.until("type the UID of the account")
     assert private_posts(sandbox) == []
     assert "limits: live.max_order_usd 2500" in typed.shown and "SANDBOX: armed on BTCUSDT" in typed.shown
+    assert "NO STOP: the system sets no exits.stop_loss" in typed.shown
     assert str(uid_of(sandbox)) in typed.shown
     typed.type(str(uid_of(sandbox)))
     typed.until("type 'trade play money' to arm")

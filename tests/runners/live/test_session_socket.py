@@ -206,7 +206,7 @@ def test_what_needs_a_person_survives_a_restart(journals: Path, context: ToolCon
 
 
 def test_none_runs(context: ToolContext) -> None:
-    with pytest.raises(NoSession, match="keel demo ema_cross starts one"):
+    with pytest.raises(NoSession, match="keel demo or keel live ema_cross starts one"):
         session_status_tool.run(SessionRequest("ema_cross"), context)
     assert keel(["session", "status", "ema_cross"]) == 2
     assert keel(["session", "status"]) == 2
