@@ -139,6 +139,13 @@ def between(columns: Mapping[str, np.ndarray], since: int, until: int, duration:
     return {name: column[keep] for name, column in columns.items()}
 
 
+def emptied(store: HistoricalDataStore) -> HistoricalDataStore:
+    """The store as it was when it was made: that takes a tenth of the time of making one. Raises DataError for one that is closed."""
+    tables = ("bars", "funding", "open_interest", "trades", "series", "sources", "instruments", "risk_tiers")
+    store._db.run("; ".join(f"TRUNCATE {table}" for table in tables))
+    return store
+
+
 def store_of(
     columns: Mapping[str, np.ndarray] | Sequence[tuple[float, float, float, float]], symbol: str = "BTCUSDT", timeframe: str = "1h",
     instrument: Instrument | None = None,

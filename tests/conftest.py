@@ -24,10 +24,10 @@ from core.trade import Trade
 
 ROOT = Path(__file__).resolve().parents[1]
 if sys.dont_write_bytecode:
-    # Else each worker compiles every test anew, and each process that a test starts all of keel: a quarter of the whole time.
+    # PYTHONDONTWRITEBYTECODE would make each worker compile every test anew, and each process that a test starts all of keel: a quarter of
+    # the whole time.
     sys.dont_write_bytecode = False
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
 
 # A failing example is printed with what reproduces it; deadlines would time the machine, not the code.
 settings.register_profile("quick", deadline=None, max_examples=25)

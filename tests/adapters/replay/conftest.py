@@ -13,13 +13,12 @@ from adapters.store import HistoricalDataStore
 from core.config import ExecutionConfig
 from core.time_range import TimeRange
 from core.timeframe import tf_ms
-from tests.builders import HOUR, START, perpetual
+from tests.builders import HOUR, START, emptied, perpetual
 
 Columns = dict[str, np.ndarray]
 
 
 _KNOWN = ("instruments", "risk_tiers")
-_WRITTEN = ("bars", "funding", "open_interest", "trades", "series", "sources")
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +36,7 @@ def shared_store() -> Iterator[HistoricalDataStore]:
 def store(shared_store: HistoricalDataStore) -> Iterator[HistoricalDataStore]:
     """A store in memory that knows BTCUSDT and ETHUSDT, and nothing of their prices."""
     yield shared_store
-    for table in (*_WRITTEN, *_KNOWN):
-        shared_store._db.run(f"DELETE FROM {table}")  # noqa: S608  # names from above
+    emptied(shared_store)
     for table in _KNOWN:
         shared_store._db.run(f"INSERT INTO {table} FROM first_{table}")  # as above
 

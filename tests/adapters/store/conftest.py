@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from adapters.store import HistoricalDataStore
+from core.errors import DataError
 from core.timeframe import tf_ms
+from tests.builders import emptied
 
 START = 1_735_689_600_000  # 2025-01-01
 Columns = dict[str, np.ndarray]
 
 
+@pytest.fixture(scope="session")
+def used_stores() -> Iterator[list[HistoricalDataStore]]:
+    """Stores in memory that a test is done with, emptied."""
+    stores: list[HistoricalDataStore] = []
+    yield stores
+    for store in stores:
+        store.close()
+
+
 @pytest.fixture
-def store() -> Iterator[HistoricalDataStore]:
+def store(used_stores: list[HistoricalDataStore]) -> Iterator[HistoricalDataStore]:
     """An empty store in memory."""
-    with HistoricalDataStore(":memory:") as made:
-        yield made
+    made = used_stores.pop() if used_stores else HistoricalDataStore(":memory:")
+    yield made
+    with suppress(DataError):  # the test has closed it
+        used_stores.append(emptied(made))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from adapters.journal import Record, read
 from adapters.journal.snapshots import newest_snapshot, snapshot_paths
@@ -93,7 +94,8 @@ def test_a_memory_and_the_records_after_it_are_the_whole_journal(name: str, over
         assert len(ran.of(Fill)) > 1
         cuts = [record.seq for record in records if isinstance(record.message, InstantClosed)]
         drawn = random.Random(7)
-        for cut in (cuts[0], *drawn.sample(cuts, 8), *drawn.sample(range(2, len(records)), 8)):
+        count = min(8, settings().max_examples // 6)
+        for cut in (cuts[0], *drawn.sample(cuts, count), *drawn.sample(range(2, len(records)), count)):
             before = fold(ran, plan, records[:cut])
             try:
                 content = memory(before)

@@ -97,7 +97,7 @@ def act(engine: Engine, key: str, rng: np.random.Generator) -> None:
         ask(engine, key, "/v5/order/cancel-all", category="linear", settleCoin="USDT")
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(4, 8))])
 def test_random_flows_conserve_every_coin(seed: int) -> None:
     rng = np.random.default_rng(seed)
     engine = make_engine(seed, "lockstep" if seed % 2 else "max", ExecutionConfig(slippage_bps=1.0 if seed % 3 else 0.0))
