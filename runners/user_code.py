@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from core.errors import ConfigError
 from core.file_names import name_problem, shown
+from strategies.loading import FreshSource
 
 
 def load_function(reference: str) -> Callable[..., Any]:
@@ -30,12 +32,15 @@ def load_function(reference: str) -> Callable[..., Any]:
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise ConfigError(f"there is no file {path} (relative paths begin at the current folder)")
-    spec = importlib.util.spec_from_file_location(f"keel_user_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is not a Python file")
+    try:
+        loader = FreshSource(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    spec = importlib.machinery.ModuleSpec(f"keel_user_{path.stem}", loader, origin=str(path))
+    spec.has_location = True
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except Exception as error:
         raise ConfigError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     return module

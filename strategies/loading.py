@@ -20,7 +20,7 @@ def run_file(path: Path) -> ModuleType:
     path = path.resolve()
     name = f"keel_strategy_{path.stem}_{sha256(str(path).encode()).hexdigest()[:12]}"
     try:
-        loader = _FreshSource(path)
+        loader = FreshSource(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     spec = importlib.machinery.ModuleSpec(name, loader, origin=str(path))
@@ -56,7 +56,7 @@ def import_module(ref: str, name: str) -> ModuleType:
 def source_bytes(module: ModuleType | None, cls: type) -> bytes:
     """The source of a module as it was run; where it has none, the compiled functions of the class."""
     loader = getattr(module, "__loader__", None)
-    if isinstance(loader, _FreshSource):
+    if isinstance(loader, FreshSource):
         return loader.source
     path = getattr(module, "__file__", None)
     if path is not None and Path(path).is_file():
@@ -72,7 +72,7 @@ def function_bytes(function: object) -> bytes:
     return _code_bytes(code) if isinstance(code, CodeType) else b""
 
 
-class _FreshSource(importlib.abc.SourceLoader):
+class FreshSource(importlib.abc.SourceLoader):
     """Runs a file from the bytes read now: no bytecode cache, which would miss a second edit within one second."""
 
     def __init__(self, path: Path) -> None:
