@@ -120,9 +120,11 @@ def test_what_is_left_out_is_told_at_once_and_then_once_a_minute() -> None:
 
 
 WRITES = """
-import socket, sys
+import os, socket, sys
+folder, name = os.path.split(sys.argv[1])
+os.chdir(folder)  # the whole path may be longer than an address can be
 line = socket.socket(socket.AF_UNIX)
-line.connect(sys.argv[1])
+line.connect(name)
 line.sendall(sys.argv[2].encode() + b"\\n")
 line.recv(1)
 """
