@@ -148,6 +148,7 @@ class Cycle:
             portfolio.seed(change.symbol, change.steps, change.cost)
         if change.cash_change:
             portfolio.transfer(change.cash_change)
+        self.bus.deliver(change)
 
 
 def account_stop(risk: RiskActor) -> str:
