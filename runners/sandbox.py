@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from core.errors import ConfigError, DataError
 from core.frame import Frame
 from core.instrument import Category
 from core.money import UNIT, to_units
-from core.time_range import TimeRange
+from core.time_range import TimeRange, to_iso
 from core.timeframe import DAY_MS, TIMEFRAMES, tf_ms
 from sim.sandbox.engine import Feed
 from sim.sandbox.feed import Floats, Prices, SymbolSeries
@@ -72,6 +72,31 @@ def bars_of(store: HistoricalDataStore, histories: Sequence[SymbolHistory], cate
     return StoredBars(tf_ms(timeframe), [_series(store, history, timeframe, category, env) for history in histories])
 
 
+def shifted_to(bars: StoredBars, now_ms: int) -> StoredBars:
+    """The same bars by so many whole days later that they are played now: hours of the day, funding times and daily candles stay what
+    they were, and what of the window lies before now becomes the past, up to a day of it. Raises DataError where nothing is left."""
+    begin = min(int(series.ts[series.first]) for series in bars.columns)
+    end = max(int(series.ts[-1]) for series in bars.columns) + bars.duration_ms
+    now = now_ms - now_ms % bars.duration_ms
+    shift = (now - begin) // DAY_MS * DAY_MS
+    if end + shift <= now:
+        raise DataError(
+            f"bars from {to_iso(begin)} to {to_iso(end)} end before now when moved by whole days: give --shift-to-now a day more"
+        )
+    return StoredBars(bars.duration_ms, [_shifted(series, shift, now) for series in bars.columns])
+
+
+def _shifted(series: SymbolSeries, shift: int, now: int) -> SymbolSeries:
+    ts = series.ts + shift
+    stamps, rates, marks = series.funding
+    interest = series.open_interest
+    return replace(
+        series, ts=ts, first=max(series.first, int(np.searchsorted(ts, now))), funding=([stamp + shift for stamp in stamps], rates, marks),
+        past_funding=([stamp + shift for stamp in series.past_funding[0]], series.past_funding[1]),
+        open_interest=None if interest is None else (interest[0] + shift, interest[1]),
+    )  # fmt: skip
+
+
 def _stored_timeframe(store: HistoricalDataStore, symbols: Sequence[str], env: str, timeframe: str) -> str:
     tf_ms(timeframe)
     for symbol in symbols:
@@ -109,7 +134,7 @@ def _series(store: HistoricalDataStore, history: SymbolHistory, timeframe: str, 
     index, _ = _path(store, past, "index", history.index, env, category)
     funding = history.funding
     end = int(frame.ts[-1]) + tf_ms(timeframe)
-    interest = store.find(frame.symbol, "", start, end + 1, env=env, kind="open_interest", category=category)
+    interest = store.find(frame.symbol, "", None, end + 1, env=env, kind="open_interest", category=category)
     series = SymbolSeries(
         history.instrument, np.concatenate([part.ts for part in parts]), _joined(parts), np.concatenate([part["volume"] for part in parts]),
         first, mark, index, mark_closes=mark_closes,
@@ -120,6 +145,10 @@ def _series(store: HistoricalDataStore, history: SymbolHistory, timeframe: str, 
     if funding is not None:
         marks = [round(mark_price * UNIT) for mark_price in funding.marks.tolist()]
         series.funding = (funding.stamps.tolist(), [to_units(rate) for rate in funding.rates.tolist()], marks)
+    first_stamp = min([start, *series.funding[0][:1]])
+    settled = store.find(frame.symbol, "", None, first_stamp, env=env, kind="funding", category=category)
+    if settled is not None:
+        series.past_funding = (settled.ts.tolist(), [to_units(rate) for rate in settled["funding_rate"].tolist()])
     if interest is not None:
         series.open_interest = (interest.ts, interest["open_interest"])
     return series

@@ -292,6 +292,11 @@ class BybitVenue(OrderCalls):
         return self._lanes.pending
 
     @property
+    def stream_misses(self) -> int:
+        """How often a list knew what the private stream had not told."""
+        return self._watch.stream_misses
+
+    @property
     def unknown(self) -> Mapping[str, str]:
         """Client id -> why, of orders whose fate is being found out."""
         return self._resolver.unknown

@@ -92,6 +92,8 @@ class Alerts:
             each.end()
         for each in self._couriers:
             each.join(max(0.0, self._end_by_s - time.monotonic()))
+        for each in self._couriers:
+            each.sender.close()
         return {name: count for name, count in self.waiting().items() if count}
 
     # --- inside ---

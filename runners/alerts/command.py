@@ -10,6 +10,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -36,6 +37,9 @@ class CommandSender:
     def __init__(self, name: str, target: CommandConfig, environ: Mapping[str, str], scrub: Scrub, folder: Path) -> None:
         self.name, self.severity, self.daily = name, target.severity, target.daily
         self._command, self._timeout_s, self._scrub, self._folder = list(target.command), target.timeout_s, scrub, folder
+        self._lock = threading.Lock()
+        self._running: subprocess.Popen[bytes] | None = None
+        self._is_closed = False
         self._environ = {key: value for key, value in child_environment(environ).items() if not is_own_key(key)}
 
     def send(self, message: Message) -> Outcome:
@@ -45,16 +49,16 @@ class CommandSender:
             "KEEL_ALERT_TEXT": message.body.replace("\0", " "), "KEEL_ALERT_SYMBOL": message.symbol,
         }  # fmt: skip
         try:
-            with nothing_blocked():
-                process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=self._folder, env=environ,
-                    start_new_session=True, bufsize=0,
-                )  # fmt: skip
+            process = self._started(environ)
         except (OSError, ValueError) as error:
             return Outcome(False, self._scrub(f"{self._command[0]} cannot be started: {error}"))
+        if process is None:
+            return Outcome(False, "the end came first")
         try:
             code, told = _attend(process, message.plain + b"\n", time.monotonic() + self._timeout_s)
         finally:
+            with self._lock:
+                self._running = None
             _end_group(process)
         if code == 0:
             return Outcome(True)
@@ -63,6 +67,25 @@ class CommandSender:
         if code is None:
             return Outcome(False, f"{self._command[0]} did not end within {self._timeout_s:g} s, and was ended{words}")
         return Outcome(False, f"{self._command[0]} ended with {code}{words}")
+
+    def close(self) -> None:
+        """Nothing outlives the session that started it: what still runs is ended, with all of its group."""
+        with self._lock:
+            self._is_closed = True
+            if self._running is not None:
+                _kill_group(self._running)
+
+    def _started(self, environ: dict[str, str]) -> subprocess.Popen[bytes] | None:
+        """None: ``close`` came before. Raises OSError, ValueError."""
+        with self._lock:
+            if self._is_closed:
+                return None
+            with nothing_blocked():
+                self._running = subprocess.Popen(
+                    self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=self._folder, env=environ,
+                    start_new_session=True, bufsize=0,
+                )  # fmt: skip
+            return self._running
 
 
 def _attend(process: subprocess.Popen[bytes], data: bytes, until_s: float) -> tuple[int | None, bytes]:
@@ -114,11 +137,15 @@ def _written(descriptor: int, data: bytes) -> bytes:
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Whatever a program has left running is ended with it."""
-    with suppress(ProcessLookupError, PermissionError):  # all of it has ended, or runs as somebody else
-        os.killpg(process.pid, signal.SIGKILL)
+    _kill_group(process)
     with suppress(subprocess.TimeoutExpired):  # one that not even this ends waits for a disk, or is somebody else's: nobody waits with it
         process.wait(_REAP_S)
     for stream in (process.stdin, process.stderr):
         if stream is not None:
             with suppress(BrokenPipeError):
                 stream.close()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, PermissionError):  # all of it has ended, or runs as somebody else
+        os.killpg(process.pid, signal.SIGKILL)

@@ -74,6 +74,9 @@ _TABLE: Final = (
           "once: data that were missing; again and again: look at the symbol's history"),
     Event("series_incomplete", "warning", "a series that a strategy reads could not be read to its end",
           "once: it is read again; often: look at the network"),
+    Event("series_late", "warning", "rows of a series that a portfolio strategy reads did not come in time, and it decided without them",
+          "once: they come with a later decision; often: look at the network. The screen counts the decisions that were taken so"),
+    Event("series_back", "info", "a series that came late is whole again", _NOTHING),
     Event("funding_unknown", "warning", "a funding rate could not be read", "the daily statement finds what was paid"),
     Event("fees_unknown", "info", "the account's fees could not be read; those of the system file are assumed", _NOTHING),
     # --- orders and positions ---

@@ -28,3 +28,7 @@ class Sender(Protocol):
     def send(self, message: Message) -> Outcome:
         """One attempt."""
         ...
+
+    def close(self) -> None:
+        """End what an attempt may still be at, from another thread; nothing is sent after it."""
+        ...

@@ -82,6 +82,9 @@ class AppriseSender:
         told = [(entry.level, entry.message) for entry in result.logs()]
         return Outcome(False, self._why(told, result.status.name), _retry_after(told))
 
+    def close(self) -> None:
+        """A thread that waits for a server keeps no process alive: there is nothing to end."""
+
     def _why(self, told: list[tuple[str, str]], status: str) -> str:
         """The last thing that apprise complained of: its warnings hold no URL, and what they might quote is taken out."""
         words = [text for level, text in told if level in ("WARNING", "ERROR")]

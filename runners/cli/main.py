@@ -18,7 +18,7 @@ import click
 from core.errors import InvariantError, KeelError
 from runners.cli.interrupt import INTERRUPTED, Interrupts
 from runners.cli.plain_text import fall_back
-from runners.cli.process import leave
+from runners.cli.process import leave, open_standard_streams
 from runners.cli.session import Session, common
 
 COMMANDS = {
@@ -155,6 +155,7 @@ def _interrupted(session: Session, error: BaseException | None) -> int:
 
 def main() -> None:
     """The entry point of ``keel``."""
+    open_standard_streams()
     leave(run())
 
 

@@ -25,6 +25,18 @@ def process_age_s() -> float:
         return time.perf_counter() - _IMPORTED
 
 
+def open_standard_streams() -> None:
+    """Let what was closed before us (``keel ... 2>&-``) lead to nowhere: else the next file that is opened is stdout or stderr, and a
+    journal gets what was meant for a screen."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.set_inheritable(opened, True)
+            setattr(sys, name, os.fdopen(opened, mode, closefd=False))
+
+
 def leave(code: int) -> NoReturn:
     """End the process, as ``sys.exit`` does, but without taking apart what memory holds: after a year of 1m bars that takes 0.15 s."""
     if threading.active_count() > 1:  # somebody is still at work, and is waited for

@@ -51,6 +51,38 @@ _REPLAY_BUDGETS = 100.0
     "--margin-mode", type=click.Choice(["isolated", "cross"]), help="In which accounts begin.  [default: isolated; --profile demo: cross]"
 )
 @click.option("--demo-isolated", is_flag=True, help="With --profile demo: accounts may be switched to isolated margin.")
+@click.option(
+    "--tick",
+    "tick_ms",
+    type=click.IntRange(10, 60_000),
+    default=100,
+    show_default=True,
+    metavar="MS",
+    help="Between two moves of the market, at --speed real and xN.",
+)
+@click.option(
+    "--ack",
+    "ack_ms",
+    type=click.IntRange(0, 10_000),
+    default=20,
+    show_default=True,
+    metavar="MS",
+    help="About how long sockets take to acknowledge an order; drawn around it.",
+)
+@click.option(
+    "--volume-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="X",
+    help="A thin book: orders take at most this share of what a move trades.",
+)
+@click.option(
+    "--shift-to-now", is_flag=True, help="With --feed store: the bars' dates are moved by whole days, so that they are played now."
+)
+@click.option(
+    "--ids",
+    type=click.Choice(["fresh", "fixed"]),
+    help="fresh: no id of an earlier start comes again; fixed: the same at every start.  [default: fresh; --speed lockstep: fixed]",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the walk, of books and of faults.")
 @click.option(
     "--faults", "fault_file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Fault rules to begin with (JSON)."
@@ -72,10 +104,16 @@ def sandbox(
     profile: Any,
     margin_mode: Any,
     demo_isolated: bool,
+    tick_ms: int,
+    ack_ms: int,
+    volume_share: float | None,
+    shift_to_now: bool,
+    ids: Any,
     seed: int,
     fault_file: Path | None,
 ) -> None:
     """Serve an exchange on this machine that speaks Bybit's v5 protocol, REST and WebSocket on one port, until Ctrl-C."""
+    from core.config import ExecutionConfig
     from runners.sandbox import serve
     from sim.sandbox.settings import SandboxSettings
 
@@ -86,7 +124,8 @@ def sandbox(
     _check_margin_mode(profile, margin_mode, demo_isolated)
     settings = SandboxSettings(
         profile=profile, pace=pace, factor=factor, seed=seed, limit_factor=factor if pace == "real" else _REPLAY_BUDGETS,
-        margin_mode=margin_mode, demo_isolated=demo_isolated,
+        margin_mode=margin_mode, demo_isolated=demo_isolated, tick_ms=tick_ms, ack_ms=ack_ms, ids=ids,
+        execution=ExecutionConfig() if volume_share is None else ExecutionConfig(max_volume_share=volume_share),
     )  # fmt: skip
     settings = _with_accounts(settings, accounts, addresses, rights)
     faults = None
@@ -95,7 +134,9 @@ def sandbox(
             faults = fault_file.read_bytes()
         except OSError as error:
             raise ConfigError(f"--faults {fault_file}: {error.strerror or error}") from error
-    feed = _make_feed(session, feed_name, names, start, end, timeframe, seed)
+    if shift_to_now and speed != "real":
+        raise ConfigError("--shift-to-now plays stored bars at the wall's time: it goes with --speed real, which is the default")
+    feed = _make_feed(session, feed_name, names, start, end, timeframe, seed, shift_to_now)
     try:
         serve(settings, feed, port, faults, lambda url: session.answer({"url": url}, lambda: click.echo(f"sandbox listening on {url}")))
     except OSError as error:
@@ -152,23 +193,25 @@ def _read_accounts(texts: tuple[str, ...]) -> tuple[AccountSettings, ...]:
 
 
 def _make_feed(
-    session: Session, name: str, symbols: list[str], start: str | None, end: str | None, timeframe: str | None, seed: int
+    session: Session, name: str, symbols: list[str], start: str | None, end: str | None, timeframe: str | None, seed: int, is_shifted: bool
 ) -> Feed:  # fmt: skip
+    from adapters.machine import wall_ms
     from core.timeframe import tf_ms
     from sim.sandbox.feeds import BarFeed, WalkFeed
 
     if name == "walk":
         if start is not None or end is not None:
             raise ConfigError("--start and --end belong to --feed store: a walk begins now and never ends")
-        from adapters.machine import wall_ms
-
+        if is_shifted:
+            raise ConfigError("--shift-to-now belongs to --feed store: a walk is played now anyway")
         return WalkFeed(symbols, wall_ms(), seed, duration_ms=tf_ms(timeframe or "1m"))
     from adapters.store import HistoricalDataStore
     from core.config import ExecutionConfig
     from core.time_range import TimeRange
-    from runners.sandbox import stored_bars
+    from runners.sandbox import shifted_to, stored_bars
 
     if start is None or end is None:
         raise ConfigError("--feed store needs --start and --end, such as --start 2024-06-01 --end 2024-07-01")
     with HistoricalDataStore(session.context().home.store, read_only=True) as store:
-        return BarFeed(stored_bars(store, symbols, TimeRange.from_dates(start, end), ExecutionConfig(), timeframe=timeframe))
+        bars = stored_bars(store, symbols, TimeRange.from_dates(start, end), ExecutionConfig(), timeframe=timeframe)
+    return BarFeed(shifted_to(bars, wall_ms()), is_now=True) if is_shifted else BarFeed(bars)

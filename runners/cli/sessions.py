@@ -150,5 +150,7 @@ def _show(found: SessionStatus) -> None:
         click.echo(f"armed until {found.armed_until}")
     for each in found.restrictions:
         click.echo(f"STOPPED BY  {each.line}")
+    for words, count in found.counted.items():
+        click.echo(f"counted: {words} {count:,}")
     if found.unknown:
         click.echo(f"being looked for: {', '.join(found.unknown)}")

@@ -108,6 +108,7 @@ class Cycle:
             self.actors.market_data.fresh.clear()
         elif isinstance(message, Adjusted):
             adjust(self.actors.portfolio, message)
+            self.bus.deliver(message)
         elif isinstance(message, ClosePosition):
             self._close_position(message)
         elif isinstance(message, InputsKnown):

@@ -19,6 +19,7 @@ from runners.live.holdings import held_quantities
 from runners.live.restrictions import restrictions
 from runners.live.session import Stop
 from runners.live.start import Live
+from runners.live.tallies import tallies
 from runners.live.tape import Decision
 
 REFRESH_S = 0.5
@@ -106,6 +107,8 @@ def _head(live: Live, stop: Stop) -> Any:
     table.add_row("time", f"{to_iso(live.books.clock.now_ms)}   instants {instants:,}   session {session}   records {live.journal.seq:,}")
     table.add_row("feeds", _feeds(live))
     table.add_row("budget", _budget(live))
+    if counted := tallies(live):
+        table.add_row("counted", "   ".join(f"{words} {count:,}" for words, count in counted.items()))
     return table
 
 

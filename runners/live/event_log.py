@@ -1,4 +1,5 @@
-"""What a session did, one log line each: decisions, ends of orders, fills, payments, halts. The journal has all of it; this is for grep."""
+"""What a session did, one log line each: decisions, ends of orders, fills, payments, numbers taken over, halts. The journal has all of it;
+this is for grep."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from core.messages import Fill, FundingPayment, Halt, Liquidation, Message, Orde
 from core.money import to_text
 from core.portfolio_order import PortfolioOrders
 from core.time_range import to_iso
+from runners.live.records import Adjusted
 
 _TOLD: Final = frozenset({"accepted", "triggered", "filled", "cancelled", "rejected", "expired"})
 """What of an order is a line; a partial fill is the line of its fill."""
@@ -61,6 +63,12 @@ def _funding(payment: FundingPayment) -> tuple[str, dict[str, Any]]:
     return "funding", {"symbol": payment.symbol, "paid": to_text(payment.amount), "rate": to_text(payment.rate), "qty": payment.qty}
 
 
+def _adjusted(change: Adjusted) -> tuple[str, dict[str, Any]]:
+    position = {"symbol": change.symbol, "steps": change.steps} if change.symbol else {}
+    money = {"cash_change": to_text(change.cash_change)} if change.cash_change else {}
+    return "taken over", {"reason": change.reason, **position, **money}
+
+
 _LINES: Final[Mapping[type[Message], Callable[[Any], tuple[str, dict[str, Any]]]]] = {
     Signal: _of("signal", "symbol", "direction", "order_type", "limit_price", "stop_loss", "take_profit"),
     SignalDenied: _of("signal denied", "symbol", "reason", "value", "limit"),
@@ -71,6 +79,7 @@ _LINES: Final[Mapping[type[Message], Callable[[Any], tuple[str, dict[str, Any]]]
     Fill: _fill,
     FundingPayment: _funding,
     Liquidation: _of("liquidation", "symbol", "side", "qty", "mark_price", "liquidation_price"),
+    Adjusted: _adjusted,
     Halt: _of("halt", "reason", "flatten"),
     Resume: _of("resume", "reason"),
 }

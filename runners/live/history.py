@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -27,7 +28,7 @@ from core.messages import (
 from core.orders import CLOSED, OrderRecord
 from core.risk.causes import CAUSES
 from core.timeframe import DAY_MS
-from runners.live.records import NOTES, Adjusted, CauseEnded, CauseRaised, Opened, Stated
+from runners.live.records import NOTES, Adjusted, CauseEnded, CauseRaised, InputsKnown, Opened, Stated
 from runners.live.transaction_log import LogRow
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class HistoryState(msgspec.Struct, frozen=True):
     absent: dict[str, tuple[int, int]] = {}
     log_floor_ms: int = 0
     log_rows: dict[str, int] = {}
+    taken_over: dict[str, int] = {}
+    without: dict[str, int] = {}
 
 
 class History:
@@ -74,6 +77,10 @@ class History:
         """What needs a person and has not been lifted: a restart does not lift it either."""
         self.absent: dict[str, tuple[int, int]] = {}
         """Orders that were looked for in vain: (when first, when the latest request for it may have left), in the exchange's time."""
+        self.taken_over: Counter[str] = Counter()
+        """How often our books took the exchange's number over, by the reason (of ``Adjusted``)."""
+        self.without: Counter[str] = Counter()
+        """By symbol and series: how many decisions were taken without all of it that was due."""
 
     def note(self, message: Message) -> None:
         """One more record."""
@@ -92,7 +99,10 @@ class History:
         elif isinstance(message, FundingRate):
             self.last_rate_ms[message.symbol] = message.ts
         elif isinstance(message, Adjusted):
+            self.taken_over[message.reason] += 1
             self._note_taken(message)
+        elif isinstance(message, InputsKnown):
+            self.without.update(f"{message.symbol} {each.name}" for each in message.series if each.missing)
         elif isinstance(message, Stated):
             self.stated_ms = message.until_ms
         elif isinstance(message, CauseRaised):
@@ -121,7 +131,8 @@ class History:
         """What is remembered."""
         return HistoryState(
             self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms, self.stated_ms,
-            list(self.standing.values()), dict(self.absent), self._log_floor_ms, dict(self._log_rows),
+            list(self.standing.values()), dict(self.absent), self._log_floor_ms, dict(self._log_rows), dict(self.taken_over),
+            dict(self.without),
         )  # fmt: skip
 
     def restore(self, state: HistoryState) -> None:
@@ -132,6 +143,7 @@ class History:
         self.standing = {(each.cause, each.symbol, each.key): each for each in state.standing}
         self.absent = dict(state.absent)
         self._log_floor_ms, self._log_rows = state.log_floor_ms, dict(state.log_rows)
+        self.taken_over, self.without = Counter(state.taken_over), Counter(state.without)
 
 
 def known(record: Record) -> Message:

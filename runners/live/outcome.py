@@ -21,6 +21,7 @@ from runners.live.cycle import Cycle
 from runners.live.session import Ending
 from runners.live.start import Live
 from runners.live.statement import text_of
+from runners.live.tallies import tallies
 from runners.warnings import many_refused
 
 
@@ -63,7 +64,13 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         bars={history.symbol: history.execution for history in histories},
         order_log=actors.executor.order_log.entries,
         funnel=funnel,
-        warnings=[*_untested(live), *_from_outside(live), *many_refused(funnel), *(f"not screened: {note}" for note in live.books.notes)],
+        warnings=[
+            *_untested(live),
+            *_from_outside(live),
+            *many_refused(funnel),
+            *(f"not screened: {note}" for note in live.books.notes),
+            *(f"counted: {words} {count:,}" for words, count in tallies(live).items()),
+        ],
         system_uid=live.plan.uid,
         deferred=deferred,
     )

@@ -173,10 +173,12 @@ class Reconciler:
         found = self.frozen.get(symbol)
         if found is None:
             return "they agree by now"
+        unread = ""
         try:  # rows that the log has of it explain nothing later
             rows, at_ms = await self._rows_of(found, self.last) if found.is_money else [], 0
-        except (ExchangeRefusal, PayloadError):
+        except (ExchangeRefusal, PayloadError) as error:
             rows, at_ms = [], self._venue.market_ms
+            unread = f"; the transaction log could not be read ({error}): all its rows up to now count as taken over"
         if symbol is None:
             self._adjust("adopted", rows, cash_change=found.theirs - found.ours, log_ms=at_ms)
         else:
@@ -186,7 +188,7 @@ class Reconciler:
         self._comparison.settle(symbol)
         self.last = [each for each in self.last if each.symbol != symbol]
         hint = "; no stop is set for it: look whether it has one" if symbol is not None and not found.is_money and found.theirs else ""
-        self._tell("adopted", f"{found.text}: a person adopted what the exchange has{hint}", "warning", symbol)
+        self._tell("adopted", f"{found.text}: a person adopted what the exchange has{hint}{unread}", "warning", symbol)
         return ""
 
     async def _stated(self, symbol: str) -> tuple[int, int]:

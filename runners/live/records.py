@@ -67,11 +67,20 @@ class BarsTooLate(Message, frozen=True):
 
 
 class SeriesRows(msgspec.Struct, frozen=True):
-    """New rows of a series that a portfolio strategy may ask for: (time, numbers of its columns). timeframe: "" for points in time."""
+    """New rows of a series that a portfolio strategy may ask for: (time, numbers of its columns). timeframe: "" for points in time.
+
+    missing: how many rows more were due and had not come: the decision is taken without them.
+    """
 
     data_type: str
     timeframe: str
     rows: tuple[tuple[int, tuple[float, ...]], ...]
+    missing: int = 0
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return f"{self.data_type} {self.timeframe}".strip()
 
 
 class InputsKnown(Message, frozen=True):

@@ -1,7 +1,8 @@
 """Reads the series that a portfolio strategy may ask for: before the start out of the store and the exchange, then with each decision bar.
 
 A decision bar waits until the candles that close with it are published, as a bar waits for what features read. A candle that does not come
-within some seconds is left out, and the step is taken without it: the series has a hole then, as it may have in a store.
+within some seconds is left out, and the step is taken without it: told when that begins and when it is over, counted with the step
+(``SeriesRows.missing``), and read with a later one if it is published then. One that is passed over stays a hole, as in a store.
 """
 
 from __future__ import annotations
@@ -67,6 +68,8 @@ class SeriesReader:
         self._refused: set[Key] = set()
         """Candles that the exchange does not offer."""
         self._told: set[str] = set()
+        self._without: dict[Key, int] = {}
+        """How many steps in a row were taken without something of a series that was due."""
         has_interest = "open_interest" in history.data_types
         self._steps = {symbol: interest_step(store, symbol, category) for symbol in history.symbols} if has_interest else {}
 
@@ -146,10 +149,36 @@ class SeriesReader:
                 return None
             read[key] = found
         self._asked.pop((bar.symbol, bar.ts_close), None)
-        for key, found in read.items():
-            if found:
-                self._next[key] = max(found) + 1
-        return tuple(SeriesRows(key[2], key[1], tuple(sorted(found.items()))) for key, found in read.items() if found)
+        known = [self._known(key, bar, found) for key, found in read.items()]
+        return tuple(each for each in known if each.rows or each.missing)
+
+    def _known(self, key: Key, bar: Bar, found: Rows) -> SeriesRows:
+        """What has come of a series, and how much of what was due has not."""
+        missing = self._missing(key, bar, found)
+        if found:
+            self._next[key] = max(found) + 1
+        made = SeriesRows(key[2], key[1], tuple(sorted(found.items())), missing)
+        before = self._without.pop(key, 0)
+        if missing:
+            self._without[key] = before + 1
+        if missing and not before:
+            text = f"{bar.symbol} {made.name}: {missing} due at {to_iso(bar.ts_close)} did not come; the strategy decides without"
+            self._notify(Notice(bar.ts_close, "series_late", text, bar.symbol))
+        elif before and not missing:
+            text = f"{bar.symbol} {made.name}: nothing is missing at {to_iso(bar.ts_close)}; decisions without all of it: {before}"
+            self._notify(Notice(bar.ts_close, "series_back", text, bar.symbol, "info"))
+        return made
+
+    def _missing(self, key: Key, bar: Bar, found: Rows) -> int:
+        """How many rows were due by the bar's close, after those that were known, and are not among what was found."""
+        begin = self._begin(key)
+        if key[2] in POINTS:
+            return int(not self._is_whole(key, bar, max(found, default=begin - 1)))
+        if key in self._refused:
+            return 0
+        step = tf_ms(key[1])
+        due = range(floor_ts(begin + step - 1, key[1]), floor_ts(bar.ts_close, key[1]), step)
+        return sum(ts not in found for ts in due)
 
     def _begin(self, key: Key) -> int:
         """The first time that is not known."""

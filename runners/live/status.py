@@ -10,6 +10,7 @@ import msgspec
 from core.time_range import to_iso
 from runners.live.holdings import held_quantities
 from runners.live.restrictions import Restriction, restrictions
+from runners.live.tallies import tallies
 
 if TYPE_CHECKING:
     from runners.live.start import Live
@@ -33,6 +34,8 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     positions: dict[str, float]
     unknown: list[str]
     journal: str
+    counted: dict[str, int] = {}
+    """What did not go the usual way -> how often (see ``tallies``)."""
     armed_until: str = ""
     """ISO time at which the arming of a live session ends; "" for others."""
 
@@ -56,5 +59,6 @@ def status_of(live: Live) -> SessionStatus:
         positions=held_quantities(live.books.portfolio),
         unknown=list(live.venue.unknown),
         journal=str(live.journal.folder),
+        counted=tallies(live),
         armed_until="" if live.plan.arming is None or live.plan.arming.token is None else live.plan.arming.token.until,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from adapters.own_file import cannot_open
 from core.errors import SafetyError
 from runners.session_address import bound
 from runners.state_folder import state_folder
@@ -42,19 +43,27 @@ class Place:
         self._lock = -1
 
     def take(self) -> socket.socket:
-        """Be the only supervisor of it; returns the listening socket. Raises SafetyError where there is one."""
-        self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        """Be the only supervisor of it; returns the listening socket. Raises SafetyError where there is one, or its lock or its socket
+        cannot be had."""
+        try:
+            self._lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        except OSError as error:
+            raise SafetyError(f"the lock {self._lock_path} {cannot_open(error, self._lock_path)}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(self._lock, 64, 0).decode("utf-8", "replace").strip()
-            os.close(self._lock)
-            self._lock = -1
+            self._let_go()
             raise SafetyError(f"{self.about} is supervised already, by process {holder or 'unknown'}: stop that one first") from None
         with suppress(OSError):  # a full disk: the lock holds without the number in it
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, str(os.getpid()).encode(), 0)
-        made = bound(self.socket_path)
+        try:
+            made = bound(self.socket_path)
+        except OSError as error:
+            self._let_go()
+            told = f"the socket {self.socket_path} cannot be made ({error.strerror}), and without it no session can be watched"
+            raise SafetyError(f"{told}: make room there, or set KEEL_STATE to another folder") from error
         made.listen(4)
         made.setblocking(False)
         return made
@@ -80,6 +89,9 @@ class Place:
         for path in (self.socket_path, self._card):
             with suppress(OSError):
                 path.unlink()
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

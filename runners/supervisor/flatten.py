@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
@@ -23,6 +24,10 @@ from runners.signal_mask import nothing_blocked
 BY = "the supervisor"
 _TOLD = (safety.FLAT, safety.LEFT)
 """Exit codes of a panic that has come to its end and said what is left."""
+WARM_S, COLD_S = 10.0, 60.0
+"""A panic path begins by saying that the latch stands: one that says nothing for so long is stopped or stuck, and a new one is started."""
+BREAK_S = 10.0
+"""One that is broken off says what is left, within so long."""
 MOST_TRIES = 5
 """Warm processes that are started one after the other; then the cold way is left."""
 
@@ -35,6 +40,7 @@ class Flattener:
         self._standby: subprocess.Popen[bytes] | None = None
         self._tries = 0
         self._is_broken_off = False
+        self._has_spoken = threading.Event()
 
     def warm(self) -> None:
         """Have a process ready, where there is none. One that cannot be had is said; the cold way is left."""
@@ -61,26 +67,35 @@ class Flattener:
             process.stdin.flush()
         self._standby = process
 
-    def run(self, goes_on: Callable[[], bool]) -> bool:
-        """Flatten; whether the account was seen to be flat. goes_on: asked while it works; a no breaks it off, which tells what is left."""
+    def run(self, goes_on: Callable[[], bool], began: Callable[[], None] = lambda: None) -> bool:
+        """Flatten; whether the account was seen to be flat.
+
+        goes_on: asked while it works; a no breaks it off, which tells what is left. began: called once, when a panic path has been told to
+        act, or could not be started at first: what is told of it comes after, so that a supervisor that dies while it tells it has pressed.
+        """
         process, self._standby, self._is_broken_off = self._standby, None, False
-        if process is not None and process.poll() is None and process.stdin is not None:
-            with suppress(BrokenPipeError):
-                process.stdin.write(b"P")
-                process.stdin.flush()
-                code = self._wait(process, goes_on)
-                if code in _TOLD or self._is_broken_off:
-                    return code == safety.FLAT
-                self._say(f"the warm panic path ended with {code}: a new one is started")
+        is_pressed = process is not None and self._press(process)
+        if is_pressed and process is not None:
+            began()
+            code = self._wait(process, goes_on, WARM_S)
+            self._forget(process)
+            if code in _TOLD or self._is_broken_off:
+                return code == safety.FLAT
+            self._say(f"the warm panic path ended with {code}: a new one is started")
         more = [] if self._key_file is None else ["--key-file", str(self._key_file)]
-        for _ in range(MOST_TRIES):
+        for attempt in range(MOST_TRIES):
+            failure = None
             try:
                 process = self._started("--yes", *more, stdin=subprocess.DEVNULL)
             except OSError as error:
-                self._say(f"the panic path cannot be started ({error}): again in a second")
+                failure = error
+            if not attempt and not is_pressed:
+                began()
+            if failure is not None or process is None:
+                self._say(f"the panic path cannot be started ({failure}): again in a second")
                 time.sleep(1.0)
             else:
-                code = self._wait(process, goes_on)
+                code = self._wait(process, goes_on, COLD_S)
                 if code >= 0 or self._is_broken_off:
                     return code == safety.FLAT
                 self._say(f"the panic path was ended by signal {-code}: a new one is started")
@@ -89,6 +104,24 @@ class Flattener:
         command = panic_command(self._environment.value, self._url, self._key_file)
         self._say(f"the panic path has not come to its end: in another terminal, {command}")
         return False
+
+    def _press(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the warm process has taken the word."""
+        if process.poll() is not None or process.stdin is None:
+            return False
+        self._has_spoken.clear()
+        try:
+            process.stdin.write(b"P")
+            process.stdin.flush()
+        except BrokenPipeError:
+            return False
+        return True
+
+    @staticmethod
+    def _forget(process: subprocess.Popen[bytes]) -> None:
+        with suppress(BrokenPipeError):
+            if process.stdin is not None:
+                process.stdin.close()
 
     def close(self) -> None:
         """Let the warm process end."""
@@ -111,20 +144,33 @@ class Flattener:
             process = subprocess.Popen(
                 command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=child_environment()
             )
-        threading.Thread(target=self._pass_on, args=(process,), daemon=True).start()
+        self._has_spoken.clear()
+        try:
+            threading.Thread(target=self._pass_on, args=(process,), daemon=True).start()
+        except RuntimeError as error:  # no thread left: it acts all the same, and its report is in the state folder
+            self._has_spoken.set()
+            self._say(f"what the panic path says is not heard: {error}")
         return process
 
     def _pass_on(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            if text := line.decode("utf-8", "replace").strip():
-                self._say(f"panic: {text}")
+        with process.stdout as lines:
+            for line in lines:
+                self._has_spoken.set()
+                if text := line.decode("utf-8", "replace").strip():
+                    self._say(f"panic: {text}")
 
-    def _wait(self, process: subprocess.Popen[bytes], goes_on: Callable[[], bool]) -> int:
+    def _wait(self, process: subprocess.Popen[bytes], goes_on: Callable[[], bool], first_word_s: float) -> int:
+        """Its exit code. One that says nothing at all for so long is killed, and so is one that does not break off when it is asked."""
+        speaks_by = time.monotonic() + first_word_s
+        ends_by = math.inf
         while True:
             try:
                 return process.wait(0.1)
             except subprocess.TimeoutExpired:
+                now = time.monotonic()
                 if not goes_on():
-                    self._is_broken_off = True
+                    self._is_broken_off, ends_by = True, min(ends_by, now + BREAK_S)
                     process.terminate()
+                if now >= ends_by or (now >= speaks_by and not self._has_spoken.is_set()):
+                    process.kill()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -15,6 +15,7 @@ RESTARTS_NAME: Final = "KEEL_SUPERVISOR_RESTARTS"
 """How often the trader was started anew; "0" at first."""
 LONGEST: Final = 65_536
 
+Millis = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 Phase = Literal["starting", "trading", "stopping", "ended"]
 
 
@@ -44,8 +45,8 @@ class Beat(msgspec.Struct, frozen=True):
 
     process: int
     phase: Phase
-    wall_ms: int
-    mono_ms: int
+    wall_ms: Millis
+    mono_ms: Millis
     late_ms: float = 0.0
     rss_bytes: int = 0
     vitals: Vitals = Vitals()

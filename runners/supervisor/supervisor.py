@@ -204,8 +204,8 @@ class Supervisor:
                 self._trader.kill()
 
     def _flatten(self, why: str) -> None:
-        self._tell("supervisor_flattens", f"{self._place.about}: everything is cancelled and closed now ({why})", "error")
-        is_flat = self._flattener.run(self._goes_on)
+        told = f"{self._place.about}: everything is cancelled and closed now ({why})"
+        is_flat = self._flattener.run(self._goes_on, lambda: self._tell("supervisor_flattens", told, "error"))
         said = "the account is flat" if is_flat else "the account is NOT flat, or was not seen to be: look at the exchange now"
         self._tell("supervisor_flattened", f"{self._place.about}: {said}", "error")
         self._do(self._decider.flattened(is_flat))

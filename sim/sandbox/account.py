@@ -35,6 +35,8 @@ BY_CANCEL_TYPE: Final = (
     "CancelByOCOSlCanceledByTpTriggered",
 )  # fmt: skip
 STORY_KEPT: Final = 200_000
+ACCOUNT_UIDS: Final = 100_000
+"""The account numbered n has the user id that lies n above."""
 _SOURCE_NAMES: Final = ("LastPrice", "MarkPrice", "IndexPrice")
 SIDES: Final[dict[Side, str]] = {"BUY": "Buy", "SELL": "Sell"}
 
@@ -44,10 +46,10 @@ class Account:
 
     def __init__(
         self, number: int, settings: AccountSettings, markets: Mapping[str, SymbolMarket], execution: ExecutionConfig, clock: ReplayClock,
-        seed: int, times: Times,
+        ids: IdSource, times: Times, first_number: int = 0,
     ) -> None:  # fmt: skip
-        self.uid = 100_000 + number
-        self._numbers = 0
+        self.uid = ACCOUNT_UIDS + number
+        self._numbers = first_number
         self.settings = settings
         self.margin_mode: MarginMode = settings.margin_mode or "isolated"
         self.markets = markets
@@ -55,7 +57,7 @@ class Account:
         if foreign:
             raise ConfigError(f"the sandbox's accounts hold {QUOTE}, and {', '.join(foreign)} is not quoted in it: leave it out")
         self.clock, self._times = clock, times
-        self.ids = IdSource(seed, str(self.uid))
+        self.ids = ids
         self.exchange = SimulatedExchange(
             list(markets), settings.usdt, execution, RiskProfileConfig(leverage=1.0, margin_mode=self.margin_mode),
             instruments={name: _renamed(market) for name, market in markets.items()}, clock=clock, emit=self._hear,

@@ -77,6 +77,11 @@ class Candles:
         self.count += 1
         self.forming = None
 
+    @property
+    def first_ts(self) -> int:
+        """The open of the oldest bar; 0 before the first one."""
+        return int(self._ts[0]) if self.count else self.forming_ts
+
     def offers(self, interval: str) -> bool:
         """Whether candles of this interval can be made out of the base bars."""
         return (interval in INTERVALS and interval_ms(interval) % self.duration_ms == 0) or interval == "M"

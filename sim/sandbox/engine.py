@@ -16,8 +16,9 @@ from core.clock import ReplayClock
 from core.instrument import Instrument
 from sim.book import SymbolBook
 from sim.exchange import SimulatedExchange
-from sim.sandbox.account import Account
+from sim.sandbox.account import ACCOUNT_UIDS, Account
 from sim.sandbox.feed import SymbolSeries
+from sim.sandbox.ids import IdSource
 from sim.sandbox.market import SymbolMarket
 from sim.sandbox.settings import SandboxSettings
 from sim.sandbox.trade_desk import TradeDesk
@@ -85,21 +86,35 @@ class Engine:
         self.has_ended = False
         """Whether the feed had nothing more when it was asked."""
         self._begun_at: tuple[int, int] | None = None
+        self.first_number = wall_ms() if settings.has_fresh_ids else 0
+        """With what numbers of this start begin, and by what its ids are told from those of other starts; 0: as at every start."""
+        start = str(self.first_number or "")
         self.markets: dict[str, SymbolMarket] = {}
+        share = settings.execution.max_volume_share
         for number, instrument in enumerate(feed.instruments(), start=1):
-            market = SymbolMarket(instrument, number, feed.duration_ms, settings.seed)
+            market = SymbolMarket(instrument, number, feed.duration_ms, settings.seed, self.first_number, 1.0 if share == "none" else share)
             self.markets[market.name] = market
             self._load(market)
         self.accounts: dict[str, Account] = {}
         for number, one in enumerate(settings.accounts, start=1):
             chosen = msgspec.structs.replace(one, margin_mode=settings.mode_of(one))
-            self.accounts[one.key] = Account(number, chosen, self.markets, settings.execution, self.clock, settings.seed, self)
+            self.accounts[one.key] = Account(
+                number,
+                chosen,
+                self.markets,
+                settings.execution,
+                self.clock,
+                IdSource(settings.seed, str(ACCOUNT_UIDS + number), start),
+                self,
+                self.first_number,
+            )
         for account in self.accounts.values():
             self._prepare(account)
         self.desk = TradeDesk(self.markets, self, settings.seed)
 
     def _load(self, market: SymbolMarket) -> None:
         series = self.feed.history(market.name)
+        market.now = self.clock.now_ms
         if series is not None and series.first:
             market.candles.load(series, series.first)
             row = series.first - 1
@@ -107,9 +122,14 @@ class Engine:
             market.last, market.mark, market.index = float(series.last[3][row]), float(mark[3][row]), float((series.index or mark)[3][row])
             if series.mark_closes is not None:
                 market.mark = float(series.mark_closes[row])
+            past = slice(0, series.first)
+            open_, high, low, close = (column[past] for column in series.last)
+            market.print_past(series.ts[past], (open_, high, low, close), series.volume[past], self.feed.duration_ms)
         if series is not None and series.open_interest is not None:
             stamps, values = series.open_interest
-            market.open_interest = list(zip(stamps.tolist(), values.tolist(), strict=True))
+            market.interest_stamps, market.interest_values = stamps.tolist(), values.tolist()
+        if series is not None:
+            market.funding = list(zip(*series.past_funding, strict=True))
         self._tell_funding(market)
 
     def _tell_funding(self, market: SymbolMarket) -> None:

@@ -22,7 +22,8 @@ class SymbolSeries:
     """The bars of one symbol, oldest first: ``ts`` opens in ms, prices in quote, volume in base units.
 
     ``first``: the row with which play begins; what lies before is history that a client may ask for. ``funding``: stamps (ms), rates and
-    marks (1e-8), as ``SimulatedExchange.set_funding`` takes them. Without mark or index the last price stands for them. ``mark_closes``:
+    marks (1e-8), as ``SimulatedExchange.set_funding`` takes them; ``past_funding``: stamps and rates that were settled before those, which
+    a client may ask for. Without mark or index the last price stands for them. ``mark_closes``:
     the mark that is published at each bar's close, where that is another than the end of the path by which orders trigger.
     ``is_synthetic``: whether the bars were invented.
     """
@@ -36,6 +37,7 @@ class SymbolSeries:
     index: Prices | None = None
     volatility_bps: Floats | None = None
     funding: tuple[list[int], list[int], list[int]] = field(default_factory=lambda: ([], [], []))
+    past_funding: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
     open_interest: tuple[Ints, Floats] | None = None
     mark_closes: Floats | None = None
     is_synthetic: bool = False

@@ -6,16 +6,12 @@ import numpy as np
 
 from core.errors import ConfigError
 from core.instrument import Category, Instrument
-from core.money import UNIT, to_units
-from core.timeframe import HOUR_MS, MINUTE_MS
+from core.money import UNIT
+from core.timeframe import MINUTE_MS
 from sim.sandbox.engine import Move, Schedule
 from sim.sandbox.feed import BarSource, Floats, SymbolSeries
-from sim.sandbox.market import INTEREST_RATE, book_name
-from sim.sandbox.walk import HISTORY_BARS, Piece, Walk, walk_instrument
-
-FUNDING_MS = 8 * HOUR_MS
-_CLAMP = to_units("0.0005")
-_CAP = to_units("0.005")
+from sim.sandbox.market import book_name
+from sim.sandbox.walk import FUNDING_MS, HISTORY_BARS, Piece, Walk, walk_instrument
 
 
 class WalkFeed:
@@ -91,18 +87,12 @@ class WalkFeed:
         """What is settled at this very time: (book name, stamp, rate, mark)."""
         if ts_open % FUNDING_MS:
             return []
-        return [(symbol, ts_open, self._rate(walk), round(walk.mark * UNIT)) for symbol, walk in self._walks.items()]
+        return [(symbol, ts_open, walk.funding_rate(), round(walk.mark * UNIT)) for symbol, walk in self._walks.items()]
 
     def next_funding(self, name: str, ts: int) -> tuple[int, int] | None:
         """The next stamp, and the rate as it would be now."""
         walk = self._walks.get(name)
-        return None if walk is None else (ts - ts % FUNDING_MS + FUNDING_MS, self._rate(walk))
-
-    @staticmethod
-    def _rate(walk: Walk) -> int:
-        """P + clamp(I - P, -0.05 %, 0.05 %) within the cap (fact sheet 6.2), P being the smoothed premium (ASSUMED)."""
-        premium = to_units(f"{walk.premium:.8f}")
-        return max(-_CAP, min(_CAP, premium + max(-_CLAMP, min(_CLAMP, INTEREST_RATE - premium))))
+        return None if walk is None else (ts - ts % FUNDING_MS + FUNDING_MS, walk.funding_rate())
 
 
 def _spot(piece: Piece, instrument: Instrument) -> Piece:
@@ -114,11 +104,10 @@ def _spot(piece: Piece, instrument: Instrument) -> Piece:
 
 
 class BarFeed:
-    """Bars that were handed in. A symbol without a bar at an instant stands still there."""
+    """Bars that were handed in. A symbol without a bar at an instant stands still there. ``is_now``: its dates are the wall's."""
 
-    is_now = False
-
-    def __init__(self, source: BarSource) -> None:
+    def __init__(self, source: BarSource, *, is_now: bool = False) -> None:
+        self.is_now = is_now
         self.duration_ms = source.duration_ms
         self._series = {book_name(series.instrument.category, series.instrument.symbol): series for series in source.series()}
         self.is_synthetic = any(series.is_synthetic for series in self._series.values())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sin, tau
 from typing import Any, Final
 
 import msgspec
@@ -12,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from core.instrument import Category, Instrument
-from core.money import UNIT, to_text, to_units
+from core.money import UNIT, to_text
+from core.timeframe import DAY_MS
 from sim.sandbox import json_columns, texts
 from sim.sandbox.candles import Candles
-from sim.sandbox.feed import Ints
+from sim.sandbox.feed import Floats, Ints, Prices
 
 Level = tuple[int, int]
 """(price in ticks, size in steps)"""
@@ -27,7 +30,6 @@ _FEW: Final = 24
 """So many levels are written one by one sooner."""
 _HASH: Final = 2654435761
 _BITS: Final = 0xFFFFFFFF
-INTEREST_RATE: Final = to_units("0.0001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,9 @@ class PublicTrade:
 class SymbolMarket:
     """What is known of one symbol. ``name`` is how the simulated exchanges call its book; ``symbol`` is the one on the wire."""
 
-    def __init__(self, instrument: Instrument, symbol_id: int, duration_ms: int, seed: int) -> None:
+    def __init__(self, instrument: Instrument, symbol_id: int, duration_ms: int, seed: int, first_number: int = 0, depth_share: float = 1.0
+    ) -> None:  # fmt: skip
+
         self.symbol = instrument.symbol
         self.category: Category = instrument.category
         self.name = book_name(self.category, self.symbol)
@@ -58,14 +62,20 @@ class SymbolMarket:
         self.fresh_trades: list[PublicTrade] = []
         self.liquidations: list[dict[str, Any]] = []
         self.funding: list[tuple[int, int]] = []
-        """(stamp, rate in 1e-8) of what was settled, ascending."""
+        """(stamp, rate in 1e-8) of what was settled, ascending: that of before the start, too."""
         self.next_funding: tuple[int, int] | None = None
-        self.open_interest: list[tuple[int, float]] = []
+        self.interest_stamps: list[int] = []
+        self.interest_values: list[float] = []
+        """Open interest of both sides as the feed has it, ascending; what is still to come is in it, and nobody is told of it before."""
+        self.now = 0
+        """Market time of the latest move."""
+        self._settled = 0
+        self._largest = max(1, round(5000 * depth_share))
         self.moves = 0
         """How often the market moved: the book's sizes follow from it."""
-        self.seq = 10_000_000 * symbol_id
+        self.seq = first_number * 100 + 10_000_000 * symbol_id
         self._salt = seed * 7919 + symbol_id
-        self._trade_count = 0
+        self._trade_count = first_number * 8
         self._direction = "PlusTick"
 
     @property
@@ -79,20 +89,28 @@ class SymbolMarket:
         if mark is not None:
             prices = (*prices[:5], max(prices[5], mark), min(prices[6], mark), mark, *prices[8:])
         self.candles.add(ts_open, prices, volume)
+        self.now = ts_close
         self.last, self.mark, self.index = prices[3], prices[7], prices[11]
         self.moves += 1
         self.seq += 1
         if volume > 0.0:
             self._trade(ts_open, ts_close, prices, volume)
 
+    def print_past(self, ts: Ints, last: Prices, volume: Floats, duration_ms: int) -> None:
+        """The tape of bars that lie before the start: columns of the series, oldest first."""
+        for row in range(max(0, len(ts) - TRADES_KEPT // 2), len(ts)):
+            prices = tuple(float(column[row]) for column in last)
+            if volume[row] > 0.0:
+                self._trade(int(ts[row]), int(ts[row]) + duration_ms, prices, float(volume[row]))
+        self.fresh_trades.clear()
+
     def settle_until(self, ts: int, schedule: tuple[list[int], list[int], list[int]]) -> None:
         """Say which funding stamps of a known schedule lie behind, and which comes next."""
         stamps, rates, _ = schedule
-        known = len(self.funding)
-        while known < len(stamps) and stamps[known] <= ts:
-            self.funding.append((stamps[known], rates[known]))
-            known += 1
-        self.next_funding = (stamps[known], rates[known]) if known < len(stamps) else None
+        while self._settled < len(stamps) and stamps[self._settled] <= ts:
+            self.funding.append((stamps[self._settled], rates[self._settled]))
+            self._settled += 1
+        self.next_funding = (stamps[self._settled], rates[self._settled]) if self._settled < len(stamps) else None
 
     def book(self, depth: int) -> tuple[list[Level], list[Level]]:
         """Bids (descending) and asks (ascending). Invented: sizes are a fixed function of level and of how often the market moved."""
@@ -111,7 +129,7 @@ class SymbolMarket:
         """Steps at levels; a seventh of the levels change with each move. Only the lower 32 bits of any product count."""
         turn = (self.moves + ticks) // 7
         mixed = (((ticks * _HASH) ^ (turn * 40503 + (self._salt & _BITS) + is_ask)) & _BITS) * _HASH & _BITS
-        return 1 + (mixed >> 8) % 5000
+        return 1 + (mixed >> 8) % self._largest
 
     def _trade(self, ts_open: int, ts_close: int, prices: tuple[float, ...], volume: float) -> None:
         """Two prints: at the extreme that lies further off, and at the close."""
@@ -162,9 +180,15 @@ class SymbolMarket:
         return json_columns.json_rows([prices, json_columns.plain_zeros(sizes, steps == 0)])
 
     def interest(self) -> tuple[float, float]:
-        """(open interest of both sides, of one side) in base units; where the feed has none, an invented one."""
-        value = self.open_interest[-1][1] if self.open_interest else self.instrument.qty_grid.value(50_000_000)
+        """(open interest of both sides, of one side) now, in base units; where the feed has none, an invented one."""
+        at = bisect_right(self.interest_stamps, self.now) - 1
+        value = self.interest_values[at] if at >= 0 else self.invented_interest(self.now)
         return value, value / 2.0
+
+    def invented_interest(self, ts: int) -> float:
+        """Open interest where nobody knows it: two slow waves around a constant, a function of time alone."""
+        wave = 0.04 * sin(ts / DAY_MS * tau + self.symbol_id) + 0.08 * sin(ts / (5.3 * DAY_MS) * tau)
+        return self.instrument.qty_grid.value(round(50_000_000 * (1.0 + wave)))
 
     def ticker(self) -> dict[str, str]:
         """The ticker as REST gives it."""

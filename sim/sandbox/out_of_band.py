@@ -21,7 +21,10 @@ from sim.sandbox.market import SymbolMarket
 from sim.sandbox.records import ADL, OrderRecord
 from sim.sandbox.statement import QUOTE
 
+_CHEAPEST, _DEAREST = 1e-6, 1e9
+"""A coin's price in USDT: fees stay numbers, and something."""
 _AMOUNT: Final = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,8})?")
+_QTY: Final = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 _TYPE: Final = re.compile(r"[A-Z][A-Z_]{1,39}")
 
 
@@ -58,8 +61,8 @@ def change(engine: Engine, body: bytes) -> None:
     if wanted.do == "transfer":
         _transfer(account, wanted)
     elif wanted.do == "fee_coin":
-        if wanted.coin == QUOTE or not wanted.price > 0:
-            raise ConfigError("fee_coin wants another coin than USDT, and a price above 0")
+        if wanted.coin == QUOTE or not _CHEAPEST <= wanted.price <= _DEAREST:
+            raise ConfigError(f"fee_coin wants another coin than USDT, and a price from {_CHEAPEST:g} to {_DEAREST:g}")
         account.fee_coin = (wanted.coin, wanted.price) if wanted.coin else None
     elif wanted.do == "auto_add_margin":
         _auto_add_margin(account, _linear(account, wanted.symbol), is_on=wanted.on)
@@ -97,11 +100,8 @@ def _deleverage(engine: Engine, account: Account, wanted: Change) -> None:
     position = next((one for one in account.exchange.books[market.name].positions if one.steps), None)
     if position is None:
         raise ConfigError(f"{wanted.symbol} has no position that could be reduced")
-    try:
-        steps = market.instrument.qty_grid.count(float(wanted.qty or market.qty(abs(position.steps))))
-    except ValueError as error:
-        raise ConfigError(f"adl wants a qty, not {wanted.qty!r}") from error
-    if not 0 < steps <= abs(position.steps):
+    steps = _steps(market, wanted.qty) if wanted.qty else abs(position.steps)
+    if steps > abs(position.steps):
         raise ConfigError(f"{wanted.symbol} has {market.qty(abs(position.steps))}: less than {wanted.qty}")
     side: Side = "SELL" if position.steps > 0 else "BUY"
     order_id = account.ids.next("order")
@@ -116,6 +116,15 @@ def _deleverage(engine: Engine, account: Account, wanted: Change) -> None:
     )
     if not engine.is_lockstep:
         engine.let_happen(account, market.name)
+
+
+def _steps(market: SymbolMarket, qty: str) -> int:
+    """Raises ConfigError for what is no quantity of the symbol: nothing is rounded here."""
+    grid = market.instrument.qty_grid
+    value = float(qty) if _QTY.fullmatch(qty) else 0.0
+    if not value or not grid.is_on(value):
+        raise ConfigError(f'adl wants a qty as text in steps of {market.qty(1)} {market.symbol}, such as "{market.qty(5)}", not {qty!r}')
+    return grid.count(value)
 
 
 def _spot(account: Account, coin: str) -> SymbolMarket:

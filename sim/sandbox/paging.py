@@ -19,7 +19,7 @@ def page(rows: Sequence[T], params: Params, *, limit: int, highest: int, key: Ca
     ``key`` is unique and falls along the rows: a cursor names the last row that was given.
     """
     size = whole(params, "limit", limit, low=1, high=highest)
-    after = _after(text(params, "cursor"))
+    after = after_cursor(params)
     kept = [row for row in rows if key(row) < after] if after is not None else list(rows)
     if len(kept) <= size:
         return kept, ""
@@ -32,7 +32,9 @@ def from_place(params: Params, limit: int, count: int) -> tuple[int, str]:
     return begin, quote(f"first={begin + limit}", safe="") if begin + limit < count else ""
 
 
-def _after(cursor: str) -> int | None:
+def after_cursor(params: Params) -> int | None:
+    """The key of the row that a request's cursor names; None without one. Raises 10001 for what is no cursor."""
+    cursor = text(params, "cursor")
     if not cursor:
         return None
     first = unquote(cursor).partition(":")[0]

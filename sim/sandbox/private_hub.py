@@ -20,9 +20,9 @@ CATEGORISED: Final = tuple(
 class PrivateHub:
     """Who hears which account."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, ids: IdSource) -> None:
         self._connections: dict[int, list[Connection]] = {}
-        self._ids = IdSource(seed, "private")
+        self._ids = ids
         self.frames: dict[int, int] = {}
         """Frames made per account, whether anyone heard them or not."""
 

@@ -80,7 +80,7 @@ class OrderRecord:
         return self.market.category
 
     def row(self) -> dict[str, Any]:
-        """The order as REST gives it."""
+        """The order as REST gives it. A spot order without exits has no ``tpslMode`` (recorded): clients know contracts by that key."""
         instrument = self.market.instrument
         lots = instrument.qty_grid
         average = ""
@@ -104,7 +104,8 @@ class OrderRecord:
             "cumExecFee": self._fee_text(quote_fee), "cumFeeDetail": {coin: self._fee_text(fee, coin) for coin, fee in self.fees.items()},
             "timeInForce": self.time_in_force, "orderType": self.order_type, "stopOrderType": self.stop_order_type, "orderIv": "",
             "marketUnit": self.market_unit, "slippageToleranceType": self.slippage_type, "slippageTolerance": self.slippage,
-            "triggerPrice": self.trigger_price, "takeProfit": self.take_profit, "stopLoss": self.stop_loss, "tpslMode": self.tpsl_mode,
+            "triggerPrice": self.trigger_price, "takeProfit": self.take_profit, "stopLoss": self.stop_loss,
+            **({"tpslMode": self.tpsl_mode} if self.category == "linear" or self.tpsl_mode else {}),
             "ocoTriggerBy": "", "tpLimitPrice": self.tp_limit_price, "slLimitPrice": "",
             "tpTriggerBy": self.exit_trigger_by if self.take_profit else "", "slTriggerBy": self.exit_trigger_by if self.stop_loss else "",
             "triggerDirection": self.trigger_direction, "triggerBy": self.trigger_by, **last_price, "reduceOnly": self.reduce_only,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -25,9 +25,9 @@ _FOREVER_S: Final = 3600.0
 
 
 class RestDoor:
-    """``flush`` sends what a request has caused in private."""
+    """``flush`` sends what a request has caused in private, before its answer or after it."""
 
-    def __init__(self, gateway: Gateway, faults: Faults, server: Server, flush: Callable[[], None], wire: WireLog) -> None:
+    def __init__(self, gateway: Gateway, faults: Faults, server: Server, flush: Callable[[], Awaitable[None]], wire: WireLog) -> None:
         self._gateway, self._faults, self._server, self._flush, self._wire = gateway, faults, server, flush, wire
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
@@ -53,7 +53,7 @@ class RestDoor:
             self._server.fail(error)
             raise
         response = await self._misbehave_after(request, params, envelope, headers)
-        self._flush()
+        await self._flush()
         return response
 
     def _note(self, request: web.Request, body: bytes) -> None:
@@ -134,7 +134,7 @@ class RestDoor:
             elif kind == "freeze":
                 await asyncio.sleep(_FOREVER_S)
             elif kind in ("drop", "abort"):
-                self._flush()
+                await self._flush()
                 return _cut(request)
         body = msgspec.json.encode(envelope)
         return web.Response(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.feed import Floats, Ints
 from sim.sandbox.intervals import start_of
 from sim.sandbox.market import SymbolMarket
-from sim.sandbox.paging import from_place
+from sim.sandbox.paging import after_cursor, from_place, page
 from sim.sandbox.params import category, market, moment, text, whole
 
 _OPEN_INTEREST = {"5min": 5 * MINUTE_MS, "15min": 15 * MINUTE_MS, "30min": 30 * MINUTE_MS, "1h": HOUR_MS, "4h": 4 * HOUR_MS, "1d": DAY_MS}
@@ -167,26 +170,32 @@ def funding_history(call: Call) -> dict[str, Any]:
 
 
 def open_interest(call: Call) -> dict[str, Any]:
-    """Open interest, newest first: of the feed, or an invented constant on a grid of times."""
+    """Open interest, newest first: of the feed, or an invented one on a grid of times, back to the first candle."""
     one = market(call.params, call.engine.markets)
     step = _OPEN_INTEREST.get(text(call.params, "intervalTime"))
     if step is None or not one.is_linear:
         raise params_error("intervalTime invalid")
     limit = whole(call.params, "limit", 50, low=1, high=200)
-    now = call.engine.now_ms
-    start, end = moment(call.params, "startTime"), moment(call.params, "endTime")
-    known = [(ts, value) for ts, value in one.open_interest if ts <= now]
-    if not known:
-        constant = one.interest()[0]
-        known = [(now - now % step - step * back, constant) for back in range(1000)][::-1]
-    kept = [
-        (ts, value) for ts, value in reversed(known)
-        if (start is None or ts >= start) and (end is None or ts <= end) and ts % step == 0
-    ]  # fmt: skip
-    rows = [
-        {"openInterest": f"{value:.8f}", "singleOpenInterest": texts.decimal(value / 2), "timestamp": str(ts)} for ts, value in kept[:limit]
-    ]
-    return {"category": one.category, "symbol": one.symbol, "list": rows, "nextPageCursor": ""}
+    start, end, after = moment(call.params, "startTime"), moment(call.params, "endTime"), after_cursor(call.params)
+    newest = min(bound for bound in (call.engine.now_ms, end, None if after is None else after - 1) if bound is not None)
+    found = list(islice(_interest(one, step, start or 0, newest), limit + 1))
+    kept, cursor = page(found, call.params, limit=50, highest=200, key=lambda row: row[0])
+    rows = [{"openInterest": f"{value:.8f}", "singleOpenInterest": texts.decimal(value / 2), "timestamp": str(ts)} for ts, value in kept]
+    return {"category": one.category, "symbol": one.symbol, "list": rows, "nextPageCursor": cursor}
+
+
+def _interest(one: SymbolMarket, step: int, oldest: int, newest: int) -> Iterator[tuple[int, float]]:
+    """(stamp, open interest) on a grid of times, newest first."""
+    if not one.interest_stamps:
+        first = max(oldest, one.candles.first_ts)
+        yield from ((ts, one.invented_interest(ts)) for ts in range(newest - newest % step, first - 1, -step))
+        return
+    for at in range(bisect_right(one.interest_stamps, newest) - 1, -1, -1):
+        ts = one.interest_stamps[at]
+        if ts < oldest:
+            return
+        if ts % step == 0:
+            yield ts, one.interest_values[at]
 
 
 def tickers(call: Call) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiohttp import WSMsgType, web
 
 from core.errors import InvariantError
+from sim.sandbox.account import Account
 from sim.sandbox.admin import Admin
 from sim.sandbox.connection import Connection
 from sim.sandbox.engine import Engine, Feed, Moved, piece_length
@@ -18,6 +19,7 @@ from sim.sandbox.ids import IdSource
 from sim.sandbox.params import CATEGORIES
 from sim.sandbox.private_hub import PrivateHub
 from sim.sandbox.public_hub import PublicHub
+from sim.sandbox.races import Races
 from sim.sandbox.rest_door import RestDoor
 from sim.sandbox.routes import UNUSED_CATEGORIES
 from sim.sandbox.settings import SandboxSettings
@@ -37,11 +39,13 @@ class SandboxServer:
         self.engine = Engine(settings, feed, wall_ms)
         self.faults = Faults(settings.seed)
         self.public = PublicHub(self.engine)
-        self.private = PrivateHub(settings.seed)
+        start = str(self.engine.first_number or "")
+        self.private = PrivateHub(IdSource(settings.seed, "private", start))
         self.wire = WireLog()
         self.gateway = Gateway(self.engine, self.public)
         self.gateway.set_lag(settings.rest_lag_ms)
-        self._ids = IdSource(settings.seed, "server")
+        self.races = Races(settings)
+        self._ids = IdSource(settings.seed, "server", start)
         self.instance = f"{wall_ms():x}"
         """Names this sandbox: another one on the same port is another exchange."""
         self._connections: dict[Connection, web.WebSocketResponse] = {}
@@ -62,7 +66,7 @@ class SandboxServer:
         app.router.add_get("/v5/trade", self._trade_socket)
         self.admin = Admin(self)
         self.admin.add_to(app)
-        app.router.add_route("*", "/{tail:.*}", RestDoor(self.gateway, self.faults, self, self.flush, self.wire).answer)
+        app.router.add_route("*", "/{tail:.*}", RestDoor(self.gateway, self.faults, self, self.flush_around_answer, self.wire).answer)
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
@@ -154,6 +158,29 @@ class SandboxServer:
         for account in self.engine.accounts.values():
             self.private.flush(account)
 
+    async def flush_around_answer(self) -> None:
+        """Send it before the answer of a REST request that goes out next, or some time after that."""
+        if not any(account.outbox for account in self.engine.accounts.values()):
+            return
+        delay_ms = self.races.push_after_answer_ms()
+        if delay_ms:
+            self._flush_in(delay_ms)
+            return
+        self.flush()
+        if self.races.is_drawn:
+            await self._drain("private")
+
+    def flush_beside_answer(self, account: Account) -> None:
+        """Send what a request of the trade stream has caused: its answer is on its way, too."""
+        if account.outbox:
+            self._flush_in(self.races.push_ms())
+
+    def _flush_in(self, delay_ms: int) -> None:
+        if delay_ms:
+            asyncio.get_running_loop().call_later(delay_ms / 1000, self.flush)
+        else:
+            self.flush()
+
     async def _tell(self, moved: Moved) -> None:
         """Private first: what a bar caused is with the clients before the bar is said to be closed."""
         self.flush()
@@ -196,7 +223,7 @@ class SandboxServer:
     async def _trade_socket(self, request: web.Request) -> web.StreamResponse:
         if self.settings.profile == "demo":
             return web.Response(status=404)
-        return await self._serve(request, "trade", TradeChannel(self.gateway, self.private.flush, self.wire))
+        return await self._serve(request, "trade", TradeChannel(self.gateway, self.flush_beside_answer, self.races, self.wire))
 
     async def _serve(self, request: web.Request, name: str, channel: Channel) -> web.StreamResponse:
         self.wire.connect(self.gateway.wall_ms(), name, request.remote or "")

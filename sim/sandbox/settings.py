@@ -51,6 +51,9 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     tick_ms: int = 1000
     """Wall time between two moves of the market at pace real."""
     seed: int = 7
+    ids: Literal["fresh", "fixed"] | None = None
+    """Whether ids and sequence numbers go on from start to start, as an exchange's do and as bots with a database need, or are the same at
+    every start. None: fresh, in lock-step fixed."""
     accounts: tuple[AccountSettings, ...] = (AccountSettings(),)
     margin_mode: MarginMode | None = None
     """In which accounts begin that do not say; None: isolated, with the demo profile cross (ASSUMED)."""
@@ -58,8 +61,8 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the demo profile takes ISOLATED_MARGIN. ASSUMED that it does not (110073): one report says so, the documents do not."""
     execution: ExecutionConfig = ExecutionConfig()
     ack_ms: int = 20
-    """How long a socket takes to acknowledge an order or a subscription (ASSUMED). pybit cannot bear an answer that comes at once: it
-    looks for what it waits for after sending."""
+    """How long a socket takes to acknowledge a subscription, and about an order (ASSUMED; drawn around it, see ``sim.sandbox.races``).
+    pybit cannot bear an answer that comes at once: it looks for what it waits for after sending. 0: every push comes before its answer."""
     rest_lag_ms: int = 0
     """How far order, execution and closed-pnl lists are behind the private stream."""
     limit_factor: float = 1.0
@@ -75,6 +78,11 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    @property
+    def has_fresh_ids(self) -> bool:
+        """Whether no id of an earlier start comes again."""
+        return self.ids == "fresh" or (self.ids is None and self.pace != "lockstep")
 
     def mode_of(self, account: AccountSettings) -> MarginMode:
         """The margin mode in which an account begins."""

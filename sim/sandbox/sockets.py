@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from sim.sandbox.account import Account
 from sim.sandbox.auth import check_socket, check_time
 from sim.sandbox.connection import Connection
 from sim.sandbox.errors import ApiError
@@ -14,6 +16,7 @@ from sim.sandbox.faults import Action
 from sim.sandbox.gateway import Gateway
 from sim.sandbox.private_hub import CATEGORISED, PLAIN, PrivateHub
 from sim.sandbox.public_hub import PublicHub
+from sim.sandbox.races import Races
 from sim.sandbox.routes import ROUTES, TRADE_OPS
 from sim.sandbox.wire_log import WireLog
 
@@ -162,8 +165,8 @@ class PrivateChannel:
 class TradeChannel:
     """Order entry by WebSocket. A restart of the service refuses what comes on the sockets of before with 10019."""
 
-    def __init__(self, gateway: Gateway, on_applied: Any, wire: WireLog) -> None:
-        self._gateway, self._on_applied, self._wire = gateway, on_applied, wire
+    def __init__(self, gateway: Gateway, on_applied: Callable[[Account], None], races: Races, wire: WireLog) -> None:
+        self._gateway, self._on_applied, self._races, self._wire = gateway, on_applied, races, wire
 
     async def on_text(self, connection: Connection, text: str) -> None:
         """One frame of the client."""
@@ -225,7 +228,7 @@ class TradeChannel:
             "retExtInfo": envelope["retExtInfo"], "header": headers, "connId": connection.conn_id,
         }  # fmt: skip
         symbol = str(params.get("symbol", ""))
-        connection.send(_with_id(frame, answer, "reqId"), op, symbol=symbol, delay_ms=self._gateway.engine.settings.ack_ms)
+        connection.send(_with_id(frame, answer, "reqId"), op, symbol=symbol, delay_ms=self._races.ack_ms())
         self._on_applied(account)
 
     def _refusal(self, connection: Connection, frame: dict[str, Any]) -> tuple[int, str] | None:

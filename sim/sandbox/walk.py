@@ -9,11 +9,15 @@ import numpy as np
 
 from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, generic_tiers
 from core.money import UNIT, to_units
-from core.timeframe import DAY_MS, MINUTE_MS
+from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from sim.sandbox.feed import Floats, SymbolSeries
 
 HISTORY_BARS: Final = 10_080
 """How much past a walk begins with: of minutes, seven days."""
+FUNDING_MS: Final = 8 * HOUR_MS
+INTEREST_RATE: Final = to_units("0.0001")
+_CLAMP: Final = to_units("0.0005")
+_CAP: Final = to_units("0.005")
 _YEARLY: Final = 0.6  # deviation of a year's log return
 _YEAR_MS: Final = 365.0 * DAY_MS
 _KNOWN: Final = {
@@ -62,6 +66,11 @@ class Walk:
         """(mark - index) / index, as funding looks at it."""
         return self._smooth
 
+    def funding_rate(self) -> int:
+        """P + clamp(I - P, -0.05 %, 0.05 %) within the cap (fact sheet 6.2) in 1e-8, P being the smoothed premium (ASSUMED)."""
+        premium = to_units(f"{self.premium:.8f}")
+        return max(-_CAP, min(_CAP, premium + max(-_CLAMP, min(_CLAMP, INTEREST_RATE - premium))))
+
     @property
     def mark(self) -> float:
         """The mark price now."""
@@ -69,14 +78,20 @@ class Walk:
 
     def history(self, end_ms: int, bars: int = HISTORY_BARS, duration_ms: int = MINUTE_MS) -> SymbolSeries:
         """Bars that end where the walk begins."""
-        pieces = [self.advance(duration_ms) for _ in range(bars)]
+        begin = end_ms - duration_ms * bars
+        pieces, stamps, rates = [], [], []
+        for row in range(bars):
+            if (begin + row * duration_ms) % FUNDING_MS == 0:
+                stamps.append(begin + row * duration_ms)
+                rates.append(self.funding_rate())
+            pieces.append(self.advance(duration_ms))
         table = np.array([(*piece.prices, piece.volume) for piece in pieces]).T
         ts = end_ms - duration_ms * np.arange(bars, 0, -1, dtype=np.int64)
 
         def prices(at: int) -> tuple[Floats, Floats, Floats, Floats]:
             return table[at], table[at + 1], table[at + 2], table[at + 3]
 
-        return SymbolSeries(self.instrument, ts, prices(0), table[12], bars, prices(4), prices(8))
+        return SymbolSeries(self.instrument, ts, prices(0), table[12], bars, prices(4), prices(8), past_funding=(stamps, rates))
 
     def advance(self, duration_ms: int) -> Piece:
         """The next while of the market."""

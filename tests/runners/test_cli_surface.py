@@ -168,3 +168,12 @@ def test_parity_and_checks_take_a_symbol_as_a_backtest_does(home: Path, keel: An
     answer = keel(*command, "other", "--symbol", "BTCUSDT", *window, "--json")
     assert answer.code == 0, answer.err
     assert "BTCUSDT" in answer.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of another kind")
+def test_closed_standard_streams_are_no_files_of_ours(home: Path) -> None:
+    """``2>&-``: the next file that is opened would be stderr, and get what is meant for a screen."""
+    told = "import os, sys; from runners.cli.process import open_standard_streams as o; o(); o(); print(1); "
+    told += "n = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); os.write(2, b'for a screen'); print(2, file=sys.stderr); sys.exit(n)"
+    done = subprocess.run(["sh", "-c", '"$0" -c "$1" "$2" 0<&- 1>&- 2>&-', sys.executable, told, str(home / "journal")], check=False)
+    assert done.returncode == 3 and (home / "journal").read_bytes() == b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,9 @@ class Box:
                 self.took.append(message)
             self.came.notify_all()
         return outcome
+
+    def close(self) -> None:
+        pass
 
     def wait(self, count: int) -> list[Message]:
         with self.came:
@@ -208,6 +212,33 @@ def test_an_answer_that_never_ends_holds_its_own_thread_only(tmp_path: Path) -> 
         began = time.monotonic()
         assert alerts.close() == {"hook": 1}
         assert time.monotonic() - began < 5.0
+
+
+def exists(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_command_that_hangs_is_ended_with_the_session_that_started_it(tmp_path: Path) -> None:
+    """Also where it was started in the last moment: nobody would end it later."""
+    path = tmp_path / "alerts.yaml"
+    path.write_text("targets: {pager: {type: command, command: [sh, -c, 'echo $$ >> pids; while :; do sleep 60; done'], timeout_s: 0.4}}")
+    path.chmod(0o600)
+    alerts = open_alerts(Home(tmp_path), "demo ema", lambda told: None, environ={"PATH": "/usr/bin:/bin"})
+    assert alerts is not None
+    for number in range(3):
+        alerts.notify(notice(text=str(number)))
+    assert alerts.close() == {"pager": 3}
+    (sender,) = [each.sender for each in alerts._couriers]
+    assert sender.send(Message(1, "test", "info", "", "", "")) == Outcome(False, "the end came first")
+    groups = [int(word) for word in (tmp_path / "pids").read_text().split()]
+    end = time.monotonic() + 10
+    while left := [group for group in groups if exists(group)]:
+        assert time.monotonic() < end, left
+        time.sleep(0.02)
 
 
 def test_no_file_no_alerts(tmp_path: Path) -> None:

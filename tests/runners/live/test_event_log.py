@@ -10,6 +10,7 @@ from core.messages import Fill, FundingPayment, Halt, OrderDenied, OrderUpdate, 
 from core.money import to_text
 from core.portfolio_order import Order, PortfolioOrders
 from runners.live.event_log import log_events
+from runners.live.records import Adjusted
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store
@@ -56,11 +57,15 @@ def test_what_should_be_seen_is_a_warning() -> None:
         OrderUpdate("c-1", "BTCUSDT", START, "partially_filled"),
         OrderUpdate("c-1", "BTCUSDT", START, "accepted", reason=""),
         Signal("BTCUSDT", "LONG", ts=START),
+        Adjusted(START, "adopted", "BTCUSDT", 5, 100),
+        Adjusted(START, "transfer", cash_change=250_000_000),
     ):
         bus.deliver(message)
     assert [(level, event) for level, event, _ in log.lines] == [
         ("warning", "order denied"), ("warning", "halt"), ("warning", "order"), ("info", "order"), ("info", "signal"),
+        ("info", "taken over"), ("info", "taken over"),
     ]  # fmt: skip
+    assert (log.lines[5][2]["steps"], log.lines[6][2]["cash_change"]) == (5, "2.5")
     assert log.lines[0][2]["reason"] == "price_stale" and "reason" not in log.lines[3][2]
 
 

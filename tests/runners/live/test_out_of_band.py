@@ -17,6 +17,7 @@ import pytest
 from core.messages import Bracket, OrderUpdate
 from core.risk.causes import CAUSES
 from runners.live.records import Adjusted
+from runners.live.tallies import of_journal
 from tests.runners.live.socketless.exchange import OTHER, START_MS, Exchange, Hearing, S
 from tests.runners.live.socketless.trader import Trader, pass_time
 from tests.virtual.loop import run_virtual
@@ -223,6 +224,7 @@ def test_a_person_adopts_what_nothing_explains(what: str, amount: int, symbol: s
             assert trader.stated_differences() == [] and not trader.gate.has(cause, symbol)
             (adjusted,) = [message for message in trader.journal if isinstance(message, Adjusted)]
             assert adjusted.reason == "adopted"
+            assert of_journal(trader.books.history) == {"differences that a person adopted": 1}
             assert (adjusted.steps if symbol else adjusted.cash_change) == (20 + amount if symbol else amount)
             assert await trader.reconciler.adopt(symbol) == "they agree by now"
             trader.check_alive()

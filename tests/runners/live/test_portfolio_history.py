@@ -132,5 +132,11 @@ async def test_a_decision_bar_waits_for_its_candles_and_not_for_ever() -> None:
     assert await reader.rows(following) is None
     clock[0] = 60_000
     (read,) = await reader.rows(following) or ()
-    assert len(read.rows) == 10  # two candles never came: the step is taken without them
+    assert (len(read.rows), read.missing) == (10, 2)  # two candles never came: the step is taken without them, counted and told
+    held.take("BTCUSDT", [read])
+    market.now, clock[0] = START + 3 * HOUR, 0
+    (read,) = await reader.rows(bar(2, 1.0)) or ()
+    assert (len(read.rows), read.missing) == (14, 0)  # they are read with the next one, which has all
+    assert [notice.code for notice in told][3:] == ["series_late", "series_back"]
+    assert "BTCUSDT mark_ohlcv_futures 5m: 2 due" in told[3].text and "without all of it: 1" in told[4].text
     assert sum(kind == "index" for kind, _, _ in market.asked) == 1  # what is not offered is not asked for again

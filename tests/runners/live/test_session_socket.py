@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import stat
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from core.errors import ConfigError, KeelError, SafetyError
 from core.messages import SubmitOrder
@@ -19,7 +21,9 @@ from core.risk.causes import TradingState
 from runners.cli.main import cli
 from runners.cli.main import run as keel
 from runners.home import Home
+from runners.live.display import Display
 from runners.live.door import Ask
+from runners.live.outcome import session_result
 from runners.live.records import Adjusted, CauseEnded
 from runners.live.session import Stop
 from runners.live.start import Live
@@ -112,6 +116,7 @@ def test_what_is_refused(journals: Path, context: ToolContext) -> None:
     with_session(journals, script)
 
 
+ADOPTED = "differences that a person adopted"
 LIES = [
     ("position_differs", "BTCUSDT", "/v5/position/list", "/result/list/0/size", "0.050"),
     ("cash_differs", None, "/v5/account/wallet-balance", "/result/list/0/coin/0/walletBalance", "98765.4321"),
@@ -124,6 +129,7 @@ def test_a_person_adopts_over_the_socket_and_a_restart_has_it(
 ) -> None:
     """The exchange's lists say a number from some moment on that nothing explains."""
     told: list[Any] = []
+    heard: list[Any] = []
 
     def number(live: Live) -> float:
         return live.books.portfolio.lines["BTCUSDT"].qty if symbol else live.books.portfolio.cash / 1e8
@@ -136,6 +142,7 @@ def test_a_person_adopts_over_the_socket_and_a_restart_has_it(
             patch = [{"op": "replace", "path": field, "value": value}]
             rule = {"match": {"side": "http", "path": path}, "action": {"kind": "mutate", "patch": patch}}
             await asyncio.to_thread(sandbox.faults, rule)
+            live.books.bus.subscribe(Adjusted, heard.append)
             await live.reconciler.check()
             assert live.gate.has("being_compared", symbol) and not live.gate.has(cause, symbol)
             await live.reconciler.check()
@@ -147,6 +154,7 @@ def test_a_person_adopts_over_the_socket_and_a_restart_has_it(
                 await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", other), context)
             answer = await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", cause, symbol), context)
             assert [(each.cause, each.symbol) for each in answer.lifted] == [(cause, symbol or "")] and answer.session.state == "ACTIVE"
+            assert answer.session.counted == {ADOPTED: 1} and len(heard) == 1
             assert number(live) == float(value)
             await live.reconciler.check()
             assert live.gate.entries() == []
@@ -154,12 +162,16 @@ def test_a_person_adopts_over_the_socket_and_a_restart_has_it(
         async def again(live: Live, stop: Stop) -> None:
             await live.reconciler.check()
             assert number(live) == float(value) and live.gate.entries() == []
+            screen = io.StringIO()
+            Console(file=screen, width=200).print(Display().render(live, stop))
+            assert f"{ADOPTED} 1" in screen.getvalue()
 
         ran = run(made, None, first)
         assert ran.ending.failure is None
         ran = run(made, None, again)
     place = f" --symbol {symbol}" if symbol else ""
     assert told == [f"keel session release test{place} --cause {cause}"]
+    assert f"counted: {ADOPTED} 1" in session_result(ran.live, ran.ending, wall_s=1.0).warnings
     (adjusted,) = ran.of(Adjusted)
     assert adjusted.reason == "adopted"  # type: ignore[attr-defined]
     (ended,) = [each for each in ran.of(CauseEnded) if each.cause == cause]  # type: ignore[attr-defined]

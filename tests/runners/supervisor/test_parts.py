@@ -120,9 +120,11 @@ def test_what_is_left_out_is_told_at_once_and_then_once_a_minute() -> None:
 
 
 WRITES = """
-import socket, sys
+import os, socket, sys
+folder, name = os.path.split(sys.argv[1])
+os.chdir(folder)  # the whole path may be longer than an address can be
 line = socket.socket(socket.AF_UNIX)
-line.connect(sys.argv[1])
+line.connect(name)
 line.sendall(sys.argv[2].encode() + b"\\n")
 line.recv(1)
 """
@@ -308,8 +310,51 @@ def test_a_panic_path_that_dies_is_started_anew(
     monkeypatch.setattr(flattener, "_started", started)
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     flattener.warm()
-    assert flattener.run(lambda: True) is is_flat and not coming
+    standby, pressed = flattener._standby, list[int]()
+    assert isinstance(standby, _Ended)
+    assert flattener.run(lambda: True, lambda: pressed.append(standby.stdin.getvalue()[-1])) is is_flat and not coming
+    assert pressed == [ord("P")], "what is told of it comes after the word, and once"
     assert len(said) == len(told) and all(words in line for words, line in zip(told, said, strict=True)), said
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")
+def test_a_panic_path_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By one that speaks; and one that does not break off when it is asked is killed."""
+    said: list[str] = []
+    flattener = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, said.append)
+    monkeypatch.setattr("runners.supervisor.flatten.WARM_S", 0.3)
+    monkeypatch.setattr("runners.supervisor.flatten.BREAK_S", 0.3)
+    flattener.warm()
+    stopped = flattener._standby
+    assert stopped is not None
+    os.kill(stopped.pid, signal.SIGSTOP)
+    started = flattener._started
+
+    def deaf(*words: str, stdin: int) -> subprocess.Popen[bytes]:
+        made = started(*words, stdin=stdin)
+        os.kill(made.pid, signal.SIGSTOP)
+        return made
+
+    monkeypatch.setattr(flattener, "_started", deaf)
+    going = iter([True] * 5)
+    assert flattener.run(lambda: next(going, False)) is False
+    assert stopped.poll() == -signal.SIGKILL and "the warm panic path ended with -9: a new one is started" in said
+
+
+def test_a_place_whose_files_cannot_be_had_is_refused_in_words(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = place()
+    monkeypatch.setattr("runners.supervisor.address.bound", lambda path: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    with pytest.raises(SafetyError, match=r"cannot be made \(No space left\).*set KEEL_STATE"):
+        ours.take()
+    monkeypatch.undo()
+    monkeypatch.setenv("KEEL_STATE", str(state))
+    ours.take().close()
+    ours.leave()
+    (lock,) = (state / "supervisors").glob("*.lock")
+    lock.unlink()
+    lock.symlink_to("elsewhere")
+    with pytest.raises(SafetyError, match=r"the lock .* cannot be opened"):
+        ours.take()
 
 
 def test_a_full_disk_keeps_no_supervisor_from_its_trader(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,3 +134,4 @@ def test_a_beat_goes_over_the_wire_whole_or_not_at_all() -> None:
     assert all(decode(line[:cut]) is None for cut in range(len(line) - 2))
     assert decode(b"[" * 100_000) is None
     assert decode(b'{"process": "x"}') is None
+    assert decode(line.replace(b'"mono_ms":1000', b'"mono_ms":1' + b"0" * 400)) is None, "no time is so far in the future"

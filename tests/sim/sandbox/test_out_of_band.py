@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
 
@@ -21,6 +22,14 @@ def buy(sandbox: Sandbox, qty: str = "0.1") -> None:
     order = {"category": "linear", "symbol": S, "side": "Buy", "orderType": "Market", "qty": qty}
     assert Raw(sandbox).post("/v5/order/create", order)[2]["retCode"] == 0
     sandbox.step()
+
+
+@pytest.fixture(scope="module")
+def held() -> Iterator[Sandbox]:
+    """With a position of 0.1."""
+    with stepping(made_bars(90, first=45)) as sandbox:
+        buy(sandbox)
+        yield sandbox
 
 
 def test_money_comes_and_goes_with_a_row_of_any_type() -> None:
@@ -48,6 +57,15 @@ def test_part_of_a_position_is_deleveraged() -> None:
     assert [each["type"] for each in truth["log"]][-2:] == ["TRADE", "ADL"]
     assert truth["positions"][0]["size"] == "0.060" and after["positions"][0]["size"] == "0.000"
     assert truth["problems"] == [] and after["problems"] == []
+
+
+@pytest.mark.parametrize("qty", ["inf", "nan", "1e400", "1e-3", "-0.04", "0", "0.0404", "0.1004", "0.2", "9" * 400, "much", " "])
+def test_what_is_no_quantity_of_the_position_is_refused_and_nothing_rounded(held: Sandbox, qty: str) -> None:
+    with pytest.raises(HTTPError) as refused:
+        happen(held, "adl", symbol=S, qty=qty)
+    assert refused.value.code == 400 and (b"in steps of 0.001" if qty != "0.2" else b"has 0.100") in refused.value.read()
+    held.step()
+    assert held.truth()["positions"][0]["size"] == "0.100"
 
 
 def test_margin_that_is_added_by_itself_is_a_setting_that_can_be_switched_off() -> None:
@@ -81,6 +99,7 @@ def test_fees_in_another_coin_leave_the_usdt_alone() -> None:
         ("transfer", {"amount": "much"}), ("transfer", {"amount": "0"}), ("transfer", {"amount": "-900000"}),
         ("transfer", {"amount": "1", "type": "nonsense"}), ("adl", {"symbol": S}), ("adl", {"symbol": "NOPE"}),
         ("auto_add_margin", {"symbol": ""}), ("fee_coin", {"coin": "USDT"}), ("fee_coin", {"coin": "MNT", "price": 0}),
+        ("fee_coin", {"coin": "MNT", "price": 1e-300}), ("fee_coin", {"coin": "MNT", "price": 1e300}),
         ("transfer", {"account": "nobody", "amount": "1"}), ("vanish", {}), ("transfer", {"amonut": "1"}),
     ],
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Other people's clients, unmodified, against a sandbox: ``python -m tests.clients`` (``make clients``)."""
