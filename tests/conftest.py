@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -71,6 +72,19 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         del os.environ["KEEL_STATE"]
     else:
         os.environ["KEEL_STATE"] = before
+
+
+@pytest.fixture(scope="session")
+def compiled_kernel(pytestconfig: pytest.Config) -> None:
+    """The kernel, from pytest's cache; where that has none yet one worker compiles it, and the others wait for it: it takes longer than
+    what they test."""
+    from runners.kernel_run import kernel_fingerprint
+    from sim.kernel import load
+
+    folder = pytestconfig.cache.mkdir("keel-kernel")
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        load(str(folder / kernel_fingerprint()))
 
 
 @pytest.fixture(scope="session")

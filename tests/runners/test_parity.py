@@ -13,12 +13,11 @@ from adapters.store import HistoricalDataStore
 from core.config import ExecutionConfig, SizingConfig
 from core.time_range import TimeRange, to_iso
 from runners.backtest import run_prepared
-from runners.kernel_run import kernel_fingerprint, kernel_refuses, run_kernel
+from runners.kernel_run import kernel_refuses, run_kernel
 from runners.parity import KINDS, Record, actors_record, compare, compare_records, kernel_record
 from runners.preparation import Prepared, prepare
 from runners.tools.registry import ToolContext
 from runners.user_code import load_function
-from sim.kernel import load
 from strategies.base import VectorStrategy
 from tests.builders import DAY, START, builtin, made_ready, perpetual, plain_system, sample_store, store_of
 
@@ -28,9 +27,8 @@ SHORT = ("warmup_bars=60", "params.fast=5", "params.slow=12")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def kernel(pytestconfig: pytest.Config) -> None:
-    """Compiled, or taken from pytest's cache."""
-    load(str(pytestconfig.cache.mkdir("keel-kernel") / kernel_fingerprint()))
+def kernel(compiled_kernel: None) -> None:
+    """It is there."""
 
 
 @pytest.fixture(scope="module")

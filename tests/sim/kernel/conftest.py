@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runners.kernel_run import kernel_fingerprint
-from sim.kernel import load
-
 
 @pytest.fixture(scope="session", autouse=True)
-def kernel(pytestconfig: pytest.Config) -> None:
-    """Compiled, or taken from pytest's cache."""
-    load(str(pytestconfig.cache.mkdir("keel-kernel") / kernel_fingerprint()))
+def kernel(compiled_kernel: None) -> None:
+    """It is there."""
