@@ -5,6 +5,7 @@ Built-in systems one by one, and over a real month: test_wire_parity.py.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from core.messages import Fill, FundingPayment, Message, SubmitOrder
 from runners.replay import replay
 from runners.wiring import BacktestParts, wire_backtest
 from strategies.base import BaseStrategy
-from tests.builders import DAY, START, add_series, builtin, coarser, made_ready, sample
+from tests.builders import DAY, START, SharedStore, add_series, builtin, coarser, made_ready, sample
 from tests.runners.live.conftest import Ran, plain_of, plan_of, run_session, stored_sandbox
 
 KINDS = (SubmitOrder, Fill, FundingPayment)
@@ -67,9 +68,16 @@ SYSTEMS = [
 ]
 
 
+@cache
 def marked_store(days: int = 40, symbols: tuple[str, ...] = ("BTCUSDT",)) -> HistoricalDataStore:
-    """Five-minute bars and funding of the sample, without marks of their own: the wire has fewer digits than an invented mark."""
-    store = HistoricalDataStore(":memory:")
+    """Five-minute bars and funding of the sample, without marks of their own: the wire has fewer digits than an invented mark. It is
+    shared, and only read."""
+    with SharedStore(":memory:") as store:
+        return filled(store, days, symbols)
+
+
+def filled(store: HistoricalDataStore, days: int = 40, symbols: tuple[str, ...] = ("BTCUSDT",)) -> HistoricalDataStore:
+    """The same written into a store."""
     for symbol, made in sample(symbols, days).series.items():
         add_series(store, coarser(made.last, 5), symbol, "5m", made.instrument)
         store.upsert_funding(symbol, made.funding, source="test")
@@ -80,7 +88,7 @@ def marked_store(days: int = 40, symbols: tuple[str, ...] = ("BTCUSDT",)) -> His
 def test_marks_that_are_known_by_the_hour_value_the_account_alike(journals: Path) -> None:
     """Bars of 5m, marks of 1h: at the hour the mark that was stored, in between last x basis, which the wire rounds to the tick."""
     system, strategy = builtin("hold", "warmup_bars=100")
-    with marked_store() as store:
+    with filled(HistoricalDataStore(":memory:")) as store:
         hours = store.find("BTCUSDT", "1h", START, START + 40 * DAY)
         assert hours is not None
         marks = {name: np.round(hours[name] * 1.0013, 1) for name in ("open", "high", "low", "close")}
