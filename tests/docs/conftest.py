@@ -24,7 +24,7 @@ def sample_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def enter_home(sample_store: Path, tmp_path: Path, pytestconfig: pytest.Config) -> Callable[[], object]:
+def enter_home(sample_store: Path, tmp_path: Path, pytestconfig: pytest.Config, compiled_kernel: None) -> Callable[[], object]:
     """Makes the current folder a home with that history, a copy of its own, for the length of a ``with``. The compiled kernel is shared."""
 
     @contextmanager
