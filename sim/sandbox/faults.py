@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from core.errors import ConfigError
+from core.timeframe import DAY_MS
 
 Kind = Literal[
     "drop", "delay", "dup", "reorder", "error", "truncate", "mutate", "close", "abort", "freeze", "clock", "lag_query", "restart", "ban"
@@ -25,10 +26,9 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 AT_ONCE: Final = ("clock", "lag_query", "restart", "ban")
 """Actions on the server as a whole."""
-_DAY_MS: Final = 86_400_000
 _BOUNDS: Final[dict[str, tuple[float, float]]] = {
-    "ms": (0, _DAY_MS), "n": (1, 1000), "gap_ms": (0, _DAY_MS), "window": (2, 1000), "http": (100, 599), "bytes": (0, 1 << 24),
-    "code": (1000, 4999), "s": (0, _DAY_MS / 1000), "ret_code": (-(10**9), 10**9),
+    "ms": (0, DAY_MS), "n": (1, 1000), "gap_ms": (0, DAY_MS), "window": (2, 1000), "http": (100, 599), "bytes": (0, 1 << 24),
+    "code": (1000, 4999), "s": (0, DAY_MS / 1000), "ret_code": (-(10**9), 10**9),
 }  # fmt: skip
 """What numbers of an action may be; a clock may be behind, too."""
 _MATCH_BOUNDS: Final[dict[str, tuple[float, float]]] = {"nth": (1, 10**9), "times": (1, 10**9), "prob": (0, 1)}
