@@ -185,8 +185,9 @@ class _Lines:
             )
             try:
                 sys.stderr.write(text + "\n")
-            except (OSError, ValueError):  # the terminal is gone: nobody reads
+            except (OSError, ValueError) as error:  # the terminal is gone, or the disk behind it full: the file says so
                 output.console = None
+                output.write("warning", f"stderr takes no lines any more ({error}): from here on they are in this file only", {})
 
     debug = info = warning = error = write
 

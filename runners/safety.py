@@ -145,7 +145,8 @@ def find_keys(env: str, file: Path | None) -> tuple[str, str]:
         with os.fdopen(os.open(file.expanduser(), os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8", errors="replace") as opened:
             status = os.fstat(opened.fileno())
             if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & 0o177 or status.st_uid != os.getuid():
-                raise PermissionError(f"the key file {file} can be read by others than you: chmod 600 {file}")
+                owner = f"chown {os.getuid()} {file} && " if status.st_uid != os.getuid() else ""
+                raise PermissionError(f"the key file {file} is not a plain file of yours alone: {owner}chmod 600 {file}")
             lines = [line.partition("=") for line in opened.read(65_536).splitlines() if not line.lstrip().startswith("#")]
         found = {name.strip().removeprefix("export "): value.strip().strip("\"'") for name, _, value in lines}
     elif env == "sandbox" and not any(found.values()):

@@ -11,6 +11,7 @@ from adapters.store.records import ImportReport
 from core.errors import DataError
 from core.instrument import Category
 from runners.cli.output import SYNTHETIC, moment, table
+from runners.cli.plain_text import tell
 from runners.cli.session import Session, common, example
 from runners.tools.data import (
     ExportRequest,
@@ -110,7 +111,7 @@ def import_(
     answer = data_import_tool.run(request, session.context())
     session.answer(answer, lambda: _show_import(answer))
     for failed in answer.failed:
-        click.echo(f"error: {failed.error}", err=True)
+        tell(f"error: {failed.error}")
     return _BAD_DATA if answer.failed else 0
 
 

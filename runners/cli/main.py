@@ -5,11 +5,13 @@ Nothing heavy is imported here: each command's module is imported when the comma
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -17,7 +19,7 @@ import click
 
 from core.errors import InvariantError, KeelError
 from runners.cli.interrupt import INTERRUPTED, Interrupts
-from runners.cli.plain_text import fall_back
+from runners.cli.plain_text import fall_back, tell
 from runners.cli.process import leave, open_standard_streams
 from runners.cli.session import Session, common
 
@@ -160,6 +162,9 @@ def main() -> None:
 
 
 def _our_mistake(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in _FULL:
+        where = f" ({error.filename})" if error.filename else ": the output, a file of the home, or a temporary one"
+        return "\n".join([f"{error.strerror}{where}; make room, then start again", *getattr(error, "__notes__", ())])
     kind = "an invariant does not hold" if isinstance(error, InvariantError) else f"an unforeseen {type(error).__name__}"
     lines = [
         f"{kind}: {error}",
@@ -169,6 +174,7 @@ def _our_mistake(error: Exception) -> str:
     return "\n".join(lines)
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONG_WORD = re.compile(r"\S{300,}")
 
 
@@ -176,11 +182,12 @@ def _tell(session: Session, kind: str, message: str, code: int) -> int:
     session.close()
     message = _LONG_WORD.sub(lambda word: f"{word[0][:80]}... ({len(word[0]):,} characters)", message)
     if session.debug and sys.exc_info()[0] is not None and code != INTERRUPTED:
-        traceback.print_exc(file=sys.stderr)
+        tell(traceback.format_exc().rstrip("\n"))
     if session.as_json:
-        click.echo(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
+        with suppress(OSError):  # stdout may be what is full: stderr and the exit code tell
+            click.echo(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
     first, *more = message.split("\n")
-    click.echo("\n".join([f"error: {first}", *(f"  {line}" for line in more)]), err=True)
+    tell("\n".join([f"error: {first}", *(f"  {line}" for line in more)]))
     return code
 
 

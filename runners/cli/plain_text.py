@@ -1,17 +1,28 @@
-"""Output that a terminal's encoding cannot hold falls back to plain characters, and never to an error."""
+"""Output that a terminal's encoding cannot hold falls back to plain characters, what stderr cannot take to stdout; never to an error."""
 
 from __future__ import annotations
 
 import codecs
 import json
 import sys
+from contextlib import suppress
 from typing import Any
+
+import click
 
 _NAME = "keel-plain"
 _PLAIN = {
     "–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "≥": ">=", "≤": "<=", "≈": "~", "→": "->", "←": "<-", "±": "+/-", "·": ".",
     "━": "=", "╌": "-", "│": "|", "─": "-", "✓": "ok", "✗": "x", "“": '"', "”": '"', "‘": "'", "’": "'", "°": " deg", "\xa0": " ",
 }  # fmt: skip
+
+
+def tell(text: str) -> None:
+    """For people, on stderr; on stdout where that takes nothing (a full disk). Raises nothing: the exit code says what became of it all."""
+    for is_error in (True, False):
+        with suppress(OSError, ValueError):
+            click.echo(text, err=is_error)
+            return
 
 
 def fall_back() -> None:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -44,7 +45,8 @@ def leave(code: int) -> NoReturn:
     try:
         atexit._run_exitfuncs()
         sys.stdout.flush()
-        sys.stderr.flush()
     except OSError:  # nobody reads any more: the interpreter has its way of ending then
         sys.exit(code)
+    with suppress(OSError):  # what stderr could not take was told on stdout
+        sys.stderr.flush()
     os._exit(code)

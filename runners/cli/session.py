@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from runners.cli.plain_text import json_line, plain_json
+from runners.cli.plain_text import json_line, plain_json, tell
 from runners.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Session:
         """A remark for people, on stderr; nothing when asked to be quiet."""
         if text and self.verbosity >= 0:
             self.close()
-            click.echo(text, err=True)
+            tell(text)
 
     def close(self) -> None:
         """Take the progress line away."""

@@ -42,11 +42,12 @@ class Denial(msgspec.Struct, frozen=True):
 
 
 class Row(NamedTuple):
-    """A control, and what it is asked of beside an order that adds."""
+    """A control, and what it is asked of beside an order that adds. of_fates: of one again, when those that it replaces have ended."""
 
     control: Callable[[SubmitOrder], Denial | None]
     of_reductions: bool = False
     of_amendments: bool = False
+    of_fates: bool = False
 
 
 class ControlsState(msgspec.Struct, frozen=True):
@@ -254,8 +255,8 @@ class Controls:
     def _sums(self, order: SubmitOrder) -> Denial | None:
         """What an order may lead to, as things stand now."""
         self._worst = None
-        controls = (self._position, self._gross, self._net, self._leverage, self._margin)
-        return next((denial for control in controls if (denial := control(order)) is not None), None)
+        denials = (row.control(order) for row in self._rows if row.of_fates)
+        return next((denial for denial in denials if denial is not None), None)
 
     def _table(self) -> tuple[Row, ...]:
         """Every control, in the order in which they are asked."""
@@ -271,11 +272,11 @@ class Controls:
             Row(self._largest, of_reductions=True, of_amendments=True),
             Row(self._order_value, of_amendments=True),
             Row(self._open_orders),
-            Row(self._position, of_amendments=True),
-            Row(self._gross, of_amendments=True),
-            Row(self._net, of_amendments=True),
-            Row(self._leverage, of_amendments=True),
-            Row(self._margin, of_amendments=True),
+            Row(self._position, of_amendments=True, of_fates=True),
+            Row(self._gross, of_amendments=True, of_fates=True),
+            Row(self._net, of_amendments=True, of_fates=True),
+            Row(self._leverage, of_amendments=True, of_fates=True),
+            Row(self._margin, of_amendments=True, of_fates=True),
             Row(self._reduces, of_reductions=True),
             Row(self._duplicate),
             Row(self._rate, of_reductions=True),

@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 
 from core.errors import ConfigError
-from sim.sandbox.guard import Guard, body_of
+from sim.sandbox.guard import BodyRefused, Guard, body_of
 from sim.sandbox.out_of_band import change
 from sim.sandbox.truth import truth
 
@@ -58,9 +58,10 @@ class Admin:
             return refusal
         if self._server.settings.pace != "lockstep":
             return _admin_error("the market moves by itself; start with --speed lockstep")
-        body = await body_of(request)
-        if isinstance(body, str):
-            return await self.guard.refuse(body, status=413)
+        try:
+            body = await body_of(request)
+        except BodyRefused as error:
+            return await self.guard.refuse(error.why, status=error.status)
         given = _object(body)
         bars = given.get("bars", 1) if given is not None else None
         if not isinstance(bars, int) or isinstance(bars, bool) or not 1 <= bars <= MAX_STEP:
@@ -76,9 +77,10 @@ class Admin:
         refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
-        body = await body_of(request)
-        if isinstance(body, str):
-            return await self.guard.refuse(body, status=413)
+        try:
+            body = await body_of(request)
+        except BodyRefused as error:
+            return await self.guard.refuse(error.why, status=error.status)
         try:
             self._server.put_faults(body, request.remote or "")
         except ConfigError as error:
@@ -90,9 +92,10 @@ class Admin:
         refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
-        body = await body_of(request)
-        if isinstance(body, str):
-            return await self.guard.refuse(body, status=413)
+        try:
+            body = await body_of(request)
+        except BodyRefused as error:
+            return await self.guard.refuse(error.why, status=error.status)
         try:
             change(self._server.engine, body)
         except ConfigError as error:

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from core.errors import ConfigError
+from core.timeframe import DAY_MS
 
 Kind = Literal[
     "drop", "delay", "dup", "reorder", "error", "truncate", "mutate", "close", "abort", "freeze", "clock", "lag_query", "restart", "ban"
@@ -25,6 +26,13 @@ _FIELDS: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 AT_ONCE: Final = ("clock", "lag_query", "restart", "ban")
 """Actions on the server as a whole."""
+_BOUNDS: Final[dict[str, tuple[float, float]]] = {
+    "ms": (0, DAY_MS), "n": (1, 1000), "gap_ms": (0, DAY_MS), "window": (2, 1000), "http": (100, 599), "bytes": (0, 1 << 24),
+    "code": (1000, 4999), "s": (0, DAY_MS / 1000), "ret_code": (-(10**9), 10**9),
+}  # fmt: skip
+"""What numbers of an action may be; a clock may be behind, too."""
+_MATCH_BOUNDS: Final[dict[str, tuple[float, float]]] = {"nth": (1, 10**9), "times": (1, 10**9), "prob": (0, 1)}
+_SEEDS: Final = (0, 2**63 - 1)
 _HTTP_AFTER_ONLY: Final = ("truncate", "mutate")
 _WS_ONLY: Final = ("reorder", "close")
 
@@ -127,6 +135,8 @@ class Faults:
             raise ConfigError(f"faults: {error}") from error
         for number, rule in enumerate(given.rules):
             _check(rule, number)
+        if given.seed is not None:
+            _check_number("faults: seed", given.seed, _SEEDS)
         return given
 
     def put(self, given: RuleSet) -> None:
@@ -173,6 +183,25 @@ class Faults:
 
 
 def _check(rule: Rule, number: int) -> None:
+    _check_words(rule, number)
+    for name, bounds in _BOUNDS.items():
+        value = getattr(rule.action, name)
+        is_clock = rule.action.kind == "clock" and name == "ms"
+        if value is not None:
+            _check_number(f"faults: rules[{number}]: action {name}", value, (-bounds[1], bounds[1]) if is_clock else bounds)
+    for name, bounds in _MATCH_BOUNDS.items():
+        value = getattr(rule.match, name, None)
+        if value is not None:
+            _check_number(f"faults: rules[{number}]: match {name}", value, bounds)
+
+
+def _check_number(where: str, value: float, bounds: tuple[float, float]) -> None:
+    low, high = bounds
+    if not low <= value <= high:
+        raise ConfigError(f"{where} is {value:g}; it must lie from {low:g} to {high:g}")
+
+
+def _check_words(rule: Rule, number: int) -> None:
     action, match = rule.action, rule.match
     given = [name for name in Action.__struct_fields__ if name != "kind" and getattr(action, name) is not None]
     unknown = [name for name in given if name not in _FIELDS[action.kind]]

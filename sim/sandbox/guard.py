@@ -50,16 +50,27 @@ class Guard:
         return web.json_response({"error": why}, status=status)
 
 
-async def body_of(request: web.Request) -> bytes | str:
-    """The request's body, or why it is not read: too large, or nested too deeply to be meant."""
+class BodyRefused(Exception):
+    """Why a body is not read, and the HTTP status that says so."""
+
+    def __init__(self, why: str, status: int) -> None:
+        super().__init__(why)
+        self.why, self.status = why, status
+
+
+async def body_of(request: web.Request) -> bytes:
+    """The request's body. Raises BodyRefused for one that is too large (413), or nested too deeply to be meant (400)."""
+    too_large = BodyRefused(f"the body is larger than {MOST_BYTES} bytes", 413)
     if (request.content_length or 0) > MOST_BYTES:
-        return f"the body is larger than {MOST_BYTES} bytes"
+        raise too_large
     raw = b""
     async for chunk in request.content.iter_chunked(1 << 16):
         raw += chunk
         if len(raw) > MOST_BYTES:
-            return f"the body is larger than {MOST_BYTES} bytes"
-    return raw if depth(raw) <= DEEPEST else f"the body is nested more than {DEEPEST} deep"
+            raise too_large
+    if depth(raw) > DEEPEST:
+        raise BodyRefused(f"the body is nested more than {DEEPEST} deep", 400)
+    return raw
 
 
 def depth(raw: bytes) -> int:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def test_the_console_is_stderr_and_stdout_stays_clean(capsys: pytest.CaptureFixt
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "bar late" in captured.err and "symbol" in captured.err and captured.err.count("\n") == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_console_that_is_full_is_given_up_and_the_file_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.jsonl"
+    full = open("/dev/full", "w", buffering=1)  # noqa: SIM115, PTH123  # closing it raises, as every write does
+    monkeypatch.setattr(sys, "stderr", full)
+    set_up_logging(level="info", file=path, console=True)
+    for event in ("first", "second"):
+        log.info(event)
+    events = [json.loads(line)["event"] for line in path.read_text().splitlines()]
+    assert events[0] == "first" and events[1].startswith("stderr takes no lines any more ([Errno 28]") and events[2:] == ["second"]
+    with suppress(OSError):
+        full.close()
 
 
 def test_the_environment_gives_the_level(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,3 +201,24 @@ def test_a_damaged_store_is_told_and_left_alone(keel: Keel, home: Path) -> None:
         answer = keel(*command)
         assert answer.code == 3 and str(store) in answer.err and answer.err.count("\n") == 1, answer.err
     assert store.read_bytes() == b"not a database at all" * 1000
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    ("arguments", "full", "code", "words"),
+    [
+        (["backtest", "nosuch"], "stderr", 2, "error: there is no system"),
+        (["systems", "list"], "stdout", 1, "No space left on device: the output"),
+    ],
+)
+def test_a_full_disk_behind_the_output_hides_neither_the_reason_nor_the_exit_code(
+    arguments: list[str], full: str, code: int, words: str, tmp_path: Path
+) -> None:
+    """A process of its own: what is full is its own stderr or stdout."""
+    with Path("/dev/full").open("wb") as nowhere:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: nowhere}
+        done = subprocess.run(
+            [sys.executable, "-m", "runners.cli.main", "--home", str(tmp_path), *arguments], text=True, check=False, **streams
+        )
+    told = done.stdout if full == "stderr" else done.stderr
+    assert done.returncode == code and words in told and "mistake of ours" not in told

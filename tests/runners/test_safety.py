@@ -127,6 +127,10 @@ def test_where_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         safety.find_keys("demo", file)
     file.chmod(0o600)
     assert safety.find_keys("demo", file) == (KEY, SECRET)
+    other = os.getuid() + 1
+    with monkeypatch.context() as elsewhere, pytest.raises(PermissionError, match=f"chown {other} {file} && chmod 600 {file}"):
+        elsewhere.setattr(os, "getuid", lambda: other)
+        safety.find_keys("demo", file)
     with pytest.raises(ValueError, match="BYBIT_LIVE_KEY"):
         safety.find_keys("live", file)
     with pytest.raises(ValueError, match="BYBIT_LIVE_KEY and BYBIT_LIVE_SECRET"):

@@ -78,7 +78,7 @@ def test_bodies_are_bounded_in_size_and_depth(sandbox: Sandbox) -> None:
         status, answer = ask(sandbox, "POST", path, b'{"bars": 1, "x": "' + b"x" * MOST_BYTES + b'"}')
         assert status == 413 and "larger than" in answer["error"]
         status, answer = ask(sandbox, "POST", path, b'{"bars": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}")
-        assert status == 413 and f"more than {DEEPEST} deep" in answer["error"]
+        assert status == 400 and f"more than {DEEPEST} deep" in answer["error"]
         for nonsense in (b"", b"[", b"\xff\xfe", b'"\\ud800"', b"7", b'{"rules": 7}', b'{"bars": 1e999}', b'{"bars": true}', b"[" * 60):
             status, answer = ask(sandbox, "POST", path, nonsense)
             assert status in (200, 400) and sandbox.server.error is None, (path, nonsense, answer)
@@ -99,3 +99,35 @@ def test_repeated_refusals_are_counted_and_answered_later_and_later(sandbox: San
 
 def test_depth_is_that_of_brackets_outside_of_texts() -> None:
     assert [depth(text) for text in (b"7", b"{}", b'{"a": [1, {"b": 2}]}', b'{"a[[[": "\\"[[{"}', b"[[[")] == [0, 1, 3, 1, 3]
+
+
+DROP = {"side": "http", "path": "/v5/order/create"}
+
+
+MEANINGLESS: list[dict[str, Any]] = [
+    {"rules": [{"match": DROP, "action": {"kind": "delay", "ms": -1}}]},
+    {"rules": [{"match": DROP, "action": {"kind": "delay", "ms": 10**12}}]},
+    {"rules": [{"match": DROP, "when": "before_apply", "action": {"kind": "dup", "n": 10**9}}]},
+    {"rules": [{"match": DROP, "when": "before_apply", "action": {"kind": "dup", "n": 0}}]},
+    {"rules": [{"match": DROP, "action": {"kind": "truncate", "bytes": -5}}]},
+    {"rules": [{"match": DROP, "action": {"kind": "error", "http": 7}}]},
+    {"rules": [{"match": {**DROP, "nth": 0}, "action": "drop"}]},
+    {"rules": [{"match": {**DROP, "times": -1}, "action": "drop"}]},
+    {"rules": [{"match": {**DROP, "prob": 1.5}, "action": "drop"}]},
+    {"rules": [{"match": {"side": "ws", "topic": "order"}, "action": {"kind": "reorder", "window": 10**9}}]},
+    {"rules": [{"match": {"side": "ws", "topic": "order"}, "action": {"kind": "close", "code": 1}}]},
+    {"rules": [{"action": {"kind": "ban", "s": -1.0}}]},
+    {"rules": [{"action": {"kind": "lag_query", "ms": -250}}]},
+    {"rules": [], "seed": -1},
+    {"rules": [], "seed": 2**63},
+]
+
+
+def test_what_no_rule_and_no_step_can_mean_is_refused_and_changes_nothing(sandbox: Sandbox) -> None:
+    for rules in MEANINGLESS:
+        status, answer = ask(sandbox, "POST", "/admin/faults", json.dumps({"clear": True, **rules}).encode())
+        assert status == 400 and "must lie from" in answer["error"], answer
+        assert sandbox.get("/admin/faults") == {"rules": []}
+    for bars in (0, -3, 10**7, 10**40, 1.5, True, "2", None, [1]):
+        assert ask(sandbox, "POST", "/admin/step", json.dumps({"bars": bars}).encode())[0] == 400
+    assert sandbox.get("/admin/about")["played_to"] == sandbox.server.engine.feed.start_ms()
