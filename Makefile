@@ -6,7 +6,7 @@ SEEDS  ?= 200
 FROM   ?= 0
 REAL_DATA ?= $(if $(KEEL_REAL_DATA),$(KEEL_REAL_DATA),$(wildcard ../shared/data))
 
-.PHONY: help run test test-all check bench chaos format lock wheel clean live-proof
+.PHONY: help run test test-all check bench chaos format lock wheel clean live-proof panic-proof
 
 help:
 	@echo "make run       set up, and run a backtest over a sample history: artifacts and a report"
