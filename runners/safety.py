@@ -47,8 +47,7 @@ URLS = {"live": "https://api.bybit.com", "demo": "https://api-demo.bybit.com", "
 HOSTS = {"live": {"api.bybit.com"}, "demo": {"api-demo.bybit.com"}, "sandbox": {"127.0.0.1", "::1", "localhost"}}
 """The only hosts that may ever see a key of this environment."""
 COINS = ["USDT", "USDC"]
-"""Settle coins of linear contracts that are known before the exchange has listed them."""
-CASH = {"USDT", "USDC"}
+"""Settle coins of linear contracts that are known before the exchange has listed them; of spot holdings they are cash, and not sold."""
 SPOT_KINDS = ("Order", "tpslOrder", "StopOrder", "OcoOrder", "BidirectionalTpslOrder")
 TIMEOUT_S = (2.0, 3.0)
 """To connect, and between two bytes of an answer; JOB_S bounds everything that one thread does in a round."""
@@ -270,17 +269,12 @@ class Panic:
         self._rules_read = threading.Event()
         self._refusals: Counter[str] = Counter()
         self._held_now: dict[str, set[str]] = {}
-        self.rounds = 0
-        self.orders_seen: dict[str, str] = {}
-        self.cancelled: dict[str, str] = {}
-        self.positions_seen: dict[str, str] = {}
+        self.rounds, self.unread = 0, "its executions were not read"
+        self.orders_seen, self.cancelled = dict[str, str](), dict[str, str]()
+        self.positions_seen, self.closed_at = dict[str, str](), dict[str, str]()
+        self.spot_holdings, self.dust = dict[str, str](), dict[str, str]()
+        self.not_looked_at, self.left_out = dict[str, str](), dict[str, str]()
         self.closing_orders: list[dict[str, str]] = []
-        self.closed_at: dict[str, str] = {}
-        self.unread = "its executions were not read"
-        self.spot_holdings: dict[str, str] = {}
-        self.dust: dict[str, str] = {}
-        self.not_looked_at: dict[str, str] = {}
-        self.left_out: dict[str, str] = {}
         self.left: dict[str, list[str]] = {}
 
     def read_rules(self) -> None:
@@ -305,7 +299,9 @@ class Panic:
         while True:
             self.rounds, done = self.rounds + 1, len(self.cancelled) + len(self.closing_orders)
             if not clear_since:
-                self._together([*self._cancels(), *self._closes()], beside if self.rounds == 1 else [])
+                closes = [partial(self._close, scope) for scope in self._scopes()]
+                sells = [self._sell_holdings] if self._sell_spot else []
+                self._together([*self._cancels(), *closes, *sells], beside if self.rounds == 1 else [])
             is_whole, now = self._look(), time.perf_counter()
             if is_whole and not any(rows for name, rows in self.left.items() if name != NOT_CLOSED):
                 clear_since = clear_since or now
@@ -363,10 +359,6 @@ class Panic:
             self._cancel({"category": scope["category"], "symbol": symbol})
 
     # --- close ---
-
-    def _closes(self) -> list[Callable[[], None]]:
-        jobs: list[Callable[[], None]] = [partial(self._close, scope) for scope in self._scopes()]
-        return [*jobs, self._sell_holdings] if self._sell_spot else jobs
 
     def _held(self, scope: Fields) -> list[Fields]:
         rows = self._exchange.rows("get_positions", {**scope, "limit": 200})
@@ -448,7 +440,7 @@ class Panic:
     def _holdings(self) -> dict[str, Decimal]:
         accounts = self._exchange.ask("get_wallet_balance", {"accountType": "UNIFIED"})["result"].get("list") or []
         coins = {str(coin["coin"]): Decimal(coin.get("walletBalance") or "0") for account in accounts for coin in account["coin"]}
-        found = {coin: amount for coin, amount in coins.items() if amount > 0 and coin not in CASH}
+        found = {coin: amount for coin, amount in coins.items() if amount > 0 and coin not in COINS}
         self.spot_holdings = {coin: format(amount, "f") for coin, amount in found.items()}
         return found
 

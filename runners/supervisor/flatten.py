@@ -1,4 +1,4 @@
-"""The panic path from a supervisor: a warm process (runners/panic_standby.py) that waits for a word, else a cold one (runners/safety.py)."""
+"""The panic path from a supervisor: a warm process that waits for a word (panic_standby.py), else a cold one (safety.py)."""
 
 from __future__ import annotations
 
