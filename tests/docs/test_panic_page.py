@@ -26,4 +26,5 @@ def test_the_report_is_that_of_a_whole_run() -> None:
     assert not missed or float(measured[3]) > int(measured[2])
     full = (panic_proof.WARM, panic_proof.COLD, panic_proof.FAILING)
     assert all("1200 orders, 20 closing executions" in rows[name] for name in full)
-    assert "200 presses" in rows[panic_proof.INSTANTS] and " 0 too late" in rows[panic_proof.INSTANTS]
+    instants = rows[panic_proof.INSTANTS]
+    assert "200 presses" in instants and (" 0 too late" in instants or panic_proof.INSTANTS in missed)
