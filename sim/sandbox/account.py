@@ -6,6 +6,7 @@ ledger is never asked for them. That both agree is checked by ``truth``.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -37,6 +38,7 @@ BY_CANCEL_TYPE: Final = (
 STORY_KEPT: Final = 200_000
 ACCOUNT_UIDS: Final = 100_000
 """The account numbered n has the user id that lies n above."""
+CLOSED_KEPT: Final = 100_000
 _SOURCE_NAMES: Final = ("LastPrice", "MarkPrice", "IndexPrice")
 SIDES: Final[dict[Side, str]] = {"BUY": "Buy", "SELL": "Sell"}
 
@@ -77,7 +79,8 @@ class Account:
         self.open_orders: dict[str, OrderRecord] = {}
         self.burnt: set[str] = set()
         """Names that the engine has seen on orders which were refused: it would call them used."""
-        self.closed_orders: deque[OrderRecord] = deque(maxlen=100_000)
+        self.closed_orders: list[OrderRecord] = []
+        """By their number."""
         self.recent_closed: deque[OrderRecord] = deque(maxlen=500)
         self.statement = Statement(self.uid, self.exchange, self.ids, self.next_number, times)
         self.creates: list[dict[str, Any]] = []
@@ -86,6 +89,8 @@ class Account:
         """What became of orders, in its order: (time, "order", order id, client id, symbol, side, reduces, status, steps open, price) and
         (time, "trade", order id, client id, symbol, side, reduces, steps, price). Times are the wall clock's."""
         self.outbox: list[tuple[str, dict[str, Any]]] = []
+        self.is_heard = True
+        """Whether anybody listens to the private stream: the rows of one that nobody hears stay empty, and are counted only."""
         self.keeps_versions = False
         self.liquidations: list[tuple[SymbolMarket, Liquidation]] = []
         self.is_answering = False
@@ -143,10 +148,10 @@ class Account:
         """After a batch of events: positions of what was touched, and the wallet where a balance has changed."""
         for name in self._dirty:
             for position in self.exchange.books[name].positions:
-                self.outbox.append(("position", position_row(name, position.idx)))
+                self.outbox.append(("position", position_row(name, position.idx) if self.is_heard else {}))
         self._dirty.clear()
         if self._remember_balances():
-            self.outbox.append(("wallet", wallet_row()))
+            self.outbox.append(("wallet", wallet_row() if self.is_heard else {}))
 
     def _remember_balances(self) -> bool:
         now = {coin: tuple(accounts[:3]) for coin, accounts in self.exchange.ledger.coins.items()}
@@ -262,9 +267,10 @@ class Account:
             record.versions.append((self._times.wall_ms(), record.row()))
             del record.versions[:-8]
         if not record.is_open and self.open_orders.pop(record.sim_id, None) is not None:
-            self.closed_orders.append(record)
+            insort(self.closed_orders, record, key=lambda each: each.number)
+            del self.closed_orders[:-CLOSED_KEPT]
             self.recent_closed.append(record)
-        self.outbox.append(("order", record.push()))
+        self.outbox.append(("order", record.push() if self.is_heard else {}))
 
     def tell_story(self, record: OrderRecord, status: str = "") -> None:
         """Note what an order is now. One that nobody has looked at yet may fill whole."""

@@ -33,6 +33,8 @@ class Statement:
         self._uid, self._exchange, self._ids, self._next_number, self._times = uid, exchange, ids, next_number, times
         self.executions: list[dict[str, Any]] = []
         """Rows as the stream gives them, oldest first, each with ``_seen`` (wall time) and ``_number``."""
+        self.executions_of: dict[str, list[dict[str, Any]]] = {}
+        """The same by the order's id."""
         self.log: list[dict[str, Any]] = []
         self.closed_pnl: list[ClosedPnl] = []
         self.positions: dict[tuple[str, int], PositionState] = {}
@@ -177,6 +179,7 @@ class Statement:
     def _file(self, row: dict[str, Any]) -> dict[str, Any]:
         row["_seen"] = self._times.wall_ms()
         self.executions.append(row)
+        self.executions_of.setdefault(row["orderId"], []).append(row)
         return row
 
     def _post(self, market: SymbolMarket, coin: str, change: int, fields: dict[str, Any], unit: int = UNIT) -> None:
