@@ -29,7 +29,7 @@ from sim.sandbox.ids import IdSource
 from sim.sandbox.market import SymbolMarket
 from sim.sandbox.records import ADL, NO_ERROR, OPEN, OrderRecord
 from sim.sandbox.settings import AccountSettings
-from sim.sandbox.statement import QUOTE, Statement, Times
+from sim.sandbox.statement import QUOTE, SETTLED_IN, Statement, Times
 
 BY_CANCEL_TYPE: Final = (
     "CancelByUser", "CancelByReduceOnly", "CancelByTpSlTsClear", "CancelAllBeforeLiq", "CancelByOCOTpCanceledBySlTriggered",
@@ -55,9 +55,13 @@ class Account:
         self.settings = settings
         self.margin_mode: MarginMode = settings.margin_mode or "isolated"
         self.markets = markets
-        foreign = [market.symbol for market in markets.values() if market.instrument.quote != QUOTE]
+        foreign = [market.symbol for market in markets.values() if market.instrument.quote not in SETTLED_IN]
         if foreign:
-            raise ConfigError(f"the sandbox's accounts hold {QUOTE}, and {', '.join(foreign)} is not quoted in it: leave it out")
+            raise ConfigError(
+                f"the sandbox's accounts hold {' and '.join(SETTLED_IN)}, and {', '.join(foreign)} is quoted in neither: leave it out"
+            )
+        self.quotes = tuple(coin for coin in SETTLED_IN if any(market.instrument.quote == coin for market in markets.values()))
+        """The coins in which its markets settle. It begins with the same amount of each."""
         self.clock, self._times = clock, times
         self.ids = ids
         self.exchange = SimulatedExchange(
@@ -98,7 +102,8 @@ class Account:
         self._held: Fill | None = None
         self._dirty: dict[str, None] = {}
         self._balances: dict[str, tuple[int, ...]] = {}
-        self.statement.transfer(QUOTE, to_units(settings.usdt), clock.now_ms)
+        for coin in self.quotes:
+            self.statement.transfer(coin, to_units(settings.usdt), clock.now_ms)
         self._remember_balances()
 
     @staticmethod
@@ -324,7 +329,7 @@ class Account:
             return self.statement.trade(record, fill, exec_type)
         coin, price = self.fee_coin
         row = self.statement.trade(record, msgspec.structs.replace(fill, fee=0), exec_type)
-        self.exchange.ledger.deposit(QUOTE, fill.fee)
+        self.exchange.ledger.deposit(record.market.instrument.quote, fill.fee)
         fee = round(fill.fee / price)
         record.fees[coin] = record.fees.get(coin, 0) + fee
         row["execFee"], row["feeCurrency"] = texts.money(fee), coin
@@ -352,24 +357,24 @@ class Account:
         self.touch(market)
         self.outbox.append(("execution", self.statement.funding(market, payment)))
 
-    def available(self) -> int:
-        """USDT for new orders, in 1e-8: free cash, or under cross margin what of the margin balance no order and no position needs (below
-        zero when there is too little)."""
-        cross = self.exchange.cross_accounts.get(QUOTE)
-        return self.exchange.ledger.accounts(QUOTE)[FREE] if cross is None else cross.available()
+    def available(self, coin: str) -> int:
+        """What there is of USDT or USDC for new orders, in 1e-8: free cash, or under cross margin what of the margin balance no order and
+        no position needs (below zero when there is too little)."""
+        cross = self.exchange.cross_accounts.get(coin)
+        return self.exchange.ledger.accounts(coin)[FREE] if cross is None else cross.available()
 
     def unit_of(self, coin: str) -> int:
         """In how many parts a coin is counted: 1e8, or the finer unit of a spot pair's base coin."""
         pairs = (market.instrument for market in self.markets.values() if not market.is_linear)
         return next((instrument.base_unit for instrument in pairs if instrument.base == coin), UNIT)
 
-    def transfer(self, units: int, kind: str = "") -> None:
-        """USDT (1e-8) from outside, or (negative) back there, as a row of this type in the log ("": TRANSFER_IN or TRANSFER_OUT). Raises
-        ApiError when it is not free: unrealised profit cannot leave."""
-        if units < 0 and min(self.exchange.ledger.accounts(QUOTE)[FREE], self.available()) + units < 0:
+    def transfer(self, units: int, kind: str = "", coin: str = QUOTE) -> None:
+        """USDT or USDC (1e-8) from outside, or (negative) back there, as a row of this type in the log ("": TRANSFER_IN or TRANSFER_OUT).
+        Raises ApiError when it is not free: unrealised profit cannot leave."""
+        if units < 0 and min(self.exchange.ledger.accounts(coin)[FREE], self.available(coin)) + units < 0:
             raise ApiError(110012, "insufficient available balance")  # ASSUMED words
-        self.exchange.ledger.deposit(QUOTE, units)
-        self.statement.transfer(QUOTE, units, self.clock.now_ms, kind)
+        self.exchange.ledger.deposit(coin, units)
+        self.statement.transfer(coin, units, self.clock.now_ms, kind)
 
     def transfer_coins(self, market: SymbolMarket, units: int, kind: str = "") -> None:
         """The same of a spot pair's base coin, in its own unit. What comes costs its latest price. Raises ApiError when it is not free."""

@@ -35,6 +35,7 @@ CLIENTS: Final = {
     "ccxt.pro": Client("ccxt", 10, ("ccxt_streams.py",), 300),
     "freqtrade": Client("freqtrade", 11, ("freqtrade_live.py",), 900),
     "nautilus": Client("nautilus", 12, ("nautilus_live.py",), 900),
+    "nautilus-rc": Client("nautilus-rc", 12, ("nautilus_next.py",), 900),
 }
 
 
