@@ -1,4 +1,4 @@
-"""NautilusTrader 2.x (release candidate): what ``nautilus_live.py`` does, in the words of its new interface. ``python nautilus_next.py URL``"""
+"""NautilusTrader 2.x (release candidate): what ``nautilus_live.py`` does, by its new interface. ``python nautilus_next.py URL``"""
 
 from __future__ import annotations
 
