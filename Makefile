@@ -6,7 +6,7 @@ SEEDS  ?= 200
 FROM   ?= 0
 REAL_DATA ?= $(if $(KEEL_REAL_DATA),$(KEEL_REAL_DATA),$(wildcard ../shared/data))
 
-.PHONY: help run test test-all check bench chaos format lock wheel clean live-proof
+.PHONY: help run test test-all check bench clients chaos format lock wheel clean live-proof panic-proof
 
 help:
 	@echo "make run       set up, and run a backtest over a sample history: artifacts and a report"
@@ -14,6 +14,7 @@ help:
 	@echo "make check     lint, types, import arrows, dependencies"
 	@echo "make test-all  everything: long properties, faults, and real data where KEEL_REAL_DATA names its folder"
 	@echo "make bench     keel beside backtesting.py and vectorbt, and beside itself: many symbols, two workers; a session under load"
+	@echo "make clients   ccxt, ccxt.pro, freqtrade and NautilusTrader, unmodified, against a sandbox (CLIENTS=\"ccxt\" for some of them)"
 	@echo "make chaos     sessions with several faults at once (SEEDS=200 FROM=0): the first rule that breaks, and the fewest faults that break it"
 	@echo "make panic-proof  panic over 1,200 orders and 20 positions, at 200 random instants, and with the trader broken"
 	@echo "make live-proof  the smallest orders on an account of yours at Bybit, step by step; PROOF=\"--sandbox URL\" rehearses it"
@@ -62,6 +63,10 @@ bench: $(VENV)/.bench
 # The smallest orders on an account of yours at Bybit. Refuses without KEEL_LIVE_PROOF and its like: docs/live.md. PROOF="--sandbox URL" rehearses it.
 live-proof: $(VENV)/.dev
 	$(BIN)/python -m tests.live_proof $(PROOF)
+
+# Other people's bots against a sandbox, each in an environment of its own (CLIENTS="ccxt ccxt.pro"; without: all, about ten minutes).
+clients: $(VENV)/.dev
+	$(BIN)/python -m tests.clients $(CLIENTS)
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.faults.chaos --seeds $(SEEDS) --from $(FROM)

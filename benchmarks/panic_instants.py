@@ -7,6 +7,7 @@ process, each in a thread of its own, over real sockets; the market runs 200 tim
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import tempfile
@@ -37,7 +38,6 @@ FACTOR = 200.0
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
 GRACE_MS = 50
 """What the proof allows between the press and the latch."""
-_OPEN = ("New", "PartiallyFilled", "Untriggered")
 
 
 class Churn(BaseStrategy):
@@ -57,23 +57,25 @@ class Churn(BaseStrategy):
 class Instants:
     """What was found. late_ms: by how much after the latch the latest order that adds came in, of those that came within GRACE_MS."""
 
+    asked: int = 0
     pressed: int = 0
     orders: int = 0
     late_ms: list[int] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
-    not_flat: list[str] = field(default_factory=list)
+    not_well: list[str] = field(default_factory=list)
+    """What was not flat, never began to trade, had ended before the press, or did not end for it."""
     flat_s: list[float] = field(default_factory=list)
 
 
 def press_at_random(count: int, seed: int = 1, *, looks: bool = True) -> Instants:
     """So many sessions, each with a panic at a random instant in its second second. looks: whether the trader looks for the latch; False
     shows that the judge sees what a trader sends that does not."""
-    found, rng = Instants(), random.Random(seed)
+    found, rng = Instants(asked=count), random.Random(seed)
     kept = {name: getattr(safety, name) for name in ("APART_S", "LAST_LOOK_S")}
     quiet_ms = panic_end.QUIET_MS
     safety.APART_S, safety.LAST_LOOK_S, panic_end.QUIET_MS = 0.05, 0.0, 100  # type: ignore[misc]  # the market is 200 times as fast
     try:
-        with tempfile.TemporaryDirectory() as folder, _state(folder), _serving() as (server, url):
+        with tempfile.TemporaryDirectory() as folder, _state(folder), serving() as (server, url):
             for number in range(count):
                 _press_once(found, rng, Path(folder) / f"journals-{number}", server, url, looks=looks)
     finally:
@@ -90,11 +92,14 @@ def _press_once(found: Instants, rng: random.Random, journals: Path, server: San
     thread = threading.Thread(target=_run, args=(loop, session), daemon=True)
     thread.start()
     deadline = time.monotonic() + 20.0
-    while session.live is None and time.monotonic() < deadline:
+    while session.live is None and thread.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
-    if not looks and session.live is not None:
+    if session.live is not None and not looks:
         session.live.connection.latch.path = journals / "elsewhere"
     time.sleep(rng.uniform(0.1, 1.3))
+    if session.live is None or not thread.is_alive():
+        found.not_well.append(f"session {journals.name}: {'never began' if session.live is None else 'ended before the press'}")
+        return
     known = len(server.wire.state()["requests"])
     begun = time.perf_counter()
     problem = safety.latch(path, "sandbox", "the proof")
@@ -108,22 +113,31 @@ def _press_once(found: Instants, rng: random.Random, journals: Path, server: San
     found.flat_s.append(time.perf_counter() - begun)
     thread.join(60.0)
     sent = server.wire.state()["requests"]
-    adding = [row for row in sent[known:] if _adds(row)]
+    adding = [row for row in sent[known:] if adds(row)]
     found.pressed += 1
     found.orders += sum("order/create" in row["path"] for row in sent[:known])
     found.late_ms += [row["received"] - latched_ms for row in adding if 0 < row["received"] - latched_ms <= GRACE_MS]
     found.violations += [f"{row['path']} {row['sent']}" for row in adding if row["received"] - latched_ms > GRACE_MS]
     account = server.engine.accounts[DEFAULT_KEY]
     held = [name for name, book in account.exchange.books.items() if any(position.steps for position in book.positions)]
-    if code or problem or held or account.open_orders or thread.is_alive():
-        found.not_flat.append(f"press {found.pressed}: code {code}, {problem}, holds {held}, {len(account.open_orders)} orders")
+    ended = "goes on" if thread.is_alive() or session.ending is None else session.ending.reason
+    if code or problem or held or account.open_orders or ended != ("panic" if looks else "the proof"):
+        text = f"code {code}, {problem}, holds {held}, {len(account.open_orders)} orders, the session: {ended}"
+        found.not_well.append(f"press {found.pressed}: {text}")
     server.wire.__init__()  # type: ignore[misc]  # each press has a record of its own
     path.unlink()
 
 
-def _adds(row: Mapping[str, Any]) -> bool:
-    is_order = "/order/create" in row["path"] or "/order/amend" in row["path"]
-    return is_order and '"reduceOnly":true' not in row["sent"].replace(" ", "")
+def adds(row: Mapping[str, Any]) -> bool:
+    """Whether a request of the wire's record has an order in it, alone or in a batch, that could add. What cannot be read could."""
+    if not row["path"].startswith(("/v5/order/create", "/v5/order/amend")):
+        return False
+    try:
+        sent = json.loads(row["sent"])
+        orders = sent["request"] if row["path"].endswith("-batch") else [sent]
+        return not orders or not all(order.get("reduceOnly") is True for order in orders)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return True
 
 
 def _run(loop: asyncio.AbstractEventLoop, session: Session) -> None:
@@ -155,7 +169,7 @@ def _state(folder: str) -> Iterator[None]:
 
 
 @contextmanager
-def _serving() -> Iterator[tuple[SandboxServer, str]]:
+def serving() -> Iterator[tuple[SandboxServer, str]]:
     """A sandbox in a thread of its own."""
     made: dict[str, Any] = {}
     ready = threading.Event()

@@ -25,7 +25,6 @@ import argparse
 import errno
 import json
 import logging
-import select
 import signal
 import stat
 import threading
@@ -38,17 +37,17 @@ from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 Fields = dict[str, Any]
+Say = Callable[[str], None]
 BEGUN = time.perf_counter()
 URLS = {"live": "https://api.bybit.com", "demo": "https://api-demo.bybit.com", "sandbox": "http://127.0.0.1:8686"}
 HOSTS = {"live": {"api.bybit.com"}, "demo": {"api-demo.bybit.com"}, "sandbox": {"127.0.0.1", "::1", "localhost"}}
 """The only hosts that may ever see a key of this environment."""
 COINS = ["USDT", "USDC"]
-"""Settle coins of linear contracts that are known before the exchange has listed them."""
-CASH = {"USDT", "USDC"}
+"""Settle coins of linear contracts that are known before the exchange has listed them; of spot holdings they are cash, and not sold."""
 SPOT_KINDS = ("Order", "tpslOrder", "StopOrder", "OcoOrder", "BidirectionalTpslOrder")
 TIMEOUT_S = (2.0, 3.0)
 """To connect, and between two bytes of an answer; JOB_S bounds everything that one thread does in a round."""
@@ -68,7 +67,7 @@ HOLDINGS = "spot holdings"
 NEWEST_ORDERS, NEWEST_EXECUTIONS = 50, 500
 """So many are listed in the end; of a list that is as long, it is said that there may be more."""
 DUST = {170124, 170136, 170140}
-FLAT, PARENT_GONE, WRONG, UNSAFE, LEFT = 0, 1, 2, 4, 5
+FLAT, WRONG, UNSAFE, LEFT = 0, 2, 4, 5
 
 
 class Refused(Exception):
@@ -152,11 +151,9 @@ def find_keys(env: str, file: Path | None) -> tuple[str, str]:
     elif env == "sandbox" and not any(found.values()):
         found = dict(zip(names, ("sandbox-key", "sandbox-secret"), strict=True))
     elif not any(found.values()) and find_spec("keyring") is not None:
-        keyring = import_module("keyring")
+        read = import_module("keyring").get_password
         try:
-            found = {
-                name: keyring.get_password(f"keel-bybit-{env}", word) or "" for name, word in zip(names, ("key", "secret"), strict=True)
-            }
+            found = {name: read(f"keel-bybit-{env}", word) or "" for name, word in zip(names, ("key", "secret"), strict=True)}
         except Exception as error:
             raise ValueError(f"the keyring does not give the key ({type(error).__name__}): set {' and '.join(names)}") from error
     key, secret = found.get(names[0], ""), found.get(names[1], "")
@@ -264,7 +261,7 @@ class Exchange:
 class Panic:
     """One panic over one account. ``run`` returns the exit code; what was found and done stands in the public attributes."""
 
-    def __init__(self, exchange: Exchange, say: Callable[[str], None], *, sell_spot: bool) -> None:
+    def __init__(self, exchange: Exchange, say: Say, *, sell_spot: bool) -> None:
         self._exchange, self._say, self._sell_spot = exchange, say, sell_spot
         self._name, self._made = "", 0
         self._coins = list(COINS)
@@ -272,21 +269,17 @@ class Panic:
         self._rules_read = threading.Event()
         self._refusals: Counter[str] = Counter()
         self._held_now: dict[str, set[str]] = {}
-        self.rounds = 0
-        self.orders_seen: dict[str, str] = {}
-        self.cancelled: dict[str, str] = {}
-        self.positions_seen: dict[str, str] = {}
+        self.rounds, self.unread = 0, "its executions were not read"
+        self.orders_seen, self.cancelled = dict[str, str](), dict[str, str]()
+        self.positions_seen, self.closed_at = dict[str, str](), dict[str, str]()
+        self.spot_holdings, self.dust = dict[str, str](), dict[str, str]()
+        self.not_looked_at, self.left_out = dict[str, str](), dict[str, str]()
         self.closing_orders: list[dict[str, str]] = []
-        self.closed_at: dict[str, str] = {}
-        self.unread = "its executions were not read"
-        self.spot_holdings: dict[str, str] = {}
-        self.dust: dict[str, str] = {}
-        self.not_looked_at: dict[str, str] = {}
-        self.left_out: dict[str, str] = {}
         self.left: dict[str, list[str]] = {}
 
     def read_rules(self) -> None:
-        """Steps, largest market orders and settle coins of all contracts; without them a position is closed whole, by quantity 0."""
+        """Steps, largest market orders and settle coins of all contracts; without them a position is closed whole, by quantity 0. It raises
+        nothing: what failed is counted."""
         for category in ("linear", "inverse"):
             self._try(partial(self._read_rules, category))
         self._rules_read.set()
@@ -306,7 +299,9 @@ class Panic:
         while True:
             self.rounds, done = self.rounds + 1, len(self.cancelled) + len(self.closing_orders)
             if not clear_since:
-                self._together([*self._cancels(), *self._closes()], beside if self.rounds == 1 else [])
+                closes = [partial(self._close, scope) for scope in self._scopes()]
+                sells = [self._sell_holdings] if self._sell_spot else []
+                self._together([*self._cancels(), *closes, *sells], beside if self.rounds == 1 else [])
             is_whole, now = self._look(), time.perf_counter()
             if is_whole and not any(rows for name, rows in self.left.items() if name != NOT_CLOSED):
                 clear_since = clear_since or now
@@ -364,10 +359,6 @@ class Panic:
             self._cancel({"category": scope["category"], "symbol": symbol})
 
     # --- close ---
-
-    def _closes(self) -> list[Callable[[], None]]:
-        jobs: list[Callable[[], None]] = [partial(self._close, scope) for scope in self._scopes()]
-        return [*jobs, self._sell_holdings] if self._sell_spot else jobs
 
     def _held(self, scope: Fields) -> list[Fields]:
         rows = self._exchange.rows("get_positions", {**scope, "limit": 200})
@@ -449,7 +440,7 @@ class Panic:
     def _holdings(self) -> dict[str, Decimal]:
         accounts = self._exchange.ask("get_wallet_balance", {"accountType": "UNIFIED"})["result"].get("list") or []
         coins = {str(coin["coin"]): Decimal(coin.get("walletBalance") or "0") for account in accounts for coin in account["coin"]}
-        found = {coin: amount for coin, amount in coins.items() if amount > 0 and coin not in CASH}
+        found = {coin: amount for coin, amount in coins.items() if amount > 0 and coin not in COINS}
         self.spot_holdings = {coin: format(amount, "f") for coin, amount in found.items()}
         return found
 
@@ -461,17 +452,15 @@ class Panic:
         known = tuple(f"linear {coin}" for coin in COINS)
 
         def see(name: str, read: Callable[[], list[str]]) -> None:
-            try:
-                seen[name], refused = read(), None
-            except Refused as error:
-                if name.startswith(known):
-                    return
-                seen[name], refused = self.left.get(name, []), error  # to wait for another answer could take for ever: the end says so
             for notes in (self.not_looked_at, self.left_out):
                 notes.pop(name, None)
-            if refused is not None:
-                is_no_matter = refused.code in NO_SUCH_MARKET or (name == HOLDINGS and not self._sell_spot)
-                (self.left_out if is_no_matter else self.not_looked_at)[name] = str(refused)
+            try:
+                seen[name] = read()
+            except Refused as error:
+                if not name.startswith(known):  # to wait for another answer could take for ever: the end says so
+                    is_no_matter = error.code in NO_SUCH_MARKET or (name == HOLDINGS and not self._sell_spot)
+                    (self.left_out if is_no_matter else self.not_looked_at)[name] = str(error)
+                    seen[name] = self.left.get(name, [])
 
         jobs: dict[str, Callable[[], list[str]]] = {HOLDINGS: self._still_to_sell}
         for scope in [*self._scopes(), {"category": "option"}, {"category": "spot"}]:
@@ -560,19 +549,15 @@ def break_off_once(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-class Out:
-    """Lines with their time since this program began; a terminal that is gone does not stop anything."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def __call__(self, text: str) -> None:
-        with suppress(OSError, ValueError):  # nobody reads any more: the report in the state folder says it, too
-            print(f"{time.perf_counter() - BEGUN:7.3f} s  {text}", file=self._stream, flush=True)
+def say_on(stream: Any, text: str) -> None:
+    """A line with its time since this program began; a terminal that is gone does not stop anything."""
+    with suppress(OSError, ValueError):  # nobody reads any more: the report in the state folder says it, too
+        print(f"{time.perf_counter() - BEGUN:7.3f} s  {text}", file=stream, flush=True)
 
 
-def work(panic: Panic, say: Out, path: Path | None, options: argparse.Namespace, latched_at: float, problem: str) -> int:
-    """Do it, keep the report beside the latch, tell it; the exit code. path: of the latch, or None; problem: why none stands."""
+def work(panic: Panic, say: Say, options: argparse.Namespace, latched_at: float) -> int:
+    """Do it, keep the report beside the latch, tell it; the exit code. options: as of options_of, after make_latch."""
+    problem = options.latch_problem
     try:
         code = panic.run(latched_at)
     except KeyboardInterrupt:
@@ -580,9 +565,9 @@ def work(panic: Panic, say: Out, path: Path | None, options: argparse.Namespace,
         say(f"broken off: what follows is what was left at the last look; {stands}")
         code = LEFT
     is_flat, code = code == FLAT, LEFT if problem and code == FLAT else code
-    told = {"environment": options.env, "latch": str(path), "latch_problem": problem, "by": options.by, "exit_code": code, **panic.report()}
-    told["seconds"] = round(time.perf_counter() - latched_at, 3)
-    place = _keep_report(told, path, say)
+    told = {"environment": options.env, "latch": str(options.latch), "latch_problem": problem, "by": options.by, "exit_code": code}
+    told |= {**panic.report(), "seconds": round(time.perf_counter() - latched_at, 3)}
+    place = _keep_report(told, options.latch, say)
     for name, text in panic.positions_seen.items():
         say(f"position: {text}; {panic.fate(name)}")
     say(f"{len(panic.cancelled)} orders cancelled, {len(panic.closing_orders)} closing orders sent, in {told['seconds']} s")
@@ -606,12 +591,12 @@ def work(panic: Panic, say: Out, path: Path | None, options: argparse.Namespace,
     return code
 
 
-def _keep_report(told: Fields, path: Path | None, say: Out) -> Path | None:
+def _keep_report(told: Fields, latch: Path | None, say: Say) -> Path | None:
     """Beside the latch, for its owner alone; where it is kept, if it could be."""
     try:
-        if path is None:
+        if latch is None:
             raise OSError(errno.ENOENT, "no state folder")
-        place = path.with_name(f"{path.stem}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.report.json")
+        place = latch.with_name(f"{latch.stem}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}.report.json")
         with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(told, file, indent=1)
     except OSError as error:
@@ -620,31 +605,8 @@ def _keep_report(told: Fields, path: Path | None, say: Out) -> Path | None:
     return place
 
 
-def stand_by(options: argparse.Namespace, url: str, path: Path | None, problem: str, say: Out) -> int:
-    """Wait warm: the first line of stdin is the key as JSON; then P acts, B ends in order. An end of stdin without B is a trader that died:
-    nothing is done then, since positions whose system sets a stop are no emergency by themselves; whoever watches the trader decides."""
-    line = b""
-    while not line.endswith(b"\n"):
-        if not (piece := os.read(0, 1)):
-            return PARENT_GONE
-        line += piece
-    keys = json.loads(line)
-    exchange = Exchange(options.env, url, keys["key"], keys["secret"])
-    panic = Panic(exchange, say, sell_spot=options.sell_spot)
-    threading.Thread(target=panic._try, args=(panic.read_rules,), daemon=True).start()
-    threading.Thread(target=exchange.look_at_clock, daemon=True).start()
-    while not select.select([0], [], [], 20.0)[0]:
-        threading.Thread(target=exchange.look_at_clock, daemon=True).start()  # it keeps a connection warm
-    word, begun = os.read(0, 1), time.perf_counter()
-    if word != b"P":
-        return FLAT if word == b"B" else PARENT_GONE
-    problem = latch(path, options.env, options.by) if path is not None else problem
-    say(f"panic: {problem or 'the latch stands'}; everything is cancelled and closed now")
-    return work(panic, say, path, options, begun, problem)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command line; see the top of this file."""
+def options_of(arguments: list[str] | None) -> argparse.Namespace:
+    """What the command line says; besides: url, and latch (a Path, or None, and latch_problem says why). Signals are ours from here on."""
     parser = argparse.ArgumentParser(prog="keel panic", description="Cancel all orders and close all positions of an account.")
     parser.add_argument("--env", required=True, choices=sorted(URLS), help="whose account")
     parser.add_argument("--sandbox", metavar="URL", help=f"which sandbox [{URLS['sandbox']}]")
@@ -652,44 +614,50 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sell-spot", action="store_true", help="sell spot holdings, too")
     parser.add_argument("--key-file", type=Path, metavar="FILE", help="key and secret (mode 0600); else BYBIT_<ENV>_KEY and _SECRET")
     parser.add_argument("--json", action="store_true", help="the report as one JSON object on stdout")
-    parser.add_argument("--standby", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--by", default="keel panic", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    url = (options.sandbox or URLS["sandbox"]) if options.env == "sandbox" else URLS[options.env]
-    if not _is_url(url):
-        parser.error(f"argument --sandbox: {url!r} is no URL of a sandbox of this machine, such as {URLS['sandbox']}; nothing was done")
-    path, problem = None, ""
+    options.url = (options.sandbox or URLS["sandbox"]) if options.env == "sandbox" else URLS[options.env]
+    if not _is_url(options.url):
+        text = f"{options.url!r} is no URL of a sandbox of this machine, such as {URLS['sandbox']}; nothing was done"
+        parser.error(f"argument --sandbox: {text}")
+    options.latch, options.latch_problem = None, ""
     try:
-        path = latch_path(options.env, url)
+        options.latch = latch_path(options.env, options.url)
     except (OSError, RuntimeError, ValueError) as error:  # no home, no such user, no current folder: what is open is closed all the same
-        problem = f"no state folder ({error}): set KEEL_STATE to the one that the trader uses"
-    say = Out(sys.stderr if options.json or options.standby else sys.stdout)
+        options.latch_problem = f"no state folder ({error}): set KEEL_STATE to the one that the trader uses"
     logging.disable(logging.CRITICAL)  # pybit's and urllib3's lines could hold a key
     for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # a job in the background stays deaf
             signal.signal(number, break_off_once)
-    if options.standby:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            return stand_by(options, url, path, problem, say)
-        except KeyboardInterrupt:  # before it was told to act
-            return PARENT_GONE
-    latched_at = time.perf_counter()
-    problem = latch(path, options.env, options.by) if path is not None else problem
-    say(f"NOT LATCHED, a trader on this machine may go on: {problem}" if problem else f"the latch stands: {path}")
+    return options
+
+
+def make_latch(options: argparse.Namespace) -> str:
+    """Where there is a place for it; returns why it does not stand, or ""."""
+    options.latch_problem = latch(options.latch, options.env, options.by) if options.latch is not None else options.latch_problem
+    return str(options.latch_problem)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see the top of this file."""
+    options = options_of(arguments)
+    say, latched_at = partial(say_on, sys.stderr if options.json else sys.stdout), time.perf_counter()
+    problem = make_latch(options)
+    say(f"NOT LATCHED, a trader on this machine may go on: {problem}" if problem else f"the latch stands: {options.latch}")
     try:
-        if not options.yes and not _is_meant(options.env, say):
+        if not options.yes and not _is_meant(options.env):
+            say("nothing was cancelled and nothing was closed: without a terminal, or without a yes, it takes --yes")
             return WRONG
-        exchange = Exchange(options.env, url, *find_keys(options.env, options.key_file))
+        exchange = Exchange(options.env, options.url, *find_keys(options.env, options.key_file))
     except KeyboardInterrupt:
         say(f"broken off: nothing was cancelled and nothing was closed{'' if problem else '; the latch stands'}")
         return WRONG
     except (OSError, ValueError) as error:
         say(f"nothing was cancelled and nothing was closed: {error}")
         return UNSAFE if isinstance(error, PermissionError) else WRONG
-    return work(Panic(exchange, say, sell_spot=options.sell_spot), say, path, options, latched_at, problem)
+    return work(Panic(exchange, say, sell_spot=options.sell_spot), say, options, latched_at)
 
 
 def _is_url(url: str) -> bool:
@@ -701,18 +669,20 @@ def _is_url(url: str) -> bool:
         return False
 
 
-def _is_meant(env: str, say: Out) -> bool:
+def _is_meant(env: str) -> bool:
     """A person's word; the latch stands already."""
-    if sys.stdin is not None and sys.stdin.isatty():
-        print(f"cancel every order and close every position of the {env} account? type yes: ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() in ("yes", "y"):
-            return True
-    say("nothing was cancelled and nothing was closed: without a terminal, or without a yes, it takes --yes; the latch stands")
-    return False
+    if sys.stdin is None or not sys.stdin.isatty():
+        return False
+    print(f"cancel every order and close every position of the {env} account? type yes: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("yes", "y")
+
+
+def leave(code: int) -> NoReturn:
+    """Threads whose connections hang are not waited for."""
+    with suppress(Exception):  # a full disk, a terminal that is gone
+        sys.stdout.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
-    code = main()
-    with suppress(Exception):  # a full disk, a terminal that is gone
-        sys.stdout.flush()
-    os._exit(code)  # threads whose connections hang are not waited for
+    leave(main())

@@ -76,7 +76,7 @@ def _may_be_due(book: SymbolBook, account: CrossAccount, marks: tuple[float, flo
 def _is_met(order: Order, touch: bool, grid: Grid, bars: Bars) -> bool:
     """Whether the bar comes to the price at which this order fills or fires."""
     if order.state == RESTING:
-        level, rising, source = through_level(order, touch, grid), order.side < 0, LAST
+        level, rising, source = through_level(order, touch, grid.num, grid.den), order.side < 0, LAST
     elif order.state == UNTRIGGERED and order.trigger is not None:
         level, rising, source = order.trigger, order.rising, order.source
     else:

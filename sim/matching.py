@@ -173,11 +173,11 @@ class Matching:
                 self.cancel(book, order, constraints.BY_EXIT)
 
     def _fill_resting(self, book: SymbolBook) -> bool:
-        grid, last = book.instrument.price_grid, book.last
+        last, touch, num, den = book.last, self.touch, book.price_num, book.price_den
         due = []
         for order in book.orders.values():
             if order.state == RESTING:
-                level = through_level(order, self.touch, grid)
+                level = through_level(order, touch, num, den)
                 if last <= level if order.side > 0 else last >= level:
                     due.append(order)
         if len(due) > 1:

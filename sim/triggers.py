@@ -46,10 +46,10 @@ def follow(order: Order, price: float, grid: Grid) -> bool:
     return True
 
 
-def through_level(order: Order, touch: bool, grid: Grid) -> float:
-    """The price at which a resting limit fills: one tick beyond it, or (``touch``) the limit itself."""
+def through_level(order: Order, touch: bool, num: int, den: int) -> float:
+    """The price at which a resting limit fills: one tick (num/den) beyond it, or (``touch``) the limit itself."""
     limit = order.limit or 0
-    return grid.value(limit if touch else limit - order.side)
+    return (limit if touch else limit - order.side) * num / den  # ``grid_value``, without a call for each of many orders
 
 
 def levels(book: SymbolBook, touch: bool) -> Iterator[Level]:
@@ -57,10 +57,10 @@ def levels(book: SymbolBook, touch: bool) -> Iterator[Level]:
     for position in book.positions:
         if position.steps and position.liquidation_price > 0.0:
             yield MARK, position.steps < 0, position.liquidation_price
-    grid = book.instrument.price_grid
+    num, den = book.price_num, book.price_den
     for order in book.orders.values():
         if order.state == RESTING:
-            yield LAST, order.side < 0, through_level(order, touch, grid)
+            yield LAST, order.side < 0, through_level(order, touch, num, den)
         elif order.state == UNTRIGGERED:
             if order.activation is not None:
                 yield order.source, order.side < 0, order.activation

@@ -116,12 +116,12 @@ class Database:
 
 
 @contextmanager
-def guarded(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection in memory that may read or write ``path`` and no other file; errors name it."""
+def guarded(path: Path, shown: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection in memory that may read or write ``path`` and no other file; errors name it, or what is ``shown`` in its place."""
     text = str(path.absolute())
     if re.search(r"[*?\[\]]", text):
-        raise DataError(f"{text}: a path with * ? [ or ] is read as a pattern; rename the file")
-    with translated(text):
+        raise DataError(f"{shown or text}: a path with * ? [ or ] is read as a pattern; rename the file")
+    with translated(shown or text):
         connection = duckdb.connect(MEMORY, config=dict(_CONFIG))
         try:
             connection.execute("SET TimeZone = 'UTC'")

@@ -1,7 +1,8 @@
-"""Import of a CSV or Parquet file: what it is, its rows checked, then one transaction. A file that breaks a rule changes nothing.
+"""Import of a file of history: what it is, its rows checked, then one transaction. A file that breaks a rule changes nothing.
 
 What is mended, and told in the report: times in s, us or ns become ms; rows out of order are sorted; equal rows are kept once; rows that
-cannot be final yet are dropped. Every row of the file is one of: stored, a double, unfinished, of another symbol.
+cannot be final yet are dropped. Every row of the file is one of: stored, a double, unfinished, empty (where these are left out), of another
+symbol.
 """
 
 from __future__ import annotations
@@ -12,18 +13,24 @@ from pathlib import Path
 
 import numpy as np
 
+from adapters.store.bar_kind import kind_and_volume
 from adapters.store.checks import Columns, Ordered, prepare
+from adapters.store.columns import category_of, family, name_columns
 from adapters.store.connection import Database
-from adapters.store.detection import choose, family, name_columns, path_hints, read_timeframe, timeframe_of_spacing
+from adapters.store.empty_cells import leave_out_empty
+from adapters.store.files.table import RawFile, Reading, open_raw
+from adapters.store.files.text_layout import is_numbered
+from adapters.store.identity import Options, pick_category, pick_kind, pick_symbol, pick_timeframe, who_said
 from adapters.store.inference import infer_instrument
 from adapters.store.instruments import has_instrument
 from adapters.store.likeness import same_as_stored
-from adapters.store.raw_file import RawFile, open_raw
+from adapters.store.names import Hints, path_hints
 from adapters.store.records import ImportReport, WriteReport
-from adapters.store.row_values import price_and_points, read_times
-from adapters.store.schema import BAR_KINDS, KINDS, SeriesKey
+from adapters.store.row_values import price_and_points
+from adapters.store.schema import SeriesKey
+from adapters.store.shapes import name_by_shape
+from adapters.store.times import read_times, timeframe_of_spacing
 from adapters.store.unfinished import in_words, is_unfinished
-from adapters.store.volume import VolumeColumns, find_volume, hold_against_prices, missing_volume, refuse_rival
 from adapters.store.writes import write
 from core.errors import DataError
 
@@ -37,6 +44,7 @@ class _Found:
     unit: str
     timeframe_from: str
     rows_in_file: int
+    empty: int
     notes: list[str] = field(default_factory=list)
 
 
@@ -48,6 +56,7 @@ def import_file(
     timeframe: str | None = None,
     kind: str | None = None,
     category: str | None = None,
+    reading: Reading | None = None,
     env: str = "live",
     allow_overwrite: bool = False,
     keep_unfinished: bool = False,
@@ -55,9 +64,10 @@ def import_file(
 ) -> ImportReport:
     """Put a file's rows into the store. now_ms: the time by which rows are finished; None: the system's clock. Raises DataError, the
     store untouched."""
-    options = {"symbol": symbol, "timeframe": timeframe, "kind": kind, "category": category}
-    with open_raw(path) as raw:
-        found = _read(raw, path, options, env)
+    options = Options(symbol, timeframe, kind, category)
+    reading = reading or Reading()
+    with open_raw(path, reading) as raw:
+        found = _read(raw, path, options, reading, env)
         ordered = prepare(found.key, found.columns, name=str(path), where=raw.where, timeframe_from=found.timeframe_from)
     found.notes += _mended(ordered, found.unit)
     now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
@@ -89,114 +99,45 @@ def _finished(found: _Found, columns: Columns, name: str, now_ms: int, *, keep: 
     return {column: values[~late] for column, values in columns.items()}, int(late.sum())
 
 
-def _read(raw: RawFile, path: Path, options: dict[str, str | None], env: str) -> _Found:
+def _read(raw: RawFile, path: Path, options: Options, reading: Reading, env: str) -> _Found:
     """What the file is, and its columns; rows of other symbols or timeframes than the chosen ones are left out."""
-    places = name_columns(raw.name, raw.headers)
-    group = family(raw.name, places, raw.headers)
-    hints, notes = path_hints(path), list[str]()
-    symbol = _pick(raw, "symbol", places, options, hints, notes)
-    if symbol is None:
-        raise DataError(f"{raw.name}: neither columns nor path say which symbol this is: use --symbol")
-    stated = _pick(raw, "timeframe", places, options, hints, notes) if group == "bars" else None
-    if group == "bars" and stated is not None:
-        stated = read_timeframe(stated) or stated
-    kind = _pick(raw, "kind", places, options, hints, notes) if group == "bars" else options["kind"]
-    category = _pick(raw, "category", places, options, hints, notes)
-    if category is None:
-        category = "linear"
-        notes.append("category linear was assumed (--category says otherwise)")
-    ts, unit = read_times(raw, places["ts"], notes)
-    columns = {"ts": ts, **price_and_points(raw, group, places, notes)}
+    hints, notes = path_hints(path, raw.names), list(raw.notes)
+    places, group = _columns_of(raw, hints, notes)
+    symbol, category = pick_symbol(raw, places, options, hints, notes)
+    category = pick_category(raw, places, options, hints, category or category_of(raw.headers), notes)
+    stated = pick_timeframe(raw, places, options, hints, notes) if group == "bars" else None
+    kind = pick_kind(raw, group, places, options, hints, notes)
+    empty = leave_out_empty(raw, places, (group, kind, symbol), reading, notes)
+    ts, unit = read_times(raw, places, reading, notes)
+    columns = {"ts": ts, **price_and_points(raw, group, places, ts, notes)}
     if group == "bars":
-        kind, columns["volume"] = _kind_and_volume(raw, symbol, kind, columns, notes, in_column="kind" in places)
-    elif kind not in (None, group):
-        raise DataError(f"{raw.name}: --kind {kind} was given, but the columns are those of {group}")
-    key = SeriesKey(env, category, symbol, kind or group, _timeframe(raw, group, stated, ts, notes))
-    return _Found(key, columns, unit, _who_said("timeframe", places, options, hints), raw.rows_in_file, notes)
+        kind, columns["volume"] = kind_and_volume(raw, symbol, kind, columns, notes, in_column="kind" in places)
+    timeframe, said_by = "", ""
+    if group == "bars":
+        timeframe, said_by = stated or "", who_said("timeframe", places, options, hints)
+        if stated is None:
+            timeframe = _timeframe_of(raw, ts, hints, notes)
+    key = SeriesKey(env, category, symbol, kind or group, timeframe)
+    return _Found(key, columns, unit, said_by, raw.rows_in_file, empty, notes)
 
 
-def _who_said(what: str, places: dict[str, int], options: dict[str, str | None], hints: dict[str, set[str]]) -> str:
-    """Where a value was taken from: "option", "column", "path" or "" (from the distances of the times)."""
-    told = (("column", what in places), ("path", bool(hints[what])), ("option", options[what] is not None))
-    return next((where for where, is_there in told if is_there), "")
+def _columns_of(raw: RawFile, hints: Hints, notes: list[str]) -> tuple[dict[str, int], str]:
+    """Where the columns are, and whether they are bars, funding, open_interest or trades."""
+    is_funding = hints.freqtrade == "funding_rate"
+    if is_numbered(raw.headers) or (raw.headers[0] == "" and is_numbered(raw.headers[1:])):
+        name_by_shape(raw, notes, is_funding=is_funding)
+    places = name_columns(raw.name, raw.headers)
+    if is_funding and "open" in places and "funding_rate" not in places:
+        notes.append("the rates were taken from the column open, where freqtrade keeps them")
+        places = {"ts": places["ts"], "funding_rate": places["open"]} if "ts" in places else places
+    return places, family(raw.name, places, raw.headers, raw.first_rows())
 
 
-def _pick(
-    raw: RawFile, what: str, places: dict[str, int], options: dict[str, str | None], hints: dict[str, set[str]], notes: list[str]
-) -> str | None:
-    """Option, column or path; rows of other symbols or timeframes are left out, and told, when the option chooses among several."""
-    option, in_columns = options[what], set[str]()
-    if what in places:
-        in_columns = raw.distinct(places[what])
-    if what == "timeframe" and option is not None:
-        option = read_timeframe(option) or option
-        in_columns = {read_timeframe(text) or text for text in in_columns}
-    chosen = choose(raw.name, what, option, in_columns, hints[what])
-    if option is not None and len(in_columns) > 1:
-        before = raw.rows
-        raw.select(places[what], {text for text in raw.distinct(places[what]) if text == option or read_timeframe(text) == option})
-        notes.append(f"{before - raw.rows:,} rows of another {what} were left out (--{what} {option})")
-    return chosen
-
-
-def _kind_and_volume(
-    raw: RawFile, symbol: str, kind: str | None, columns: Columns, notes: list[str], *, in_column: bool
-) -> tuple[str, np.ndarray]:
-    """The kind of bars, and their volume in base units. in_column: the file's own column says the kind."""
-    if kind in KINDS and kind not in BAR_KINDS:
-        raise DataError(f"{raw.name}: --kind {kind} was given, but the columns are those of bars (last, mark or index)")
-    found = find_volume(raw.name, raw.headers, symbol)
-    volume = np.zeros(raw.rows) if found.base is None else raw.numbers_or_nan(found.base)
-    if kind is None and (volume > 0).any():
-        notes.append("kind last was assumed, as there is volume (--kind says otherwise)")
-        kind = "last"
-    if kind is None:
-        raise DataError(f"{raw.name}: bars without volume may be of the last, mark or index price: use --kind")
-    if kind not in BAR_KINDS:
-        raise DataError(
-            f"{raw.name}: this says {kind} bars, which the store does not keep: use --kind if they are last, mark or index bars"
-        )
-    if kind == "last":
-        return kind, _base_volume(raw, symbol, found, columns, notes)
-    if not in_column:
-        _refuse_traded(raw, kind, found, volume)
-    return kind, np.zeros(raw.rows) if found.base is None else np.nan_to_num(raw.numbers(found.base, empty=0.0), nan=0.0)
-
-
-def _refuse_traded(raw: RawFile, kind: str, found: VolumeColumns, volume: np.ndarray) -> None:
-    """Bars with a volume are of the last price, whatever an option or the path says; mark and index bars have none, or 0."""
-    traded = np.flatnonzero(volume > 0)
-    if found.base is None or not len(traded):
-        return
-    title, row = raw.headers[found.base], int(traded[0])
-    raise DataError(
-        f"{raw.name}, {raw.where(row)}: {title} is {volume[row]:g}, and only bars of the last price have a volume; these are said to be "
-        f"{kind} bars. If they are of the last price, use --kind last, and a name and a folder that do not say {kind}; if they are "
-        f"{kind} bars, remove the column {title}. Nothing was imported"
-    )
-
-
-def _base_volume(raw: RawFile, symbol: str, found: VolumeColumns, columns: Columns, notes: list[str]) -> np.ndarray:
-    if found.base is None:
-        raise missing_volume(raw.name, found, symbol, raw.headers)
-    volume = raw.numbers(found.base)
-    notes += found.notes
-    price = (columns["low"] + columns["high"]) / 2
-    for place in found.rivals:
-        refuse_rival(raw.name, (raw.headers[found.base], raw.headers[place]), symbol, volume, raw.numbers_or_nan(place), price, raw.where)
-    if found.quote is not None:
-        titles = (raw.headers[found.base], raw.headers[found.quote])
-        quote = raw.numbers_or_nan(found.quote)
-        notes += hold_against_prices(raw.name, titles, volume, quote, price, raw.where)
-    return volume
-
-
-def _timeframe(raw: RawFile, group: str, stated: str | None, ts: np.ndarray, notes: list[str]) -> str:
-    if group != "bars":
-        return ""
-    if stated is not None:
-        return stated
+def _timeframe_of(raw: RawFile, ts: np.ndarray, hints: Hints, notes: list[str]) -> str:
+    """The timeframe where only a bare number in the name, or the distances of the times, can say it."""
     found = timeframe_of_spacing(ts)
+    if len(hints.number) == 1 and found in (None, *hints.number):
+        return next(iter(hints.number))
     if found is None:
         raise DataError(f"{raw.name}: neither columns, path nor the distances of the times say which timeframe this is: use --timeframe")
     notes.append(f"timeframe {found} was read from the distances of the times")
@@ -247,5 +188,6 @@ def _report(path: Path, found: _Found, columns: Columns, ordered: Ordered, unfin
         notes=found.notes,
         rows_in_file=found.rows_in_file,
         unfinished=unfinished,
-        left_out=found.rows_in_file - len(ts) - ordered.duplicates - unfinished,
+        empty=found.empty,
+        left_out=found.rows_in_file - len(ts) - ordered.duplicates - unfinished - found.empty,
     )

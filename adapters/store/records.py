@@ -36,7 +36,8 @@ class WriteReport(msgspec.Struct, frozen=True):
 class ImportReport(msgspec.Struct, frozen=True):
     """What an import found in a file and did with it. ``notes`` say what was decided from weak evidence, and what was mended.
 
-    rows_in_file = rows (of the series from now on) + duplicates + unfinished (not final yet: dropped) + left_out (of other symbols).
+    rows_in_file = rows (of the series from now on) + duplicates + unfinished (not final yet: dropped) + empty (left out by an option) +
+    left_out (of other symbols).
     """
 
     path: str
@@ -57,6 +58,7 @@ class ImportReport(msgspec.Struct, frozen=True):
     notes: list[str]
     rows_in_file: int = 0
     unfinished: int = 0
+    empty: int = 0
     left_out: int = 0
 
 

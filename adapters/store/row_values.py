@@ -1,12 +1,12 @@
-"""The values of a file's rows: times, prices, sides, ids, as arrays in the order of the file."""
+"""The values of a file's rows: prices, sides, ids, as arrays in the order of the file."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from adapters.store.checks import Columns, is_newest_first
-from adapters.store.detection import to_milliseconds, whole_milliseconds
-from adapters.store.raw_file import RawFile
+from adapters.store.columns import plain_names
+from adapters.store.files.table import RawFile
 from adapters.store.schema import TABLES
 from adapters.store.words import shortened
 from core.errors import DataError
@@ -14,39 +14,18 @@ from core.errors import DataError
 _SIDES = {"buy": 1, "b": 1, "1": 1, "+1": 1, "bid": 1, "long": 1, "sell": -1, "s": -1, "-1": -1, "ask": -1, "short": -1}
 _TRUTHS = {"true": -1, "t": -1, "1": -1, "false": 1, "f": 1, "0": 1}
 """Whether the buyer was the maker -> the taker's side."""
-_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
-_LATEST = 10**14
-"""Times in ms lie before it (the year 5138), as those of every unit do."""
 _PERCENT_LIKE = 0.005
 """Half of all settled rates beyond this: they are in percent, or of a market that no exchange has had for long."""
 
 
-def read_times(raw: RawFile, place: int, notes: list[str]) -> tuple[np.ndarray, str]:
-    """(times in ms, unit). What is finer than a ms is told in ``notes``. Raises DataError for a cell that is no time."""
-    if raw.is_moment(place):
-        micros = raw.moments(place)
-        ts, unit, finer = whole_milliseconds(micros), "time", bool((micros % 1000).any())
-        strange = (ts < 0) | (ts >= _LATEST)
-        if strange.any():
-            row = int(np.argmax(strange))
-            raise DataError(
-                f"{raw.name}, {raw.where(row)}: {raw.headers[place]} is no time since 1970 and before 5138; nothing was imported"
-            )
-    else:
-        numbers = raw.integers(place) if raw.is_integer(place) else raw.numbers(place)
-        ts, unit = to_milliseconds(raw.name, numbers, raw.where)
-        finer = bool((np.abs(numbers * _MS[unit] - ts) > 0.01).any())
-    if finer:
-        notes.append("times finer than a millisecond are kept to the millisecond")
-    return ts, unit
-
-
-def price_and_points(raw: RawFile, group: str, places: dict[str, int], notes: list[str]) -> Columns:
-    """The columns of a kind but ts, and but the volume of bars."""
+def price_and_points(raw: RawFile, group: str, places: dict[str, int], ts: np.ndarray, notes: list[str]) -> Columns:
+    """The columns of a kind but ts, and but the volume of bars. ts: the rows' times in ms."""
     if group == "bars":
         return {name: raw.numbers(places[name]) for name in ("open", "high", "low", "close")}
     if group == "trades":
-        return {"price": raw.numbers(places["price"]), "qty": raw.numbers(places["qty"]), **_sides(raw, places), **_ids(raw, places)}
+        qty = raw.numbers(places["qty"])
+        _refuse_inverse(raw, qty)
+        return {"price": raw.numbers(places["price"]), "qty": qty, **_sides(raw, places), **_ids(raw, places, ts)}
     name = TABLES[group].columns[0][0]
     values = raw.numbers(places[name])
     if group == "funding" and len(values) and float(np.nanmedian(np.abs(values))) > _PERCENT_LIKE:
@@ -66,7 +45,19 @@ def _sides(raw: RawFile, places: dict[str, int]) -> Columns:
     return {"side": codes[inverse]}
 
 
-def _ids(raw: RawFile, places: dict[str, int]) -> Columns:
+def _refuse_inverse(raw: RawFile, qty: np.ndarray) -> None:
+    """Bybit's files say a trade's value in coins and in dollars: where the size is that in dollars, the contract is an inverse one."""
+    plain = plain_names(raw.headers)
+    if not {"homenotional", "foreignnotional"} <= set(plain):
+        return
+    home, foreign = (raw.numbers_or_nan(plain.index(name)) for name in ("homenotional", "foreignnotional"))
+    with np.errstate(invalid="ignore"):
+        of_home, of_foreign = (np.abs(qty - value) <= 1e-6 * np.abs(value) for value in (home, foreign))
+    if 2 * int((of_foreign & ~of_home).sum()) > len(qty):
+        raise DataError(f"{raw.name}: the sizes are in dollars, these are trades of an inverse contract, which keel does not trade")
+
+
+def _ids(raw: RawFile, places: dict[str, int], ts: np.ndarray) -> Columns:
     """The exchange's ids, trimmed, or the number of the trade within its millisecond, which makes a second import find the same trades."""
     if "trade_id" in places and raw.has_cells(places["trade_id"]):
         ids = np.array([text.strip() for text in raw.texts(places["trade_id"])], dtype=object)
@@ -75,7 +66,6 @@ def _ids(raw: RawFile, places: dict[str, int]) -> Columns:
             row, title = int(np.argmax(empty)), raw.headers[places["trade_id"]]
             raise DataError(f"{raw.name}, {raw.where(row)}: {title} is empty, and others are not: give each trade its id, or none")
         return {"trade_id": ids}
-    ts, _ = read_times(raw, places["ts"], [])
     rows = np.arange(len(ts))[::-1] if is_newest_first(ts) else np.arange(len(ts))
     order = rows[np.argsort(ts[rows], kind="stable")]
     ordered = ts[order]

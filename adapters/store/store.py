@@ -21,6 +21,7 @@ from adapters.store.checks import prepare
 from adapters.store.connection import MEMORY, Database
 from adapters.store.coverage import coverage, fingerprint, source_counts
 from adapters.store.export import export_columns
+from adapters.store.files.table import Reading
 from adapters.store.gaps import build_missing, gaps_of
 from adapters.store.importer import import_file
 from adapters.store.inference import Inferred
@@ -31,6 +32,7 @@ from adapters.store.reading import find_frame, finer_timeframes, frame_of, nothi
 from adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
 from adapters.store.schema import BAR_KINDS, CATEGORIES, CREATE, ENVS, SCHEMA_VERSION, SeriesKey
 from adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
+from adapters.store.upkeep import delete_series, rename_series
 from adapters.store.writes import write
 from core.aggregate import aggregate
 from core.errors import DataError
@@ -70,7 +72,7 @@ class HistoricalDataStore:
         """
         store = cls(MEMORY)
         try:
-            load_folder(store._db, Path(folder), now_ms)
+            load_folder(store._db, _file(folder), now_ms)
         except BaseException:
             store.close()
             raise
@@ -234,28 +236,44 @@ class HistoricalDataStore:
         timeframe: str | None = None,
         kind: str | None = None,
         category: str | None = None,
+        time_format: str | None = None,
+        timezone: str | None = None,
+        decimal: str = ".",
+        skip_lines: int = 0,
+        drop_empty: bool = False,
         env: str = "live",
         allow_overwrite: bool = False,
         keep_unfinished: bool = False,
         now_ms: int | None = None,
     ) -> ImportReport:
-        """Import a CSV or Parquet file; what its columns or path say need not be said. Raises DataError, the store untouched.
+        """Import a file of history; what its columns or path say need not be said. Raises DataError, the store untouched.
 
-        Rows that the store has with other values are an error, unless ``allow_overwrite``. Bars that have not closed at ``now_ms`` (None:
-        now), and rows of the future, are dropped and told, unless ``keep_unfinished``.
+        time_format (strptime), timezone (of times that say none), decimal ("." or ","), skip_lines (before the table), drop_empty (leave
+        out rows with empty cells): how its cells are read. Rows that the store has with other values are an error, unless
+        ``allow_overwrite``. Bars that have not closed at ``now_ms`` (None: now), and rows of the future, are dropped and told, unless
+        ``keep_unfinished``.
         """
         return import_file(
             self._db,
-            Path(path),
+            _file(path),
             symbol=symbol,
             timeframe=timeframe,
             kind=kind,
             category=category,
+            reading=Reading(time_format, timezone, decimal, skip_lines, drop_empty),
             env=env,
             allow_overwrite=allow_overwrite,
             keep_unfinished=keep_unfinished,
             now_ms=now_ms,
         )
+
+    def delete(self, keys: Sequence[SeriesKey]) -> dict[SeriesKey, int]:
+        """Delete series with all their rows, or none of them; gives the rows of each. Raises ConfigError for one that is not there."""
+        return delete_series(self._db, keys)
+
+    def rename(self, moves: Mapping[SeriesKey, SeriesKey]) -> None:
+        """Give series another symbol or category, all or none. Raises DataError where one of that name has rows already."""
+        rename_series(self._db, dict(moves))
 
     def import_instruments(self, path: Path | str, known_since: int | None = None, category: Category | None = None) -> int:
         """Import the exchange's instruments-info or risk-limit answers (JSON); gives the number of symbols. Raises DataError.
@@ -465,3 +483,9 @@ class HistoricalDataStore:
             return not any(self._db.rows(f"SELECT 1 FROM {table} LIMIT 1") for table in ("series", "instruments", "risk_tiers"))  # noqa: S608
         except DataError:
             return False
+
+
+def _file(path: Path | str) -> Path:
+    if not str(path):
+        raise DataError("'': there is no such file: the name is empty")
+    return Path(path)

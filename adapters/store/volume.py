@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from adapters.store.checks import Where
-from adapters.store.detection import plain_names
+from adapters.store.columns import plain_names
 from adapters.store.inference import split_symbol
 from core.errors import DataError
 
@@ -20,7 +20,7 @@ _DOLLARS = ("usd", "usdt", "usdc", "usde", "busd")
 _TURNOVERS = tuple(f"turnover{coin}" for coin in _DOLLARS)
 _BARE = ("volume", "vol", "v")
 _BASE = ("basevolume", "volumebase", "baseassetvolume", "volumefrom", "basevol", "volbase")
-_QUOTE = ("quotevolume", "volumequote", "quoteassetvolume", "volumeto", "turnover", "quotevol", "volquote", *_TURNOVERS)
+_QUOTE = ("quotevolume", "volumequote", "quoteassetvolume", "volumeto", "volumecurrency", "turnover", "quotevol", "volquote", *_TURNOVERS)
 _CONTRACTS = ("volccy", "volumeccy", "volumecontracts", "contractvolume")
 """Beside these a bare volume may be a number of contracts."""
 _AMOUNTS = ("vol", "amount", "quantity", "qty", "size", "turnover", "value", "notional")

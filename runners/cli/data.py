@@ -14,6 +14,8 @@ from runners.cli.output import SYNTHETIC, moment, table
 from runners.cli.plain_text import tell
 from runners.cli.session import Session, common, example
 from runners.tools.data import (
+    ChangedSeries,
+    DeleteRequest,
     ExportRequest,
     FillResponse,
     GapsResponse,
@@ -22,16 +24,19 @@ from runners.tools.data import (
     InstrumentsRequest,
     ListRequest,
     ListResponse,
+    RenameRequest,
     SeriesRequest,
     SynthRequest,
     VerifyRequest,
     VerifyResponse,
+    data_delete_tool,
     data_export_tool,
     data_fill_tool,
     data_gaps_tool,
     data_import_instruments_tool,
     data_import_tool,
     data_list_tool,
+    data_rename_tool,
     data_synth_tool,
     data_verify_tool,
 )
@@ -74,7 +79,7 @@ def synth(session: Session, symbols: tuple[str, ...], start: str, end: str, seed
     epilog=example("keel data import bybit/linear/kline_1h/BTCUSDT.parquet", "keel data import ticks.csv --symbol BTCUSDT --timeframe 1m"),
 )
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--symbol", metavar="S", help="Where neither columns nor path say it.")
+@click.option("--symbol", metavar="S", help="Where neither columns nor path say it, in any spelling (BTC/USDT:USDT).")
 @click.option("--timeframe", metavar="TF", help="Of bars.")
 @click.option("--kind", type=_KINDS, help="What the rows are.")
 @click.option("--category", type=_CATEGORIES, help="linear (USDT perpetuals) or spot.")
@@ -82,33 +87,21 @@ def synth(session: Session, symbols: tuple[str, ...], start: str, end: str, seed
 @click.option(
     "--keep-unfinished", is_flag=True, help="Take bars that have not closed yet and rows of the future; otherwise they are dropped."
 )
+@click.option("--time-format", metavar="F", help="Of times as text, such as '%d/%m/%Y %H:%M'.")
+@click.option("--timezone", metavar="Z", help="Of times that say none: UTC (the default), +03:00, Europe/Berlin.")
+@click.option("--decimal", type=click.Choice([".", ","]), default=".", show_default=True, help="The decimal mark of numbers.")
+@click.option("--skip-lines", type=click.IntRange(0, 10_000), default=0, metavar="N", help="Lines that stand before the table.")
+@click.option("--drop-empty", is_flag=True, help="Leave out rows with empty cells, and count them; otherwise they are an error.")
 @common
 @click.pass_obj
-def import_(
-    session: Session,
-    files: tuple[str, ...],
-    symbol: str | None,
-    timeframe: str | None,
-    kind: str | None,
-    category: str | None,
-    overwrite: bool,
-    keep_unfinished: bool,
-) -> int:
-    """Import CSV or Parquet files. What their columns or path say (symbol, timeframe, mark_1h/) need not be said again.
+def import_(session: Session, /, **given: Any) -> int:
+    """Import files of history, also in .gz or .zip, or a folder of them: CSV, JSON, Parquet, Feather, as exchanges and programs write them.
+    What their columns or path say (symbol, timeframe, mark_1h/) need not be said again.
 
     An option that contradicts them is refused: give a file whose path is wrong a name and a folder that do not say so.
     Each file is imported whole or not at all; a file that is refused does not stop the others, and the exit code is 3.
     """
-    request = ImportRequest(
-        files,
-        symbol=symbol,
-        timeframe=timeframe,
-        kind=kind,
-        category=category,
-        overwrite=overwrite,
-        keep_unfinished=keep_unfinished,
-    )
-    answer = data_import_tool.run(request, session.context())
+    answer = data_import_tool.run(ImportRequest(**given), session.context())
     session.answer(answer, lambda: _show_import(answer))
     for failed in answer.failed:
         tell(f"error: {failed.error}")
@@ -160,6 +153,35 @@ def fill(session: Session, /, **selection: Any) -> None:
     """Build missing bars out of finer ones, where these are complete. Nothing is invented or carried forward."""
     answer = data_fill_tool.run(SeriesRequest(**selection), session.context())
     session.answer(answer, lambda: _show_fill(answer))
+
+
+@data.command(epilog=example("keel data delete XUSDT", "keel data delete XUSDT --timeframe 1h --kind last --yes"))
+@click.argument("symbol")
+@click.option("--timeframe", metavar="TF", help="Only these bars.")
+@click.option("--kind", type=_KINDS, help="Only this one.")
+@click.option("--category", type=_CATEGORIES, help="Only this one.")
+@click.option("--yes", "confirm", is_flag=True, help="Do it; without, what would go is said.")
+@common
+@click.pass_obj
+def delete(session: Session, /, **selection: Any) -> None:
+    """Delete the stored series of a symbol with all their rows. Instruments that the exchange told stay."""
+    answer = data_delete_tool.run(DeleteRequest(**selection), session.context())
+    session.answer(answer, lambda: _show_changed("deleted", answer.series))
+
+
+@data.command(epilog=example("keel data rename XBTUSD BTCUSD", "keel data rename BTCUSDT BTCUSDT --to-category spot"))
+@click.argument("symbol")
+@click.argument("to")
+@click.option("--timeframe", metavar="TF", help="Only these bars.")
+@click.option("--kind", type=_KINDS, help="Only this one.")
+@click.option("--category", type=_CATEGORIES, help="Only this one.")
+@click.option("--to-category", type=_CATEGORIES, help="Their new category.")
+@common
+@click.pass_obj
+def rename(session: Session, /, **selection: Any) -> None:
+    """Give the stored series of a symbol another symbol or category, all of them or none."""
+    answer = data_rename_tool.run(RenameRequest(**selection), session.context())
+    session.answer(answer, lambda: _show_changed(f"now {answer.to}", answer.series))
 
 
 @data.command(epilog=example("keel data verify", "keel data verify --symbol BTCUSDT --json"))
@@ -225,6 +247,9 @@ def _show_import(answer: ImportResponse) -> None:
     if rows:
         headers = ["file", "symbol", "category", "series", "rows", "new", "replaced", "times in", "span"]
         table(headers, rows, right=(4, 5, 6))
+    for folder in answer.folders:
+        aside = f", {folder.others:,} of other kinds left aside" if folder.others else ""
+        click.echo(f"  {folder.path}: {folder.files:,} files{aside}")
     for entry in answer.imported:
         if entry.rows != entry.rows_in_file:
             click.echo(f"  {_short(entry.path)}: {_of_the_rows(entry)}")
@@ -234,8 +259,13 @@ def _show_import(answer: ImportResponse) -> None:
 
 def _of_the_rows(entry: ImportReport) -> str:
     """What became of a file's rows, where not all of them were taken."""
-    others = ((entry.duplicates, "doubled"), (entry.unfinished, "unfinished"), (entry.left_out, "of others"))
+    others = ((entry.duplicates, "doubled"), (entry.unfinished, "unfinished"), (entry.empty, "empty"), (entry.left_out, "of others"))
     return f"{entry.rows_in_file:,} rows in the file: {entry.rows:,} taken" + "".join(f", {n:,} {what}" for n, what in others if n)
+
+
+def _show_changed(what: str, series: list[ChangedSeries]) -> None:
+    rows = [[one.symbol, one.category, f"{one.kind} {one.timeframe}".strip(), one.rows, what] for one in series]
+    table(["symbol", "category", "series", "rows", ""], rows, right=(3,))
 
 
 def _short(path: str) -> str:

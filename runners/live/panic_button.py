@@ -1,13 +1,13 @@
 """What a trader (and whoever watches it) does when panic is pressed: the latch, and one byte to a process that stands by, warm, to act.
 
-The standby is ``runners.safety`` in a process of its own: pybit imported, the contracts' rules read, a connection open; the key came by its
-pipe, never on a command line. It acts on the byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends
-without doing anything: positions whose system sets a stop are no emergency by themselves, and whoever watches the trader decides.
+The standby is ``runners.panic_standby`` in a process of its own, warm; the key came by its pipe, never on a command line. It acts on the
+byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends without doing anything.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -123,10 +123,12 @@ class PanicButton:
         return self._acting is not None and self._acting.poll() is None
 
     def _start(self) -> None:
-        words = [sys.executable, "-P", safety.__file__, "--standby", "--env", self._where.environment.value, "--by", self._owner]
+        words = [sys.executable, "-P", "-m", "runners.panic_standby", "--env", self._where.environment.value, "--by", self._owner]
         if self._where.environment is Environment.SANDBOX:
             words += ["--sandbox", self._where.rest]
         variables = {name: value for name, value in child_environment().items() if not name.startswith("BYBIT_")}
+        ours = str(Path(safety.__file__).parents[1])  # a checkout that is not installed is found by its folder
+        variables["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, variables.get("PYTHONPATH"))))
         self._forget()
         self._process = subprocess.Popen(
             words, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, env=variables, start_new_session=True

@@ -1,4 +1,4 @@
-"""The panic path from a supervisor: a warm process of runners/safety.py that waits for a word, else a cold one."""
+"""The panic path from a supervisor: a warm process that waits for a word (panic_standby.py), else a cold one (safety.py)."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Flattener:
             self._say(f"the panic path is not kept warm: {error}")
             return
         try:
-            process = self._started("--standby", stdin=subprocess.PIPE)
+            process = self._started(stdin=subprocess.PIPE, module="runners.panic_standby")
         except OSError as error:  # no memory, no process left: tried again
             self._say(f"the panic path is not kept warm: {error}")
             return
@@ -137,9 +137,9 @@ class Flattener:
             process.kill()
             process.wait()
 
-    def _started(self, *words: str, stdin: int) -> subprocess.Popen[bytes]:
+    def _started(self, *words: str, stdin: int, module: str = "runners.safety") -> subprocess.Popen[bytes]:
         url = [] if self._url is None else ["--sandbox", self._url]
-        command = [sys.executable, "-P", "-m", "runners.safety", "--env", self._environment.value, *url, "--by", BY, *words]
+        command = [sys.executable, "-P", "-m", module, "--env", self._environment.value, *url, "--by", BY, *words]
         with nothing_blocked():
             process = subprocess.Popen(
                 command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=child_environment()

@@ -6,6 +6,7 @@ ledger is never asked for them. That both agree is checked by ``truth``.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -28,7 +29,7 @@ from sim.sandbox.ids import IdSource
 from sim.sandbox.market import SymbolMarket
 from sim.sandbox.records import ADL, NO_ERROR, OPEN, OrderRecord
 from sim.sandbox.settings import AccountSettings
-from sim.sandbox.statement import QUOTE, Statement, Times
+from sim.sandbox.statement import QUOTE, SETTLED_IN, Statement, Times
 
 BY_CANCEL_TYPE: Final = (
     "CancelByUser", "CancelByReduceOnly", "CancelByTpSlTsClear", "CancelAllBeforeLiq", "CancelByOCOTpCanceledBySlTriggered",
@@ -37,6 +38,7 @@ BY_CANCEL_TYPE: Final = (
 STORY_KEPT: Final = 200_000
 ACCOUNT_UIDS: Final = 100_000
 """The account numbered n has the user id that lies n above."""
+CLOSED_KEPT: Final = 100_000
 _SOURCE_NAMES: Final = ("LastPrice", "MarkPrice", "IndexPrice")
 SIDES: Final[dict[Side, str]] = {"BUY": "Buy", "SELL": "Sell"}
 
@@ -53,9 +55,13 @@ class Account:
         self.settings = settings
         self.margin_mode: MarginMode = settings.margin_mode or "isolated"
         self.markets = markets
-        foreign = [market.symbol for market in markets.values() if market.instrument.quote != QUOTE]
+        foreign = [market.symbol for market in markets.values() if market.instrument.quote not in SETTLED_IN]
         if foreign:
-            raise ConfigError(f"the sandbox's accounts hold {QUOTE}, and {', '.join(foreign)} is not quoted in it: leave it out")
+            raise ConfigError(
+                f"the sandbox's accounts hold {' and '.join(SETTLED_IN)}, and {', '.join(foreign)} is quoted in neither: leave it out"
+            )
+        self.quotes = tuple(coin for coin in SETTLED_IN if any(market.instrument.quote == coin for market in markets.values()))
+        """The coins in which its markets settle. It begins with the same amount of each."""
         self.clock, self._times = clock, times
         self.ids = ids
         self.exchange = SimulatedExchange(
@@ -77,7 +83,8 @@ class Account:
         self.open_orders: dict[str, OrderRecord] = {}
         self.burnt: set[str] = set()
         """Names that the engine has seen on orders which were refused: it would call them used."""
-        self.closed_orders: deque[OrderRecord] = deque(maxlen=100_000)
+        self.closed_orders: list[OrderRecord] = []
+        """By their number."""
         self.recent_closed: deque[OrderRecord] = deque(maxlen=500)
         self.statement = Statement(self.uid, self.exchange, self.ids, self.next_number, times)
         self.creates: list[dict[str, Any]] = []
@@ -86,6 +93,8 @@ class Account:
         """What became of orders, in its order: (time, "order", order id, client id, symbol, side, reduces, status, steps open, price) and
         (time, "trade", order id, client id, symbol, side, reduces, steps, price). Times are the wall clock's."""
         self.outbox: list[tuple[str, dict[str, Any]]] = []
+        self.is_heard = True
+        """Whether anybody listens to the private stream: the rows of one that nobody hears stay empty, and are counted only."""
         self.keeps_versions = False
         self.liquidations: list[tuple[SymbolMarket, Liquidation]] = []
         self.is_answering = False
@@ -93,7 +102,8 @@ class Account:
         self._held: Fill | None = None
         self._dirty: dict[str, None] = {}
         self._balances: dict[str, tuple[int, ...]] = {}
-        self.statement.transfer(QUOTE, to_units(settings.usdt), clock.now_ms)
+        for coin in self.quotes:
+            self.statement.transfer(coin, to_units(settings.usdt), clock.now_ms)
         self._remember_balances()
 
     @staticmethod
@@ -143,10 +153,10 @@ class Account:
         """After a batch of events: positions of what was touched, and the wallet where a balance has changed."""
         for name in self._dirty:
             for position in self.exchange.books[name].positions:
-                self.outbox.append(("position", position_row(name, position.idx)))
+                self.outbox.append(("position", position_row(name, position.idx) if self.is_heard else {}))
         self._dirty.clear()
         if self._remember_balances():
-            self.outbox.append(("wallet", wallet_row()))
+            self.outbox.append(("wallet", wallet_row() if self.is_heard else {}))
 
     def _remember_balances(self) -> bool:
         now = {coin: tuple(accounts[:3]) for coin, accounts in self.exchange.ledger.coins.items()}
@@ -262,9 +272,10 @@ class Account:
             record.versions.append((self._times.wall_ms(), record.row()))
             del record.versions[:-8]
         if not record.is_open and self.open_orders.pop(record.sim_id, None) is not None:
-            self.closed_orders.append(record)
+            insort(self.closed_orders, record, key=lambda each: each.number)
+            del self.closed_orders[:-CLOSED_KEPT]
             self.recent_closed.append(record)
-        self.outbox.append(("order", record.push()))
+        self.outbox.append(("order", record.push() if self.is_heard else {}))
 
     def tell_story(self, record: OrderRecord, status: str = "") -> None:
         """Note what an order is now. One that nobody has looked at yet may fill whole."""
@@ -318,7 +329,7 @@ class Account:
             return self.statement.trade(record, fill, exec_type)
         coin, price = self.fee_coin
         row = self.statement.trade(record, msgspec.structs.replace(fill, fee=0), exec_type)
-        self.exchange.ledger.deposit(QUOTE, fill.fee)
+        self.exchange.ledger.deposit(record.market.instrument.quote, fill.fee)
         fee = round(fill.fee / price)
         record.fees[coin] = record.fees.get(coin, 0) + fee
         row["execFee"], row["feeCurrency"] = texts.money(fee), coin
@@ -346,24 +357,24 @@ class Account:
         self.touch(market)
         self.outbox.append(("execution", self.statement.funding(market, payment)))
 
-    def available(self) -> int:
-        """USDT for new orders, in 1e-8: free cash, or under cross margin what of the margin balance no order and no position needs (below
-        zero when there is too little)."""
-        cross = self.exchange.cross_accounts.get(QUOTE)
-        return self.exchange.ledger.accounts(QUOTE)[FREE] if cross is None else cross.available()
+    def available(self, coin: str) -> int:
+        """What there is of USDT or USDC for new orders, in 1e-8: free cash, or under cross margin what of the margin balance no order and
+        no position needs (below zero when there is too little)."""
+        cross = self.exchange.cross_accounts.get(coin)
+        return self.exchange.ledger.accounts(coin)[FREE] if cross is None else cross.available()
 
     def unit_of(self, coin: str) -> int:
         """In how many parts a coin is counted: 1e8, or the finer unit of a spot pair's base coin."""
         pairs = (market.instrument for market in self.markets.values() if not market.is_linear)
         return next((instrument.base_unit for instrument in pairs if instrument.base == coin), UNIT)
 
-    def transfer(self, units: int, kind: str = "") -> None:
-        """USDT (1e-8) from outside, or (negative) back there, as a row of this type in the log ("": TRANSFER_IN or TRANSFER_OUT). Raises
-        ApiError when it is not free: unrealised profit cannot leave."""
-        if units < 0 and min(self.exchange.ledger.accounts(QUOTE)[FREE], self.available()) + units < 0:
+    def transfer(self, units: int, kind: str = "", coin: str = QUOTE) -> None:
+        """USDT or USDC (1e-8) from outside, or (negative) back there, as a row of this type in the log ("": TRANSFER_IN or TRANSFER_OUT).
+        Raises ApiError when it is not free: unrealised profit cannot leave."""
+        if units < 0 and min(self.exchange.ledger.accounts(coin)[FREE], self.available(coin)) + units < 0:
             raise ApiError(110012, "insufficient available balance")  # ASSUMED words
-        self.exchange.ledger.deposit(QUOTE, units)
-        self.statement.transfer(QUOTE, units, self.clock.now_ms, kind)
+        self.exchange.ledger.deposit(coin, units)
+        self.statement.transfer(coin, units, self.clock.now_ms, kind)
 
     def transfer_coins(self, market: SymbolMarket, units: int, kind: str = "") -> None:
         """The same of a spot pair's base coin, in its own unit. What comes costs its latest price. Raises ApiError when it is not free."""

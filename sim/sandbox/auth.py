@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import Final
@@ -17,7 +16,7 @@ KEY_INVALID: Final = "API key is invalid."
 
 def sign(secret: str, text: str) -> str:
     """HMAC-SHA256 in lower-case hex."""
-    return hmac.new(secret.encode(), text.encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), text.encode(), "sha256").hex()
 
 
 def check_time(timestamp: int, window: int, now_ms: int) -> None:

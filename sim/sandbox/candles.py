@@ -99,8 +99,25 @@ class Candles:
             starts, made = self._long[interval].table(values, since, until, kind)
         else:
             starts, made = self._short(ts, values, interval, self._rows_of(ts, interval, since, until, limit, is_oldest), kind)
-        kept = slice(None, limit) if is_oldest else slice(-limit, None)
+        kept = _part(limit, is_oldest)
         return starts[kept], made[:, kept]
+
+    def starts(self, interval: str, since: int | None, until: int | None, limit: int, *, is_oldest: bool = False) -> Ints:
+        """The open times of ``table``."""
+        ts, values = self._all()
+        if interval in self._long:
+            starts = self._long[interval].starts(values, since, until)
+        else:
+            begin, end = self._rows_of(ts, interval, since, until, limit, is_oldest)
+            starts = ts[begin:end]
+            if begin < end and interval_ms(interval) > self.duration_ms:
+                starts = starts_of(starts, interval)
+                starts = starts[firsts(starts)][self._is_cut(ts, begin, interval, int(starts[0])) :]
+        return starts[_part(limit, is_oldest)]
+
+    def newest_start(self, interval: str) -> int:
+        """The open of the latest candle, which may change yet; there is one."""
+        return start_of(self.forming_ts if self.forming is not None else int(self._ts[self.count - 1]), interval)
 
     def _rows_of(self, ts: Ints, interval: str, since: int | None, until: int | None, limit: int, is_oldest: bool) -> tuple[int, int]:
         """The base bars of so many candles, at most."""
@@ -119,8 +136,13 @@ class Candles:
         starts = starts_of(ts[begin:end], interval)
         first = firsts(starts)
         made = grouped(part, first, (kind,))
-        is_cut = int(begin > 0 and start_of(int(ts[begin - 1]), interval) == starts[0])  # its beginning lies outside
+        is_cut = self._is_cut(ts, begin, interval, int(starts[0]))
         return starts[first][is_cut:], made[:, is_cut:]
+
+    @staticmethod
+    def _is_cut(ts: Ints, begin: int, interval: str, start: int) -> int:
+        """1 where the beginning of the first candle lies before the rows, so that it is left out; else 0."""
+        return int(begin > 0 and start_of(int(ts[begin - 1]), interval) == start)
 
     def rows(self, interval: str, since: int | None, until: int | None, limit: int, kind: int = LAST) -> list[tuple[int, list[float]]]:
         """The newest of ``table`` as rows: (open time, [open, high, low, close, volume, turnover])."""
@@ -155,3 +177,7 @@ class Candles:
         self._ts[self.count] = self.forming_ts
         self._values[:, self.count] = self.forming
         return self._ts[: self.count + 1], self._values[:, : self.count + 1]
+
+
+def _part(limit: int, is_oldest: bool) -> slice:
+    return slice(None, limit) if is_oldest else slice(-limit, None)

@@ -11,7 +11,7 @@ from core.timeframe import MINUTE_MS
 from sim.sandbox.engine import Move, Schedule
 from sim.sandbox.feed import BarSource, Floats, SymbolSeries
 from sim.sandbox.market import book_name
-from sim.sandbox.walk import FUNDING_MS, HISTORY_BARS, Piece, Walk, walk_instrument
+from sim.sandbox.walk import FUNDING_MS, HISTORY_BARS, Piece, Walk, is_traded, walk_instrument
 
 
 class WalkFeed:
@@ -29,13 +29,15 @@ class WalkFeed:
         self.duration_ms = duration_ms
         self._now = self._start = start_ms - start_ms % duration_ms
         categories: tuple[Category, ...] = ("linear", "spot") if spot else ("linear",)
-        self._instruments = [walk_instrument(symbol, category) for category in categories for symbol in symbols]
+        self._instruments = [
+            walk_instrument(symbol, category) for category in categories for symbol in symbols if is_traded(symbol, category)
+        ]
         self._walks = {symbol: Walk(walk_instrument(symbol, "linear"), seed, number) for number, symbol in enumerate(symbols)}
         self._history: dict[str, SymbolSeries] = {}
         for symbol, walk in self._walks.items():
             series = walk.history(self._start, bars, duration_ms)
             self._history[symbol] = series
-            if spot:
+            if spot and is_traded(symbol, "spot"):
                 self._history[book_name("spot", symbol)] = self._spot_history(series, symbol)
 
     def _spot_history(self, series: SymbolSeries, symbol: str) -> SymbolSeries:
@@ -87,7 +89,11 @@ class WalkFeed:
         """What is settled at this very time: (book name, stamp, rate, mark)."""
         if ts_open % FUNDING_MS:
             return []
-        return [(symbol, ts_open, walk.funding_rate(), round(walk.mark * UNIT)) for symbol, walk in self._walks.items()]
+        return [
+            (symbol, ts_open, walk.funding_rate(), round(walk.mark * UNIT))
+            for symbol, walk in self._walks.items()
+            if is_traded(symbol, "linear")
+        ]
 
     def next_funding(self, name: str, ts: int) -> tuple[int, int] | None:
         """The next stamp, and the rate as it would be now."""

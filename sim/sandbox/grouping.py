@@ -89,16 +89,24 @@ class LongCandles:
         self._starts[self._count] = self._start
         self._made[:, self._count] = grouped(bars, np.zeros(1, dtype=np.int64), KINDS)[:, 0]
 
+    def starts(self, values: Floats, since: int | None, until: int | None) -> Ints:
+        """Opens of the candles with since <= open <= until; ``values``: all bars up to now."""
+        begin, end = self._between(values, since, until)
+        return self._starts[begin:end]
+
     def table(self, values: Floats, since: int | None, until: int | None, kind: int) -> tuple[Ints, Floats]:
-        """Opens and columns of the candles with since <= open <= until; ``values``: all bars up to now."""
+        """The same, and their columns."""
+        begin, end = self._between(values, since, until)
+        if begin < end and end > self._count:
+            self._put(values[:, self._first :])
+        rows = [*range(4 * kind, 4 * kind + 4), _KEPT - 2, _KEPT - 1]
+        return self._starts[begin:end], self._made[rows, begin:end]
+
+    def _between(self, values: Floats, since: int | None, until: int | None) -> tuple[int, int]:
         count = self._count
         if self._first < values.shape[1]:
             self._starts[count] = self._start
             count += 1
         starts = self._starts[:count]
         begin = 0 if since is None else int(np.searchsorted(starts, since))
-        end = count if until is None else int(np.searchsorted(starts, until, side="right"))
-        if begin < end and end > self._count:
-            self._put(values[:, self._first :])
-        rows = [*range(4 * kind, 4 * kind + 4), _KEPT - 2, _KEPT - 1]
-        return starts[begin:end], self._made[rows, begin:end]
+        return begin, count if until is None else int(np.searchsorted(starts, until, side="right"))

@@ -30,14 +30,25 @@ _ZERO, _POINT, _MINUS = b"0.-"
 
 def decimals(values: Floats, places: int, *, is_short: bool = False) -> Column:
     """``f"{value:.{places}f}"``, or with ``is_short`` ``texts.decimal``: without trailing zeros."""
-    sizes = np.abs(values)
-    if places > _MOST_PLACES or not (sizes < _LARGEST).all():
-        return _written([texts.decimal(value, places) if is_short else f"{value:.{places}f}" for value in values.tolist()])
+    return decimal_columns(values[None], [places], is_short=is_short)[0]
+
+
+def decimal_columns(rows: Floats, places: Sequence[int], *, is_short: bool = False) -> list[Column]:
+    """``decimals`` of several columns, the rows of a table, each with its own places."""
+    sizes = np.abs(rows)
+    if max(places) > _MOST_PLACES or not sizes.max(initial=0.0) < _LARGEST:
+        return [
+            _written([texts.decimal(value, each) if is_short else f"{value:.{each}f}" for value in row])
+            for row, each in zip(rows.tolist(), places, strict=True)
+        ]
     whole, fraction = _rounded(sizes, places)
-    is_negative = np.signbit(values)
+    columns = _columns(whole, fraction, places, is_short)
+    is_negative = np.signbit(rows)
+    if not is_negative.any():
+        return columns
     if is_short:
         is_negative &= (whole | fraction) != 0
-    return _column(whole, fraction, places, is_short, is_negative)
+    return [_signed(column, mask) for column, mask in zip(columns, is_negative, strict=True)]
 
 
 def on_grid(grid: Grid, counts: Ints) -> Column:
@@ -46,7 +57,8 @@ def on_grid(grid: Grid, counts: Ints) -> Column:
     if scale % grid.den or int(counts.max(initial=0)) * grid.num * scale >= 2**63:
         return _written([grid.text(count) for count in counts.tolist()])
     units = counts * (grid.num * scale // grid.den)
-    return _column(units // scale, units % scale, grid.decimals, False, np.zeros(len(counts), dtype=np.bool_))
+    whole = units // scale
+    return _columns(whole[None], (units - whole * scale)[None], [grid.decimals], False)[0]
 
 
 def plain_zeros(column: Column, is_zero: Mask) -> Column:
@@ -61,7 +73,7 @@ def plain_zeros(column: Column, is_zero: Mask) -> Column:
 
 def whole_numbers(values: Ints) -> Column:
     """``str`` of integers that are not negative."""
-    return _column(values, np.zeros_like(values), 0, False, np.zeros(len(values), dtype=np.bool_))
+    return _columns(values[None], values[None], [0], False)[0]
 
 
 def json_rows(columns: Sequence[Column]) -> msgspec.Raw:
@@ -87,39 +99,59 @@ def as_published(values: Floats, places: int) -> Floats:
     scale = 10.0**places
     if places > _MOST_PLACES or not (np.abs(values) < 2.0**53 / scale).all():
         return np.array([float(f"{value:.{places}f}") for value in values.tolist()])
-    whole, fraction = _rounded(np.abs(values), places)
-    published: Floats = np.copysign((whole * 10**places + fraction) / scale, values)
+    whole, fraction = _rounded(np.abs(values)[None], [places])
+    published: Floats = np.copysign((whole[0] * 10**places + fraction[0]) / scale, values)
     return published
 
 
-def _rounded(sizes: Floats, places: int) -> tuple[Ints, Ints]:
+def _rounded(sizes: Floats, places: Sequence[int]) -> tuple[Ints, Ints]:
     """Whole part and fraction (in units of the last place), rounded as Python rounds: the exact binary value, halves to even."""
+    scales = np.array([[10.0**each] for each in places])
     floors = np.floor(sizes)
-    scaled = (sizes - floors) * 10.0**places
-    whole, fraction = floors.astype(np.int64), np.rint(scaled).astype(np.int64)
-    is_near_half = np.abs(scaled - np.floor(scaled) - 0.5) <= scaled * 2.0**-52  # the product is off by half a unit of its last bit
-    for at in np.flatnonzero(is_near_half).tolist():
-        before, _, after = f"{sizes[at]:.{places}f}".partition(".")
-        whole[at], fraction[at] = int(before), int(after or 0)
-    is_full = fraction == 10**places
-    return whole + is_full, fraction * ~is_full
+    scaled = (sizes - floors) * scales
+    rounded = np.rint(scaled)
+    whole, fraction = floors.astype(np.int64), rounded.astype(np.int64)
+    is_full = rounded == scales
+    off = np.abs(scaled - rounded)
+    off += scaled * 2.0**-51  # the product is off by half a unit of its last bit: what may be on the other side of a half is looked at
+    if off.max(initial=0.0) >= 0.5:
+        for row, at in np.argwhere(off >= 0.5).tolist():
+            before, _, after = f"{sizes[row, at]:.{places[row]}f}".partition(".")
+            whole[row, at], fraction[row, at], is_full[row, at] = int(before), int(after or 0), False
+    if is_full.any():
+        whole += is_full
+        fraction[is_full] = 0
+    return whole, fraction
 
 
-def _column(whole: Ints, fraction: Ints, places: int, is_short: bool, is_negative: Mask) -> Column:
-    before = len(str(int(whole.max(initial=0))))
-    width = 1 + before + (1 + places if places else 0)
-    chars: Bytes = np.empty((len(whole), width), dtype=np.uint8)
-    kept: Mask = np.ones((len(whole), width), dtype=np.bool_)
-    chars[:, 0], kept[:, 0] = _MINUS, is_negative
-    chars[:, 1 : before + 1] = _digits(whole, before)
-    for place in range(1, before):
-        kept[:, place] = whole >= 10 ** (before - place)
-    if places:
-        chars[:, before + 1] = _POINT
-        chars[:, before + 2 :] = _digits(fraction, places)
-        if is_short:
-            _drop_zeros(chars[:, before + 1 :], kept[:, before + 1 :])
-    return chars, kept
+def _columns(whole: Ints, fraction: Ints, places: Sequence[int], is_short: bool) -> list[Column]:
+    count, most = whole.shape[1], max(places)
+    if not count:
+        return [(np.empty((0, 1), dtype=np.uint8), np.empty((0, 1), dtype=np.bool_))] * len(places)
+    widths = [len(str(size)) for size in whole.max(axis=1).tolist()]
+    least = [len(str(size)) for size in whole.min(axis=1).tolist()]
+    before = _digits(whole, max(widths))
+    after = _digits(fraction, most) if most else before[:, :, :0]
+    made = []
+    for row, (width, each) in enumerate(zip(widths, places, strict=True)):
+        chars: Bytes = np.empty((count, width + each + (each > 0)), dtype=np.uint8)
+        kept: Mask = np.ones(chars.shape, dtype=np.bool_)
+        chars[:, :width] = before[row, :, -width:]
+        for place in range(width - least[row]):
+            np.greater_equal(whole[row], 10 ** (width - 1 - place), out=kept[:, place])
+        if each:
+            chars[:, width] = _POINT
+            chars[:, width + 1 :] = after[row, :, -each:]
+            if is_short:
+                _drop_zeros(chars[:, width:], kept[:, width:])
+        made.append((chars, kept))
+    return made
+
+
+def _signed(column: Column, is_negative: Mask) -> Column:
+    chars, kept = column
+    signs = np.full((len(chars), 1), _MINUS, dtype=np.uint8)
+    return np.concatenate((signs, chars), axis=1), np.concatenate((is_negative[:, None], kept), axis=1)
 
 
 def _drop_zeros(chars: Bytes, kept: Mask) -> None:
@@ -132,14 +164,15 @@ def _drop_zeros(chars: Bytes, kept: Mask) -> None:
 
 
 def _digits(values: Ints, width: int) -> Any:
-    """So many digits of each number, four at a time."""
+    """So many digits of each number, along a further axis; made four at a time."""
     groups = -(-width // 4)
-    made = np.empty((len(values), groups), dtype=np.uint32)
-    for place in range(groups - 1, -1, -1):
-        rest = values // 10_000 if place else np.zeros_like(values)
-        made[:, place] = _FOUR[values - rest * 10_000]
+    made = np.empty((*values.shape, groups), dtype=np.uint32)
+    for place in range(groups - 1, 0, -1):
+        rest = values // 10_000
+        made[..., place] = _FOUR[values - rest * 10_000]
         values = rest
-    return made.view(np.uint8)[:, 4 * groups - width :]
+    made[..., 0] = _FOUR[values]
+    return made.view(np.uint8)[..., 4 * groups - width :]
 
 
 def _written(rows: list[str]) -> Column:

@@ -13,7 +13,6 @@ from sim.book import Position, SymbolBook
 from sim.cross import margins_at_mark, net_of, value_at_mark
 from sim.ledger import ORDER
 from sim.sandbox.account import Account
-from sim.sandbox.statement import QUOTE
 
 
 class AccountMargins(NamedTuple):
@@ -40,16 +39,16 @@ def position_margins(book: SymbolBook, position: Position) -> tuple[int, int]:
     return initial, max(0, policy.maintenance(value, closing_fee))
 
 
-def account_margins(account: Account) -> AccountMargins:
-    """Of all linear positions and orders."""
-    order = account.exchange.ledger.accounts(QUOTE)[ORDER] - spot_locked(account, QUOTE)
-    cross = account.exchange.cross_accounts.get(QUOTE)
+def coin_margins(account: Account, coin: str) -> AccountMargins:
+    """Of all linear positions and orders that settle in a coin."""
+    order = account.exchange.ledger.accounts(coin)[ORDER] - spot_locked(account, coin)
+    cross = account.exchange.cross_accounts.get(coin)
     if cross is not None:
         balance, initial, maintenance, _ = cross.totals()
         return AccountMargins(balance, order, initial, maintenance)
     held = maintenance = 0
     for name, market in account.markets.items():
-        if market.is_linear:
+        if market.is_linear and market.instrument.quote == coin:
             book = account.exchange.books[name]
             held += sum(position.margin for position in book.positions)
             maintenance += sum(position_margins(book, position)[1] for position in book.positions)

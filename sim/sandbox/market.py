@@ -19,6 +19,7 @@ from core.timeframe import DAY_MS
 from sim.sandbox import json_columns, texts
 from sim.sandbox.candles import Candles
 from sim.sandbox.feed import Floats, Ints, Prices
+from sim.sandbox.kline_texts import KlineTexts
 
 Level = tuple[int, int]
 """(price in ticks, size in steps)"""
@@ -57,6 +58,7 @@ class SymbolMarket:
         self.instrument = instrument
         self.symbol_id = symbol_id
         self.candles = Candles(duration_ms)
+        self.klines = KlineTexts(self.candles, instrument.price_grid.decimals)
         self.last = self.mark = self.index = 0.0
         self.trades: deque[PublicTrade] = deque(maxlen=TRADES_KEPT)
         self.fresh_trades: list[PublicTrade] = []

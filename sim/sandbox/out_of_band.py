@@ -77,8 +77,8 @@ def _transfer(account: Account, wanted: Change) -> None:
     if wanted.type and not _TYPE.fullmatch(wanted.type):
         raise ConfigError(f"a row's type is written in capitals, such as FEE_REFUND, not {wanted.type!r}")
     try:
-        if wanted.coin in ("", QUOTE):
-            account.transfer(to_units(wanted.amount), wanted.type)
+        if wanted.coin in ("", *account.quotes):
+            account.transfer(to_units(wanted.amount), wanted.type, wanted.coin or QUOTE)
         else:
             market = _spot(account, wanted.coin)
             account.transfer_coins(market, to_units(wanted.amount) * (market.instrument.base_unit // UNIT), wanted.type)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from itertools import dropwhile, islice
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
@@ -13,14 +14,16 @@ from sim.sandbox.params import Params, moment, text, whole
 T = TypeVar("T")
 
 
-def page(rows: Sequence[T], params: Params, *, limit: int, highest: int, key: Callable[[T], int]) -> tuple[list[T], str]:
-    """One page of rows that come newest first: what follows the cursor, and the next cursor ("" on the last page).
+def page(rows: Iterable[T], params: Params, *, limit: int, highest: int, key: Callable[[T], int]) -> tuple[list[T], str]:
+    """One page of rows that come newest first: what follows the cursor, and the next cursor ("" on the last page). No more of the rows is
+    taken than that needs.
 
     ``key`` is unique and falls along the rows: a cursor names the last row that was given.
     """
     size = whole(params, "limit", limit, low=1, high=highest)
     after = after_cursor(params)
-    kept = [row for row in rows if key(row) < after] if after is not None else list(rows)
+    following = rows if after is None else dropwhile(lambda row: key(row) >= after, rows)
+    kept = list(islice(following, size + 1))
     if len(kept) <= size:
         return kept, ""
     return kept[:size], quote(f"{key(kept[size - 1])}:{size},{key(kept[0])}:1", safe="")

@@ -29,12 +29,15 @@ class PrivateHub:
     def add(self, connection: Connection, account: Account) -> None:
         """A connection has authenticated."""
         self._connections.setdefault(account.uid, []).append(connection)
+        account.is_heard = True
 
     def remove(self, connection: Connection) -> None:
         """It has gone."""
-        for connections in self._connections.values():
-            if connection in connections:
-                connections.remove(connection)
+        account = connection.account
+        if account is None or connection not in self._connections.get(account.uid, ()):
+            return
+        self._connections[account.uid].remove(connection)
+        account.is_heard = bool(self._connections[account.uid])
 
     def topics(self, account: Account) -> list[str]:
         """What is subscribed to, over all connections of an account."""
@@ -46,7 +49,8 @@ class PrivateHub:
         connections = self._connections.get(account.uid, [])
         for topic, group in _grouped(rows):
             self.frames[account.uid] = self.frames.get(account.uid, 0) + 1
-            if not connections:
+            group = [row for row in group if row]
+            if not connections or not group:
                 continue
             stamp = max(_time_of(row) for row in group) or account.clock.now_ms
             base = {"id": f"{account.uid}_{self._ids.next('frame')}", "topic": topic, "creationTime": stamp}

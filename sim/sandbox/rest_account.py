@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from core.money import to_units
 from core.timeframe import DAY_MS, WEEK_MS
 from sim.sandbox import modes, texts
+from sim.sandbox.account import Account
 from sim.sandbox.call import Call
 from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.market import SymbolMarket
@@ -74,11 +75,12 @@ def realtime(call: Call) -> dict[str, Any]:
     account = call.account
     has_closed = call.lag_ms or wants_closed or is_by_id
     pool: Iterable[OrderRecord] = [*account.recent_closed, *account.open_orders.values()] if has_closed else account.open_orders.values()
-    rows = []
-    for record in _matching(sorted(pool, key=_number, reverse=True), wanted, call.params):
-        row = _visible(record, call)
-        if row is not None and (is_by_id or (row["orderStatus"] in OPEN) != wants_closed):
-            rows.append((record.number, row))
+    found = _matching(sorted(pool, key=_number, reverse=True), wanted, call.params)
+    rows = (
+        (record.number, row)
+        for record in found
+        if (row := _visible(record, call)) is not None and (is_by_id or (row["orderStatus"] in OPEN) != wants_closed)
+    )
     return _page_of(wanted, rows, call.params, limit=20, highest=50)
 
 
@@ -90,18 +92,28 @@ def history(call: Call) -> dict[str, Any]:
     check_words(call.params)
     start, end = window(call.params, now)
     status = text(call.params, "orderStatus")
-    rows = []
-    for record in _matching(sorted(account.closed_orders, key=_number, reverse=True), wanted, call.params):
-        row = _visible(record, call)
-        if row is None or row["orderStatus"] in OPEN:
-            continue
-        if not start <= record.created <= end or (status and row["orderStatus"] != status):
-            continue
-        age = now - record.updated
-        if (not record.filled and age > DAY_MS) or (call.is_demo and age > WEEK_MS):
-            continue
-        rows.append((record.number, row))
-    return _page_of(wanted, rows, call.params, limit=20, highest=50)
+    named = _named(account, wanted, call.params)
+    pool = reversed(account.closed_orders) if named is None else named
+
+    def rows() -> Iterator[tuple[int, dict[str, Any]]]:
+        for record in _matching(pool, wanted, call.params):
+            age = now - record.updated
+            if not start <= record.created <= end or (not record.filled and age > DAY_MS) or (call.is_demo and age > WEEK_MS):
+                continue
+            row = _visible(record, call)
+            if row is not None and row["orderStatus"] not in OPEN and status in ("", row["orderStatus"]):
+                yield record.number, row
+
+    return _page_of(wanted, rows(), call.params, limit=20, highest=50)
+
+
+def _named(account: Account, wanted: str, params: Params) -> list[OrderRecord] | None:
+    """The order that is asked for by an id, if there is one; None without an id."""
+    order_id, link = text(params, "orderId"), text(params, "orderLinkId")
+    if not order_id and not link:
+        return None
+    found = account.by_order_id.get(order_id) if order_id else account.by_link_id.get((wanted, link))
+    return [] if found is None else [found]
 
 
 def _visible(record: OrderRecord, call: Call) -> dict[str, Any] | None:
@@ -149,7 +161,7 @@ def _number(record: OrderRecord) -> int:
     return record.number
 
 
-def _page_of(wanted: str, rows: list[tuple[int, dict[str, Any]]], params: Params, *, limit: int, highest: int) -> dict[str, Any]:
+def _page_of(wanted: str, rows: Iterable[tuple[int, dict[str, Any]]], params: Params, *, limit: int, highest: int) -> dict[str, Any]:
     kept, cursor = page(rows, params, limit=limit, highest=highest, key=lambda row: row[0])
     return listing(wanted, [row for _, row in kept], cursor)
 
@@ -161,20 +173,18 @@ def executions(call: Call) -> dict[str, Any]:
     start, end = window(call.params, call.engine.now_ms)
     horizon = call.wall_ms - call.lag_ms
     kind, order_id, link = text(call.params, "execType"), text(call.params, "orderId"), text(call.params, "orderLinkId")
-    rows = []
-    for row in reversed(call.account.statement.executions):
-        if row["category"] != wanted or (call.lag_ms and row["_seen"] > horizon) or not start <= int(row["execTime"]) <= end:
-            continue
-        if kind and row["execType"] != kind:
-            continue
-        if order_id:
-            fits = row["orderId"] == order_id
-        elif link:
-            fits = row["orderLinkId"] == link
-        else:
-            fits = text(call.params, "symbol") in ("", row["symbol"])
-        if fits:
-            rows.append((row["_number"], rest_execution(row)))
+    statement = call.account.statement
+    known = statement.executions_of.get(order_id, []) if order_id else statement.executions
+    symbol = "" if link else text(call.params, "symbol")
+    rows = (
+        (row["_number"], rest_execution(row))
+        for row in reversed(known)
+        if row["category"] == wanted
+        and not (call.lag_ms and row["_seen"] > horizon)
+        and start <= int(row["execTime"]) <= end
+        and kind in ("", row["execType"])
+        and (order_id or (link in ("", row["orderLinkId"]) and symbol in ("", row["symbol"])))
+    )
     return _page_of(wanted, rows, call.params, limit=50, highest=100)
 
 
@@ -266,12 +276,13 @@ def closed_pnl(call: Call) -> dict[str, Any]:
     wanted = category(call.params)
     start, end = window(call.params, call.engine.now_ms)
     horizon = call.wall_ms - call.lag_ms
-    rows = [
+    symbol = text(call.params, "symbol")
+    rows = (
         (entry.number, entry.row())
         for entry in reversed(call.account.statement.closed_pnl)
-        if text(call.params, "symbol") in ("", entry.record.market.symbol) and start <= entry.created <= end
+        if symbol in ("", entry.record.market.symbol) and start <= entry.created <= end
         and entry.record.category == wanted and not (call.lag_ms and entry.seen > horizon)
-    ]  # fmt: skip
+    )  # fmt: skip
     return _page_of(wanted, rows, call.params, limit=50, highest=100)
 
 
@@ -346,10 +357,11 @@ def transaction_log(call: Call) -> dict[str, Any]:
     params = call.params
     start, end = window(params, call.engine.now_ms, default_ms=DAY_MS)
     wanted = {"category": text(params, "category"), "currency": text(params, "currency"), "type": text(params, "type")}
-    rows = []
-    for row in reversed(call.account.statement.log):
-        if start <= int(row["transactionTime"]) <= end and all(not value or row[name] == value for name, value in wanted.items()):
-            rows.append((row["_number"], {name: value for name, value in row.items() if name != "_number"}))
+    rows = (
+        (row["_number"], {name: value for name, value in row.items() if name != "_number"})
+        for row in reversed(call.account.statement.log)
+        if start <= int(row["transactionTime"]) <= end and all(not value or row[name] == value for name, value in wanted.items())
+    )
     kept, cursor = page(rows, params, limit=20, highest=50, key=lambda row: row[0])
     return {"list": [row for _, row in kept], "nextPageCursor": cursor}
 

@@ -22,6 +22,7 @@ from sim.sandbox.routes import NOT_SIMULATED, ROUTES
 from sim.sandbox.wire_log import WireLog
 
 _FOREVER_S: Final = 3600.0
+_JSON: Final = {"Content-Type": "application/json; charset=utf-8"}
 
 
 class RestDoor:
@@ -33,7 +34,7 @@ class RestDoor:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """One request: in through the faults, through signature and budget to its handler, and out through the faults."""
         address = request.remote or ""
-        body = await request.read()
+        body = await request.read() if request.body_exists else b""
         self._note(request, body)
         if self._gateway.budgets.is_banned(address, self._gateway.wall_ms()):
             return web.Response(status=403, text="access too frequent")
@@ -137,9 +138,7 @@ class RestDoor:
                 await self._flush()
                 return _cut(request)
         body = msgspec.json.encode(envelope)
-        return web.Response(
-            status=status, body=body if cut is None else body[:cut], headers=headers, content_type="application/json", charset="utf-8"
-        )
+        return web.Response(status=status, body=body if cut is None else body[:cut], headers={**headers, **_JSON})
 
     def _error_response(self, action: Action) -> web.Response:
         now = self._gateway.wall_ms()

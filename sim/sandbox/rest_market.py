@@ -7,17 +7,15 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from core.instrument import Instrument, generic_tiers
 from core.money import UNIT
 from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
-from sim.sandbox import json_columns, texts
+from sim.sandbox import texts
 from sim.sandbox.call import Call
 from sim.sandbox.candles import INDEX, LAST, MARK
 from sim.sandbox.errors import ApiError, params_error
-from sim.sandbox.feed import Floats, Ints
 from sim.sandbox.intervals import start_of
+from sim.sandbox.kline_texts import PREMIUM
 from sim.sandbox.market import SymbolMarket
 from sim.sandbox.paging import after_cursor, from_place, page
 from sim.sandbox.params import category, market, moment, text, whole
@@ -117,30 +115,11 @@ def index_kline(call: Call) -> dict[str, Any]:
 
 
 def premium_kline(call: Call) -> dict[str, Any]:
-    """Candles of (mark - index) / index: open and close are exact, the extremes those of the two (ASSUMED)."""
-    one, starts, marks = _candles(call, MARK)
-    _, _, indexes = _candles(call, INDEX)
-    places = one.instrument.price_grid.decimals
-    first, last = (json_columns.as_published(marks[at], places) / json_columns.as_published(indexes[at], places) - 1.0 for at in (0, 3))
-    columns = (first, np.maximum(first, last), np.minimum(first, last), last)
-    return _rows(one, [json_columns.whole_numbers(starts), *(json_columns.decimals(column, 6, is_short=True) for column in columns)])
+    """Candles of the premium of the mark over the index."""
+    return _klines(call, PREMIUM)
 
 
 def _klines(call: Call, kind: int) -> dict[str, Any]:
-    one, starts, made = _candles(call, kind)
-    places = one.instrument.price_grid.decimals
-    columns = [json_columns.whole_numbers(starts), *(json_columns.decimals(made[at], places) for at in range(4))]
-    if kind == LAST:
-        columns += [json_columns.decimals(made[4], 8, is_short=True), json_columns.decimals(made[5], 4, is_short=True)]
-    return _rows(one, columns)
-
-
-def _rows(one: SymbolMarket, columns: list[json_columns.Column]) -> dict[str, Any]:
-    return {"category": one.category, "symbol": one.symbol, "list": json_columns.json_rows(columns)}
-
-
-def _candles(call: Call, kind: int) -> tuple[SymbolMarket, Ints, Floats]:
-    """The candles that are asked for, newest first: open times and columns."""
     params = {"category": "linear", **call.params}
     one = market(params, call.engine.markets)
     interval = text(params, "interval")
@@ -150,8 +129,8 @@ def _candles(call: Call, kind: int) -> tuple[SymbolMarket, Ints, Floats]:
     since, until = moment(params, "start"), moment(params, "end")
     since = None if since is None else start_of(since, interval)  # the candle in which it lies is the first
     is_oldest = since is not None and until is None  # ASSUMED: with a start alone the rows begin there
-    starts, made = one.candles.table(interval, since, until, limit, kind, is_oldest=is_oldest)
-    return one, starts[::-1], made[:, ::-1]
+    rows = one.klines.rows(interval, kind, since, until, limit, is_oldest=is_oldest)
+    return {"category": one.category, "symbol": one.symbol, "list": rows}
 
 
 def funding_history(call: Call) -> dict[str, Any]:

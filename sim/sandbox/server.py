@@ -21,7 +21,7 @@ from sim.sandbox.private_hub import PrivateHub
 from sim.sandbox.public_hub import PublicHub
 from sim.sandbox.races import Races
 from sim.sandbox.rest_door import RestDoor
-from sim.sandbox.routes import UNUSED_CATEGORIES
+from sim.sandbox.routes import ROUTES, UNUSED_CATEGORIES
 from sim.sandbox.settings import SandboxSettings
 from sim.sandbox.sockets import PrivateChannel, PublicChannel, TradeChannel
 from sim.sandbox.wire_log import WireLog
@@ -41,6 +41,8 @@ class SandboxServer:
         self.public = PublicHub(self.engine)
         start = str(self.engine.first_number or "")
         self.private = PrivateHub(IdSource(settings.seed, "private", start))
+        for account in self.engine.accounts.values():
+            account.is_heard = False
         self.wire = WireLog()
         self.gateway = Gateway(self.engine, self.public)
         self.gateway.set_lag(settings.rest_lag_ms)
@@ -66,7 +68,9 @@ class SandboxServer:
         app.router.add_get("/v5/trade", self._trade_socket)
         self.admin = Admin(self)
         self.admin.add_to(app)
-        app.router.add_route("*", "/{tail:.*}", RestDoor(self.gateway, self.faults, self, self.flush_around_answer, self.wire).answer)
+        door = RestDoor(self.gateway, self.faults, self, self.flush_around_answer, self.wire)
+        for path in (*{path: None for _, path in ROUTES}, "/{tail:.*}"):  # a path by itself is found sooner than by a pattern
+            app.router.add_route("*", path, door.answer)
         self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)

@@ -15,6 +15,8 @@ from sim.sandbox.records import ClosedPnl, Closing, OrderRecord, PositionState
 
 QUOTE: Final = "USDT"
 """What accounts are held in."""
+SETTLED_IN: Final = (QUOTE, "USDC")
+"""In what contracts and pairs may be quoted and settled: each coin has a wallet of its own, and none stands for the other."""
 
 
 _LOG_TYPES: Final = {"BustTrade": "LIQUIDATION", "AdlTrade": "ADL"}
@@ -33,6 +35,8 @@ class Statement:
         self._uid, self._exchange, self._ids, self._next_number, self._times = uid, exchange, ids, next_number, times
         self.executions: list[dict[str, Any]] = []
         """Rows as the stream gives them, oldest first, each with ``_seen`` (wall time) and ``_number``."""
+        self.executions_of: dict[str, list[dict[str, Any]]] = {}
+        """The same by the order's id."""
         self.log: list[dict[str, Any]] = []
         self.closed_pnl: list[ClosedPnl] = []
         self.positions: dict[tuple[str, int], PositionState] = {}
@@ -66,6 +70,7 @@ class Statement:
 
     def funding(self, market: SymbolMarket, payment: FundingPayment) -> dict[str, Any]:
         """An execution of type Funding, and a settlement in the log; positive execFee is paid, negative funding in the log, too."""
+        coin = market.instrument.quote
         state = self.position(market, payment.position_idx)
         state.book(-payment.amount)
         state.updated = payment.ts
@@ -82,19 +87,19 @@ class Statement:
             "stopOrderType": "UNKNOWN", "execFee": texts.money(payment.amount), "execFeeV2": "", "execId": self._ids.next("execution"),
             "execPrice": texts.decimal(payment.mark_price), "execQty": market.qty(steps), "execType": "Funding",
             "execValue": texts.money(value),
-            "execTime": str(payment.ts), "feeCurrency": QUOTE, "isMaker": False, "feeRate": texts.rate(payment.rate), "tradeIv": "",
+            "execTime": str(payment.ts), "feeCurrency": coin, "isMaker": False, "feeRate": texts.rate(payment.rate), "tradeIv": "",
             "markIv": "",
             "markPrice": texts.decimal(payment.mark_price), "indexPrice": "", "underlyingPrice": "", "blockTradeId": "", "closedSize": "",
             "seq": market.seq, "extraFees": "", "isLeverage": "0", "execPnl": "0", "marketUnit": "", "_number": number,
         }  # fmt: skip
-        self._post(market, QUOTE, -payment.amount, {
+        self._post(market, coin, -payment.amount, {
             "type": "SETTLEMENT", "cashFlow": "0", "fee": "0", "funding": texts.money(-payment.amount), "symbol": market.symbol,
             "side": side,
             "orderLinkId": "", "orderId": row["orderId"], "feeRate": texts.rate(payment.rate if payment.qty > 0 else -payment.rate),
             "size": market.qty(steps), "qty": market.qty(steps), "tradePrice": texts.decimal(payment.mark_price), "tradeId": row["execId"],
             "ts": payment.ts,
         })  # fmt: skip
-        self.realised[QUOTE] = self.realised.get(QUOTE, 0) - payment.amount
+        self.realised[coin] = self.realised.get(coin, 0) - payment.amount
         return self._file(row)
 
     def transfer(self, coin: str, units: int, ts: int, kind: str = "", unit: int = UNIT) -> None:
@@ -123,11 +128,12 @@ class Statement:
         row["execPnl"] = texts.money(fill.realized_pnl)
         if closing.steps:
             self._book_closed(record, closing, fill, row["execType"])
-        self._post(market, QUOTE, fill.realized_pnl - fill.fee, {
+        coin = market.instrument.quote
+        self._post(market, coin, fill.realized_pnl - fill.fee, {
             "type": _LOG_TYPES.get(row["execType"], "TRADE"), "cashFlow": texts.money(fill.realized_pnl),
             "fee": texts.money(fill.fee), "funding": "", **_trade_fields(record, row, market.qty(abs(state.steps))),
         })  # fmt: skip
-        self.realised[QUOTE] = self.realised.get(QUOTE, 0) + fill.realized_pnl - fill.fee
+        self.realised[coin] = self.realised.get(coin, 0) + fill.realized_pnl - fill.fee
 
     def _book_closed(self, record: OrderRecord, closing: Closing, fill: Fill, exec_type: str) -> None:
         latest = self.closed_pnl[-1] if self.closed_pnl else None
@@ -177,6 +183,7 @@ class Statement:
     def _file(self, row: dict[str, Any]) -> dict[str, Any]:
         row["_seen"] = self._times.wall_ms()
         self.executions.append(row)
+        self.executions_of.setdefault(row["orderId"], []).append(row)
         return row
 
     def _post(self, market: SymbolMarket, coin: str, change: int, fields: dict[str, Any], unit: int = UNIT) -> None:

@@ -10,8 +10,7 @@ from sim.cross import net_of, shown, value_at_mark
 from sim.ledger import FREE, ORDER, POSITION
 from sim.sandbox import texts
 from sim.sandbox.account import Account
-from sim.sandbox.margins import AccountMargins, account_margins, position_margins, spot_locked
-from sim.sandbox.statement import QUOTE
+from sim.sandbox.margins import AccountMargins, coin_margins, position_margins, spot_locked
 
 
 def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:
@@ -57,10 +56,11 @@ def position_push(account: Account, name: str, idx: int) -> dict[str, Any]:
 def wallet_row(account: Account, coins: list[str] | None = None) -> dict[str, Any]:
     """The account as wallet-balance gives it; values in USD with one USDT as one USD (ASSUMED). With isolated margin the rates, which
     mean nothing there, are those of the equity (ASSUMED)."""
-    margins = account_margins(account)
-    rows = {coin: _coin_row(account, coin, margins) for coin in account.exchange.ledger.coins}
+    by_coin = {coin: coin_margins(account, coin) for coin in account.quotes}
+    margins = AccountMargins(*(sum(part) for part in zip(*by_coin.values(), strict=True)))
+    rows = {coin: _coin_row(account, coin, by_coin.get(coin)) for coin in account.exchange.ledger.coins}
     equity = sum(float(row["usdValue"]) for row in rows.values())
-    unrealised = _unrealised(account)
+    unrealised = sum(_unrealised(account, coin) for coin in account.quotes)
     is_cross = account.margin_mode == "cross"
     total = texts.decimal(equity)
     initial = margins.position + margins.order
@@ -72,7 +72,8 @@ def wallet_row(account: Account, coins: list[str] | None = None) -> dict[str, An
     return {
         "accountType": "UNIFIED", "accountLTV": "0", "totalEquity": total, "totalWalletBalance": texts.decimal(equity - unrealised),
         "totalMarginBalance": texts.money(margins.balance) if is_cross else total,
-        "totalAvailableBalance": texts.money(account.available()), "totalPerpUPL": texts.decimal(unrealised),
+        "totalAvailableBalance": texts.money(sum(account.available(coin) for coin in account.quotes)),
+        "totalPerpUPL": texts.decimal(unrealised),
         **figures, **{f"{name}ByMp": value for name, value in figures.items()},
         "coin": [row for coin, row in rows.items() if coins is None or coin in coins],
     }  # fmt: skip
@@ -82,13 +83,13 @@ def _rate(margin: int, against: float) -> str:
     return texts.decimal(margin / UNIT / (against if against > 0.0 else 1.0), 4)
 
 
-def _coin_row(account: Account, coin: str, margins: AccountMargins) -> dict[str, Any]:
+def _coin_row(account: Account, coin: str, margins: AccountMargins | None) -> dict[str, Any]:
+    """margins: of what settles in the coin, if anything does."""
     ledger = account.exchange.ledger.coins[coin]
-    quotes = {market.instrument.quote for market in account.markets.values()}
-    is_quote = coin in quotes
+    is_quote = coin in account.quotes
     unit = account.unit_of(coin)
     wallet = ledger[FREE] + ledger[ORDER] + ledger[POSITION]
-    unrealised = _unrealised(account) if is_quote else 0.0
+    unrealised = _unrealised(account, coin)
     price = 1.0 if is_quote else _coin_price(account, coin)
     equity = wallet / unit + unrealised
     locked = spot_locked(account, coin)
@@ -96,17 +97,17 @@ def _coin_row(account: Account, coin: str, margins: AccountMargins) -> dict[str,
         "coin": coin, "equity": texts.decimal(equity, 8 if unit == UNIT else 10), "usdValue": texts.decimal(equity * price),
         "walletBalance": texts.coins(wallet, unit), "locked": texts.coins(locked, unit), "spotHedgingQty": "0", "borrowAmount": "0",
         "accruedInterest": "0", "totalOrderIM": texts.coins(ledger[ORDER] - locked, unit),
-        "totalPositionIM": texts.money(margins.position if coin == QUOTE else 0),
-        "totalPositionMM": texts.money(margins.maintenance if coin == QUOTE else 0), "unrealisedPnl": texts.decimal(unrealised),
+        "totalPositionIM": texts.money(margins.position if margins is not None else 0),
+        "totalPositionMM": texts.money(margins.maintenance if margins is not None else 0), "unrealisedPnl": texts.decimal(unrealised),
         "cumRealisedPnl": texts.money(account.statement.realised.get(coin, 0)), "bonus": "0", "collateralSwitch": is_quote,
         "marginCollateral": is_quote, "colRes": "", "spotBorrow": "0", "free": "", "availableToWithdraw": "", "availableToBorrow": "",
     }  # fmt: skip
 
 
-def _unrealised(account: Account) -> float:
+def _unrealised(account: Account, coin: str) -> float:
     total = 0.0
     for name, market in account.markets.items():
-        if market.is_linear:
+        if market.is_linear and market.instrument.quote == coin:
             book = account.exchange.books[name]
             total += sum(position.unrealized(book.mark) for position in book.positions if position.steps)
     return total

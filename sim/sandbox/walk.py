@@ -21,21 +21,36 @@ _CAP: Final = to_units("0.005")
 _YEARLY: Final = 0.6  # deviation of a year's log return
 _YEAR_MS: Final = 365.0 * DAY_MS
 _KNOWN: Final = {
-    "BTCUSDT": (60_000.0, "0.1", "0.001", "0.000001", 0.8),
-    "ETHUSDT": (3_000.0, "0.01", "0.01", "0.00001", 12.0),
-    "SOLUSDT": (150.0, "0.01", "0.1", "0.0001", 160.0),
-    "XRPUSDT": (0.5, "0.0001", "1", "0.01", 40_000.0),
+    "BTC": (60_000.0, "0.1", "0.001", "0.000001", 0.8),
+    "ETH": (3_000.0, "0.01", "0.01", "0.00001", 12.0),
+    "SOL": (150.0, "0.01", "0.1", "0.0001", 160.0),
+    "XRP": (0.5, "0.0001", "1", "0.01", 40_000.0),
 }
 """First price, tick, step of the perpetual, step of the spot pair, mean volume of a second in base units."""
 
 
+def coins_of(symbol: str) -> tuple[str, str]:
+    """(base, quote) of a symbol: BTCPERP and BTCUSDC are BTC in USDC, all others are in USDT."""
+    for end in ("PERP", "USDC"):
+        if symbol.endswith(end) and symbol != end:
+            return symbol.removesuffix(end), "USDC"
+    return symbol.removesuffix("USDT"), "USDT"
+
+
+def is_traded(symbol: str, category: Category) -> bool:
+    """Whether a category has it: BTCPERP is a perpetual only, BTCUSDC a spot pair only, BTCUSDT is both."""
+    _, quote = coins_of(symbol)
+    return quote == "USDT" or (category == "linear") == symbol.endswith("PERP")
+
+
 def walk_instrument(symbol: str, category: Category) -> Instrument:
     """An invented instrument with Bybit's fees and limits; an unknown symbol begins at 100 with a tick of 0.01."""
-    _, tick, step, spot_step, _ = _KNOWN.get(symbol, (100.0, "0.01", "0.1", "0.0001", 100.0))
+    base, quote = coins_of(symbol)
+    _, tick, step, spot_step, _ = _KNOWN.get(base, (100.0, "0.01", "0.1", "0.0001", 100.0))
     is_spot = category == "spot"
     steps = Grid.from_text(spot_step if is_spot else step)
     return Instrument(
-        symbol, category, symbol.removesuffix("USDT"), "USDT", Grid.from_text(tick), steps, steps.value(1), steps.value(10_000_000),
+        symbol, category, base, quote, Grid.from_text(tick), steps, steps.value(1), steps.value(10_000_000),
         steps.value(4_000_000), to_units("5"), SPOT_FEE if is_spot else PERPETUAL_TAKER, SPOT_FEE if is_spot else PERPETUAL_MAKER,
         100 * UNIT, () if is_spot else generic_tiers(), 480, to_units("0.05" if is_spot else "0.01"),
         to_units("0.1" if is_spot else "0.02"), base_unit=10**10 if is_spot else UNIT, source="synthetic",
@@ -56,7 +71,7 @@ class Walk:
     def __init__(self, instrument: Instrument, seed: int, number: int) -> None:
         self.instrument = instrument
         self._rng = np.random.Generator(np.random.PCG64([seed, number]))
-        first, _, _, _, self._volume = _KNOWN.get(instrument.symbol, (100.0, "", "", "", 100.0))
+        first, _, _, _, self._volume = _KNOWN.get(instrument.base, (100.0, "", "", "", 100.0))
         self._index = first * float(np.exp(self._rng.normal(0.0, 0.02)))
         self._premium = self._smooth = 0.0
         self._last = self._on_tick(self._index)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from adapters.bybit.endpoints import Environment
 from adapters.bybit.notices import Notice
 from adapters.machine import wall_ms
+from benchmarks.panic_instants import adds
 from core.errors import SafetyError
 from runners import safety
 from runners.arming.token import panicked_since
@@ -27,13 +27,11 @@ from tests.sim.sandbox.raw import Raw
 from tests.virtual.network import LATENCY_S
 
 REASON = "the account was looked at and is flat"
-ADDS = ("/v5/order/create", "/v5/order/amend", "/v5/order/create-batch", "/v5/order/amend-batch")
 
 
 def added_after(stage: Stage, ms: float) -> list[dict[str, Any]]:
     """Requests that add, as they were received after this time."""
-    sent = [row for row in stage.sandbox.get("/admin/wire")["requests"] if row["received"] > ms and row["path"] in ADDS]
-    return [row for row in sent if not json.loads(row["sent"]).get("reduceOnly") and "panic-" not in row["sent"]]
+    return [row for row in stage.sandbox.get("/admin/wire")["requests"] if row["received"] > ms and adds(row)]
 
 
 @pytest.fixture(autouse=True)

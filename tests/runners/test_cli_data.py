@@ -236,3 +236,46 @@ def test_invented_history_never_mixes_with_a_symbol_s_real_one(keel: Keel, empty
     answer = keel("data", "synth", "--symbol", "SOLUSDT", "--start", "2024-03-01", "--end", "2024-03-02", *empty)
     assert answer.code == 2 and f"import:{tmp_path.name}/SOLUSDT_1h.csv" in answer.err
     assert Home(tmp_path / "own").store.read_bytes() == before
+
+
+def test_a_folder_imports_what_is_in_it_and_says_what_is_not(keel: Keel, tmp_path: Path) -> None:
+    bars = "ts,open,high,low,close,volume\n" + "".join(f"{1_735_689_600_000 + n * 60_000},2,3,1,2.5,1.5\n" for n in range(3))
+    for name, text in (
+        ("a/BTCUSDT_1m.csv", bars),
+        ("ETHUSDT_1m.txt", bars),
+        ("b/bad_1m.csv", bars),
+        ("README.txt", "words"),
+        (".git/x.csv", bars),
+    ):
+        (tmp_path / "history" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "history" / name).write_text(text)
+    home = ("--home", str(tmp_path / "own"))
+    answer = keel("data", "import", str(tmp_path / "history"), *home)
+    assert answer.code == 3 and answer.err.count("error: ") == 1 and "bad_1m.csv" in answer.err and "--symbol" in answer.err
+    assert "3 files, 1 of other kinds left aside" in answer.out
+    assert [row["symbol"] for row in keel("data", "list", *home, "--json").data["series"]] == ["BTCUSDT", "ETHUSDT"]
+    (tmp_path / "empty").mkdir()
+    empty = keel("data", "import", str(tmp_path / "empty"), *home)
+    assert empty.code == 3 and "the folder holds no .csv" in empty.err
+
+
+def test_series_are_deleted_and_renamed_whole_or_not_at_all(keel: Keel, tmp_path: Path) -> None:
+    home = ("--home", str(tmp_path / "own"))
+    for symbol in ("AUSDT", "BUSDT"):
+        path = tmp_path / f"{symbol}_1m.csv"
+        path.write_text("ts,open,high,low,close,volume\n" + "".join(f"{1_735_689_600_000 + n * 60_000},2,3,1,2.5,1.5\n" for n in range(3)))
+        assert keel("data", "import", str(path), *home).code == 0
+
+    def stored() -> list[tuple[str, str, int]]:
+        return [(row["symbol"], row["category"], row["rows"]) for row in keel("data", "list", *home, "--json").data["series"]]
+
+    refused = keel("data", "rename", "AUSDT", "BUSDT", *home)
+    assert refused.code == 3 and "keel data delete BUSDT --kind last --timeframe 1m --category linear --yes" in refused.err
+    assert keel("data", "delete", "BUSDT", *home).code == 2
+    assert stored() == [("AUSDT", "linear", 3), ("BUSDT", "linear", 3)]
+    assert keel("data", "delete", "BUSDT", "--kind", "last", "--timeframe", "1m", "--category", "linear", "--yes", *home).code == 0
+    assert keel("data", "rename", "AUSDT", "b/usdt", *home).code == 0
+    assert keel("data", "rename", "BUSDT", "BUSDT", "--to-category", "spot", *home).code == 0
+    assert stored() == [("BUSDT", "spot", 3)]
+    assert keel("data", "rename", "BUSDT", "BUSDT", *home).code == 2 and keel("data", "delete", "XUSDT", "--yes", *home).code == 2
+    assert keel("data", "verify", *home).code == 0

@@ -40,7 +40,10 @@ def test_the_commands_are_those_that_are_promised() -> None:
     expected = {
         *("check", "check lookahead", "check warmup", "parity", "sweep", "replay", "compare-live"),
         *("run", "data", "systems", "backtest", "runs", "tools", "menu", "promote", "demo", "live", "sandbox", "doctor", "smoke"),
-        *(f"data {name}" for name in ("synth", "import", "import-instruments", "list", "gaps", "fill", "verify", "export")),
+        *(
+            f"data {name}"
+            for name in ("synth", "import", "import-instruments", "list", "gaps", "fill", "delete", "rename", "verify", "export")
+        ),
         *(f"systems {name}" for name in ("list", "show", "validate", "new", "schema")),
         *(f"runs {name}" for name in ("list", "show", "compare", "report")),
         "panic",

@@ -9,7 +9,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from adapters.store.detection import path_hints, timeframe_of_spacing, to_milliseconds
+from adapters.store.names import path_hints
+from adapters.store.times import timeframe_of_spacing, to_milliseconds
 from core.errors import DataError
 
 START = 1_735_689_600_000
@@ -90,7 +91,8 @@ def test_columns_say_the_kind(store, file, header, row, kind):
     ],
 )
 def test_path_says_what_the_file_is(path, symbol, timeframe, kind, category):
-    assert path_hints(Path("/x/y/z") / path) == {"symbol": symbol, "timeframe": timeframe, "kind": kind, "category": category}
+    found = path_hints(Path("/x/y/z") / path)
+    assert (found.symbol, found.timeframe, found.kind, found.category) == (symbol, timeframe, kind, category)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 
 from adapters.bybit.endpoints import Environment, endpoints
 from adapters.bybit.secrets import load_credentials
-from runners import safety
+from benchmarks.panic_instants import adds
 from runners.live.latch import LatchWatch, is_latched, latch_of
 from runners.live.panic_button import PanicButton
 from runners.live.panic_key import panic_key
@@ -62,8 +62,7 @@ def is_flat(sandbox: Sandbox) -> bool:
 def added_after(sandbox: Sandbox, ms: int) -> list[Any]:
     """Orders that add, as they came in after this time."""
     sent = sandbox.get("/admin/wire")["requests"]
-    late = [row for row in sent if row["received"] > ms and ("order/create" in row["path"] or "order/amend" in row["path"])]
-    return [row for row in late if '"reduceOnly":true' not in row["sent"].replace(" ", "")]
+    return [row for row in sent if row["received"] > ms and adds(row)]
 
 
 def latched_ms(sandbox: Sandbox) -> int:
@@ -76,7 +75,7 @@ def latched_ms(sandbox: Sandbox) -> int:
 
 
 def standby(fake: FakeExchange, *bytes_: bytes) -> tuple[int, str]:
-    words = [sys.executable, "-P", safety.__file__, "--standby", "--env", "sandbox", "--sandbox", fake.url]
+    words = [sys.executable, "-P", "-m", "runners.panic_standby", "--env", "sandbox", "--sandbox", fake.url]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         process.stdin.write(json.dumps({"key": "Canary-Key-1", "secret": "Canary-Secret-1"}).encode() + b"\n")

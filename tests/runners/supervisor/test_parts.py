@@ -301,7 +301,7 @@ def test_a_panic_path_that_dies_is_started_anew(
     flattener = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, said.append)
     coming = [warm, *cold]
 
-    def started(*words: str, stdin: int) -> _Ended:
+    def started(*words: str, stdin: int, module: str = "") -> _Ended:
         found = coming.pop(0)
         if isinstance(found, OSError):
             raise found

@@ -198,7 +198,7 @@ def test_private_frames_are_dropped_doubled_and_reordered(sandbox: Sandbox) -> N
     assert sorted(numbers(sandbox, frames)) == [0, 1, 1, 1, 2] and len(set(times(frames))) == 3
     frames = private(sandbox, {"match": {**ON_ORDER, "nth": 1}, "action": {"kind": "reorder", "window": 3}}, 3)
     assert sorted(numbers(sandbox, frames)) == [0, 1, 2] != numbers(sandbox, frames)
-    frames = private(sandbox, {"match": {**ON_ORDER, "nth": 1}, "action": {"kind": "delay", "ms": 80}}, 3)
+    frames = private(sandbox, {"match": {**ON_ORDER, "nth": 1}, "action": {"kind": "delay", "ms": 400}}, 3)
     assert numbers(sandbox, frames) == [1, 2, 0]
 
 

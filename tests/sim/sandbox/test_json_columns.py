@@ -16,6 +16,7 @@ from core.timeframe import MINUTE_MS
 from sim.sandbox import json_columns
 from sim.sandbox.candles import INDEX, LAST, MARK, Candles
 from sim.sandbox.intervals import INTERVALS, end_of, start_of
+from sim.sandbox.kline_texts import PREMIUM, KlineTexts
 from sim.sandbox.market import SymbolMarket
 from sim.sandbox.walk import walk_instrument
 from tests.sim.sandbox.conftest import made_bars
@@ -127,3 +128,28 @@ def test_a_part_of_the_candles_is_the_same_as_of_all(
     inside = (series.ts >= starts[-1]) & (series.ts < end_of(int(starts[-1]), interval))
     highs = (series.last, mark, index)[kind][1]
     assert made[1, -1] == highs[inside].max() and made[4, -1] == pytest.approx(series.volume[inside].sum())
+
+
+@given(
+    st.sampled_from(["1", "5", "240", "D", "M"]),
+    st.sampled_from([LAST, MARK, PREMIUM]),
+    st.lists(st.integers(1, 40), min_size=1, max_size=6),
+)
+def test_what_is_kept_of_candles_is_what_would_be_written_anew(interval: str, kind: int, limits: list[int]) -> None:
+    """Bars come between the questions, and end candles or do not."""
+    series = made_bars(3200, mark=tuple(column * 1.000037 for column in made_bars(3200).last))
+    candles = Candles(MINUTE_MS)
+    candles.load(series, 2700)
+    klines, row = KlineTexts(candles, 1), 2700
+    for limit in limits:
+        ask = (interval, kind, None, None, limit)
+        given_rows = msgspec.json.decode(klines.rows(*ask, is_oldest=False))
+        assert given_rows == msgspec.json.decode(KlineTexts(candles, 1).rows(*ask, is_oldest=False))
+        starts, made = candles.table(interval, None, None, limit, MARK if kind == PREMIUM else kind)
+        assert [int(texts[0]) for texts in given_rows] == starts[::-1].tolist()
+        if kind != PREMIUM:
+            assert [texts[1:5] for texts in given_rows] == [[f"{value:.1f}" for value in values] for values in made[:4, ::-1].T.tolist()]
+        for _ in range(limit):
+            columns = (*series.last, *(series.mark or ()), *(series.index or ()))
+            candles.add(int(series.ts[row]), tuple(float(column[row]) for column in columns), float(series.volume[row]))
+            row += 1

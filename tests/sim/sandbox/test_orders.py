@@ -69,6 +69,7 @@ def test_a_cancel_that_loses_the_race_is_told_as_a_second_fill() -> None:
         assert client.post("/v5/order/cancel", {**XYZ, "orderId": order_id})[2]["retCode"] == 0
         heard: list[Any] = []
         account = sandbox.server.engine.accounts[KEY]
+        account.is_heard = True
         sandbox.server.private.flush = lambda one: heard.extend(one.outbox) or one.outbox.clear()  # type: ignore[method-assign]
         sandbox.step()
         told = [(row["orderStatus"], row["cancelType"], row["rejectReason"]) for topic, row in heard if topic == "order"]

@@ -1,0 +1,367 @@
+"""A file's rows as a table ``raw`` with columns c0, c1, ... in a guarded connection: its own names never reach SQL.
+
+Text is read as text, every cell, and made into numbers afterwards, so that a cell which is none can be named with its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import numpy as np
+
+from adapters.store.connection import guarded
+from adapters.store.files.archives import Content, content_of
+from adapters.store.files.feather import read_feather
+from adapters.store.files.formats import FEATHER, JSON, PARQUET
+from adapters.store.files.json_rows import read_json
+from adapters.store.files.text_layout import first_rows, read_layout
+from adapters.store.words import printable, shortened
+from core.errors import DataError
+from core.file_names import name_problem, shown
+
+TIME_TYPES = ("TIMESTAMP", "DATE")
+_COMMA = (
+    "CASE WHEN regexp_full_match({x}, '[+-]?[0-9]{{1,3}}([.][0-9]{{3}})+(,[0-9]*)?') THEN replace(replace({x}, '.', ''), ',', '.') "
+    "WHEN contains({x}, '.') THEN NULL ELSE replace({x}, ',', '.') END"
+)
+"""A number with a decimal comma (and dots between thousands) as one with a decimal point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a person says about a file's cells: a strptime format of its times, the zone of times that do not say theirs, the decimal mark,
+    the lines before its table, and whether rows with empty cells are left out."""
+
+    time_format: str | None = None
+    timezone: str | None = None
+    decimal: str = "."
+    skip_lines: int = 0
+    drop_empty: bool = False
+
+
+class RawFile:
+    """An open file: its headers, and its columns as arrays."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, name: str, headers: list[str], first_line: int | None = None) -> None:
+        """first_line: the line of a text file in which the first row stands; None where there are no lines."""
+        self._connection = connection
+        described = connection.execute("SELECT data_type FROM duckdb_columns() WHERE table_name = 'raw' ORDER BY column_index").fetchall()
+        self.types = [str(row[0]) for row in described]
+        self.name, self.headers, self.decimal = name, headers, "."
+        self.names: tuple[str, ...] = ()
+        self.notes: list[str] = []
+        self.said: dict[str, str] = {}
+        self.head: list[str] = []
+        self.quote_volume = False
+        """Whether the writer is known to count volume in the quote currency."""
+        self._first_line = first_line
+        self.rows = self.rows_in_file = int(connection.execute("SELECT count(*) FROM raw").fetchall()[0][0])
+        self._kept: np.ndarray | None = None
+
+    def where(self, row: int) -> str:
+        """What people call row ``row`` (from 0) of what ``select`` has left: its line in a text file, its row elsewhere."""
+        place = row if self._kept is None else int(self._kept[row])
+        return f"row {place + 1}" if self._first_line is None else f"line {place + self._first_line}"
+
+    def first_rows(self) -> str:
+        """The first lines, or the first rows, for a message."""
+        return first_rows(self.head or [",".join(cells) for cells in self.sample(2)])
+
+    def sample(self, count: int) -> list[list[str]]:
+        """The first rows as text; empty cells are ''."""
+        listed = ", ".join(f"coalesce(CAST({_column(place)} AS VARCHAR), '')" for place in range(len(self.headers)))
+        return [
+            [str(cell).strip() for cell in row]
+            for row in self._connection.execute(f"SELECT {listed} FROM raw LIMIT {int(count)}").fetchall()  # noqa: S608  # our own names
+        ]
+
+    def cells(self, row: int) -> list[str]:
+        """A row as text; empty cells are ''."""
+        listed = ", ".join(f"coalesce(CAST({_column(place)} AS VARCHAR), '')" for place in range(len(self.headers)))
+        found = self._connection.execute(f"SELECT {listed} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0]  # noqa: S608
+        return [str(cell).strip() for cell in found]
+
+    def distinct(self, place: int) -> set[str]:
+        """The different values of a column, as text."""
+        column = _column(place)
+        found = self._connection.execute(f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM raw WHERE {column} IS NOT NULL").fetchall()  # noqa: S608
+        return {str(row[0]).strip() for row in found}
+
+    def texts(self, place: int) -> np.ndarray:
+        """A column as text (objects); empty cells are ''."""
+        return self._array(f"SELECT coalesce(CAST({_column(place)} AS VARCHAR), '') AS x FROM raw")  # noqa: S608
+
+    def numbers(self, place: int, *, empty: float | None = None) -> np.ndarray:
+        """A column as float64, ``empty`` where a cell is empty. Raises DataError that names the first cell which is not a number."""
+        return self._cast(place, "DOUBLE", "a number", empty=empty)
+
+    def numbers_or_nan(self, place: int) -> np.ndarray:
+        """A column as float64, nan where a cell is none or no number."""
+        values = self._array(f"SELECT TRY_CAST({self._source(place)} AS DOUBLE) AS x FROM raw")  # noqa: S608
+        return np.ma.filled(values, np.nan) if isinstance(values, np.ma.MaskedArray) else values
+
+    def has_cells(self, place: int) -> bool:
+        """Whether any cell of a column is not empty (nan is empty, as others write a cell that is none so)."""
+        return bool(self._connection.execute(f"SELECT count(*) FROM raw WHERE NOT ({_is_empty(place)})").fetchall()[0][0])  # noqa: S608
+
+    def matches(self, place: int, pattern: str) -> bool:
+        """Whether every cell of a column that is not empty fits a regular expression, and there is one."""
+        cell = f"trim(CAST({_column(place)} AS VARCHAR))"
+        sql = f"SELECT count(*), count(*) FILTER (NOT regexp_full_match({cell}, ?)) FROM raw WHERE NOT ({_is_empty(place)})"  # noqa: S608
+        count, others = self._connection.execute(sql, [pattern]).fetchall()[0]
+        return bool(count) and not others
+
+    def any_matches(self, place: int, pattern: str) -> bool:
+        """Whether some cell of a column fits a regular expression."""
+        sql = f"SELECT count(*) FROM raw WHERE regexp_full_match(trim(CAST({_column(place)} AS VARCHAR)), ?)"  # noqa: S608
+        return bool(self._connection.execute(sql, [pattern]).fetchall()[0][0])
+
+    def is_moment(self, place: int) -> bool:
+        """Whether a column holds times as such, or text that is not numbers."""
+        if self.types[place].startswith(TIME_TYPES):
+            return True
+        return self.types[place] == "VARCHAR" and not self._all(place, "DOUBLE")
+
+    def is_text(self, place: int) -> bool:
+        """Whether a column's cells are text, numbers written as such or not."""
+        return self.types[place] == "VARCHAR"
+
+    def is_integer(self, place: int) -> bool:
+        """Whether every cell of a column is written as an integer and is one of 64 bits: 1585180699.9 is none."""
+        if self.types[place] != "VARCHAR":
+            return self.types[place].endswith("INT") or self.types[place] in ("INTEGER", "UINTEGER")
+        sql = f"SELECT count(*) FROM raw WHERE NOT regexp_full_match({self._source(place)}, '[+-]?[0-9]+')"  # noqa: S608
+        return not self._connection.execute(sql).fetchall()[0][0] and self._all(place, "BIGINT")
+
+    def integers(self, place: int) -> np.ndarray:
+        """A column as int64. Raises DataError that names the first cell which is not an integer."""
+        return self._cast(place, "BIGINT", "an integer")
+
+    def says_zone(self, place: int) -> bool:
+        """Whether the cells of a column of times say their own zone."""
+        if self.types[place] != "VARCHAR":
+            return "WITH TIME ZONE" in self.types[place]
+        return self.any_matches(place, ".*[0-9] ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)") and not self.matches(place, "[0-9]+-[0-9]+-[0-9]+")
+
+    def moments(self, place: int) -> np.ndarray:
+        """A column of timestamps or ISO text as int64 us UTC (text without a zone is UTC)."""
+        kind = "TIMESTAMP" if self.types[place] in ("DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S") else "TIMESTAMPTZ"
+        return self._cast(place, kind, "a time (such as 2025-01-31T08:00:00Z, or a number of s, ms, us or ns)", wrap="epoch_us")
+
+    def is_iso(self, place: int) -> bool:
+        """Whether all cells of a column are read as times as they stand."""
+        return self.types[place].startswith(TIME_TYPES) or self._all(place, "TIMESTAMPTZ")
+
+    def parsed(self, places: Sequence[int], time_format: str) -> np.ndarray | None:
+        """Columns (joined by a blank) as us by a strptime format; None where a cell does not fit. DataError for what is no format."""
+        values = self._array(f"SELECT epoch_us({self._strptime(places, time_format)}) AS x FROM raw")  # noqa: S608
+        return None if isinstance(values, np.ma.MaskedArray) else values
+
+    def misfit(self, places: Sequence[int], time_format: str) -> tuple[int, str]:
+        """The first row whose cells a format does not fit, and the cells."""
+        joined = _joined(places)
+        mask = np.ma.getmaskarray(self._array(f"SELECT epoch_us({self._strptime(places, time_format)}) AS x FROM raw"))  # noqa: S608
+        row = int(np.argmax(mask))
+        return row, str(self._connection.execute(f"SELECT {joined} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0][0])  # noqa: S608
+
+    def _strptime(self, places: Sequence[int], time_format: str) -> str:
+        text = time_format.replace("'", "''")
+        try:
+            self._connection.execute(f"SELECT try_strptime('', '{text}')").fetchall()
+        except duckdb.Error as error:
+            raise DataError(
+                f"{self.name}: --time-format {shortened(repr(time_format))} is no format of times: one is such as '%d/%m/%Y %H:%M'"
+            ) from error
+        return f"CAST(try_strptime({_joined(places)}, '{text}') AS TIMESTAMPTZ)"
+
+    def empty_rows(self, places: Sequence[int]) -> np.ndarray:
+        """Which rows have an empty cell (or nan) in one of the columns."""
+        condition = " OR ".join(f"({_is_empty(place)})" for place in places)
+        return np.asarray(self._array(f"SELECT {condition} AS x FROM raw")).astype(bool)  # noqa: S608
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Keep only these rows (a mask)."""
+        before = np.arange(self.rows) if self._kept is None else self._kept
+        self._connection.register("kept", {"row": before[rows]})
+        self._connection.execute("DELETE FROM raw WHERE rowid NOT IN (SELECT row FROM kept)")
+        self._connection.unregister("kept")
+        self._kept = before[rows]
+        self.rows = len(self._kept)
+
+    def select(self, place: int, values: set[str]) -> None:
+        """Keep only the rows whose column has one of these texts."""
+        marks = ", ".join("?" for _ in values)
+        sql = f"SELECT trim(CAST({_column(place)} AS VARCHAR)) IN ({marks}) AS x FROM raw"  # noqa: S608
+        found = self._connection.execute(sql, sorted(values)).fetchnumpy()["x"]
+        self.keep(np.ma.filled(np.ma.asarray(found), False).astype(bool))
+
+    def _cast(self, place: int, kind: str, what: str, wrap: str = "", empty: float | None = None) -> np.ndarray:
+        source = self._source(place) if kind in ("DOUBLE", "BIGINT") else self._trimmed(place)
+        if empty is not None:
+            source = f"CASE WHEN {_is_empty(place)} THEN '{empty!r}' ELSE CAST({source} AS VARCHAR) END"
+        values = self._array(f"SELECT {wrap}(TRY_CAST({source} AS {kind})) AS x FROM raw")  # noqa: S608
+        if not isinstance(values, np.ma.MaskedArray):
+            return values
+        row = int(np.argmax(np.ma.getmaskarray(values)))
+        cell = self._connection.execute(f"SELECT {_column(place)} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0][0]  # noqa: S608
+        shown = "empty" if cell is None or cell == "" else shortened(repr(cell))
+        raise DataError(
+            f"{self.name}, {self.where(row)}: {self.headers[place]} is {shown}, not {what}{self._advice(cell)}. Nothing was imported"
+        )
+
+    def _advice(self, cell: object) -> str:
+        if not isinstance(cell, str) or not any(mark.isdigit() for mark in cell):
+            return ""
+        plain = cell.strip().lstrip("+-").replace(".", "").replace(",", "")
+        if self.decimal == "." and plain.isdigit() and cell.count(",") == 1 and cell.rfind(",") > cell.rfind("."):
+            return f": if its comma is a decimal one, use --decimal , ({self.first_rows()})"
+        if self.decimal == "," and plain.isdigit() and "." in cell:
+            return ": it has a decimal point: leave --decimal , out"
+        return ""
+
+    def _trimmed(self, place: int) -> str:
+        return f"trim({_column(place)})" if self.types[place] == "VARCHAR" else _column(place)
+
+    def _source(self, place: int) -> str:
+        text = self._trimmed(place)
+        return f"({_COMMA.format(x=text)})" if self.decimal == "," and self.types[place] == "VARCHAR" else text
+
+    def _all(self, place: int, kind: str) -> bool:
+        column = self._source(place) if kind in ("DOUBLE", "BIGINT") else self._trimmed(place)
+        sql = f"SELECT count({column}) = count(TRY_CAST({column} AS {kind})) AND count({column}) > 0 FROM raw"  # noqa: S608
+        return bool(self._connection.execute(sql).fetchall()[0][0])
+
+    def _array(self, sql: str) -> np.ndarray:
+        values: np.ndarray = self._connection.sql(sql).fetchnumpy()["x"]
+        if isinstance(values, np.ma.MaskedArray) and not np.ma.getmaskarray(values).any():
+            return np.asarray(values.data)
+        return values
+
+
+@contextmanager
+def open_raw(path: Path, reading: Reading | None = None) -> Iterator[RawFile]:
+    """A file to import. Raises DataError when it is missing, empty, truncated, or of another format."""
+    reading = reading or Reading()
+    _check_path(path)
+    with content_of(path) as content, _readable(str(path), content) as place, guarded(place, str(path)) as connection:
+        raw = _LOADERS.get(content.format, _load_text)(connection, str(path), place, reading)
+        raw.decimal, raw.names = reading.decimal, content.names
+        raw.notes = [*content.notes, *raw.notes]
+        if not raw.rows:
+            raise DataError(f"{path}: the file has no rows")
+        yield raw
+
+
+def _check_path(path: Path) -> None:
+    problem = name_problem(str(path))
+    if problem:
+        raise DataError(f"{shown(str(path))}: there is no such file: the name {problem}")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: keel data import {path} imports the files in it")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+
+
+@contextmanager
+def _readable(name: str, content: Content) -> Iterator[Path]:
+    """Where the content lies in a form that DuckDB reads: text in UTF-16 is written again in UTF-8."""
+    if content.format in (PARQUET, FEATHER):
+        yield content.path
+        return
+    with content.path.open("rb") as file:
+        mark = file.read(2)
+    if mark not in (b"\xff\xfe", b"\xfe\xff"):
+        yield content.path
+        return
+    with TemporaryDirectory(prefix="keel-import-") as folder:
+        target = Path(folder) / "content"
+        try:
+            with content.path.open("rt", encoding="utf-16", newline="") as source, target.open("wt", encoding="utf-8", newline="") as file:
+                while text := source.read(1 << 20):
+                    file.write(text)
+        except UnicodeError as error:
+            raise DataError(f"{name}: the file is not text in UTF-8 or UTF-16 ({error}): save it as CSV in UTF-8") from error
+        yield target
+
+
+def _load_text(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
+    layout = read_layout(name, path, reading.skip_lines)
+    columns = ", ".join(f"'{_column(place)}': 'VARCHAR'" for place in range(len(layout.headers)))
+    sql = (
+        "CREATE TABLE raw AS SELECT * FROM read_csv(?, auto_detect = false, header = false, skip = ?, delim = ?, quote = '\"', escape = '\"', "  # noqa: S608, E501
+        f"columns = {{{columns}}})"
+    )
+    connection.execute(sql, [str(path.absolute()), layout.skip, layout.delimiter]).fetchall()
+    raw = RawFile(connection, name, layout.headers, layout.skip + 1)
+    raw.notes, raw.head = layout.notes, layout.head
+    if layout.symbol is not None:
+        raw.said["symbol"], raw.quote_volume = layout.symbol, True
+    if raw.rows and raw.sample(1)[0] != [cell.strip() for cell in layout.first_row]:
+        raise DataError(f"{name}: the ends of its lines are of several kinds, or its quotes do not match: write it again")
+    return raw
+
+
+def _load_json(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
+    _refuse_skipping(name, reading)
+    read = read_json(name, path)
+    _create(connection, {_column(place): column for place, column in enumerate(read.columns)})
+    raw = RawFile(connection, name, read.headers)
+    raw.said = {key: read.said[key] for key in ("symbol", "category", "timeframe") if key in read.said}
+    return raw
+
+
+def _load_feather(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
+    _refuse_skipping(name, reading)
+    table = read_feather(name, path)
+    headers = [printable(str(header).strip()) for header in table.column_names]
+    _create(connection, table.rename_columns([_column(place) for place in range(len(headers))]))
+    return RawFile(connection, name, headers)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, columns: object) -> None:
+    connection.register("given", columns)
+    connection.execute("CREATE TABLE raw AS SELECT * FROM given").fetchall()
+    connection.unregister("given")
+
+
+def _load_parquet(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
+    _refuse_skipping(name, reading)
+    target = str(path.absolute())
+    try:
+        headers = [
+            printable(str(row[0]).strip()) for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [target]).fetchall()
+        ]
+        names = ", ".join(_column(place) for place in range(len(headers)))
+        connection.execute(f"CREATE TABLE raw AS SELECT * FROM read_parquet(?) AS t({names})", [target]).fetchall()  # noqa: S608
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.InvalidInputException) or type(error) is duckdb.Error:  # what its reader raises for the content
+            raise DataError(f"{name}: truncated or not a Parquet file: fetch or write it again; nothing was imported") from error
+        raise
+    return RawFile(connection, name, headers)
+
+
+def _refuse_skipping(name: str, reading: Reading) -> None:
+    if reading.skip_lines:
+        raise DataError(f"{name}: --skip-lines {reading.skip_lines} was given, and this file has no lines: leave it out")
+
+
+_LOADERS = {JSON: _load_json, FEATHER: _load_feather, PARQUET: _load_parquet}
+
+
+def _joined(places: Sequence[int]) -> str:
+    return " || ' ' || ".join(f"trim(coalesce(CAST({_column(place)} AS VARCHAR), ''))" for place in places)
+
+
+def _is_empty(place: int) -> str:
+    return f"coalesce(lower(trim(CAST({_column(place)} AS VARCHAR))), '') IN ('', 'nan', 'null', 'none')"
+
+
+def _column(place: int) -> str:
+    return f"c{int(place)}"

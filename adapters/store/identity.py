@@ -1,0 +1,95 @@
+"""Which series a file is of: symbol, category, timeframe and kind, by option, column or name, in this order; each must agree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from adapters.store.files.table import RawFile
+from adapters.store.names import Hints, choose, read_timeframe
+from adapters.store.schema import CATEGORIES
+from adapters.store.symbols import Symbol, read_symbol
+from core.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person says of the series."""
+
+    symbol: str | None = None
+    timeframe: str | None = None
+    kind: str | None = None
+    category: str | None = None
+
+
+def pick_symbol(raw: RawFile, places: dict[str, int], options: Options, hints: Hints, notes: list[str]) -> tuple[str, str | None]:
+    """The symbol in the store's spelling, and the category that its given spelling says. Rows of other symbols are left out, and told."""
+    spelled: dict[str, Symbol] = {}
+    texts = raw.distinct(places["symbol"]) if "symbol" in places else {raw.said["symbol"]} if "symbol" in raw.said else set()
+    for text in texts:
+        spelled[text] = read_symbol(text, f"{raw.name}: ")
+    option = None if options.symbol is None else read_symbol(options.symbol, f"{raw.name}: ")
+    in_columns = {symbol.name for symbol in spelled.values()}
+    chosen = choose(raw.name, "symbol", None if option is None else option.name, in_columns, hints.symbol)
+    if chosen is None:
+        raise DataError(f"{raw.name}: neither columns nor path say which symbol this is: use --symbol (such as --symbol BTCUSDT)")
+    if option is not None and len(in_columns) > 1:
+        _leave_out_others(
+            raw, places["symbol"], "symbol", chosen, {text for text, symbol in spelled.items() if symbol.name == chosen}, notes
+        )
+    given = options.symbol or next((text for text, symbol in sorted(spelled.items()) if symbol.name == chosen), chosen)
+    if given != chosen:
+        notes.append(f"the symbol {given} was read as {chosen}")
+    said = option or next((symbol for symbol in spelled.values() if symbol.name == chosen), None)
+    return chosen, None if said is None else said.category
+
+
+def pick_category(raw: RawFile, places: dict[str, int], options: Options, hints: Hints, of_symbol: str | None, notes: list[str]) -> str:
+    """linear or spot. Where nothing says it: spot by freqtrade's names for it, else linear is assumed, and both are told."""
+    in_columns = raw.distinct(places["category"]) if "category" in places else set()
+    in_columns = in_columns or ({raw.said["category"]} & set(CATEGORIES) if "category" in raw.said else set())
+    chosen = choose(raw.name, "category", options.category, in_columns, hints.category or ({of_symbol} if of_symbol else set()))
+    if options.category is not None and len(in_columns) > 1:
+        _leave_out_others(raw, places["category"], "category", options.category, {options.category}, notes)
+    if chosen is not None:
+        return chosen
+    if hints.freqtrade in ("spot", "trades"):
+        notes.append("category spot was taken, as freqtrade names files of spot so (--category linear says otherwise)")
+        return "spot"
+    notes.append("category linear was assumed (--category says otherwise)")
+    return "linear"
+
+
+def pick_timeframe(raw: RawFile, places: dict[str, int], options: Options, hints: Hints, notes: list[str]) -> str | None:
+    """The timeframe of bars; None where only the distances of the times can say it."""
+    option = None if options.timeframe is None else read_timeframe(options.timeframe) or options.timeframe
+    texts = raw.distinct(places["timeframe"]) if "timeframe" in places else set()
+    chosen = choose(raw.name, "timeframe", option, {read_timeframe(text) or text for text in texts}, hints.timeframe)
+    if option is not None and len(texts) > 1:
+        mine = {text for text in texts if (read_timeframe(text) or text) == option}
+        _leave_out_others(raw, places["timeframe"], "timeframe", option, mine, notes)
+    return chosen
+
+
+def pick_kind(raw: RawFile, group: str, places: dict[str, int], options: Options, hints: Hints, notes: list[str]) -> str | None:
+    """The kind that option, column or path say of bars; None where none does. Raises DataError where an option contradicts the columns."""
+    if group != "bars":
+        if options.kind not in (None, group):
+            raise DataError(f"{raw.name}: --kind {options.kind} was given, but the columns are those of {group}: leave it out")
+        return None
+    in_columns = raw.distinct(places["kind"]) if "kind" in places else set()
+    chosen = choose(raw.name, "kind", options.kind, in_columns, hints.kind)
+    if options.kind is not None and len(in_columns) > 1:
+        _leave_out_others(raw, places["kind"], "kind", options.kind, {options.kind}, notes)
+    return chosen
+
+
+def who_said(what: str, places: dict[str, int], options: Options, hints: Hints) -> str:
+    """Where a value was taken from: "option", "column", "path" or "" (from the distances of the times)."""
+    told = (("column", what in places), ("path", bool(hints.of(what))), ("option", getattr(options, what) is not None))
+    return next((where for where, is_there in told if is_there), "")
+
+
+def _leave_out_others(raw: RawFile, place: int, what: str, chosen: str, texts: set[str], notes: list[str]) -> None:
+    before = raw.rows
+    raw.select(place, texts)
+    notes.append(f"{before - raw.rows:,} rows of another {what} were left out (--{what} {chosen})")

@@ -1,0 +1,194 @@
+"""The times of a file's rows, in ms UTC: numbers of s, ms, us or ns; ISO text; other text with one meaning; or as an option says.
+
+Text that says no zone is UTC, unless the option --timezone says another, and but for two shapes whose writers are known to keep a clock of
+their own: those are refused until the option says which.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adapters.store.checks import Where
+from adapters.store.files.table import RawFile, Reading
+from adapters.store.words import shortened
+from adapters.store.zones import to_utc
+from core.errors import DataError
+from core.timeframe import TIMEFRAMES
+
+_US_OF = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
+_MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+_UNITS = (("s", 1e8, 1e11), ("ms", 1e11, 1e14), ("us", 1e14, 1e17), ("ns", 1e17, 1e20))
+"""Units of time and the magnitudes that mean them: each covers the years 1973 to 5138."""
+_LATEST = 10**14
+"""Times in ms lie before it (the year 5138), as those of every unit do."""
+
+_YEAR_FIRST = (
+    "%Y.%m.%d %H:%M", "%Y.%m.%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%Y-%m-%d %I-%p", "%Y-%m-%d %I:%M %p",
+    "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%dD%H:%M:%S.%n", "%Y.%m.%d", "%Y/%m/%d", "%Y%m%d", "%Y%m%d %H%M", "%Y%m%d %H:%M", "%Y%m%d %H:%M:%S",
+    "%Y%m%d %H%M%S", "%Y-%m-%d %H%M%S",
+)  # fmt: skip
+"""Formats that can mean one thing only."""
+_ASKED = tuple(
+    f"{date}{clock}"
+    for date in ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%m.%d.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d.%m.%y", "%d %b %Y",
+                 "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y")
+    for clock in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S")
+)  # fmt: skip
+"""Formats that are proposed where they fit: with days first and months first, both may."""
+_PACKED = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_FEW = 3
+
+
+def read_times(raw: RawFile, places: dict[str, int], reading: Reading, notes: list[str]) -> tuple[np.ndarray, str]:
+    """(times in ms, unit). What was decided or is finer than a ms is told in ``notes``. Raises DataError for a cell that is no time."""
+    place = places["ts"]
+    if reading.time_format is not None or "clock" in places or raw.is_moment(place) or raw.matches(place, "(19|20)[0-9]{6}"):
+        return _moments(raw, places, reading, notes)
+    _refuse_zone(raw, reading, "are numbers since 1970, which are UTC")
+    numbers = raw.integers(place) if raw.is_integer(place) else raw.numbers(place)
+    _refuse_packed(raw, place, numbers)
+    try:
+        ts, unit = to_milliseconds(raw.name, numbers, raw.where)
+    except DataError:
+        if "ts_text" not in places:
+            raise
+        ts, unit = read_times(raw, {"ts": places["ts_text"]}, reading, notes)
+        notes.append(f"{raw.headers[place]} is in several units: the times were taken from {raw.headers[places['ts_text']]}")
+        return ts, unit
+    if bool((np.abs(numbers * _MS[unit] - ts) > 0.01).any()):
+        notes.append("times finer than a millisecond are kept to the millisecond")
+    return ts, unit
+
+
+def _moments(raw: RawFile, places: dict[str, int], reading: Reading, notes: list[str]) -> tuple[np.ndarray, str]:
+    micros, has_zone, own_clock = _read_moments(raw, [places["ts"], *([places["clock"]] if "clock" in places else [])], reading, notes)
+    if has_zone:
+        _refuse_zone(raw, reading, "say their own zone")
+    elif reading.timezone is not None:
+        micros = to_utc(raw.name, micros, reading.timezone, raw.where, notes)
+    elif own_clock:
+        raise DataError(
+            f"{raw.name}: the times say no zone, and files of this shape come {own_clock}; nothing was imported ({raw.first_rows()})"
+        )
+    ts = whole_milliseconds(micros)
+    strange = (ts < 0) | (ts >= _LATEST)
+    if strange.any():
+        row = int(np.argmax(strange))
+        raise DataError(
+            f"{raw.name}, {raw.where(row)}: {raw.headers[places['ts']]} is no time since 1970 and before 5138; nothing was imported"
+        )
+    if bool((micros % 1000).any()):
+        notes.append("times finer than a millisecond are kept to the millisecond")
+    return ts, "time"
+
+
+def _read_moments(raw: RawFile, columns: list[int], reading: Reading, notes: list[str]) -> tuple[np.ndarray, bool, str]:
+    """(us, whether the text says its zone, on whose own clock files of this shape are known to be: "" for none)."""
+    asked = reading.time_format
+    if asked is not None:
+        if not raw.is_text(columns[0]) and not raw.is_integer(columns[0]):
+            raise DataError(f"{raw.name}: --time-format was given, and the file's times are times already: leave it out")
+        micros = raw.parsed(columns, asked)
+        if micros is None:
+            row, cell = raw.misfit(columns, asked)
+            raise DataError(
+                f"{raw.name}, {raw.where(row)}: the time {shortened(repr(cell))} does not fit --time-format '{asked}'"
+                f"{_proposal(raw, columns)}. Nothing was imported ({raw.first_rows()})"
+            )
+        return micros, "%z" in asked or "%Z" in asked, ""
+    if len(columns) == 1 and raw.is_iso(columns[0]) and not raw.is_integer(columns[0]):
+        return raw.moments(columns[0]), raw.says_zone(columns[0]), ""
+    for time_format in _YEAR_FIRST:
+        micros = raw.parsed(columns, time_format)
+        if micros is not None:
+            notes.extend(_on_bybits_clock(raw, columns, time_format, reading))
+            return micros, False, _own_clock(len(columns), time_format)
+    proposal = _proposal(raw, columns)
+    if not proposal and len(columns) == 1:
+        raw.moments(columns[0])
+    raise DataError(
+        f"{raw.name}: the times ({shortened(repr(raw.sample(1)[0][columns[0]]))}, ...) can be read in several ways or in none"
+        f"{proposal or ': say how with --time-format, such as --time-format ' + repr('%d/%m/%Y %H:%M')}. Nothing was imported "
+        f"({raw.first_rows()})"
+    )
+
+
+def _own_clock(columns: int, time_format: str) -> str:
+    if columns == 2 and time_format.startswith("%Y.%m.%d"):
+        return (
+            "out of MetaTrader on the clock of the broker's server (mostly --timezone +02:00 or +03:00 in summer, --timezone Europe/Athens "
+            "for both; of HistData --timezone -05:00)"
+        )
+    if columns == 1 and time_format == "%Y%m%d %H%M%S":
+        return "from HistData in Eastern Standard Time without summer time (--timezone -05:00); if they are UTC, use --timezone UTC"
+    return ""
+
+
+def _on_bybits_clock(raw: RawFile, columns: list[int], time_format: str, reading: Reading) -> list[str]:
+    if reading.timezone is not None or len(columns) != 1 or time_format != "%Y.%m.%d %H:%M":
+        return []
+    return [
+        "the times say no zone and were taken as UTC; Bybit's archive for MetaTrader is described as UTC+3: hold a bar against another "
+        "source, and use --timezone +03:00 if it is three hours late"
+    ]
+
+
+def _proposal(raw: RawFile, columns: list[int]) -> str:
+    fits = [time_format for time_format in _ASKED if raw.parsed(columns, time_format) is not None][:_FEW]
+    if not fits:
+        return ""
+    words = {"%d": "days first", "%m": "months first"}
+    return ": use " + " or ".join(f"--time-format '{fit}'{' (' + words[fit[:2]] + ')' if fit[:2] in words else ''}" for fit in fits)
+
+
+def _refuse_zone(raw: RawFile, reading: Reading, why: str) -> None:
+    if reading.timezone is not None:
+        raise DataError(f"{raw.name}: --timezone {shortened(reading.timezone)} was given, but the times {why}: leave it out")
+
+
+def _refuse_packed(raw: RawFile, place: int, numbers: np.ndarray) -> None:
+    """Numbers such as 202501312359 are dates, and no ms of 1976."""
+    for digits, time_format in _PACKED.items():
+        if (
+            numbers.dtype.kind == "i"
+            and raw.matches(place, f"(19|20)[0-9]{{{digits - 2}}}")
+            and raw.parsed([place], time_format) is not None
+        ):
+            raise DataError(
+                f"{raw.name}: the times ({numbers[0]}, ...) look like dates: use --time-format '{time_format}' ({raw.first_rows()})"
+            )
+
+
+def timeframe_of_spacing(ts: np.ndarray) -> str | None:
+    """The timeframe whose length is the smallest distance of times (any order) and that of more than half; None when there is none."""
+    values, counts = np.unique(np.diff(np.unique(ts)), return_counts=True)
+    if not len(values) or 2 * counts[0] <= counts.sum():
+        return None
+    return next((timeframe for timeframe, length in TIMEFRAMES.items() if length == values[0]), None)
+
+
+def to_milliseconds(name: str, times: np.ndarray, where: Where) -> tuple[np.ndarray, str]:
+    """(times in ms, unit) of integers or floats whose unit is told by their magnitude; all rows must agree. Raises DataError."""
+    units = np.full(len(times), -1, dtype=np.int8)
+    for index, (_, low, high) in enumerate(_UNITS):
+        units[(times >= low) & (times < high)] = index
+    strange = units != units[0] if units[0] >= 0 else units < 0
+    if strange.any():
+        row = int(np.argmax(strange))
+        shown = f"{name}, {where(row)}: the time {times[row]}"
+        if units[row] < 0:
+            raise DataError(f"{shown} is no time in s, ms, us or ns since 1970")
+        raise DataError(
+            f"{shown} is in {_UNITS[units[row]][0]}, the first row ({times[0]}) in {_UNITS[units[0]][0]}: use one unit throughout"
+        )
+    unit = _UNITS[int(units[0])][0]
+    if unit == "s" or times.dtype.kind == "f":
+        return whole_milliseconds(np.rint(times * _US_OF[unit]).astype(np.int64)), unit
+    return times // {"ms": 1, "us": 1_000, "ns": 1_000_000}[unit], unit
+
+
+def whole_milliseconds(micros: np.ndarray) -> np.ndarray:
+    """us as ms, to the nearest one, but never up into the next second: 59.999999 is a closing time, and stays one."""
+    nearest = (micros + 500) // 1000
+    carried = (nearest % 1000 == 0) & (nearest * 1000 > micros)
+    return np.asarray(nearest - carried)

@@ -1,0 +1,131 @@
+"""How a person says a file's cells are read: zones with summer time, decimal commas, formats, lines to skip, empty rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import ConfigError, DataError
+
+START = 1_735_689_600_000  # 2025-01-01
+HOUR = 3_600_000
+HEADER = "ts,open,high,low,close,volume\n"
+
+
+def hours(times, row="2,3,1,2.5,10.5"):
+    return HEADER + "".join(f"{at},{row}\n" for at in times)
+
+
+NIGHT = ["2024-10-27 01:00", "2024-10-27 02:00", "2024-10-27 02:00", "2024-10-27 03:00"]
+"""The night in which Berlin's clock goes back; the first 02:00 is 00:00 UTC."""
+MIDNIGHT = 1_729_987_200_000
+
+
+@pytest.mark.parametrize("times", [NIGHT, NIGHT[::-1]])
+def test_the_doubled_hour_is_told_apart_by_the_order_of_the_rows(store, file, times):
+    store.import_file(file("BTCUSDT_1h.csv", hours(times)), timezone="Europe/Berlin")
+    assert store.get_ohlcv("BTCUSDT", "1h").ts.tolist() == [MIDNIGHT + n * HOUR for n in (-1, 0, 1, 2)]
+
+
+def test_quarters_of_the_doubled_hour(store, file):
+    times = [f"2024-10-27 02:{minute:02d}" for minute in (0, 15, 30, 45)] * 2
+    store.import_file(file("BTCUSDT_15m.csv", hours(times)), timezone="Europe/Berlin")
+    assert store.get_ohlcv("BTCUSDT", "15m").ts.tolist() == [MIDNIGHT + n * HOUR // 4 for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("times", "zone", "words", "works"),
+    [
+        (
+            ["2024-10-27 01:00", "2024-10-27 02:00", "2024-10-27 03:00"],
+            "Europe/Berlin",
+            r"line 3: .*twice, and the rows do not.*--timezone \+01:00",
+            "+01:00",
+        ),
+        (
+            ["2024-03-31 01:00", "2024-03-31 02:00"],
+            "Europe/Berlin",
+            r"line 3: .*does not exist in Europe/Berlin.*--timezone \+01:00",
+            "+01:00",
+        ),
+        (["2025-01-01T00:00:00Z", "2025-01-01T01:00:00Z"], "+03:00", "say their own zone: leave it out", None),
+        ([START, START + HOUR], "+03:00", "are numbers since 1970, which are UTC: leave it out", None),
+    ],
+)
+def test_a_zone_that_cannot_be_is_refused_and_the_advice_works(store, file, times, zone, words, works):
+    path = file("BTCUSDT_1h.csv", hours(times))
+    with pytest.raises(DataError, match=words):
+        store.import_file(path, timezone=zone)
+    assert store.coverage() == []
+    assert store.import_file(path, timezone=works).rows == len(times)
+
+
+@pytest.mark.parametrize("zone", ["Nowhere/Land", "+25:00", "+1:2:3", "", "../../etc/passwd", "\x00"])
+def test_what_is_no_zone(store, file, zone):
+    with pytest.raises(ConfigError, match="is no zone: use UTC, an offset"):
+        store.import_file(file("BTCUSDT_1h.csv", hours(["2025-01-01 00:00"])), timezone=zone)
+
+
+@pytest.mark.parametrize(("cell", "value"), [("16541,5", 16541.5), ("16.541,5", 16541.5), ("16541", 16541.0), ("1.016.541,25", 1016541.25)])
+def test_decimal_commas_with_and_without_dots_between_thousands(store, file, cell, value):
+    row = ";".join([cell] * 4)
+    text = "ts;open;high;low;close;volume\n" + "".join(f"{START + n * HOUR};{row};10,25\n" for n in range(3))
+    store.import_file(file("BTCUSDT_1h.csv", text), decimal=",")
+    bars = store.get_ohlcv("BTCUSDT", "1h")
+    assert bars.close.tolist() == [value] * 3 and bars.volume.tolist() == [10.25] * 3
+
+
+def test_a_decimal_comma_that_is_not_there(store, file):
+    with pytest.raises(DataError, match=r"line 2: open is '16541\.5', not a number: it has a decimal point: leave --decimal , out"):
+        store.import_file(file("BTCUSDT_1h.csv", hours([START], "16541.5,16542,16540,16541,1.5")), decimal=",")
+
+
+@pytest.mark.parametrize(
+    ("times", "asks"),
+    [
+        (["01/02/2025 00:00", "01/02/2025 01:00"], ["'%d/%m/%Y %H:%M' .days first.", "'%m/%d/%Y %H:%M' .months first."]),
+        (["31/01/2025 00:00", "31/01/2025 01:00"], ["'%d/%m/%Y %H:%M' .days first."]),
+        (["01/31/2025 12:00 AM", "01/31/2025 1:00 AM"], ["'%m/%d/%Y %I:%M %p' .months first."]),
+        (["31.01.2025 00:00:00", "31.01.2025 01:00:00"], ["'%d.%m.%Y %H:%M:%S' .days first."]),
+        (["202501310000", "202501310100"], ["'%Y%m%d%H%M'"]),
+    ],
+)
+def test_times_with_several_meanings_are_asked_about_and_the_answers_work(store, file, times, asks):
+    path = file("BTCUSDT_1h.csv", hours(times))
+    with pytest.raises(DataError) as error:
+        store.import_file(path)
+    said = str(error.value)
+    assert said.count("--time-format") == len(asks)
+    for ask in asks:
+        with pytest.raises(DataError, match=f"--time-format {ask}"):
+            store.import_file(path)
+        report = store.import_file(path, time_format=ask.split("'")[1])
+        assert report.rows == 2 and report.time_unit == "time"
+
+
+def test_a_format_that_does_not_fit_names_the_line_and_what_would(store, file):
+    path = file("BTCUSDT_1h.csv", hours(["31/01/2025 00:00", "31/01/2025 01:00"]))
+    with pytest.raises(
+        DataError, match=r"line 2: the time '31/01/2025 00:00' does not fit --time-format '%Y-%m-%d': use --time-format '%d/%m/%Y %H:%M'"
+    ):
+        store.import_file(path, time_format="%Y-%m-%d")
+
+
+def test_rows_with_empty_cells_are_counted_and_the_lines_keep_their_numbers(store, file):
+    rows = [f"{START},2,3,1,2.5,1.5", f"{START + HOUR},,,,,", f"{START + 2 * HOUR},2,3,1,2.5,1.5", f"{START + 3 * HOUR},nan,NaN,nan,nan,0"]
+    report = store.import_file(file("BTCUSDT_1h.csv", HEADER + "\n".join(rows) + "\n"), drop_empty=True)
+    assert (report.rows_in_file, report.rows, report.empty, report.left_out) == (4, 2, 2, 0)
+    assert any("2 rows with empty cells were left out" in note for note in report.notes)
+    with pytest.raises(DataError, match="line 5: close is 'x', not a number"):
+        store.import_file(file("ETHUSDT_1h.csv", HEADER + "\n".join([*rows[:3], f"{START + 4 * HOUR},2,3,1,x,5"]) + "\n"), drop_empty=True)
+    with pytest.raises(DataError, match="every row has an empty cell"):
+        store.import_file(file("SOLUSDT_1h.csv", HEADER + rows[1] + "\n"), drop_empty=True)
+
+
+def test_lines_are_skipped_and_counted_in_messages(store, file):
+    text = "one\ntwo, with, commas\n\n" + hours([START, START + HOUR])
+    assert store.import_file(file("BTCUSDT_1h.csv", text)).rows == 2, "words before known names need no option"
+    assert store.import_file(file("ETHUSDT_1h.csv", text), skip_lines=3).rows == 2
+    with pytest.raises(DataError, match="line 6: close is 'x'"):
+        store.import_file(file("SOLUSDT_1h.csv", text.replace("2.5", "x").replace("x", "2.5", 1)))
+    with pytest.raises(DataError, match="--skip-lines 900 skips every line"):
+        store.import_file(file("SOLUSDT_1h.csv", text), skip_lines=900)
