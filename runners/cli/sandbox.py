@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sim.sandbox.settings import AccountSettings, SandboxSettings
 
 _SPEED = re.compile(r"x(\d+(?:\.\d+)?)")
+_TICK_MS = 100
+"""How often the market moves where nobody says: Bybit's public streams send every 10 to 200 ms."""
 _REPLAY_BUDGETS = 100.0
 """By how much request budgets grow where market time is not wall time."""
 
@@ -55,10 +57,8 @@ _REPLAY_BUDGETS = 100.0
     "--tick",
     "tick_ms",
     type=click.IntRange(10, 60_000),
-    default=100,
-    show_default=True,
     metavar="MS",
-    help="Between two moves of the market, at --speed real and xN.",
+    help="Between two moves of the market, at --speed real and xN.  [default: 100]",
 )
 @click.option(
     "--ack",
@@ -104,7 +104,7 @@ def sandbox(
     profile: Any,
     margin_mode: Any,
     demo_isolated: bool,
-    tick_ms: int,
+    tick_ms: int | None,
     ack_ms: int,
     volume_share: float | None,
     shift_to_now: bool,
@@ -124,7 +124,7 @@ def sandbox(
     _check_margin_mode(profile, margin_mode, demo_isolated)
     settings = SandboxSettings(
         profile=profile, pace=pace, factor=factor, seed=seed, limit_factor=factor if pace == "real" else _REPLAY_BUDGETS,
-        margin_mode=margin_mode, demo_isolated=demo_isolated, tick_ms=tick_ms, ack_ms=ack_ms, ids=ids,
+        margin_mode=margin_mode, demo_isolated=demo_isolated, tick_ms=tick_ms or _TICK_MS, ack_ms=ack_ms, ids=ids,
         execution=ExecutionConfig() if volume_share is None else ExecutionConfig(max_volume_share=volume_share),
     )  # fmt: skip
     settings = _with_accounts(settings, accounts, addresses, rights)
@@ -134,6 +134,8 @@ def sandbox(
             faults = fault_file.read_bytes()
         except OSError as error:
             raise ConfigError(f"--faults {fault_file}: {error.strerror or error}") from error
+    if tick_ms is not None and pace != "real":
+        raise ConfigError(f"--tick belongs to --speed real and xN: at --speed {speed} the market moves by whole bars")
     if shift_to_now and speed != "real":
         raise ConfigError("--shift-to-now plays stored bars at the wall's time: it goes with --speed real, which is the default")
     feed = _make_feed(session, feed_name, names, start, end, timeframe, seed, shift_to_now)

@@ -69,9 +69,9 @@ def pace(seen: Seen) -> Iterator[str]:
 
 
 def leaks(seen: Seen) -> Iterator[str]:
-    """I-17: what is held after the run is what was held before it."""
+    """I-17: no more is held after the run than before it. Less may be: what earlier tests of the process have left is let go some time."""
     for name in sorted({*seen.before, *seen.after}):
-        if seen.after.get(name, 0) != seen.before.get(name, 0):
+        if seen.after.get(name, 0) > seen.before.get(name, 0):
             yield f"I-17: {name}: {seen.before.get(name, 0)} before the run, {seen.after.get(name, 0)} after it"
 
 

@@ -58,6 +58,9 @@ BAD = [
     (["--demo-isolated"], "belongs to --profile demo"),
     (["--symbols", ","], "at least one symbol"),
     (["--faults", "no_such_file"], "no_such_file"),
+    (["--shift-to-now"], "belongs to --feed store"),
+    (["--feed", "store", "--start", "2024-01-01", "--end", "2024-02-01", "--shift-to-now", "--speed", "x60"], "goes with --speed real"),
+    (["--tick", "50", "--speed", "lockstep"], "--tick belongs to --speed real and xN"),
 ]
 
 
