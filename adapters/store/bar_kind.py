@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from adapters.store.checks import Columns
+from adapters.store.columns import counts_in_quote
 from adapters.store.files.table import RawFile
+from adapters.store.inference import split_symbol
 from adapters.store.schema import BAR_KINDS, KINDS
 from adapters.store.volume import VolumeColumns, find_volume, hold_against_prices, missing_volume, refuse_rival
 from core.errors import DataError
@@ -58,8 +60,11 @@ def _base_volume(raw: RawFile, symbol: str, found: VolumeColumns, columns: Colum
         raise missing_volume(raw.name, found, symbol, raw.headers)
     volume = raw.numbers(found.base)
     notes += found.notes
-    if raw.quote_volume:
-        notes.append("Yahoo counts the volume of a coin in the quote currency: it was divided by the close, to eight decimals")
+    is_pair = split_symbol(symbol)[0] != symbol
+    if is_pair and found.quote is None and (raw.quote_volume or counts_in_quote(raw.headers)):
+        notes.append(
+            "Yahoo and CoinMarketCap count the volume of a coin in the quote currency: it was divided by the close, to eight decimals"
+        )
         return np.round(volume / columns["close"], _PLACES)
     price = (columns["low"] + columns["high"]) / 2
     for place in found.rivals:

@@ -10,9 +10,9 @@ from core.errors import DataError
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "ts": (
-        "ts", "tsopen", "opentime", "opentimems", "timestamp", "timestampms", "tsms", "fundingratetimestamp", "fundingtime", "calctime",
-        "transacttime", "tradetime", "unix", "unixtimestamp", "time", "datetime", "date", "gmttime", "localtime", "starttime", "startat",
-        "start", "createtime", "timeutc", "dateutc", "t",
+        "ts", "timeopen", "tsopen", "opentime", "opentimems", "timestamp", "timestampms", "tsms", "fundingratetimestamp", "fundingtime",
+        "calctime", "transacttime", "tradetime", "unix", "unixtimestamp", "time", "datetime", "date", "gmttime", "localtime", "starttime",
+        "startat", "start", "createtime", "timeutc", "dateutc", "t",
     ),
     "open": ("open", "openprice", "o"),
     "high": ("high", "highprice", "h"),
@@ -92,6 +92,12 @@ def category_of(headers: Sequence[str]) -> str | None:
     """The category that the columns themselves say: the trades of Bybit's archive of spot have names of their own."""
     plain = plain_names(headers)
     return "spot" if plain[:5] == ["id", "timestamp", "price", "volume", "side"] else None
+
+
+def counts_in_quote(headers: Sequence[str]) -> bool:
+    """Whether the columns are those of a writer who counts the volume of a coin in the quote currency: Yahoo, CoinMarketCap."""
+    plain = set(plain_names(headers))
+    return "adjclose" in plain or {"marketcap", "timeopen"} <= plain
 
 
 def is_known_name(plain: str) -> bool:

@@ -162,6 +162,10 @@ def explain(path: str, message: str) -> str:
         return f"{path} is damaged or is not a store of ours ({first_line}): move it away and import the history anew"
     if "unexpected end of gzip" in lowered:
         return f"{path}: the file is truncated: fetch or write it again; nothing was imported"
+    if "invalid state" in lowered:
+        return (
+            f"{path}: its lines end in several ways, or its quotes do not match: write it again with one end of line; nothing was imported"
+        )
     if "csv error on line" in lowered:
         place = first_line.split("CSV Error on Line: ", 1)[-1]
         detail = [line for line in message.splitlines() if line.startswith("Expected Number")]

@@ -35,17 +35,22 @@ _ASKED = tuple(
     for clock in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S")
 )  # fmt: skip
 """Formats that are proposed where they fit: with days first and months first, both may."""
-_PACKED = {12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_DATES = (19_000_101, 21_000_101)
+"""Numbers of this size are dates, 20250131."""
+_PACKED = {10**4: "%Y%m%d%H%M", 10**6: "%Y%m%d%H%M%S"}
+"""Dates with times of day behind them, by what the date is multiplied with."""
 _FEW = 3
 
 
 def read_times(raw: RawFile, places: dict[str, int], reading: Reading, notes: list[str]) -> tuple[np.ndarray, str]:
     """(times in ms, unit). What was decided or is finer than a ms is told in ``notes``. Raises DataError for a cell that is no time."""
     place = places["ts"]
-    if reading.time_format is not None or "clock" in places or raw.is_moment(place) or raw.matches(place, "(19|20)[0-9]{6}"):
+    if reading.time_format is not None or "clock" in places or raw.is_moment(place):
+        return _moments(raw, places, reading, notes)
+    numbers = raw.integers(place) if raw.is_integer(place) else raw.numbers(place)
+    if _are_within(numbers, *_DATES):
         return _moments(raw, places, reading, notes)
     _refuse_zone(raw, reading, "are numbers since 1970, which are UTC")
-    numbers = raw.integers(place) if raw.is_integer(place) else raw.numbers(place)
     _refuse_packed(raw, place, numbers)
     try:
         ts, unit = to_milliseconds(raw.name, numbers, raw.where)
@@ -61,6 +66,7 @@ def read_times(raw: RawFile, places: dict[str, int], reading: Reading, notes: li
 
 
 def _moments(raw: RawFile, places: dict[str, int], reading: Reading, notes: list[str]) -> tuple[np.ndarray, str]:
+    _refuse_odd_one(raw, places["ts"], reading)
     micros, has_zone, own_clock = _read_moments(raw, [places["ts"], *([places["clock"]] if "clock" in places else [])], reading, notes)
     if has_zone:
         _refuse_zone(raw, reading, "say their own zone")
@@ -80,6 +86,16 @@ def _moments(raw: RawFile, places: dict[str, int], reading: Reading, notes: list
     if bool((micros % 1000).any()):
         notes.append("times finer than a millisecond are kept to the millisecond")
     return ts, "time"
+
+
+def _refuse_odd_one(raw: RawFile, place: int, reading: Reading) -> None:
+    """Among numbers of s or ms a word is the mistake, not the numbers."""
+    odd = raw.odd_one(place) if reading.time_format is None and raw.is_text(place) else None
+    if odd is not None:
+        raise DataError(
+            f"{raw.name}, {raw.where(odd[0])}: {raw.headers[place]} is {shortened(repr(odd[1]))}, not a time, and most others are numbers "
+            "since 1970. Nothing was imported"
+        )
 
 
 def _read_moments(raw: RawFile, columns: list[int], reading: Reading, notes: list[str]) -> tuple[np.ndarray, bool, str]:
@@ -148,15 +164,15 @@ def _refuse_zone(raw: RawFile, reading: Reading, why: str) -> None:
 
 def _refuse_packed(raw: RawFile, place: int, numbers: np.ndarray) -> None:
     """Numbers such as 202501312359 are dates, and no ms of 1976."""
-    for digits, time_format in _PACKED.items():
-        if (
-            numbers.dtype.kind == "i"
-            and raw.matches(place, f"(19|20)[0-9]{{{digits - 2}}}")
-            and raw.parsed([place], time_format) is not None
-        ):
+    for factor, time_format in _PACKED.items():
+        if _are_within(numbers, *(bound * factor for bound in _DATES)) and raw.parsed([place], time_format) is not None:
             raise DataError(
                 f"{raw.name}: the times ({numbers[0]}, ...) look like dates: use --time-format '{time_format}' ({raw.first_rows()})"
             )
+
+
+def _are_within(numbers: np.ndarray, low: int, high: int) -> bool:
+    return numbers.dtype.kind == "i" and bool(((numbers >= low) & (numbers < high)).all())
 
 
 def timeframe_of_spacing(ts: np.ndarray) -> str | None:

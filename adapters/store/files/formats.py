@@ -28,10 +28,12 @@ _ELSEWHERE = {
     "numpy": "write it as CSV (numpy.savetxt)",
     "pickle": "write it as Parquet or CSV (in pandas: pandas.read_pickle(name).to_parquet); a pickle runs code when it is read",
     "SQLite": "export its table as CSV",
+    "JSON lines": "write it as CSV, or as one list of rows in a file that ends in .json",
     "Feather 1": "write it again with today's pandas or pyarrow (Feather 2)",
 }
 _FOREIGN_SUFFIXES = {
     ".xlsx": "Excel", ".xls": "old Excel", ".ods": "Excel", ".h5": "HDF5", ".hdf5": "HDF5", ".hdf": "HDF5", ".npy": "numpy",
+    ".jsonl": "JSON lines", ".ndjson": "JSON lines",
     ".npz": "numpy", ".pkl": "pickle", ".pickle": "pickle", ".db": "SQLite", ".sqlite": "SQLite", ".bz2": "bzip2", ".xz": "xz",
     ".zst": "zstd", ".7z": "7z", ".rar": "rar", ".tar": "tar", ".tgz": "tar",
 }  # fmt: skip

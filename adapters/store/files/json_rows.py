@@ -1,4 +1,4 @@
-"""JSON as people store bars and trades: rows as lists (freqtrade, ccxt), rows as objects, or an answer of the exchange around them."""
+"""JSON as people store bars and trades: rows as lists (freqtrade, ccxt) or objects, columns, or an answer of the exchange around them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from adapters.store.files.text_layout import numbered
+from adapters.store.symbols import symbol_in_name
 from adapters.store.words import printable, shortened
 from core.errors import DataError
 
@@ -70,14 +71,43 @@ def _unwrapped(name: str, loaded: Any) -> tuple[list[Any], dict[str, str]]:
     """The list of rows, and the texts beside it (symbol, category, ...)."""
     said: dict[str, str] = {}
     while isinstance(loaded, dict):
-        said |= {key.lower(): value for key, value in loaded.items() if isinstance(value, str) and isinstance(key, str)}
-        inner = next((loaded[key] for key in _WRAPPERS if isinstance(loaded.get(key), list | dict)), None)
-        if inner is None:
-            raise DataError(f"{name}: {_EXPECTED}; this is an object with {shortened(', '.join(map(repr, loaded)), 100)}")
-        loaded = inner
+        said |= {key.lower(): value for key, value in loaded.items() if isinstance(value, str)}
+        names = loaded.get("columns")
+        if isinstance(names, list) and isinstance(loaded.get("data"), list) and all(isinstance(each, str) for each in names):
+            return _named(name, names, loaded["data"]), said
+        key = next((key for key in _WRAPPERS if isinstance(loaded.get(key), list | dict)), None) or _only_list(loaded)
+        if key is None:
+            return _columns(name, loaded), said
+        found = symbol_in_name(key, f"{name}: ", is_stem=False) if key not in _WRAPPERS else set()
+        if len(found) == 1:
+            said["symbol"] = key
+        loaded = loaded[key]
     if not isinstance(loaded, list):
         raise DataError(f"{name}: {_EXPECTED}")
     return loaded, said
+
+
+def _only_list(loaded: dict[str, Any]) -> str | None:
+    """The key of the one list of rows in an object, as an exchange's name of a symbol may be; None where there are more or none."""
+    keys = [key for key, value in loaded.items() if isinstance(value, list) and value and isinstance(value[0], list | dict)]
+    return keys[0] if len(keys) == 1 else None
+
+
+def _named(name: str, names: list[str], rows: list[Any]) -> list[dict[str, Any]]:
+    """Rows beside their names, as pandas writes them (orient="split")."""
+    uneven = next((at for at, row in enumerate(rows) if not isinstance(row, list) or len(row) != len(names)), None)
+    if uneven is not None:
+        raise DataError(f"{name}, row {uneven + 1}: it has not as many values as there are names ({len(names)}). Nothing was imported")
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _columns(name: str, loaded: dict[str, Any]) -> list[dict[str, Any]]:
+    """Rows of an object of columns: lists ({"t": [...], "o": [...]}), or objects by row, as pandas writes them."""
+    groups = {key: value for key, value in loaded.items() if isinstance(value, dict | list)}
+    lists = {key: list(value.values()) if isinstance(value, dict) else value for key, value in groups.items()}
+    if len(lists) < 2 or len({len(values) for values in lists.values()}) != 1:
+        raise DataError(f"{name}: {_EXPECTED}; this is an object with {shortened(', '.join(map(repr, loaded)), 100)}")
+    return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
 def _text(name: str, at: int, value: Any) -> str | None:

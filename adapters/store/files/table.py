@@ -5,6 +5,7 @@ Text is read as text, every cell, and made into numbers afterwards, so that a ce
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from adapters.store.files.formats import FEATHER, JSON, PARQUET
 from adapters.store.files.json_rows import read_json
 from adapters.store.files.text_layout import first_rows, read_layout
 from adapters.store.words import printable, shortened
-from core.errors import DataError
+from core.errors import ConfigError, DataError
 from core.file_names import name_problem, shown
 
 TIME_TYPES = ("TIMESTAMP", "DATE")
@@ -42,6 +43,12 @@ class Reading:
     decimal: str = "."
     skip_lines: int = 0
     drop_empty: bool = False
+
+    def __post_init__(self) -> None:
+        if self.decimal not in (".", ","):
+            raise ConfigError(f"the decimal mark {shortened(repr(self.decimal))} is none: use . or ,")
+        if self.skip_lines < 0:
+            raise ConfigError(f"{self.skip_lines} lines cannot be skipped: give 0 or more")
 
 
 class RawFile:
@@ -107,12 +114,12 @@ class RawFile:
 
     def has_cells(self, place: int) -> bool:
         """Whether any cell of a column is not empty (nan is empty, as others write a cell that is none so)."""
-        return bool(self._connection.execute(f"SELECT count(*) FROM raw WHERE NOT ({_is_empty(place)})").fetchall()[0][0])  # noqa: S608
+        return bool(self._connection.execute(f"SELECT 1 FROM raw WHERE NOT ({self._is_empty(place)}) LIMIT 1").fetchall())  # noqa: S608
 
     def matches(self, place: int, pattern: str) -> bool:
         """Whether every cell of a column that is not empty fits a regular expression, and there is one."""
         cell = f"trim(CAST({_column(place)} AS VARCHAR))"
-        sql = f"SELECT count(*), count(*) FILTER (NOT regexp_full_match({cell}, ?)) FROM raw WHERE NOT ({_is_empty(place)})"  # noqa: S608
+        sql = f"SELECT count(*), count(*) FILTER (NOT regexp_full_match({cell}, ?)) FROM raw WHERE NOT ({self._is_empty(place)})"  # noqa: S608
         count, others = self._connection.execute(sql, [pattern]).fetchall()[0]
         return bool(count) and not others
 
@@ -181,8 +188,18 @@ class RawFile:
 
     def empty_rows(self, places: Sequence[int]) -> np.ndarray:
         """Which rows have an empty cell (or nan) in one of the columns."""
-        condition = " OR ".join(f"({_is_empty(place)})" for place in places)
+        if not self._may_be_empty(places):
+            return np.zeros(self.rows, dtype=bool)
+        condition = " OR ".join(f"({self._is_empty(place)})" for place in places)
         return np.asarray(self._array(f"SELECT {condition} AS x FROM raw")).astype(bool)  # noqa: S608
+
+    def _may_be_empty(self, places: Sequence[int]) -> bool:
+        """Whether some cell does not begin with a digit: quick, and false for most files."""
+        cells = [
+            f"ascii({_column(place)}) BETWEEN 48 AND 57" if self.is_text(place) else f"NOT {self._is_empty(place)}" for place in places
+        ]
+        sql = f"SELECT count(*) FILTER ({' AND '.join(cells)}) FROM raw"  # noqa: S608  # our own names
+        return int(self._connection.execute(sql).fetchall()[0][0]) < self.rows
 
     def keep(self, rows: np.ndarray) -> None:
         """Keep only these rows (a mask)."""
@@ -203,7 +220,7 @@ class RawFile:
     def _cast(self, place: int, kind: str, what: str, wrap: str = "", empty: float | None = None) -> np.ndarray:
         source = self._source(place) if kind in ("DOUBLE", "BIGINT") else self._trimmed(place)
         if empty is not None:
-            source = f"CASE WHEN {_is_empty(place)} THEN '{empty!r}' ELSE CAST({source} AS VARCHAR) END"
+            source = f"CASE WHEN {self._is_empty(place)} THEN '{empty!r}' ELSE CAST({source} AS VARCHAR) END"
         values = self._array(f"SELECT {wrap}(TRY_CAST({source} AS {kind})) AS x FROM raw")  # noqa: S608
         if not isinstance(values, np.ma.MaskedArray):
             return values
@@ -220,9 +237,31 @@ class RawFile:
         plain = cell.strip().lstrip("+-").replace(".", "").replace(",", "")
         if self.decimal == "." and plain.isdigit() and cell.count(",") == 1 and cell.rfind(",") > cell.rfind("."):
             return f": if its comma is a decimal one, use --decimal , ({self.first_rows()})"
+        if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+\.\d+", cell.strip()):
+            return ": write numbers without commas between thousands"
         if self.decimal == "," and plain.isdigit() and "." in cell:
             return ": it has a decimal point: leave --decimal , out"
         return ""
+
+    def _is_empty(self, place: int) -> str:
+        """The condition that a cell is empty, nan, or what others write for it."""
+        column = _column(place)
+        if self.types[place] in ("DOUBLE", "FLOAT"):
+            return f"({column} IS NULL OR isnan({column}))"
+        if self.types[place] != "VARCHAR":
+            return f"({column} IS NULL)"
+        return (
+            f"({column} IS NULL OR (length({column}) < 9 AND lower(trim({column})) IN ('', 'nan', 'null', 'none')) OR trim({column}) = '')"
+        )
+
+    def odd_one(self, place: int) -> tuple[int, str] | None:
+        """The first cell of a column of text that is no number, where more than half of them are numbers; None where they are not."""
+        cell = f"TRY_CAST({self._trimmed(place)} AS DOUBLE)"
+        count, numbers = self._connection.execute(f"SELECT count(*), count({cell}) FROM raw").fetchall()[0]  # noqa: S608
+        if numbers == count or 2 * numbers <= count:
+            return None
+        row = int(np.argmax(self._array(f"SELECT {cell} IS NULL AS x FROM raw")))  # noqa: S608
+        return row, self.cells(row)[place]
 
     def _trimmed(self, place: int) -> str:
         return f"trim({_column(place)})" if self.types[place] == "VARCHAR" else _column(place)
@@ -357,10 +396,6 @@ _LOADERS = {JSON: _load_json, FEATHER: _load_feather, PARQUET: _load_parquet}
 
 def _joined(places: Sequence[int]) -> str:
     return " || ' ' || ".join(f"trim(coalesce(CAST({_column(place)} AS VARCHAR), ''))" for place in places)
-
-
-def _is_empty(place: int) -> str:
-    return f"coalesce(lower(trim(CAST({_column(place)} AS VARCHAR))), '') IN ('', 'nan', 'null', 'none')"
 
 
 def _column(place: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import random
 import re
 import struct
@@ -14,6 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from adapters.store import HistoricalDataStore
@@ -63,6 +65,15 @@ def lying(data: bytes, size: int) -> bytes:
     return bytes(changed)
 
 
+def parquet() -> bytes:
+    """The same bars in Parquet."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "bars.parquet"
+        sql = f"SELECT {START} + 60000 * i AS ts, 2.0 AS open, 3.0 AS high, 1.0 AS low, 2.5 AS close, i + 1.5 AS volume FROM range(20) t(i)"  # noqa: S608
+        duckdb.sql(sql).write_parquet(str(path))
+        return path.read_bytes()
+
+
 def packed_zeros(count: int) -> bytes:
     """gzip of so many zeros."""
     target = io.BytesIO()
@@ -70,6 +81,10 @@ def packed_zeros(count: int) -> bytes:
         for _ in range(count >> 20):
             file.write(bytes(1 << 20))
     return target.getvalue()
+
+
+JSON = json.dumps([[START + n * 60_000, 2, 3, 1, 2.5, n + 1.5] for n in range(20)]).encode()
+PARQUET = parquet()
 
 
 @pytest.mark.parametrize(
@@ -85,6 +100,10 @@ def packed_zeros(count: int) -> bytes:
         ("BTCUSDT_1m.gz", gzip.compress(bars())),
         ("BTCUSDT_1m.csv.gz", gzip.compress(bars()[:200]) + gzip.compress(bars()[200:])),
         ("BTCUSDT_1m.txt.gz", gzip.compress(bars())),
+        ("BTCUSDT_1m.json.zip", zipped({"BTCUSDT_1m.json": JSON})),
+        ("BTCUSDT_1m.json.gz", gzip.compress(JSON)),
+        ("BTCUSDT_1m.parquet.gz", gzip.compress(PARQUET)),
+        ("BTCUSDT_1m.zip", zipped({"BTCUSDT_1m.parquet": PARQUET})),
     ],
 )  # fmt: skip
 def test_one_file_inside_is_imported(store, tmp_path, name, content):

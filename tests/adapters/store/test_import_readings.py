@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from core.errors import ConfigError, DataError
@@ -129,3 +131,93 @@ def test_lines_are_skipped_and_counted_in_messages(store, file):
         store.import_file(file("SOLUSDT_1h.csv", text.replace("2.5", "x").replace("x", "2.5", 1)))
     with pytest.raises(DataError, match="--skip-lines 900 skips every line"):
         store.import_file(file("SOLUSDT_1h.csv", text), skip_lines=900)
+
+
+HOURS = [START + n * HOUR for n in range(3)]
+VALUES = {"ts": HOURS, "open": [2] * 3, "high": [3] * 3, "low": [1] * 3, "close": [2.5] * 3, "volume": [1.5] * 3}
+ROWS = [list(row) for row in zip(*VALUES.values(), strict=True)]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        ROWS,
+        [dict(zip(VALUES, row, strict=True)) for row in ROWS],
+        {"columns": list(VALUES), "index": [0, 1, 2], "data": ROWS},
+        {name: {str(at): value for at, value in enumerate(values)} for name, values in VALUES.items()},
+        {"s": "ok", **{name[0]: values for name, values in VALUES.items()}},
+        {"BTC/USDT": ROWS},
+        {"error": [], "result": {"BTCUSDT": ROWS, "last": HOURS[-1]}},
+    ],
+)
+def test_json_of_every_usual_shape(store, file, document):
+    store.import_file(file("BTCUSDT_1h.json", json.dumps(document)))
+    bars = store.get_ohlcv("BTCUSDT", "1h")
+    assert {name: bars[name].tolist() for name in bars.columns} | {"ts": bars.ts.tolist()} == VALUES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"data":' * 50_000,
+        "5",
+        "null",
+        '["a"]',
+        "[]",
+        "{}",
+        "[[1,2],[1]]",
+        '[{"a":1},{"b":1}]',
+        '{"p":[[1]],"q":[[1]]}',
+        "[[[1]]]",
+        '{"a":[1],"b":[1,2]}',
+        "[[1,2",
+    ],
+)
+def test_json_that_is_no_table_is_refused_in_one_line(store, file, text):
+    path = file("BTCUSDT_1h.json", text)
+    with pytest.raises(DataError) as error:
+        store.import_file(path)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "row", "words"),
+    [
+        (
+            "a",
+            "ts,open,high,low,close,volume",
+            "ts,open,high,low,close,volume",
+            "line 5: ts is 'ts', not a time, and most others are numbers",
+        ),
+        (
+            "b",
+            "ts,open,high,low,close,volume",
+            '{ts},"1,002.5","1,003.5","1,001.5","1,002.5",1',
+            "'1,002.5', not a number: write numbers without commas",
+        ),
+    ],
+)
+def test_the_cell_that_is_the_mistake_is_named(store, file, name, header, row, words):
+    rows = "".join(f"{at},2,3,1,2.5,1.5\n" for at in HOURS) + row.format(ts=START + 3 * HOUR) + "\n"
+    with pytest.raises(DataError, match=words):
+        store.import_file(file(f"{name}/BTCUSDT_1h.csv", f"{header}\n{rows}"))
+
+
+@pytest.mark.parametrize(("symbol", "volume"), [("BTCUSD", 4.0), ("AAPL", 10.0)])
+def test_yahoo_counts_coins_in_dollars_and_shares_as_shares(store, file, symbol, volume):
+    text = "Date,Open,High,Low,Close,Adj Close,Volume\n" + "".join(f"2025-01-{day:02d},2,3,1,2.5,2.5,10\n" for day in (1, 2, 3))
+    store.import_file(file("daily.csv", text), symbol=symbol)
+    assert store.get_ohlcv(symbol, "1d").volume.tolist() == [volume] * 3
+
+
+@pytest.mark.parametrize("options", [{"decimal": ";"}, {"skip_lines": -1}])
+def test_readings_that_are_none(store, file, options):
+    with pytest.raises(ConfigError):
+        store.import_file(file("BTCUSDT_1h.csv", hours(HOURS)), **options)
+
+
+def test_text_in_utf_16_is_read(store, tmp_path):
+    path = tmp_path / "BTCUSDT_1h.csv"
+    path.write_bytes(hours(HOURS).replace("\n", "\r\n").encode("utf-16"))
+    assert store.import_file(path).rows == 3
