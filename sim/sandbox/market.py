@@ -41,7 +41,8 @@ class PublicTrade:
     ts: int
     side: str
     ticks: int
-    steps: int
+    price: str
+    size: str
     direction: str
     seq: int
 
@@ -152,8 +153,8 @@ class SymbolMarket:
             self.seq += 1
             ts = ts_open + (ts_close - 1 - ts_open) * (place + 1) // 2
             trade = PublicTrade(
-                f"{self.symbol_id:08x}-0000-5000-8000-{self._trade_count:012x}", ts, "Buy" if rises else "Sell", ticks, share,
-                self._direction, self.seq,
+                f"{self.symbol_id:08x}-0000-5000-8000-{self._trade_count:012x}", ts, "Buy" if rises else "Sell", ticks,
+                grid.text(ticks), lots.text(share), self._direction, self.seq,
             )  # fmt: skip
             self.trades.append(trade)
             self.fresh_trades.append(trade)

@@ -151,11 +151,10 @@ class PublicHub:
         return [self._frame(topic, "snapshot", [row])]
 
     def _trade_frames(self, market: SymbolMarket, topic: str, trades: list[Any]) -> list[dict[str, Any]]:
-        grid = market.instrument.price_grid
         rows = []
         for trade in trades:
             row = {
-                "T": trade.ts, "s": market.symbol, "S": trade.side, "v": market.qty(trade.steps), "p": grid.text(trade.ticks),
+                "T": trade.ts, "s": market.symbol, "S": trade.side, "v": trade.size, "p": trade.price,
                 "L": trade.direction, "i": trade.trade_id, "BT": False, "RPI": False, "seq": trade.seq,
             }  # fmt: skip
             if not market.is_linear:

@@ -204,14 +204,12 @@ def recent_trade(call: Call) -> dict[str, Any]:
     one = market(call.params, call.engine.markets)
     highest = 1000 if one.is_linear else 60
     limit = whole(call.params, "limit", 500 if one.is_linear else 60, low=1, high=highest)
-    grid = one.instrument.price_grid
     rows = [
         {
-            "execId": trade.trade_id, "symbol": one.symbol, "price": grid.text(trade.ticks), "size": one.qty(trade.steps),
-            "side": trade.side,
+            "execId": trade.trade_id, "symbol": one.symbol, "price": trade.price, "size": trade.size, "side": trade.side,
             "time": str(trade.ts), "isBlockTrade": False, "isRPITrade": False, "seq": str(trade.seq),
         }
-        for trade in list(one.trades)[::-1][:limit]
+        for trade in islice(reversed(one.trades), limit)
     ]  # fmt: skip
     return {"category": one.category, "list": rows}
 
