@@ -16,7 +16,7 @@ from typing import Any, Final
 from adapters.replay.feed import Chunk, Lane, ReplayFeed
 from adapters.replay.history import PriceColumns
 from core.actors.market_data import MarketData, SymbolContext
-from core.actors.portfolio import Portfolio
+from core.actors.portfolio import Line, Portfolio
 from core.actors.risk import RiskActor
 from core.bus import Bus, Handler
 from core.clock import ReplayClock
@@ -205,6 +205,7 @@ def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tu
     lanes = [
         _hearing(cycle, lane, stepper, is_decision=timeframe == feed.timeframe) for lane, stepper in zip(chunk.lanes, steppers, strict=True)
     ]
+    is_usual = all(line is not None for _, line, *_ in lanes)
     before, after = iter(chunk.before), iter(chunk.after)
     next_before, early = next(before, _END)
     next_after, late = next(after, _END)
@@ -218,17 +219,26 @@ def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tu
             if row is not None and (ts > book.wake_ts or row[0] <= book.wake_low or row[1] >= book.wake_high):
                 step_at(book, ts_open, ts, instant)
         if queue:
+            portfolio.is_deferring = is_usual and ts < next_before  # then nobody looks at equity before the account is closed
             drain()
+            portfolio.is_deferring = False
             stopped = venue.stop_reason is not None
         while next_before <= ts:
             deliver(early)
             next_before, early = next(before, _END)
-        for (context, value, symbol, bar_at, marks, hearers), row in zip(lanes, rows):  # noqa: B905
+        for (context, line, symbol, bar_at, marks, hearers), row in zip(lanes, rows):  # noqa: B905
             if row is None:
                 continue
             bars += 1
-            if value is not None and ts_open < context.wake_ts:
-                value(row[2], row[3])
+            if line is not None and ts_open < context.wake_ts:
+                if marks:
+                    line.on_close_and_mark(row[2], row[3])
+                    continue
+                line.last = close = row[2]
+                if not line.has_mark:
+                    line.mark = close
+                    if line.qty:
+                        line.value = line.qty * close - line.offset
                 continue
             bar = Bar(symbol, timeframe, ts_open, ts, *bar_at(instant))
             if is_tapped:
@@ -266,13 +276,13 @@ class _Asleep:
 
 _Hearing = tuple[
     SymbolContext | _Asleep,
-    Callable[[float, float], None] | None,
+    Line | None,
     str,
     Callable[[int], tuple[float, ...]],
     tuple[Handler, ...],
     tuple[Handler, ...],
 ]
-"""One symbol's context; what takes its close and mark where only portfolio and context hear its bars; the symbol; its bar's numbers at an
+"""One symbol's context; its line of the account where only portfolio and context hear its bars; the symbol; its bar's numbers at an
 instant; who hears its marks; who hears its bars, in order."""
 
 
@@ -281,8 +291,14 @@ def _hearing(cycle: Cycle, lane: Lane, stepper: Stepper, *, is_decision: bool) -
     context, line = cycle.market_data.contexts[symbol], cycle.portfolio.lines[symbol]
     hearers, marks = bus.handlers_of(Bar, symbol), bus.handlers_of(MarkPrice, symbol)
     is_usual = hearers == (line.on_bar, context.on_bar) and marks == (line.on_mark,) and not bus.is_tapped
-    value = (line.on_close_and_mark if lane.has_mark else line.on_close) if is_usual else None
-    return context if is_decision else _Asleep(), value, symbol, stepper.bar_at, marks if lane.has_mark else (), hearers
+    return (
+        context if is_decision else _Asleep(),
+        line if is_usual else None,
+        symbol,
+        stepper.bar_at,
+        marks if lane.has_mark else (),
+        hearers,
+    )
 
 
 class Stepper:

@@ -28,23 +28,24 @@ class Line:
     value is the unrealised PnL); what spot holds was paid for out of cash, and its offset is 0.
     """
 
-    __slots__ = ("book", "funding_rate", "has_mark", "instrument", "is_linear", "last", "mark", "offset", "qty", "value")
+    __slots__ = ("book", "funding_rate", "has_mark", "instrument", "is_linear", "last", "mark", "offset", "qty", "size", "value")
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.book = PositionBook(instrument)
         self.is_linear = instrument.category == "linear"
-        self.last = self.mark = self.qty = self.offset = self.value = 0.0
+        self.last = self.mark = self.qty = self.size = self.offset = self.value = 0.0
         self.has_mark = False
         self.funding_rate: float | None = None
 
     def revalue(self) -> None:
         """Take over the book's state after a change of it."""
         book = self.book
-        self.qty = book.qty
+        self.qty = qty = book.qty
+        self.size = abs(qty)
         if self.is_linear:
             self.offset = book.cost / 1e8 if book.steps > 0 else -book.cost / 1e8
-        self.value = self.qty * self.mark - self.offset
+        self.value = qty * self.mark - self.offset
 
     def on_mark(self, mark: MarkPrice) -> None:
         """The mark price: it values the position from now on."""
@@ -106,7 +107,10 @@ class PortfolioState(msgspec.Struct, frozen=True):
 
 
 class Portfolio:
-    """Owner of the account's state; others read it. ``equity`` is that of the latest closed instant, or after the latest fill."""
+    """Owner of the account's state; others read it. ``equity`` is that of the latest closed instant, or after the latest fill.
+
+    ``is_deferring``: while no mark can move, fills leave the adding up of ``equity`` to whoever asks for it.
+    """
 
     def __init__(
         self,
@@ -120,6 +124,7 @@ class Portfolio:
         self.cash = self.initial_equity = initial_equity
         self.fees = self.funding = self.realized = self.slippage = self.liquidation_loss = 0
         self.equity = self.cash_value = initial_equity / UNIT
+        self.is_deferring = False
         self.trade_log = TradeLog(strategy)
         self._order_number = order_number
         self._open: list[Line] = []
@@ -128,6 +133,17 @@ class Portfolio:
         self.equity_values = array("d")
         """Equity at each closed instant."""
         self._keep = self.equity_values.append
+
+    @property
+    def equity(self) -> float:
+        """In quote coins."""
+        if self._is_due:
+            self._value()
+        return self._equity
+
+    @equity.setter
+    def equity(self, equity: float) -> None:
+        self._equity, self._is_due = equity, False
 
     # --- market ---
 
@@ -199,7 +215,10 @@ class Portfolio:
         line.revalue()
         if was_flat or not line.book.steps:
             self._note_open()
-        self._value()
+        if self.is_deferring:
+            self.cash_value, self._is_due = self.cash / 1e8, True
+        else:
+            self._value()
 
     def on_funding(self, payment: FundingPayment) -> None:
         """Book a funding payment; positive is paid."""
@@ -316,7 +335,7 @@ class Portfolio:
         """Sum of all positions' notionals, in quote coins."""
         gross = 0.0
         for line in self._open:
-            gross += abs(line.qty) * line.mark
+            gross += line.size * line.mark
         return gross
 
     def open_positions(self) -> int:
