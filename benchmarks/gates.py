@@ -31,6 +31,7 @@ def hold(measure: Callable[[], Sequence[Gate]], tries: int = TRIES) -> None:
     left: dict[str, Gate] = {}
     for number in range(1, tries + 1):
         gates = measure()
+        print("; ".join(map(str, gates)), flush=True)
         left = {gate.name: gate for gate in gates if not gate.holds and (number == 1 or gate.name in left)}
         if not left:
             return

@@ -31,4 +31,7 @@ class EmaCross(VectorStrategy):
 
     def signals(self, frame: Frame, params: Mapping[str, Any]) -> npt.NDArray[np.int8]:
         fast, slow = frame["ema_fast"], frame["ema_slow"]
-        return np.where(fast > slow, 1, np.where(fast < slow, -1, HOLD)).astype(np.int8)
+        wanted = np.full(len(fast), HOLD, dtype=np.int8)
+        np.copyto(wanted, 1, where=fast > slow)
+        np.copyto(wanted, -1, where=fast < slow)
+        return wanted
