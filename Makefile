@@ -13,7 +13,7 @@ help:
 	@echo "make test      set up, and run the tests (a few minutes)"
 	@echo "make check     lint, types, import arrows, dependencies"
 	@echo "make test-all  everything: long properties, faults, and real data where KEEL_REAL_DATA names its folder"
-	@echo "make bench     keel beside backtesting.py and vectorbt, and beside itself: many symbols, two workers; a session under load"
+	@echo "make bench     keel beside backtesting.py, vectorbt and a bare loop, and beside itself: many symbols, two workers; the sandbox's answers beside bare ones; a session under load"
 	@echo "make clients   ccxt, ccxt.pro, freqtrade and NautilusTrader, unmodified, against a sandbox (CLIENTS=\"ccxt\" for some of them)"
 	@echo "make chaos     sessions with several faults at once (SEEDS=200 FROM=0): the first rule that breaks, and the fewest faults that break it"
 	@echo "make panic-proof  panic over 1,200 orders and 20 positions, at 200 random instants, and with the trader broken"
@@ -58,6 +58,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.many_symbols $(MANY)
 	$(BIN)/python -m benchmarks.kernel $(KERNEL)
 	$(BIN)/python -m benchmarks.ray_workers $(RAY)
+	$(BIN)/python -m benchmarks.sandbox_rates $(RATES)
 	$(BIN)/python -m benchmarks.load $(LOAD)
 
 # The smallest orders on an account of yours at Bybit. Refuses without KEEL_LIVE_PROOF and its like: docs/live.md. PROOF="--sandbox URL" rehearses it.

@@ -4,9 +4,9 @@ usage: python -m benchmarks.many_symbols [--symbols N] [--rows N] [--repeat K] [
 
 The same crossover as benchmarks.peers, one position per symbol, all in one account; one symbol runs over ten times the rows, so that its
 rate is the best it has. Measured is the run (wiring, replay, metrics, reconciliation) without loading; the peak of memory counts loading,
-too. Exits 1 when the rate in bars per second is below the gate (0.8 of one symbol's), or when memory grows by more than what the added
-symbols bring: their bars and features, and what their trades leave behind. Rounds alternate, and each side's fastest counts, so that a
-busy machine disturbs both alike.
+too. Exits 1 when the rate in bars per second of CPU time is below the gate (0.8 of one symbol's; the goal is 0.88), or when memory grows
+by more than what the added symbols bring: their bars and features, and what their trades leave behind; three times of three. Rounds
+alternate, and each side's fastest counts, so that a busy machine disturbs both alike.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import msgspec
 
 from adapters.store import HistoricalDataStore
 from benchmarks.crossover import MINUTE_MS, START_MS, crossover_system, random_walk
+from benchmarks.gates import Gate, hold
 
 GATE = 0.8
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,9 +68,9 @@ def work(path: Path, symbols: int, rows: int) -> dict[str, Any]:
     with HistoricalDataStore(path, read_only=True) as store:
         ready = prepare_run(store, system, window, EmaCross(), system.params, load_function=load_function)
     loaded_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     result = run_prepared(ready)
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - used
     if result.reconciliation.difference:
         raise SystemExit("the run does not add up")
     bars = result.timing["bars"]
@@ -78,6 +79,7 @@ def work(path: Path, symbols: int, rows: int) -> dict[str, Any]:
         "seconds": seconds,
         "bars": bars,
         "rate": bars / seconds,
+        "cpu_rate": bars / cpu,
         "trades": len(result.trades),
         "loaded_mb": loaded_mb,
         "peak_mb": peak_mb,
@@ -121,24 +123,28 @@ def main() -> None:
 def compare(symbols: int, rows: int, repeat: int, gate: float) -> None:
     """Measure, print, and hold the gate."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
         in_a_process("--prepare", name, "--symbols", str(symbols), "--rows", str(rows))
-        ones, manys = [], []
-        for _ in range(repeat):
-            ones.append(measure(folder / "one.duckdb", 1, rows * LONGER))
-            manys.append(measure(folder / "many.duckdb", symbols, rows))
-        small = measure(folder / "many.duckdb", 1, rows)
-    one, many = (max(runs, key=lambda run: run["rate"]) for runs in (ones, manys))
-    share, grown = many["rate"] / one["rate"], many["peak_mb"] - small["peak_mb"]
+        hold(lambda: gates(Path(name), symbols, rows, repeat, gate))
+
+
+def gates(folder: Path, symbols: int, rows: int, repeat: int, gate: float) -> list[Gate]:
+    """Measure both sides and print them."""
+    ones, manys = [], []
+    for _ in range(repeat):
+        ones.append(measure(folder / "one.duckdb", 1, rows * LONGER))
+        manys.append(measure(folder / "many.duckdb", symbols, rows))
+    small = measure(folder / "many.duckdb", 1, rows)
+    one, many = (max(runs, key=lambda run: run["cpu_rate"]) for runs in (ones, manys))
     data = (symbols - 1) * rows * BYTES_PER_BAR / 2**20
     records = (many["trades"] - small["trades"]) * BYTES_PER_TRADE / 2**20
     for title, run in (("1 symbol", one), (f"{symbols} symbols", many)):
-        pace = f"{run['bars']:>12,} bars{run['seconds']:>8.2f} s{run['rate']:>12,.0f} bars/s"
+        pace = f"{run['bars']:>12,} bars{run['seconds']:>8.2f} s{run['rate']:>12,.0f} bars/s{run['cpu_rate']:>12,.0f} of CPU"
         print(f"{title:12}{pace}{run['peak_mb']:>8.0f} MB{run['trades']:>9,} trades")
-    print(f"rate {share:.2f} of one symbol's (gate {gate})")
-    print(f"memory grew by {grown:.0f} MB, for {data:.0f} MB of bars and features and {records:.0f} MB of {many['trades']:,} trades")
-    if share < gate or grown > data + records:
-        raise SystemExit(f"below the gate: {share:.2f} of {gate}, or {grown:.0f} MB against {data + records:.0f} MB")
+    print(f"memory: {data:.0f} MB of bars and features and {records:.0f} MB of {many['trades']:,} trades came in")
+    return [
+        Gate("share of one symbol's rate", many["cpu_rate"] / one["cpu_rate"], gate),
+        Gate("MB grown", many["peak_mb"] - small["peak_mb"], data + records, is_most=True),
+    ]
 
 
 if __name__ == "__main__":

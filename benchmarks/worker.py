@@ -21,18 +21,23 @@ def keel(store_path: Path, rows: int) -> dict[str, Any]:
 
     from adapters.store import HistoricalDataStore
     from core.time_range import TimeRange
-    from runners.backtest import run_system
+    from runners.backtest import run_prepared
+    from runners.preparation import prepare
+    from runners.user_code import load_function
     from strategies.ema_cross import EmaCross
 
     with HistoricalDataStore(store_path, read_only=True) as store:
         system = crossover_system()
+        window = TimeRange(START_MS, START_MS + rows * MINUTE_MS)
         began = time.perf_counter()
-        result = run_system(store, system, TimeRange(START_MS, START_MS + rows * MINUTE_MS), EmaCross(), system.params)
-        whole = time.perf_counter() - began
-    seconds = whole - result.timing["load_s"]
+        ready = prepare(store, system, window, EmaCross(), system.params, load_function=load_function)
+    prepared, used = time.perf_counter(), time.process_time()
+    result = run_prepared(ready)
+    cpu, ended = time.process_time() - used, time.perf_counter()
     return {
-        "seconds": seconds,
-        "with_loading": whole,
+        "seconds": ended - prepared,
+        "cpu": cpu,
+        "with_loading": ended - began,
         "trades": len(result.trades),
         "final_equity": result["final_equity"],
         "timing": result.timing,
