@@ -105,11 +105,17 @@ class Decider:
         if self._start_s is not None and now_s >= self._start_s:
             self._start_s = None
             return [Step("start", f"restart {self.restarts} of at most {self._policy.max_restarts}")]
-        if self._asked_s is not None and not self._has_ended and not self._killed and now_s - self._asked_s >= self._policy.stop_s:
+        is_due = self._asked_s is not None and now_s - self._asked_s >= self._policy.stop_s
+        if is_due and not self._killed and not self._may_linger:
             self._is_hang = True
             self._why = self._why or f"it did not end within {self._policy.stop_s:g} s"
-            return self._kill(f"it was asked to end {self._policy.stop_s:g} s ago, and has not")
+            return self._kill(f"it was asked to end {self._policy.stop_s:g} s ago, and is still there")
         return []
+
+    @property
+    def _may_linger(self) -> bool:
+        """The trader has said how it ended and sends its alerts; an account that is to be flattened after a hang does not wait for them."""
+        return self._has_ended and not (self._is_hang and self._policy.on_hang == "flatten")
 
     def ended(self, code: int | None, *, in_order: bool, now_s: float) -> list[Step]:
         """The trader's process is gone. code: its exit code, negative: the signal that ended it; None: not to be known."""
