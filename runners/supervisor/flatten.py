@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -24,6 +25,8 @@ from runners.signal_mask import nothing_blocked
 BY = "the supervisor"
 _TOLD = (safety.FLAT, safety.LEFT)
 """Exit codes of a panic that has come to its end and said what is left."""
+_REFUSED = (safety.WRONG, safety.UNSAFE)
+"""Of one that has no key, or none that may be used: another one would not have it either."""
 WARM_S, COLD_S = 10.0, 60.0
 """A panic path begins by saying that the latch stands: one that says nothing for so long is stopped or stuck, and a new one is started."""
 BREAK_S = 10.0
@@ -40,7 +43,8 @@ class Flattener:
         self._standby: subprocess.Popen[bytes] | None = None
         self._tries = 0
         self._is_broken_off = False
-        self._has_spoken = threading.Event()
+        self._has_spoken, self._is_heard = threading.Event(), True
+        """Of the panic path that was started last. is_heard: a thread reads what it says."""
 
     def warm(self) -> None:
         """Have a process ready, where there is none. One that cannot be had is said; the cold way is left."""
@@ -96,9 +100,9 @@ class Flattener:
                 time.sleep(1.0)
             else:
                 code = self._wait(process, goes_on, COLD_S)
-                if code >= 0 or self._is_broken_off:
+                if code in (*_TOLD, *_REFUSED) or self._is_broken_off:
                     return code == safety.FLAT
-                self._say(f"the panic path was ended by signal {-code}: a new one is started")
+                self._say(f"the panic path ended with {code}: a new one is started")
             if not goes_on():
                 break
         command = panic_command(self._environment.value, self._url, self._key_file)
@@ -109,7 +113,8 @@ class Flattener:
         """Whether the warm process has taken the word."""
         if process.poll() is not None or process.stdin is None:
             return False
-        self._has_spoken.clear()
+        if self._is_heard:
+            self._has_spoken.clear()
         try:
             process.stdin.write(b"P")
             process.stdin.flush()
@@ -144,19 +149,21 @@ class Flattener:
             process = subprocess.Popen(
                 command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, env=child_environment()
             )
-        self._has_spoken.clear()
+        assert process.stdout is not None
+        self._has_spoken, self._is_heard = threading.Event(), True  # one that is killed does not speak for the next
         try:
-            threading.Thread(target=self._pass_on, args=(process,), daemon=True).start()
+            threading.Thread(target=self._pass_on, args=(process.stdout, self._has_spoken), daemon=True).start()
         except RuntimeError as error:  # no thread left: it acts all the same, and its report is in the state folder
             self._has_spoken.set()
+            self._is_heard = False
+            process.stdout.close()  # a pipe that nobody empties would hold it up
             self._say(f"what the panic path says is not heard: {error}")
         return process
 
-    def _pass_on(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None
-        with process.stdout as lines:
+    def _pass_on(self, said: IO[bytes], has_spoken: threading.Event) -> None:
+        with said as lines:
             for line in lines:
-                self._has_spoken.set()
+                has_spoken.set()
                 if text := line.decode("utf-8", "replace").strip():
                     self._say(f"panic: {text}")
 

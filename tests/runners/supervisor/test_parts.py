@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -284,7 +285,9 @@ class _Ended:
         (0, [], True, []),
         (5, [], False, []),
         (1, [0], True, ["ended with 1"]),
-        (-9, [-9, 5], False, ["ended with -9", "ended by signal 9"]),
+        (-9, [-9, 5], False, ["ended with -9", "ended with -9"]),
+        (1, [1, 0], True, ["ended with 1", "ended with 1"]),
+        (-9, [2], False, ["ended with -9"]),
         (-9, [OSError("no memory"), 0], True, ["ended with -9", "cannot be started (no memory)"]),
         (
             2,
@@ -315,6 +318,39 @@ def test_a_panic_path_that_dies_is_started_anew(
     assert flattener.run(lambda: True, lambda: pressed.append(standby.stdin.getvalue()[-1])) is is_flat and not coming
     assert pressed == [ord("P")], "what is told of it comes after the word, and once"
     assert len(said) == len(told) and all(words in line for words, line in zip(told, said, strict=True)), said
+
+
+class _Unheard(_Ended):
+    """It acts for longer than it may be silent."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.stdout, self.turns = io.BytesIO(), 3
+
+    def wait(self, timeout: float) -> int:
+        self.turns -= 1
+        if self.turns > 0:
+            raise subprocess.TimeoutExpired("panic", timeout)
+        return self.code
+
+    def kill(self) -> None:
+        self.code = -9
+
+
+def test_a_panic_path_that_nobody_can_hear_is_not_taken_for_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be had that reads what it says, it acts all the same, and nothing that it says holds it up."""
+
+    def none(**given: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    said: list[str] = []
+    flattener, acting = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, said.append), _Unheard()
+    monkeypatch.setattr("runners.supervisor.flatten.threading", SimpleNamespace(Thread=none, Event=threading.Event))
+    monkeypatch.setattr("runners.supervisor.flatten.WARM_S", 0.0)
+    monkeypatch.setattr(subprocess, "Popen", lambda *given, **more: acting)
+    flattener.warm()
+    assert flattener.run(lambda: True) and acting.stdout.closed and acting.stdin.closed
+    assert said == ["what the panic path says is not heard: can't start new thread"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGSTOP")
