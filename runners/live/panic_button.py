@@ -60,7 +60,9 @@ class PanicButton:
         ready = state_folder("panic") / self.path.with_suffix(".ready").name
         try:
             ready.touch(mode=0o600)
-            self._start()
+            with self._lock:  # a press in this very moment has its own
+                if self._process is None:
+                    self._start()
         except OSError as error:
             self._say(f"panic has no process standing by ({error}): it will be slower")
 

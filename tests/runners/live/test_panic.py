@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,6 +187,21 @@ def test_a_screen_that_is_gone_does_not_keep_a_press_from_acting(monkeypatch: py
     monkeypatch.setattr(button, "_send", acted.append)
     button.press("SIGUSR1")
     assert acted == [b"P"] and is_latched(button.path) and len(told) == 1
+
+
+def test_a_session_that_is_pressed_while_it_starts_has_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = endpoints(Environment.SANDBOX, "http://127.0.0.1:9")
+    button, started = PanicButton(where, load_credentials(where, environ={}), owner="a test"), list[str]()
+
+    def start() -> None:
+        started.append("process")
+        button._process = SimpleNamespace(poll=lambda: None)  # type: ignore[assignment]  # one that runs
+
+    monkeypatch.setattr(button, "_start", start)
+    monkeypatch.setattr(button, "_send", lambda data: None)
+    button.press("SIGUSR1")
+    button.stand_by()
+    assert started == ["process"] and button._acting is button._process
 
 
 # --- the key ---
