@@ -25,6 +25,7 @@ import argparse
 import errno
 import json
 import logging
+import shlex
 import signal
 import stat
 import threading
@@ -99,10 +100,8 @@ def latch(path: Path, env: str, by: str) -> str:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        return ""
     except OSError as error:
-        return "" if _use_spare(path) else f"{path}: {error.strerror}"
+        return "" if _stands_already(path) else f"{path}: {error.strerror}"
     made, user = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), os.environ.get("USER", f"uid {os.getuid()}")
     words = {"version": 1, "environment": env, "made": made, "by": by, "process": os.getpid(), "host": os.uname().nodename, "user": user}
     try:
@@ -119,9 +118,9 @@ def latch(path: Path, env: str, by: str) -> str:
     return ""
 
 
-def _use_spare(path: Path) -> bool:
-    """Where no file can be made: a session has laid one here that only needs the latch's name. A link never takes the place of a latch that
-    was made meanwhile; a rename could, and is for file systems without links. Returns whether a latch stands."""
+def _stands_already(path: Path) -> bool:
+    """Where no file was made: one stands under this name, or a session has laid a spare that only needs it. A link never takes the place
+    of a latch that was made meanwhile; a rename could, and is for file systems without links. Returns whether a latch stands."""
     spare = path.with_suffix(".ready")
     for give_name in (os.link, os.rename):
         if os.path.lexists(path):
@@ -141,11 +140,15 @@ def find_keys(env: str, file: Path | None) -> tuple[str, str]:
     names = (f"BYBIT_{env.upper()}_KEY", f"BYBIT_{env.upper()}_SECRET")
     found = {name: os.environ.get(name, "").strip() for name in names}
     if not all(found.values()) and file is not None:
-        with os.fdopen(os.open(file.expanduser(), os.O_RDONLY | os.O_NOFOLLOW), encoding="utf-8", errors="replace") as opened:
-            status = os.fstat(opened.fileno())
-            if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) & 0o177 or status.st_uid != os.getuid():
-                owner = f"chown {os.getuid()} {file} && " if status.st_uid != os.getuid() else ""
-                raise PermissionError(f"the key file {file} is not a plain file of yours alone: {owner}chmod 600 {file}")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK  # a pipe that nobody writes to would be waited for
+        with os.fdopen(os.open(file.expanduser(), flags), encoding="utf-8", errors="replace") as opened:
+            status, name, me = os.fstat(opened.fileno()), shlex.quote(str(file.expanduser())), os.getuid()
+            if not stat.S_ISREG(status.st_mode):
+                raise PermissionError(f"the key file {file} must be a plain file")
+            if stat.S_IMODE(status.st_mode) & 0o177 or status.st_uid != me:
+                sudo = "sudo " if me and status.st_uid != me else ""
+                owner = f"{sudo}chown {me} {name} && " if status.st_uid != me else ""
+                raise PermissionError(f"the key file {file} is not yours alone: {owner}{sudo}chmod 600 {name}")
             lines = [line.partition("=") for line in opened.read(65_536).splitlines() if not line.lstrip().startswith("#")]
         found = {name.strip().removeprefix("export "): value.strip().strip("\"'") for name, _, value in lines}
     elif env == "sandbox" and not any(found.values()):
@@ -321,11 +324,15 @@ class Panic:
     def _together(self, jobs: list[Callable[[], None]], beside: Sequence[Callable[[], None]] = ()) -> None:
         """Each in a thread of its own, in this order; one that is not back in time is left behind, and for ``beside`` nobody waits."""
         deadline = time.perf_counter() + JOB_S
-        threads = [threading.Thread(target=self._try, args=(job,), daemon=True) for job in (*jobs, *beside)]
-        for thread in threads:
-            thread.start()
-        for thread in threads[: len(jobs)]:
-            thread.join(max(0.0, deadline - time.perf_counter()))
+        threads = [(threading.Thread(target=self._try, args=(job,), daemon=True), job) for job in (*jobs, *beside)]
+        for thread, job in threads:
+            try:
+                thread.start()
+            except RuntimeError:  # this machine has no thread left: slower, one after the other
+                self._try(job)
+        for thread, _ in threads[: len(jobs)]:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - time.perf_counter()))
 
     def _try(self, job: Callable[[], None]) -> None:
         try:
@@ -503,7 +510,7 @@ class Panic:
 
     def fate(self, position: str) -> str:
         """What became of a position (``BTCUSDT Buy``), as it was seen last."""
-        prices, is_held = self.closed_at.get(position), any(position in held for held in self._held_now.values())
+        prices, is_held = self.closed_at.get(position), any(position in held for held in [*self._held_now.values()])
         if prices is not None:
             told = f"{'closed in PART' if is_held else 'closed'}: {prices}"
         else:
@@ -514,14 +521,14 @@ class Panic:
         more = {name: "+" * (name.endswith("orders") and len(rows) >= NEWEST_ORDERS) for name, rows in self.left.items()}
         left = ", ".join(f"{len(rows)}{more[name]} {name}" for name, rows in self.left.items() if rows)
         left = left or ("nothing" if is_whole else "not known")
-        failed = ", ".join(f"{text} x{count}" for text, count in self._exchange.failures.most_common(3))
+        failed = ", ".join(f"{text} x{count}" for text, count in self._exchange.failures.copy().most_common(3))
         done = f"{len(self.cancelled)} orders cancelled, {len(self.closing_orders)} closing orders sent"
         text = f"round {self.rounds}: {done}; seen open: {left}{'' if is_whole else ' (not all could be read)'}"
         self._say(f"{text}; failed so far: {failed}" if failed else text)
 
     def report(self) -> Fields:
-        """Everything, as plain data."""
-        found = {name: value for name, value in vars(self).items() if not name.startswith("_")}
+        """Everything, as plain data of its own: a thread that was left behind may still note what it hears."""
+        found = {name: value.copy() if isinstance(value, dict | list) else value for name, value in vars(self).items() if name[0] != "_"}
         found["left"] = {name: rows for name, rows in self.left.items() if rows}
         return {**found, "failed_requests": dict(self._exchange.failures)}
 
@@ -565,18 +572,18 @@ def work(panic: Panic, say: Say, options: argparse.Namespace, latched_at: float)
         say(f"broken off: what follows is what was left at the last look; {stands}")
         code = LEFT
     is_flat, code = code == FLAT, LEFT if problem and code == FLAT else code
-    told = {"environment": options.env, "latch": str(options.latch), "latch_problem": problem, "by": options.by, "exit_code": code}
+    told: Fields = {"environment": options.env, "latch": str(options.latch), "latch_problem": problem, "by": options.by, "exit_code": code}
     told |= {**panic.report(), "seconds": round(time.perf_counter() - latched_at, 3)}
     place = _keep_report(told, options.latch, say)
-    for name, text in panic.positions_seen.items():
+    for name, text in told["positions_seen"].items():
         say(f"position: {text}; {panic.fate(name)}")
-    say(f"{len(panic.cancelled)} orders cancelled, {len(panic.closing_orders)} closing orders sent, in {told['seconds']} s")
-    notes = {"spot holding": panic.spot_holdings, "dust": panic.dust, "left out": panic.left_out}
-    notes["NOT KNOWN, refused: look on the exchange's website"] = panic.not_looked_at
+    say(f"{len(told['cancelled'])} orders cancelled, {len(told['closing_orders'])} closing orders sent, in {told['seconds']} s")
+    notes = {"spot holding": told["spot_holdings"], "dust": told["dust"], "left out": told["left_out"]}
+    notes["NOT KNOWN, refused: look on the exchange's website"] = told["not_looked_at"]
     for title, found in notes.items():
         for name, text in found.items():
             say(f"{title}: {name}: {text}")
-    for name, rows in panic.left.items():
+    for name, rows in told["left"].items():
         for row in rows:
             say(f"LEFT: {name}: {row}")
     if is_flat and problem:
@@ -654,7 +661,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         say(f"broken off: nothing was cancelled and nothing was closed{'' if problem else '; the latch stands'}")
         return WRONG
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, ValueError) as error:  # no pybit, no key, a key file in the home folder of nobody
         say(f"nothing was cancelled and nothing was closed: {error}")
         return UNSAFE if isinstance(error, PermissionError) else WRONG
     return work(Panic(exchange, say, sell_spot=options.sell_spot), say, options, latched_at)

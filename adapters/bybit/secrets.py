@@ -95,7 +95,7 @@ def load_credentials(where: Endpoints, *, file: Path | None = None, environ: Map
 
 def _read_file(file: Path) -> dict[str, str]:
     try:
-        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError as error:
         raise ConfigError(f"the key file {file} {cannot_open(error, file)}") from error
     with os.fdopen(descriptor, "rb") as opened:

@@ -7,14 +7,17 @@ import errno
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pybit._helpers
@@ -128,9 +131,12 @@ def test_where_keys_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     file.chmod(0o600)
     assert safety.find_keys("demo", file) == (KEY, SECRET)
     other = os.getuid() + 1
-    with monkeypatch.context() as elsewhere, pytest.raises(PermissionError, match=f"chown {other} {file} && chmod 600 {file}"):
+    with monkeypatch.context() as elsewhere, pytest.raises(PermissionError, match=f"sudo chown {other} {file} && sudo chmod 600 {file}"):
         elsewhere.setattr(os, "getuid", lambda: other)
         safety.find_keys("demo", file)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PermissionError, match="must be a plain file"):
+        safety.find_keys("demo", tmp_path / "pipe")
     with pytest.raises(ValueError, match="BYBIT_LIVE_KEY"):
         safety.find_keys("live", file)
     with pytest.raises(ValueError, match="BYBIT_LIVE_KEY and BYBIT_LIVE_SECRET"):
@@ -225,6 +231,12 @@ def test_a_spare_file_never_takes_the_place_of_another_hands_latch(tmp_path: Pat
     while late:
         assert safety.latch(path, "demo", "the second") == "" and path.read_text() == "the first"
         path.unlink()
+
+
+def test_a_folder_that_leads_nowhere_holds_no_latch(tmp_path: Path) -> None:
+    (tmp_path / "panic").symlink_to(tmp_path / "nowhere")
+    path = tmp_path / "panic" / "demo.latch"
+    assert "File exists" in safety.latch(path, "demo", "me") and not is_latched(path)
 
 
 # --- against the sandbox ---
@@ -367,14 +379,12 @@ def test_a_list_that_is_refused_is_not_known_unless_the_account_has_no_such_mark
 
 def test_what_was_held_in_a_list_that_is_refused_later_is_not_taken_for_closed(fake: FakeExchange) -> None:
     fake.hold("BTCUSD", "inverse", "BTC", "Sell", "900")
-    fake.refuse_order = lambda order, held: (110074, "This contract is not live")
-    with_it = [lambda row: None] * 2  # the first reading to close it, and the first look
     seen = 0
 
     def refuse(row: Any) -> Any:
         nonlocal seen
         seen += row["category"] == "inverse"
-        return envelope({}, 10005, "Permission denied") if row["category"] == "inverse" and seen > len(with_it) else None
+        return envelope({}, 10005, "Permission denied") if row["category"] == "inverse" and seen > 2 else None
 
     fake.script["/v5/position/list"] = [refuse] * 99
     panic = Panic(Exchange("sandbox", fake.url, KEY, SECRET), lambda text: None, sell_spot=False)
@@ -490,6 +500,31 @@ def test_neither_key_nor_secret_is_shown(fake: FakeExchange) -> None:
     assert "origin_string" in told and KEY not in told and SECRET not in told
 
 
+def test_a_machine_without_a_thread_left(fake: FakeExchange, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slower, and all the same."""
+
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    fake.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5")
+    fake.rest("BTCUSDT", "linear", "USDT", 3)
+    panic = Panic(Exchange("sandbox", fake.url, KEY, SECRET), lambda text: None, sell_spot=False)
+    panic.read_rules()
+    monkeypatch.setattr(safety, "threading", SimpleNamespace(Thread=NoThread))
+    assert panic.run(time.perf_counter()) == FLAT and fake.orders == [] and fake.positions[0]["size"] == "0.0"
+
+
+def test_a_report_stays_what_it_was_whatever_a_thread_still_hears(fake: FakeExchange) -> None:
+    """One that was left behind goes on noting; a report that changed while it is written would end the panic without a word."""
+    panic = Panic(Exchange("sandbox", fake.url, KEY, SECRET), lambda text: None, sell_spot=False)
+    told = panic.report()
+    panic.orders_seen["1"] = panic.cancelled["1"] = panic.dust["X"] = "late"
+    panic.closing_orders.append({})
+    panic._exchange.failures["late"] += 1
+    assert not any(told[name] for name in ("orders_seen", "cancelled", "dust", "closing_orders", "failed_requests"))
+
+
 # --- as a program ---
 
 
@@ -599,6 +634,18 @@ def test_without_a_state_folder_everything_is_closed_and_the_want_of_a_latch_is_
     told = capsys.readouterr().out
     assert code == LEFT and Decimal(fake.positions[0]["size"]) == 0
     assert "NOT LATCHED" in told and "flat at the last look, but NOT LATCHED" in told and "NOT FLAT" not in told and "report:" not in told
+
+
+@pytest.mark.usefixtures("signals_put_back")
+@pytest.mark.parametrize(("more", "why"), [([], "pybit"), (["--key-file", "~nobody-of-this-name/keys"], "home")])
+def test_what_it_cannot_begin_without_is_said(
+    more: list[str], why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not more:
+        monkeypatch.setitem(sys.modules, "pybit._helpers", None)
+    assert safety.main(["--env", "sandbox", "--yes", *more]) == 2
+    told = capsys.readouterr().out
+    assert "the latch stands" in told and re.search(f"nothing was cancelled and nothing was closed: .*{why}", told)
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "127.0.0.1:8686", "http://[::1", "http://127.0.0.1:0x", ""])
