@@ -193,15 +193,19 @@ def main() -> None:
         load_kernel(Home(Path(folder)))
         print(f"keel's kernel compiled in {time.perf_counter() - began:.1f} s (kept in the home folder, where it is ready at once)")
 
+        most_grown = 0.0
+
         def measure() -> list[Gate]:
+            nonlocal most_grown
             took, grown = sweep(options.pairs, options.pair_rows, min(5, options.repeat))
+            most_grown = max(most_grown, grown)  # the process's peak never falls: it grows at the first try alone
             rates = single(options.rows, options.repeat)
             return [
                 Gate("share of the bare loop", rates["keel"] / rates["bare loop"], options.bare_gate),
                 Gate("times vectorbt", rates["keel"] / rates["vectorbt"], options.gate),
                 Gate("sweep, share of the bare loop", took["bare loop"] / took["keel"], options.bare_sweep_gate),
                 Gate("sweep, times vectorbt", took["vectorbt"] / took["keel"], options.sweep_gate),
-                Gate("sweep, MB grown", grown, options.memory, is_most=True),
+                Gate("sweep, MB grown", most_grown, options.memory, is_most=True),
             ]
 
         hold(measure)

@@ -6,11 +6,12 @@ One process serves both: an aiohttp application whose only handler reads the bod
 and a sandbox with a long past that stands still. Both get the same requests. A client in another process keeps eight connections busy and
 reads whole answers. A rate is answers per second of the server's CPU time: on two idle cores that is what the clock says, and on busy ones
 the clock says something else. Rounds alternate, each side's fastest counts, and the share of the bare answer's rate is held against GATES.
-Candles are asked for again and again, as bots do: what the sandbox keeps of them is part of the figure.
+Candles are asked for in two ways: again and again, as bots do, whose texts the sandbox keeps; and "anew", each question for others of the
+past, of which nothing is kept.
 
-The time for which the loop is held up is the CPU time of one callback of it, of the largest answers that every public endpoint gives and
-of lists of an account that has traded. Exits 1 when a share is below its gate (times ``slack``) or an answer blocks for longer than
-``block-ms``, three times of three.
+The time for which the loop is held up is the CPU time of one callback of it, of the largest answers that every public endpoint gives
+(nothing is kept of candles) and of lists of an account that has traded. Exits 1 when a share is below its gate (times ``slack``) or an
+answer blocks for longer than ``block-ms``, three times of three.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from aiohttp import web
 from adapters.machine import wall_ms
 from benchmarks.gates import Gate, hold
 from sim.sandbox.feeds import WalkFeed
+from sim.sandbox.kline_texts import KlineTexts
 from sim.sandbox.server import SandboxServer
 from sim.sandbox.settings import DEFAULT_KEY, DEFAULT_SECRET, AccountSettings, SandboxSettings
 
@@ -40,11 +42,13 @@ CONNECTIONS: Final = 8
 TURNS: Final = 4
 """Requests of each connection in a round."""
 ANSWER: Final = {"retCode": 0, "retMsg": "OK", "result": {}, "retExtInfo": {}, "time": 1_700_000_000_000}
-GATES: Final = {"kline-200": 0.3, "kline-1000": 0.08, "depth-1000": 0.08, "order/create": 0.3}
+GATES: Final = {
+    "kline-200": 0.3, "kline-1000": 0.08, "kline-200 anew": 0.1, "kline-1000 anew": 0.05, "depth-1000": 0.08, "order/create": 0.3,
+}  # fmt: skip
 """Shares of the bare answer's rate; the goal of order/create, which the simulated exchange answers, is 0.5."""
 _KLINE: Final = "/v5/market/kline?category=linear&symbol=BTCUSDT"
 _ASKED: Final = {
-    "kline-200": f"{_KLINE}&interval=1",
+    "kline-200": f"{_KLINE}&interval=1&limit=200",
     "kline-1000": f"{_KLINE}&interval=1&limit=1000",
     "depth-1000": "/v5/market/orderbook?category=linear&symbol=BTCUSDT&limit=1000",
 }
@@ -133,6 +137,10 @@ async def _serve(pipe: Pipe, bars: int) -> None:
             case "rest":
                 held.watch(False)
                 pipe.send(None)
+            case "forget":
+                for market in sandbox.engine.markets.values():
+                    market.klines = KlineTexts(market.candles, market.instrument.price_grid.decimals)
+                pipe.send(None)
             case _:
                 over.set_result(None)
 
@@ -183,6 +191,19 @@ def get(path: str) -> bytes:
     return f"GET {path.lstrip('+')} HTTP/1.1\r\nHost: 127.0.0.1\r\n{headers}\r\n".encode()
 
 
+class Past:
+    """Candles from the newest to the oldest, so many at a time, and around again: by then the texts of the first are forgotten."""
+
+    def __init__(self, path: str, limit: int, bars: int) -> None:
+        self._path, self._limit, self._windows = path, limit, bars // limit - 1
+        self._newest, self._number = wall_ms(), 0
+
+    def earlier(self) -> bytes:
+        """The request for the next ones."""
+        self._number = self._number % self._windows + 1
+        return get(f"{self._path}&end={self._newest - self._number * self._limit * 60_000}")
+
+
 class Orders:
     """Limit orders that rest far below the market, each with an id of its own."""
 
@@ -223,12 +244,14 @@ def _told(pipe: Pipe, question: str) -> Any:
     return pipe.recv()
 
 
-def shares(pipe: Pipe, sandbox: Client, bare: Client, orders: Orders, rounds: int) -> dict[str, float]:
+def shares(pipe: Pipe, sandbox: Client, bare: Client, orders: Orders, options: argparse.Namespace) -> dict[str, float]:
     """Each answer's rate as a share of the bare one's."""
     requests: dict[str, Callable[[], bytes]] = {name: lambda path=path: get(path) for name, path in _ASKED.items()}  # type: ignore[misc]  # a default binds it
+    for limit in (200, 1000):
+        requests[f"kline-{limit} anew"] = Past(_ASKED[f"kline-{limit}"], limit, options.bars).earlier
     requests["order/create"] = orders.create
     best = {name: [0.0, 0.0] for name in requests}
-    for _ in range(rounds):
+    for _ in range(options.rounds):
         for name, request in requests.items():
             for place, client in enumerate((bare, sandbox)):
                 best[name][place] = max(best[name][place], rate(pipe, client, request))
@@ -246,6 +269,7 @@ def longest(pipe: Pipe, client: Client, early: int, asks: int = 15) -> dict[str,
     for name, path in _LONG.items():
         times = []
         for _ in range(asks):
+            _told(pipe, "forget")
             client.ask([get(path.format(early=early))])
             times.append(1000 * _told(pipe, "held"))
         found[name] = sorted(times)[asks // 2]
@@ -274,7 +298,7 @@ def main() -> None:
     orders = Orders()
 
     def measure() -> list[Gate]:
-        found = shares(ours, sandbox, bare, orders, options.rounds)
+        found = shares(ours, sandbox, bare, orders, options)
         gates = [Gate(name, share, GATES[name] * options.slack) for name, share in found.items()]
         blocks = longest(ours, sandbox, early)
         return [*gates, Gate("the longest hold of the loop (ms)", max(blocks.values()), options.block_ms, is_most=True)]

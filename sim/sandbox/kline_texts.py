@@ -19,7 +19,7 @@ PREMIUM: Final = 3
 (ASSUMED)."""
 _KEPT: Final = 20_000
 """Texts of each kind and interval; with more all are forgotten."""
-_FEW: Final = 12
+_FEW: Final = 32
 """So many candles are written one by one sooner."""
 _BETWEEN: Final = b"],["
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from core.instrument import Instrument, generic_tiers
 from core.money import UNIT
-from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from sim.sandbox import texts
 from sim.sandbox.call import Call
 from sim.sandbox.candles import INDEX, LAST, MARK
@@ -17,10 +17,10 @@ from sim.sandbox.errors import ApiError, params_error
 from sim.sandbox.intervals import start_of
 from sim.sandbox.kline_texts import PREMIUM
 from sim.sandbox.market import SymbolMarket
-from sim.sandbox.paging import after_cursor, from_place, page
+from sim.sandbox.paging import from_place
 from sim.sandbox.params import category, market, moment, text, whole
+from sim.sandbox.periods import on_grid, points
 
-_OPEN_INTEREST = {"5min": 5 * MINUTE_MS, "15min": 15 * MINUTE_MS, "30min": 30 * MINUTE_MS, "1h": HOUR_MS, "4h": 4 * HOUR_MS, "1d": DAY_MS}
 _NOTHING = {"category": "", "list": [], "nextPageCursor": ""}
 _LAUNCHED = "1585526400000"
 
@@ -140,25 +140,19 @@ def funding_history(call: Call) -> dict[str, Any]:
     if start is not None and end is None:
         raise params_error("startTime cannot be given without endTime")  # ASSUMED words
     limit = whole(call.params, "limit", 200, low=1, high=200)
+    last = len(one.funding) if end is None else bisect_right(one.funding, end, key=itemgetter(0))
+    first = 0 if start is None else bisect_left(one.funding, start, key=itemgetter(0))
     rows = [
         {"symbol": one.symbol, "fundingRate": texts.rate(rate), "fundingRateTimestamp": str(stamp)}
-        for stamp, rate in reversed(one.funding)
-        if (start is None or stamp >= start) and (end is None or stamp <= end)
+        for stamp, rate in reversed(one.funding[max(first, last - limit) : last])
     ]
-    return {"category": one.category, "list": rows[:limit]}
+    return {"category": one.category, "list": rows}
 
 
 def open_interest(call: Call) -> dict[str, Any]:
     """Open interest, newest first: of the feed, or an invented one on a grid of times, back to the first candle."""
     one = market(call.params, call.engine.markets)
-    step = _OPEN_INTEREST.get(text(call.params, "intervalTime"))
-    if step is None or not one.is_linear:
-        raise params_error("intervalTime invalid")
-    limit = whole(call.params, "limit", 50, low=1, high=200)
-    start, end, after = moment(call.params, "startTime"), moment(call.params, "endTime"), after_cursor(call.params)
-    newest = min(bound for bound in (call.engine.now_ms, end, None if after is None else after - 1) if bound is not None)
-    found = list(islice(_interest(one, step, start or 0, newest), limit + 1))
-    kept, cursor = page(found, call.params, limit=50, highest=200, key=lambda row: row[0])
+    kept, cursor = points(call, one, "intervalTime", 200, lambda step, oldest, newest: _interest(one, step, oldest, newest))
     rows = [{"openInterest": f"{value:.8f}", "singleOpenInterest": texts.decimal(value / 2), "timestamp": str(ts)} for ts, value in kept]
     return {"category": one.category, "symbol": one.symbol, "list": rows, "nextPageCursor": cursor}
 
@@ -166,8 +160,7 @@ def open_interest(call: Call) -> dict[str, Any]:
 def _interest(one: SymbolMarket, step: int, oldest: int, newest: int) -> Iterator[tuple[int, float]]:
     """(stamp, open interest) on a grid of times, newest first."""
     if not one.interest_stamps:
-        first = max(oldest, one.candles.first_ts)
-        yield from ((ts, one.invented_interest(ts)) for ts in range(newest - newest % step, first - 1, -step))
+        yield from ((ts, one.invented_interest(ts)) for ts in on_grid(one, step, oldest, newest))
         return
     for at in range(bisect_right(one.interest_stamps, newest) - 1, -1, -1):
         ts = one.interest_stamps[at]

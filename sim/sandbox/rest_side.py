@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from core.money import UNIT
-from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from sim.ledger import FREE
 from sim.sandbox import texts
 from sim.sandbox.account import Account
 from sim.sandbox.call import Call
 from sim.sandbox.errors import ApiError, params_error
-from sim.sandbox.params import market, moment, text, whole
+from sim.sandbox.params import market, text
+from sim.sandbox.periods import on_grid, points
 
-_PERIODS = {"5min": 5 * MINUTE_MS, "15min": 15 * MINUTE_MS, "30min": 30 * MINUTE_MS, "1h": HOUR_MS, "4h": 4 * HOUR_MS, "1d": DAY_MS}
 _ACCOUNT_TYPES = ("UNIFIED", "FUND", "CONTRACT", "SPOT")
 
 
@@ -31,18 +31,15 @@ def insurance(call: Call) -> dict[str, Any]:
 
 
 def account_ratio(call: Call) -> dict[str, Any]:
-    """GET /v5/market/account-ratio: half of the accounts are long, newest first (invented)."""
+    """GET /v5/market/account-ratio: half of the accounts are long, newest first, back to the first candle (invented)."""
     one = market(call.params, call.engine.markets)
-    step = _PERIODS.get(text(call.params, "period"))
-    if step is None or not one.is_linear:
-        raise params_error("period invalid")
-    limit = whole(call.params, "limit", 50, low=1, high=500)
-    start, end = moment(call.params, "startTime"), moment(call.params, "endTime")
-    now = call.engine.now_ms
-    newest = min(now, now if end is None else end)
-    stamps = range(newest - newest % step, max(-1, -1 if start is None else start - 1), -step)[:limit]
-    rows = [{"symbol": one.symbol, "buyRatio": "0.5", "sellRatio": "0.5", "timestamp": str(stamp)} for stamp in stamps]
-    return {"list": rows, "nextPageCursor": ""}
+
+    def halves(step: int, oldest: int, newest: int) -> Iterator[tuple[int, str]]:
+        return ((stamp, "0.5") for stamp in on_grid(one, step, oldest, newest))
+
+    kept, cursor = points(call, one, "period", 500, halves)
+    rows = [{"symbol": one.symbol, "buyRatio": share, "sellRatio": share, "timestamp": str(stamp)} for stamp, share in kept]
+    return {"list": rows, "nextPageCursor": cursor}
 
 
 def disconnect_protection(call: Call) -> dict[str, Any]:

@@ -353,6 +353,10 @@ def task_left_behind(told: Told) -> None:
     told.saw(after={"tasks": 2})
 
 
+def file_left_behind_while_others_closed(told: Told) -> None:
+    told.saw(before={"file socket:[1]": 1, "file socket:[2]": 1}, after={"file socket:[3]": 1})
+
+
 def halted_without_a_reason(told: Told) -> None:
     told.story[:] = [record for record in told.story if not isinstance(record.message, CauseRaised)]
     told.change(told.places(GateChanged)[1], state="HALTED", why="")
@@ -387,6 +391,7 @@ BROKEN: list[tuple[Callable[[Told], None], str]] = [
     (exit_too_large, "I-14"), (exit_not_reduce_only, "I-14"),
     (qty_in_exponents, "I-15"), (qty_as_a_number, "I-15"), (stop_off_the_tick, "I-15"), (qty_off_the_step, "I-15"),
     (creates_in_a_burst, "I-17"), (requests_of_others_in_a_burst, "I-17"), (connected_too_often, "I-17"), (task_left_behind, "I-17"),
+    (file_left_behind_while_others_closed, "I-17"),
     (halted_without_a_reason, "I-18"), (active_under_a_cause, "I-18"), (active_with_every_symbol_frozen, "I-18"),
     (idle_after_the_faults, "I-18"),
 ]  # fmt: skip

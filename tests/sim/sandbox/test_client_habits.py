@@ -124,9 +124,12 @@ def test_side_endpoints_answer(market: Sandbox) -> None:
     assert one["balance"]["transferBalance"] == "5000"
     for path in ("deposit/query-record", "withdraw/query-record"):
         assert raw.result(f"/v5/asset/{path}") == {"rows": [], "nextPageCursor": ""}
-    ratio = raw.result("/v5/market/account-ratio", category="linear", symbol="BTCUSDT", period="1h", limit=3)["list"]
-    stamps = [int(row["timestamp"]) for row in ratio]
-    assert [first - second for first, second in pairwise(stamps)] == [3_600_000] * 2
+    stamps, cursor = [], ""
+    for _ in range(2):
+        ratio = raw.result("/v5/market/account-ratio", category="linear", symbol="BTCUSDT", period="5min", limit=3, cursor=cursor)
+        stamps += [int(row["timestamp"]) for row in ratio["list"]]
+        cursor = ratio["nextPageCursor"]
+    assert [first - second for first, second in pairwise(stamps)] == [300_000] * 5
     assert raw.result("/v5/system/status") == {"list": []}
     assert [row["coin"] for row in raw.result("/v5/market/insurance")["list"]] == ["USDT"]
     assert raw.result("/v5/account/query-dcp-info") == {"dcpInfos": []}

@@ -91,15 +91,25 @@ def test_answer_and_push_race_in_both_directions_as_the_seed_has_it(by_stream: b
 
 def test_on_a_thin_book_orders_fill_in_parts() -> None:
     """The bar trades 100: a tenth of it is what one bar gives."""
-    settings, feed = lockstep(flat_bars(*[100.0] * 5, symbol="BTCUSDT"), execution=ExecutionConfig(max_volume_share=0.1))
+    settings, feed = lockstep(flat_bars(*[100.0] * 6, symbol="BTCUSDT"), execution=ExecutionConfig(max_volume_share=0.1))
     engine = Engine(settings, feed, lambda: START)
     account, market = next(iter(engine.accounts.values())), engine.markets["BTCUSDT"]
     engine.desk.create(account, {**BTC, "side": "Buy", "orderType": "Limit", "price": "101", "qty": "25", "orderLinkId": "rests"})
-    engine.desk.create(account, {**BTC, "side": "Buy", "orderType": "Market", "qty": "30", "orderLinkId": "takes"})
+    engine.desk.create(account, {**BTC, "side": "Buy", "orderType": "Market", "qty": "30", "orderLinkId": "late"})
+
+    def became(name: str) -> tuple[str, int]:
+        record = account.by_link_id["linear", name]
+        return record.status, record.filled
+
     seen = []
-    for _ in range(4):
+    for _ in range(3):
         engine.step_bar()
-        seen.append([(account.by_link_id["linear", name].status, account.by_link_id["linear", name].filled) for name in ("rests", "takes")])
-    assert [states[0][0] for states in seen] == ["PartiallyFilled", "PartiallyFilled", "Filled", "Filled"]
-    assert seen[0][1][0] == "Cancelled" and 0 <= seen[0][1][1] < 30_000
+        seen.append(became("rests"))
+    assert seen == [("PartiallyFilled", 10_000), ("PartiallyFilled", 20_000), ("Filled", 25_000)]
+    assert became("late") == ("Cancelled", 0)
+    engine.desk.create(account, {**BTC, "side": "Sell", "orderType": "Market", "qty": "30", "orderLinkId": "takes"})
+    engine.step_bar()
+    assert became("takes") == ("Cancelled", 10_000)
+    executions = account.statement.executions_of[account.by_link_id["linear", "takes"].order_id]
+    assert [(row["execQty"], row["leavesQty"]) for row in executions] == [("10.000", "20.000")]
     assert max(steps for side in market.book(50) for _, steps in side) <= 500
