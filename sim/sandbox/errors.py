@@ -19,6 +19,11 @@ class ApiError(Exception):
         return cls(int(code), text) if code.isdigit() else cls(10001, reason)
 
 
+def is_count(text: str) -> bool:
+    """Whether a word from outside is a whole number from 0 up that ``int`` can read: plain digits, and no more of them than a time has."""
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
 def params_error(what: str) -> ApiError:
     """10001 in the form that was recorded."""
     return ApiError(10001, f"params error: {what}")

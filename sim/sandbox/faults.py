@@ -13,6 +13,7 @@ import numpy as np
 
 from core.errors import ConfigError
 from core.timeframe import DAY_MS
+from sim.sandbox.errors import is_count
 
 Kind = Literal[
     "drop", "delay", "dup", "reorder", "error", "truncate", "mutate", "close", "abort", "freeze", "clock", "lag_query", "restart", "ban"
@@ -253,7 +254,7 @@ def patched(document: Any, patches: tuple[Patch, ...]) -> Any:
 def _child(holder: Any, part: str) -> Any:
     if isinstance(holder, dict):
         return holder.get(part)
-    if isinstance(holder, list) and part.isdigit() and int(part) < len(holder):
+    if isinstance(holder, list) and is_count(part) and int(part) < len(holder):
         return holder[int(part)]
     return None
 
@@ -264,7 +265,7 @@ def _put(holder: Any, part: str, patch: Patch) -> None:
             holder.pop(part, None)
         elif patch.op == "add" or part in holder:
             holder[part] = patch.value
-    elif isinstance(holder, list) and (part == "-" or part.isdigit()):
+    elif isinstance(holder, list) and (part == "-" or is_count(part)):
         at = len(holder) if part == "-" else int(part)
         if patch.op == "add":
             holder.insert(at, patch.value)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from core.timeframe import WEEK_MS
-from sim.sandbox.errors import params_error
+from sim.sandbox.errors import is_count, params_error
 from sim.sandbox.params import Params, moment, text, whole
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def after_cursor(params: Params) -> int | None:
     if not cursor:
         return None
     first = unquote(cursor).partition(":")[0]
-    if not first.isdigit():
+    if not is_count(first):
         raise params_error("cursor invalid")
     return int(first)
 

@@ -13,6 +13,7 @@ from sim.sandbox.account import Account
 from sim.sandbox.admin import Admin
 from sim.sandbox.connection import Connection
 from sim.sandbox.engine import Engine, Feed, Moved, piece_length
+from sim.sandbox.errors import is_count
 from sim.sandbox.faults import Action, Faults
 from sim.sandbox.gateway import Gateway
 from sim.sandbox.ids import IdSource
@@ -299,7 +300,7 @@ async def _read(socket: web.WebSocketResponse, connection: Connection, channel: 
 
 def _active_time(text: str) -> float | None:
     """``max_active_time``: 30s to 10m; None where it was not given or is neither (ASSUMED)."""
-    if text[-1:] not in ("s", "m") or not text[:-1].isdigit():
+    if text[-1:] not in ("s", "m") or not is_count(text[:-1]):
         return None
     seconds = int(text[:-1]) * (60 if text.endswith("m") else 1)
     return float(seconds) if 30 <= seconds <= 600 else None

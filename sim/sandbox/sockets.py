@@ -11,7 +11,7 @@ import msgspec
 from sim.sandbox.account import Account
 from sim.sandbox.auth import check_socket, check_time
 from sim.sandbox.connection import Connection
-from sim.sandbox.errors import ApiError
+from sim.sandbox.errors import ApiError, is_count
 from sim.sandbox.faults import Action
 from sim.sandbox.gateway import Gateway
 from sim.sandbox.private_hub import CATEGORISED, PLAIN, PrivateHub
@@ -244,7 +244,7 @@ class TradeChannel:
         header = frame.get("header")
         stamp = str(header.get("X-BAPI-TIMESTAMP", "")) if isinstance(header, dict) else ""
         window = str(header.get("X-BAPI-RECV-WINDOW", "5000")) if isinstance(header, dict) else ""
-        if not stamp.isdigit() or not window.isdigit():
+        if not is_count(stamp) or not is_count(window):
             return 10001, "header X-BAPI-TIMESTAMP is required"  # ASSUMED words
         try:
             check_time(int(stamp), int(window), self._gateway.wall_ms())

@@ -119,6 +119,16 @@ def test_the_window_of_time_reaches_back_by_recv_window_and_ahead_by_less_than_a
         assert answer["retMsg"].endswith("recv_window[5000]")
 
 
+@pytest.mark.parametrize("odd", ["\u00b2", "\u0663", "\u00e9", "9" * 5000])
+def test_what_only_looks_like_a_number_or_a_signature_is_refused(raw: Raw, odd: str) -> None:
+    """Digits of other scripts, and more of them than any number has: no answer is a server's error."""
+    for name, code in (("X-BAPI-TIMESTAMP", 10001), ("X-BAPI-RECV-WINDOW", 10001), ("X-BAPI-SIGN", 10004)):
+        headers = {**raw.signed_headers(""), name: odd.encode("utf-8").decode("latin-1")}
+        assert raw.send("GET", "/v5/account/info", None, headers)[2]["retCode"] == code, name
+    assert raw.get("/v5/order/realtime", **LINEAR, cursor=odd)[2]["retMsg"] == "params error: cursor invalid"
+    assert raw.get("/v5/order/realtime", **LINEAR, limit=odd)[0] == 200
+
+
 def test_keys_and_headers(market: Sandbox, raw: Raw) -> None:
     assert raw.send("GET", "/v5/account/info", None, {})[2]["retCode"] == 10001
     answer = Raw(market, "stranger").get("/v5/account/info")[2]
