@@ -148,13 +148,14 @@ class Proof:
     # --- whatever is broken ---
 
     def broken(self, case: str, *, no_files: bool = False, **variables: str) -> None:
-        """A smaller account, and a command under bad conditions."""
+        """A smaller account, and a command under bad conditions. no_files: a disk that takes nothing, for which a command has a minute."""
+        first_ms, flat_s = (60_000, 60.0) if no_files else (1_000, 10.0)
         with self.scene(5, 20) as url:
             begun_ms = _now_ms()
             acting = _command(url, variables, no_files=no_files)
             latched = self._latched_after(url, begun_ms)
             code, own = _finished(acting)
-            self._judge(case, url, begun_ms, latched, code, own, first_ms=60_000, flat_s=60.0)
+            self._judge(case, url, begun_ms, latched, code, own, first_ms=first_ms, flat_s=flat_s)
 
     def trader(self, case: str, number: signal.Signals, *, hangs: bool = False, rules: list[dict[str, Any]] | None = None) -> None:
         """A session that holds a position: SIGUSR1 is sent to it, or (SIGSTOP) the command comes from outside. rules: faults that strike
