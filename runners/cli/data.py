@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from adapters.store.records import ImportReport
 from core.errors import DataError
 from core.instrument import Category
+from runners.cli.data_shown import show_changed, show_fill, show_findings, show_gaps, show_import, show_series
 from runners.cli.output import SYNTHETIC, moment, table
 from runners.cli.plain_text import tell
 from runners.cli.session import Session, common, example
 from runners.tools.data import (
-    ChangedSeries,
-    DeleteRequest,
     ExportRequest,
-    FillResponse,
-    GapsResponse,
-    ImportRequest,
-    ImportResponse,
-    InstrumentsRequest,
     ListRequest,
-    ListResponse,
-    RenameRequest,
     SeriesRequest,
     SynthRequest,
     VerifyRequest,
-    VerifyResponse,
-    data_delete_tool,
     data_export_tool,
     data_fill_tool,
     data_gaps_tool,
-    data_import_instruments_tool,
-    data_import_tool,
     data_list_tool,
-    data_rename_tool,
     data_synth_tool,
     data_verify_tool,
 )
+from runners.tools.data_import import ImportRequest, InstrumentsRequest, data_import_instruments_tool, data_import_tool
+from runners.tools.data_upkeep import DeleteRequest, RenameRequest, data_delete_tool, data_rename_tool
 
 _KINDS = click.Choice(["last", "mark", "index", "funding", "open_interest", "trades"])
 _CATEGORIES = click.Choice(["linear", "spot"])
 _BAD_DATA = DataError.exit_code
-_SHOWN_GAPS = 20
-_SHOWN_SYMBOLS = 10
 
 
 @click.group(no_args_is_help=True, epilog=example("keel data import btc_1h.parquet", "keel data list"))
@@ -102,7 +87,7 @@ def import_(session: Session, /, **given: Any) -> int:
     Each file is imported whole or not at all; a file that is refused does not stop the others, and the exit code is 3.
     """
     answer = data_import_tool.run(ImportRequest(**given), session.context())
-    session.answer(answer, lambda: _show_import(answer))
+    session.answer(answer, lambda: show_import(answer))
     for failed in answer.failed:
         tell(f"error: {failed.error}")
     return _BAD_DATA if answer.failed else 0
@@ -126,7 +111,7 @@ def import_instruments(session: Session, files: tuple[str, ...], category: Categ
 def list_(session: Session, symbol: str | None) -> None:
     """What the store has: rows, span, gaps and sources of every series."""
     answer = data_list_tool.run(ListRequest(symbol), session.context())
-    session.answer(answer, lambda: _show_series(answer, symbol))
+    session.answer(answer, lambda: show_series(answer, symbol))
 
 
 @data.command(epilog=example("keel data gaps --symbol BTCUSDT --timeframe 5m"))
@@ -139,7 +124,7 @@ def list_(session: Session, symbol: str | None) -> None:
 def gaps(session: Session, /, **selection: Any) -> None:
     """Bars and settlements that are missing inside the stored series."""
     answer = data_gaps_tool.run(SeriesRequest(**selection), session.context())
-    session.answer(answer, lambda: _show_gaps(answer))
+    session.answer(answer, lambda: show_gaps(answer))
 
 
 @data.command(epilog=example("keel data fill --symbol BTCUSDT --timeframe 1h"))
@@ -152,7 +137,7 @@ def gaps(session: Session, /, **selection: Any) -> None:
 def fill(session: Session, /, **selection: Any) -> None:
     """Build missing bars out of finer ones, where these are complete. Nothing is invented or carried forward."""
     answer = data_fill_tool.run(SeriesRequest(**selection), session.context())
-    session.answer(answer, lambda: _show_fill(answer))
+    session.answer(answer, lambda: show_fill(answer))
 
 
 @data.command(epilog=example("keel data delete XUSDT", "keel data delete XUSDT --timeframe 1h --kind last --yes"))
@@ -166,7 +151,7 @@ def fill(session: Session, /, **selection: Any) -> None:
 def delete(session: Session, /, **selection: Any) -> None:
     """Delete the stored series of a symbol with all their rows. Instruments that the exchange told stay."""
     answer = data_delete_tool.run(DeleteRequest(**selection), session.context())
-    session.answer(answer, lambda: _show_changed("deleted", answer.series))
+    session.answer(answer, lambda: show_changed("deleted", answer.series))
 
 
 @data.command(epilog=example("keel data rename XBTUSD BTCUSD", "keel data rename BTCUSDT BTCUSDT --to-category spot"))
@@ -181,7 +166,7 @@ def delete(session: Session, /, **selection: Any) -> None:
 def rename(session: Session, /, **selection: Any) -> None:
     """Give the stored series of a symbol another symbol or category, all of them or none."""
     answer = data_rename_tool.run(RenameRequest(**selection), session.context())
-    session.answer(answer, lambda: _show_changed(f"now {answer.to}", answer.series))
+    session.answer(answer, lambda: show_changed(f"now {answer.to}", answer.series))
 
 
 @data.command(epilog=example("keel data verify", "keel data verify --symbol BTCUSDT --json"))
@@ -191,7 +176,7 @@ def rename(session: Session, /, **selection: Any) -> None:
 def verify(session: Session, symbol: str | None) -> int:
     """Check the stored series; the exit code is 3 when something is found that a store must never hold."""
     answer = data_verify_tool.run(VerifyRequest(symbol), session.context())
-    session.answer(answer, lambda: _show_findings(answer))
+    session.answer(answer, lambda: show_findings(answer))
     return _BAD_DATA if answer.errors else 0
 
 
@@ -224,122 +209,3 @@ def export(
     request = ExportRequest(symbol, name, timeframe, kind, category, format_, start, end)
     answer = data_export_tool.run(request, session.context())
     session.answer(answer, lambda: click.echo(f"{answer.rows:,} rows to {answer.path}"))
-
-
-# --- what people see -------------------------------------------------------------------------------------------------
-
-
-def _show_import(answer: ImportResponse) -> None:
-    rows = [
-        [
-            _short(entry.path),
-            entry.symbol,
-            entry.category,
-            f"{entry.kind} {entry.timeframe}".strip(),
-            entry.rows,
-            entry.inserted,
-            entry.replaced,
-            entry.time_unit,
-            f"{moment(entry.first)} to {moment(entry.last)}",
-        ]
-        for entry in answer.imported
-    ]
-    if rows:
-        headers = ["file", "symbol", "category", "series", "rows", "new", "replaced", "times in", "span"]
-        table(headers, rows, right=(4, 5, 6))
-    for folder in answer.folders:
-        aside = f", {folder.others:,} of other kinds left aside" if folder.others else ""
-        click.echo(f"  {folder.path}: {folder.files:,} files{aside}")
-    for entry in answer.imported:
-        if entry.rows != entry.rows_in_file:
-            click.echo(f"  {_short(entry.path)}: {_of_the_rows(entry)}")
-        for note in entry.notes:
-            click.echo(f"  {_short(entry.path)}: {note}")
-
-
-def _of_the_rows(entry: ImportReport) -> str:
-    """What became of a file's rows, where not all of them were taken."""
-    others = ((entry.duplicates, "doubled"), (entry.unfinished, "unfinished"), (entry.empty, "empty"), (entry.left_out, "of others"))
-    return f"{entry.rows_in_file:,} rows in the file: {entry.rows:,} taken" + "".join(f", {n:,} {what}" for n, what in others if n)
-
-
-def _show_changed(what: str, series: list[ChangedSeries]) -> None:
-    rows = [[one.symbol, one.category, f"{one.kind} {one.timeframe}".strip(), one.rows, what] for one in series]
-    table(["symbol", "category", "series", "rows", ""], rows, right=(3,))
-
-
-def _short(path: str) -> str:
-    """A file with its folder: many files of many folders are called BTCUSDT.parquet."""
-    return "/".join(Path(path).parts[-2:])
-
-
-def _show_series(answer: ListResponse, symbol: str | None) -> None:
-    if not answer.symbols:
-        click.echo(f"{answer.store} is empty: keel data import FILE… brings history in, keel data synth invents a sample")
-        return
-    if not answer.series:
-        there = ", ".join(answer.symbols[:_SHOWN_SYMBOLS]) + (", …" if len(answer.symbols) > _SHOWN_SYMBOLS else "")
-        click.echo(f"{answer.store} has nothing of {symbol}, it has {there}: keel data import FILE… brings history in")
-        return
-    rows = [
-        [
-            entry.symbol,
-            entry.category,
-            f"{entry.kind} {entry.timeframe}".strip(),
-            entry.rows,
-            moment(entry.first),
-            moment(entry.last),
-            entry.gaps,
-            _sources(entry.sources),
-        ]
-        for entry in answer.series
-    ]
-    table(["symbol", "category", "series", "rows", "first", "last", "gaps", "from"], rows, right=(3, 6))
-
-
-def _sources(sources: dict[str, int]) -> str:
-    names = [name.upper() if name.startswith("synthetic") else name for name in sources]
-    return ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else "")
-
-
-def _show_gaps(answer: GapsResponse) -> None:
-    gaps = [(series, f"{series.kind} {series.timeframe}".strip(), gap) for series in answer.series for gap in series.gaps]
-    if not gaps:
-        click.echo(f"no gaps in {len(answer.series)} series")
-        return
-    series, name, longest = max(gaps, key=lambda found: found[2].missing)
-    click.echo(
-        f"{answer.missing:,} missing in {len(gaps):,} gaps; the longest: {longest.missing:,} of {series.symbol} {name} from"
-        f" {moment(longest.start)} to {moment(longest.end)}"
-    )
-    rows = [
-        [series.symbol, series.category, name, moment(gap.start), moment(gap.end), gap.missing] for series, name, gap in gaps[:_SHOWN_GAPS]
-    ]
-    table(["symbol", "category", "series", "from", "to", "missing"], rows, right=(5,))
-    if len(gaps) > _SHOWN_GAPS:
-        click.echo(f"and {len(gaps) - _SHOWN_GAPS:,} more gaps (--json has all)")
-
-
-def _show_fill(answer: FillResponse) -> None:
-    rows = [
-        [
-            series.symbol,
-            series.category,
-            f"{series.kind} {series.timeframe}",
-            series.report.filled,
-            ", ".join(f"{count:,} from {source}" for source, count in series.report.built_from.items()) or "–",
-            sum(gap.missing for gap in series.report.remaining),
-        ]
-        for series in answer.series
-    ]
-    table(["symbol", "category", "series", "built", "out of", "still missing"], rows, right=(3, 5))
-
-
-def _show_findings(answer: VerifyResponse) -> None:
-    rows = [
-        [finding.severity, finding.symbol, f"{finding.kind} {finding.timeframe}".strip(), finding.check, finding.detail]
-        for finding in answer.findings
-    ]
-    if rows:
-        table(["severity", "symbol", "series", "check", "what"], rows)
-    click.echo(f"{answer.errors} errors, {answer.warnings} warnings")

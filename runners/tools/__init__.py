@@ -25,18 +25,9 @@ if TYPE_CHECKING:
     )
     from runners.tools.check import check_lookahead_tool, check_warmup_tool
     from runners.tools.compare_live import session_compare_tool
-    from runners.tools.data import (
-        data_delete_tool,
-        data_export_tool,
-        data_fill_tool,
-        data_gaps_tool,
-        data_import_instruments_tool,
-        data_import_tool,
-        data_list_tool,
-        data_rename_tool,
-        data_synth_tool,
-        data_verify_tool,
-    )
+    from runners.tools.data import data_export_tool, data_fill_tool, data_gaps_tool, data_list_tool, data_synth_tool, data_verify_tool
+    from runners.tools.data_import import data_import_instruments_tool, data_import_tool
+    from runners.tools.data_upkeep import data_delete_tool, data_rename_tool
     from runners.tools.diagnostics import doctor_tool
     from runners.tools.exchange import (
         account_fund_tool,
@@ -63,18 +54,9 @@ _PLACES = {
     "alerts": ("alerts_test_tool",),
     "backtest": ("backtest_list_systems_tool", "backtest_list_windows_tool", "backtest_run_tool", "backtest_sample_tool"),
     "check": ("check_lookahead_tool", "check_warmup_tool"),
-    "data": (
-        "data_delete_tool",
-        "data_export_tool",
-        "data_fill_tool",
-        "data_gaps_tool",
-        "data_import_instruments_tool",
-        "data_import_tool",
-        "data_list_tool",
-        "data_rename_tool",
-        "data_synth_tool",
-        "data_verify_tool",
-    ),
+    "data": ("data_export_tool", "data_fill_tool", "data_gaps_tool", "data_list_tool", "data_synth_tool", "data_verify_tool"),
+    "data_import": ("data_import_instruments_tool", "data_import_tool"),
+    "data_upkeep": ("data_delete_tool", "data_rename_tool"),
     "diagnostics": ("doctor_tool",),
     "exchange": (
         "account_fund_tool",

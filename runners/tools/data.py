@@ -1,26 +1,18 @@
-"""Data tools: history into the store, what it has, what is wrong with it, and out again."""
+"""Data tools: what the store has, what is wrong with it, and out again; and an invented history into it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated
 
 import msgspec
 
 from adapters.store import HistoricalDataStore
-from adapters.store.files.formats import TAKEN, is_data_name
-from adapters.store.records import Coverage, FillReport, Finding, Gap, ImportReport
-from adapters.store.schema import SeriesKey
-from adapters.store.symbols import read_symbol
-from adapters.store.zones import read_zone
-from core.errors import ConfigError, KeelError
-from core.instrument import Category
+from adapters.store.records import Coverage, FillReport, Finding, Gap
+from core.errors import ConfigError
 from core.timeframe import tf_ms
 from runners.sample import Sampled, write_sample
 from runners.tools.registry import Request, Response, ToolContext, tool
 from runners.user_path import user_path
-
-_LISTED: Final = 20
 
 
 class SynthRequest(Request, frozen=True):
@@ -41,64 +33,6 @@ class SynthResponse(Response, frozen=True, kw_only=True):
     start: int
     end: int
     series: list[Sampled]
-
-
-class ImportRequest(Request, frozen=True):
-    """Files and folders to import; what their columns or path say need not be said. overwrite: put other values in place of stored ones;
-    keep_unfinished: take bars that have not closed yet, and rows of the future, as they stand. time_format: strptime, of times as text;
-    timezone: of times that say none (UTC, +03:00, Europe/Berlin); decimal: the mark in numbers; skip_lines: lines before the table;
-    drop_empty: leave out rows with empty cells, and count them."""
-
-    files: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    symbol: str | None = None
-    timeframe: str | None = None
-    kind: str | None = None
-    category: str | None = None
-    overwrite: bool = False
-    keep_unfinished: bool = False
-    time_format: str | None = None
-    timezone: str | None = None
-    decimal: Literal[".", ","] = "."
-    skip_lines: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
-    drop_empty: bool = False
-
-
-class FailedFile(msgspec.Struct, frozen=True):
-    """A file that was refused; the store is as it was before it."""
-
-    path: str
-    error: str
-
-
-class ImportedFolder(msgspec.Struct, frozen=True):
-    """A folder: the files in it and its folders that were tried, and those of other kinds that were left aside."""
-
-    path: str
-    files: int
-    others: int
-
-
-class ImportResponse(Response, frozen=True, kw_only=True):
-    """What each file was, and which were refused."""
-
-    store: str
-    imported: list[ImportReport]
-    failed: list[FailedFile]
-    folders: list[ImportedFolder] = msgspec.field(default_factory=list)
-
-
-class InstrumentsRequest(Request, frozen=True):
-    """The exchange's instruments-info or risk-limit answers (JSON). category: of answers that do not say theirs."""
-
-    files: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
-    category: Category | None = None
-
-
-class InstrumentsResponse(Response, frozen=True, kw_only=True):
-    """Symbols per file."""
-
-    store: str
-    symbols: dict[str, int]
 
 
 class ListRequest(Request, frozen=True):
@@ -186,52 +120,6 @@ class ExportRequest(Request, frozen=True):
     end: str | None = None
 
 
-class DeleteRequest(Request, frozen=True):
-    """Which series of a symbol; None: each. confirm: without it nothing is deleted, and the error says what would be."""
-
-    symbol: str
-    timeframe: str | None = None
-    kind: str | None = None
-    category: str | None = None
-    confirm: bool = False
-
-
-class ChangedSeries(msgspec.Struct, frozen=True):
-    """A series that was deleted or renamed, by the name that it had."""
-
-    symbol: str
-    category: str
-    kind: str
-    timeframe: str
-    rows: int
-
-
-class DeleteResponse(Response, frozen=True, kw_only=True):
-    """What was deleted."""
-
-    store: str
-    series: list[ChangedSeries]
-
-
-class RenameRequest(Request, frozen=True):
-    """The series of a symbol (None: each) and their new symbol; to_category: their new category, None: the one they have."""
-
-    symbol: str
-    to: str
-    timeframe: str | None = None
-    kind: str | None = None
-    category: str | None = None
-    to_category: Category | None = None
-
-
-class RenameResponse(Response, frozen=True, kw_only=True):
-    """What was renamed, and the symbol that it has now."""
-
-    store: str
-    to: str
-    series: list[ChangedSeries]
-
-
 class ExportResponse(Response, frozen=True, kw_only=True):
     """The file and its rows."""
 
@@ -251,62 +139,6 @@ def data_synth_tool(request: SynthRequest, context: ToolContext) -> SynthRespons
         end=made.span.end_ms,
         series=made.series,
     )
-
-
-@tool("data_import", ImportRequest, ImportResponse)
-def data_import_tool(request: ImportRequest, context: ToolContext) -> ImportResponse:
-    """Import files of history, each whole or not at all, and folders of them; a refused file does not stop the others."""
-    imported: list[ImportReport] = []
-    failed: list[FailedFile] = []
-    if request.timezone is not None:
-        read_zone(request.timezone)
-    paths, folders = _files_of(request.files)
-    with HistoricalDataStore(context.home.store) as store:
-        for done, path in enumerate(paths):
-            if context.progress is not None:
-                context.progress(f"import {Path(path).name}", done, len(paths))
-            try:
-                imported.append(_import_one(store, path, request, context.now_ms()))
-            except KeelError as error:
-                failed.append(FailedFile(path, str(error)))
-    failed += [FailedFile(folder.path, f"{folder.path}: the folder holds no {TAKEN}") for folder in folders if not folder.files]
-    return ImportResponse(store=str(context.home.store), imported=imported, failed=failed, folders=folders)
-
-
-@tool("data_delete", DeleteRequest, DeleteResponse)
-def data_delete_tool(request: DeleteRequest, context: ToolContext) -> DeleteResponse:
-    """Delete series of a symbol with all their rows; instruments that the exchange told stay."""
-    with HistoricalDataStore(context.home.store, read_only=not request.confirm) as store:
-        found = _selected(store, SeriesRequest(_stored_symbol(store, request.symbol), request.timeframe, request.kind, request.category))
-        if not request.confirm:
-            raise ConfigError(f"this would delete {_in_words(found)}; nothing was deleted: --yes deletes it")
-        store.delete([_key(entry) for entry in found])
-    return DeleteResponse(store=str(context.home.store), series=_changed(found))
-
-
-@tool("data_rename", RenameRequest, RenameResponse)
-def data_rename_tool(request: RenameRequest, context: ToolContext) -> RenameResponse:
-    """Give the series of a symbol another symbol or category; all or none."""
-    to = read_symbol(request.to).name
-    with HistoricalDataStore(context.home.store) as store:
-        symbol = _stored_symbol(store, request.symbol)
-        found = _selected(store, SeriesRequest(symbol, request.timeframe, request.kind, request.category))
-        moves = {_key(one): SeriesKey(one.env, request.to_category or one.category, to, one.kind, one.timeframe) for one in found}
-        moves = {old: new for old, new in moves.items() if old != new}
-        if not moves:
-            raise ConfigError(f"{_in_words(found)} is called so already: nothing was changed")
-        if len(set(moves.values())) < len(moves):
-            raise ConfigError(f"{_in_words(found)} would fall upon each other: choose one with --category")
-        store.rename(moves)
-    return RenameResponse(store=str(context.home.store), to=to, series=_changed([one for one in found if _key(one) in moves]))
-
-
-@tool("data_import_instruments", InstrumentsRequest, InstrumentsResponse)
-def data_import_instruments_tool(request: InstrumentsRequest, context: ToolContext) -> InstrumentsResponse:
-    """Import ticks, limits, fees and risk tiers from the exchange's own JSON answers."""
-    with HistoricalDataStore(context.home.store) as store:
-        symbols = {path: store.import_instruments(user_path(path), category=request.category) for path in request.files}
-    return InstrumentsResponse(store=str(context.home.store), symbols=symbols)
 
 
 @tool("data_list", ListRequest, ListResponse)
@@ -330,7 +162,7 @@ def data_gaps_tool(request: SeriesRequest, context: ToolContext) -> GapsResponse
                 entry.timeframe,
                 store.find_gaps(entry.symbol, entry.timeframe, kind=entry.kind, category=entry.category),
             )
-            for entry in _selected(store, request)
+            for entry in selected(store, request)
         ]
     return GapsResponse(series=found, missing=sum(gap.missing for series in found for gap in series.gaps))
 
@@ -347,7 +179,7 @@ def data_fill_tool(request: SeriesRequest, context: ToolContext) -> FillResponse
                 entry.timeframe,
                 store.fill_gaps(entry.symbol, entry.timeframe, kind=entry.kind, category=entry.category),
             )
-            for entry in _selected(store, request)
+            for entry in selected(store, request)
             if entry.timeframe
         ]
     remaining = sum(gap.missing for series in filled for gap in series.report.remaining)
@@ -386,67 +218,7 @@ def data_export_tool(request: ExportRequest, context: ToolContext) -> ExportResp
     return ExportResponse(path=str(path), rows=rows)
 
 
-def _import_one(store: HistoricalDataStore, path: str, request: ImportRequest, now_ms: int) -> ImportReport:
-    return store.import_file(
-        user_path(path),
-        symbol=request.symbol,
-        timeframe=request.timeframe,
-        kind=request.kind,
-        category=request.category,
-        time_format=request.time_format,
-        timezone=request.timezone,
-        decimal=request.decimal,
-        skip_lines=request.skip_lines,
-        drop_empty=request.drop_empty,
-        allow_overwrite=request.overwrite,
-        keep_unfinished=request.keep_unfinished,
-        now_ms=now_ms,
-    )
-
-
-def _files_of(given: tuple[str, ...]) -> tuple[list[str], list[ImportedFolder]]:
-    """The files that are meant: those that are named, and of folders what is in them and below, in the order of their names."""
-    files: list[str] = []
-    folders: list[ImportedFolder] = []
-    for text in given:
-        try:
-            path = user_path(text)
-            is_folder = path.is_dir()
-        except KeelError:  # importing it says what is wrong with the name
-            is_folder = False
-        if not is_folder:
-            files.append(text)
-            continue
-        inside = sorted(one for one in path.rglob("*") if one.is_file() and not _is_hidden(one.relative_to(path)))
-        data = [str(one) for one in inside if is_data_name(one.name)]
-        files += data
-        folders.append(ImportedFolder(text, len(data), len(inside) - len(data)))
-    return files, folders
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-
-
-def _stored_symbol(store: HistoricalDataStore, given: str) -> str:
-    """A symbol as the store has it: as it was given, or in the store's spelling."""
-    return given if any(entry.symbol == given for entry in store.coverage()) else read_symbol(given).name
-
-
-def _key(entry: Coverage) -> SeriesKey:
-    return SeriesKey(entry.env, entry.category, entry.symbol, entry.kind, entry.timeframe)
-
-
-def _changed(found: list[Coverage]) -> list[ChangedSeries]:
-    return [ChangedSeries(one.symbol, one.category, one.kind, one.timeframe, one.rows) for one in found]
-
-
-def _in_words(found: list[Coverage]) -> str:
-    listed = [f"{f'{one.symbol} {one.category} {one.kind} {one.timeframe}'.strip()} ({one.rows:,} rows)" for one in found]
-    return ", ".join(listed[:_LISTED]) + (f" and {len(listed) - _LISTED} more series" if len(listed) > _LISTED else "")
-
-
-def _selected(store: HistoricalDataStore, request: SeriesRequest) -> list[Coverage]:
+def selected(store: HistoricalDataStore, request: SeriesRequest) -> list[Coverage]:
     """The stored series that a request means. Raises ConfigError when there are none."""
     found = [
         entry

@@ -23,6 +23,8 @@ from runners.home import Home
 
 MODULES = (
     "runners.tools.data",
+    "runners.tools.data_import",
+    "runners.tools.data_upkeep",
     "runners.tools.systems",
     "runners.tools.backtest",
     "runners.tools.check",

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.store import HistoricalDataStore
 from runners.home import Home
-from runners.tools.data import ImportRequest, data_import_tool
+from runners.tools.data_import import ImportRequest, data_import_tool
 from runners.tools.registry import ToolContext
 
 Keel = Callable[..., Any]
