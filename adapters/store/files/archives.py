@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import shlex
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -53,12 +54,12 @@ def content_of(path: Path) -> Iterator[Content]:
         names: tuple[str, ...]
         notes: tuple[str, ...]
         if kind == GZIP:
-            inner = path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
+            inner = _without_end(path.name, ".gz")
             names, notes = (inner,), ()
             _unpack_gzip(path, target)
         else:
             inner, notes = _unpack_zip(path, target)
-            names = (PurePosixPath(inner).name, path.name[: -len(".zip")])
+            names = (PurePosixPath(inner).name, _without_end(path.name, ".zip"))
         if not target.stat().st_size:
             raise DataError(f"{shown}: the file inside is empty")
         if format_by_content(target) in (GZIP, ZIP, "tar"):
@@ -88,10 +89,10 @@ def _unpack_zip(path: Path, target: Path) -> tuple[str, tuple[str, ...]]:
                 raise _too_large(path, limit)
             with archive.open(entry) as source:
                 _copy(source, target, limit, path)
+    except NotImplementedError as error:  # first: it is a RuntimeError, too
+        raise DataError(f"{path}: the archive is packed in a way that is not known here: unpack it, and import the file inside") from error
     except RuntimeError as error:
         raise DataError(f"{path}: the archive is encrypted: unpack it, and import the file inside") from error
-    except NotImplementedError as error:
-        raise DataError(f"{path}: the archive is packed in a way that is not known here: unpack it, and import the file inside") from error
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, OverflowError) as error:
         raise DataError(f"{path}: the archive is truncated or damaged: fetch or write it again; nothing was imported") from error
     return entry.filename, notes
@@ -161,8 +162,13 @@ def _nested(path: Path, inner: str) -> DataError:
 
 
 def _unpack_first(path: Path) -> str:
-    folder = path.with_name(path.name[: -len(".zip")])
-    return f"unpack it (python3 -m zipfile -e {path} {folder}) and give the folder (keel data import {folder})"
+    name = _without_end(path.name, ".zip")
+    archive, folder = (shlex.quote(str(each)) for each in (path, path.with_name(name if name != path.name else f"{name}_unpacked")))
+    return f"unpack it (python3 -m zipfile -e {archive} {folder}) and give the folder (keel data import {folder})"
+
+
+def _without_end(name: str, end: str) -> str:
+    return name[: -len(end)] if name.lower().endswith(end) and len(name) > len(end) else name
 
 
 def _name(text: str) -> str:

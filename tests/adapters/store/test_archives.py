@@ -7,6 +7,7 @@ import io
 import json
 import random
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -54,6 +55,14 @@ def encrypted(data: bytes) -> bytes:
     changed = bytearray(data)
     for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         changed[data.index(mark) + offset] |= 1
+    return bytes(changed)
+
+
+def packed_by(data: bytes, method: int) -> bytes:
+    """A zip that says its content is packed by another method."""
+    changed = bytearray(data)
+    for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        struct.pack_into("<H", changed, data.index(mark) + offset, method)
     return bytes(changed)
 
 
@@ -130,6 +139,8 @@ REFUSED = {
     "no data": ("x.zip", lambda: zipped({"readme.md": b"x", "photo.png": b"x"}), "nothing in the archive"),
     "an empty file": ("x.zip", lambda: zipped({"BTCUSDT_1m.csv": b""}), "the file inside is empty"),
     "a password": ("x.zip", lambda: encrypted(zipped({"BTCUSDT_1m.csv": bars()})), "encrypted"),
+    "a method of others": ("x.zip", lambda: packed_by(zipped({"BTCUSDT_1m.csv": bars()}), 9), "packed in a way that is not known"),
+    "two files without an end of the name": ("x", lambda: zipped({"a.csv": bars(), "b.csv": bars()}), "holds 2 files.*x_unpacked"),
     "a zip called csv": ("BTCUSDT_1m.csv", lambda: zipped({"BTCUSDT_1m.csv": bars()}), r"its content is zip.*ends in \.zip"),
     "a zip called gz": ("BTCUSDT_1m.csv.gz", lambda: zipped({"BTCUSDT_1m.csv": bars()}), r"its content is zip.*ends in \.zip"),
     "text called gz": ("BTCUSDT_1m.csv.gz", bars, r"its content is text.*ends in \.csv"),
@@ -158,16 +169,17 @@ def test_a_bad_archive_is_refused_in_one_line_and_leaves_nothing(store, tmp_path
     assert sorted(path.name for path in tmp_path.rglob("*")) == sorted([name, "temporary"])
 
 
-def test_the_advice_about_several_files_works_when_pasted(store, tmp_path):
+@pytest.mark.parametrize("name", ["history.zip", "my 'own' history.ZIP", "history"])
+def test_the_advice_about_several_files_works_when_pasted(store, tmp_path, name):
     """The command that unpacks, and then the folder: the tool's own test imports it."""
-    path = tmp_path / "history.zip"
+    path = tmp_path / name
     path.write_bytes(zipped({"BTCUSDT_1m.csv": bars(), "ETHUSDT_1m.csv": bars()}))
     with pytest.raises(DataError) as error:
         store.import_file(path)
-    command = re.search(r"unpack it \((python3 [^)]*)\) and give the folder \(keel data import ([^)]*)\)", str(error.value))
+    command = re.search(r"unpack it \((python3 .*)\) and give the folder \(keel data import (.*)\)$", str(error.value))
     assert command is not None
-    subprocess.run([sys.executable, *command[1].split()[1:]], check=True)
-    for inside in sorted(Path(command[2]).iterdir()):
+    subprocess.run([sys.executable, *shlex.split(command[1])[1:]], check=True)
+    for inside in sorted(Path(*shlex.split(command[2])).iterdir()):
         assert store.import_file(inside, now_ms=NOW).rows == 20
 
 
