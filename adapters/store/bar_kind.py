@@ -32,9 +32,8 @@ def kind_and_volume(
             f"{raw.name}: bars without volume may be of the last, mark or index price: use --kind last, --kind mark or --kind index"
         )
     if kind not in BAR_KINDS:
-        raise DataError(
-            f"{raw.name}: this says {kind} bars, which the store does not keep: use --kind if they are last, mark or index bars"
-        )
+        mend = "correct the file's own column" if in_column else "give the file a name and a folder that do not say so, and use --kind"
+        raise DataError(f"{raw.name}: this says {kind} bars, which the store does not keep: if they are last, mark or index bars, {mend}")
     if kind == "last":
         return kind, _base_volume(raw, symbol, found, columns, notes)
     if not in_column:

@@ -8,8 +8,13 @@ from adapters.store.files.table import RawFile, Reading
 from adapters.store.volume import find_volume
 from core.errors import DataError
 
-_VALUES = ("ts", "clock", "open", "high", "low", "close", "funding_rate", "open_interest", "price", "qty", "side", "buyer_is_maker")
-_OF = {"bars": _VALUES[:6], "funding": ("ts", "funding_rate"), "open_interest": ("ts", "open_interest"), "trades": ("ts", *_VALUES[8:])}
+_OF = {
+    "bars": ("ts", "clock", "open", "high", "low", "close"),
+    "funding": ("ts", "clock", "funding_rate"),
+    "open_interest": ("ts", "clock", "open_interest"),
+    "trades": ("ts", "clock", "price", "qty", "side", "buyer_is_maker"),
+}
+"""What a row needs of the columns that are there; bars of the last price a volume besides."""
 
 
 def leave_out_empty(raw: RawFile, places: dict[str, int], what: tuple[str, str | None, str], reading: Reading, notes: list[str]) -> int:
@@ -33,7 +38,7 @@ def leave_out_empty(raw: RawFile, places: dict[str, int], what: tuple[str, str |
         others = f"; {count:,} rows have such cells" if count > 1 else ""
         raise DataError(
             f"{raw.name}, {raw.where(row)}: {title} is {cell or 'empty'}, not a number{others}. --drop-empty leaves such rows out and "
-            "counts them. Nothing was imported"
+            f"counts them. Nothing was imported ({raw.first_rows()})"
         )
     if count == raw.rows:
         raise DataError(f"{raw.name}: every row has an empty cell, and with --drop-empty none is left; nothing was imported")

@@ -8,7 +8,12 @@ from adapters.store.files.table import RawFile
 from adapters.store.names import Hints, choose, read_timeframe
 from adapters.store.schema import CATEGORIES
 from adapters.store.symbols import Symbol, read_symbol
+from adapters.store.words import shortened
 from core.errors import DataError
+
+_OF_EXCHANGES = {*CATEGORIES, "inverse", "option"}
+"""What an exchange's answer may call its category; other words are no category."""
+_EITHER = " or ".join(CATEGORIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,8 @@ def pick_symbol(raw: RawFile, places: dict[str, int], options: Options, hints: H
     given = options.symbol or next((text for text, symbol in sorted(spelled.items()) if symbol.name == chosen), chosen)
     if given != chosen:
         notes.append(f"the symbol {given} was read as {chosen}")
+    elif option is None and not in_columns and chosen not in f"{raw.name} {' '.join(raw.names)}":
+        notes.append(f"the symbol was read from the file's name as {chosen}")
     said = option or next((symbol for symbol in spelled.values() if symbol.name == chosen), None)
     return chosen, None if said is None else said.category
 
@@ -46,10 +53,14 @@ def pick_symbol(raw: RawFile, places: dict[str, int], options: Options, hints: H
 def pick_category(raw: RawFile, places: dict[str, int], options: Options, hints: Hints, of_symbol: str | None, notes: list[str]) -> str:
     """linear or spot. Where nothing says it: spot by freqtrade's names for it, else linear is assumed, and both are told."""
     in_columns = raw.distinct(places["category"]) if "category" in places else set()
-    in_columns = in_columns or ({raw.said["category"]} & set(CATEGORIES) if "category" in raw.said else set())
+    in_columns = in_columns or ({raw.said["category"]} & _OF_EXCHANGES if "category" in raw.said else set())
     chosen = choose(raw.name, "category", options.category, in_columns, hints.category or ({of_symbol} if of_symbol else set()))
     if options.category is not None and len(in_columns) > 1:
         _leave_out_others(raw, places["category"], "category", options.category, {options.category}, notes)
+    if chosen is not None and chosen not in CATEGORIES:
+        raise DataError(
+            f"{raw.name}: the file itself says category {shortened(chosen)}, which keel does not trade: import the same of {_EITHER}"
+        )
     if chosen is not None:
         return chosen
     if hints.freqtrade in ("spot", "trades"):
@@ -62,7 +73,7 @@ def pick_category(raw: RawFile, places: dict[str, int], options: Options, hints:
 def pick_timeframe(raw: RawFile, places: dict[str, int], options: Options, hints: Hints, notes: list[str]) -> str | None:
     """The timeframe of bars; None where only the distances of the times can say it."""
     option = None if options.timeframe is None else read_timeframe(options.timeframe) or options.timeframe
-    texts = raw.distinct(places["timeframe"]) if "timeframe" in places else set()
+    texts = raw.distinct(places["timeframe"]) if "timeframe" in places else {raw.said["timeframe"]} if "timeframe" in raw.said else set()
     chosen = choose(raw.name, "timeframe", option, {read_timeframe(text) or text for text in texts}, hints.timeframe)
     if option is not None and len(texts) > 1:
         mine = {text for text in texts if (read_timeframe(text) or text) == option}
@@ -83,9 +94,9 @@ def pick_kind(raw: RawFile, group: str, places: dict[str, int], options: Options
     return chosen
 
 
-def who_said(what: str, places: dict[str, int], options: Options, hints: Hints) -> str:
+def who_said(what: str, raw: RawFile, places: dict[str, int], options: Options, hints: Hints) -> str:
     """Where a value was taken from: "option", "column", "path" or "" (from the distances of the times)."""
-    told = (("column", what in places), ("path", bool(hints.of(what))), ("option", getattr(options, what) is not None))
+    told = (("column", what in places or what in raw.said), ("path", bool(hints.of(what))), ("option", getattr(options, what) is not None))
     return next((where for where, is_there in told if is_there), "")
 
 

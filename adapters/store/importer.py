@@ -18,7 +18,8 @@ from adapters.store.checks import Columns, Ordered, prepare
 from adapters.store.columns import category_of, family, name_columns
 from adapters.store.connection import Database
 from adapters.store.empty_cells import leave_out_empty
-from adapters.store.files.table import RawFile, Reading, open_raw
+from adapters.store.files.loading import open_raw
+from adapters.store.files.table import RawFile, Reading
 from adapters.store.files.text_layout import is_numbered
 from adapters.store.identity import Options, pick_category, pick_kind, pick_symbol, pick_timeframe, who_said
 from adapters.store.inference import infer_instrument
@@ -45,6 +46,7 @@ class _Found:
     timeframe_from: str
     rows_in_file: int
     empty: int
+    left_out: int
     notes: list[str] = field(default_factory=list)
 
 
@@ -114,11 +116,11 @@ def _read(raw: RawFile, path: Path, options: Options, reading: Reading, env: str
         kind, columns["volume"] = kind_and_volume(raw, symbol, kind, columns, notes, in_column="kind" in places)
     timeframe, said_by = "", ""
     if group == "bars":
-        timeframe, said_by = stated or "", who_said("timeframe", places, options, hints)
+        timeframe, said_by = stated or "", who_said("timeframe", raw, places, options, hints)
         if stated is None:
             timeframe = _timeframe_of(raw, ts, hints, notes)
     key = SeriesKey(env, category, symbol, kind or group, timeframe)
-    return _Found(key, columns, unit, said_by, raw.rows_in_file, empty, notes)
+    return _Found(key, columns, unit, said_by, raw.rows_in_file, empty, raw.left_out, notes)
 
 
 def _columns_of(raw: RawFile, hints: Hints, notes: list[str]) -> tuple[dict[str, int], str]:
@@ -189,5 +191,5 @@ def _report(path: Path, found: _Found, columns: Columns, ordered: Ordered, unfin
         rows_in_file=found.rows_in_file,
         unfinished=unfinished,
         empty=found.empty,
-        left_out=found.rows_in_file - len(ts) - ordered.duplicates - unfinished - found.empty,
+        left_out=found.left_out,
     )

@@ -24,7 +24,7 @@ def price_and_points(raw: RawFile, group: str, places: dict[str, int], ts: np.nd
         return {name: raw.numbers(places[name]) for name in ("open", "high", "low", "close")}
     if group == "trades":
         qty = raw.numbers(places["qty"])
-        _refuse_inverse(raw, qty)
+        _refuse_contracts(raw, places, qty)
         return {"price": raw.numbers(places["price"]), "qty": qty, **_sides(raw, places), **_ids(raw, places, ts)}
     name = TABLES[group].columns[0][0]
     values = raw.numbers(places[name])
@@ -45,8 +45,8 @@ def _sides(raw: RawFile, places: dict[str, int]) -> Columns:
     return {"side": codes[inverse]}
 
 
-def _refuse_inverse(raw: RawFile, qty: np.ndarray) -> None:
-    """Bybit's files say a trade's value in coins and in dollars: where the size is that in dollars, the contract is an inverse one."""
+def _refuse_contracts(raw: RawFile, places: dict[str, int], qty: np.ndarray) -> None:
+    """Files of Bybit and BitMEX say a trade's value in coins and in dollars: a size that is not the one in coins is no quantity."""
     plain = plain_names(raw.headers)
     if not {"homenotional", "foreignnotional"} <= set(plain):
         return
@@ -55,6 +55,13 @@ def _refuse_inverse(raw: RawFile, qty: np.ndarray) -> None:
         of_home, of_foreign = (np.abs(qty - value) <= 1e-6 * np.abs(value) for value in (home, foreign))
     if 2 * int((of_foreign & ~of_home).sum()) > len(qty):
         raise DataError(f"{raw.name}: the sizes are in dollars, these are trades of an inverse contract, which keel does not trade")
+    others = np.isfinite(home) & ~of_home
+    if 2 * int(others.sum()) > len(qty):
+        row, size, coins = int(np.argmax(others)), raw.headers[places["qty"]], raw.headers[plain.index("homenotional")]
+        raise DataError(
+            f"{raw.name}, {raw.where(row)}: {size} is {qty[row]:g} and {coins} {home[row]:g}, so {size} counts contracts and not coins: "
+            f"call {size} contracts, and {coins} size. Nothing was imported"
+        )
 
 
 def _ids(raw: RawFile, places: dict[str, int], ts: np.ndarray) -> Columns:

@@ -1,4 +1,4 @@
-"""The store's tables, columns and allow-lists: the only place where SQL text is put together, and only from names in this file.
+"""The store's tables, columns and allow-lists: SQL about rows is put together here, and only from names in this file.
 
 A series is one symbol's data of one kind: (env, category, symbol, kind, timeframe), with a small integer id in ``series``. Its rows
 are in ``bars`` (last, mark and index candles), ``funding``, ``open_interest`` or ``trades``. No table of rows has a primary key: an
@@ -94,6 +94,16 @@ class Table:
     def delete_different(self) -> str:
         """Stored rows that the view ``incoming`` has with other values. Parameters: series id, first ts, last ts."""
         return f"DELETE FROM {self.name} t USING incoming i WHERE t.series_id = ? AND t.ts BETWEEN ? AND ? AND {self._same} AND ({self._differs})"  # noqa: S608, E501
+
+    @property
+    def count(self) -> str:
+        """Rows of a series. Parameter: series id."""
+        return f"SELECT count(*) FROM {self.name} WHERE series_id = ?"  # noqa: S608
+
+    @property
+    def delete(self) -> str:
+        """All rows of a series. Parameter: series id."""
+        return f"DELETE FROM {self.name} WHERE series_id = ?"  # noqa: S608
 
     @property
     def span(self) -> str:

@@ -33,6 +33,23 @@ _TESTS: dict[str, Callable[[str], bool]] = {
     "any": lambda cell: True,
 }
 _BAR = (("open", "number"), ("high", "number"), ("low", "number"), ("close", "number"))
+_TRADES = (
+    ("id", "id"),
+    ("price", "number"),
+    ("qty", "number"),
+    ("quote_qty", "number"),
+    ("time", "time"),
+    ("is_buyer_maker", "truth"),
+)
+_AGGREGATED = (
+    ("agg_trade_id", "id"),
+    ("price", "number"),
+    ("qty", "number"),
+    ("first_id", "id"),
+    ("last_id", "id"),
+    ("time", "time"),
+    ("is_buyer_maker", "truth"),
+)
 _SHAPES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Binance's bars",
@@ -54,47 +71,10 @@ _SHAPES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ("bars with a turnover", (("ts", "time"), *_BAR, ("volume", "number"), ("turnover", "number"))),
     ("bars", (("ts", "time"), *_BAR, ("volume", "number"))),
     ("bars without volume", (("ts", "time"), *_BAR)),
-    (
-        "Binance's trades",
-        (
-            ("id", "id"),
-            ("price", "number"),
-            ("qty", "number"),
-            ("quote_qty", "number"),
-            ("time", "time"),
-            ("is_buyer_maker", "truth"),
-            ("best", "truth"),
-        ),
-    ),
-    (
-        "Binance's trades",
-        (("id", "id"), ("price", "number"), ("qty", "number"), ("quote_qty", "number"), ("time", "time"), ("is_buyer_maker", "truth")),
-    ),
-    (
-        "Binance's aggregated trades",
-        (
-            ("agg_trade_id", "id"),
-            ("price", "number"),
-            ("qty", "number"),
-            ("first_id", "id"),
-            ("last_id", "id"),
-            ("time", "time"),
-            ("is_buyer_maker", "truth"),
-            ("best", "truth"),
-        ),
-    ),
-    (
-        "Binance's aggregated trades",
-        (
-            ("agg_trade_id", "id"),
-            ("price", "number"),
-            ("qty", "number"),
-            ("first_id", "id"),
-            ("last_id", "id"),
-            ("time", "time"),
-            ("is_buyer_maker", "truth"),
-        ),
-    ),
+    ("Binance's trades", (*_TRADES, ("best", "truth"))),
+    ("Binance's trades", _TRADES),
+    ("Binance's aggregated trades", (*_AGGREGATED, ("best", "truth"))),
+    ("Binance's aggregated trades", _AGGREGATED),
     (
         "freqtrade's trades",
         (

@@ -51,7 +51,7 @@ def read_symbol(text: str, where: str = "") -> Symbol:
     given = given.removesuffix(".P")
     match = _SLASHED.match(given)
     if match is None:
-        return Symbol(_plain(given), "linear" if perpetual else None)
+        return _unslashed(given, text, where, perpetual=perpetual)
     return _pair(match["base"], match["quote"], match["rest"] or "", text, where, perpetual=perpetual)
 
 
@@ -73,6 +73,13 @@ def _pair(base: str, quote: str, rest: str, text: str, where: str, *, perpetual:
     if swap and quote == "USDC":
         return Symbol(f"{_coin(base)}PERP", "linear")
     return Symbol(_coin(base) + _coin(quote), "linear" if swap else None)
+
+
+def _unslashed(given: str, text: str, where: str, *, perpetual: bool) -> Symbol:
+    """BTCUSDT, or BTCUSDT.P. A perpetual whose quote is the dollar itself is settled in its coin."""
+    if perpetual and _split(given)[1] == "USD":
+        raise _inverse(text, where)
+    return Symbol(_plain(given), "linear" if perpetual else None)
 
 
 def _plain(given: str) -> str:
@@ -116,11 +123,19 @@ def symbol_in_name(name: str, where: str, *, is_stem: bool) -> set[Symbol]:
     if is_stem and not found:
         found = {Symbol(f"{base}{quote}".upper()) for base, quote in _SMALL_PAIR_IN_NAME.findall(name) if base not in _WORDS}
     text = name.upper() if is_stem else name
-    inverse = re.search(r"(?<![A-Z0-9])[A-Z0-9]{2,12}USD_PERP(?![A-Z0-9])", text)
+    dated = _DATED_IN_NAME.search(text)
+    if dated is not None:
+        raise DataError(
+            f"{where}{dated[0]} in a name reads as a dated contract, which keel does not trade: import the perpetual or spot; if "
+            f"{dated['day']} is a day of the data, write it with its whole year (2025-01-31)"
+        )
+    inverse = _INVERSE_IN_NAME.search(text)
     if inverse is not None:
         raise _inverse(inverse[0], where)
     return found or {
-        Symbol(_plain(token), "linear" if dotted else None) for token, dotted in _SYMBOL_IN_NAME.findall(text) if _is_symbol(token)
+        _unslashed(token, f"{token}{dotted}", where, perpetual=bool(dotted))
+        for token, dotted in _SYMBOL_IN_NAME.findall(text)
+        if _is_symbol(token)
     }
 
 
@@ -129,6 +144,14 @@ _SYMBOL_IN_NAME = re.compile(rf"(?<![A-Za-z0-9])([A-Z0-9]{{1,24}}(?:{'|'.join(_E
 _PAIR_IN_NAME = re.compile(
     rf"(?<![A-Za-z0-9])([A-Z0-9]{{2,12}})[-_/]({'|'.join(QUOTES)})(?![A-Za-z0-9])((?:[-_](?:USDT|USDC|SWAP|PERP|PERPETUAL)(?![A-Za-z0-9]))?)"
 )
+_MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
+_DATED_IN_NAME = re.compile(
+    r"(?<![A-Za-z0-9])[A-Z0-9]{1,12}[-_]?(?:USDT|USDC|USD)(?:[-_](?:USDT|USDC))?[-_]"
+    rf"(?P<day>\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|\d{{1,2}}(?:{_MONTHS})\d\d)(?![A-Za-z0-9])"
+)
+"""BTCUSDT_250328 (Binance), BTCUSDT-28MAR25 (Bybit), BTC-USDT-250328 (OKX), BTC_USDT_USDT_250328 (freqtrade)."""
+_INVERSE_IN_NAME = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z0-9]{2,12}USD_PERP|([A-Z0-9]{2,12})[-_]USD[-_]\1)(?![A-Za-z0-9])")
+"""BTCUSD_PERP (Binance), BTC_USD_BTC (freqtrade)."""
 _SMALL_PAIR_IN_NAME = re.compile(r"(?<![A-Za-z0-9])([a-z0-9]{2,12})[-_](usdt|usdc|usd)(?![A-Za-z0-9])")
 _WORDS = frozenset(
     {

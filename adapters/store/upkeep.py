@@ -16,8 +16,8 @@ def delete_series(db: Database, keys: Sequence[SeriesKey]) -> dict[SeriesKey, in
     deleted: dict[SeriesKey, int] = {}
     with db.transaction():
         for key, ident in idents.items():
-            deleted[key] = int(db.rows(f"SELECT count(*) FROM {key.table.name} WHERE series_id = ?", [ident])[0][0])  # noqa: S608
-            db.run(f"DELETE FROM {key.table.name} WHERE series_id = ?", [ident])  # noqa: S608
+            deleted[key] = int(db.rows(key.table.count, [ident])[0][0])
+            db.run(key.table.delete, [ident])
             db.run("DELETE FROM series WHERE id = ?", [ident])
     return deleted
 

@@ -106,7 +106,9 @@ def _columns(name: str, loaded: dict[str, Any]) -> list[dict[str, Any]]:
     groups = {key: value for key, value in loaded.items() if isinstance(value, dict | list)}
     lists = {key: list(value.values()) if isinstance(value, dict) else value for key, value in groups.items()}
     if len(lists) < 2 or len({len(values) for values in lists.values()}) != 1:
-        raise DataError(f"{name}: {_EXPECTED}; this is an object with {shortened(', '.join(map(repr, loaded)), 100)}")
+        raise DataError(f"{name}: {_EXPECTED}; this is an object with {shortened(', '.join(map(repr, loaded)), 100) or 'nothing in it'}")
+    if len({tuple(value) for value in groups.values() if isinstance(value, dict)}) > 1:
+        raise DataError(f"{name}: the columns do not name the same rows in the same order. Nothing was imported")
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 

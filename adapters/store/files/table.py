@@ -1,4 +1,5 @@
-"""A file's rows as a table ``raw`` with columns c0, c1, ... in a guarded connection: its own names never reach SQL.
+"""A file's rows as a table ``raw`` with columns c0, c1, ... in a guarded connection: of what is in a file, or in an option, nothing is ever
+part of SQL text; it is a parameter, or a value in a column.
 
 Text is read as text, every cell, and made into numbers afterwards, so that a cell which is none can be named with its line.
 """
@@ -6,24 +7,15 @@ Text is read as text, every cell, and made into numbers afterwards, so that a ce
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
 
-from adapters.store.connection import guarded
-from adapters.store.files.archives import Content, content_of
-from adapters.store.files.feather import read_feather
-from adapters.store.files.formats import FEATHER, JSON, PARQUET
-from adapters.store.files.json_rows import read_json
-from adapters.store.files.text_layout import first_rows, read_layout
-from adapters.store.words import printable, shortened
+from adapters.store.files.text_layout import first_rows
+from adapters.store.words import shortened
 from core.errors import ConfigError, DataError
-from core.file_names import name_problem, shown
 
 TIME_TYPES = ("TIMESTAMP", "DATE")
 _COMMA = (
@@ -67,6 +59,8 @@ class RawFile:
         self.quote_volume = False
         """Whether the writer is known to count volume in the quote currency."""
         self._first_line = first_line
+        self.left_out = 0
+        """Rows that ``select`` has taken out."""
         self.rows = self.rows_in_file = int(connection.execute("SELECT count(*) FROM raw").fetchall()[0][0])
         self._kept: np.ndarray | None = None
 
@@ -81,7 +75,7 @@ class RawFile:
 
     def sample(self, count: int) -> list[list[str]]:
         """The first rows as text; empty cells are ''."""
-        listed = ", ".join(f"coalesce(CAST({_column(place)} AS VARCHAR), '')" for place in range(len(self.headers)))
+        listed = ", ".join(f"coalesce(CAST({column_name(place)} AS VARCHAR), '')" for place in range(len(self.headers)))
         return [
             [str(cell).strip() for cell in row]
             for row in self._connection.execute(f"SELECT {listed} FROM raw LIMIT {int(count)}").fetchall()  # noqa: S608  # our own names
@@ -89,19 +83,19 @@ class RawFile:
 
     def cells(self, row: int) -> list[str]:
         """A row as text; empty cells are ''."""
-        listed = ", ".join(f"coalesce(CAST({_column(place)} AS VARCHAR), '')" for place in range(len(self.headers)))
+        listed = ", ".join(f"coalesce(CAST({column_name(place)} AS VARCHAR), '')" for place in range(len(self.headers)))
         found = self._connection.execute(f"SELECT {listed} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0]  # noqa: S608
         return [str(cell).strip() for cell in found]
 
     def distinct(self, place: int) -> set[str]:
         """The different values of a column, as text."""
-        column = _column(place)
+        column = column_name(place)
         found = self._connection.execute(f"SELECT DISTINCT CAST({column} AS VARCHAR) FROM raw WHERE {column} IS NOT NULL").fetchall()  # noqa: S608
         return {str(row[0]).strip() for row in found}
 
     def texts(self, place: int) -> np.ndarray:
         """A column as text (objects); empty cells are ''."""
-        return self._array(f"SELECT coalesce(CAST({_column(place)} AS VARCHAR), '') AS x FROM raw")  # noqa: S608
+        return self._array(f"SELECT coalesce(CAST({column_name(place)} AS VARCHAR), '') AS x FROM raw")  # noqa: S608
 
     def numbers(self, place: int, *, empty: float | None = None) -> np.ndarray:
         """A column as float64, ``empty`` where a cell is empty. Raises DataError that names the first cell which is not a number."""
@@ -118,14 +112,14 @@ class RawFile:
 
     def matches(self, place: int, pattern: str) -> bool:
         """Whether every cell of a column that is not empty fits a regular expression, and there is one."""
-        cell = f"trim(CAST({_column(place)} AS VARCHAR))"
+        cell = f"trim(CAST({column_name(place)} AS VARCHAR))"
         sql = f"SELECT count(*), count(*) FILTER (NOT regexp_full_match({cell}, ?)) FROM raw WHERE NOT ({self._is_empty(place)})"  # noqa: S608
         count, others = self._connection.execute(sql, [pattern]).fetchall()[0]
         return bool(count) and not others
 
     def any_matches(self, place: int, pattern: str) -> bool:
         """Whether some cell of a column fits a regular expression."""
-        sql = f"SELECT count(*) FROM raw WHERE regexp_full_match(trim(CAST({_column(place)} AS VARCHAR)), ?)"  # noqa: S608
+        sql = f"SELECT count(*) FROM raw WHERE regexp_full_match(trim(CAST({column_name(place)} AS VARCHAR)), ?)"  # noqa: S608
         return bool(self._connection.execute(sql, [pattern]).fetchall()[0][0])
 
     def is_moment(self, place: int) -> bool:
@@ -166,25 +160,22 @@ class RawFile:
 
     def parsed(self, places: Sequence[int], time_format: str) -> np.ndarray | None:
         """Columns (joined by a blank) as us by a strptime format; None where a cell does not fit. DataError for what is no format."""
-        values = self._array(f"SELECT epoch_us({self._strptime(places, time_format)}) AS x FROM raw")  # noqa: S608
+        values = self._parsed(places, time_format)
         return None if isinstance(values, np.ma.MaskedArray) else values
 
     def misfit(self, places: Sequence[int], time_format: str) -> tuple[int, str]:
         """The first row whose cells a format does not fit, and the cells."""
-        joined = _joined(places)
-        mask = np.ma.getmaskarray(self._array(f"SELECT epoch_us({self._strptime(places, time_format)}) AS x FROM raw"))  # noqa: S608
-        row = int(np.argmax(mask))
-        return row, str(self._connection.execute(f"SELECT {joined} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0][0])  # noqa: S608
+        row = int(np.argmax(np.ma.getmaskarray(self._parsed(places, time_format))))
+        return row, str(self._connection.execute(f"SELECT {_joined(places)} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0][0])  # noqa: S608
 
-    def _strptime(self, places: Sequence[int], time_format: str) -> str:
-        text = time_format.replace("'", "''")
+    def _parsed(self, places: Sequence[int], time_format: str) -> np.ndarray:
         try:
-            self._connection.execute(f"SELECT try_strptime('', '{text}')").fetchall()
+            self._connection.execute("SELECT try_strptime('', ?)", [time_format]).fetchall()
         except duckdb.Error as error:
             raise DataError(
                 f"{self.name}: --time-format {shortened(repr(time_format))} is no format of times: one is such as '%d/%m/%Y %H:%M'"
             ) from error
-        return f"CAST(try_strptime({_joined(places)}, '{text}') AS TIMESTAMPTZ)"
+        return self._array(f"SELECT epoch_us(CAST(try_strptime({_joined(places)}, ?) AS TIMESTAMPTZ)) AS x FROM raw", [time_format])  # noqa: S608
 
     def empty_rows(self, places: Sequence[int]) -> np.ndarray:
         """Which rows have an empty cell (or nan) in one of the columns."""
@@ -196,7 +187,7 @@ class RawFile:
     def _may_be_empty(self, places: Sequence[int]) -> bool:
         """Whether some cell does not begin with a digit: quick, and false for most files."""
         cells = [
-            f"ascii({_column(place)}) BETWEEN 48 AND 57" if self.is_text(place) else f"NOT {self._is_empty(place)}" for place in places
+            f"ascii({column_name(place)}) BETWEEN 48 AND 57" if self.is_text(place) else f"NOT {self._is_empty(place)}" for place in places
         ]
         sql = f"SELECT count(*) FILTER ({' AND '.join(cells)}) FROM raw"  # noqa: S608  # our own names
         return int(self._connection.execute(sql).fetchall()[0][0]) < self.rows
@@ -213,9 +204,10 @@ class RawFile:
     def select(self, place: int, values: set[str]) -> None:
         """Keep only the rows whose column has one of these texts."""
         marks = ", ".join("?" for _ in values)
-        sql = f"SELECT trim(CAST({_column(place)} AS VARCHAR)) IN ({marks}) AS x FROM raw"  # noqa: S608
-        found = self._connection.execute(sql, sorted(values)).fetchnumpy()["x"]
-        self.keep(np.ma.filled(np.ma.asarray(found), False).astype(bool))
+        sql = f"SELECT trim(CAST({column_name(place)} AS VARCHAR)) IN ({marks}) AS x FROM raw"  # noqa: S608
+        mine = np.ma.filled(np.ma.asarray(self._array(sql, sorted(values))), False).astype(bool)
+        self.left_out += int((~mine).sum())
+        self.keep(mine)
 
     def _cast(self, place: int, kind: str, what: str, wrap: str = "", empty: float | None = None) -> np.ndarray:
         source = self._source(place) if kind in ("DOUBLE", "BIGINT") else self._trimmed(place)
@@ -225,7 +217,7 @@ class RawFile:
         if not isinstance(values, np.ma.MaskedArray):
             return values
         row = int(np.argmax(np.ma.getmaskarray(values)))
-        cell = self._connection.execute(f"SELECT {_column(place)} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0][0]  # noqa: S608
+        cell = self._connection.execute(f"SELECT {column_name(place)} FROM raw LIMIT 1 OFFSET ?", [row]).fetchall()[0][0]  # noqa: S608
         shown = "empty" if cell is None or cell == "" else shortened(repr(cell))
         raise DataError(
             f"{self.name}, {self.where(row)}: {self.headers[place]} is {shown}, not {what}{self._advice(cell)}. Nothing was imported"
@@ -236,7 +228,10 @@ class RawFile:
             return ""
         plain = cell.strip().lstrip("+-").replace(".", "").replace(",", "")
         if self.decimal == "." and plain.isdigit() and cell.count(",") == 1 and cell.rfind(",") > cell.rfind("."):
-            return f": if its comma is a decimal one, use --decimal , ({self.first_rows()})"
+            thousands = (
+                "; if it stands between thousands, write numbers without" if re.fullmatch(r"[-+]?\d{1,3},\d{3}", cell.strip()) else ""
+            )
+            return f": if its comma is a decimal one, use --decimal ,{thousands} ({self.first_rows()})"
         if re.fullmatch(r"[-+]?\d{1,3}(,\d{3})+\.\d+", cell.strip()):
             return ": write numbers without commas between thousands"
         if self.decimal == "," and plain.isdigit() and "." in cell:
@@ -245,7 +240,7 @@ class RawFile:
 
     def _is_empty(self, place: int) -> str:
         """The condition that a cell is empty, nan, or what others write for it."""
-        column = _column(place)
+        column = column_name(place)
         if self.types[place] in ("DOUBLE", "FLOAT"):
             return f"({column} IS NULL OR isnan({column}))"
         if self.types[place] != "VARCHAR":
@@ -264,7 +259,7 @@ class RawFile:
         return row, self.cells(row)[place]
 
     def _trimmed(self, place: int) -> str:
-        return f"trim({_column(place)})" if self.types[place] == "VARCHAR" else _column(place)
+        return f"trim({column_name(place)})" if self.types[place] == "VARCHAR" else column_name(place)
 
     def _source(self, place: int) -> str:
         text = self._trimmed(place)
@@ -275,128 +270,17 @@ class RawFile:
         sql = f"SELECT count({column}) = count(TRY_CAST({column} AS {kind})) AND count({column}) > 0 FROM raw"  # noqa: S608
         return bool(self._connection.execute(sql).fetchall()[0][0])
 
-    def _array(self, sql: str) -> np.ndarray:
-        values: np.ndarray = self._connection.sql(sql).fetchnumpy()["x"]
+    def _array(self, sql: str, parameters: Sequence[object] = ()) -> np.ndarray:
+        values: np.ndarray = self._connection.execute(sql, list(parameters)).fetchnumpy()["x"]
         if isinstance(values, np.ma.MaskedArray) and not np.ma.getmaskarray(values).any():
             return np.asarray(values.data)
         return values
 
 
-@contextmanager
-def open_raw(path: Path, reading: Reading | None = None) -> Iterator[RawFile]:
-    """A file to import. Raises DataError when it is missing, empty, truncated, or of another format."""
-    reading = reading or Reading()
-    _check_path(path)
-    with content_of(path) as content, _readable(str(path), content) as place, guarded(place, str(path)) as connection:
-        raw = _LOADERS.get(content.format, _load_text)(connection, str(path), place, reading)
-        raw.decimal, raw.names = reading.decimal, content.names
-        raw.notes = [*content.notes, *raw.notes]
-        if not raw.rows:
-            raise DataError(f"{path}: the file has no rows")
-        yield raw
-
-
-def _check_path(path: Path) -> None:
-    problem = name_problem(str(path))
-    if problem:
-        raise DataError(f"{shown(str(path))}: there is no such file: the name {problem}")
-    if path.is_dir():
-        raise DataError(f"{path} is a folder: keel data import {path} imports the files in it")
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    if path.stat().st_size == 0:
-        raise DataError(f"{path}: the file is empty")
-
-
-@contextmanager
-def _readable(name: str, content: Content) -> Iterator[Path]:
-    """Where the content lies in a form that DuckDB reads: text in UTF-16 is written again in UTF-8."""
-    if content.format in (PARQUET, FEATHER):
-        yield content.path
-        return
-    with content.path.open("rb") as file:
-        mark = file.read(2)
-    if mark not in (b"\xff\xfe", b"\xfe\xff"):
-        yield content.path
-        return
-    with TemporaryDirectory(prefix="keel-import-") as folder:
-        target = Path(folder) / "content"
-        try:
-            with content.path.open("rt", encoding="utf-16", newline="") as source, target.open("wt", encoding="utf-8", newline="") as file:
-                while text := source.read(1 << 20):
-                    file.write(text)
-        except UnicodeError as error:
-            raise DataError(f"{name}: the file is not text in UTF-8 or UTF-16 ({error}): save it as CSV in UTF-8") from error
-        yield target
-
-
-def _load_text(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
-    layout = read_layout(name, path, reading.skip_lines)
-    columns = ", ".join(f"'{_column(place)}': 'VARCHAR'" for place in range(len(layout.headers)))
-    sql = (
-        "CREATE TABLE raw AS SELECT * FROM read_csv(?, auto_detect = false, header = false, skip = ?, delim = ?, quote = '\"', escape = '\"', "  # noqa: S608, E501
-        f"columns = {{{columns}}})"
-    )
-    connection.execute(sql, [str(path.absolute()), layout.skip, layout.delimiter]).fetchall()
-    raw = RawFile(connection, name, layout.headers, layout.skip + 1)
-    raw.notes, raw.head = layout.notes, layout.head
-    if layout.symbol is not None:
-        raw.said["symbol"], raw.quote_volume = layout.symbol, True
-    if raw.rows and raw.sample(1)[0] != [cell.strip() for cell in layout.first_row]:
-        raise DataError(f"{name}: the ends of its lines are of several kinds, or its quotes do not match: write it again")
-    return raw
-
-
-def _load_json(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
-    _refuse_skipping(name, reading)
-    read = read_json(name, path)
-    _create(connection, {_column(place): column for place, column in enumerate(read.columns)})
-    raw = RawFile(connection, name, read.headers)
-    raw.said = {key: read.said[key] for key in ("symbol", "category", "timeframe") if key in read.said}
-    return raw
-
-
-def _load_feather(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
-    _refuse_skipping(name, reading)
-    table = read_feather(name, path)
-    headers = [printable(str(header).strip()) for header in table.column_names]
-    _create(connection, table.rename_columns([_column(place) for place in range(len(headers))]))
-    return RawFile(connection, name, headers)
-
-
-def _create(connection: duckdb.DuckDBPyConnection, columns: object) -> None:
-    connection.register("given", columns)
-    connection.execute("CREATE TABLE raw AS SELECT * FROM given").fetchall()
-    connection.unregister("given")
-
-
-def _load_parquet(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
-    _refuse_skipping(name, reading)
-    target = str(path.absolute())
-    try:
-        headers = [
-            printable(str(row[0]).strip()) for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [target]).fetchall()
-        ]
-        names = ", ".join(_column(place) for place in range(len(headers)))
-        connection.execute(f"CREATE TABLE raw AS SELECT * FROM read_parquet(?) AS t({names})", [target]).fetchall()  # noqa: S608
-    except duckdb.Error as error:
-        if isinstance(error, duckdb.InvalidInputException) or type(error) is duckdb.Error:  # what its reader raises for the content
-            raise DataError(f"{name}: truncated or not a Parquet file: fetch or write it again; nothing was imported") from error
-        raise
-    return RawFile(connection, name, headers)
-
-
-def _refuse_skipping(name: str, reading: Reading) -> None:
-    if reading.skip_lines:
-        raise DataError(f"{name}: --skip-lines {reading.skip_lines} was given, and this file has no lines: leave it out")
-
-
-_LOADERS = {JSON: _load_json, FEATHER: _load_feather, PARQUET: _load_parquet}
-
-
 def _joined(places: Sequence[int]) -> str:
-    return " || ' ' || ".join(f"trim(coalesce(CAST({_column(place)} AS VARCHAR), ''))" for place in places)
+    return " || ' ' || ".join(f"trim(coalesce(CAST({column_name(place)} AS VARCHAR), ''))" for place in places)
 
 
-def _column(place: int) -> str:
+def column_name(place: int) -> str:
+    """The name of a column in the table ``raw``."""
     return f"c{int(place)}"

@@ -44,7 +44,7 @@ def read_layout(name: str, path: Path, skip_lines: int) -> Layout:
     start = next((at for at in range(skip_lines, len(lines)) if lines[at].strip()), None)
     if start is None:
         raise DataError(f"{name}: the file is empty")
-    notes = [f"the first {skip_lines} lines were skipped (--skip-lines)"] if skip_lines else []
+    notes = [f"lines skipped before the table: {skip_lines} (--skip-lines)"] if skip_lines else []
     delimiter = _delimiter(lines[start:])
     rows = [_cells(name, at, line, delimiter) for at, line in enumerate(lines)]
     named = _names_at(rows, start)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from core.errors import ConfigError, DataError
+from core.errors import ConfigError, DataError, KeelError
 
 START = 1_735_689_600_000  # 2025-01-01
 HOUR = 3_600_000
@@ -156,6 +159,29 @@ def test_json_of_every_usual_shape(store, file, document):
     assert {name: bars[name].tolist() for name in bars.columns} | {"ts": bars.ts.tolist()} == VALUES
 
 
+def test_what_an_answer_says_of_itself_is_heeded(store, file):
+    said = {"category": "spot", "symbol": "ETH/USDT", "timeframe": "1h", "data": ROWS[:1]}
+    report = store.import_file(file("answer.json", json.dumps(said)))
+    assert (report.category, report.symbol, report.timeframe) == ("spot", "ETHUSDT", "1h"), "one row has no distances"
+    with pytest.raises(DataError, match="--timeframe 5m was given, but the file's own column says 1h"):
+        store.import_file(file("answer.json", json.dumps(said)), timeframe="5m")
+
+
+@pytest.mark.parametrize("category", ["inverse", "option"])
+def test_an_answer_about_what_is_not_traded_is_refused(store, file, category):
+    said = {"retCode": 0, "result": {"category": category, "symbol": "BTCUSD", "list": [row[:5] for row in ROWS]}}
+    with pytest.raises(DataError, match=rf"answer\.json: the file itself says category {category}, which keel does not trade"):
+        store.import_file(file("answer.json", json.dumps(said)), kind="mark")
+    assert store.coverage() == []
+
+
+def test_columns_of_json_whose_rows_do_not_match_are_refused(store, file):
+    columns = {name: {str(at): value for at, value in enumerate(values)} for name, values in VALUES.items()}
+    columns["close"] = dict(reversed(columns["close"].items()))
+    with pytest.raises(DataError, match="do not name the same rows in the same order"):
+        store.import_file(file("BTCUSDT_1h.json", json.dumps(columns)))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -221,3 +247,37 @@ def test_text_in_utf_16_is_read(store, tmp_path):
     path = tmp_path / "BTCUSDT_1h.csv"
     path.write_bytes(hours(HOURS).replace("\n", "\r\n").encode("utf-16"))
     assert store.import_file(path).rows == 3
+
+
+HOSTILE = [
+    "'); COPY raw TO '{leak}'; --", '"); COPY raw TO \'{leak}\'; --', "x'; ATTACH '{leak}' AS x; --", "c0, (SELECT 1)", "$1", "?", "\\'",
+    "{{x}}", "raw.c0",
+]  # fmt: skip
+
+
+def written(path: Path, header: str) -> Path:
+    """Bars with one more column, under a name of anybody's, in the format that the path says."""
+    frame = pd.DataFrame(VALUES | {header: ["1", header, "3"]})
+    writers = {".csv": lambda: frame.to_csv(path, index=False), ".json": lambda: frame.to_json(path, orient="records")}
+    writers |= {".parquet": lambda: frame.to_parquet(path), ".feather": lambda: frame.to_feather(path)}
+    writers[path.suffix]()
+    return path
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_names_cells_and_options_of_anybody_s_are_values_and_never_sql(store, tmp_path, hostile):
+    """A name, a cell, a file's name or a format that would be SQL, were it text of a statement: nothing happens but the import."""
+    leak = tmp_path / "leak"
+    text = hostile.format(leak=leak)
+    for suffix in (".csv", ".json", *((".parquet", ".feather") if find_spec("pyarrow") else ())):
+        assert store.import_file(written(tmp_path / f"BTCUSDT_1h{suffix}", text)).rows == 3
+    trades = pd.DataFrame({"ts": HOURS, "price": 2.0, "qty": 1.0, "side": "buy", "trade_id": [text, "b", "c"]})
+    trades.to_csv(tmp_path / "BTCUSDT_trades.csv", index=False)
+    store.import_file(tmp_path / "BTCUSDT_trades.csv")
+    assert store._db.rows("SELECT trade_id FROM trades ORDER BY ts LIMIT 1") == [(text,)]
+    days = written(tmp_path / "days.csv", "more")
+    days.write_text(days.read_text().replace(str(START), "01/01/2025"))
+    for options in ({"time_format": text}, {"time_format": f"%d/%m/%Y{text}"}, {"symbol": text}, {"timezone": text}, {"timeframe": text}):
+        with pytest.raises(KeelError):
+            store.import_file(days, **({"symbol": "ETHUSDT"} | options))
+    assert not leak.exists() and {series.symbol: series.rows for series in store.coverage()} == {"BTCUSDT": 3}

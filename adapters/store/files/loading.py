@@ -1,0 +1,134 @@
+"""A file, opened: its content, perhaps out of an archive, as the table ``raw`` of a guarded connection, by the loader of its format."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from adapters.store.connection import guarded
+from adapters.store.files.archives import Content, content_of
+from adapters.store.files.feather import read_feather
+from adapters.store.files.formats import FEATHER, JSON, PARQUET
+from adapters.store.files.json_rows import read_json
+from adapters.store.files.table import RawFile, Reading, column_name
+from adapters.store.files.text_layout import read_layout
+from adapters.store.words import printable
+from core.errors import DataError
+from core.file_names import name_problem, shown
+
+
+@contextmanager
+def open_raw(path: Path, reading: Reading | None = None) -> Iterator[RawFile]:
+    """A file to import. Raises DataError when it is missing, empty, truncated, or of another format."""
+    reading = reading or Reading()
+    _check_path(path)
+    with content_of(path) as content, _readable(str(path), content) as place, guarded(place, str(path)) as connection:
+        raw = _LOADERS.get(content.format, _load_text)(connection, str(path), place, reading)
+        raw.decimal, raw.names = reading.decimal, content.names
+        raw.notes = [*content.notes, *raw.notes]
+        if not raw.rows:
+            raise DataError(f"{path}: the file has no rows")
+        yield raw
+
+
+def _check_path(path: Path) -> None:
+    problem = name_problem(str(path))
+    if problem:
+        raise DataError(f"{shown(str(path))}: there is no such file: the name {problem}")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: keel data import {shlex.quote(str(path))} imports the files in it")
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: the file is empty")
+
+
+@contextmanager
+def _readable(name: str, content: Content) -> Iterator[Path]:
+    """Where the content lies in a form that DuckDB reads: text in UTF-16 is written again in UTF-8."""
+    if content.format in (PARQUET, FEATHER):
+        yield content.path
+        return
+    with content.path.open("rb") as file:
+        mark = file.read(2)
+    if mark not in (b"\xff\xfe", b"\xfe\xff"):
+        yield content.path
+        return
+    with TemporaryDirectory(prefix="keel-import-") as folder:
+        target = Path(folder) / "content"
+        try:
+            with content.path.open("rt", encoding="utf-16", newline="") as source, target.open("wt", encoding="utf-8", newline="") as file:
+                while text := source.read(1 << 20):
+                    file.write(text)
+        except UnicodeError as error:
+            raise DataError(f"{name}: the file is not text in UTF-8 or UTF-16 ({error}): save it as CSV in UTF-8") from error
+        yield target
+
+
+def _load_text(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
+    layout = read_layout(name, path, reading.skip_lines)
+    columns = ", ".join(f"'{column_name(place)}': 'VARCHAR'" for place in range(len(layout.headers)))
+    sql = (
+        "CREATE TABLE raw AS SELECT * FROM read_csv(?, auto_detect = false, header = false, skip = ?, delim = ?, quote = '\"', escape = '\"', "  # noqa: S608, E501
+        f"columns = {{{columns}}})"
+    )
+    connection.execute(sql, [str(path.absolute()), layout.skip, layout.delimiter]).fetchall()
+    raw = RawFile(connection, name, layout.headers, layout.skip + 1)
+    raw.notes, raw.head = layout.notes, layout.head
+    if layout.symbol is not None:
+        raw.said["symbol"], raw.quote_volume = layout.symbol, True
+    if raw.rows and raw.sample(1)[0] != [cell.strip() for cell in layout.first_row]:
+        raise DataError(f"{name}: the ends of its lines are of several kinds, or its quotes do not match: write it again")
+    return raw
+
+
+def _load_json(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
+    _refuse_skipping(name, reading)
+    read = read_json(name, path)
+    _create(connection, {column_name(place): column for place, column in enumerate(read.columns)})
+    raw = RawFile(connection, name, read.headers)
+    raw.said = {key: read.said[key] for key in ("symbol", "category", "timeframe") if key in read.said}
+    return raw
+
+
+def _load_feather(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
+    _refuse_skipping(name, reading)
+    table = read_feather(name, path)
+    headers = [printable(str(header).strip()) for header in table.column_names]
+    _create(connection, table.rename_columns([column_name(place) for place in range(len(headers))]))
+    return RawFile(connection, name, headers)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, columns: object) -> None:
+    connection.register("given", columns)
+    connection.execute("CREATE TABLE raw AS SELECT * FROM given").fetchall()
+    connection.unregister("given")
+
+
+def _load_parquet(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:
+    _refuse_skipping(name, reading)
+    target = str(path.absolute())
+    try:
+        headers = [
+            printable(str(row[0]).strip()) for row in connection.execute("DESCRIBE SELECT * FROM read_parquet(?)", [target]).fetchall()
+        ]
+        names = ", ".join(column_name(place) for place in range(len(headers)))
+        connection.execute(f"CREATE TABLE raw AS SELECT * FROM read_parquet(?) AS t({names})", [target]).fetchall()  # noqa: S608
+    except duckdb.Error as error:
+        if isinstance(error, duckdb.InvalidInputException) or type(error) is duckdb.Error:  # what its reader raises for the content
+            raise DataError(f"{name}: truncated or not a Parquet file: fetch or write it again; nothing was imported") from error
+        raise
+    return RawFile(connection, name, headers)
+
+
+def _refuse_skipping(name: str, reading: Reading) -> None:
+    if reading.skip_lines:
+        raise DataError(f"{name}: --skip-lines {reading.skip_lines} was given, and this file has no lines: leave it out")
+
+
+_LOADERS = {JSON: _load_json, FEATHER: _load_feather, PARQUET: _load_parquet}
