@@ -3,13 +3,13 @@ and filled; then a second node that finds the position and the closed orders at 
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+from nautilus_steps import Steps, first_life, main, second_life
 from nautilus_trader.adapters.bybit.config import BybitDataClientConfig, BybitExecClientConfig
 from nautilus_trader.adapters.bybit.data import BybitDataClient
 from nautilus_trader.adapters.bybit.factories import BybitLiveDataClientFactory, BybitLiveExecClientFactory
@@ -20,7 +20,6 @@ from nautilus_trader.model.data import BarType
 from nautilus_trader.model.enums import OrderSide, TimeInForce
 from nautilus_trader.model.identifiers import InstrumentId, TraderId
 from nautilus_trader.trading.strategy import Strategy
-from said import Report
 
 PATIENCE_S = 100.0
 KINDS = {"linear": nautilus_pyo3.BybitProductType.LINEAR, "spot": nautilus_pyo3.BybitProductType.SPOT}
@@ -49,14 +48,13 @@ class TraderConfig(StrategyConfig, frozen=True):
     qty: str = "0.01"
 
 
-class Trader(Strategy):
-    """One order after another, each step by the event of the one before."""
+class Trader(Steps, Strategy):
+    """``Steps`` in the words of 1.x."""
 
     def __init__(self, config: TraderConfig) -> None:
         super().__init__(config)
-        self.seen: dict[str, Any] = {}
+        self.seen = {}
         self.done = threading.Event()
-        self.step = "quote"
 
     def on_start(self) -> None:
         self.instrument = self.cache.instrument(self.config.instrument_id)
@@ -68,80 +66,34 @@ class Trader(Strategy):
         self.subscribe_trade_ticks(self.config.instrument_id)
 
     def on_historical_data(self, data: Any) -> None:
-        self.seen["past bars"] = self.seen.get("past bars", 0) + 1
-
-    def on_bar(self, bar: Any) -> None:
-        self.seen["bars"] = self.seen.get("bars", 0) + 1
-        self._end()
+        self.count("past bars")
 
     def on_trade_tick(self, tick: Any) -> None:
-        self.seen["trades"] = self.seen.get("trades", 0) + 1
+        self.count("trades")
 
     def on_quote_tick(self, tick: Any) -> None:
-        self.seen["quotes"] = self.seen.get("quotes", 0) + 1
+        self.count("quotes")
         if self.step == "quote":
             self.step = "resting"
-            self.price = tick.bid_price.as_decimal()
-            self.resting = self._limit(Decimal("0.98"))
-            self.submit_order(self.resting)
+            self.bid = tick.bid_price.as_decimal()
+            self.place("0.98")
 
-    def _limit(self, factor: Decimal, **more: Any) -> Any:
-        return self.order_factory.limit(
-            self.config.instrument_id,
-            OrderSide.BUY,
-            self.instrument.make_qty(Decimal(self.config.qty)),
-            self.instrument.make_price(self.price * factor),
-            TimeInForce.GTC,
-            **more,
-        )
+    def place(self, factor: str, **more: Any) -> None:
+        price = self.instrument.make_price(self.bid * Decimal(factor))
+        self.resting = self.order_factory.limit(self.config.instrument_id, OrderSide.BUY, self._qty(), price, TimeInForce.GTC, **more)
+        self.submit_order(self.resting)
 
-    def on_order_accepted(self, event: Any) -> None:
-        if self.step == "resting":
-            self.seen["accepted"] = True
-            self.step = "changed"
-            self.modify_order(
-                self.resting,
-                self.instrument.make_qty(Decimal(self.config.qty) * 2),
-                self.instrument.make_price(self.price * Decimal("0.97")),
-            )
+    def change(self, factor: str) -> None:
+        self.modify_order(self.resting, self._qty(2), self.instrument.make_price(self.bid * Decimal(factor)))
 
-    def on_order_updated(self, event: Any) -> None:
-        if self.step == "changed":
-            self.seen["changed"] = True
-            self.step = "cancelled"
-            self.cancel_order(self.resting)
+    def drop(self) -> None:
+        self.cancel_order(self.resting)
 
-    def on_order_canceled(self, event: Any) -> None:
-        if self.step == "cancelled":
-            self.seen["cancelled"] = True
-            self.step = "filled"
-            self.submit_order(
-                self.order_factory.market(self.config.instrument_id, OrderSide.BUY, self.instrument.make_qty(Decimal(self.config.qty)))
-            )
+    def buy(self) -> None:
+        self.submit_order(self.order_factory.market(self.config.instrument_id, OrderSide.BUY, self._qty()))
 
-    def on_order_filled(self, event: Any) -> None:
-        if self.step == "filled":
-            self.seen["filled"] = str(event.last_qty)
-            self.step = "crossing"
-            self.submit_order(self._limit(Decimal("1.001"), post_only=True))
-
-    def on_order_rejected(self, event: Any) -> None:
-        self._refused("rejected", event)
-
-    def on_order_expired(self, event: Any) -> None:
-        self._refused("expired", event)
-
-    def _refused(self, how: str, event: Any) -> None:
-        if self.step == "crossing":
-            self.seen["post-only refused"] = how
-            self.step = "end"
-            self._end()
-        else:
-            self.seen["unexpected"] = f"{how} at {self.step}: {event.reason if hasattr(event, 'reason') else ''}"
-
-    def _end(self) -> None:
-        if self.step == "end" and self.seen.get("bars"):
-            self.done.set()
+    def _qty(self, times: int = 1) -> Any:
+        return self.instrument.make_qty(times * Decimal(self.config.qty))
 
 
 class Onlooker(Strategy):
@@ -209,32 +161,20 @@ def live(kind: str, strategy: Any) -> dict[str, Any]:
     return dict(strategy.seen)
 
 
-def first_life(kind: str) -> int:
-    """How many things failed."""
-    report = Report(kind)
-    seen = report.tried("a node trades", lambda: live(kind, Trader(TraderConfig(instrument_id=symbol_of(kind))))) or {}
-    for name in ("instrument", "past bars", "bars", "quotes", "trades", "accepted", "changed", "cancelled", "filled", "post-only refused"):
-        report.check(name, bool(seen.get(name)), f"{seen.get(name, seen.get('unexpected', 'not seen'))}")
-    return report.failed
-
-
-def second_life(kind: str) -> int:
-    """Of a process of its own: the node's loop ends with it."""
-    report = Report(kind)
-    found = report.tried("a second node starts", lambda: live(kind, Onlooker(TraderConfig(instrument_id=symbol_of(kind))))) or {}
-    if kind == "linear":
-        report.check("it finds the position", found.get("position") == [("LONG", "0.010")], f"{found.get('position')}")
-    report.check("it finds closed orders", bool(found.get("closed orders")), f"{found}")
-    return report.failed
-
-
 def symbol_of(kind: str) -> InstrumentId:
     """BTCUSDT."""
     return InstrumentId.from_str(f"BTCUSDT-{kind.upper()}.BYBIT")
 
 
+def trade(kind: str) -> int:
+    """How many things failed."""
+    return first_life(kind, lambda: live(kind, Trader(TraderConfig(instrument_id=symbol_of(kind)))))
+
+
+def look(kind: str) -> int:
+    """How many things failed."""
+    return second_life(kind, lambda: live(kind, Onlooker(TraderConfig(instrument_id=symbol_of(kind)))))
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        sys.exit(min(1, {"first": first_life, "second": second_life}[sys.argv[3]](sys.argv[2])))
-    lives = [(kind, life) for kind in KINDS for life in ("first", "second")]
-    sys.exit(max([subprocess.run([sys.executable, __file__, URL, kind, life], check=False).returncode for kind, life in lives]))
+    sys.exit(main(__file__, {"first": trade, "second": look}))

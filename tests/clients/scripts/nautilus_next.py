@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from nautilus_steps import Steps, first_life, main, second_life
 from nautilus_trader.adapters.bybit import (
     BybitDataClientConfig,
     BybitDataClientFactory,
@@ -19,7 +19,6 @@ from nautilus_trader.common import Environment, LoggerConfig, LogLevel
 from nautilus_trader.live import LiveNode
 from nautilus_trader.model import BarType, InstrumentId, OrderSide, TraderId
 from nautilus_trader.trading import Strategy, StrategyConfig
-from said import Report
 
 PATIENCE_S = 100.0
 KINDS = {"linear": BybitProductType.LINEAR, "spot": BybitProductType.SPOT}
@@ -31,13 +30,13 @@ class Life(Strategy):
     """What is common to both lives."""
 
     def begin(self, kind: str) -> Any:
-        self.kind, self.seen, self.done, self.step = kind, {}, threading.Event(), "quote"
+        self.seen, self.done = {}, threading.Event()
         self.name = InstrumentId.from_str(f"BTCUSDT-{kind.upper()}.BYBIT")
         return self
 
 
-class Trader(Life):
-    """One order after another, each step by the event of the one before."""
+class Trader(Steps, Life):
+    """``Steps`` in the words of 2.x."""
 
     def on_start(self) -> None:
         self.instrument = self.cache.instrument(self.name)
@@ -51,69 +50,30 @@ class Trader(Life):
     def on_historical_bars(self, bars: Any) -> None:
         self.seen["past bars"] = len(bars)
 
-    def on_bar(self, bar: Any) -> None:
-        self.seen["bars"] = self.seen.get("bars", 0) + 1
-        self._end()
-
     def on_trade(self, trade: Any) -> None:
-        self.seen["trades"] = self.seen.get("trades", 0) + 1
+        self.count("trades")
 
     def on_quote(self, quote: Any) -> None:
-        self.seen["quotes"] = self.seen.get("quotes", 0) + 1
+        self.count("quotes")
         if self.step == "quote":
             self.step = "resting"
-            self.price = float(str(quote.bid_price))
-            self.resting = self._limit(0.98)
-            self.submit_order(self.resting)
+            self.bid = float(str(quote.bid_price))
+            self.place("0.98")
 
-    def _limit(self, factor: float, **more: Any) -> Any:
-        price = self.instrument.make_price(self.price * factor)
-        return self.order_factory.limit(self.name, OrderSide.BUY, self.instrument.make_qty(QTY), price, **more)
+    def place(self, factor: str, **more: Any) -> None:
+        price = self.instrument.make_price(self.bid * float(factor))
+        self.resting = self.order_factory.limit(self.name, OrderSide.BUY, self.instrument.make_qty(QTY), price, **more)
+        self.submit_order(self.resting)
 
-    def on_order_accepted(self, event: Any) -> None:
-        if self.step == "resting":
-            self.seen["accepted"] = True
-            self.step = "changed"
-            qty, price = self.instrument.make_qty(2 * QTY), self.instrument.make_price(self.price * 0.97)
-            self.modify_order(self.resting.client_order_id, qty, price)
+    def change(self, factor: str) -> None:
+        qty, price = self.instrument.make_qty(2 * QTY), self.instrument.make_price(self.bid * float(factor))
+        self.modify_order(self.resting.client_order_id, qty, price)
 
-    def on_order_updated(self, event: Any) -> None:
-        if self.step == "changed":
-            self.seen["changed"] = True
-            self.step = "cancelled"
-            self.cancel_order(self.resting.client_order_id)
+    def drop(self) -> None:
+        self.cancel_order(self.resting.client_order_id)
 
-    def on_order_canceled(self, event: Any) -> None:
-        if self.step == "cancelled":
-            self.seen["cancelled"] = True
-            self.step = "filled"
-            self.submit_order(self.order_factory.market(self.name, OrderSide.BUY, self.instrument.make_qty(QTY)))
-        else:
-            self._refused("canceled", event)
-
-    def on_order_filled(self, event: Any) -> None:
-        if self.step == "filled":
-            self.seen["filled"] = str(event.last_qty)
-            self.step = "crossing"
-            self.submit_order(self._limit(1.001, post_only=True))
-
-    def on_order_rejected(self, event: Any) -> None:
-        self._refused("rejected", event)
-
-    def on_order_expired(self, event: Any) -> None:
-        self._refused("expired", event)
-
-    def _refused(self, how: str, event: Any) -> None:
-        if self.step == "crossing":
-            self.seen["post-only refused"] = how
-            self.step = "end"
-            self._end()
-        else:
-            self.seen["unexpected"] = f"{how} at {self.step}: {event}"
-
-    def _end(self) -> None:
-        if self.step == "end" and self.seen.get("bars"):
-            self.done.set()
+    def buy(self) -> None:
+        self.submit_order(self.order_factory.market(self.name, OrderSide.BUY, self.instrument.make_qty(QTY)))
 
 
 class Onlooker(Life):
@@ -152,27 +112,15 @@ def live(kind: str, strategy: Any) -> dict[str, Any]:
     return dict(strategy.seen)
 
 
-def first_life(kind: str) -> int:
+def trade(kind: str) -> int:
     """How many things failed."""
-    report = Report(kind)
-    seen = report.tried("a node trades", lambda: live(kind, Trader(StrategyConfig(order_id_tag="001")).begin(kind))) or {}
-    for name in ("instrument", "past bars", "bars", "quotes", "trades", "accepted", "changed", "cancelled", "filled", "post-only refused"):
-        report.check(name, bool(seen.get(name)), f"{seen.get(name, seen.get('unexpected', 'not seen'))}")
-    return report.failed
+    return first_life(kind, lambda: live(kind, Trader(StrategyConfig(order_id_tag="001")).begin(kind)))
 
 
-def second_life(kind: str) -> int:
-    """Of a process of its own."""
-    report = Report(kind)
-    found = report.tried("a second node starts", lambda: live(kind, Onlooker(StrategyConfig(order_id_tag="001")).begin(kind))) or {}
-    if kind == "linear":
-        report.check("it finds the position", [size for _, size in found.get("position", [])] == ["0.010"], f"{found.get('position')}")
-    report.check("it finds closed orders", bool(found.get("closed orders")), f"{found}")
-    return report.failed
+def look(kind: str) -> int:
+    """How many things failed."""
+    return second_life(kind, lambda: live(kind, Onlooker(StrategyConfig(order_id_tag="001")).begin(kind)))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
-        sys.exit(min(1, {"first": first_life, "second": second_life}[sys.argv[3]](sys.argv[2])))
-    lives = [(kind, life) for kind in KINDS for life in ("first", "second")]
-    sys.exit(max([subprocess.run([sys.executable, __file__, URL, kind, life], check=False).returncode for kind, life in lives]))
+    sys.exit(main(__file__, {"first": trade, "second": look}))
