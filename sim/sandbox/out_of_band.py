@@ -61,8 +61,12 @@ def change(engine: Engine, body: bytes) -> None:
     if wanted.do == "transfer":
         _transfer(account, wanted)
     elif wanted.do == "fee_coin":
-        if wanted.coin == QUOTE or not _CHEAPEST <= wanted.price <= _DEAREST:
-            raise ConfigError(f"fee_coin wants another coin than USDT, and a price from {_CHEAPEST:g} to {_DEAREST:g}")
+        held = account.exchange.ledger.coins
+        if wanted.coin in held or not _CHEAPEST <= wanted.price <= _DEAREST:
+            raise ConfigError(
+                f"fee_coin wants a coin that has no wallet here (not {', '.join(held)}), such as MNT, and a price from {_CHEAPEST:g} to"
+                f" {_DEAREST:g}"
+            )
         account.fee_coin = (wanted.coin, wanted.price) if wanted.coin else None
     elif wanted.do == "auto_add_margin":
         _auto_add_margin(account, _linear(account, wanted.symbol), is_on=wanted.on)

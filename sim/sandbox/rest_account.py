@@ -71,10 +71,14 @@ def realtime(call: Call) -> dict[str, Any]:
         raise ApiError(10001, "Missing some parameters that must be filled in, symbol or settleCoin or baseCoin")  # ASSUMED words
     check_words(call.params)
     wants_closed = whole(call.params, "openOnly", 0, low=0, high=2) == 1
-    is_by_id = bool(text(call.params, "orderId") or text(call.params, "orderLinkId"))
     account = call.account
-    has_closed = call.lag_ms or wants_closed or is_by_id
-    pool: Iterable[OrderRecord] = [*account.recent_closed, *account.open_orders.values()] if has_closed else account.open_orders.values()
+    named = _named(account, wanted, call.params)
+    is_by_id = named is not None
+    pool: Iterable[OrderRecord] = account.open_orders.values()
+    if named is not None:
+        pool = [record for record in named if record.is_open or any(record is each for each in account.recent_closed)]
+    elif call.lag_ms or wants_closed:
+        pool = [*account.recent_closed, *pool]
     found = _matching(sorted(pool, key=_number, reverse=True), wanted, call.params)
     rows = (
         (record.number, row)

@@ -98,7 +98,8 @@ def test_fees_in_another_coin_leave_the_usdt_alone() -> None:
     [
         ("transfer", {"amount": "much"}), ("transfer", {"amount": "0"}), ("transfer", {"amount": "-900000"}),
         ("transfer", {"amount": "1", "type": "nonsense"}), ("adl", {"symbol": S}), ("adl", {"symbol": "NOPE"}),
-        ("auto_add_margin", {"symbol": ""}), ("fee_coin", {"coin": "USDT"}), ("fee_coin", {"coin": "MNT", "price": 0}),
+        ("auto_add_margin", {"symbol": ""}), ("fee_coin", {"coin": "USDT"}), ("fee_coin", {"coin": "BTC"}),
+        ("fee_coin", {"coin": "MNT", "price": 0}),
         ("fee_coin", {"coin": "MNT", "price": 1e-300}), ("fee_coin", {"coin": "MNT", "price": 1e300}),
         ("transfer", {"account": "nobody", "amount": "1"}), ("vanish", {}), ("transfer", {"amonut": "1"}),
     ],
