@@ -18,14 +18,14 @@ class Held(Protocol):
 
 
 class WorstCase(NamedTuple):
-    """In USD at mark prices; without a mark no number is too large."""
+    """In USD at mark prices. What a missing mark leaves unknown counts as infinite: no limit lets it pass, and none of it is ever nan."""
 
     position: float
     """|position| of the order's symbol."""
     gross: float
     """The same, summed over all symbols."""
     net: float
-    """Long less short once all that rests on the order's side is filled; positive in the direction of the order."""
+    """Long less short once all that rests on the order's side is filled; positive in the direction of the order, and where it is unknown."""
 
 
 def worst_case(
@@ -48,7 +48,8 @@ def worst_case(
         net += _usd(long if order.side == "BUY" else short, mark)
         if own is not None:
             position = value
-    return WorstCase(position, gross, net if order.side == "BUY" else -net)
+    net = net if order.side == "BUY" else -net
+    return WorstCase(_known(position), _known(gross), net if math.isfinite(net) else math.inf)
 
 
 def _filled(now: float, resting: Sequence[OrderRecord], own: SubmitOrder | None) -> tuple[float, float]:
@@ -61,6 +62,10 @@ def _filled(now: float, resting: Sequence[OrderRecord], own: SubmitOrder | None)
     if own is not None:
         buys, sells = (buys + own.qty, sells) if own.side == "BUY" else (buys, sells + own.qty)
     return now + buys, now - sells
+
+
+def _known(value: float) -> float:
+    return math.inf if math.isnan(value) else value
 
 
 def _usd(qty: float, mark: float) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from core.messages import Side, SubmitOrder
 from core.orders import OrderRecord
 from runners.live.worst_case import worst_case
@@ -43,8 +45,34 @@ def test_everything_that_rests_on_the_worse_side_is_filled() -> None:
     assert case.net == 70.0 + 400.0 - 0.0  # short: A 7, B 4; nothing sells C
 
 
-def test_a_symbol_without_a_mark_is_beyond_every_number() -> None:
+@pytest.mark.parametrize(
+    ("marks", "side"),
+    [
+        ({"A": 10.0, "B": 0.0, "C": 1.0}, "BUY"),  # B is short: it may offset much or little of what is bought
+        ({"A": 10.0, "B": 0.0, "C": 1.0}, "SELL"),
+        ({"A": 10.0, "B": math.nan, "C": 1.0}, "BUY"),
+        ({"A": 0.0, "B": 100.0, "C": 1.0}, "BUY"),
+        ({"A": 0.0, "B": 0.0, "C": 1.0}, "BUY"),  # one is infinitely long, the other infinitely short
+        ({"A": 0.0, "B": 0.0, "C": 1.0}, "SELL"),
+    ],
+)
+def test_what_a_missing_mark_leaves_unknown_is_beyond_every_number(marks: dict[str, float], side: Side) -> None:
     book = Book()
-    book.marks = {"A": 10.0, "B": 0.0, "C": 1.0}
+    book.marks = marks
+    case = worst_case(SubmitOrder("new", "A", side, "market", 1.0, 0), "ABC", book, [], lambda record: False)
+    assert (case.gross, case.net) == (math.inf, math.inf)
+    assert case.position == (math.inf if not marks["A"] else 30.0 if side == "BUY" else 10.0)
+
+
+def test_a_symbol_without_a_mark_in_which_nothing_is_or_may_be_held_counts_nothing() -> None:
+    book = Book()
+    book.marks = {"A": 10.0, "B": 100.0, "C": 0.0}
     case = worst_case(SubmitOrder("new", "A", "BUY", "market", 1.0, 0), "ABC", book, [], lambda record: False)
-    assert (case.position, case.gross, case.net) == (30.0, math.inf, -math.inf)
+    assert (case.position, case.gross, case.net) == (30.0, 330.0, 30.0 - 300.0)
+
+
+def test_a_quantity_that_is_no_number_is_beyond_every_number() -> None:
+    book = Book()
+    book.held["A"] = math.nan
+    case = worst_case(SubmitOrder("new", "A", "BUY", "market", 1.0, 0), "ABC", book, [], lambda record: False)
+    assert (case.position, case.gross, case.net) == (math.inf, math.inf, math.inf)
