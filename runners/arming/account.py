@@ -12,14 +12,15 @@ from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from adapters.bybit.wire import KeyInfo
 from core.config import SystemConfig
 from core.errors import KeelError
+from runners.arming.command_line import LiveCommand
 from runners.arming.missing import UNREAD, Missing
 from runners.live.connection import Connection
 
 T = TypeVar("T")
 
 
-async def account_missing(connection: Connection, system: SystemConfig) -> tuple[int | None, list[Missing]]:
-    """(the account's UID, None where it could not be read; what is missing)."""
+async def account_missing(connection: Connection, system: SystemConfig, command: LiveCommand) -> tuple[int | None, list[Missing]]:
+    """(the account's UID, None where it could not be read; what is missing). command: of the session, for what is to be typed."""
     found: list[Missing] = []
     try:
         connection.clock.check()
@@ -39,7 +40,7 @@ async def account_missing(connection: Connection, system: SystemConfig) -> tuple
             )
         )
     if system.category == "linear":
-        for each in await _settings(connection, system, found):
+        for each in await _settings(connection, system, command, found):
             found.append(each)
     return key.userID, found
 
@@ -58,13 +59,16 @@ def key_missing(key: KeyInfo, category: str) -> list[Missing]:
     return found
 
 
-async def _settings(connection: Connection, system: SystemConfig, found: list[Missing]) -> list[Missing]:
-    """Each symbol by itself: one that cannot be read does not hide the others."""
+async def _settings(connection: Connection, system: SystemConfig, command: LiveCommand, found: list[Missing]) -> list[Missing]:
+    """Each symbol by itself: one that cannot be read does not hide the others. Hedge mode comes first: a demo session, which sets the rest
+    on a sandbox, refuses it, too."""
     seen: dict[tuple[str, str | None], Missing] = {}
-    where, place = connection.where, "set it there"
-    if where.environment is Environment.SANDBOX:
-        place = f"let keel demo {system.system} --sandbox {where.rest} --bars 1 set it"
-    way_out = f"{place}, then start again: a live session changes no setting"
+    place, one_way = "set it there", "close its positions and orders there and switch it to one-way mode"
+    if connection.where.environment is Environment.SANDBOX:
+        place = f"{command.demo()} sets it"
+        one_way = "start the sandbox anew, whose accounts begin in one-way mode, or switch it by POST /v5/position/switch-mode with mode 0"
+    way_out = f"{place}; then start again: a live session changes no setting"
+    out_of_hedge = f"{one_way}; then start again: no session switches it"
     for symbol in system.symbols:
         read = await _read(
             lambda symbol=symbol: drift(connection.account, [symbol], system.risk.leverage, system.risk.margin_mode),  # type: ignore[misc]
@@ -72,8 +76,8 @@ async def _settings(connection: Connection, system: SystemConfig, found: list[Mi
             found,
         )
         for each in read or ():
-            seen[each.cause, each.symbol] = Missing(each.cause, each.text, way_out)
-    return list(seen.values())
+            seen[each.cause, each.symbol] = Missing(each.cause, each.text, out_of_hedge if each.cause == "position_mode" else way_out)
+    return sorted(seen.values(), key=lambda each: each.code != "position_mode")
 
 
 async def _read(call: Callable[[], Awaitable[T]], what: str, found: list[Missing]) -> T | None:

@@ -104,7 +104,7 @@ class Arming:
 
     async def look(self, connection: Connection) -> None:
         """List what the account lacks. Nothing is sent but reads."""
-        self.uid, found = await account_missing(connection, self.system)
+        self.uid, found = await account_missing(connection, self.system, self.command)
         self.missing += found
         if self._given is not None and self.uid is not None and self._given.uid != self.uid:
             text = f"the token arms account {self._given.uid}, and the key is of account {self.uid}"

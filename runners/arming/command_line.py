@@ -33,8 +33,12 @@ class LiveCommand:
         place = self.arm_token if token is None else token
         return self._text("--arm", *([] if place is None else ["--arm-token", str(place)]))
 
-    def _text(self, *more: str) -> str:
-        return state_variable() + shlex.join(["keel", "live", self.system, *self._options(), *more])
+    def demo(self) -> str:
+        """A demo session of one bar on the same sandbox, which sets margin mode, leverage and added margin as the system has them."""
+        return self._text("--bars", "1", command="demo")
+
+    def _text(self, *more: str, command: str = "live") -> str:
+        return state_variable() + shlex.join(["keel", command, self.system, *self._options(), *more])
 
     def _options(self) -> Iterator[str]:
         yield from ("--home", str(self.home))

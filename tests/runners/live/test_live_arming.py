@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from adapters.bybit.endpoints import Environment
-from runners.arming.missing import NotArmedError
+from runners.arming.missing import Missing, NotArmedError
+from runners.cli.main import run
 from runners.home import Home
 from runners.live.latch import latch_path
 from runners.live_account import LiveOptions, run_live
@@ -212,3 +214,41 @@ def test_a_difference_is_told_once_and_with_a_way_out_that_works(sandbox: Sandbo
     assert sum("BTCUSDT" in text for text in texts) == 1 and all("--fresh" in each.way_out for each in caught.value.missing), texts
     made = run_live(armed_system(home), home, options(sandbox, anew, fresh=True, max_bars=5))
     assert made.ending.agrees
+
+
+def missing_of(home: Home, sandbox: Sandbox, *overrides: str) -> list[Missing]:
+    token = token_for(home, sandbox, home.root / "token", *overrides)
+    with pytest.raises(NotArmedError) as caught:
+        run_live(armed_system(home, *overrides), home, options(sandbox, token))
+    return caught.value.missing
+
+
+@pytest.mark.long
+def test_the_command_that_sets_a_sandbox_s_account_does_so_when_it_is_pasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In any folder: with the session's home, sandbox, keys that are set, and state folder."""
+    over = ("risk.leverage=1", "timeframe=5m", "warmup_bars=5")  # no decision at the one bar of it
+    with account_at_sandbox(leverage=3.0, margin_mode="cross") as sandbox:
+        home = home_of(tmp_path)
+        _, margin_mode, leverage = missing_of(home, sandbox, *over)
+        assert (margin_mode.code, leverage.code) == ("margin_mode", "leverage") and leverage.way_out == margin_mode.way_out
+        command, then, _ = leverage.way_out.partition(" sets it; then start again")
+        variable, keel, *words = shlex.split(command)
+        assert then and (variable, keel) == (f"KEEL_STATE={tmp_path / 'state'}", "keel")
+        monkeypatch.chdir(home.systems)
+        assert run(words) == 0, capsys.readouterr().err
+        assert [each.code for each in missing_of(home, sandbox, *over)] == ["promotion"]
+
+
+def test_no_demo_session_is_said_to_lead_out_of_hedge_mode(tmp_path: Path) -> None:
+    """A demo session refuses hedge mode as a live one does: it comes first, before what a demo session sets."""
+    with account_at_sandbox(leverage=3.0, hedge=True) as sandbox:
+        home = home_of(tmp_path)
+        promoted(home)
+        hedge, leverage, *_ = missing_of(home, sandbox)
+        assert (hedge.code, leverage.code) == ("position_mode", "leverage")
+        assert "keel demo" in leverage.way_out and "keel demo" not in hedge.way_out
+        assert "POST /v5/position/switch-mode with mode 0" in hedge.way_out
+        assert Raw(sandbox).post("/v5/position/switch-mode", {"category": "linear", "symbol": "BTCUSDT", "mode": 0})[2]["retCode"] == 0
+        assert [each.code for each in missing_of(home, sandbox)] == ["leverage"]
