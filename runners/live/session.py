@@ -331,7 +331,7 @@ class Session:
         live.gate.look()
         state, left_over = live.gate.state.name, restrictions(live.gate, live.plan.system.system)
         live.gate.close("stopped", "the session has ended")
-        if failure is None and live.outbox.failure is None:
+        if failure is None:
             live.snapshots.keep()
         held = held_quantities(live.books.portfolio)
         unsure = entries if not is_compared or not live.connection.is_lockstep else []  # in lock-step a cancel acts with the next bar

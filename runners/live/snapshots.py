@@ -1,10 +1,12 @@
 """When a session's memory is kept beside its journal: every so many records, when a UTC day begins, and at a clean stop.
 
-Only whole memories are kept, between two messages; a snapshot that could not be written is told, and trading goes on without it.
+Only whole memories are kept, between two messages: none after one whose work broke halfway, which a restart must hear again. A snapshot
+that could not be written is told, and trading goes on without it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from adapters.bybit.notices import Notice, Notify
@@ -24,10 +26,10 @@ def is_due(records: int, *, is_new_day: bool, is_quiet: bool) -> bool:
 
 
 class Snapshots:
-    """Keeps the memory of one session."""
+    """Keeps the memory of one session. failure: what broke while something was heard, None where nothing has."""
 
-    def __init__(self, books: Books, journal: Journal, notify: Notify) -> None:
-        self._books, self._journal, self._notify = books, journal, notify
+    def __init__(self, books: Books, journal: Journal, notify: Notify, *, failure: Callable[[], BaseException | None]) -> None:
+        self._books, self._journal, self._notify, self._failure = books, journal, notify, failure
         self._last_seq = journal.recovery.snapshot_seq
         self._day = books.clock.now_ms // DAY_MS
         self._given_up = ""
@@ -44,7 +46,7 @@ class Snapshots:
     def keep(self) -> None:
         """Keep one now, where the strategy's memory allows it and nothing has failed."""
         books, journal = self._books, self._journal
-        if self._given_up or books.bus.failed is not None or journal.failed is not None:
+        if self._given_up or self._failure() is not None or books.bus.failed is not None or journal.failed is not None:
             return
         if problem := books.memory.problem():
             self._give_up(f"no snapshots are kept: {problem}. A restart hears the whole journal again", "info")

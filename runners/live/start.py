@@ -302,9 +302,10 @@ async def _assemble(
     await market.settle()
     books.bus.subscribe(SubmitOrder, lambda order: _note_quote(order, market, outbox))
     gate.look = conditions.look
+    snapshots = Snapshots(books, journal, notify, failure=lambda: outbox.failure)
     return Live(
-        plan, account, connection, instruments, books, gate, venue, market, instants, prices, journal, Snapshots(books, journal, notify),
-        reconciler, statement, outbox, waits, connection.market_ms if found.is_first else 0,
+        plan, account, connection, instruments, books, gate, venue, market, instants, prices, journal, snapshots, reconciler, statement,
+        outbox, waits, connection.market_ms if found.is_first else 0,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ class WorstCase(NamedTuple):
     gross: float
     """The same, summed over all symbols."""
     net: float
-    """Long less short once all that rests on the order's side is filled; positive in the direction of the order, and where it is unknown."""
+    """Long less short once all that rests on the order's side is filled; positive in the direction of the order, infinite where unknown."""
 
 
 def worst_case(

@@ -15,19 +15,23 @@ from hypothesis import settings
 from adapters.journal import Record, read
 from adapters.journal.snapshots import newest_snapshot, snapshot_paths
 from core.errors import InvariantError
-from core.messages import Fill, Signal, SubmitOrder
+from core.messages import Bar, Fill, Signal, SubmitOrder
 from core.risk.gate import Gate
 from core.snapshot import RuntimeSnapshot
 from runners.live import snapshots, state
+from runners.live.bar_tape import BarTape
 from runners.live.books import Books, make_books
 from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again
 from runners.live.plan import Plan
-from runners.live.records import TYPES, InstantClosed
+from runners.live.records import TYPES, HearingStopped, InstantClosed
+from runners.live.session import Stop
+from runners.live.start import Live
 from runners.live.warmup import WarmUp
 from strategies.base import BaseStrategy
-from tests.builders import DAY, START, builtin
+from tests.builders import DAY, START, builtin, plain_system
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
+from tests.runners.live.test_real_time import moving, run, until
 from tests.runners.live.test_same_decisions import both, marked_store
 
 FROM, TO = START + 20 * DAY, START + 21 * DAY
@@ -229,3 +233,29 @@ def run_whole(kind: type[BaseStrategy], journals: Path) -> Ran:
 
 def decisions(ran: Ran) -> list[tuple[Any, ...]]:
     return [(order.ts, order.side, order.qty) for order in ran.of(SubmitOrder) if isinstance(order, SubmitOrder)]
+
+
+def test_a_message_that_broke_halfway_is_heard_again_by_a_restart(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bar that is in the journal and not in the memory, past the bus: no snapshot stands for it, though each turn is one to keep it at."""
+    monkeypatch.setattr(snapshots, "EVERY_RECORDS", 1)
+
+    def broken(tape: BarTape, bar: Bar) -> None:
+        raise RuntimeError("broken halfway")
+
+    with moving() as sandbox:
+        made = plan_of(plain_system(timeframe="1m"), Parameters, None, sandbox.url, journals, grace_ms=400)
+        with monkeypatch.context() as patch:
+
+            async def break_one(live: Live, stop: Stop) -> None:
+                await until(lambda: len(live.cycle.closes) >= 3 and live.snapshots.written)
+                patch.setattr(BarTape, "add", broken)
+                await asyncio.Event().wait()
+
+            first = run(made, None, break_one)
+        second = run(made, 1)
+    assert "broken halfway" in str(first.ending.failure) and first.live.books.bus.failed is None
+    (stopped,) = [number for number, message in enumerate(first.journal, start=1) if isinstance(message, HearingStopped)]
+    bar = first.journal[stopped - 2]
+    assert isinstance(bar, Bar)
+    assert 0 < second.live.journal.recovery.snapshot_seq < stopped - 1
+    assert second.ending.failure is None and bar.ts_open in second.live.cycle.bars.frame("BTCUSDT", "1m", bar.ts_close).ts
