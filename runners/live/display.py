@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from adapters.bybit.notices import Notice
 from core.funnel import total
 from core.messages import Signal
 from core.money import UNIT
@@ -24,6 +25,8 @@ from runners.live.tape import Decision
 
 REFRESH_S = 0.5
 ROWS = 12
+_IN_DROVES = ("series_late", "series_back", "series_incomplete", "inputs_late")
+"""Codes that come once for each series when one thing is late: in a row they are one line."""
 _PATHS = {"orders": "/v5/order/create", "cancels": "/v5/order/cancel"}
 _SHADES = {"info": "dim", "warning": "yellow", "error": "red"}
 _COLOURS = {TradingState.ACTIVE: "green", TradingState.REDUCING: "yellow", TradingState.HALTED: "red"}
@@ -191,7 +194,15 @@ def _decision(message: Decision) -> str:
 def _told(live: Live) -> Any:
     from rich.text import Text
 
-    lines = [Text(f"{notice.severity}: {notice.text}", style=_SHADES[notice.severity]) for notice in list(live.notices)[-4:]]
+    told: list[tuple[Notice, int]] = []
+    for notice in live.notices:
+        is_alike = bool(told) and notice.code in _IN_DROVES and told[-1][0].code == notice.code
+        count = told.pop()[1] + 1 if is_alike else 1
+        told.append((notice, count))
+    lines = [
+        Text(f"{notice.severity}: {notice.text}" + (f" (and {count - 1} more alike)" if count > 1 else ""), style=_SHADES[notice.severity])
+        for notice, count in told[-4:]
+    ]
     return Text("\n").join(lines)
 
 

@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from runners.live.history import History
     from runners.live.start import Live
 
+MOST_NAMED: Final = 3
+"""So many series are counted one by one; more of them in one line."""
 _TAKEN_OVER: Final[Mapping[str, str]] = {
     "adopted": "differences that a person adopted",
     "transfer": "transfers taken over",
@@ -19,9 +21,12 @@ _TAKEN_OVER: Final[Mapping[str, str]] = {
 
 
 def of_journal(history: History) -> dict[str, int]:
-    """Since the journal began, sessions before this one included: words -> how often."""
+    """Since the journal began, sessions before this one included: words -> how often. Many series are one count: the log names each."""
     taken = {_TAKEN_OVER.get(reason, reason): count for reason, count in history.taken_over.items()}
-    return taken | {f"decisions without all of {series}": count for series, count in history.without.items()}
+    without = history.without
+    if len(without) > MOST_NAMED:
+        return taken | {f"decisions without all of a series ({len(without)} series)": without.total()}
+    return taken | {f"decisions without all of {series}": count for series, count in without.items()}
 
 
 def tallies(live: Live) -> dict[str, int]:

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from adapters.bybit.notices import Notice
 from adapters.logging import set_up_logging
 from runners.live.banner import banner, banner_text, border
 from runners.live.display import Display
+from runners.live.records import InputsKnown, SeriesRows
 from runners.live.session import Stop
 from runners.live.start import Live
 from runners.live_account import run_live
@@ -67,3 +69,30 @@ def test_the_screen_and_the_log_say_where(sandbox: Sandbox, tmp_path: Path, monk
     lines = [json.loads(line) for line in (home.logs / "live.jsonl").read_text().splitlines()]
     assert lines and all(line["environment"] == "SANDBOX" for line in lines if line["logger"] == "keel.live")
     assert any(line.get("code") == "armed" for line in lines)
+
+
+def test_many_late_series_are_one_line_each_of_what_is_counted_and_told(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
+    home = home_of(tmp_path)
+    promoted(home)
+    shown: list[str] = []
+
+    async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
+        for late in (3, 20):
+            late_series = [SeriesRows("mark_ohlcv_futures", f"{number}m", (), 1) for number in range(late)]
+            live.books.history.note(InputsKnown(1, "BTCUSDT", {}, tuple(late_series)))
+            live.notices.append(Notice(1, "elsewhere", f"told before {late} late series", "BTCUSDT"))
+            live.notices.extend(Notice(1, "series_late", f"BTCUSDT {each.name} did not come", "BTCUSDT") for each in late_series)
+            out = io.StringIO()
+            Console(file=out, width=400).print(Display().render(live, stop))
+            shown.append(out.getvalue())
+        yield
+
+    run_live(armed_system(home), home, options(sandbox, token_for(home, sandbox, tmp_path / "token"), max_bars=1), beside=beside)
+    few, many = shown
+    assert all(f"decisions without all of BTCUSDT mark_ohlcv_futures {number}m 1" in few for number in range(3))
+    assert many.count("decisions without all of") == 1 and "decisions without all of a series (20 series) 23" in many
+    assert many.count("19m did not come (and 19 more alike)") == 1 and many.count("did not come") == 2
+    assert "told before 3 late series" in many and "told before 20 late series" in many

@@ -236,7 +236,7 @@ def decisions(ran: Ran) -> list[tuple[Any, ...]]:
 
 
 def test_a_message_that_broke_halfway_is_heard_again_by_a_restart(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bar that is in the journal and not in the memory, past the bus: no snapshot stands for it, though each turn is one to keep it at."""
+    """A bar that is in the journal and not in the memory, past the bus: no snapshot stands for it, though one is due at each turn."""
     monkeypatch.setattr(snapshots, "EVERY_RECORDS", 1)
 
     def broken(tape: BarTape, bar: Bar) -> None:
