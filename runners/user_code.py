@@ -22,11 +22,17 @@ def load_function(reference: str) -> Callable[..., Any]:
         raise ConfigError(f"there is no function {shown(reference)}: the name before the colon {problem}")
     module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
     function = getattr(module, name, None)
-    if not callable(function):
-        known = ", ".join(key for key, value in vars(module).items() if callable(value) and not key.startswith("_")) or "none"
+    if not callable(function) or isinstance(function, type):
+        known = ", ".join(key for key, value in vars(module).items() if _is_function(value) and not key.startswith("_")) or "none"
+        if isinstance(function, type):
+            raise ConfigError(f"{where}: {name} is a class, and a function is needed; it has: {known}")
         raise ConfigError(f"{where} has no function {name!r}; it has: {known}")
     found: Callable[..., Any] = function
     return found
+
+
+def _is_function(value: object) -> bool:
+    return callable(value) and not isinstance(value, type)
 
 
 def _from_file(path: Path) -> Any:

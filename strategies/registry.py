@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from hashlib import sha256
 from importlib.resources import files
+from inspect import isfunction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -99,9 +100,13 @@ def _load_class(ref: str, search: Sequence[Path]) -> type:
         return _sole_class(ref, _file_or_id(ref, search))
     module = _file_module(ref, Path(place), search) if place.endswith(".py") else import_module(ref, place)
     cls = getattr(module, class_name, None)
-    if not isinstance(cls, type):
-        raise ConfigError(f"{ref}: there is no class {class_name}: {did_you_mean(class_name, _strategy_classes(module))}")
-    return cls
+    if isinstance(cls, type):
+        return cls
+    classes = _strategy_classes(module)
+    if callable(cls):
+        others = f"the file's own is {', '.join(classes)}" if classes else _no_strategy(module)
+        raise ConfigError(f"{ref}: {class_name} is a function, and a strategy is a class; {others}")
+    raise ConfigError(f"{ref}: there is no class {class_name}: {did_you_mean(class_name, classes)}")
 
 
 def _file_or_id(ref: str, search: Sequence[Path]) -> ModuleType:
@@ -135,23 +140,38 @@ def _file_module(ref: str, path: Path, search: Sequence[Path]) -> ModuleType:
 
 
 def _sole_class(ref: str, module: ModuleType) -> type:
-    """The one strategy of a module; of several the one that has the file's name (hold.py: Hold)."""
+    """The one strategy of a module, whatever functions stand beside it; of several the one that has the file's name (hold.py: Hold)."""
     classes = _strategy_classes(module)
     named = Path(module.__file__ or "").stem.replace("_", "").lower()
-    namesakes = [cls for name, cls in classes.items() if name.lower() == named]
-    if len(classes) == 1 or len(namesakes) == 1:
-        return next(iter(namesakes or classes.values()))
+    namesakes = {id(cls): cls for name, cls in classes.items() if name.lower() == named}
+    different = {id(cls): cls for cls in classes.values()}
+    if len(different) == 1 or len(namesakes) == 1:
+        return next(iter((namesakes or different).values()))
     if not classes:
-        raise ConfigError(f"{ref}: {module.__file__} defines no strategy: derive a class from strategies.base.BaseStrategy")
+        raise ConfigError(f"{ref}: {module.__file__} {_no_strategy(module)}")
     raise ConfigError(f"{ref}: {module.__file__} defines {', '.join(classes)}; say which, such as {module.__file__}:{next(iter(classes))}")
 
 
+def _no_strategy(module: ModuleType) -> str:
+    """What a module without a strategy is told, with the functions that it has."""
+    functions = [name for name, value in _public(module).items() if isfunction(value)]
+    told = "defines no strategy: derive a class from strategies.base.BaseStrategy"
+    if not functions:
+        return told
+    return f"{told}. It has functions ({', '.join(functions)}): a feature calls one by fn: {module.__file__}:{functions[0]}"
+
+
 def _strategy_classes(module: ModuleType) -> dict[str, type]:
-    """Public strategies that a module itself defines."""
+    """Public strategies that a module itself defines, by every name that they have there."""
+    return {name: value for name, value in _public(module).items() if isinstance(value, type) and issubclass(value, BaseStrategy)}
+
+
+def _public(module: ModuleType) -> dict[str, Any]:
+    """What a module itself defines, and does not hide."""
     return {
         name: value
         for name, value in vars(module).items()
-        if isinstance(value, type) and issubclass(value, BaseStrategy) and value.__module__ == module.__name__ and not name.startswith("_")
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     }
 
 

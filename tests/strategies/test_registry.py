@@ -136,6 +136,31 @@ def test_a_file_without_or_with_several_strategies(tmp_path: Path) -> None:
     assert load_strategy(f"{two}:Other").__name__ == "Other"
 
 
+FUNCTIONS = (
+    "\nimport numpy as np\nfrom math import sqrt\n\n\ndef spread(frame):\n    return frame['high'] - frame['low']\n\n\ndef _own(): pass\n"
+)
+
+
+def test_a_file_with_functions_and_one_strategy_is_one_with_a_strategy(tmp_path: Path) -> None:
+    path = write(tmp_path, "other.py", FUNCTIONS + OWN.replace("LEVEL", "1") + "\nMine = Own\n")  # two names of one class are no choice
+    for ref in ("other", str(path), f"{path}:Own", f"{path}:Mine"):
+        assert load_strategy(ref, [tmp_path]).__name__ == "Own"
+    with pytest.raises(ConfigError, match="spread is a function, and a strategy is a class; the file's own is Own, Mine"):
+        load_strategy(f"{path}:spread")
+
+
+def test_a_file_with_functions_alone_says_what_these_are_for(tmp_path: Path) -> None:
+    path = write(tmp_path, "parts.py", FUNCTIONS)
+    for ref in ("parts", f"{path}:spread"):
+        with pytest.raises(ConfigError) as caught:
+            load_strategy(ref, [tmp_path])
+        text = str(caught.value)
+        assert "defines no strategy" in text and text.endswith(f"It has functions (spread): a feature calls one by fn: {path}:spread")
+    from runners.user_code import load_function
+
+    assert load_function(text.rpartition("fn: ")[2]).__name__ == "spread"
+
+
 # --- parameters ------------------------------------------------------------------------------------------------------
 
 
