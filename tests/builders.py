@@ -141,8 +141,9 @@ def between(columns: Mapping[str, np.ndarray], since: int, until: int, duration:
 
 def emptied(store: HistoricalDataStore) -> HistoricalDataStore:
     """The store as it was when it was made: that takes a tenth of the time of making one. Raises DataError for one that is closed."""
-    tables = ("bars", "funding", "open_interest", "trades", "series", "sources", "instruments", "risk_tiers")
-    store._db.run("; ".join(f"TRUNCATE {table}" for table in tables))
+    own = "SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND table_name <> 'meta' ORDER BY table_name"
+    tables = [name for (name,) in store._db.rows(own)]
+    store._db.run("; ".join([*(f'TRUNCATE "{table}"' for table in tables), "DELETE FROM meta WHERE key <> 'schema_version'"]))
     return store
 
 

@@ -23,12 +23,13 @@ _KNOWN = ("instruments", "risk_tiers")
 
 @pytest.fixture(scope="session")
 def shared_store() -> Iterator[HistoricalDataStore]:
-    """One store in memory for all tests, for to make one takes longer than most of them; and beside its instruments a copy of them."""
+    """One store in memory for all tests, for to make one takes longer than most of them; and beside it a copy of its instruments."""
     with HistoricalDataStore(":memory:") as made:
         for symbol in ("BTCUSDT", "ETHUSDT"):
             made.upsert_instrument(perpetual(symbol))
+        made._db.run("ATTACH ':memory:' AS first")
         for table in _KNOWN:
-            made._db.run(f"CREATE TABLE first_{table} AS FROM {table}")
+            made._db.run(f"CREATE TABLE first.{table} AS FROM {table}")
         yield made
 
 
@@ -38,7 +39,7 @@ def store(shared_store: HistoricalDataStore) -> Iterator[HistoricalDataStore]:
     yield shared_store
     emptied(shared_store)
     for table in _KNOWN:
-        shared_store._db.run(f"INSERT INTO {table} FROM first_{table}")  # as above
+        shared_store._db.run(f"INSERT INTO {table} FROM first.{table}")  # as above
 
 
 @pytest.fixture(scope="session")
