@@ -68,3 +68,11 @@ def test_what_is_not_so_is_named_and_the_rest_is_not_run(capsys: pytest.CaptureF
     failed = [line for line in lines if line.startswith("FAILED")]
     assert code == 1 and len(failed) == 1 and "the same name twice" in failed[0], lines
     assert sum(line.startswith("NOT RUN") for line in lines) == len(STEPS) - 8 and resting == [], lines
+
+
+def test_the_page_shows_every_step_as_it_is_printed() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
+    shown = page.partition('$ make live-proof PROOF="--sandbox')[2].partition("```")[0].splitlines()
+    assert [line.split("  (")[0].removeprefix("ok").strip() for line in shown if line.startswith("ok ")] == list(STEPS)
+    assert shown[1].endswith("python -m tests.live_proof --sandbox http://127.0.0.1:8686")
+    assert shown[-1] == "PASS on sandbox; nothing else was proven"
