@@ -28,6 +28,7 @@ from core.errors import ConfigError, InvariantError, KeelError, VenueError
 from core.nearest import did_you_mean
 from core.result import BacktestResult
 from runners.alerts.of_session import SessionAlerts, session_alerts
+from runners.attentive import attentive
 from runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from runners.home import Home
 from runners.live.event_log import log_events
@@ -121,7 +122,7 @@ def run_course(plan: Plan, home: Home, options: SessionOptions, course: Course, 
         **course.recorded,
     }  # fmt: skip
     try:
-        with private_files(), session_alerts(home, about, attempt.show, attempt.say) as attempt.alerts, attempt.heartbeats():
+        with private_files(), attentive(), session_alerts(home, about, attempt.show, attempt.say) as attempt.alerts, attempt.heartbeats():
             try:
                 done = run_epoch(
                     course.epoch,
