@@ -24,11 +24,11 @@ from core.clock import ReplayClock
 from core.instrument import Instrument
 from core.messages import Bar, CancelOrder, Fill, MarkPrice, OrderUpdate, SubmitOrder
 from core.money import UNIT, mul_div_ceil
+from core.risk.control_limits import ControlLimits
 from core.risk.gate import STARTING, Gate
 from core.time_range import to_ms
 from runners.live import state
 from runners.live.books import Books, make_books
-from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again, session_prefix
 from runners.live.outbox import Outbox
 from runners.live.plan import Plan

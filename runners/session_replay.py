@@ -16,9 +16,9 @@ from adapters.journal import Record, SessionStarted
 from core.errors import DataError
 from core.instrument import Instrument
 from core.messages import Message, SubmitOrder
+from core.risk.control_limits import ControlLimits
 from core.risk.gate import Gate
 from runners.live.books import Books, make_books
-from runners.live.control_limits import ControlLimits
 from runners.live.decisions import decided_command, decision_kind, decision_text
 from runners.live.history import COMMANDS, known, session_prefix
 from runners.live.plan import Plan

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from core.config import SystemConfig
+from core.risk.control_limits import ROOM, ControlLimits
 from runners.arming.missing import Missing
-from runners.live.control_limits import ROOM, ControlLimits
 
 HIGHEST_DAILY_LOSS_PERCENT: Final = 20.0
 HIGHEST_DRAWDOWN_PERCENT: Final = 50.0

@@ -12,10 +12,10 @@ from core.bus import Bus
 from core.clock import ReplayClock
 from core.instrument import Instrument
 from core.messages import Fill, Message, OrderDenied, OrderUpdate
+from core.risk.control_limits import ControlLimits
+from core.risk.controls import Controls
 from core.risk.gate import Gate
 from runners.actors import Actors, make_actors, subscribe, subscribe_targets
-from runners.live.control_limits import ControlLimits
-from runners.live.controls import Controls
 from runners.live.cycle import Cycle, account_stop
 from runners.live.decisions import Decisions
 from runners.live.desk import Desk

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from core.actors.risk import RiskActor
+from core.risk.controls import Controls
 from core.risk.gate import Gate
-from runners.live.controls import Controls
 from runners.live.cycle import account_stop
 
 if TYPE_CHECKING:

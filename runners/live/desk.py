@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
 from core.ports import Venue
-from runners.live.controls import REPLACED_RESTS, Controls, Denial
+from core.risk.controls import REPLACED_RESTS, Controls, Denial
 from runners.live.decisions import Decisions
 from runners.live.dry_run import DryRun
 

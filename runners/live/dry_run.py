@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
-from runners.live.controls import Denial
+from core.risk.controls import Denial
 
 
 class DryRun:

@@ -10,11 +10,11 @@ from adapters.bybit.notices import Notice, Notify
 from adapters.journal import Journal, Record, SessionStarted
 from core.instrument import Instrument
 from core.messages import Message
+from core.risk.control_limits import ControlLimits
 from core.risk.gate import Gate
 from runners.live import state
 from runners.live.books import Books, make_books
 from runners.live.connection import Connection
-from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again, known, session_prefix
 from runners.live.input_reader import InputReader
 from runners.live.opening import check_grids, first_look

@@ -31,6 +31,8 @@ from core.instrument import Instrument
 from core.messages import CancelOrder, FundingRate, Message, OrderUpdate, SubmitOrder
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
+from core.risk.control_limits import ControlLimits
+from core.risk.controls import Controls
 from core.risk.gate import KEEL, STARTING, Entry, Gate
 from core.timeframe import DAY_MS
 from runners.arming.arming import EXPIRED
@@ -40,8 +42,6 @@ from runners.live.background import background, up
 from runners.live.books import Books
 from runners.live.conditions import Conditions
 from runners.live.connection import Connection, connect
-from runners.live.control_limits import ControlLimits
-from runners.live.controls import Controls
 from runners.live.cycle import Cycle
 from runners.live.door import open_door
 from runners.live.history import History, in_flight, seen_executions, session_prefix

@@ -19,9 +19,9 @@ from core.actors.live_series import LiveSeries, SeriesState
 from core.actors.portfolio import PortfolioState
 from core.actors.risk import RiskState
 from core.errors import InvariantError
+from core.risk.controls import ControlsState
 from runners.live.bar_tape import TapedLine
 from runners.live.books import Books
-from runners.live.controls import ControlsState
 from runners.live.history import HistoryState
 from runners.live.portfolio_history import HeldRows
 from runners.live.records import InputsKnown

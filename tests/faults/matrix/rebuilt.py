@@ -20,10 +20,10 @@ from adapters.journal.snapshots import newest_snapshot
 from core.errors import InvariantError
 from core.instrument import Instrument
 from core.messages import Message
+from core.risk.control_limits import ControlLimits
 from core.risk.gate import Gate
 from runners.live import state
 from runners.live.books import Books, make_books
-from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again
 from runners.live.records import TYPES, InstantClosed, Opened
 from runners.live.warmup import WarmUp

@@ -9,9 +9,9 @@ import pytest
 
 from core.messages import AmendOrder, CancelOrder, OrderUpdate, SubmitOrder
 from core.orders import OrderRecord
+from core.risk.control_limits import ControlLimits
+from core.risk.controls import REPLACED_RESTS, Controls
 from core.risk.gate import Gate
-from runners.live.control_limits import ControlLimits
-from runners.live.controls import REPLACED_RESTS, Controls
 from runners.live.decisions import Decisions
 from runners.live.desk import Desk
 from tests.builders import START, perpetual

@@ -10,12 +10,12 @@ import pytest
 
 from core.config import Distance, ExitsConfig, LiveConfig, RiskConfig, SystemConfig
 from core.errors import FieldError
+from core.risk.control_limits import ControlLimits
 from runners.arming.limits import limit_lines, limits_missing, no_stop
 from runners.live.banner import banner_text
-from runners.live.control_limits import ControlLimits
 from runners.live_account import run_live
+from tests.core.risk.test_controls import Room
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
-from tests.runners.live.test_controls import Room
 
 SYSTEM = SystemConfig(
     system="mine", strategy="ema_cross", symbols=["BTCUSDT"], timeframe="1m",

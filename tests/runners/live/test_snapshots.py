@@ -16,12 +16,12 @@ from adapters.journal import Record, read
 from adapters.journal.snapshots import newest_snapshot, snapshot_paths
 from core.errors import InvariantError
 from core.messages import Bar, Fill, Signal, SubmitOrder
+from core.risk.control_limits import ControlLimits
 from core.risk.gate import Gate
 from core.snapshot import RuntimeSnapshot
 from runners.live import snapshots, state
 from runners.live.bar_tape import BarTape
 from runners.live.books import Books, make_books
-from runners.live.control_limits import ControlLimits
 from runners.live.history import hear_again
 from runners.live.plan import Plan
 from runners.live.records import TYPES, HearingStopped, InstantClosed

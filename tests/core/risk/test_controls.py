@@ -10,9 +10,9 @@ import pytest
 
 from core.messages import SubmitOrder
 from core.orders import OrderRecord
+from core.risk.control_limits import ControlLimits
+from core.risk.controls import Controls
 from core.risk.gate import Gate
-from runners.live.control_limits import ControlLimits
-from runners.live.controls import Controls
 from tests.builders import START, perpetual
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.messages import Side, SubmitOrder
 from core.orders import OrderRecord
-from runners.live.worst_case import worst_case
+from core.risk.exposure import worst_case
 
 
 class Book:

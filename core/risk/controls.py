@@ -18,10 +18,10 @@ from core.messages import AmendOrder, OrderDenied, SubmitOrder
 from core.money import UNIT
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
+from core.risk.control_limits import ControlLimits
+from core.risk.exposure import WorstCase, worst_case
 from core.risk.gate import Entry, Gate
 from core.timeframe import MINUTE_MS
-from runners.live.control_limits import ControlLimits
-from runners.live.worst_case import WorstCase, worst_case
 
 REPLACED_RESTS: Final = "replaced_rests"
 """Code of ``last_look``'s no while an order that is to be replaced has not ended."""
