@@ -1,4 +1,4 @@
-"""TA-Lib's functions by name: what they take, what they give, and how they are called. talib is imported when first asked for.
+"""TA-Lib's functions by name: what they take, what they give, and how they are called. talib is imported at first use (talib_import.py).
 
 Source of inputs, parameters, outputs and lookbacks: the metadata that TA-Lib itself carries (``talib.abstract``).
 """
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from core.errors import ConfigError
+from core.features.talib_import import talib_module
 from core.nearest import did_you_mean
 
 
@@ -32,9 +33,7 @@ class Indicator(msgspec.Struct, frozen=True):
 @cache
 def indicator_names() -> tuple[str, ...]:
     """All names, in TA-Lib's order."""
-    import talib
-
-    return tuple(talib.get_functions())
+    return tuple(talib_module().get_functions())
 
 
 @cache
@@ -61,9 +60,7 @@ def indicator_lookback(name: str, params: Mapping[str, int | float]) -> int:
 
 def vector_form(name: str, inputs: Sequence[np.ndarray], params: Mapping[str, int | float]) -> tuple[np.ndarray, ...]:
     """All outputs over whole float64 columns. Leading NaNs are skipped by TA-Lib."""
-    import talib
-
-    outputs = getattr(talib, name)(*inputs, **params)
+    outputs = getattr(talib_module(), name)(*inputs, **params)
     return tuple(outputs) if isinstance(outputs, (tuple, list)) else (outputs,)
 
 
@@ -73,9 +70,7 @@ def open_stream(name: str, inputs: Sequence[np.ndarray], params: Mapping[str, in
     It has ``value``, ``peek(*bar)`` and ``update(*bar)``; each gives a number, or a tuple of them where there are several outputs.
     It can neither be pickled nor stored: it is opened anew from stored bars. Needs lookback + 1 rows.
     """
-    from talib import stream
-
-    return getattr(stream, name)(*inputs, **params)
+    return getattr(talib_module().stream, name)(*inputs, **params)
 
 
 def resolve_parameters(
@@ -100,6 +95,7 @@ def resolve_parameters(
 
 
 def _abstract(name: str) -> Any:
+    talib_module()
     from talib.abstract import Function  # type: ignore[attr-defined]  # talib's own stub leaves it out
 
     return Function(name)
@@ -123,9 +119,7 @@ def _number(feature: str, key: str, value: Any, default: int | float) -> int | f
 
 
 def _moving_average(feature: str, key: str, value: str) -> int:
-    from talib import MA_Type
-
-    types = {name: number for name, number in vars(type(MA_Type)).items() if name.isupper()}
+    types = {name: number for name, number in vars(type(talib_module().MA_Type)).items() if name.isupper()}
     if value not in types:
         raise ConfigError(f"feature {feature!r}, key {key!r}: there is no moving average {value!r}; {did_you_mean(value, types)}")
     return int(types[value])

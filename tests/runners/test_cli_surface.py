@@ -77,7 +77,7 @@ def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> Non
 def test_a_backtest_without_a_report_imports_no_drawing_and_no_compiler(home: Path) -> None:
     window = ["--start", "2024-01-15", "--end", "2024-01-17", "--set", "warmup_bars=100"]
     modules = loaded_after(["--home", str(home), "backtest", "ema_cross", *window, "--no-report"], home)
-    assert not {"plotly", "rich", "numba", "questionary"} & modules
+    assert not {"plotly", "rich", "numba", "questionary", "pandas", "polars"} & modules
     assert "duckdb" in modules
 
 
