@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from core.errors import InvariantError
 from core.messages import Message
-
-if TYPE_CHECKING:
-    import asyncio
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[Any], None]
@@ -24,7 +21,7 @@ Handler = Callable[[Any], None]
 class Bus:
     """Ordered, synchronous dispatch of messages by type (and, if asked, by symbol)."""
 
-    __slots__ = ("_failed", "_handlers", "_loop", "_routes", "_subscriptions", "_taps", "_wake", "queue")
+    __slots__ = ("_failed", "_handlers", "_routes", "_subscriptions", "_taps", "queue")
 
     def __init__(self) -> None:
         self._subscriptions: dict[type, list[tuple[str | None, Handler]]] = {}
@@ -33,8 +30,6 @@ class Bus:
         self.queue: deque[Message] = deque()
         self._taps: tuple[Callable[[Message], object], ...] = ()
         self._failed: str | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._wake: asyncio.Event | None = None
 
     def subscribe(self, message_type: type[M], handler: Callable[[M], None], symbol: str | None = None) -> None:
         """Call ``handler`` with every message of exactly this type; with ``symbol``, only where the message's symbol equals it."""
@@ -54,8 +49,6 @@ class Bus:
     def publish(self, message: Message) -> None:
         """Queue a message; it is dispatched by the next ``drain`` (or the running one)."""
         self.queue.append(message)
-        if self._wake is not None:
-            self._wake.set()
 
     def deliver(self, message: Message) -> None:
         """Dispatch an inbound message at once, then drain what it caused."""
@@ -109,26 +102,3 @@ class Bus:
         """Stop for good: drop the queue, take nothing more."""
         self._failed = f"{where}: {type(error).__name__}: {error}"
         self.queue.clear()
-
-    async def run(self) -> None:
-        """The live pump: wait for messages and drain them, until cancelled. Adapters publish from the same loop."""
-        import asyncio  # here, since only what is live waits: a backtest starts without it
-
-        self._loop = asyncio.get_running_loop()
-        self._wake = asyncio.Event()
-        if self.queue:
-            self._wake.set()
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                self.drain()
-        finally:
-            self._wake = None
-            self._loop = None
-
-    def publish_threadsafe(self, message: Message) -> None:
-        """Queue a message from another thread. Raises InvariantError when the live pump is not running."""
-        if self._loop is None:
-            raise InvariantError("publish_threadsafe needs the live pump: start run() first")
-        self._loop.call_soon_threadsafe(self.publish, message)

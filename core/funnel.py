@@ -21,10 +21,6 @@ import msgspec
 from core.money import to_text, to_units
 from core.time_range import to_iso
 
-Ignored = Literal["held_already", "other_size", "other_exits", "other_size_and_exits", "flat_already"]
-"""Why a signal changes nothing: the position has its direction already (and it asks for another size, or other exits, than the signal by
-which the position was opened), or it says FLAT and nothing is held."""
-
 
 class Counted(msgspec.Struct):
     """How often something happened for one reason, and the first time as an example.

@@ -202,10 +202,6 @@ class Instrument(msgspec.Struct, frozen=True, dict=True):
             return ticks * steps * numerator  # every USDT perpetual: exact, so either function would say the same
         return (notional_up if up else notional_of)(ticks, steps, numerator, denominator)
 
-    def fee(self, notional: int, *, maker: bool = False) -> int:
-        """Fee on a notional in its own units, rounded up against the trader (a rebate is negative)."""
-        return mul_div_ceil(notional, self.maker_fee if maker else self.taker_fee, UNIT)
-
     def round_price(self, price: float) -> float:
         """The nearest price on the grid."""
         return self.price_grid.value(self.price_grid.count(price))

@@ -13,8 +13,6 @@ from typing import Final
 from core.instrument import RiskTier
 from core.money import UNIT, mul_div_ceil
 
-LONG: Final = 1
-SHORT: Final = -1
 NO_LIMIT: Final = 2**62
 
 

@@ -22,8 +22,7 @@ from core.instrument import Instrument
 from core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
 from core.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
 
-MAX_ID_LENGTH = 36
-_MAX_PREFIX_LENGTH = 24  # leaves eleven digits for the number
+_MAX_PREFIX_LENGTH = 24  # of the 36 that the exchange takes: leaves eleven digits for the number
 _REFUSALS = ("cancel_rejected", "amend_rejected")
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 

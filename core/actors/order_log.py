@@ -42,8 +42,3 @@ class OrderLog:
         """Go on from a ``state()``."""
         self.entries = list(state.entries)
         self.counts = {(kind, reason): count for kind, reason, count in state.counts}
-
-    @property
-    def left_off(self) -> int:
-        """How many entries were only counted."""
-        return sum(self.counts.values()) - len(self.entries)

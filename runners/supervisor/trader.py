@@ -22,15 +22,10 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Trader:
-    """One process. ``is_child``: its exit code can be known."""
+    """One process. ``process``: None for one that this supervisor has not started, whose exit code nobody can know."""
 
     def __init__(self, card: TraderCard, process: subprocess.Popen[bytes] | None) -> None:
         self.card, self._process = card, process
-
-    @property
-    def is_child(self) -> bool:
-        """Whether this supervisor started it."""
-        return self._process is not None
 
     @property
     def pid(self) -> int:

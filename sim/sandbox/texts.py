@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from core.instrument import Grid, Instrument
+from core.instrument import Instrument
 from core.money import UNIT, to_text
 
 money = to_text
@@ -17,11 +17,6 @@ def decimal(value: float, places: int = 8) -> str:
     if not float(text):
         return "0"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def on_grid(grid: Grid, value: float) -> str:
-    """A value of a grid with as many decimals as the grid has."""
-    return grid.text(grid.count(value))
 
 
 def price(instrument: Instrument, value: float) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-
 import pytest
 
 from core.bus import Bus
@@ -79,26 +76,3 @@ def test_a_handler_that_raises_stops_the_bus(inbound: bool, error: Exception) ->
 
 def test_a_message_that_nobody_subscribed_passes() -> None:
     Bus().deliver(mark(1.0))
-
-
-async def test_the_live_pump_drains_what_the_loop_and_other_threads_publish() -> None:
-    bus, seen, done = Bus(), [], asyncio.Event()
-
-    def hear(message: MarkPrice) -> None:
-        seen.append(message.price)
-        if len(seen) == 3:
-            done.set()
-
-    bus.subscribe(MarkPrice, hear)
-    bus.publish(mark(1.0))
-    with pytest.raises(InvariantError, match="live pump"):
-        bus.publish_threadsafe(mark(0.0))
-    pump = asyncio.create_task(bus.run())
-    await asyncio.sleep(0)
-    bus.publish(mark(2.0))
-    thread = threading.Thread(target=bus.publish_threadsafe, args=(mark(3.0),))
-    thread.start()
-    await asyncio.wait_for(done.wait(), 5)
-    thread.join()
-    pump.cancel()
-    assert seen == [1.0, 2.0, 3.0]

@@ -90,12 +90,6 @@ def test_a_rest_is_rounded_in_the_named_direction() -> None:
     assert (fine.notional(3, 7), fine.notional(3, 7, up=True)) == (0, 1)
 
 
-def test_a_fee_is_rounded_up_against_the_trader_and_so_is_a_rebate() -> None:
-    assert instrument().fee(1) == 1
-    rebate = Instrument(**{**{name: getattr(instrument(), name) for name in Instrument.__struct_fields__}, "maker_fee": -10_000})
-    assert rebate.fee(15_000, maker=True) == -1
-
-
 def test_prices_and_quantities_print_as_the_exchange_wants_them() -> None:
     btc = instrument("0.10", "0.001")
     assert (btc.format_price(60000.1), btc.format_qty(0.003)) == ("60000.1", "0.003")

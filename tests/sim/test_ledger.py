@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +12,6 @@ from core.messages import Bar, CancelOrder, FundingRate, SubmitOrder
 from core.money import LIMIT, to_units
 from sim.exchange import LedgerUpdate, RiskProfileConfig, SimulatedExchange
 from sim.ledger import Ledger, post
-from sim.metrics import distance_to_liquidation
 
 HOUR = 3_600_000
 
@@ -88,11 +86,3 @@ def test_an_instrument_that_was_not_given_is_named() -> None:
 def test_a_schedule_needs_rates_and_marks_for_each_stamp() -> None:
     with pytest.raises(DataError, match="2 stamps, 1 rates and 2 marks"):
         SimulatedExchange("BTCUSDT").set_funding("BTCUSDT", [1, 2], [1], [1, 2])
-
-
-def test_distance_to_liquidation_per_bar() -> None:
-    log = [(100, 10, 1, 1, 90.0), (200, -10, 1, 1, 110.0), (300, 0, 0, 0, 0.0)]
-    ts = np.array([50, 100, 200, 300])
-    distance = distance_to_liquidation(log, ts, np.full(4, 100.0), np.full(4, 100.0))
-    assert distance.tolist() == [np.inf, 0.1, 0.1, np.inf]
-    assert distance_to_liquidation([], ts, np.full(4, 100.0), np.full(4, 100.0)).tolist() == [np.inf] * 4

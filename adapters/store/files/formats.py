@@ -39,11 +39,6 @@ _FOREIGN_SUFFIXES = {
 }  # fmt: skip
 
 
-def format_by_name(name: str) -> str | None:
-    """The format that a name without .gz or .zip means; None: its end means none."""
-    return SUFFIXES.get(Path(name.lower()).suffix)
-
-
 def is_data_name(name: str) -> bool:
     """Whether a name is that of a file to import: its end is known, also below .gz or .zip."""
     lowered, own = name.lower(), Path(name).name
