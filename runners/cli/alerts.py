@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from runners.cli.session import Session, common, example
-from runners.tools.alerts import AlertsTestRequest, AlertsTestResponse, alerts_test_tool
+
+if TYPE_CHECKING:
+    from runners.tools.alerts import AlertsTestResponse
 
 
 @click.group("alerts", no_args_is_help=True, epilog=example("keel alerts test"))
@@ -22,6 +26,8 @@ def test(session: Session) -> int:
 
     Exit code 0: all did; 5: one did not; 2: there is no alerts.yaml, or it cannot be used as it stands; 4: others can read it.
     """
+    from runners.tools.alerts import AlertsTestRequest, alerts_test_tool
+
     answer = alerts_test_tool.run(AlertsTestRequest(), session.context())
     session.answer(answer, lambda: _show(answer))
     return 0 if answer.ok else 5

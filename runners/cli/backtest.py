@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runners.cli.figures import documented, show_backtest
 from runners.cli.session import Session, common, example
-from runners.tools.backtest import BacktestRequest, backtest_run_tool
 
 
 @click.command(
@@ -47,6 +45,9 @@ def backtest(
 
     Without --window or --start and --end: the first window of the system that the store covers.
     """
+    from runners.cli.figures import documented, show_backtest
+    from runners.tools.backtest import BacktestRequest, backtest_run_tool
+
     request = BacktestRequest(
         system,
         window_name=window,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from runners.cli.session import Session, common, example
-from runners.tools.diagnostics import DoctorRequest, DoctorResponse, doctor_tool
+
+if TYPE_CHECKING:
+    from runners.tools.diagnostics import DoctorResponse
 
 
 @click.command(epilog=example("keel doctor", "keel doctor --json"))
@@ -13,6 +17,8 @@ from runners.tools.diagnostics import DoctorRequest, DoctorResponse, doctor_tool
 @click.pass_obj
 def doctor(session: Session) -> int:
     """Look at Python, packages, home, disk, store, indicators, clock and terminal; exit code 1 when one of them fails."""
+    from runners.tools.diagnostics import DoctorRequest, doctor_tool
+
     answer = doctor_tool.run(DoctorRequest(), session.context())
     session.answer(answer, lambda: _show(answer))
     return 0 if answer.ok else 1

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from adapters.journal import Inspection
 from runners.cli.output import moment, pairs, table
 from runners.cli.session import Session, common, example
-from runners.tools.journal import (
-    JournalRequest,
-    JournalsRequest,
-    RepairRequest,
-    journal_list_tool,
-    journal_repair_tool,
-    journal_verify_tool,
-)
+
+if TYPE_CHECKING:
+    from adapters.journal import Inspection
 
 
 @click.group(no_args_is_help=True, epilog=example("keel journal list", "keel journal verify last"))
@@ -28,6 +24,8 @@ def journal() -> None:
 @click.pass_obj
 def list_(session: Session) -> int:
     """The journals of this home, the one written last first; exit code 3 when one is damaged."""
+    from runners.tools.journal import JournalsRequest, journal_list_tool
+
     answer = journal_list_tool.run(JournalsRequest(), session.context())
 
     def show() -> None:
@@ -50,6 +48,8 @@ def list_(session: Session) -> int:
 @click.pass_obj
 def verify(session: Session, which: str) -> int:
     """Check every byte of a journal: its folder, a part of its name, a run id, or last. Nothing is changed. Exit code 3 for damage."""
+    from runners.tools.journal import JournalRequest, journal_verify_tool
+
     answer = journal_verify_tool.run(JournalRequest(which), session.context())
     session.answer(answer, lambda: _show(answer.path, answer.found))
     return 0 if answer.ok else 3
@@ -62,6 +62,8 @@ def verify(session: Session, which: str) -> int:
 @click.pass_obj
 def repair(session: Session, which: str, out: str | None) -> None:
     """Keep every record before the first damage. What later records held, the next session reads from the exchange."""
+    from runners.tools.journal import RepairRequest, journal_repair_tool
+
     answer = journal_repair_tool.run(RepairRequest(which, out), session.context())
 
     def show() -> None:

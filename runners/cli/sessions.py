@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from runners.cli.output import pairs
 from runners.cli.session import Session, common, example
-from runners.live.status import SessionStatus
-from runners.tools.session import (
-    ReleaseRequest,
-    SessionRequest,
-    SessionsRequest,
-    session_list_tool,
-    session_release_tool,
-    session_status_tool,
-)
+
+if TYPE_CHECKING:
+    from runners.live.status import SessionStatus
 
 
 @click.group(
@@ -39,6 +34,8 @@ def status(session: Session, system: str | None) -> int:
 
     Exit code 0: an order that adds could be sent now; 4: none could; 5: the session does not answer; 2: none runs.
     """
+    from runners.tools.session import SessionRequest, SessionsRequest, session_list_tool, session_status_tool
+
     context = session.context()
     if system is not None:
         answer = session_status_tool.run(SessionRequest(system), context)
@@ -71,6 +68,8 @@ def release(session: Session, system: str, cause: str, symbol: str | None) -> No
 
     Refused while the reason persists, and for what ends by itself.
     """
+    from runners.tools.session import ReleaseRequest, session_release_tool
+
     answer = session_release_tool.run(ReleaseRequest(system, cause, symbol), session.context())
 
     def show() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from runners.cli.session import Session, common, example
-from runners.tools.smoke import SmokeRequest, SmokeResponse, smoke_backtest_tool
+
+if TYPE_CHECKING:
+    from runners.tools.smoke import SmokeResponse
 
 
 @click.group(no_args_is_help=True, epilog=example("keel smoke backtest", "keel smoke demo"))
@@ -20,6 +24,8 @@ def smoke() -> None:
 @click.pass_obj
 def backtest(session: Session, seed: int) -> int:
     """Two built-in systems, each twice, in a folder of their own: they trade, their books add up, both times give the same bytes."""
+    from runners.tools.smoke import SmokeRequest, smoke_backtest_tool
+
     answer = smoke_backtest_tool.run(SmokeRequest(seed), session.context())
     session.answer(answer, lambda: _show(answer))
     return 0 if answer.ok else 1
@@ -31,6 +37,7 @@ def backtest(session: Session, seed: int) -> int:
 @click.pass_obj
 def demo(session: Session, seed: int) -> int:
     """A system over a sandbox of this process, with a restart: the fills of the backtest, and books that are the exchange's."""
+    from runners.tools.smoke import SmokeRequest
     from runners.tools.smoke_demo import smoke_demo_tool
 
     answer = smoke_demo_tool.run(SmokeRequest(seed), session.context())

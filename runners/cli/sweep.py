@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from runners.cli.output import percent, ratio, table
 from runners.cli.session import Session, common, example
-from runners.tools.sweep import Interrupted, SweepRequest, SweepResponse, sweep_run_tool
+from runners.sweep.defaults import LIMIT, MIN_TRADES
+
+if TYPE_CHECKING:
+    from runners.tools.sweep import SweepResponse
 
 ROWS = 15
 """Settings that are listed; the page and results.csv have all."""
@@ -49,12 +53,12 @@ _COLORS = ("red", "yellow", "white", "cyan", "green")
 @click.option(
     "--min-trades",
     type=click.IntRange(min=1),
-    default=SweepRequest().min_trades,
+    default=MIN_TRADES,
     show_default=True,
     metavar="N",
     help="Closed trades without which a setting has no score.",
 )
-@click.option("--limit", type=int, default=SweepRequest().limit, show_default=True, metavar="N", help="At most so many points.")
+@click.option("--limit", type=int, default=LIMIT, show_default=True, metavar="N", help="At most so many points.")
 @common
 @click.pass_obj
 def sweep(
@@ -84,6 +88,8 @@ def sweep(
     Any key of the system file may be searched; a name without a dot is a parameter of the strategy. Every finished point is kept at once:
     after Ctrl-C, --resume goes on without computing any again.
     """
+    from runners.tools.sweep import Interrupted, SweepRequest, sweep_run_tool
+
     request = SweepRequest(
         system, params, _split(symbols), _split(timeframes), _split(windows), search, trials, metric, on, address, workers, engine,  # type: ignore[arg-type]  # click has checked the choices
         resume, seed, limit, start, end, overrides, min_trades,

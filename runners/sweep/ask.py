@@ -20,6 +20,7 @@ from core.words import check_fields
 from runners.home import Home
 from runners.run_folder import code_versions, process_mark
 from runners.sweep.data import aligned
+from runners.sweep.defaults import LIMIT, MIN_TRADES
 from runners.sweep.points import Context, plan_of
 from runners.sweep.search import SearchName, make_search
 from runners.sweep.space import Space, parse_space
@@ -40,10 +41,6 @@ LOWER_IS_BETTER = frozenset(
     }
 )
 """Metrics of which less is more; max_drawdown_pct is negative, so that more is better there, too."""
-MIN_TRADES = 10
-"""Closed trades without which a setting has no score where nobody says otherwise: of fewer no figure says anything."""
-LIMIT = 20_000
-"""Points that a sweep may have where nobody raises it."""
 RECORD = "sweep.json"
 
 

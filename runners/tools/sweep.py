@@ -12,7 +12,8 @@ from adapters.report.page import write_page
 from adapters.whole_file import json_text, whole_file, write_bytes
 from core.errors import ConfigError
 from runners.registry import find_sweep
-from runners.sweep.ask import LIMIT, MIN_TRADES, SweepAsk, load_begun
+from runners.sweep.ask import SweepAsk, load_begun
+from runners.sweep.defaults import LIMIT, MIN_TRADES
 from runners.sweep.engines import Place
 from runners.sweep.page import region_lines, render_sweep
 from runners.sweep.run import Finished, Interrupted, resume_sweep, start_sweep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,12 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
 
 
 ALL = dict(commands(cli))
+ROOT = Path(__file__).parents[2]
+HEAVY = {
+    *("numpy", "duckdb", "talib", "numba", "pandas", "polars", "aiohttp", "pybit", "rich", "plotly", "questionary", "structlog", "yaml"),
+    *("optuna", "ray", "apprise", "concurrent.futures", "multiprocessing"),
+}
+"""What takes 10 ms and more to import, with all that comes with it."""
 
 
 @pytest.mark.parametrize("path", ALL, ids=" ".join)
@@ -61,8 +68,7 @@ def loaded_after(arguments: list[str], cwd: Path) -> set[str]:
         " sys.__stdout__.write(f'{code} ' + ' '.join(sys.modules))"
     )
     command = [sys.executable, "-c", code, *arguments]
-    root = str(Path(__file__).parents[2])
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={"PYTHONPATH": root}, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={"PYTHONPATH": str(ROOT)}, check=True)
     code_text, *modules = done.stdout.split()
     assert code_text == "0", done.stderr
     return {name.split(".")[0] for name in modules}
@@ -70,8 +76,21 @@ def loaded_after(arguments: list[str], cwd: Path) -> set[str]:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
 def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
-    heavy = {"numpy", "duckdb", "talib", "rich", "plotly", "questionary", "msgspec", "structlog", "pandas", "yaml"}
-    assert not heavy & loaded_after(arguments, tmp_path)
+    assert not (HEAVY | {"msgspec", "asyncio"}) & loaded_after(arguments, tmp_path)
+
+
+def test_no_command_s_help_imports_anything_heavy(tmp_path: Path) -> None:
+    """All of them in one process: what one had imported would be found after the last. msgspec is light."""
+    assert len(ALL) > 40
+    lines = [[*path, "--help"] for path in ALL]
+    code = (
+        "import json, sys; sys.stdout = open('/dev/null', 'w'); from runners.cli.main import run;"
+        " found = [(line, sorted(set(json.loads(sys.argv[2])) & set(sys.modules))) for line in json.loads(sys.argv[1]) if run(line) == 0];"
+        " sys.__stdout__.write(json.dumps(found))"
+    )
+    command = [sys.executable, "-c", code, json.dumps(lines), json.dumps(sorted(HEAVY))]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, check=True)
+    assert json.loads(done.stdout) == [[line, []] for line in lines], done.stderr
 
 
 def test_a_backtest_without_a_report_imports_no_drawing_and_no_compiler(home: Path) -> None:
