@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from core.funnel import BY_SIZER, Counted, Funnel, total
-from core.risk.decision import Reason
+from core.risk.decision import RENAMED, ControlReason, Reason
 from core.time_range import to_iso
 
 
@@ -21,7 +21,7 @@ class Meaning(NamedTuple):
 _SIZE: Final = "raise the size (sizing, or the signal's size_usd) or initial_equity, or trade an instrument of smaller steps"
 
 DENIALS: Final[dict[Reason, Meaning]] = {
-    "gate_closed": Meaning("trading was halted from outside", "see what halted it before it is resumed"),
+    "trading_reducing": Meaning("only reductions may go: trading was halted from outside", "see what halted it before it is resumed"),
     "daily_loss_percent": Meaning(
         "the day's loss limit had broken",
         "look at risk.daily_loss_percent and at the size of one position",
@@ -115,6 +115,70 @@ DENIALS: Final[dict[Reason, Meaning]] = {
 }
 """Why risk said no."""
 
+CONTROLS: Final[dict[ControlReason, Meaning]] = {
+    "trading_halted": Meaning("nothing but cancels may leave", "keel session status says which cause of the gate stands, and what ends it"),
+    "not_armed": Meaning("the live session was not armed", "arm it: keel live SYSTEM --arm"),
+    "symbol_not_allowed": Meaning("the system does not trade the symbol", "add it to symbols in the system file"),
+    "symbol_frozen": Meaning("a cause of the gate stood for the symbol", "keel session status says which, and what ends it"),
+    "qty_off_grid": Meaning("the quantity is no whole number of the instrument's steps", "report it: risk rounds every order"),
+    "price_off_grid": Meaning("a price is no whole number of the instrument's ticks", "report it: risk rounds every order"),
+    "price_stale": Meaning(
+        "the symbol's latest price was too old",
+        "look at the network, and whether the symbol trades",
+        "{value} ms old, at most {limit}",
+    ),
+    "max_order_usd": Meaning(
+        "one order was worth more than allowed",
+        "look at risk.max_position_usd (twice of it, and a tenth) and, live, at max_order_usd under live:",
+        "worth {value}, the limit is {limit}",
+    ),
+    "max_open_orders_per_symbol": Meaning(
+        "too many orders of the symbol rest", "let the strategy cancel what it does not need", "{value}, the limit is {limit}"
+    ),
+    "max_open_orders": Meaning("too many orders rest", "let the strategy cancel what it does not need", "{value}, the limit is {limit}"),
+    "max_net_usd": Meaning(
+        "in the worst case all positions together lean too far to one side",
+        "look at risk.max_gross_usd (a tenth more is let through) and, live, at max_net_usd under live:",
+        "{value}, the limit is {limit}",
+    ),
+    "max_leverage": Meaning(
+        "in the worst case the exposure is too much for the equity",
+        "look at risk.leverage (a twentieth more is let through) and, live, at max_leverage under live:",
+        "{value} of the equity, the limit is {limit}",
+    ),
+    "margin_headroom": Meaning(
+        "in the worst case the equity does not pay the margin and this order's fee", "lower sizing", "{value} needed, {limit} is there"
+    ),
+    "reduce_only_increases": Meaning(
+        "an order that only reduces had less to reduce", "an exit had closed the position before", "{value} ordered, {limit} held"
+    ),
+    "duplicate_order": Meaning(
+        "the same order had left a moment before",
+        "look at the strategy: it asks for it twice",
+        "{value} ms before",
+    ),
+    "max_orders_per_symbol_per_minute": Meaning(
+        "too many orders of the symbol in one minute",
+        "let the strategy ask less often",
+        "{value} orders in the minute, {limit} are allowed",
+    ),
+    "cancel_ratio": Meaning(
+        "too many cancels for each order", "look why so much is cancelled, then: keel session release SYSTEM --cause cancel_ratio"
+    ),
+    "reject_breaker": Meaning(
+        "the exchange had rejected too many orders of the symbol in a row", "look at the rejections; after ten minutes it goes on"
+    ),
+    "repeated_execution": Meaning(
+        "too many orders to one side of a symbol in one minute",
+        "look at the strategy, then: keel session release SYSTEM --cause repeated_execution",
+        "{value} orders in the minute, {limit} are allowed",
+    ),
+    "self_trade": Meaning("it would have met an order of our own that rests", "cancel that one first", "at {limit}, ours rests at {value}"),
+    "dry_run": Meaning("nothing is sent in a dry run", "leave --dry out to trade"),
+    "replaced_rests": Meaning("an order that it replaces had not ended in time", "nothing, once; often: look at the network"),
+}
+"""Why a session's controls said no, beside the reasons that they share with risk."""
+
 VENUE: Final[dict[str, Meaning]] = {
     "110007": Meaning(
         "the free balance does not pay the order's margin and fees",
@@ -162,11 +226,16 @@ CAPS: Final[dict[str, Meaning]] = {
 TOO_SMALL: Final = ("below_min_qty", "below_min_notional", "110094", "170140", "170136", "10001 The number of contracts exceeds minimum")
 """Beginnings of the reasons that say that an order is smaller than the exchange takes."""
 
+_OWN: Final = {str(name): meaning for name, meaning in (*DENIALS.items(), *CONTROLS.items())}
 _UNKNOWN: Final = Meaning("", "order_log in result.json has the exchange's own words for each order")
 
 
 def meaning_of(reason: str) -> Meaning:
-    """What a reason means, of risk or of a venue; words are empty for one that is not known here."""
+    """What a reason means, of risk, of the controls (``denied: CODE ...``) or of a venue; words are empty for one that is not known."""
+    code = reason.removeprefix("denied: ").partition(" ")[0]
+    own = _OWN.get(RENAMED.get(code, code))
+    if own is not None:
+        return own
     return next((meaning for head, meaning in (*DENIALS.items(), *VENUE.items(), *CAPS.items()) if reason.startswith(head)), _UNKNOWN)
 
 

@@ -11,12 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from adapters.bybit.endpoints import Environment
 from adapters.journal import Record, SessionStarted
 from core.errors import DataError
 from core.instrument import Instrument
-from core.messages import Message, SubmitOrder
+from core.messages import Message, SignalDenied, SubmitOrder
 from core.risk.control_limits import ControlLimits
+from core.risk.decision import RENAMED
 from core.risk.gate import Gate
 from runners.live.books import Books, make_books
 from runners.live.decisions import decided_command, decision_kind, decision_text
@@ -182,8 +185,8 @@ class _Replay:
         if not self._compares:
             return None
         made = self._made.popleft() if self._made else None
-        if made != message.made:
-            return self._difference(record, message.made, made)
+        if made != (recorded := by_todays_names(message.made)):
+            return self._difference(record, recorded, made)
         self._found.compared[decision_kind(made)] += 1
         return None
 
@@ -236,6 +239,14 @@ class _Replay:
 
     def _new_engine(self, program: ProgramStarted) -> SessionEngine:
         return SessionEngine(self._journal, self._loaded, instruments_of(program), self._made.append)
+
+
+def by_todays_names(text: str) -> str:
+    """A decision as it would be written today: reasons of version 0.1 have other names."""
+    if decision_kind(text) != SignalDenied.__name__:
+        return text
+    no = msgspec.json.decode(text, type=SignalDenied)
+    return decision_text(msgspec.structs.replace(no, reason=RENAMED[no.reason])) if no.reason in RENAMED else text
 
 
 def _is_later(message: Message) -> bool:

@@ -19,6 +19,7 @@ from core.money import UNIT
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.control_limits import ControlLimits
+from core.risk.decision import RENAMED, ControlReason, Reason
 from core.risk.exposure import WorstCase, worst_case
 from core.risk.gate import Entry, Gate
 from core.timeframe import MINUTE_MS
@@ -27,7 +28,15 @@ REPLACED_RESTS: Final = "replaced_rests"
 """Code of ``last_look``'s no while an order that is to be replaced has not ended."""
 
 ASKED_BY_A_CONTROL: Final = frozenset(
-    {"price_stale", "reject_breaker", "daily_loss", "max_drawdown", "order_rate", "symbol_order_rate", "cancel_ratio"}
+    {
+        "price_stale",
+        "reject_breaker",
+        "daily_loss_percent",
+        "max_drawdown_percent",
+        "max_orders_per_minute",
+        "max_orders_per_symbol_per_minute",
+        "cancel_ratio",
+    }
 )
 """Causes of the gate that a control of its own says no for, with value and limit."""
 
@@ -42,9 +51,11 @@ class Denial(msgspec.Struct, frozen=True):
 
 
 class Row(NamedTuple):
-    """A control, and what it is asked of beside an order that adds. of_fates: of one again, when those that it replaces have ended."""
+    """A control, its codes, and what it is asked of beside an order that adds. of_fates: of one again, when those that it replaces have
+    ended."""
 
-    control: Callable[[SubmitOrder], Denial | None]
+    control: Callable[[Controls, SubmitOrder], Denial | None]
+    codes: tuple[Reason | ControlReason, ...]
     of_reductions: bool = False
     of_amendments: bool = False
     of_fates: bool = False
@@ -106,7 +117,6 @@ class Controls:
         """New order -> the orders that were being cancelled when it was allowed."""
         self._worst: tuple[SubmitOrder, WorstCase] | None = None
         """Of the order that is being asked about."""
-        self._rows = self._table()
 
     # --- what happened ---
 
@@ -135,7 +145,8 @@ class Controls:
 
     def note_denied(self, denial: OrderDenied) -> None:
         """A no was told, by us now or in a journal."""
-        self.denials[denial.reason] = self.denials.get(denial.reason, 0) + 1
+        reason = RENAMED.get(denial.reason, denial.reason)
+        self.denials[reason] = self.denials.get(reason, 0) + 1
 
     def note_cancelling(self, client_order_id: str) -> None:
         """A cancel of this order leaves: it no longer counts as resting against ours."""
@@ -165,14 +176,16 @@ class Controls:
         self._forget(now_ms)
         limits, found = self.limits, dict[tuple[str, str | None], str]()
         if len(self._sent) >= limits.max_orders_per_minute:
-            found["order_rate", None] = f"{len(self._sent)} orders within a minute, at most {limits.max_orders_per_minute}"
+            found["max_orders_per_minute", None] = f"{len(self._sent)} orders within a minute, at most {limits.max_orders_per_minute}"
         if self._cancels_per_order() > limits.max_cancels_per_order:
             found["cancel_ratio", None] = f"{self._cancels} cancels for {self._orders} orders"
         sent = Counter(order.symbol for _, order in self._sent)
         for symbol in self._instruments:
             own = sent[symbol]
             if own >= limits.max_orders_per_symbol_per_minute:
-                found["symbol_order_rate", symbol] = f"{own} orders within a minute, at most {limits.max_orders_per_symbol_per_minute}"
+                found["max_orders_per_symbol_per_minute", symbol] = (
+                    f"{own} orders within a minute, at most {limits.max_orders_per_symbol_per_minute}"
+                )
             if self._is_paused(symbol, now_ms):
                 found["reject_breaker", symbol] = f"{self._rejects[symbol][0]} rejections in a row"
             age = self.age_ms(symbol)
@@ -204,10 +217,10 @@ class Controls:
         self._gate.look()
         self._forget(order.ts)
         self._worst = None
-        for row in self._rows:
+        for row in TABLE:
             if order.reduce_only and not row.of_reductions:
                 continue
-            denial = row.control(order)
+            denial = row.control(self, order)
             if denial is not None:
                 return denial
         if self.limits.is_hard and not order.reduce_only and (replaced := self._replaced(order.symbol)):
@@ -244,7 +257,7 @@ class Controls:
             return None
         self._gate.look()
         self._worst = None
-        denials = (row.control(after) for row in self._rows if row.of_amendments)
+        denials = (row.control(self, after) for row in TABLE if row.of_amendments)
         return next((denial for denial in denials if denial is not None), None)
 
     def _replaced(self, symbol: str) -> frozenset[str]:
@@ -255,37 +268,8 @@ class Controls:
     def _sums(self, order: SubmitOrder) -> Denial | None:
         """What an order may lead to, as things stand now."""
         self._worst = None
-        denials = (row.control(order) for row in self._rows if row.of_fates)
+        denials = (row.control(self, order) for row in TABLE if row.of_fates)
         return next((denial for denial in denials if denial is not None), None)
-
-    def _table(self) -> tuple[Row, ...]:
-        """Every control, in the order in which they are asked."""
-        return (
-            Row(self._trading_state, of_reductions=True, of_amendments=True),
-            Row(self._armed, of_reductions=True, of_amendments=True),
-            Row(self._symbol_allowed, of_reductions=True),
-            Row(self._symbol_frozen, of_amendments=True),
-            Row(self._on_grid, of_reductions=True, of_amendments=True),
-            Row(self._smallest),
-            Row(self._stale_price, of_amendments=True),
-            Row(self._collar, of_reductions=True, of_amendments=True),
-            Row(self._largest, of_reductions=True, of_amendments=True),
-            Row(self._order_value, of_amendments=True),
-            Row(self._open_orders),
-            Row(self._position, of_amendments=True, of_fates=True),
-            Row(self._gross, of_amendments=True, of_fates=True),
-            Row(self._net, of_amendments=True, of_fates=True),
-            Row(self._leverage, of_amendments=True, of_fates=True),
-            Row(self._margin, of_amendments=True, of_fates=True),
-            Row(self._reduces, of_reductions=True),
-            Row(self._duplicate),
-            Row(self._rate, of_reductions=True),
-            Row(self._cancel_ratio),
-            Row(self._account_stop, of_amendments=True),
-            Row(self._reject_breaker),
-            Row(self._repeats),
-            Row(self._self_trade, of_amendments=True),
-        )
 
     # --- one control each ---
 
@@ -334,17 +318,17 @@ class Controls:
         if order.order_type != "limit" or order.price is None or not mark > 0.0:
             return None
         beyond = order.price / mark - 1.0 if order.side == "BUY" else 1.0 - order.price / mark  # on the side that fills at once
-        return Denial("price_collar", 100.0 * beyond, collar) if 100.0 * beyond > collar else None
+        return Denial("price_collar_percent", 100.0 * beyond, collar) if 100.0 * beyond > collar else None
 
     def _largest(self, order: SubmitOrder) -> Denial | None:
         instrument = self._instruments[order.symbol]
         most = instrument.max_market_qty if order.order_type in ("market", "stop_market") else instrument.max_qty
-        return Denial("max_order_qty", order.qty, most) if order.qty > most else None
+        return Denial("max_qty", order.qty, most) if order.qty > most else None
 
     def _order_value(self, order: SubmitOrder) -> Denial | None:
         mark, price = self._account.mark(order.symbol), order.price or 0.0
         if not mark > 0.0 and not math.isinf(self.limits.max_order_usd):
-            return Denial("no_mark", mark)
+            return Denial("no_price", mark)
         at = price if price and order.side == "BUY" else max(mark, price, order.trigger_price or 0.0)  # a sale fills at its price or better
         return _above("max_order_usd", order.qty * at, self.limits.max_order_usd)
 
@@ -393,8 +377,8 @@ class Controls:
 
     def _rate(self, order: SubmitOrder) -> Denial | None:
         own = sum(other.symbol == order.symbol for _, other in self._sent)
-        return _above("symbol_order_rate", own + 1, self.limits.max_orders_per_symbol_per_minute) or _above(
-            "order_rate", len(self._sent) + 1, self.limits.max_orders_per_minute
+        return _above("max_orders_per_symbol_per_minute", own + 1, self.limits.max_orders_per_symbol_per_minute) or _above(
+            "max_orders_per_minute", len(self._sent) + 1, self.limits.max_orders_per_minute
         )
 
     def _cancel_ratio(self, order: SubmitOrder) -> Denial | None:
@@ -402,7 +386,7 @@ class Controls:
 
     def _account_stop(self, order: SubmitOrder) -> Denial | None:
         reason = self._account_limit()
-        return Denial(f"stop_{reason}") if reason else None
+        return Denial(reason) if reason else None
 
     def _reject_breaker(self, order: SubmitOrder) -> Denial | None:
         if not self._is_paused(order.symbol, order.ts):
@@ -454,6 +438,35 @@ class Controls:
     def _forget(self, now: int) -> None:
         while self._sent and now - self._sent[0][0] >= MINUTE_MS:
             self._sent.popleft()
+
+
+TABLE: Final = (
+    Row(Controls._trading_state, ("trading_halted", "trading_reducing"), of_reductions=True, of_amendments=True),
+    Row(Controls._armed, ("not_armed",), of_reductions=True, of_amendments=True),
+    Row(Controls._symbol_allowed, ("symbol_not_allowed",), of_reductions=True),
+    Row(Controls._symbol_frozen, ("symbol_frozen",), of_amendments=True),
+    Row(Controls._on_grid, ("qty_off_grid", "price_off_grid"), of_reductions=True, of_amendments=True),
+    Row(Controls._smallest, ("below_min_qty", "below_min_notional")),
+    Row(Controls._stale_price, ("price_stale",), of_amendments=True),
+    Row(Controls._collar, ("price_collar_percent",), of_reductions=True, of_amendments=True),
+    Row(Controls._largest, ("max_qty",), of_reductions=True, of_amendments=True),
+    Row(Controls._order_value, ("no_price", "max_order_usd"), of_amendments=True),
+    Row(Controls._open_orders, ("max_open_orders_per_symbol", "max_open_orders")),
+    Row(Controls._position, ("max_position_usd",), of_amendments=True, of_fates=True),
+    Row(Controls._gross, ("max_gross_usd",), of_amendments=True, of_fates=True),
+    Row(Controls._net, ("max_net_usd",), of_amendments=True, of_fates=True),
+    Row(Controls._leverage, ("max_leverage",), of_amendments=True, of_fates=True),
+    Row(Controls._margin, ("margin_headroom",), of_amendments=True, of_fates=True),
+    Row(Controls._reduces, ("reduce_only_increases",), of_reductions=True),
+    Row(Controls._duplicate, ("duplicate_order",)),
+    Row(Controls._rate, ("max_orders_per_symbol_per_minute", "max_orders_per_minute"), of_reductions=True),
+    Row(Controls._cancel_ratio, ("cancel_ratio",)),
+    Row(Controls._account_stop, ("daily_loss_percent", "max_drawdown_percent"), of_amendments=True),
+    Row(Controls._reject_breaker, ("reject_breaker",)),
+    Row(Controls._repeats, ("repeated_execution",)),
+    Row(Controls._self_trade, ("self_trade",), of_amendments=True),
+)
+"""Every control, in the order in which they are asked."""
 
 
 def _above(code: str, value: float, limit: float) -> Denial | None:

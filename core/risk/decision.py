@@ -9,7 +9,7 @@ import msgspec
 from core.messages import Bracket
 
 Reason = Literal[
-    "gate_closed",
+    "trading_reducing",
     "daily_loss_percent",
     "max_drawdown_percent",
     "short_not_allowed",
@@ -41,6 +41,46 @@ Reason = Literal[
 ]
 """Why risk says no. The names of limits are those of the system file's keys. The last three are a position manager's: left out by one of
 your own, more volatile than PositionManager allows, and all orders together worth more than the cash."""
+
+ControlReason = Literal[
+    "trading_halted",
+    "not_armed",
+    "symbol_not_allowed",
+    "symbol_frozen",
+    "qty_off_grid",
+    "price_off_grid",
+    "price_stale",
+    "max_order_usd",
+    "max_open_orders_per_symbol",
+    "max_open_orders",
+    "max_net_usd",
+    "max_leverage",
+    "margin_headroom",
+    "reduce_only_increases",
+    "duplicate_order",
+    "max_orders_per_symbol_per_minute",
+    "cancel_ratio",
+    "reject_breaker",
+    "repeated_execution",
+    "self_trade",
+    "dry_run",
+    "replaced_rests",
+]
+"""Why a session's controls say no, beside the reasons that they share with risk."""
+
+RENAMED: Final[dict[str, str]] = {
+    "gate_closed": "trading_reducing",
+    "price_collar": "price_collar_percent",
+    "order_rate": "max_orders_per_minute",
+    "symbol_order_rate": "max_orders_per_symbol_per_minute",
+    "daily_loss": "daily_loss_percent",
+    "stop_daily_loss_percent": "daily_loss_percent",
+    "max_drawdown": "max_drawdown_percent",
+    "stop_max_drawdown_percent": "max_drawdown_percent",
+    "max_order_qty": "max_qty",
+    "no_mark": "no_price",
+}
+"""What reasons and causes were called in version 0.1, as its journals and results have them -> their one name."""
 
 MALFORMED: Final[frozenset[str]] = frozenset(
     {

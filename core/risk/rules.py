@@ -61,7 +61,7 @@ class Gate:
 
     def check(self) -> RiskDecision:
         """A no while closed."""
-        return denied("gate_closed") if self.closed_by else APPROVED
+        return denied("trading_reducing") if self.closed_by else APPROVED
 
 
 class NoPolicy:

@@ -21,6 +21,7 @@ from adapters.own_file import cannot_open, not_own
 from core.config import Strict
 from core.errors import ConfigError, SafetyError
 from core.nearest import did_you_mean
+from core.risk.decision import RENAMED
 from core.system_types import Problem, shape_problems
 from core.yaml_source import KeyPath, YamlProblem, YamlSource, parse_yaml, path_text
 from runners.alerts.events import EVENTS
@@ -223,7 +224,9 @@ def _target_problems(value: dict[str, Any]) -> Iterator[Problem]:
 
 def _problems(config: AlertsConfig, environ: Mapping[str, str]) -> Iterator[Problem]:
     for index, code in enumerate(config.mute):
-        if code not in EVENTS:
+        if (today := RENAMED.get(code)) in EVENTS:
+            yield Problem(("mute", index), f"{code!r} is called {today} now: write that")
+        elif code not in EVENTS:
             yield Problem(("mute", index), f"nothing is told under the code {code!r}: {did_you_mean(code, EVENTS)}")
     if config.daily != "off" and not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", config.daily):
         yield Problem(("daily",), f'{config.daily!r} is no time of the day: write "00:05" (UTC, in quotes), or "off"')

@@ -13,8 +13,8 @@ from runners.live.cycle import account_stop
 if TYPE_CHECKING:
     from runners.arming.arming import Arming
 
-_LIMITS: Final = {"daily_loss_percent": "daily_loss", "max_drawdown_percent": "max_drawdown"}
-_PAUSES: Final = ("order_rate", "symbol_order_rate", "reject_breaker", "price_stale")
+_LIMITS: Final = ("daily_loss_percent", "max_drawdown_percent")
+_PAUSES: Final = ("max_orders_per_minute", "max_orders_per_symbol_per_minute", "reject_breaker", "price_stale")
 """Those that the controls count and that end by themselves; ``cancel_ratio`` is counted there, too, and ends by a person."""
 
 
@@ -55,8 +55,8 @@ class Conditions:
         halted = self._risk.manager.gate.closed_by
         gate.hold("halt", not halted, halted)
         reason = account_stop(self._risk)
-        for limit, cause in _LIMITS.items():
-            gate.hold(cause, reason != limit, f"risk.{limit} is reached")
+        for limit in _LIMITS:
+            gate.hold(limit, reason != limit, f"risk.{limit} is reached")
         self._look_at_pauses()
 
     def _look_at_pauses(self) -> None:

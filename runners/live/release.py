@@ -8,6 +8,7 @@ from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
 from core.errors import ConfigError, SafetyError
 from core.nearest import did_you_mean, nearest_name
 from core.risk.causes import CAUSES
+from core.risk.decision import RENAMED
 from core.risk.gate import Entry
 from runners.live.restrictions import ADOPTED, Restriction, restrictions
 
@@ -21,6 +22,8 @@ async def release(live: Live, cause: str, symbol: str | None, by: str) -> list[R
     """Lift a cause (symbol None: wherever it stands); returns what was lifted. Raises ConfigError for a cause or symbol that nobody knows,
     SafetyError for one that does not stand, that nobody lifts by hand, or whose reason persists."""
     system = live.plan.system.system
+    if (name := RENAMED.get(cause)) in CAUSES:
+        raise ConfigError(f"{cause} is called {name} now: keel session release {system} --cause {name}")
     if cause not in CAUSES:
         raise ConfigError(f"there is no cause {cause!r} (keel session status {system} lists what stands): {_meant(cause)}")
     if symbol is not None and symbol not in live.instruments:

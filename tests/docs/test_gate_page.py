@@ -1,17 +1,21 @@
-"""The table of causes in docs/gate.md is that of core/risk/causes.py."""
+"""The table of causes in docs/gate.md is printed from core/risk/causes.py, and the controls' table has every code in its order."""
 
 from __future__ import annotations
 
-from core.risk.causes import CAUSES, TradingState
-from tests.docs.test_reference_pages import page, rows
+from pathlib import Path
 
-FORBIDS = {TradingState.REDUCING: "entries", TradingState.HALTED: "all but cancels"}
-LIFTED_BY = {"keel": "keel", "time": "time", "person": "a person", "restart": "the next start"}
+from core.risk.controls import TABLE
+from runners.live.gate_page import PAGE, renewed
 
 
-def test_every_cause_stands_there_with_its_end() -> None:
-    told = [
-        [cause.name, cause.scope, cause.raised_when, FORBIDS[cause.state], cause.ends_when, LIFTED_BY[cause.lifted_by]]
-        for cause in CAUSES.values()
-    ]
-    assert list(rows(page("gate.md"))) == told
+def test_the_gates_page_has_every_cause_as_it_is() -> None:
+    """``python -m runners.live.gate_page`` writes it anew."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert renewed(page) == page
+
+
+def test_the_controls_page_has_every_code_in_the_order_in_which_they_are_asked() -> None:
+    page = Path(PAGE).with_name("life-of-a-live-order.md").read_text(encoding="utf-8")
+    table = page.split("## Controls")[1].split("## When it breaks")[0]
+    named = [code for line in table.splitlines() if line.startswith("| `") for code in line.split("|")[1].replace("`", "").split()]
+    assert named == [code for row in TABLE for code in row.codes]

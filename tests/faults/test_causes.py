@@ -323,9 +323,9 @@ WALK: dict[str, tuple[Step, Step]] = {
     "another_writer": (another_session, it_is_stopped),
     "repeated_execution": (the_same_again, a_minute_and_a_person),
     "cancel_ratio": (many_cancels, released("cancel_ratio")),
-    "order_rate": (sent(120, "ETHUSDT"), passed(61_000)),
+    "max_orders_per_minute": (sent(120, "ETHUSDT"), passed(61_000)),
     "halt": (said(Halt), said(Resume)),
-    "daily_loss": (equity(0.4), equity(1.0, days=1)),
+    "daily_loss_percent": (equity(0.4), equity(1.0, days=1)),
     "being_compared": (looked_at("books", SIZE), looked_at("books")),
     "position_differs": (looked_at("books", SIZE, times=2), looked_at("books")),
     "order_unknown": (an_answer_is_lost, nothing),
@@ -348,7 +348,7 @@ WALK: dict[str, tuple[Step, Step]] = {
     ),
     "price_stale": (aged(20_000.0), aged(0.0)),
     "reject_breaker": (many_rejections, passed(600_001)),
-    "symbol_order_rate": (sent(60), passed(61_000)),
+    "max_orders_per_symbol_per_minute": (sent(60), passed(61_000)),
 }  # fmt: skip
 BY_RESTART = [cause.name for cause in CAUSES.values() if cause.lifted_by == "restart"]
 

@@ -363,7 +363,7 @@ def halted_without_a_reason(told: Told) -> None:
 
 
 def active_under_a_cause(told: Told) -> None:
-    told.add(told.places(InstantClosed)[3], CauseRaised(0, "daily_loss", "", "", "made up"))
+    told.add(told.places(InstantClosed)[3], CauseRaised(0, "daily_loss_percent", "", "", "made up"))
 
 
 def active_with_every_symbol_frozen(told: Told) -> None:

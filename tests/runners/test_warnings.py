@@ -16,9 +16,11 @@ from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
 from core.funnel import Counted, Funnel
 from core.messages import Direction, Halt, Resume, Signal
 from core.money import UNIT
-from core.reasons import DENIALS, VENUE
+from core.reasons import CONTROLS, DENIALS, VENUE, meaning_of
 from core.result import BacktestResult, StopReason
-from core.risk.decision import Reason
+from core.risk.causes import CAUSES
+from core.risk.controls import TABLE
+from core.risk.decision import RENAMED, ControlReason, Reason
 from core.time_range import TimeRange
 from runners.warnings import run_warnings
 from strategies.base import BaseStrategy
@@ -216,8 +218,19 @@ def test_a_guessed_instrument_is_named_where_an_order_is_too_small(small_result:
 
 
 def test_every_reason_has_a_meaning_and_something_to_look_at() -> None:
-    assert set(DENIALS) == set(get_args(Reason))
-    assert all(meaning.words and meaning.advice for meaning in (*DENIALS.values(), *VENUE.values()))
+    assert set(DENIALS) == set(get_args(Reason)) and set(CONTROLS) == set(get_args(ControlReason))
+    assert all(meaning.words and meaning.advice for meaning in (*DENIALS.values(), *CONTROLS.values(), *VENUE.values()))
+
+
+def test_every_code_of_a_control_is_a_reason_with_one_name() -> None:
+    codes = {code for row in TABLE for code in row.codes}
+    assert codes | {"dry_run", "replaced_rests"} == set(CONTROLS) | (codes & set(DENIALS))
+    assert not set(RENAMED) & {*DENIALS, *CONTROLS, *CAUSES} and set(RENAMED.values()) <= {*DENIALS, *CONTROLS}
+
+
+@pytest.mark.parametrize("text", ["denied: price_collar", "denied: price_collar_percent", "price_collar_percent"])
+def test_a_control_s_no_means_what_risk_s_means_and_a_name_of_before_is_known(text: str) -> None:
+    assert meaning_of(text) == DENIALS["price_collar_percent"]
 
 
 def test_keys_that_advice_names_are_keys_of_a_system_file() -> None:

@@ -243,14 +243,14 @@ def test_halt_cancels_entries_and_leaves_exits() -> None:
 def test_the_order_log_keeps_noes_with_their_numbers() -> None:
     actor, _, _ = executor(log_capacity=3)
     actor.on_denied(SignalDenied("BTCUSDT", DAY, "max_gross_usd", 5.0, 4.0))
-    actor.on_denied(OrderDenied("BTCUSDT", DAY, "gate_closed"))
+    actor.on_denied(OrderDenied("BTCUSDT", DAY, "trading_reducing"))
     for status in ("rejected", "expired", "cancelled"):
         actor.on_intent(intent())
         actor.on_order_update(update(actor.orders_made, status, reason="110007 not enough"))
     log = actor.order_log
     assert log.entries == [
         {"ts": DAY, "symbol": "BTCUSDT", "kind": "signal_denied", "reason": "max_gross_usd", "value": 5.0, "limit": 4.0, "order": 0},
-        {"ts": DAY, "symbol": "BTCUSDT", "kind": "order_denied", "reason": "gate_closed", "value": 0.0, "limit": 0.0, "order": 0},
+        {"ts": DAY, "symbol": "BTCUSDT", "kind": "order_denied", "reason": "trading_reducing", "value": 0.0, "limit": 0.0, "order": 0},
         {"ts": DAY + 1, "symbol": "BTCUSDT", "kind": "rejected", "reason": "110007 not enough", "value": 0.0, "limit": 0.0, "order": 1},
     ]
     assert sum(log.counts.values()) == len(log.entries) + 1 and log.counts["expired", "110007 not enough"] == 1

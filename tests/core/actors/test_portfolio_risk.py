@@ -101,7 +101,7 @@ def test_a_closed_gate_lets_reductions_through() -> None:
     risk.on_target(target("LONG", 100.0))
     risk.on_target(target("SHORT", 200.0, "ETHUSDT"))
     risk.on_target(target("CLOSE", None, "ETHUSDT"))
-    assert sent(out) == [("SELL", 1.5, True), ("BUY", 1.0, True)] and reasons(out) == ["gate_closed"]
+    assert sent(out) == [("SELL", 1.5, True), ("BUY", 1.0, True)] and reasons(out) == ["trading_reducing"]
 
 
 def test_the_cooldown_is_not_for_more_of_what_is_held() -> None:

@@ -134,7 +134,7 @@ def test_spot_spends_the_quote_balance_once() -> None:
 def test_reductions_pass_every_limit_but_the_collar() -> None:
     """The account is over every limit and the gate is closed: FLAT passes, a flip passes as its closing half."""
     strict = {"max_position_usd": 1.0, "max_gross_usd": 1.0, "max_open_positions": 1, "max_orders_per_minute": 1, "cooldown_bars": 9}
-    for signal, wanted in ((FLAT, [("SELL", 1.0)]), (SHORT, [("gate_closed", 0.0, 0.0), ("SELL", 1.0)])):
+    for signal, wanted in ((FLAT, [("SELL", 1.0)]), (SHORT, [("trading_reducing", 0.0, 0.0), ("SELL", 1.0)])):
         desk = Desk(Account(1.0, BTCUSDT=1.0, ETHUSDT=1.0), risk=strict)
         desk.actor.on_halt(Halt(DAY, "panic"))
         desk.actor.on_signal(signal)
@@ -278,7 +278,7 @@ def test_halt_and_resume_from_outside() -> None:
     desk.actor.on_halt(Halt(DAY, "panic", flatten=True))
     assert outcome(desk.said()) == [("SELL", 1.0)]
     desk.actor.on_signal(LONG)
-    assert outcome(desk.said()) == [("gate_closed", 0.0, 0.0)]
+    assert outcome(desk.said()) == [("trading_reducing", 0.0, 0.0)]
     desk.actor.on_resume(Resume(DAY, "a person"))
     desk.actor.on_signal(LONG)
     assert outcome(desk.said()) == [("BUY", 1.0)]

@@ -166,5 +166,5 @@ def mischief(after: After) -> Iterator[str]:
         yield "the strategy raised, and the session did not stop for it"
     if after.how == "hangs" and not after.raised("loop_stalled"):
         yield "the strategy hung, and orders may have left"
-    if after.how == "floods" and not after.raised("repeated_execution", "order_rate", "symbol_order_rate"):
+    if after.how == "floods" and not after.raised("repeated_execution", "max_orders_per_minute", "max_orders_per_symbol_per_minute"):
         yield "two hundred orders at once, and nothing stood in their way"

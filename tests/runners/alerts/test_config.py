@@ -63,6 +63,10 @@ def test_a_whole_file() -> None:
         ("targets:\n  a: {type: command, command: [x], timeout_s: 0}", "must be a number above 0"),
         ("targets:\n  a: {type: command, command: [x]}\nmuted: []", "alerts.yaml:3: muted: unknown key: did you mean mute?"),
         ("targets:\n  a: {type: command, command: [x]}\nmute: [gap]", "alerts.yaml:3: mute[0]: nothing is told under the code 'gap'"),
+        (
+            "targets:\n  a: {type: command, command: [x]}\nmute: [order_rate]",
+            "alerts.yaml:3: mute[0]: 'order_rate' is called max_orders_per_minute now: write that",
+        ),
         ("targets:\n  a: {type: command, command: [x]}\ndaily: '25:00'", "alerts.yaml:3: daily: '25:00' is no time of the day"),
         ("targets:\n  a: {type: telegram, token: 'abc', chat: 1}", "targets.a.token: a secret does not stand in the file"),
         ("targets:\n  a: {type: webhook, url: 'http://127.example.org/x'}", "targets.a.url: must be https"),

@@ -36,7 +36,7 @@ def test_due_once_a_day_at_its_minute(last: int, now: int, due: bool) -> None:
 def test_what_it_says() -> None:
     now = msgspec.structs.replace(
         BEFORE, ts=MIDNIGHT, equity=10_150.0, realized=160.0, fees=25.0, funding=1.0, fills=14, signals=40, orders=17,
-        denied={"max_position_usd": 5, "price_collar": 1}, positions={}, standing=["BTCUSDT: price_stale (no price)"],
+        denied={"max_position_usd": 5, "price_collar_percent": 1}, positions={}, standing=["BTCUSDT: price_stale (no price)"],
         differences=["cash: ours 1, theirs 2"], state="REDUCING",
     )  # fmt: skip
     assert summary_text(BEFORE, now, {"loop_late": 1, "gate": 3}).splitlines() == [
@@ -44,7 +44,7 @@ def test_what_it_says() -> None:
         "equity 10,150.00 USDT, +150.00 (+1.50%)",
         "realized +60.00, fees 5.00, funding paid -0.50",
         "signals 10, orders 5, fills 4",
-        "denied 4 (max_position_usd 3, price_collar 1)",
+        "denied 4 (max_position_usd 3, price_collar_percent 1)",
         "positions: none",
         "gate REDUCING",
         "- BTCUSDT: price_stale (no price)",

@@ -233,6 +233,6 @@ def test_without_a_mark_nothing_that_is_limited_leaves(monkeypatch: pytest.Monke
     exchange.known["BTCUSDT"] = 0.01
     assert (
         denial := exchange.controls.check(SubmitOrder("c", "BTCUSDT", "BUY", "market", 1.0, START))
-    ) is not None and denial.code == "no_mark"
+    ) is not None and denial.code == "no_price"
     assert (denial := exchange.controls.check(SubmitOrder("d", "DOGEUSDT", "BUY", "market", 10.0, START))) is not None
     assert denial.code == "max_gross_usd"

@@ -37,8 +37,13 @@ def room(*, live: bool = True, **limits: Any) -> Room:
         ({"max_order_usd": 500.0}, {"qty": 5.0}, {"qty": 5.01}, "max_order_usd"),
         ({"max_net_usd": 700.0}, {"qty": 7.0}, {"qty": 7.01}, "max_net_usd"),
         ({"max_leverage": 1.5}, {"qty": 150.0}, {"qty": 150.01}, "max_leverage"),
-        ({}, {"order_type": "limit", "price": 104.9}, {"order_type": "limit", "price": 105.1}, "price_collar"),
-        ({"price_collar_percent": 1.0}, {"order_type": "limit", "price": 100.9}, {"order_type": "limit", "price": 101.1}, "price_collar"),
+        ({}, {"order_type": "limit", "price": 104.9}, {"order_type": "limit", "price": 105.1}, "price_collar_percent"),
+        (
+            {"price_collar_percent": 1.0},
+            {"order_type": "limit", "price": 100.9},
+            {"order_type": "limit", "price": 101.1},
+            "price_collar_percent",
+        ),
     ],
 )
 def test_each_limit_denies_what_is_beyond_it(limits: dict[str, Any], within: dict[str, Any], beyond: dict[str, Any], code: str) -> None:
@@ -59,7 +64,7 @@ def test_orders_within_a_minute() -> None:
     quick = room(max_orders_per_minute=4)
     for number in range(4):
         quick.controls.note_sent(quick.order(ts=1_000_000 + number, qty=1.0 + number))
-    assert quick.code(ts=1_000_010, qty=9.0) == "order_rate" and quick.code(ts=1_060_003, qty=9.0) == ""
+    assert quick.code(ts=1_000_010, qty=9.0) == "max_orders_per_minute" and quick.code(ts=1_060_003, qty=9.0) == ""
 
 
 def test_what_reduces_passes_where_value_is_limited() -> None:

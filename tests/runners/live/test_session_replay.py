@@ -14,13 +14,14 @@ import pytest
 
 from adapters.journal import Journal, SessionStarted, read
 from core.errors import ConfigError, DataError, StrategyError
-from core.messages import Bar, Fill, Message, Signal, SubmitOrder
+from core.messages import Bar, Fill, Message, Signal, SignalDenied, SubmitOrder
 from runners.compare_live.whole import compare_live
 from runners.home import Home
+from runners.live.decisions import decision_text
 from runners.live.outbox import Outbox
 from runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
 from runners.session_journal import find_session, load_code
-from runners.session_replay import Replayed, replay_session
+from runners.session_replay import Replayed, by_todays_names, replay_session
 from runners.systems import loaded_now
 from runners.tools.compare_live import CompareLiveRequest, session_compare_tool
 from runners.tools.registry import ToolContext
@@ -140,6 +141,13 @@ def test_a_changed_decision_a_changed_bar_and_a_lost_message_are_found(ran: Ran,
     signal = next(record for record in records if isinstance(record.message, Decided) and '"Signal"' in record.message.made)
     found = replayed(rewritten(folder, tmp_path / "none", lambda seq, message: None if seq == signal.seq else message), tmp_path).difference
     assert found is not None and found.replayed == signal.message.made  # made again, and what comes next in the journal is another one
+
+
+def test_a_denial_by_its_name_of_version_0_1_is_the_same_decision() -> None:
+    before, today, other = (
+        decision_text(SignalDenied("BTCUSDT", 1, reason)) for reason in ("gate_closed", "trading_reducing", "no_equity")
+    )
+    assert (by_todays_names(before), by_todays_names(today), by_todays_names(other)) == (today, today, other)
 
 
 def test_a_process_that_was_killed_in_the_middle_of_an_instant_is_no_difference(ran: Ran, tmp_path: Path) -> None:

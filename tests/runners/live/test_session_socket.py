@@ -94,6 +94,7 @@ def test_a_person_lifts_what_needs_one_and_the_journal_says_who(journals: Path, 
 
 REFUSED = [
     ("external_ordr", None, ConfigError, "did you mean external_order"),
+    ("daily_loss", None, ConfigError, "daily_loss is called daily_loss_percent now: keel session release test --cause daily_loss_percent"),
     ("execution_external", "ETHUSDT", ConfigError, "does not trade 'ETHUSDT'"),
     ("execution_external", None, SafetyError, "does not stand"),
     ("leverage", None, SafetyError, "not lifted by hand: it ends when it is again"),
