@@ -144,9 +144,8 @@ def test_a_changed_decision_a_changed_bar_and_a_lost_message_are_found(ran: Ran,
 
 
 def test_a_denial_by_its_name_of_version_0_1_is_the_same_decision() -> None:
-    before, today, other = (
-        decision_text(SignalDenied("BTCUSDT", 1, reason)) for reason in ("gate_closed", "trading_reducing", "no_equity")
-    )
+    names = ("gate_closed", "trading_reducing", "no_equity")
+    before, today, other = (decision_text(SignalDenied("BTCUSDT", 1, reason)) for reason in names)
     assert (by_todays_names(before), by_todays_names(today), by_todays_names(other)) == (today, today, other)
 
 
