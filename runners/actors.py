@@ -45,6 +45,7 @@ from core.messages import (
 )
 from core.portfolio_order import PortfolioOrders, TargetPosition
 from core.ports import Strategy, Venue
+from core.risk.gate import Gate
 from runners.portfolio.desk import PortfolioDesk
 
 LOGGED = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop, OrderUpdate, Fill, FundingPayment, Liquidation)
@@ -74,10 +75,11 @@ def make_actors(
     clock: Clock,
     *,
     desk: PortfolioDesk | None = None,
+    gate: Gate | None = None,
 ) -> Actors:
     """The strategy actor, market data and risk, around an executor and a portfolio that are there already (the contexts read them).
 
-    desk: for a portfolio strategy, and for no other.
+    desk: for a portfolio strategy, and for no other. gate: of a session; risk puts its causes into it, else into one of its own.
     """
     host: StrategyHost
     market_data: MarketData
@@ -103,6 +105,7 @@ def make_actors(
         allow_short=system.category == "linear",
         working=executor,
         execution=system.execution,
+        gate=gate,
     )
     return Actors(portfolio, executor, host, market_data, risk)
 

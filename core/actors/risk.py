@@ -28,6 +28,7 @@ from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, S
 from core.money import UNIT
 from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
 from core.risk.exits import ReadFeature
+from core.risk.gate import Gate
 from core.risk.limits import LimitsState
 from core.risk.manager import RiskManager
 from core.risk.market import Market
@@ -49,7 +50,8 @@ class RiskState(msgspec.Struct, frozen=True):
     due: dict[str, int]
     flattening: str
     next_due: float
-    gate_closed_by: str
+    halted: str
+    """Why a Halt from outside lets nothing in; "" where none does."""
     limits: LimitsState
     policy: PolicyState
     counts: SignalCounts
@@ -97,10 +99,11 @@ class RiskActor:
         allow_short: bool,
         working: WorkingOrders,
         execution: ExecutionConfig | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.manager = RiskManager(
             config, sizing, exits=exits, instruments=instruments, clock=clock, timeframe=timeframe, read_feature=read_feature,
-            allow_short=allow_short, execution=execution,
+            allow_short=allow_short, execution=execution, gate=gate,
         )  # fmt: skip
         self._instruments = instruments
         self._markets = self.manager.markets
@@ -361,7 +364,7 @@ class RiskActor:
         """What is remembered, between two messages (every intent has been taken by the executor then)."""
         manager = self.manager
         return RiskState(
-            dict(self._sides), dict(self._due), self._flattening, float(self.next_due), manager.gate.closed_by, self.limits.state(),
+            dict(self._sides), dict(self._due), self._flattening, float(self.next_due), self._halted(), self.limits.state(),
             manager.policy.state(), self.counts.copy(), dict(self._wishes), dict(self._dust),
         )  # fmt: skip
 
@@ -369,7 +372,7 @@ class RiskActor:
         """Go on from a ``state()``, after the executor did."""
         self._sides, self._due = dict(state.sides), dict(state.due)
         self._flattening, self.next_due = state.flattening, state.next_due
-        self.manager.gate.closed_by = state.gate_closed_by
+        self.manager.gate.hold("halt", not state.halted, state.halted)
         self.limits.restore(state.limits)
         self.manager.policy.restore(state.policy)
         self.counts, self._wishes, self._dust = state.counts.copy(), dict(state.wishes), dict(state.dust)
@@ -380,7 +383,7 @@ class RiskActor:
     def on_halt(self, halt: Halt) -> None:
         """Close the gate, and close what is open when told to. A limit's own halt is held by the limit, not by the gate."""
         if halt.reason not in _OWN_HALTS:
-            self.manager.gate.closed_by = halt.reason or "halt"
+            self.manager.gate.close("halt", halt.reason or "halt")
         if halt.flatten:
             self._flattening = "limit" if halt.reason in _OWN_HALTS else "halt"
             self._flatten(halt.ts)
@@ -388,8 +391,11 @@ class RiskActor:
     def on_resume(self, resume: Resume) -> None:
         """Open the gate. What a limit holds stays held until its time: the next UTC day, or never."""
         if resume.reason not in _OWN_HALTS:
-            self.manager.gate.closed_by = ""
+            self.manager.gate.open("halt")
         self._end_flattening()
+
+    def _halted(self) -> str:
+        return next((entry.text for entry in self.manager.gate.entries("halt")), "")
 
     def _flatten(self, ts: int) -> None:
         """Close every position; come back at each instant until nothing is held and nothing is on its way."""

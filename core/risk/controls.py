@@ -88,8 +88,7 @@ class Working(Protocol):
 
 
 class Controls:
-    """Asks every control about an order. ``age_ms``: how old a symbol's latest price is, None where that is not known;
-    ``account_limit``: the reason of a daily loss or drawdown stop."""
+    """Asks every control about an order. ``age_ms``: how old a symbol's latest price is, None where that is not known."""
 
     def __init__(
         self,
@@ -100,12 +99,11 @@ class Controls:
         gate: Gate,
         *,
         environment_is_armed: Callable[[], bool],
-        account_limit: Callable[[], str],
         age_ms: Callable[[str], float | None] = lambda symbol: None,
     ) -> None:
         self.limits = limits
         self._instruments, self._account, self._working, self._gate = instruments, account, working, gate
-        self._is_armed, self._account_limit = environment_is_armed, account_limit
+        self._is_armed = environment_is_armed
         self.age_ms = age_ms
         self._sent: deque[tuple[int, SubmitOrder]] = deque()
         self._orders = self._cancels = 0
@@ -385,8 +383,7 @@ class Controls:
         return _above("cancel_ratio", self._cancels_per_order(), self.limits.max_cancels_per_order)
 
     def _account_stop(self, order: SubmitOrder) -> Denial | None:
-        reason = self._account_limit()
-        return Denial(reason) if reason else None
+        return next((Denial(cause) for cause in ("max_drawdown_percent", "daily_loss_percent") if self._gate.has(cause)), None)
 
     def _reject_breaker(self, order: SubmitOrder) -> Denial | None:
         if not self._is_paused(order.symbol, order.ts):

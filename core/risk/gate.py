@@ -39,25 +39,29 @@ class Entry(msgspec.Struct, frozen=True):
         return f"{self.cause}:{self.key}" if self.key else self.cause
 
 
+OnState = Callable[[TradingState, str], None]
+OnEntry = Callable[[Entry, str | None], None]
+
+
 class Gate:
-    """The entries, and what follows from them. symbols: those of the system.
+    """The entries, and what follows from them. symbols: those of the system. Nobody is told of a change before ``listen``."""
 
-    on_state(state, why): each change of the state; on_entry(entry, by): each entry that comes (by None) and goes (by: who lifted it).
-    """
-
-    def __init__(
-        self,
-        symbols: Iterable[str] = (),
-        *,
-        now_ms: Callable[[], int] = lambda: 0,
-        on_state: Callable[[TradingState, str], None] = lambda state, why: None,
-        on_entry: Callable[[Entry, str | None], None] = lambda entry, by: None,
-    ) -> None:
+    def __init__(self, symbols: Iterable[str] = (), *, now_ms: Callable[[], int] = lambda: 0) -> None:
         self._symbols = tuple(symbols)
-        self._now_ms, self._on_state, self._on_entry = now_ms, on_state, on_entry
+        self._now_ms = now_ms
+        self._on_state: OnState = lambda state, why: None
+        self._on_entry: OnEntry = lambda entry, by: None
         self._entries: dict[tuple[str | None, str, str], Entry] = {}
         self.look: Callable[[], None] = lambda: None
         """Called before an order is asked about: what depends on the moment (ages, counts, the day) is looked at anew."""
+
+    def listen(self, *, on_state: OnState = lambda state, why: None, on_entry: OnEntry = lambda entry, by: None) -> None:
+        """Tell from here on, and what stands already. on_state(state, why): each change of the state; on_entry(entry, by): each entry that
+        comes (by None) and goes (by: who lifted it)."""
+        self._on_state, self._on_entry = on_state, on_entry
+        for entry in self.entries():
+            on_entry(entry, None)
+        self._tell(TradingState.ACTIVE)
 
     # --- raising and ending ---
 
@@ -89,7 +93,8 @@ class Gate:
     def hold(self, cause: str, is_well: bool, text: str, symbol: str | None = None) -> None:
         """Close for a cause while it is not well, and take that back when it is."""
         if is_well:
-            self.open(cause, symbol)
+            if self._entries:
+                self.open(cause, symbol)
         elif not self.has(cause, symbol):
             self.close(cause, text, symbol)
 
@@ -101,7 +106,7 @@ class Gate:
 
     def has(self, cause: str, symbol: str | None = None) -> bool:
         """Whether this cause stands for this symbol (None: for the account)."""
-        return any(place[:2] == (symbol, cause) for place in self._entries)
+        return bool(self._entries) and any(place[:2] == (symbol, cause) for place in self._entries)
 
     def against(self, symbol: str) -> list[Entry]:
         """What keeps an entry of this symbol from leaving now; empty: nothing does."""

@@ -14,6 +14,7 @@ import msgspec
 from core.clock import Clock
 from core.config import RiskConfig
 from core.risk.decision import APPROVED, RiskDecision, denied
+from core.risk.gate import Gate
 from core.risk.snapshot_view import SnapshotView
 from core.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
 
@@ -36,12 +37,16 @@ class AccountLimits:
     ``observe`` has something to do only when equity <= floor, equity > peak or ts >= day_end. ``decision`` is what a signal is told:
     a no while a limit is broken.
 
-    A daily breach holds until the next UTC day, a drawdown breach for good. A loss that equals its limit is a breach.
+    A daily breach holds until the next UTC day, a drawdown breach for good. A loss that equals its limit is a breach. While one holds it
+    is a cause of the gate.
     """
 
-    __slots__ = ("_daily", "_daily_value", "_day_start", "_drawdown", "_drawdown_value", "_top", "day_end", "decision", "floor", "peak")
+    __slots__ = (
+        "_daily", "_daily_value", "_day_start", "_drawdown", "_drawdown_value", "_gate", "_top", "day_end", "decision", "floor", "peak",
+    )  # fmt: skip
 
-    def __init__(self, config: RiskConfig) -> None:
+    def __init__(self, config: RiskConfig, gate: Gate | None = None) -> None:
+        self._gate = Gate() if gate is None else gate
         limited = config.policy == "rules"
         self._daily = config.daily_loss_percent if limited else None
         self._drawdown = config.max_drawdown_percent if limited else None
@@ -107,6 +112,12 @@ class AccountLimits:
             self.decision = denied("daily_loss_percent", self._daily_value, self._daily or 0.0)
         else:
             self.decision = APPROVED
+        self._hold("max_drawdown_percent", self._drawdown_value, self._drawdown)
+        self._hold("daily_loss_percent", self._daily_value, self._daily)
+
+    def _hold(self, limit: Breach, value: float | None, most: float | None) -> None:
+        text = "" if value is None or most is None else f"risk.{limit} is reached: {value:.4g} % lost, at most {most:g} %"
+        self._gate.hold(limit, not text, text)
 
     def _set_floor(self) -> None:
         floor = -math.inf

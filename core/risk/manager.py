@@ -17,9 +17,10 @@ from core.instrument import Instrument
 from core.messages import Bracket, Signal
 from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
 from core.risk.exits import ExitRules, ReadFeature
+from core.risk.gate import Gate
 from core.risk.limits import AccountLimits, Breach
 from core.risk.market import Market
-from core.risk.rules import Gate, NoPolicy, RiskPolicy, RulesPolicy
+from core.risk.rules import NoPolicy, RiskPolicy, RulesPolicy
 from core.risk.sizing import PRICELESS, build_sizer, floor_to_market, size_without_market
 from core.risk.snapshot_view import SnapshotView, as_view
 from core.risk.view import PortfolioView
@@ -51,8 +52,10 @@ class RiskManager:
         read_feature: ReadFeature = _no_feature,
         allow_short: bool = True,
         execution: ExecutionConfig | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        """execution: the fees, the spread and the slippage that sizes leave room for; None: the instruments' fees alone."""
+        """execution: the fees, the spread and the slippage that sizes leave room for; None: the instruments' fees alone. gate: where a Halt
+        and a limit that broke stand as causes; None: one of its own."""
         config = config if config is not None else RiskConfig()
         sizing = sizing if sizing is not None else SizingConfig()
         self._instruments = instruments if instruments is not None else {}
@@ -60,8 +63,8 @@ class RiskManager:
         self._model = sizing.model
         self._sizer = build_sizer(sizing, self._instruments, read_feature)
         self.exits = ExitRules(exits, read_feature)
-        self.gate = Gate()
-        self.limits = AccountLimits(config)
+        self.gate = Gate(self._instruments) if gate is None else gate
+        self.limits = AccountLimits(config, self.gate)
         base = NoPolicy(self.gate, allow_short=allow_short)
         self.policy: RiskPolicy = base
         if config.policy == "rules":

@@ -19,6 +19,7 @@ from core.dust import sellable_steps
 from core.messages import Signal
 from core.money import UNIT
 from core.risk.decision import APPROVED, Reason, RiskDecision, denied
+from core.risk.gate import Gate
 from core.risk.limits import AccountLimits, Cooldown, Throttle
 from core.risk.market import Market
 from core.risk.snapshot_view import SnapshotView, as_view
@@ -41,7 +42,7 @@ class PolicyState(msgspec.Struct, frozen=True):
 
 
 class RiskPolicy(Protocol):
-    """What screens signals. It may remember (exits, orders, the gate); the account it is only shown."""
+    """What screens signals. It may remember (exits, orders); the account it is only shown."""
 
     def check(self, signal: Signal, state: PortfolioView) -> RiskDecision: ...
     def room(self, signal: Signal, state: PortfolioView) -> Room: ...
@@ -51,21 +52,8 @@ class RiskPolicy(Protocol):
     def restore(self, state: PolicyState) -> None: ...
 
 
-class Gate:
-    """Open, or closed by a Halt from outside. Nothing but reductions passes a closed gate."""
-
-    __slots__ = ("closed_by",)
-
-    def __init__(self) -> None:
-        self.closed_by = ""
-
-    def check(self) -> RiskDecision:
-        """A no while closed."""
-        return denied("trading_reducing") if self.closed_by else APPROVED
-
-
 class NoPolicy:
-    """Nothing is limited but by the gate and by what the market itself does not know (a short sale on spot)."""
+    """Nothing is limited but by a Halt from outside and by what the market itself does not know (a short sale on spot)."""
 
     __slots__ = ("_allow_short", "_gate")
 
@@ -79,7 +67,7 @@ class NoPolicy:
             return APPROVED
         if signal.direction == "SHORT" and not self._allow_short:
             return denied("short_not_allowed")
-        return self._gate.check() if self._gate.closed_by else APPROVED
+        return denied("trading_reducing") if self._gate.has("halt") else APPROVED
 
     def room(self, signal: Signal, state: PortfolioView) -> Room:
         """No limit."""

@@ -16,7 +16,7 @@ from core.risk.control_limits import ControlLimits
 from core.risk.controls import Controls
 from core.risk.gate import Gate
 from runners.actors import Actors, make_actors, subscribe, subscribe_targets
-from runners.live.cycle import Cycle, account_stop
+from runners.live.cycle import Cycle
 from runners.live.decisions import Decisions
 from runners.live.desk import Desk
 from runners.live.history import History, session_prefix
@@ -85,12 +85,13 @@ def make_books(
     contexts = warm_up.contexts(instruments, portfolio)
     setup, instant = warm_up.portfolio_setup(plan.without), ReplayClock(opened.start_ms)
     shown = None if setup is None else open_desk(setup, strategy, portfolio, instant, bus.publish)
-    actors = make_actors(system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock, desk=shown)
+    actors = make_actors(
+        system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock, desk=shown, gate=gate
+    )
     cycle = Cycle(actors, bus, clock, inputs, instant)
     controls = Controls(
         limits, instruments, portfolio, executor, gate,
         environment_is_armed=lambda: plan.arming is None or plan.arming.is_dry or plan.arming.token is not None,
-        account_limit=lambda: account_stop(actors.risk),
     )  # fmt: skip
     decisions = Decisions(clock)
     desk = Desk(controls, say, decisions, plan.dry)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from core.actors.risk import RiskActor
 from core.risk.controls import Controls
 from core.risk.gate import Gate
-from runners.live.cycle import account_stop
 
 if TYPE_CHECKING:
     from runners.arming.arming import Arming
 
-_LIMITS: Final = ("daily_loss_percent", "max_drawdown_percent")
 _PAUSES: Final = ("max_orders_per_minute", "max_orders_per_symbol_per_minute", "reject_breaker", "price_stale")
 """Those that the controls count and that end by themselves; ``cancel_ratio`` is counted there, too, and ends by a person."""
 
@@ -27,7 +24,6 @@ class Conditions:
         self,
         gate: Gate,
         controls: Controls,
-        risk: RiskActor,
         *,
         now_ms: Callable[[], int],
         banned_ms: Callable[[], int],
@@ -35,7 +31,7 @@ class Conditions:
         latched: Callable[[], str],
         arming: Arming | None = None,
     ) -> None:
-        self._gate, self._controls, self._risk = gate, controls, risk
+        self._gate, self._controls = gate, controls
         self._now_ms, self._banned_ms, self._journal_failed, self._latched = now_ms, banned_ms, journal_failed, latched
         self._arming = arming
 
@@ -52,11 +48,6 @@ class Conditions:
         gate.hold(
             "banned", not banned_ms, f"the exchange refuses this address (HTTP 403): nothing is sent for another {banned_ms // 1000} s"
         )
-        halted = self._risk.manager.gate.closed_by
-        gate.hold("halt", not halted, halted)
-        reason = account_stop(self._risk)
-        for limit in _LIMITS:
-            gate.hold(limit, reason != limit, f"risk.{limit} is reached")
         self._look_at_pauses()
 
     def _look_at_pauses(self) -> None:

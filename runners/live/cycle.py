@@ -10,9 +10,8 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from core.actors.risk import RiskActor
 from core.bus import Bus
 from core.clock import ReplayClock
 from core.errors import InvariantError
@@ -143,9 +142,3 @@ class Cycle:
             self.bus.fail("close_position", error)
             raise
         self.bus.drain()
-
-
-def account_stop(risk: RiskActor) -> str:
-    """The reason for which risk lets nothing in: a daily loss, a drawdown; "" when there is none."""
-    decision: Any = risk.limits.decision
-    return "" if decision.allowed else str(decision.reason)

@@ -241,19 +241,18 @@ async def _assemble(
 ) -> Live:
     """Recover the books, connect the venue, compare, then let the market in."""
     outbox = Outbox(journal, fail)
-    gate = Gate(
-        plan.system.symbols,
-        now_ms=lambda: connection.clock.now_ms,
-        on_state=lambda state, why: _tell_gate(state, why, connection.market_ms, outbox, notify),
-        on_entry=lambda entry, by: _tell_entry(entry, by, connection.market_ms, outbox, notify),
-    )
+    gate = Gate(plan.system.symbols, now_ms=lambda: connection.clock.now_ms)
+    gate.close(STARTING, "the account is being read")
     limits = ControlLimits.of(plan.system, live=plan.arming is not None, stale_ms=float("inf") if connection.is_lockstep else STALE_MS)
     found = await recover_books(
         plan, account, connection, instruments, journal, gate, limits=limits, say=outbox.hear, notify=notify
     )  # fmt: skip
     books, prices = found.books, Prices()
     outbox.open(books)
-    gate.close(STARTING, "the account is being read")
+    gate.listen(
+        on_state=lambda state, why: _tell_gate(state, why, connection.market_ms, outbox, notify),
+        on_entry=lambda entry, by: _tell_entry(entry, by, connection.market_ms, outbox, notify),
+    )
     for each in list(books.history.standing.values()):
         gate.close(each.cause, each.text, each.symbol or None, each.key)
     watch(books.bus)
@@ -291,7 +290,7 @@ async def _assemble(
     market = _market(plan, connection, instants, books, outbox.market(instants, prices, waits, plan.system.timeframe), notify)
     books.controls.age_ms = market.age_ms
     conditions = Conditions(
-        gate, books.controls, books.actors.risk, now_ms=lambda: books.clock.now_ms,
+        gate, books.controls, now_ms=lambda: books.clock.now_ms,
         banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""), latched=connection.latch.why,
         arming=plan.arming,
     )  # fmt: skip

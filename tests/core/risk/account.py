@@ -13,6 +13,7 @@ from core.config import ExitsConfig, RiskConfig, SizingConfig
 from core.instrument import Grid, Instrument
 from core.messages import Message, OrderIntent
 from core.money import to_units
+from core.risk.gate import Gate
 
 DAY = 1_735_689_600_000  # 2025-01-01 00:00 UTC
 HOUR = 3_600_000
@@ -88,6 +89,7 @@ class Desk:
         timeframe: str = "1h",
         features: dict[tuple[str, str], float] | None = None,
         allow_short: bool = True,
+        gate: Gate | None = None,
     ) -> None:
         self.account = account if account is not None else Account()
         self.clock = ReplayClock(DAY)
@@ -105,6 +107,7 @@ class Desk:
             self.account,
             self.clock,
             self.out.append,
+            gate=gate,
             timeframe=timeframe,
             read_feature=read,
             allow_short=allow_short,

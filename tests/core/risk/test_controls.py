@@ -42,13 +42,12 @@ class Room:
 
     def __init__(self, **limits: Any) -> None:
         self.account, self.working, self.gate = Account(), Working(), Gate(["BTCUSDT"])
-        self.armed, self.age, self.stop = True, 0.0, ""
+        self.armed, self.age = True, 0.0
         values = {"max_leverage": 10.0, "stale_ms": 15_000.0} | limits
         instrument = perpetual(min_notional=5 * 10**8, max_qty=500.0, max_market_qty=200.0, min_qty=0.01)
         self.controls = Controls(
             ControlLimits(**values), {"BTCUSDT": instrument}, self.account, self.working, self.gate,
             environment_is_armed=lambda: self.armed, age_ms=lambda symbol: self.age,
-            account_limit=lambda: self.stop,
         )  # fmt: skip
         self.count = 0
 
@@ -115,12 +114,20 @@ def test_states_of_the_gate() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "code"),
     [("armed", False, "not_armed"), ("age", 20_000.0, "price_stale"), ("age", None, "price_stale"),
-     ("stop", "daily_loss_percent", "daily_loss_percent")],
+    ],
 )  # fmt: skip
 def test_what_the_surroundings_say(name: str, value: Any, code: str) -> None:
     room = Room()
     setattr(room, name, value)
     assert room.code() == code
+
+
+def test_a_limit_that_broke_is_named_and_the_drawdown_which_holds_for_good_first() -> None:
+    room = Room()
+    for cause in ("daily_loss_percent", "max_drawdown_percent"):
+        room.gate.close(cause, "lost")
+        assert room.code() == cause
+        assert room.code(side="SELL", reduce_only=True) != cause
 
 
 @pytest.mark.parametrize(
@@ -226,7 +233,7 @@ NOT_ASKED = {
     "max_open_orders": lambda room: [room.rest(side="BUY", price=50.0) for _ in range(201)],
     "duplicate_order": lambda room: room.controls.note_sent(room.order(ts=START + 5_000, **REDUCTION)),
     "cancel_ratio": lambda room: [room.controls.note_cancel() for _ in range(1_000)],
-    "daily_loss_percent": lambda room: setattr(room, "stop", "daily_loss_percent"),
+    "daily_loss_percent": lambda room: room.gate.close("daily_loss_percent", "lost"),
     "reject_breaker": lambda room: [room.controls.note_end("BTCUSDT", "rejected", START) for _ in range(5)],
     "repeated_execution": lambda room: [room.controls.note_sent(room.order(side="SELL", ts=START + n)) for n in range(21)],
     "self_trade": lambda room: room.rest(side="BUY", price=100.0),

@@ -18,7 +18,8 @@ def gate_of(*symbols: str) -> tuple[Gate, list[str], list[tuple[str, str | None]
     def on_entry(entry: Entry, by: str | None) -> None:
         entries.append((entry.label, by))
 
-    gate = Gate(symbols, now_ms=lambda: 7, on_state=lambda state, why: states.append(f"{state.name} {why}".strip()), on_entry=on_entry)
+    gate = Gate(symbols, now_ms=lambda: 7)
+    gate.listen(on_state=lambda state, why: states.append(f"{state.name} {why}".strip()), on_entry=on_entry)
     return gate, states, entries
 
 
@@ -42,6 +43,16 @@ def test_active_means_that_some_symbol_could_take_an_entry_now() -> None:
     assert gate.state is TradingState.REDUCING and gate.account_state is TradingState.ACTIVE
     gate.open("external_order", A, "1")
     assert states == ["REDUCING external_order: x; price_stale: y", "ACTIVE"]
+
+
+def test_who_listens_later_is_told_what_stands_already() -> None:
+    gate = Gate([A], now_ms=lambda: 7)
+    gate.close("starting", "reading")
+    gate.close("halt", "by hand")
+    told: list[str] = []
+    gate.listen(on_state=lambda state, why: told.append(f"{state.name} {why}"), on_entry=lambda entry, by: told.append(entry.label))
+    gate.open("starting")
+    assert told == ["starting", "halt", "HALTED starting: reading", "starting", "REDUCING halt: by hand"]
 
 
 def test_a_cause_may_stand_several_times_and_keeps_its_time() -> None:

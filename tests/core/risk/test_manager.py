@@ -10,7 +10,9 @@ import pytest
 from core.clock import ReplayClock
 from core.config import ExecutionConfig, RiskConfig, SizingConfig
 from core.errors import ConfigError
-from core.messages import Bar, Halt, OrderIntent, Signal, SubmitOrder
+from core.messages import Bar, Halt, OrderIntent, Resume, Signal, SubmitOrder
+from core.risk.causes import TradingState
+from core.risk.gate import Gate
 from core.risk.manager import RiskManager
 from core.risk.snapshot_view import as_view
 from sim.exchange import SimulatedExchange
@@ -81,7 +83,7 @@ def test_policy_check_stands_alone(policy: Any, direction: Any) -> None:
     manager = RiskManager(RiskConfig(policy=policy))
     signal = Signal("BTCUSDT", direction, 100.0, ts=DAY)
     assert manager.policy.check(signal, Account()).allowed
-    manager.gate.closed_by = "panic"
+    manager.gate.close("halt", "panic")
     assert manager.policy.check(signal, Account()).allowed == (direction == "FLAT")
 
 
@@ -120,6 +122,29 @@ def test_a_daily_loss_holds_until_the_next_day() -> None:
     """5 % of the 10,000 that the day began with: at 9,500 it is reached, and a recovery does not undo it."""
     told = answers(alone(daily_loss_percent=5.0), (0, 10_000.0), (1, 9_501.0), (2, 9_500.0), (3, 9_900.0), (24, 9_900.0), (25, 9_405.0))
     assert told == ["", "", "daily_loss_percent", "daily_loss_percent", "", "daily_loss_percent"]
+
+
+def test_a_limit_that_broke_is_a_cause_of_the_gate_for_as_long_as_it_holds() -> None:
+    manager = alone(daily_loss_percent=5.0, max_drawdown_percent=20.0)
+    stands: list[list[str]] = []
+    for hour, equity in ((0, 10_000.0), (1, 9_500.0), (24, 9_500.0), (25, 8_000.0), (48, 9_900.0)):
+        manager.observe({"equity": equity, "ts": DAY + hour * HOURS})
+        stands.append([entry.cause for entry in manager.gate.entries()])
+    assert stands == [[], ["daily_loss_percent"], [], ["max_drawdown_percent"], ["max_drawdown_percent"]]
+    assert manager.gate.entries("max_drawdown_percent")[0].text == "risk.max_drawdown_percent is reached: 20 % lost, at most 20 %"
+
+
+def test_what_risk_forbids_stands_in_the_gate_that_it_is_given_and_goes_through_its_memory() -> None:
+    gate = Gate(["BTCUSDT"])
+    desk = Desk(Account(), gate=gate)
+    desk.actor.on_halt(Halt(DAY, "panic"))
+    assert [(entry.cause, entry.text) for entry in gate.entries()] == [("halt", "panic")]
+    again = Gate(["BTCUSDT"])
+    other = Desk(Account(), gate=again)
+    other.actor.restore(desk.actor.state())
+    assert again.against("BTCUSDT") and again.state is TradingState.REDUCING
+    other.actor.on_resume(Resume(DAY, "panic"))
+    assert not again.entries() and again.state is TradingState.ACTIVE
 
 
 def test_a_drawdown_holds_for_good() -> None:

@@ -45,9 +45,7 @@ class Exchange:
         self.told: list[Any] = []
         self.count, self.worst = 0, dict.fromkeys(("position", "gross", "net"), 0.0)
         instruments = {symbol: perpetual(symbol, tick="0.0001", step=str(STEPS[symbol])) for symbol in PRICE}
-        self.controls = Controls(
-            limits, instruments, self, self, Gate(list(PRICE)), environment_is_armed=lambda: True, account_limit=lambda: ""
-        )
+        self.controls = Controls(limits, instruments, self, self, Gate(list(PRICE)), environment_is_armed=lambda: True)
         self.desk = Desk(self.controls, self.told.append, Decisions(Clock()))  # type: ignore[arg-type]
         self.desk.venue = self  # type: ignore[assignment]
 

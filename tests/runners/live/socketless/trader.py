@@ -99,7 +99,8 @@ class Trader:
         self.bus.subscribe(FundingPayment, self.portfolio.on_funding)
         for message in self._past:
             self._take(message)
-        self.gate = Gate([S], now_ms=lambda: self.exchange.now_ms, on_entry=self._on_entry)
+        self.gate = Gate([S], now_ms=lambda: self.exchange.now_ms)
+        self.gate.listen(on_entry=self._on_entry)
         self.gate.close("starting", "the account is being read")
         for each in list(self.history.standing.values()):
             self.gate.close(each.cause, each.text, each.symbol or None, each.key)
