@@ -32,6 +32,11 @@ def mul_div_ceil(a: int, b: int, c: int) -> int:
     return -(-a * b // c)
 
 
+def fee_on(amount: int, rate: int) -> int:
+    """The fee on an amount at a rate, in the amount's unit: rounded up against the trader. A negative one is a rebate."""
+    return mul_div_ceil(amount, rate, UNIT)
+
+
 def check_bound(value: int, what: str) -> int:
     """The value itself, when it is within ``LIMIT``; an ``InvariantError`` that names it otherwise."""
     if not -LIMIT < value < LIMIT:

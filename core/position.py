@@ -1,4 +1,5 @@
-"""The integer book of one position: signed steps and cost, written once for the portfolio, the exchange and (later) the kernel.
+"""What a fill does to a position, written once: ``apply_fill``. The exchange (isolated and cross margin, and the kernel with them), the
+portfolio, the account client and the Bybit adapter call it, each on a state of its own, so that they check one another.
 
 ``cost`` (>= 0, 1e-8 of the quote coin) is the notional of the open quantity. A reduction of c of q steps releases floor(cost x c / q);
 PnL is that against the closing notional. A flip closes all first (the cost becomes exactly 0), then opens.
@@ -7,7 +8,7 @@ PnL is that against the closing notional. A flip closes all first (the cost beco
 from __future__ import annotations
 
 from core.errors import InvariantError
-from core.instrument import Instrument
+from core.instrument import Instrument, notional_of
 from core.money import check_bound, mul_div_floor
 
 
@@ -21,6 +22,13 @@ class PositionBook:
         self.steps = 0
         self.cost = 0
 
+    def fill(self, side: int, steps: int, ticks: int, total: int) -> tuple[int, int, int, int]:
+        """Book a fill by ``apply_fill``; returns its closing and opening steps, the notional of what closed, and the realised PnL."""
+        factor = self.instrument.notional_factor
+        closing, opening, closed, pnl, self.steps, cost = apply_fill(self.steps, self.cost, side, steps, ticks, total, factor[0], factor[1])
+        self.cost = check_bound(cost, "position cost")
+        return closing, opening, closed, pnl
+
     def increase(self, steps: int, notional: int) -> None:
         """Add ``steps`` (signed, in the position's own direction) at ``notional`` (>= 0)."""
         if self.steps * steps < 0:
@@ -33,13 +41,7 @@ class PositionBook:
         held = abs(self.steps)
         if not 0 < steps <= held:
             raise InvariantError(f"{self.instrument.symbol}: a reduction of {steps} of {held} steps")
-        released = released_cost(self.cost, steps, held)
-        self.cost -= released
-        if self.steps > 0:
-            self.steps -= steps
-            return realized_pnl(1, notional, released)
-        self.steps += steps
-        return realized_pnl(-1, notional, released)
+        return self.fill(-1 if self.steps > 0 else 1, steps, 0, notional)[3]
 
     @property
     def qty(self) -> float:
@@ -57,6 +59,29 @@ class PositionBook:
             return 0.0
         value = price * self.instrument.book_grid.value(self.steps)
         return value - self.cost / 1e8 if self.steps > 0 else value + self.cost / 1e8
+
+
+def apply_fill(
+    held: int, cost: int, side: int, steps: int, ticks: int, total: int, value_num: int, value_den: int
+) -> tuple[int, int, int, int, int, int]:  # fmt: skip
+    """A fill of ``steps`` (unsigned; side +1 buys) at ``ticks``, worth ``total``, on a position of signed ``held`` steps and this cost.
+
+    It closes first and releases cost, then opens. value_num/value_den: the instrument's notional factor, by which a flip's total is shared.
+    Returns (steps that closed, steps that opened, notional of what closed, realised PnL before fees, steps after, cost after).
+    """
+    if held * side >= 0:
+        return 0, steps, 0, 0, held + side * steps, cost + total
+    size = -held * side
+    closing = min(steps, size)
+    opening = steps - closing
+    closed = notional_of(ticks, closing, value_num, value_den) if opening else total
+    released = released_cost(cost, closing, size)
+    return closing, opening, closed, realized_pnl(-side, closed, released), held + side * steps, cost - released + total - closed
+
+
+def base_fee_value(total: int, fee: int, units: int) -> int:
+    """What a spot buy's fee, taken in ``fee`` of the ``units`` bought for ``total``, is worth: 1e-8 of the quote coin."""
+    return mul_div_floor(total, fee, units)
 
 
 def released_cost(cost: int, steps: int, held: int) -> int:
@@ -80,11 +105,3 @@ def average_price(cost: int, steps: int, instrument: Instrument) -> float:
     if not steps:
         return 0.0
     return cost / 1e8 / instrument.book_grid.value(steps)
-
-
-def split_fill(held: int, steps: int) -> tuple[int, int]:
-    """(closing, opening) parts, unsigned, of an order of signed ``steps`` against a position of ``held`` steps."""
-    if held * steps >= 0:
-        return 0, abs(steps)
-    closing = min(abs(held), abs(steps))
-    return closing, abs(steps) - closing

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from core.messages import FillKind
-from core.money import UNIT, mul_div_ceil
-from core.position import split_fill
+from core.money import fee_on
 from sim.book import Order, Position, SymbolBook
 from sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN
 from sim.cross import CrossAccount, net_of, value_at_mark
@@ -26,18 +25,13 @@ class CrossSettlement:
 
     def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
-        side, held, saved_cost = order.side, position.steps, position.cost
+        held, saved_cost = position.steps, position.cost
         total = book.instrument.notional(ticks, steps)
-        fee = mul_div_ceil(total, book.maker_fee if maker else book.taker_fee, UNIT)
+        fee = fee_on(total, book.maker_fee if maker else book.taker_fee)
         share = reserve_share(order, steps)
-        closing, opening = split_fill(held, side * steps)
-        pnl = closing_notional = 0
-        if closing:
-            closing_notional = book.instrument.notional(ticks, closing) if opening else total
-            pnl = position.reduce(closing, closing_notional)
+        _, opening, closed, pnl = position.fill(order.side, steps, ticks, total)
         if opening:
-            position.increase(side * opening, total - closing_notional)
-            refusal = self._refusal(book, order, total - closing_notional, share, pnl - fee)
+            refusal = self._refusal(book, order, total - closed, share, pnl - fee)
             if refusal:
                 position.steps, position.cost = held, saved_cost
                 return refusal

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from core.messages import Liquidation
-from core.money import UNIT, mul_div_ceil
+from core.money import fee_on
 from sim.book import Order, Position, SymbolBook
 from sim.cross import CrossAccount
 from sim.cross_settlement import insured
@@ -104,7 +104,7 @@ def _cross(book: SymbolBook, position: Position, account: CrossAccount) -> Terms
     liquidation_price = account.liquidation_price(book)
     ticks = max(1, grid.floor(book.mark) if side > 0 else grid.ceil(book.mark))
     total = instrument.notional(ticks, steps)
-    fee, pnl = mul_div_ceil(total, book.taker_fee, UNIT), position.reduce(steps, total)
+    fee, pnl = fee_on(total, book.taker_fee), position.reduce(steps, total)
     insurance = insured(account, pnl - fee)
     post(book.accounts, free=pnl - fee + insurance, fees=fee, pnl=-pnl, insurance=-insurance)
     return Terms(liquidation_price, grid.value(ticks), ticks, pnl + insurance, fee, insurance)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.instrument import Instrument, notional_of
+from core.instrument import Instrument
 from core.messages import FillKind
-from core.money import UNIT, check_bound, mul_div_ceil, mul_div_floor
-from core.position import realized_pnl, released_cost
+from core.money import check_bound, fee_on, mul_div_ceil
+from core.position import apply_fill, released_cost
 from sim.book import UNTRIGGERED, Order, Position, SymbolBook
 from sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
 from sim.events import Outbox
@@ -31,7 +31,7 @@ class LinearSettlement:
         instrument: Instrument = book.instrument
         accounts = book.accounts
         total = instrument.notional(ticks, steps)
-        fee = mul_div_ceil(total, book.maker_fee if maker else book.taker_fee, UNIT)
+        fee = fee_on(total, book.maker_fee if maker else book.taker_fee)
         share = reserve_share(order, steps) if order.reserve else 0
         policy, factor = book.margin, instrument.notional_factor
         verdict, released, pnl, hold, opening, now, cost, price = settle_linear(
@@ -169,24 +169,12 @@ def settle_linear(
     those of ``IsolatedMargin``, value_num/value_den is the instrument's notional factor. Money in 1e-8.
     Returns (verdict, margin released, realised PnL, margin taken, opening steps, steps after, cost after, liquidation price after).
     """
-    released = pnl = hold = closing_notional = 0
-    opening, now, left = steps, held, cost
-    if held * side < 0:
-        size = -held * side
-        closing = min(steps, size)
-        opening = steps - closing
-        closing_notional = notional_of(ticks, closing, value_num, value_den) if opening else total
-        released = margin if closing == size else mul_div_floor(margin, closing, size)
-        freed = released_cost(cost, closing, size)
-        pnl = realized_pnl(-side, closing_notional, freed)
-        left -= freed
-        now += side * closing
+    closing, opening, closed, pnl, now, left = apply_fill(held, cost, side, steps, ticks, total, value_num, value_den)
+    released, hold = released_cost(margin, closing, -held * side) if closing else 0, 0
     verdict, price = SETTLED, 0.0
     money, kept = cash + released + pnl - fee, margin - released
     if opening:
-        hold = margin_to_hold(total - closing_notional, side, leverage, taker_fee)
-        left += total - closing_notional
-        now += side * opening
+        hold = margin_to_hold(total - closed, side, leverage, taker_fee)
         kept += hold
         extra = 0 if kept == hold else kept - margin_to_hold(left, side, leverage, taker_fee)
         qty = now * side * qty_num / qty_den

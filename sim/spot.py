@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.money import UNIT, mul_div_ceil, mul_div_floor
+from core.money import fee_on
+from core.position import base_fee_value
 from sim.book import Order, Position, SymbolBook
 from sim.constraints import BALANCE_INSUFFICIENT
 from sim.cross import CrossAccount
@@ -42,12 +43,12 @@ class SpotSettlement:
         steps, units, ticks, reference, total, share = deal
         if total > self._free(book.instrument.quote, book.accounts) + share:
             return BALANCE_INSUFFICIENT
-        fee, rebate, pnl = mul_div_ceil(units, rate, UNIT), 0, 0
+        fee, rebate, pnl = fee_on(units, rate), 0, 0
         position.increase(units, total)
         if fee < 0:  # a rebate comes in the coin that was paid with
-            fee, rebate = 0, mul_div_ceil(total, rate, UNIT)
+            fee, rebate = 0, fee_on(total, rate)
         elif fee:
-            pnl = position.reduce(fee, mul_div_floor(total, fee, units))
+            pnl = position.reduce(fee, base_fee_value(total, fee, units))
         post(book.accounts, free=share - total - rebate, order=-share, fees=rebate, pnl=total)
         post(book.base_accounts, free=units - fee, fees=fee, pnl=-units)
         order.reserve -= share
@@ -62,7 +63,7 @@ class SpotSettlement:
         steps, units, ticks, reference, total, share = deal
         if units > book.base_accounts[FREE] + share or units > position.steps:
             return BALANCE_INSUFFICIENT
-        fee = mul_div_ceil(total, rate, UNIT)
+        fee = fee_on(total, rate)
         pnl = position.reduce(units, total)
         post(book.base_accounts, free=share - units, order=-share, pnl=units)
         post(book.accounts, free=total - fee, fees=fee, pnl=-total)

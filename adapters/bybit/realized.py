@@ -10,7 +10,7 @@ from math import ceil
 from core.instrument import Instrument
 from core.messages import Fill
 from core.money import mul_div_floor
-from core.position import PositionBook, split_fill
+from core.position import PositionBook, base_fee_value
 
 
 class RealizedBooks:
@@ -51,14 +51,7 @@ class RealizedBooks:
     def _linear(self, book: PositionBook, fill: Fill) -> int:
         instrument = book.instrument
         ticks, steps = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
-        signed = steps if fill.side == "BUY" else -steps
-        closing, opening = split_fill(book.steps, signed)
-        total = instrument.notional(ticks, steps)
-        closing_notional = (instrument.notional(ticks, closing) if opening else total) if closing else 0
-        pnl = book.reduce(closing, closing_notional) if closing else 0
-        if opening:
-            book.increase(opening if signed > 0 else -opening, total - closing_notional)
-        return pnl
+        return book.fill(1 if fill.side == "BUY" else -1, steps, ticks, instrument.notional(ticks, steps))[3]
 
     def _spot(self, book: PositionBook, fill: Fill) -> int:
         instrument = book.instrument
@@ -68,7 +61,7 @@ class RealizedBooks:
         if fill.side == "BUY":
             book.increase(units, total)
             if fill.fee_coin == instrument.base and fill.fee > 0:
-                return book.reduce(fill.fee, mul_div_floor(total, fill.fee, units))
+                return book.reduce(fill.fee, base_fee_value(total, fill.fee, units))
             return 0
         known = min(units, book.steps)  # more than we bought: held from before, at a cost that nobody knows
         if known <= 0:

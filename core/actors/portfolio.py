@@ -16,8 +16,8 @@ from core.dust import sellable_steps
 from core.errors import InvariantError
 from core.instrument import Instrument
 from core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
-from core.money import UNIT, check_bound, mul_div_floor
-from core.position import PositionBook, split_fill
+from core.money import UNIT, check_bound
+from core.position import PositionBook, base_fee_value
 from core.snapshot import PositionView
 
 
@@ -229,17 +229,10 @@ class Portfolio:
 
     def _book_linear(self, line: Line, fill: Fill) -> None:
         instrument, book, fee = line.instrument, line.book, fill.fee
-        price_grid, held = instrument.price_grid, book.steps
+        price_grid, slippage = instrument.price_grid, 0
         ticks, steps = price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
         total = instrument.notional(ticks, steps)
-        signed = steps if fill.side == "BUY" else -steps
-        closing, opening = split_fill(held, signed) if held else (0, steps)
-        closing_notional = pnl = slippage = 0
-        if closing:
-            closing_notional = instrument.notional(ticks, closing) if opening else total
-            pnl = book.reduce(closing, closing_notional)
-        if opening:
-            book.increase(opening if signed > 0 else -opening, total - closing_notional)
+        closing, opening, closed, pnl = book.fill(1 if fill.side == "BUY" else -1, steps, ticks, total)
         if pnl != fill.realized_pnl:
             if fill.kind != "bust":
                 raise InvariantError(f"{fill.symbol} {fill.fill_id}: the venue realised {fill.realized_pnl}, our book {pnl} (in 1e-8)")
@@ -252,7 +245,7 @@ class Portfolio:
         self.fees += fee
         self.slippage += slippage
         order = self._order_number(fill.client_order_id)
-        self.trade_log.on_fill(fill, order, instrument, closing, opening, held + signed, total, closing_notional, pnl, fee, slippage)
+        self.trade_log.on_fill(fill, order, instrument, closing, opening, book.steps, total, closed, pnl, fee, slippage)
 
     def _book_spot(self, line: Line, fill: Fill) -> None:
         """A spot fill moves quote against base; a fee in base counts as base sold at the fill's price to pay it."""
@@ -267,7 +260,7 @@ class Portfolio:
             book.increase(units, total)
             self.cash -= total
             if fill.fee_coin == instrument.base and fill.fee:
-                fee = spot_fee_value(fill, instrument)
+                fee = base_fee_value(total, fill.fee, units)
                 pnl = book.reduce(fill.fee, fee)
             else:
                 self.cash -= fee
@@ -353,4 +346,4 @@ class Portfolio:
 def spot_fee_value(fill: Fill, instrument: Instrument) -> int:
     """A spot buy's fee, taken in base, at the fill's own price: 1e-8 of the quote coin."""
     ticks, lots = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
-    return mul_div_floor(instrument.notional(ticks, lots, up=True), fill.fee, instrument.book_grid.count(fill.qty))
+    return base_fee_value(instrument.notional(ticks, lots, up=True), fill.fee, instrument.book_grid.count(fill.qty))

@@ -21,7 +21,7 @@ from core.messages import Fill, Message
 from core.money import UNIT, mul_div_floor
 from core.nearest import did_you_mean
 from core.portfolio_order import INSTRUMENT_TYPES, DataView, InstrumentType, TargetPosition, TargetSide, market_symbol
-from core.position import split_fill
+from core.position import apply_fill
 from core.time_range import to_datetime, to_ms
 
 Entry = Mapping[str, Any]
@@ -165,22 +165,18 @@ class OMSClient:
         instrument, value = line.instrument, line.instrument.book_grid.value
         ticks, lots = instrument.price_grid.count(fill.price), instrument.qty_grid.count(fill.qty)
         units = instrument.book_grid.count(fill.qty)
-        signed = units if fill.side == "BUY" else -units
-        after = line.book.steps
-        before = after - signed + (fill.fee if fill.fee_coin == instrument.base else 0)  # a fee in coins has left the holding
-        closing, opening = split_fill(before, signed)
+        side, after = 1 if fill.side == "BUY" else -1, line.book.steps
+        before = after - side * units + (fill.fee if fill.fee_coin == instrument.base else 0)  # a fee in coins has left the holding
         total = notional = instrument.notional(ticks, lots, up=not line.is_linear and fill.side == "BUY")
+        closing, opening, closed, *_ = apply_fill(before, 0, side, units, ticks, total, *instrument.notional_factor)
         fee = spot_fee_value(fill, instrument) if fill.fee_coin == instrument.base else fill.fee
         balance, pnl = self._portfolio.cash, fill.realized_pnl
         if closing:
             is_all = bool(opening) or not self._is_open(line, after, fill.price)
             action = "liquidation" if fill.kind == "bust" else "close" if is_all else "reduce"
-            share, share_fee = total, fee
-            if opening:  # shared as the trade log does it
-                share = instrument.notional(ticks, closing)
-                share_fee = mul_div_floor(fee, share, total)
-            self._write(fill, "LONG" if before > 0 else "SHORT", action, value(closing), share, share_fee, pnl, balance + fee - share_fee)
-            notional, fee, pnl = total - share, fee - share_fee, 0
+            share_fee = mul_div_floor(fee, closed, total) if opening else fee  # shared as the trade log does it
+            self._write(fill, "LONG" if before > 0 else "SHORT", action, value(closing), closed, share_fee, pnl, balance + fee - share_fee)
+            notional, fee, pnl = total - closed, fee - share_fee, 0
         if opening:
             action = "open" if closing or not self._is_open(line, before, fill.price) else "increase"
             self._write(fill, "LONG" if after > 0 else "SHORT", action, value(opening), notional, fee, pnl, balance)

@@ -45,6 +45,8 @@ SHARED: Final[tuple[Callable[..., Any], ...]] = (
     core.instrument.size_count,
     core.instrument.notional_of,
     core.instrument.notional_up,
+    core.money.fee_on,
+    core.position.apply_fill,
     core.position.released_cost,
     core.position.realized_pnl,
     core.position.unrealized_at,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from core.costs import reference_count, taker_ticks
 from core.instrument import grid_count, grid_floor, grid_value, notional_of
-from core.money import LIMIT, UNIT, mul_div_ceil
+from core.money import LIMIT, fee_on
 from core.timeframe import floor_time
 from sim.funding import charge_parts, funding_payment
 from sim.kernel import layout as at
@@ -171,7 +171,7 @@ def execute(state: Ints, levels: Floats, terms: Terms, tables: Tables, side: int
     if not total:
         state[at.STATUS] = at.OUT_OF_BOUNDS  # an order that is worth nothing has no shares to divide by
         return 0
-    fee = mul_div_ceil(total, rules[at.TAKER_FEE], UNIT)
+    fee = fee_on(total, rules[at.TAKER_FEE])
     held, margin = state[at.STEPS], state[at.MARGIN]
     verdict, released, pnl, hold, opening, now, cost, price = settle_linear(
         side, steps, ticks, total, fee, held, state[at.COST], margin, state[at.FREE], levels[at.MARK],

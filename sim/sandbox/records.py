@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from core.money import UNIT, mul_div_floor
-from core.position import split_fill
 from sim.sandbox import texts
 from sim.sandbox.market import SymbolMarket
 
@@ -163,7 +162,8 @@ class PositionState:
 
     def apply(self, side: int, steps: int, value: int, fee: int, ts: int) -> Closing:
         """Book one execution: ``side`` +1 buys, ``steps`` unsigned, ``value`` its notional."""
-        closing, opening = split_fill(self.steps, side * steps)
+        closing = min(steps, -self.steps * side) if self.steps * side < 0 else 0
+        opening = steps - closing
         closing_value = value * closing // steps if opening else value
         close_fee = mul_div_floor(fee, closing, steps)
         pnl = entry = open_fee = 0
