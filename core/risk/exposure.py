@@ -1,13 +1,30 @@
-"""What an order may lead to: everything that rests on the worse side is filled, and the order with it."""
+"""The exposure that positions and everything that may still be filled lead to, at worst: one sum for risk's room and for the controls.
+
+What buys and what sells never nets: each side may be filled alone. An order that only reduces adds nothing.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from core.messages import SubmitOrder
 from core.orders import OrderRecord
+
+Qty = TypeVar("Qty", int, float)
+"""Steps, or base units."""
+
+
+def reach(held: Qty, buys: Qty, sells: Qty) -> tuple[Qty, Qty]:
+    """A position (signed) once all that buys is filled and nothing else, and once all that sells is."""
+    return held + buys, held - sells
+
+
+def largest(held: Qty, buys: Qty, sells: Qty) -> Qty:
+    """The most that may be held meanwhile, unsigned."""
+    long, short = reach(held, buys, sells)
+    return max(abs(held), abs(long), abs(short))
 
 
 class Held(Protocol):
@@ -41,9 +58,9 @@ def worst_case(
     for symbol in symbols:
         own = order if symbol == order.symbol else None
         now, mark = held.position_qty(symbol), held.mark(symbol)
-        long, short = _filled(now, counted.get(symbol, ()), own)
-        most = max(abs(long) if long != now else 0.0, abs(short) if short != now else 0.0, 0.0 if own is not None else abs(now))
-        value = _usd(most, mark)
+        buys, sells = _coming(counted.get(symbol, ()), own)
+        long, short = reach(now, buys, sells)
+        value = _usd(largest(now, buys, sells) if own is None else _largest_after(now, long, short), mark)
         gross += value
         net += _usd(long if order.side == "BUY" else short, mark)
         if own is not None:
@@ -52,8 +69,13 @@ def worst_case(
     return WorstCase(_known(position), _known(gross), net if math.isfinite(net) else math.inf)
 
 
-def _filled(now: float, resting: Sequence[OrderRecord], own: SubmitOrder | None) -> tuple[float, float]:
-    """The position after all that buys, and after all that sells."""
+def _largest_after(now: float, long: float, short: float) -> float:
+    """The most that is held once an order has changed something: what is held before it is no reason against an order that leads away."""
+    return max(abs(long) if long != now else 0.0, abs(short) if short != now else 0.0)
+
+
+def _coming(resting: Sequence[OrderRecord], own: SubmitOrder | None) -> tuple[float, float]:
+    """What buys and what sells, in base units."""
     buys = sells = 0.0
     for record in resting:
         assert record.command is not None  # the others were left out
@@ -61,7 +83,7 @@ def _filled(now: float, resting: Sequence[OrderRecord], own: SubmitOrder | None)
         buys, sells = (buys + left, sells) if record.command.side == "BUY" else (buys, sells + left)
     if own is not None:
         buys, sells = (buys + own.qty, sells) if own.side == "BUY" else (buys, sells + own.qty)
-    return now + buys, now - sells
+    return buys, sells
 
 
 def _known(value: float) -> float:

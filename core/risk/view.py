@@ -9,6 +9,7 @@ from core.costs import taker_ticks
 from core.instrument import Instrument
 from core.messages import Direction, OrderIntent, SubmitOrder
 from core.orders import OrderRecord
+from core.risk.exposure import largest
 from core.risk.market import Market
 
 
@@ -184,12 +185,13 @@ class ExpectedView:
         return self._base.last(symbol)
 
     def notional(self, symbol: str) -> float:
-        """The larger of what is held and what would be held if all entries in flight were filled, at mark."""
+        """The most that may be held of what is in flight (core/risk/exposure.py), at mark."""
         held = self._base.steps(symbol)
-        coming = sum(flight.steps for flight in self._flights if flight.symbol == symbol and not flight.reduce_only)
-        if abs(held + coming) <= abs(held):
+        adding = [flight.steps for flight in self._flights if flight.symbol == symbol and not flight.reduce_only]
+        most = largest(held, sum(steps for steps in adding if steps > 0), -sum(steps for steps in adding if steps < 0))
+        if most == abs(held):
             return self._base.notional(symbol)
-        return self._instruments[symbol].qty_grid.value(abs(held + coming)) * self._base.mark(symbol)
+        return self._instruments[symbol].qty_grid.value(most) * self._base.mark(symbol)
 
     def gross_notional(self) -> float:
         """Sum of ``notional`` over all symbols."""
