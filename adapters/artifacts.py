@@ -2,7 +2,7 @@
 
     config.json    the effective configuration, before anything runs
     trades.jsonl   one closed round trip a line; trades.csv has the same rows
-    equity.csv     the account at every execution bar
+    equity.csv     the account at every execution bar; equity.parquet has the same rows (adapters/curve_files.py)
     result.json    the structured result: reconciliation, trust, open trades, liquidations, funding, order log; timing at its end
     results.json   every metric, why one is missing, the proof metrics, the verdict, the funnel (what became of signals and orders)
     summary.json   a dozen lines for people and dashboards; the last to be written: where it stands, the run is complete
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import isfinite
@@ -23,12 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
+from msgspec.structs import asdict
 
+from adapters.curve_files import CURVE_FILES, check_curve, write_curve
 from adapters.plain_data import plain, without_columns
-from adapters.whole_file import json_text, whole_file, write_bytes
+from adapters.whole_file import json_text, write_bytes
 from core.errors import DataError, InvariantError
-from core.frame import Frame
 from core.funnel import Funnel
 from core.messages import FundingPayment, Liquidation
 from core.money import to_text, to_units
@@ -89,24 +89,24 @@ def write_result(folder: Path, result: BacktestResult, outcome: Mapping[str, Any
     is there then, so that what is small may still find room.
     """
     curve = result.equity_curve
-    _check_equity(curve)
+    check_curve(curve)
     texts: dict[str, bytes] = {}
     try:
         with ThreadPoolExecutor(1) as beside:
-            equity = beside.submit(write_equity, folder / "equity.csv", curve)  # DuckDB formats it while we make the other texts
+            equity = beside.submit(write_curve, folder, curve)  # DuckDB formats it while we make the other texts
             texts = _texts(result, outcome or {})
             equity.result()
         for name, content in texts.items():
             write_bytes(folder / name, content)
     except (DataError, InvariantError):
-        for name in ("equity.csv", *texts):
+        for name in (*CURVE_FILES, *texts):
             (folder / name).unlink(missing_ok=True)
         raise
 
 
 def _texts(result: BacktestResult, outcome: Mapping[str, Any]) -> dict[str, bytes]:
     """The files beside the curve, in the order in which they are written."""
-    trades = [trade_row(trade) for trade in result.trades]
+    trades = trade_rows(result.trades)
     lines, table = _json_lines(trades), _csv_table(trades)
     structured = json_text(_structured(result))
     notes = {"notes": plain(result.metric_notes, "metric_notes"), "proof": without_columns(result.proof, "proof")}
@@ -125,51 +125,40 @@ def write_metrics(folder: Path, metrics: Mapping[str, Any], outcome: Mapping[str
     write_bytes(folder / "summary.json", summary)
 
 
-def write_equity(path: Path, curve: Frame) -> None:
-    """Write a curve as CSV: ``time`` (ISO, UTC), ``ts`` (ms), then its columns. DuckDB formats: 0.2 s for a year of 1m bars.
-
-    ``liquidation_distance_pct`` is empty where there is no position; every other number is finite, else InvariantError.
-    The one large file of a run, and one that can be made again: it is renamed into place, not forced to the disk.
-    """
-    import duckdb
-
-    _check_equity(curve)
-    with whole_file(path, durable=False) as part, duckdb.connect() as connection:
-        connection.register("curve", curve.to_dict())
-        try:
-            connection.execute(_COPY_WITH_DISTANCE if DISTANCE in curve else _COPY, {"path": str(part)})
-        except duckdb.Error as error:
-            raise DataError(f"{path} could not be written: {error}") from error
-
-
-DISTANCE = "liquidation_distance_pct"
-_COPY = """
-COPY (SELECT replace(make_timestamp(ts * 1000)::VARCHAR, ' ', 'T') || 'Z' AS time, * FROM curve)
-TO $path (FORMAT csv, HEADER true)
-"""
-_COPY_WITH_DISTANCE = _COPY.replace(
-    "* FROM", "* REPLACE (CASE WHEN isfinite(liquidation_distance_pct) THEN liquidation_distance_pct END AS liquidation_distance_pct) FROM"
-)
-
-
 def trade_row(trade: Trade) -> dict[str, Any]:
     """One trade as it stands in trades.jsonl and trades.csv; an open one has None for its exit.
 
     Raises InvariantError for a price, quantity or return that is not finite.
     """
-    row: dict[str, Any] = {name: getattr(trade, name) for name in trade.__struct_fields__}
-    for name in MONEY_FIELDS:
-        row[name] = to_text(row[name])
-    row["net_pnl"] = to_text(trade.net_pnl)
-    row["return_pct"] = trade.return_pct
-    row["holding_ms"] = trade.holding_ms
-    row["entry_time"] = to_iso(trade.entry_ts)
-    row["exit_time"] = None if trade.exit_ts is None else to_iso(trade.exit_ts)
-    for name in _FLOAT_FIELDS:
-        value = row[name]
-        if value is not None and (type(value) is not float or not isfinite(value)):
-            row[name] = plain(value, f"trade {trade.number}.{name}")
-    return row
+    return trade_rows([trade])[0]
+
+
+def trade_rows(trades: Sequence[Trade]) -> list[dict[str, Any]]:
+    """The rows of many trades. Raises as ``trade_row``."""
+    rows, texts = [], _TimeTexts()
+    for trade in trades:
+        row = asdict(trade)
+        for name in MONEY_FIELDS:
+            row[name] = to_text(row[name])
+        row["net_pnl"] = to_text(trade.net_pnl)
+        row["return_pct"] = trade.return_pct
+        row["holding_ms"] = trade.holding_ms
+        row["entry_time"] = texts[trade.entry_ts]
+        row["exit_time"] = None if trade.exit_ts is None else texts[trade.exit_ts]
+        for name in _FLOAT_FIELDS:
+            value = row[name]
+            if value is not None and (type(value) is not float or not isfinite(value)):
+                row[name] = plain(value, f"trade {trade.number}.{name}")
+        rows.append(row)
+    return rows
+
+
+class _TimeTexts(dict[int, str]):
+    """Times as ISO text, each made once: one trade often begins where another ended."""
+
+    def __missing__(self, ts: int) -> str:
+        text = self[ts] = to_iso(ts)
+        return text
 
 
 _FLOAT_FIELDS = ("entry_price", "exit_price", "qty", "return_pct")
@@ -222,31 +211,11 @@ def read_trade(row: Mapping[str, Any]) -> Trade:
     return msgspec.convert(own, Trade)
 
 
-def read_equity(folder: Path) -> Frame:
-    """The curve of equity.csv, bit by bit as it was written (what is empty is nan). Raises DataError when it is missing or damaged."""
-    import duckdb
-
-    path = folder / "equity.csv"
-    try:
-        with duckdb.connect() as connection:
-            columns = connection.execute(_READ_EQUITY, {"path": str(path)}).fetchnumpy()
-    except duckdb.Error as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    numbers = {name: np.ma.filled(np.ma.asarray(column, dtype=np.float64), np.nan) for name, column in columns.items() if name != "ts"}
-    return Frame(columns["ts"], numbers, kind="equity")
-
-
-_READ_EQUITY = """
-SELECT CAST(ts AS BIGINT) AS ts, CAST(COLUMNS(* EXCLUDE (time, ts)) AS DOUBLE)
-FROM read_csv($path, delim = ',', header = true, all_varchar = true)
-"""
-
-
 # --- what stands in the files ----------------------------------------------------------------------------------------
 
 
 def _json_lines(rows: list[dict[str, Any]]) -> bytes:
-    return b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    return msgspec.json.Encoder().encode_lines(rows)
 
 
 def _csv_table(rows: list[dict[str, Any]]) -> bytes:
@@ -342,15 +311,3 @@ def _funding(payments: list[FundingPayment]) -> dict[str, dict[str, Any]]:
         symbol: {"payments": count, "paid": to_text(paid), "received": to_text(received), "net": to_text(paid - received)}
         for symbol, (count, paid, received) in sums.items()
     }
-
-
-def _check_equity(curve: Frame) -> None:
-    for name in curve.columns:
-        if name == DISTANCE:
-            continue
-        finite = np.isfinite(curve[name])
-        if not finite.all():
-            row = int(np.argmin(finite))
-            raise InvariantError(
-                f"equity column {name} is {curve[name][row]} at {to_iso(int(curve.ts[row]))}: only finite numbers are written"
-            )

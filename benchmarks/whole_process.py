@@ -3,7 +3,7 @@
 usage: python -m benchmarks.whole_process [--repeat K] [--gate X]
 
 Start-up, loading and artifacts are counted on keel's side, start-up, loading and indicators on the peer's. Exits 1 when keel takes
-more than half of the peer's time, three times of three.
+more than 0.4 of the peer's time, three times of three.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.peers import ROOT, write_parquet
 from core.time_range import to_iso
 
 ROWS = 525_600
-GATE = 0.5
+GATE = 0.4
 
 
 def seconds(command: list[str], home: Path) -> float:

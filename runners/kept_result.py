@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from adapters.artifacts import read_equity, read_trade, read_trades
+from adapters.artifacts import read_trade, read_trades
+from adapters.curve_files import read_equity
 from adapters.replay.history import SymbolHistory
 from adapters.replay.loader import ReplayPlan, load_histories
 from adapters.store import HistoricalDataStore

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.artifacts import RunFiles, read_json, read_run
+from adapters.curve_files import same_curve
 from adapters.logging import get_logger
 from adapters.plain_data import canonical_json
 from core.errors import ConfigError, DataError
@@ -214,7 +215,7 @@ def compare_runs(a: RunInfo, b: RunInfo) -> RunComparison:
         metrics=_differences((files_a.results or {}).get("metrics", {}), (files_b.results or {}).get("metrics", {})),
         first_trade=_first_difference(lines_a or [], lines_b or []),
         same_trades=None if lines_a is None and lines_b is None else lines_a == lines_b,
-        same_equity=_same_bytes(a.folder / "equity.csv", b.folder / "equity.csv"),
+        same_equity=same_curve(a.folder, b.folder),
     )
 
 
@@ -299,12 +300,6 @@ def _lines(path: Path) -> list[str] | None:
 def _first_difference(a: list[str], b: list[str]) -> Difference | None:
     pairs = enumerate(zip_longest(a, b), start=1)
     return next((Difference(str(number), left, right) for number, (left, right) in pairs if left != right), None)
-
-
-def _same_bytes(a: Path, b: Path) -> bool | None:
-    if not a.exists() and not b.exists():
-        return None
-    return a.exists() and b.exists() and a.stat().st_size == b.stat().st_size and a.read_bytes() == b.read_bytes()
 
 
 def _signed(amount: str, sign: int) -> str:

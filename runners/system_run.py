@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.artifacts import read_equity, read_trades
+from adapters.artifacts import read_trades
+from adapters.curve_files import read_equity
 from adapters.store import HistoricalDataStore
 from core.errors import DataError, StrategyError
 from core.result import BacktestResult

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import numpy as np
 import pytest
@@ -20,15 +21,14 @@ from hypothesis import strategies as st
 
 from adapters.artifacts import (
     money_of,
-    read_equity,
     read_run,
     read_trades,
     trade_row,
     write_config,
-    write_equity,
     write_metrics,
     write_result,
 )
+from adapters.curve_files import read_equity, same_curve, write_curve
 from adapters.plain_data import canonical_json, plain
 from adapters.whole_file import append_line, whole_file, write_bytes
 from core.errors import ConfigError, DataError, InvariantError
@@ -41,7 +41,7 @@ from core.trade import Trade
 from tests.builders import START
 
 Make = Callable[..., BacktestResult]
-FILES = {"trades.jsonl", "trades.csv", "equity.csv", "result.json", "results.json", "summary.json"}
+FILES = {"trades.jsonl", "trades.csv", "equity.csv", "equity.parquet", "result.json", "results.json", "summary.json"}
 COMPARED = ("trades.jsonl", "trades.csv", "equity.csv")
 
 
@@ -185,9 +185,11 @@ FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 @given(st.lists(FLOATS, min_size=1, max_size=150))
 def test_every_finite_float_survives_equity_csv(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
     folder = tmp_path_factory.mktemp("equity")
-    write_equity(folder / "equity.csv", Frame(60_000 * np.arange(len(values)), {"equity": np.array(values)}))
+    write_curve(folder, Frame(60_000 * np.arange(len(values)), {"equity": np.array(values)}))
     with (folder / "equity.csv").open() as file:
         assert [float(row["equity"]) for row in csv.DictReader(file)] == values
+    assert read_equity(folder)["equity"].tolist() == values
+    (folder / "equity.parquet").unlink()
     assert read_equity(folder)["equity"].tolist() == values
 
 
@@ -212,13 +214,43 @@ def test_a_trades_texts_are_its_money_exactly(gross: int, fees: int, funding: in
 
 def test_distance_to_liquidation_is_empty_where_flat(tmp_path: Path) -> None:
     columns = {"equity": np.array([1.0, 2.0, 3.0]), "liquidation_distance_pct": np.array([np.nan, 5.25, np.inf])}
-    write_equity(tmp_path / "equity.csv", Frame(60_000 * np.arange(3), columns))
+    write_curve(tmp_path, Frame(60_000 * np.arange(3), columns))
     assert [row["liquidation_distance_pct"] for row in csv.DictReader((tmp_path / "equity.csv").read_text().splitlines())] == [
         "",
         "5.25",
         "",
     ]
-    assert np.array_equal(read_equity(tmp_path)["liquidation_distance_pct"], [np.nan, 5.25, np.nan], equal_nan=True)
+    for name in ("equity.parquet", "equity.csv"):
+        assert np.array_equal(read_equity(tmp_path)["liquidation_distance_pct"], [np.nan, 5.25, np.nan], equal_nan=True), name
+        (tmp_path / name).unlink()
+
+
+def test_the_parquet_file_has_the_rows_of_the_csv(tmp_path: Path, small_result: Make) -> None:
+    """As a program that knows nothing of keel reads them."""
+    write_result(tmp_path, small_result())
+    csv_rows, parquet = (duckdb.sql(f"SELECT * FROM '{tmp_path}/equity.{kind}'") for kind in ("csv", "parquet"))  # noqa: S608 (a path of our own)
+    assert csv_rows.columns == parquet.columns and csv_rows.fetchall() == parquet.fetchall()
+    assert parquet.types[:2] == ["TIMESTAMP WITH TIME ZONE", "BIGINT"]
+
+
+def test_the_curve_is_read_from_the_parquet_file_where_there_is_one(tmp_path: Path, small_result: Make) -> None:
+    write_result(tmp_path, small_result())
+    (tmp_path / "equity.csv").write_text("time,ts,equity\n")
+    assert len(read_equity(tmp_path)) == 25
+
+
+def test_curves_are_the_same_by_either_file(tmp_path: Path) -> None:
+    """A Parquet file of another DuckDB may have other bytes; a run of before has none."""
+    folders = [tmp_path / name for name in ("a", "b", "other", "none", "no_more")]
+    for folder in folders:
+        folder.mkdir()
+    a, b, other, *neither = folders
+    for folder, last in ((a, 2.0), (b, 2.0), (other, 3.0)):
+        write_curve(folder, Frame(60_000 * np.arange(2), {"equity": np.array([1.0, last])}))
+    assert same_curve(a, b) is True and same_curve(a, other) is False
+    assert same_curve(a, neither[0]) is False and same_curve(*neither) is None
+    (b / "equity.parquet").unlink()
+    assert same_curve(a, b) is True and same_curve(b, other) is False
 
 
 UNSOUND: list[tuple[str, Any]] = [
@@ -276,7 +308,7 @@ def test_a_full_disk_leaves_whole_files_or_none(tmp_path: Path, small_result: Ma
 def test_a_full_disk_stops_the_equity_curve_too(tmp_path: Path, full_disk: Callable[[int], None]) -> None:
     full_disk(1000)
     with pytest.raises(DataError, match=r"equity\.csv could not be written"):
-        write_equity(tmp_path / "equity.csv", Frame(60_000 * np.arange(5000), {"equity": np.linspace(1, 2, 5000)}))
+        write_curve(tmp_path, Frame(60_000 * np.arange(5000), {"equity": np.linspace(1, 2, 5000)}))
     assert names(tmp_path) == set()
 
 
@@ -328,6 +360,10 @@ def test_a_damaged_trade_is_named_with_its_line(tmp_path: Path, small_result: Ma
     (tmp_path / "trades.jsonl").write_bytes(content[:-20])
     with pytest.raises(DataError, match="line 2"):
         read_trades(tmp_path)
+    (tmp_path / "equity.parquet").write_bytes((tmp_path / "equity.parquet").read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"equity\.parquet cannot be read"):
+        read_equity(tmp_path)
+    (tmp_path / "equity.parquet").unlink()
     (tmp_path / "equity.csv").write_text("time,ts,equity\n2025-01-01T00:00:00Z,17356896,abc\n")
     with pytest.raises(DataError, match=r"equity\.csv cannot be read"):
         read_equity(tmp_path)

@@ -15,7 +15,11 @@ from tests.docs.page import PROJECT
 PROMISED = {
     "engine.py": ("closed trades, net", "does not add up: 0", "synthetic: True"),
     "own_strategy.py": ("wrote systems/band_reversion.yaml", "stop 1.5 %", "stop 4.0 %"),
-    "epoch_experiment.py": ("best: ", "passed True, next epoch demo", "config.json, equity.csv, result.json, results.json, summary.json"),
+    "epoch_experiment.py": (
+        "best: ",
+        "passed True, next epoch demo",
+        "config.json, equity.csv, equity.parquet, result.json, results.json, summary.json",
+    ),
     "hold_backtest.py": ("open LONG", "BTC-USDT", "does not add up: 0", "p_value: ", "spot: there is no history of both symbols"),
 }
 ARGUMENTS = {"hold_backtest.py": ("--permutations", "3", "--days", "10")}

@@ -132,7 +132,7 @@ def test_the_report_is_written_unless_it_is_not_wanted(keel: Keel) -> None:
     without = keel(*RUN, "--json", "--no-report").data
     assert (Path(with_report["artifacts"]) / "report.html").stat().st_size > 100_000
     assert not (Path(without["artifacts"]) / "report.html").exists()
-    names = {"config.json", "equity.csv", "result.json", "results.json", "summary.json", "trades.csv", "trades.jsonl"}
+    names = {"config.json", "equity.csv", "equity.parquet", "result.json", "results.json", "summary.json", "trades.csv", "trades.jsonl"}
     assert {path.name for path in Path(without["artifacts"]).iterdir()} == names
 
 

@@ -321,7 +321,16 @@ def test_a_backtest_result_brings_all_its_files(run: Callable[..., EpochResult],
     assert result.metrics == made.metrics and result.passed is True
     assert (made.run_id, made.artifacts) == (result.run_id, result.artifacts)
     written = {path.name for path in result.artifacts.iterdir()}
-    assert written == {"config.json", "results.json", "summary.json", "result.json", "trades.jsonl", "trades.csv", "equity.csv"}
+    assert written == {
+        "config.json",
+        "results.json",
+        "summary.json",
+        "result.json",
+        "trades.jsonl",
+        "trades.csv",
+        "equity.csv",
+        "equity.parquet",
+    }
     assert loaded(result.artifacts / "results.json")["notes"] == {"sharpe": "fewer than 30 days"}
     assert loaded(result.artifacts / "result.json")["run_id"] == result.run_id
 

@@ -391,7 +391,16 @@ def test_the_artifacts_of_an_engines_run(home: Path) -> None:
 
     result = run_epoch("backtest", "BTCUSDT", "ema_cross", go)
     names = {path.name for path in result["artifacts"].iterdir()}
-    assert names == {"config.json", "results.json", "summary.json", "result.json", "trades.jsonl", "trades.csv", "equity.csv"}
+    assert names == {
+        "config.json",
+        "results.json",
+        "summary.json",
+        "result.json",
+        "trades.jsonl",
+        "trades.csv",
+        "equity.csv",
+        "equity.parquet",
+    }
     assert kept[0].run_id == result["run_id"] and kept[0].artifacts == result["artifacts"]
     assert json.loads((result["artifacts"] / "config.json").read_text())["config"]["system_uid"] == kept[0].system_uid != ""
 
