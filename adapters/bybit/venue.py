@@ -310,11 +310,6 @@ class BybitVenue(OrderCalls):
                 return
             await self._sleep(0.01 if self._setting_exits else 0.05)
 
-    @property
-    def frozen(self) -> dict[str, dict[str, str]]:
-        """Symbol ("*": all) -> cause -> words: what keeps orders that add exposure from leaving."""
-        return self.gate.frozen
-
     # --- reading everything ---
 
     async def resync(self) -> None:

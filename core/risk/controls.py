@@ -272,7 +272,7 @@ class Controls:
     # --- one control each ---
 
     def _trading_state(self, order: SubmitOrder) -> Denial | None:
-        found = [entry for entry in self._gate.entries() if entry.symbol is None and entry.cause not in ASKED_BY_A_CONTROL]
+        found = [entry for entry in self._gate.against(order.symbol) if entry.symbol is None and entry.cause not in ASKED_BY_A_CONTROL]
         state = max((entry.row.state for entry in found), default=TradingState.ACTIVE)
         if state is TradingState.HALTED or (state is TradingState.REDUCING and not order.reduce_only):
             return Denial(f"trading_{state.name.lower()}", float(state), 0.0, _words(found))
@@ -285,7 +285,7 @@ class Controls:
         return None if order.symbol in self._instruments else Denial("symbol_not_allowed")
 
     def _symbol_frozen(self, order: SubmitOrder) -> Denial | None:
-        found = [entry for entry in self._gate.entries() if entry.symbol == order.symbol and entry.cause not in ASKED_BY_A_CONTROL]
+        found = [entry for entry in self._gate.against(order.symbol) if entry.symbol is not None and entry.cause not in ASKED_BY_A_CONTROL]
         return Denial("symbol_frozen", why=_words(found)) if found else None
 
     def _on_grid(self, order: SubmitOrder) -> Denial | None:

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from core.money import to_text
+from core.risk.gate import Gate
 from runners.live.transaction_log import LogRow
 
 MOST_READINGS: Final = 3
@@ -97,19 +98,27 @@ class Release(msgspec.Struct, frozen=True):
 Action = Doubt | Freeze | TakeOver | Trust | Release
 
 
-class Comparison:
-    """Remembers what earlier readings found. ``read`` is given what one reading found, and says what follows from it."""
+def cause_of(symbol: str | None) -> str:
+    """The gate's cause for a difference of this symbol (None: of cash)."""
+    return "cash_differs" if symbol is None else "position_differs"
 
-    def __init__(self) -> None:
-        self.frozen: dict[str | None, Difference] = {}
-        self.doubted: set[str | None] = set()
+
+class Comparison:
+    """Remembers what the reading before found. ``read`` is given what one reading found, and says what follows from it; what is
+    frozen or in doubt is what the gate says: an action that could not be done is asked for again."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
         self._seen: dict[str | None, tuple[Difference, int]] = {}
         """Symbol -> its latest difference, and in how many readings in a row it had one."""
 
     def settle(self, symbol: str | None) -> None:
         """A person has taken the exchange's number over: nothing is left of the difference."""
-        self.frozen.pop(symbol, None)
         self._seen.pop(symbol, None)
+
+    def is_frozen(self, symbol: str | None) -> bool:
+        """Whether a difference of this symbol (None: of cash) stands."""
+        return self._gate.has(cause_of(symbol), symbol)
 
     def to_explain(self, found: Iterable[Difference], *, at_once: bool) -> list[Difference]:
         """Of these differences: those for which the transaction log is worth reading now."""
@@ -122,6 +131,7 @@ class Comparison:
         at_once: no second reading is waited for."""
         actions: list[Action] = []
         left: dict[str | None, tuple[Difference, int]] = {}
+        undecided: set[str | None] = set()
         for each in found:
             stands = self._stands(each, at_once)
             rows = explanation(each, unbooked.get(each.symbol, ())) if stands and each.is_money else ()
@@ -131,21 +141,17 @@ class Comparison:
             left[each.symbol] = (each, self._count(each.symbol) + 1)
             if stands:
                 actions += self._freeze(each)
-            elif each.symbol not in self.frozen:
-                self.doubted.add(each.symbol)
+            else:
+                undecided.add(each.symbol)
                 actions.append(Doubt(each))
         self._seen = left
-        undecided = {symbol for symbol in left if symbol not in self.frozen}
-        for symbol in sorted(self.doubted - undecided, key=str):
-            self.doubted.discard(symbol)
-            actions.append(Trust(symbol))
-        for symbol in [symbol for symbol in self.frozen if symbol not in left]:
-            del self.frozen[symbol]
-            actions.append(Release(symbol))
-        return actions
+        doubted = [entry.symbol for entry in self._gate.entries("being_compared")]
+        actions += [Trust(symbol) for symbol in doubted if symbol not in undecided]
+        frozen = [entry.symbol for entry in self._gate.entries("cash_differs", "position_differs")]
+        return actions + [Release(symbol) for symbol in frozen if symbol not in left]
 
     def _stands(self, each: Difference, at_once: bool) -> bool:
-        if at_once or each.is_rounding or each.symbol in self.frozen:
+        if at_once or each.is_rounding or self.is_frozen(each.symbol):
             return True
         before = self._seen.get(each.symbol)
         return before is not None and (before[0] == each or before[1] + 1 >= MOST_READINGS)
@@ -154,9 +160,10 @@ class Comparison:
         return self._seen[symbol][1] if symbol in self._seen else 0
 
     def _freeze(self, each: Difference) -> list[Action]:
-        before = self.frozen.get(each.symbol)
-        self.frozen[each.symbol] = each
-        return [] if before == each else [Freeze(each, before is None)]
+        if not self.is_frozen(each.symbol):
+            return [Freeze(each, is_new=True)]
+        before = self._seen.get(each.symbol)
+        return [] if before is not None and before[0] == each else [Freeze(each, is_new=False)]
 
 
 def explanation(found: Difference, rows: Sequence[Unbooked]) -> tuple[Unbooked, ...]:

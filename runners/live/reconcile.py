@@ -26,7 +26,7 @@ from core.actors.portfolio import Line, Portfolio
 from core.money import UNIT, to_text
 from core.timeframe import HOUR_MS, MINUTE_MS, WEEK_MS
 from runners.live.books import Books
-from runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, Unbooked, places
+from runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, Unbooked, cause_of, places
 from runners.live.opening import coin_units
 from runners.live.records import Adjusted
 from runners.live.transaction_log import OWN_TYPES, cash_of, is_own, log_rows
@@ -97,7 +97,7 @@ class Reconciler:
     ) -> None:
         self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
         self._notify, self._hear = notify, hear
-        self._comparison = Comparison()
+        self._comparison = Comparison(venue.gate)
         self.last: list[Difference] = []
         """What the latest comparison found, and left."""
         self.was_read = False
@@ -105,14 +105,9 @@ class Reconciler:
         self._turn = asyncio.Lock()
 
     @property
-    def frozen(self) -> dict[str | None, Difference]:
-        """What stands unexplained, by symbol (None: cash)."""
-        return self._comparison.frozen
-
-    @property
     def is_unsure(self) -> bool:
         """Whether the next reading decides on a difference; until then nothing is added to its symbol."""
-        return bool(self._comparison.doubted)
+        return bool(self._venue.gate.entries("being_compared"))
 
     async def check(self, *, at_once: bool = False) -> list[Difference]:
         """Read and compare; returns what stands unexplained. at_once: no second reading is waited for. Raises nothing for a read that
@@ -149,7 +144,7 @@ class Reconciler:
         self.last = [each for each in found if each not in taken]
         for action in actions:
             await self._do(action)
-        return [each for each in self.last if each.symbol in self.frozen]
+        return [each for each in self.last if comparison.is_frozen(each.symbol)]
 
     def _differences(self) -> list[Difference]:
         """Those of the latest reading, with what rounding may explain of them."""
@@ -170,7 +165,7 @@ class Reconciler:
         await self._check(at_once=True)
         if not self.was_read:
             return "the exchange could not be read, so that nobody can say what it has"
-        found = self.frozen.get(symbol)
+        found = next((each for each in self.last if each.symbol == symbol and self._comparison.is_frozen(symbol)), None)
         if found is None:
             return "they agree by now"
         unread = ""
@@ -219,17 +214,17 @@ class Reconciler:
         elif isinstance(action, Freeze):
             self._freeze(action)
         elif isinstance(action, Release):
-            gate.open(_cause(action.symbol), action.symbol)
+            gate.open(cause_of(action.symbol), action.symbol)
             self._tell("resolved", f"{action.symbol or 'cash'}: our books and the exchange's agree again", "info")
         else:
             await self._take_over(action)
 
     def _freeze(self, action: Freeze) -> None:
         found = action.difference
-        self._venue.gate.close(_cause(found.symbol), found.text, found.symbol)
+        self._venue.gate.close(cause_of(found.symbol), found.text, found.symbol)
         text = f"{found.text}: nothing is added until this is clear" if action.is_new else f"{found.text} now"
         severity = "error" if action.is_new else "warning"
-        self._tell(_cause(found.symbol), text, severity, found.symbol)
+        self._tell(cause_of(found.symbol), text, severity, found.symbol)
 
     async def _take_over(self, action: TakeOver) -> None:
         """Our books take the exchange's number, by records that name the rows of the log and what they change."""
@@ -317,10 +312,6 @@ class Reconciler:
 
     def _tell(self, code: str, text: str, severity: Any = "warning", symbol: str | None = None) -> None:
         self._notify(Notice(self._venue.stamp_ms(), code, text, symbol, severity))
-
-
-def _cause(symbol: str | None) -> str:
-    return "cash_differs" if symbol is None else "position_differs"
 
 
 def _in_steps(line: Line, units: int) -> int:

@@ -215,7 +215,7 @@ class AdapterClient(ActorsClient):
             self._check_books()
             self._check_tasks()
             self._run(self._check_executions())
-            assert not self.venue.unknown and not self.venue.frozen and not self.alarms
+            assert not self.venue.unknown and not self.venue.gate.frozen and not self.alarms
             doubts = [notice for notice in self._notices if notice.code in ("pnl_differs", "stream_behind", "bad_message")]
             assert not doubts
             check_truth(self._sandbox, to_text(self.actors.portfolio.cash), self.actors.portfolio.lines[SYMBOL].book.steps)

@@ -247,13 +247,13 @@ class Stage:
         while True:
             truth = await asyncio.to_thread(self.sandbox.truth)
             moved = {row["execId"] for row in truth["executions"] if row["execType"] != "Funding"}
-            is_clear = live.venue.is_ready and not live.venue.unknown and not live.venue.in_flight and not live.venue.frozen
+            is_clear = live.venue.is_ready and not live.venue.unknown and not live.venue.in_flight and not live.venue.gate.frozen
             is_booked = moved == {fill.fill_id for fill in live.tape.fills} and len(live.tape.payments) == len(truth["funding"])
             is_whole = is_booked and _resting(truth) == _open(live)
             if is_clear and is_whole and live.gate.state is TradingState.ACTIVE:
                 return "READY"
             if live.outbox.failure is not None or asyncio.get_running_loop().time() > end:
-                return f"{live.gate.state.name} {live.gate.why} frozen {live.venue.frozen} unknown {live.venue.unknown}"
+                return f"{live.gate.state.name} {live.gate.why} frozen {live.venue.gate.frozen} unknown {live.venue.unknown}"
             await asyncio.sleep(0.2)
 
 

@@ -55,7 +55,7 @@ async def test_a_position_keeps_hedge_mode_and_the_reason_is_told() -> None:
         with pytest.raises(SafetyError, match="110024"):
             await desk.venue.reader.ensure_one_way("BTCUSDT", may_switch=True)
         await desk.until(lambda: "position_mode" in desk.codes())
-        assert "BTCUSDT" in desk.venue.frozen
+        assert "BTCUSDT" in desk.venue.gate.frozen
 
 
 async def test_a_margin_mode_that_is_refused_comes_with_the_choice() -> None:

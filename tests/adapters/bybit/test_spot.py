@@ -31,4 +31,4 @@ async def test_bought_rested_cancelled_and_sold() -> None:
         await desk.venue.resync()
         assert portfolio.cash == desk.venue.fold.balances["USDT"].wallet
         assert portfolio.lines["BTCUSDT"].book.steps == desk.venue.fold.balances["BTC"].wallet
-        assert not desk.venue.frozen
+        assert not desk.venue.gate.frozen

@@ -44,7 +44,7 @@ async def test_an_answer_lost_after_apply_is_adopted_and_never_sent_again(name: 
         await desk.until(lambda: not desk.venue.unknown)
         assert len(await sandbox_orders(desk)) == 1
         assert len(desk.fills()) == 1
-        assert not desk.venue.frozen
+        assert not desk.venue.gate.frozen
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -53,12 +53,12 @@ async def test_an_answer_lost_before_apply_ends_as_not_placed_on_proof_alone(nam
         desk.faults(fault(LOST[name], CREATE, "before_apply"))
         desk.venue.submit_order(desk.order(1))
         await desk.until(lambda: desk.venue.unknown, "the doubt")
-        assert "BTCUSDT" in desk.venue.frozen
+        assert "BTCUSDT" in desk.venue.gate.frozen
         assert desk.updates("t-1") == []
         await desk.until(lambda: desk.updates("t-1") == ["rejected"], "the proof")
         await desk.until(lambda: not desk.venue.unknown)
         assert await sandbox_orders(desk) == []
-        assert not desk.venue.frozen
+        assert not desk.venue.gate.frozen
         ended = [one for one in desk.published if isinstance(one, OrderUpdate)][-1]
         assert ended.reason.startswith("not placed")
 
@@ -135,7 +135,7 @@ async def test_a_key_that_is_denied_freezes_everything() -> None:
         await desk.until(lambda: desk.updates("t-1") == ["rejected"])
         desk.venue.submit_order(desk.order(2))
         await desk.until(lambda: desk.updates("t-2") == ["rejected"])
-        assert "*" in desk.venue.frozen
+        assert "*" in desk.venue.gate.frozen
         assert await sandbox_orders(desk) == []
 
 

@@ -314,7 +314,7 @@ async def test_somebody_elses_order_freezes_the_symbol() -> None:
         await desk.step()
         await desk.until(lambda: desk.fills(), "the fill")
         assert desk.fills()[0].client_order_id.startswith("external-")
-        assert "BTCUSDT" in desk.venue.frozen
+        assert "BTCUSDT" in desk.venue.gate.frozen
         desk.venue.submit_order(desk.order(1))
         await desk.until(lambda: desk.updates("t-1") == ["rejected"])
         desk.venue.submit_order(desk.order(2, side="SELL", reduce_only=True))

@@ -197,7 +197,7 @@ def test_somebody_elses_trade_freezes_the_symbol_and_is_told(journals: Path) -> 
             await until(lambda: live.cycle.actors.portfolio.lines["BTCUSDT"].book.steps)
             order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Market", "qty": "0.01"}
             await asyncio.to_thread(Raw(sandbox).post, "/v5/order/create", order)
-            await until(lambda: live.venue.frozen.get("BTCUSDT"))
+            await until(lambda: live.venue.gate.frozen.get("BTCUSDT"))
             stop.ask("seen")
 
         ran = run(plan(sandbox, journals, "hold"), None, act)

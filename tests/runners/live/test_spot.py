@@ -89,8 +89,8 @@ def test_coins_that_a_stranger_bought_are_a_difference_until_they_are_booked(jou
         assert Raw(sandbox).post("/v5/order/create", order)[2]["retCode"] == 0
         Raw(sandbox).post("/admin/step", {"bars": 1})
         ran = run_session(plan_of(system_of(), Holding, store, sandbox.url, journals), max_bars=20)
-    assert ran.live.venue.frozen
-    texts = [each.text for each in (*ran.ending.differences, *ran.live.reconciler.frozen.values())]
+    assert ran.live.venue.gate.frozen
+    texts = [each.text for each in (*ran.ending.differences, *ran.live.gate.entries())]
     is_booked = any(fill.client_order_id.startswith("external-") for fill in ran.of(Fill) if isinstance(fill, Fill))
     assert is_booked or any("BTC, the wallet" in text for text in texts), texts  # its order is looked for first, for some seconds
 

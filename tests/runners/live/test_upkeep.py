@@ -132,11 +132,11 @@ def test_an_instrument_with_other_rules_is_frozen(pointer: str, value: str, caus
         async def script(live: Live, clocked: Clocked) -> None:
             await anew(sandbox, patched(INSTRUMENTS, pointer, value))
             assert cause in await clocked.later(PERIOD_MS["instruments"])
-            assert words in live.venue.frozen["BTCUSDT"][cause]
+            assert words in live.venue.gate.frozen["BTCUSDT"][cause]
             assert cause not in await clocked.later(PERIOD_MS["instruments"])  # said once
             await anew(sandbox)
             await clocked.later(PERIOD_MS["instruments"])
-            assert "BTCUSDT" not in live.venue.frozen  # by the rules of the start again
+            assert "BTCUSDT" not in live.venue.gate.frozen  # by the rules of the start again
 
         watch(sandbox, journals, script)
 
