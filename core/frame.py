@@ -17,6 +17,15 @@ if TYPE_CHECKING:
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 
 
+def as_known(times: np.ndarray, values: np.ndarray, closes: np.ndarray) -> np.ndarray:
+    """What was known of a series of points (times ascending, ms) at each of ``closes``: the last value at or before it; nan before the
+    first."""
+    if not len(times):
+        return np.full(len(closes), np.nan)
+    rows = np.searchsorted(times, closes, side="right") - 1
+    return np.where(rows >= 0, values[np.maximum(rows, 0)], np.nan)
+
+
 class Frame:
     """One series of one symbol: ``ts`` (int64, ms UTC; for bars the open) and float64 columns of the same length.
 

@@ -67,6 +67,12 @@ class OrderRecord(msgspec.Struct, gc=False, eq=False):
         return self.state not in CLOSED
 
 
+def fires_when_rising(is_buy: bool, trigger: float, current: float | None) -> bool:
+    """Whether a conditional order that does not say so waits for the price to rise to its trigger: by the side of the current price on
+    which the trigger is; at the price, or where that is not known, a buy does."""
+    return is_buy if current is None or trigger == current else trigger > current
+
+
 def advance(state: OrderState, status: OrderStatus) -> OrderState:
     """The state after a venue's update. Raises InvariantError where the table does not allow it (no fill after filled)."""
     target = _STATE_OF[status]

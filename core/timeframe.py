@@ -6,6 +6,7 @@ A timeframe divides a day (1w is seven of them) and is aligned to the Unix epoch
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
 
 from core.errors import ConfigError
 
@@ -14,6 +15,9 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 WEEK_MS = 7 * DAY_MS
 _WEEK_ORIGIN_MS = -3 * DAY_MS  # the Unix epoch was a Thursday; its week began on Monday 1969-12-29
+
+NEVER: Final = 2**62
+"""A time (ms) after everything."""
 
 TIMEFRAMES: dict[str, int] = {
     "1m": MINUTE_MS,

@@ -17,10 +17,9 @@ from core.frame import Frame
 from core.money import UNIT, to_units
 from core.timeframe import tf_ms
 from sim.execution import reference_ticks
+from sim.metrics import PositionLog
 
 _CHUNK = 65_536
-PositionLog = Sequence[tuple[int, int, int, int, float]]
-"""(ts, signed steps, cost, margin, liquidation price) at every change; money in 1e-8. A bar's changes have ts_open <= ts < ts_close."""
 
 
 def equity_curve(

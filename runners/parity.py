@@ -19,7 +19,7 @@ from core.instrument import Instrument
 from core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
 from core.money import UNIT, to_text
 from core.result import StopReason
-from core.timeframe import tf_ms
+from core.timeframe import NEVER, tf_ms
 from core.trade import Trade
 from runners.funnel import run_funnel
 from runners.kernel_run import kernel_refuses, run_kernel
@@ -84,8 +84,7 @@ def compare_records(prepared: Prepared, kernel: Record, actors: Record) -> Parit
     equity = _equity_difference(prepared, kernel.equity, actors.equity)
     if equity is not None:
         found.append(equity)
-    late = 1 << 62
-    found.sort(key=lambda each: (late if each.bar_ts is None else each.bar_ts, KINDS.index(each.kind)))
+    found.sort(key=lambda each: (NEVER if each.bar_ts is None else each.bar_ts, KINDS.index(each.kind)))
     counts = {kind: len(actors.equity) if kind == "equity points" else len(actors.rows[kind]) for kind in KINDS}
     first = found[0] if found else None
     if first is not None and first.bar_ts is not None:

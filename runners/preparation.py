@@ -17,7 +17,7 @@ from core.causality import first_peek
 from core.config import SystemConfig
 from core.errors import DataError, KeelError, StrategyError
 from core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
-from core.frame import Frame
+from core.frame import Frame, as_known
 from core.projection import project
 from core.raised import seen_in, user_error
 from core.risk.exits import hidden_features
@@ -241,21 +241,13 @@ def with_inputs(store: HistoricalDataStore, plan: ReplayPlan, frame: Frame) -> F
                     f"{frame.symbol}: a feature takes {name}, and the store has none: import it with `keel data import FILE --kind {kind}`,"
                     " or leave the feature out"
                 )
-            extra[name] = _as_known(points, name, frame)
+            closes = frame.ts + tf_ms(frame.timeframe)
+            extra[name] = np.full(len(closes), np.nan) if points is None else as_known(points.ts, points[name], closes)
     return frame.with_columns(extra) if extra else frame
 
 
 _POINTS = {"funding_rate": "funding", "open_interest": "open_interest"}
 """Inputs that are series of points in time, and the store's kind of each."""
-
-
-def _as_known(series: Frame | None, name: str, frame: Frame) -> npt.NDArray[np.float64]:
-    """A series' last value at or before each bar's close; nan before the first."""
-    if series is None:
-        return np.full(len(frame), np.nan)
-    rows = np.searchsorted(series.ts, frame.ts + tf_ms(frame.timeframe), side="right") - 1
-    known: npt.NDArray[np.float64] = np.where(rows >= 0, series[name][np.maximum(rows, 0)], np.nan)
-    return known
 
 
 def vector_targets(

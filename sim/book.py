@@ -26,9 +26,11 @@ from core.messages import (
     TimeInForce,
 )
 from core.position import PositionBook
-from sim.funding import NEVER, FundingSchedule
+from core.timeframe import NEVER
+from sim.funding import FundingSchedule
 from sim.ledger import Accounts
 from sim.margin import IsolatedMargin
+from sim.metrics import PositionChange
 
 if TYPE_CHECKING:
     from sim.cross import CrossAccount
@@ -166,7 +168,7 @@ class SymbolBook:
         numerator, denominator = instrument.notional_factor
         self.min_value = -(-instrument.min_notional * denominator // numerator)  # smallest ticks x steps worth the smallest notional
         self.positions = [Position(instrument, idx) for idx in ((1, 2) if hedge else (0,))]
-        self.position_log: list[tuple[int, int, int, int, float]] = []
+        self.position_log: list[PositionChange] = []
         self.orders: dict[str, Order] = {}
         self.fresh: list[Order] = []  # what takes at this moment, in order of sequence
         self.waiting: list[Order] = []  # takers that found no volume left in the bar

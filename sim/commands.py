@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from core.instrument import Grid
 from core.messages import AmendOrder, CancelOrder, SetTradingStop, SubmitOrder
-from core.orders import trading_stop_id
+from core.orders import fires_when_rising, trading_stop_id
 from sim import constraints
 from sim.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
 from sim.constraints import check_amend, check_band, check_bracket, check_spot_value, check_submit
@@ -98,9 +98,8 @@ class CommandDesk:
         if order.order_type != "limit":
             order.source, trigger = SOURCES[command.trigger_by], command.trigger_price
             order.trigger = 0.0 if trigger is None else trigger
-            current = book.price(order.source)
-            rises = order.side > 0 if order.trigger == current else order.trigger > current
-            order.rising = rises if command.trigger_rising is None else command.trigger_rising
+            rises = command.trigger_rising
+            order.rising = fires_when_rising(order.side > 0, order.trigger, book.price(order.source)) if rises is None else rises
 
     def _cancel(self, book: SymbolBook, command: CancelOrder) -> None:
         order = book.orders.get(command.client_order_id)
@@ -151,8 +150,7 @@ class CommandDesk:
         if command.trigger_price is not None:
             order.trigger = command.trigger_price
             if not order.role:
-                current = book.price(order.source)
-                order.rising = order.side > 0 if order.trigger == current else order.trigger > current
+                order.rising = fires_when_rising(order.side > 0, order.trigger, book.price(order.source))
 
     def _reserve_again(self, book: SymbolBook, order: Order) -> str:
         """Hold what the order needs as it is now; "" or the reason why it cannot be held."""

@@ -172,12 +172,17 @@ def closable_steps(book: SymbolBook, position: Position, side: int) -> int:
 
 def price_band(book: SymbolBook, side: int) -> float:
     """The highest price of a buy, the lowest of a sell; the premium term is 0 where there is no book to average (fact sheet 5.5)."""
-    x, y = book.instrument.price_limit_x / UNIT, book.instrument.price_limit_y / UNIT
-    if book.is_spot:
-        return book.index * (1.0 + min(x, y)) if side > 0 else book.index * (1.0 - min(x, y))
+    return band_edge(book.instrument, side, book.mark, book.index)
+
+
+def band_edge(instrument: Instrument, side: int, mark: float, index: float) -> float:
+    """``price_band`` at these prices: by the mark and index of a perpetual, by the index of spot."""
+    x, y = instrument.price_limit_x / UNIT, instrument.price_limit_y / UNIT
+    if instrument.category == "spot":
+        return index * (1.0 + min(x, y)) if side > 0 else index * (1.0 - min(x, y))
     if side > 0:
-        return min(book.mark * (1.0 + y), max(book.index, book.mark * (1.0 + x)))
-    return max(book.mark * (1.0 - y), min(book.index, book.mark * (1.0 - x)))
+        return min(mark * (1.0 + y), max(index, mark * (1.0 + x)))
+    return max(mark * (1.0 - y), min(index, mark * (1.0 - x)))
 
 
 def check_band(book: SymbolBook, order: Order) -> str:

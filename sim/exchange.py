@@ -46,7 +46,7 @@ from sim.execution import volume_cap_steps
 from sim.ledger import ACCOUNTS, FREE, ORDER, POSITION, Accounts, Ledger
 from sim.margin import IsolatedMargin
 from sim.matching import Matching
-from sim.metrics import ExchangeMetrics
+from sim.metrics import ExchangeMetrics, PositionChange
 from sim.rewind import Shared
 from sim.settlement import LinearSettlement
 from sim.spot import SpotSettlement
@@ -335,7 +335,7 @@ class SimulatedExchange(OrderCalls):
         return self.metrics.insurance_paid
 
     @property
-    def position_log(self) -> dict[str, list[tuple[int, int, int, int, float]]]:
+    def position_log(self) -> dict[str, list[PositionChange]]:
         """(ts, steps, cost, margin, liquidation price) at every change of a position, by symbol; under cross margin, its initial margin
         at mark and the estimate as of then."""
         return {symbol: book.position_log for symbol, book in self.books.items()}

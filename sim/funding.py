@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import pairwise
-from typing import Final
 
 from core.errors import DataError
 from core.money import UNIT, mul_div_ceil, mul_div_floor
-
-NEVER: Final = 2**62
-"""A time after everything."""
+from core.timeframe import NEVER
 
 
 def funding_payment(mark: int, steps: int, num: int, den: int, rate: int) -> int:

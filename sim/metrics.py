@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-PositionLog = Sequence[tuple[int, int, int, int, float]]
-"""(ts, steps, cost, margin, liquidation price) at every change of a position."""
+PositionChange = tuple[int, int, int, int, float]
+"""A position after a change: (ts, signed steps, cost, margin, liquidation price); money in 1e-8. A bar's changes have
+ts_open <= ts < ts_close."""
+PositionLog = Sequence[PositionChange]
 
 
 class ExchangeMetrics:

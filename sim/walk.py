@@ -9,11 +9,12 @@ from collections.abc import Callable
 
 from core.messages import FundingPayment
 from core.money import UNIT
+from core.timeframe import NEVER
 from sim.ambiguity import DEPENDS, NOTHING, Ohlc, let_trail, outlook
 from sim.book import FRESH, INFINITY, Position, SymbolBook
 from sim.commands import CommandDesk
 from sim.cross import net_of
-from sim.funding import NEVER, charge_parts, funding_payment
+from sim.funding import charge_parts, funding_payment
 from sim.ledger import FREE, post
 from sim.matching import Matching, log_position
 from sim.pricing import Path, low_comes_first, points, set_price

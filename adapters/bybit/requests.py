@@ -17,6 +17,7 @@ from core.messages import (
     SubmitOrder,
     TimeInForce,
 )
+from core.orders import fires_when_rising
 
 Body = dict[str, Any]
 
@@ -132,8 +133,7 @@ def _address(symbol: str, client_order_id: str, instrument: Instrument, order_id
 def _conditional(command: SubmitOrder, current: float | None) -> Body:
     rising = command.trigger_rising
     if rising is None:
-        is_at = current is None or command.trigger_price == current
-        rising = command.side == "BUY" if is_at or current is None else (command.trigger_price or 0.0) > current
+        rising = fires_when_rising(command.side == "BUY", command.trigger_price or 0.0, current)
     return {"triggerDirection": 1 if rising else 2, "triggerBy": _TRIGGERS[command.trigger_by]}
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from core.timeframe import NEVER
 from runners.compare_live.trips import Leg, Trip
 
 PARTS: Final = ("data", "timing", "latency", "spread", "slippage", "fee", "funding", "size", "missed", "extra", "outside")
@@ -59,7 +60,7 @@ def _same_decision(a: Trip, b: Trip) -> bool:
 
 
 def _overlap(a: Trip, b: Trip) -> bool:
-    ends = [trip.exit_ts if trip.exit_ts is not None else 1 << 62 for trip in (a, b)]
+    ends = [trip.exit_ts if trip.exit_ts is not None else NEVER for trip in (a, b)]
     return a.entry_ts < ends[1] and b.entry_ts < ends[0]
 
 

@@ -16,7 +16,7 @@ from adapters.bybit.market import INTEREST_STEPS, Kind
 from adapters.replay.marks import price_columns
 from adapters.store import HistoricalDataStore
 from core.errors import ConfigError, DataError
-from core.frame import Frame
+from core.frame import Frame, as_known
 from core.instrument import Category, Instrument
 from core.messages import Bar, FundingRate
 from core.time_range import to_iso
@@ -88,7 +88,9 @@ class InputReader:
                 found[name] = await self._marks(frame)
             else:
                 await self._learn(frame.symbol, name, int(frame.ts[0]) if len(frame) else until_ms, until_ms)
-                found[name] = _as_known(self._points[frame.symbol, name], frame.ts + tf_ms(frame.timeframe))
+                points = sorted(self._points[frame.symbol, name].items())
+                times, values = np.array([ts for ts, _ in points], np.int64), np.array([value for _, value in points], np.float64)
+                found[name] = as_known(times, values, frame.ts + tf_ms(frame.timeframe))
         return found
 
     async def _marks(self, frame: Frame) -> Floats:
@@ -166,14 +168,3 @@ class InputReader:
         if name == "funding_rate":
             return {rate.ts: rate.rate for rate in await self._reader.funding_rates(symbol, since, until)}
         return dict(await self._reader.open_interest(symbol, self._steps[symbol], since, until))
-
-
-def _as_known(points: Points, closes: npt.NDArray[np.int64]) -> Floats:
-    """The last value at or before each close; nan before the first."""
-    times = np.array(sorted(points), dtype=np.int64)
-    values = np.array([points[ts] for ts in times.tolist()], dtype=np.float64)
-    rows = np.searchsorted(times, closes, side="right") - 1
-    if not len(times):
-        return np.full(len(closes), np.nan)
-    known: Floats = np.where(rows >= 0, values[np.maximum(rows, 0)], np.nan)
-    return known

@@ -8,11 +8,12 @@ from adapters.bybit.market import INTEREST_STEPS
 from adapters.store import HistoricalDataStore
 from core.errors import DataError
 from core.instrument import Category
+from core.timeframe import NEVER
 
 
 def interest_step(store: HistoricalDataStore | None, symbol: str, category: Category) -> str:
     """The interval's name. Raises DataError where the store has none, or at a distance that the exchange has not."""
-    stored = store.find(symbol, "", 0, 1 << 62, kind="open_interest", category=category) if store is not None else None
+    stored = store.find(symbol, "", 0, NEVER, kind="open_interest", category=category) if store is not None else None
     if stored is None or len(stored) < 2:
         raise DataError(
             f"{symbol}: open_interest is read, and the store has none: import it (`keel data import FILE --kind open_interest`):"

@@ -12,10 +12,8 @@ from core.actors.portfolio import Portfolio
 from core.clock import Clock
 from core.messages import Fill, FundingPayment, Halt, Liquidation, OrderDenied, Resume, Signal, SignalDenied
 from core.portfolio_order import PortfolioOrders, TargetPosition
+from sim.metrics import PositionChange
 
-Change = tuple[int, int, int, int, float]
-"""(ts, signed steps, cost, margin, liquidation price): see runners/curve.py. ts: when our books took it, so that the curve's positions are
-those of its equity; a fill that came late has an older time of its own."""
 LAST = 12
 Decision = Signal | TargetPosition | SignalDenied | OrderDenied
 
@@ -26,20 +24,21 @@ class TapeState(msgspec.Struct, frozen=True):
     fills: list[Fill]
     payments: list[FundingPayment]
     liquidations: list[Liquidation]
-    changes: dict[str, list[Change]]
+    changes: dict[str, list[PositionChange]]
     decisions: list[Decision]
     halts: list[Halt | Resume]
 
 
 class Tape:
-    """Listens. ``leverage`` as configured: a position's margin is its cost divided by it.  clock: the session's, which never goes back."""
+    """Listens. ``leverage`` as configured: a position's margin is its cost divided by it.  clock: the session's, which never goes back;
+    a change of a position has its time, so that the equity curve's positions are those of its equity (a late fill has an older one)."""
 
     def __init__(self, portfolio: Portfolio, leverage: float, clock: Clock) -> None:
         self._portfolio, self._leverage, self._clock = portfolio, leverage, clock
         self.fills: list[Fill] = []
         self.payments: list[FundingPayment] = []
         self.liquidations: list[Liquidation] = []
-        self.changes: dict[str, list[Change]] = {symbol: [] for symbol in portfolio.lines}
+        self.changes: dict[str, list[PositionChange]] = {symbol: [] for symbol in portfolio.lines}
         self.decisions: deque[Decision] = deque(maxlen=LAST)
         self.halts: list[Halt | Resume] = []
 

@@ -16,7 +16,7 @@ from core.errors import ConfigError, DataError
 from core.frame import Frame
 from core.nearest import did_you_mean
 from core.time_range import to_iso
-from core.timeframe import tf_ms
+from core.timeframe import NEVER, tf_ms
 
 DataType = Literal["ohlcv_spot", "index_ohlcv_futures", "mark_ohlcv_futures", "funding_rates", "open_interest"]
 SERIES: Final[dict[DataType, tuple[str, str]]] = {
@@ -27,7 +27,6 @@ SERIES: Final[dict[DataType, tuple[str, str]]] = {
     "open_interest": ("open_interest", "linear"),
 }
 """Data type -> the store's kind and category."""
-LATEST: Final = 1 << 62
 POINTS: Final = ("funding_rates", "open_interest")
 """Data types that are points in time, not candles."""
 
@@ -73,7 +72,7 @@ class StoredArchive:
         key = (symbol, "" if data_type in POINTS else timeframe, data_type)
         begin = min(since, self.since)
         asked = (key[1], data_type)
-        if since < self.asked.get(asked, LATEST):
+        if since < self.asked.get(asked, NEVER):
             self.asked[asked] = since
         known = self._loaded.get(key)
         if known is not None and known[0] <= begin:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from core.frame import Frame
-from core.timeframe import tf_ms
+from core.timeframe import NEVER, tf_ms
 from runners.wire_parity.rows import KINDS, Row, Side, first_row, row_of
 
 AT_CLOSE: Final = ("bars", "marks", "orders", "equity points")
@@ -18,7 +18,6 @@ _BEGINS: Final = {
     "bars": "bar", "marks": "mark", "orders": "order", "fills": "fill", "funding payments": "funding", "liquidations": "liquidation",
     "equity points": "equity", "final account": "account",
 }  # fmt: skip
-_LATE: Final = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def first_difference(backtest: Side, session: Side, execution: Frame) -> WireDif
     found = [*_of_tables(backtest, session), *_of_rows(backtest, session)]
     if not found:
         return None
-    first = min(found, key=lambda each: (_LATE if each.ts is None else each.ts, KINDS.index(each.kind)))
+    first = min(found, key=lambda each: (NEVER if each.ts is None else each.ts, KINDS.index(each.kind)))
     bar = None if first.ts is None else _bar_of(execution, first.ts, is_at_close=first.kind in AT_CLOSE)
     return WireDifference(
         first.kind, first.number, first.symbol, first.ts, bar, first.begins_in, first.backtest, first.session, guess(first)

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.errors import DataError
-from core.timeframe import DAY_MS
-from sim.funding import NEVER
+from core.timeframe import DAY_MS, NEVER
 from sim.kernel.layout import BLOCK
 
 Ints = npt.NDArray[np.int64]

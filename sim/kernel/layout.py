@@ -82,7 +82,6 @@ DONE, LOGS_FULL, OUT_OF_BOUNDS = range(3)
 
 BLOCK: Final = 16
 """So many bars are looked at together, where equity is kept."""
-NEVER: Final = 2**62
 INFINITY: Final = float("inf")
 NO_NUMBER: Final = float("nan")
 FAR: Final = 2**53

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.funding import NEVER
+from core.timeframe import NEVER
 from sim.kernel import layout as at
 from sim.kernel.logs import Floats, Ints, Tables, Terms
 from sim.kernel.risk import close_bar, decide

@@ -9,7 +9,7 @@ from __future__ import annotations
 from core.costs import reference_count, taker_ticks
 from core.instrument import grid_count, grid_floor, grid_value, notional_of
 from core.money import LIMIT, fee_on
-from core.timeframe import floor_time
+from core.timeframe import NEVER, floor_time
 from sim.funding import charge_parts, funding_payment
 from sim.kernel import layout as at
 from sim.kernel.logs import Floats, Ints, Tables, Terms, end_order, log_fill, log_liquidation, log_order, log_payment
@@ -258,7 +258,7 @@ def _note_side(state: Ints, rules: Ints) -> None:
     if before:
         if rules[at.COOLDOWN_BARS]:
             state[at.LEFT_AT] = floor_time(state[at.TS] + duration - 1, duration, origin)
-        state[at.DUE] = at.NEVER
+        state[at.DUE] = NEVER
     if side and rules[at.MAX_BARS]:
         state[at.DUE] = floor_time(state[at.TS], duration, origin) + rules[at.MAX_BARS] * duration
 

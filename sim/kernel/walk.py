@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from core.money import LIMIT
 from core.position import unrealized_at
-from sim.funding import NEVER
+from core.timeframe import NEVER
 from sim.kernel import layout as at
 from sim.kernel.logs import Floats, Ints, Tables, Terms
 from sim.kernel.venue import arrive, has_exits, meet_prices, settle_funding, trail

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.instrument import Category, Instrument
-from core.money import UNIT, to_text
+from core.money import to_text
 from core.timeframe import DAY_MS
+from sim.constraints import band_edge
 from sim.sandbox import json_columns, texts
 from sim.sandbox.candles import Candles
 from sim.sandbox.feed import Floats, Ints, Prices
@@ -233,13 +234,8 @@ class SymbolMarket:
 
     def price_limits(self) -> tuple[str, str]:
         """(highest price of a buy, lowest of a sell) now; the premium term is taken as 0 (ASSUMED)."""
-        x, y = self.instrument.price_limit_x / UNIT, self.instrument.price_limit_y / UNIT
         grid = self.instrument.price_grid
-        if self.is_linear:
-            buy = min(self.mark * (1.0 + y), max(self.index, self.mark * (1.0 + x)))
-            sell = max(self.mark * (1.0 - y), min(self.index, self.mark * (1.0 - x)))
-        else:
-            buy, sell = self.index * (1.0 + min(x, y)), self.index * (1.0 - min(x, y))
+        buy, sell = (band_edge(self.instrument, side, self.mark, self.index) for side in (1, -1))
         return grid.text(grid.floor(buy)), grid.text(max(1, grid.ceil(sell)))
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from core.aggregate import aggregate
 from core.errors import ConfigError, DataError
-from core.frame import Frame
+from core.frame import Frame, as_known
 
 
 def bars(minutes: list[int], timeframe: str = "1m") -> Frame:
@@ -49,3 +49,9 @@ def test_an_incomplete_coarse_bar_is_left_out_or_made_of_what_there_is() -> None
     assert partial["close"].tolist() == [4.0, 6.0]
     with pytest.raises(ConfigError, match="cannot be built"):
         aggregate(bars([0], "5m"), "1m")
+
+
+def test_a_point_is_known_at_the_close_of_its_own_time_and_not_before() -> None:
+    times, values, closes = np.array([10, 20]), np.array([1.0, 2.0]), np.array([9, 10, 19, 20, 99])
+    np.testing.assert_array_equal(as_known(times, values, closes), [np.nan, 1.0, 1.0, 2.0, 2.0])
+    assert np.isnan(as_known(times[:0], values[:0], closes)).all()

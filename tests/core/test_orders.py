@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import InvariantError
-from core.orders import CLOSED, TRANSITIONS, advance
+from core.orders import CLOSED, TRANSITIONS, advance, fires_when_rising
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,20 @@ def test_nothing_follows_an_end(state: str, status: str) -> None:
 
 def test_every_state_that_may_follow_is_a_state() -> None:
     assert {after for row in TRANSITIONS.values() for after in row} <= set(TRANSITIONS)
+
+
+RISING = [  # buys?, trigger, price now -> waits for a rise
+    (True, 110.0, 100.0, True),
+    (False, 110.0, 100.0, True),
+    (True, 90.0, 100.0, False),
+    (False, 90.0, 100.0, False),
+    (True, 100.0, 100.0, True),
+    (False, 100.0, 100.0, False),
+    (True, 90.0, None, True),
+    (False, 110.0, None, False),
+]
+
+
+@pytest.mark.parametrize(("is_buy", "trigger", "current", "rising"), RISING)
+def test_a_trigger_is_met_from_the_side_on_which_the_price_is(is_buy: bool, trigger: float, current: float | None, rising: bool) -> None:
+    assert fires_when_rising(is_buy, trigger, current) is rising

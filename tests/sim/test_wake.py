@@ -6,7 +6,7 @@ import pytest
 
 from core.config import ExecutionConfig
 from core.messages import Bracket
-from sim.funding import NEVER
+from core.timeframe import NEVER
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 NONE = float("inf")
