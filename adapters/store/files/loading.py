@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,16 +11,19 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from adapters.store.connection import guarded
+from adapters.store.connection import explain, guarded
 from adapters.store.files.archives import Content, content_of
 from adapters.store.files.feather import read_feather
 from adapters.store.files.formats import FEATHER, JSON, PARQUET
 from adapters.store.files.json_rows import read_json
+from adapters.store.files.lines import Lines
 from adapters.store.files.table import RawFile, Reading, column_name
 from adapters.store.files.text_layout import read_layout
 from adapters.store.words import printable
 from core.errors import DataError
 from core.file_names import name_problem, shown
+
+_RECORD = re.compile(r"(?P<what>CSV Error on Line: )(?P<number>\d+)")
 
 
 @contextmanager
@@ -77,14 +81,31 @@ def _load_text(connection: duckdb.DuckDBPyConnection, name: str, path: Path, rea
         "CREATE TABLE raw AS SELECT * FROM read_csv(?, auto_detect = false, header = false, skip = ?, delim = ?, quote = '\"', escape = '\"', "  # noqa: S608, E501
         f"columns = {{{columns}}})"
     )
-    connection.execute(sql, [str(path.absolute()), layout.skip, layout.delimiter]).fetchall()
-    raw = RawFile(connection, name, layout.headers, layout.skip + 1)
+    lines = Lines(path, layout.delimiter, layout.skip)
+    try:
+        connection.execute(sql, [str(path.absolute()), layout.skip, layout.delimiter]).fetchall()
+    except duckdb.Error as error:
+        raise _with_its_line(error, name, lines) from error
+    raw = RawFile(connection, name, layout.headers, lines.of_row)
     raw.notes, raw.head = layout.notes, layout.head
     if layout.symbol is not None:
         raw.said["symbol"], raw.quote_volume = layout.symbol, True
-    if raw.rows and raw.sample(1)[0] != [cell.strip() for cell in layout.first_row]:
+    if raw.rows and [_with_line_feeds(cell) for cell in raw.sample(1)[0]] != [cell.strip() for cell in layout.first_row]:
         raise DataError(f"{name}: the ends of its lines are of several kinds, or its quotes do not match: write it again")
     return raw
+
+
+def _with_its_line(error: duckdb.Error, name: str, lines: Lines) -> duckdb.Error | DataError:
+    """An error that names a line of the file by its number among the records, which quoted cells over several lines fall short of."""
+    found = _RECORD.search(str(error))
+    if found is None:
+        return error
+    said = str(error).replace(found[0], f"{found['what']}{lines.of_record(int(found['number']) - lines.skip - 1)}", 1)
+    return DataError(explain(name, said))
+
+
+def _with_line_feeds(cell: str) -> str:
+    return cell.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _load_json(connection: duckdb.DuckDBPyConnection, name: str, path: Path, reading: Reading) -> RawFile:

@@ -7,7 +7,7 @@ Text is read as text, every cell, and made into numbers afterwards, so that a ce
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -46,8 +46,10 @@ class Reading:
 class RawFile:
     """An open file: its headers, and its columns as arrays."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, name: str, headers: list[str], first_line: int | None = None) -> None:
-        """first_line: the line of a text file in which the first row stands; None where there are no lines."""
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, name: str, headers: list[str], line_of: Callable[[int], int] | None = None
+    ) -> None:
+        """line_of: the line in which a row (from 0) of the file stands; None where there are no lines."""
         self._connection = connection
         described = connection.execute("SELECT data_type FROM duckdb_columns() WHERE table_name = 'raw' ORDER BY column_index").fetchall()
         self.types = [str(row[0]) for row in described]
@@ -58,7 +60,7 @@ class RawFile:
         self.head: list[str] = []
         self.quote_volume = False
         """Whether the writer is known to count volume in the quote currency."""
-        self._first_line = first_line
+        self._line_of = line_of
         self.left_out = 0
         """Rows that ``select`` has taken out."""
         self.rows = self.rows_in_file = int(connection.execute("SELECT count(*) FROM raw").fetchall()[0][0])
@@ -67,7 +69,7 @@ class RawFile:
     def where(self, row: int) -> str:
         """What people call row ``row`` (from 0) of what ``select`` has left: its line in a text file, its row elsewhere."""
         place = row if self._kept is None else int(self._kept[row])
-        return f"row {place + 1}" if self._first_line is None else f"line {place + self._first_line}"
+        return f"row {place + 1}" if self._line_of is None else f"line {self._line_of(place)}"
 
     def first_rows(self) -> str:
         """The first lines, or the first rows, for a message."""

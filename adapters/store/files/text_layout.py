@@ -49,7 +49,7 @@ def read_layout(name: str, path: Path, skip_lines: int) -> Layout:
     rows = [_cells(name, at, line, delimiter) for at, line in enumerate(lines)]
     named = _names_at(rows, start)
     if named is None and _looks_like_data(rows[start]):
-        return _without_names(lines, rows, start, skip_lines, delimiter, notes)
+        return _without_names(name, lines, rows, start, skip_lines, delimiter, notes)
     at = start if named is None else named
     if named is None:
         _refuse_names_further_down(name, lines, rows, start)
@@ -59,7 +59,7 @@ def read_layout(name: str, path: Path, skip_lines: int) -> Layout:
     headers, skip = [printable(cell.strip()) for cell in rows[at]], at + 1
     layout = Layout(delimiter, headers, skip, [], _shown(lines, at), notes)
     _read_ticker_lines(name, layout, rows)
-    layout.first_row = _first_row(rows, layout.skip)
+    layout.first_row = _first_row(name, lines, layout.skip, delimiter)
     return layout
 
 
@@ -78,16 +78,19 @@ def first_rows(head: Sequence[str]) -> str:
     return f"the first lines are {' and '.join(repr(shortened(printable(line.strip()), 100)) for line in head[:_SHOWN_LINES])}"
 
 
-def _without_names(lines: list[str], rows: list[list[str]], start: int, skip_lines: int, delimiter: str, notes: list[str]) -> Layout:
+def _without_names(
+    name: str, lines: list[str], rows: list[list[str]], start: int, skip_lines: int, delimiter: str, notes: list[str]
+) -> Layout:
     """A table without names; those in skipped lines are taken where they are as many as the columns."""
-    headers = numbered(len(rows[start]))
+    first = _first_row(name, lines, start, delimiter)
+    headers = numbered(len(first))
     for at in range(skip_lines):
         if len(rows[at]) == len(headers) and _is_header(rows[at]):
             headers = [printable(cell.strip()) for cell in rows[at]]
             headers[0] = "date" if headers[0].lower() == "price" else headers[0]
             notes.append(f"the names of the columns were taken from line {at + 1}")
             break
-    return Layout(delimiter, headers, start, rows[start], _shown(lines, start), notes)
+    return Layout(delimiter, headers, start, first, _shown(lines, start), notes)
 
 
 def _head(name: str, path: Path, most: int) -> list[str]:
@@ -180,8 +183,12 @@ def _read_ticker_lines(name: str, layout: Layout, rows: list[list[str]]) -> None
     layout.symbol = next(iter(symbols))
 
 
-def _first_row(rows: list[list[str]], skip: int) -> list[str]:
-    return next((cells for cells in rows[skip:] if any(cell.strip() for cell in cells)), [])
+def _first_row(name: str, lines: list[str], skip: int, delimiter: str) -> list[str]:
+    """The cells of the first row after ``skip`` lines, which may have line ends in them; [] where there is none."""
+    try:
+        return next((cells for cells in csv.reader((f"{line}\n" for line in lines[skip:]), delimiter=delimiter) if cells), [])
+    except csv.Error as error:
+        raise DataError(f"{name}, line {skip + 1}: the first row cannot be read: {error}") from error
 
 
 def _shown(lines: list[str], at: int) -> list[str]:
