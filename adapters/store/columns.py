@@ -110,20 +110,23 @@ def plain_names(headers: Sequence[str]) -> list[str]:
     return [re.sub(r"[^a-z0-9]", "", header.lower()) for header in headers]
 
 
-def family(name: str, columns: dict[str, int], headers: Sequence[str], first_rows: str) -> str:
-    """bars, funding, open_interest or trades. Raises DataError that names the missing column and shows the first rows."""
+def family(name: str, columns: dict[str, int], headers: Sequence[str], first_rows: str, *, with_times: str = "") -> str:
+    """bars, funding, open_interest or trades. Raises DataError that names the missing column and shows the first rows.
+
+    with_times: how such a file is written with its times, for one that has none.
+    """
     for kind, sign in (("bars", {"open", "high", "low", "close"}), ("funding", {"funding_rate"}), ("open_interest", {"open_interest"})):
         if len(sign & set(columns)) > len(sign) / 2:
-            return _complete(name, kind, columns, headers, first_rows)
+            return _complete(name, kind, columns, headers, first_rows, with_times)
     if {"price", "qty"} <= set(columns):
-        return _complete(name, "trades", columns, headers, first_rows)
+        return _complete(name, "trades", columns, headers, first_rows, with_times)
     raise DataError(
         f"{name}: the columns ({shortened(', '.join(headers), 200)}) are none that keel knows: bars have time, open, high, low, close, "
         f"volume; funding has time, funding_rate; open interest has time, open_interest; trades have time, price, qty, side; {first_rows}"
     )
 
 
-def _complete(name: str, kind: str, columns: dict[str, int], headers: Sequence[str], first_rows: str) -> str:
+def _complete(name: str, kind: str, columns: dict[str, int], headers: Sequence[str], first_rows: str, with_times: str) -> str:
     missing = [column for column in _NEEDED[kind] if column not in columns]
     if kind == "trades" and "side" not in columns and "buyer_is_maker" not in columns:
         missing.append("side")
@@ -132,5 +135,7 @@ def _complete(name: str, kind: str, columns: dict[str, int], headers: Sequence[s
         what = "a column of times" if missing[0] == "ts" else f"the column {missing[0]}"
         if missing[0] == "ts" and closing is not None:
             what = f"a column of opening times ({closing} holds closing times: subtract the bar's length and call it ts)"
+        elif missing[0] == "ts" and with_times:
+            first_rows = f"{with_times}; {first_rows}"
         raise DataError(f"{name}: {what} is missing; there are {shortened(', '.join(headers), 200)}; {first_rows}")
     return kind

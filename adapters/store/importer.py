@@ -132,7 +132,7 @@ def _columns_of(raw: RawFile, hints: Hints, notes: list[str]) -> tuple[dict[str,
     if is_funding and "open" in places and "funding_rate" not in places:
         notes.append("the rates were taken from the column open, where freqtrade keeps them")
         places = {"ts": places["ts"], "funding_rate": places["open"]} if "ts" in places else places
-    return places, family(raw.name, places, raw.headers, raw.first_rows())
+    return places, family(raw.name, places, raw.headers, raw.first_rows(), with_times=raw.way_out)
 
 
 def _timeframe_of(raw: RawFile, ts: np.ndarray, hints: Hints, notes: list[str]) -> str:

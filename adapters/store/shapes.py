@@ -107,8 +107,8 @@ def name_by_shape(raw: RawFile, notes: list[str], *, is_funding: bool) -> None:
             notes.append(f"the columns have no names: they were taken as {', '.join(names)} ({what})")
             return
     raise DataError(
-        f"{raw.name}: the first line has no column names, and {len(raw.headers)} columns of this kind are not known: add a line such as "
-        f"ts,open,high,low,close,volume{_no_side(rows, raw)} ({raw.first_rows()})"
+        f"{raw.name}: {_nameless(raw)}, and {len(raw.headers)} columns of this kind are not known: {_names_for(raw)}"
+        f"{_no_side(rows, raw)} ({raw.first_rows()})"
     )
 
 
@@ -136,6 +136,13 @@ def _ordered(raw: RawFile, names: list[str], start: int) -> list[str]:
         if 2 * int(wrong.sum()) < len(wrong) and order[1] == "high":
             return names
     raise DataError(
-        f"{raw.name}: the first line has no column names, and no order of open, high, low and close fits the numbers: add a line such as "
-        f"ts,open,high,low,close,volume ({raw.first_rows()})"
+        f"{raw.name}: {_nameless(raw)}, and no order of open, high, low and close fits the numbers: {_names_for(raw)} ({raw.first_rows()})"
     )
+
+
+def _nameless(raw: RawFile) -> str:
+    return "the columns have no names" if raw.way_out else "the first line has no column names"
+
+
+def _names_for(raw: RawFile) -> str:
+    return raw.way_out or "add a line such as ts,open,high,low,close,volume"

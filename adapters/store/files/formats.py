@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
+from adapters.store.words import printable
 from core.errors import DataError
 
 TEXT, JSON, PARQUET, FEATHER, GZIP, ZIP = "text", "JSON", "Parquet", "Feather", "gzip", "zip"
@@ -19,6 +22,8 @@ _MAGIC = (
     (b"SQLite format 3", "SQLite"), (b"\x93NUMPY", "numpy"), (b"\xd0\xcf\x11\xe0", "old Excel"), (b"\x80\x04\x95", "pickle"),
 )  # fmt: skip
 _HEAD = 512
+_JSON_HEAD = re.compile(r'\s*(\[\s*([\[{]|$)|\{\s*("|$))')
+"""How JSON begins: with a list of lists or objects, or with an object; a table of text does not."""
 _ABOUT = ("readme", "license", "licence", "notice", "changelog", "checksum", "requirements")
 """How names begin of what is told about data."""
 _ELSEWHERE = {
@@ -28,7 +33,6 @@ _ELSEWHERE = {
     "numpy": "write it as CSV (numpy.savetxt)",
     "pickle": "write it as Parquet or CSV (in pandas: pandas.read_pickle(name).to_parquet); a pickle runs code when it is read",
     "SQLite": "export its table as CSV",
-    "JSON lines": "write it as CSV, or as one list of rows in a file that ends in .json",
     "Feather 1": "write it again with today's pandas or pyarrow (Feather 2)",
 }
 _FOREIGN_SUFFIXES = {
@@ -64,7 +68,10 @@ def agreed_format(shown: str, name: str, path: Path) -> str:
     found = format_by_content(path)
     foreign = _FOREIGN_SUFFIXES.get(suffix) or (found if found not in (*SUFFIXES.values(), *PACKED.values()) else None)
     if foreign is not None:
-        raise DataError(f"{shown}: this is a file of {foreign}, and only {TAKEN} can be imported: {_way_out(foreign)}")
+        way_out = _renamed(shown, name) if foreign == "JSON lines" else _way_out(foreign)
+        raise DataError(f"{shown}: this is a file of {foreign}, and only {TAKEN} can be imported: {way_out}")
+    if said in (None, TEXT) and found == TEXT and _begins_as_json(path):
+        raise DataError(f"{shown}: its content is JSON, and its name does not say so: {_renamed(shown, name)}. Nothing was imported")
     if said is None and found == TEXT and suffix:
         raise DataError(f"{shown}: only {TAKEN} can be imported: if it is text with columns, give it a name that ends in .csv")
     if said is None:
@@ -74,6 +81,30 @@ def agreed_format(shown: str, name: str, path: Path) -> str:
     if found != (TEXT if said == JSON else said):
         raise DataError(f"{shown}: truncated or not a {said} file{_instead(found)}; nothing was imported")
     return said
+
+
+def _begins_as_json(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    code = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    return _JSON_HEAD.match(head.decode(code, errors="replace")) is not None
+
+
+def _renamed(shown: str, name: str) -> str:
+    """How a file called ``name`` gets a name that ends in .json, with the command. shown: its path, or that of the archive around it."""
+    path, inside = Path(shown), Path(name)
+    around = format_by_content(path)
+    advice = "give it a name that ends in .json"
+    if around == ZIP and printable(name) != name:
+        return f"unpack it, and {advice}"
+    first = ""
+    if around == ZIP:
+        folder = path.with_name(path.stem if path.suffix.lower() == ".zip" else f"{path.name}_unpacked")
+        first, path = f"python3 -m zipfile -e {shlex.quote(shown)} {shlex.quote(str(folder))} && ", folder / inside
+    stem = inside.stem if inside.suffix.lower() in (*SUFFIXES, *_FOREIGN_SUFFIXES) else inside.name
+    target = path.with_name(f"{stem}.json{'.gz' if around == GZIP else ''}")
+    old, new = shlex.quote(str(path)), shlex.quote(str(target))
+    return f"{advice} ({first}mv -n {old} {new} && keel data import {new})"
 
 
 def _instead(found: str) -> str:

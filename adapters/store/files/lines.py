@@ -26,10 +26,10 @@ class Lines:
 
     def _nth(self, lines: Iterator[int], count: int) -> int:
         """The line that stands at ``count`` (from 0), the last one where there are fewer."""
-        found = self.skip + 1
-        for found in islice(lines, count + 1):
-            pass
-        return found
+        line = self.skip + 1
+        for each in islice(lines, count + 1):
+            line = each
+        return line
 
     def _records(self) -> Iterator[tuple[int, bool]]:
         """(line, whether it is empty) of every record."""

@@ -15,7 +15,7 @@ from adapters.store.connection import explain, guarded
 from adapters.store.files.archives import Content, content_of
 from adapters.store.files.feather import read_feather
 from adapters.store.files.formats import FEATHER, JSON, PARQUET
-from adapters.store.files.json_rows import read_json
+from adapters.store.files.json_rows import IN_PANDAS, read_json
 from adapters.store.files.lines import Lines
 from adapters.store.files.table import RawFile, Reading, column_name
 from adapters.store.files.text_layout import read_layout
@@ -112,7 +112,8 @@ def _load_json(connection: duckdb.DuckDBPyConnection, name: str, path: Path, rea
     _refuse_skipping(name, reading)
     read = read_json(name, path)
     _create(connection, {column_name(place): column for place, column in enumerate(read.columns)})
-    raw = RawFile(connection, name, read.headers)
+    raw = RawFile(connection, name, read.headers, None if read.lines is None else read.lines.__getitem__)
+    raw.way_out = IN_PANDAS
     raw.said = {key: read.said[key] for key in ("symbol", "category", "timeframe") if key in read.said}
     return raw
 

@@ -61,6 +61,8 @@ class RawFile:
         self.quote_volume = False
         """Whether the writer is known to count volume in the quote currency."""
         self._line_of = line_of
+        self.way_out = ""
+        """How files of this format are written so that their columns have names, and the times are among them; "" for adding a line."""
         self.left_out = 0
         """Rows that ``select`` has taken out."""
         self.rows = self.rows_in_file = int(connection.execute("SELECT count(*) FROM raw").fetchall()[0][0])
