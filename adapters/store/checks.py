@@ -6,20 +6,18 @@ an error. The same time with different values is one: nobody but the user can kn
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from adapters.store.schema import BAR_KINDS, SeriesKey
+from adapters.store.words import Where
+from adapters.store.zones import zone_that_doubles
 from core.errors import DataError
 from core.time_range import to_iso
 from core.timeframe import MINUTE_MS, TIMEFRAMES, floor_ts, tf_ms
 
 Columns = dict[str, np.ndarray]
-Where = Callable[[int], str]
-"""What to call row i (counted from 0): "line 17" of a CSV, "row 16" elsewhere."""
-
 _MANY = 10
 """From so many rows on, their spacing says something about the timeframe."""
 
@@ -38,10 +36,13 @@ def row_number(index: int) -> str:
     return f"row {index + 1}"
 
 
-def prepare(key: SeriesKey, columns: Columns, *, name: str, where: Where = row_number, timeframe_from: str = "option") -> Ordered:
+def prepare(
+    key: SeriesKey, columns: Columns, *, name: str, where: Where = row_number, timeframe_from: str = "option", is_local: bool = False
+) -> Ordered:
     """Columns of one series, checked and in order. ``name`` begins every message. Raises DataError.
 
     timeframe_from: who said the timeframe (option, column, path, or "" for the distances of the times), which decides the advice.
+    is_local: the times said no zone and were taken as UTC.
     """
     _check_shapes(key, columns, name)
     _check_numbers(key, columns, name, where)
@@ -54,7 +55,7 @@ def prepare(key: SeriesKey, columns: Columns, *, name: str, where: Where = row_n
         _refuse(np.abs(columns["funding_rate"]) >= 1, columns, "funding_rate", "a rate is a fraction per interval, below 1", name, where)
     elif key.kind == "open_interest":
         _refuse(columns["open_interest"] < 0, columns, "open_interest", "open interest is not negative", name, where)
-    ordered = _in_order(key, columns, name, where)
+    ordered = _in_order(key, columns, name, where, is_local=is_local)
     if key.kind in BAR_KINDS:
         _check_spacing(key, ordered.columns["ts"], name, timeframe_from)
     return ordered
@@ -148,7 +149,7 @@ def _refuse(bad: np.ndarray, columns: Columns, column: str, rule: str, name: str
     )
 
 
-def _in_order(key: SeriesKey, columns: Columns, name: str, where: Where) -> Ordered:
+def _in_order(key: SeriesKey, columns: Columns, name: str, where: Where, *, is_local: bool) -> Ordered:
     columns = {column: columns[column] for column in key.table.names}
     ts = columns["ts"]
     if len(ts) < 2 or bool((ts[1:] > ts[:-1]).all()):
@@ -162,7 +163,7 @@ def _in_order(key: SeriesKey, columns: Columns, name: str, where: Where) -> Orde
         same &= ordered[column][1:] == ordered[column][:-1]
     if not same.any():
         return Ordered(_as_written(key, columns, np.arange(len(ts)), was_sorted), 0, was_sorted)
-    _refuse_contradiction(key, ordered, same, order, name, where)
+    _refuse_contradiction(key, ordered, same, order, name, where, is_local=is_local)
     keep = np.concatenate(([True], ~same))
     return Ordered(_as_written(key, columns, np.sort(order[keep]), was_sorted), int(same.sum()), was_sorted)
 
@@ -182,14 +183,23 @@ def _as_written(key: SeriesKey, columns: Columns, rows: np.ndarray, was_sorted: 
     return {column: values[rows] for column, values in columns.items()}
 
 
-def _refuse_contradiction(key: SeriesKey, ordered: Columns, same: np.ndarray, order: np.ndarray, name: str, where: Where) -> None:
+def _refuse_contradiction(
+    key: SeriesKey, ordered: Columns, same: np.ndarray, order: np.ndarray, name: str, where: Where, *, is_local: bool
+) -> None:
     for column in key.table.names:
         differs = same & (ordered[column][1:] != ordered[column][:-1])
         if differs.any():
             row = int(np.argmax(differs))
             first, second = (where(int(order[index])) for index in (row, row + 1))
             values = f"{column} {ordered[column][row]} and {ordered[column][row + 1]}"
+            zone = zone_that_doubles(ordered["ts"][1:][same]) if is_local and key.kind != "trades" else None
+            mend = "remove the wrong one"
+            if zone is not None:
+                mend = (
+                    "the times say no zone, and where clocks go back in autumn this hour comes twice: if they are of such a place, say "
+                    f"which (such as --timezone {zone}), else {mend}"
+                )
             raise DataError(
                 f"{name}: {first} and {second} have the same time {to_iso(int(ordered['ts'][row]))} but different values "
-                f"({values}): remove the wrong one; nothing was imported"
+                f"({values}): {mend}; nothing was imported"
             )

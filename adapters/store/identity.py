@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from adapters.store.files.table import RawFile
 from adapters.store.names import Hints, choose, read_timeframe
 from adapters.store.schema import CATEGORIES
 from adapters.store.symbols import Symbol, read_symbol
-from adapters.store.words import shortened
+from adapters.store.words import printable, shortened
 from core.errors import DataError
 
 _OF_EXCHANGES = {*CATEGORIES, "inverse", "option"}
@@ -18,12 +19,13 @@ _EITHER = " or ".join(CATEGORIES)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a person says of the series."""
+    """What a person says of the series; flags: of what is taken, and of what may be replaced."""
 
     symbol: str | None = None
     timeframe: str | None = None
     kind: str | None = None
     category: str | None = None
+    flags: tuple[str, ...] = ()
 
 
 def pick_symbol(raw: RawFile, places: dict[str, int], options: Options, hints: Hints, notes: list[str]) -> tuple[str, str | None]:
@@ -34,9 +36,10 @@ def pick_symbol(raw: RawFile, places: dict[str, int], options: Options, hints: H
         spelled[text] = read_symbol(text, f"{raw.name}: ")
     option = None if options.symbol is None else read_symbol(options.symbol, f"{raw.name}: ")
     in_columns = {symbol.name for symbol in spelled.values()}
+    if option is None:
+        _refuse_unknown(raw, options, in_columns, hints.symbol)
     chosen = choose(raw.name, "symbol", None if option is None else option.name, in_columns, hints.symbol)
-    if chosen is None:
-        raise DataError(f"{raw.name}: neither columns nor path say which symbol this is: use --symbol (such as --symbol BTCUSDT)")
+    assert chosen is not None
     if option is not None and len(in_columns) > 1:
         _leave_out_others(
             raw, places["symbol"], "symbol", chosen, {text for text, symbol in spelled.items() if symbol.name == chosen}, notes
@@ -48,6 +51,37 @@ def pick_symbol(raw: RawFile, places: dict[str, int], options: Options, hints: H
         notes.append(f"the symbol was read from the file's name as {chosen}")
     said = option or next((symbol for symbol in spelled.values() if symbol.name == chosen), None)
     return chosen, None if said is None else said.category
+
+
+def _refuse_unknown(raw: RawFile, options: Options, in_columns: set[str], in_path: set[str]) -> None:
+    """Where columns or else the path do not say one symbol, the command that says it."""
+    found = in_columns or in_path
+    if len(found) == 1:
+        return
+    listed = shortened(printable(", ".join(sorted(found))), 200)
+    why = f"{'there are several symbols in one file' if in_columns else 'the path says several symbols'} ({listed})"
+    example = shortened(printable(min(found))) if found else "BTCUSDT"
+    raise DataError(
+        f"{raw.name}: {why if found else 'neither columns nor path say which symbol this is'}: say it with --symbol, such as "
+        f"{_with_symbol(raw, options, example)}"
+    )
+
+
+def _with_symbol(raw: RawFile, options: Options, symbol: str) -> str:
+    """The whole command that imports a file as one of a symbol, with what was said of it already."""
+    reading = raw.reading
+    said = {
+        "--symbol": symbol,
+        "--timeframe": options.timeframe,
+        "--kind": options.kind,
+        "--category": options.category,
+        "--time-format": reading.time_format,
+        "--timezone": reading.timezone,
+        "--decimal": reading.decimal if reading.decimal != "." else None,
+        "--skip-lines": str(reading.skip_lines) if reading.skip_lines else None,
+    }
+    words = [raw.name, *(word for option, value in said.items() if value is not None for word in (option, value))]
+    return shlex.join(["keel", "data", "import", *words, *(("--drop-empty",) if reading.drop_empty else ()), *options.flags])
 
 
 def pick_category(raw: RawFile, places: dict[str, int], options: Options, hints: Hints, of_symbol: str | None, notes: list[str]) -> str:

@@ -47,6 +47,7 @@ class _Found:
     rows_in_file: int
     empty: int
     left_out: int
+    is_local: bool
     notes: list[str] = field(default_factory=list)
 
 
@@ -66,11 +67,14 @@ def import_file(
 ) -> ImportReport:
     """Put a file's rows into the store. now_ms: the time by which rows are finished; None: the system's clock. Raises DataError, the
     store untouched."""
-    options = Options(symbol, timeframe, kind, category)
+    flags = (("--overwrite",) if allow_overwrite else ()) + (("--keep-unfinished",) if keep_unfinished else ())
+    options = Options(symbol, timeframe, kind, category, flags)
     reading = reading or Reading()
     with open_raw(path, reading) as raw:
         found = _read(raw, path, options, reading, env)
-        ordered = prepare(found.key, found.columns, name=str(path), where=raw.where, timeframe_from=found.timeframe_from)
+        ordered = prepare(
+            found.key, found.columns, name=str(path), where=raw.where, timeframe_from=found.timeframe_from, is_local=found.is_local
+        )
     found.notes += _mended(ordered, found.unit)
     now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     columns, unfinished = _finished(found, ordered.columns, str(path), now, keep=keep_unfinished)
@@ -110,7 +114,8 @@ def _read(raw: RawFile, path: Path, options: Options, reading: Reading, env: str
     stated = pick_timeframe(raw, places, options, hints, notes) if group == "bars" else None
     kind = pick_kind(raw, group, places, options, hints, notes)
     empty = leave_out_empty(raw, places, (group, kind, symbol), reading, notes)
-    ts, unit = read_times(raw, places, reading, notes)
+    times = read_times(raw, places, reading, notes)
+    ts = times.ts
     columns = {"ts": ts, **price_and_points(raw, group, places, ts, notes)}
     if group == "bars":
         kind, columns["volume"] = kind_and_volume(raw, symbol, kind, columns, notes, in_column="kind" in places)
@@ -120,7 +125,7 @@ def _read(raw: RawFile, path: Path, options: Options, reading: Reading, env: str
         if stated is None:
             timeframe = _timeframe_of(raw, ts, hints, notes)
     key = SeriesKey(env, category, symbol, kind or group, timeframe)
-    return _Found(key, columns, unit, said_by, raw.rows_in_file, empty, raw.left_out, notes)
+    return _Found(key, columns, times.unit, said_by, raw.rows_in_file, empty, raw.left_out, times.is_local, notes)
 
 
 def _columns_of(raw: RawFile, hints: Hints, notes: list[str]) -> tuple[dict[str, int], str]:

@@ -6,12 +6,13 @@ their own: those are refused until the option says which.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from adapters.store.checks import Where
 from adapters.store.files.table import RawFile, Reading
-from adapters.store.words import shortened
-from adapters.store.zones import to_utc
+from adapters.store.words import Where, shortened
+from adapters.store.zones import ZONE, is_certain, offset_of, to_utc, zone_of
 from core.errors import DataError
 from core.timeframe import TIMEFRAMES
 
@@ -25,7 +26,7 @@ _LATEST = 10**14
 _YEAR_FIRST = (
     "%Y.%m.%d %H:%M", "%Y.%m.%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d %H:%M:%S", "%Y-%m-%d %I-%p", "%Y-%m-%d %I:%M %p",
     "%Y-%m-%d %I:%M:%S %p", "%Y-%m-%dD%H:%M:%S.%n", "%Y.%m.%d", "%Y/%m/%d", "%Y%m%d", "%Y%m%d %H%M", "%Y%m%d %H:%M", "%Y%m%d %H:%M:%S",
-    "%Y%m%d %H%M%S", "%Y-%m-%d %H%M%S",
+    "%Y%m%d %H%M%S", "%Y-%m-%d %H%M%S", "%Y-%m-%dT%H:%M:%S %z", "%Y-%m-%d %H:%M:%S %z", "%Y-%m-%d %H:%M %z", "%Y-%m-%d %H:%M:%S.%f %z",
 )  # fmt: skip
 """Formats that can mean one thing only."""
 _ASKED = tuple(
@@ -35,6 +36,10 @@ _ASKED = tuple(
     for clock in ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", ", %H:%M", ", %H:%M:%S")
 )  # fmt: skip
 """Formats that are proposed where they fit: with days first and months first, both may."""
+_CLOCKS = tuple(
+    f"{date}{clock}" for date in ("%Y-%m-%d ", "%Y-%m-%dT", "%Y/%m/%d ", "%Y.%m.%d ") for clock in ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f")
+)
+"""Formats of times before a zone's name."""
 _DATES = (19_000_101, 21_000_101)
 """Numbers of this size are dates, 20250131."""
 _PACKED = {10**4: "%Y%m%d%H%M", 10**6: "%Y%m%d%H%M%S"}
@@ -42,8 +47,16 @@ _PACKED = {10**4: "%Y%m%d%H%M", 10**6: "%Y%m%d%H%M%S"}
 _FEW = 3
 
 
-def read_times(raw: RawFile, places: dict[str, int], reading: Reading, notes: list[str]) -> tuple[np.ndarray, str]:
-    """(times in ms, unit). What was decided or is finer than a ms is told in ``notes``. Raises DataError for a cell that is no time."""
+class Times(NamedTuple):
+    """ts: ms; unit: what they were in; is_local: text that says no zone, taken as UTC, as nobody said another."""
+
+    ts: np.ndarray
+    unit: str
+    is_local: bool = False
+
+
+def read_times(raw: RawFile, places: dict[str, int], reading: Reading, notes: list[str]) -> Times:
+    """The times of the rows. What was decided or is finer than a ms is told in ``notes``. Raises DataError for a cell that is no time."""
     place = places["ts"]
     if reading.time_format is not None or "clock" in places or raw.is_moment(place):
         return _moments(raw, places, reading, notes)
@@ -57,15 +70,15 @@ def read_times(raw: RawFile, places: dict[str, int], reading: Reading, notes: li
     except DataError:
         if "ts_text" not in places:
             raise
-        ts, unit = read_times(raw, {"ts": places["ts_text"]}, reading, notes)
+        times = read_times(raw, {"ts": places["ts_text"]}, reading, notes)
         notes.append(f"{raw.headers[place]} is in several units: the times were taken from {raw.headers[places['ts_text']]}")
-        return ts, unit
+        return times
     if bool((np.abs(numbers * _MS[unit] - ts) > 0.01).any()):
         notes.append("times finer than a millisecond are kept to the millisecond")
-    return ts, unit
+    return Times(ts, unit)
 
 
-def _moments(raw: RawFile, places: dict[str, int], reading: Reading, notes: list[str]) -> tuple[np.ndarray, str]:
+def _moments(raw: RawFile, places: dict[str, int], reading: Reading, notes: list[str]) -> Times:
     _refuse_odd_one(raw, places["ts"], reading)
     micros, has_zone, own_clock = _read_moments(raw, [places["ts"], *([places["clock"]] if "clock" in places else [])], reading, notes)
     if has_zone:
@@ -85,7 +98,7 @@ def _moments(raw: RawFile, places: dict[str, int], reading: Reading, notes: list
         )
     if bool((micros % 1000).any()):
         notes.append("times finer than a millisecond are kept to the millisecond")
-    return ts, "time"
+    return Times(ts, "time", is_local=not has_zone and reading.timezone is None)
 
 
 def _refuse_odd_one(raw: RawFile, place: int, reading: Reading) -> None:
@@ -112,13 +125,14 @@ def _read_moments(raw: RawFile, columns: list[int], reading: Reading, notes: lis
                 f"{_proposal(raw, columns)}. Nothing was imported ({raw.first_rows()})"
             )
         return micros, "%z" in asked or "%Z" in asked, ""
+    has_zone = len(columns) == 1 and _has_zone(raw, columns[0])
     if len(columns) == 1 and raw.is_iso(columns[0]) and not raw.is_integer(columns[0]):
-        return raw.moments(columns[0]), raw.says_zone(columns[0]), ""
+        return raw.moments(columns[0]), has_zone, ""
     for time_format in _YEAR_FIRST:
         micros = raw.parsed(columns, time_format)
         if micros is not None:
             notes.extend(_on_bybits_clock(raw, columns, time_format, reading))
-            return micros, False, _own_clock(len(columns), time_format)
+            return micros, has_zone, _own_clock(len(columns), time_format)
     proposal = _proposal(raw, columns)
     if not proposal and len(columns) == 1:
         raw.moments(columns[0])
@@ -127,6 +141,43 @@ def _read_moments(raw: RawFile, columns: list[int], reading: Reading, notes: lis
         f"{proposal or ': say how with --time-format, such as --time-format ' + repr('%d/%m/%Y %H:%M')}. Nothing was imported "
         f"({raw.first_rows()})"
     )
+
+
+def _has_zone(raw: RawFile, place: int) -> bool:
+    """Whether the times of a column say their zone. Raises DataError where some do and some do not, or by a name that may mean several."""
+    if not raw.is_text(place):
+        return raw.is_in_utc(place)
+    if {zone_of(f":00{part}") for part in raw.parts(place, ZONE)} <= {""}:
+        return False
+    cells = raw.texts(place)
+    zones = np.array([zone_of(str(cell)) for cell in cells], dtype=object)
+    if (zones == "").any():
+        with_one, without = int(np.argmax(zones != "")), int(np.argmax(zones == ""))
+        raise DataError(
+            f"{raw.name}, {raw.where(without)}: the time {shortened(repr(cells[without]))} says no zone, and {raw.where(with_one)} does "
+            f"({shortened(repr(cells[with_one]))}): write the zone to each time, or to none. Nothing was imported"
+        )
+    named = np.array([not is_certain(zone) for zone in zones])
+    if named.any():
+        row = int(np.argmax(named))
+        raise DataError(
+            f"{raw.name}, {raw.where(row)}: the time {shortened(repr(cells[row]))} says its zone by a name, and {zones[row]} may mean "
+            f"several offsets: {_by_offset(raw, place, zones[row])}. Nothing was imported"
+        )
+    return True
+
+
+def _by_offset(raw: RawFile, place: int, zone: str) -> str:
+    """How times that say their zone by a name are imported: the name as a part of the format, and what it means as an option."""
+    formats = (f"{clock}{gap}{zone}" for clock in _CLOCKS for gap in (" ", ""))
+    fits = next((fit for fit in formats if raw.parsed([place], fit) is not None), None)
+    meant = offset_of(zone)
+    if fits is None:
+        return "write the times in UTC, or with an offset such as +01:00"
+    if meant is None:
+        return f"say its offset, as in --time-format '{fits}' --timezone +01:00"
+    usually = "" if meant == zone else f" (if {zone} is that)"
+    return f"use --time-format '{fits}' --timezone {meant}{usually}"
 
 
 def _own_clock(columns: int, time_format: str) -> str:

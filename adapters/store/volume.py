@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from adapters.store.checks import Where
 from adapters.store.columns import plain_names
 from adapters.store.inference import split_symbol
+from adapters.store.words import Where
 from core.errors import DataError
 
 _DOLLARS = ("usd", "usdt", "usdc", "usde", "busd")

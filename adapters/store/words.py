@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+Where = Callable[[int], str]
+"""What to call row i (counted from 0): "line 17" of a CSV, "row 16" elsewhere."""
+
 
 def printable(text: str) -> str:
     """A text with a mark in place of what cannot be shown: control characters, NUL, line ends."""

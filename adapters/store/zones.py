@@ -8,10 +8,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from adapters.store.checks import Where
-from adapters.store.words import printable, shortened
+from adapters.store.words import Where, printable, shortened
 from core.errors import ConfigError, DataError
 
+ZONE = r":[0-9]{2}(?:[.][0-9]+)? ?([A-Za-z][A-Za-z0-9_/+:-]*|[+-][0-9]{1,2}(?::?[0-9]{2}){0,2})$"
+"""How a time as text says its zone, behind its time of day: Z, UTC, +02:00, -0500, EST, Europe/Berlin (re and RE2 alike)."""
+_CERTAIN = re.compile(r"^(?:Z|(?:UTC|GMT)?(?:[+-]\d{1,2}(?::?\d{2}){0,2})?)$", re.IGNORECASE)
+"""Zones that mean one thing."""
+_GOING_BACK = ("Europe/Berlin", "America/New_York", "Europe/London", "Europe/Athens", "Australia/Sydney", "America/Santiago")
+"""Places whose clocks go back at different times, the likeliest first: what one of them doubles is doubled in many others, too."""
+_HALVES_OF_DAY = ("AM", "PM")
+_OFFSETS = {"EST": "-05:00", "EDT": "-04:00", "CST": "-06:00", "CDT": "-05:00", "MST": "-07:00", "MDT": "-06:00", "PST": "-08:00",
+            "PDT": "-07:00", "WET": "+00:00", "BST": "+01:00", "CET": "+01:00", "CEST": "+02:00", "EET": "+02:00", "EEST": "+03:00",
+            "MSK": "+03:00", "HKT": "+08:00", "JST": "+09:00"}  # fmt: skip
+"""What names of zones mostly mean."""
 _OFFSET = re.compile(r"^(?:UTC|GMT)?(?P<sign>[+-])(?P<hours>\d{1,2})(?::?(?P<minutes>\d\d))?$")
 _QUARTER = 900_000_000
 """us: offsets change on quarters of an hour."""
@@ -32,6 +42,38 @@ def read_zone(text: str) -> tzinfo:
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         shown = shortened(repr(printable(text)))
         raise ConfigError(f"--timezone {shown} is no zone: use UTC, an offset such as +03:00, or a name such as Europe/Berlin") from error
+
+
+def zone_of(cell: str) -> str:
+    """The zone that a time as text says behind its time of day; "" for none (AM and PM are none)."""
+    found = re.search(ZONE, cell.strip())
+    return "" if found is None or found[1].upper() in _HALVES_OF_DAY else found[1]
+
+
+def is_certain(zone: str) -> bool:
+    """Whether a zone means one thing: Z, UTC, an offset. CST is of Chicago, Havana and Shanghai, and Europe/Berlin has an hour twice."""
+    return _CERTAIN.match(zone) is not None
+
+
+def offset_of(zone: str) -> str | None:
+    """The value of --timezone for a zone's name: of a place the name, of letters what they mostly mean; None for others."""
+    if "/" not in zone:
+        return _OFFSETS.get(zone.upper())
+    try:
+        read_zone(zone)
+    except ConfigError:  # no zone of that name is known
+        return None
+    return zone
+
+
+def zone_that_doubles(ts: np.ndarray) -> str | None:
+    """A place whose clock shows every one of these times (ms of its day) twice, as it goes back then; None where none is known."""
+    quarters = np.unique(np.asarray(ts) * 1000 // _QUARTER)
+    for text in _GOING_BACK:
+        zone = read_zone(text)
+        if all(_offset(int(each), zone, 0) > _offset(int(each), zone, 1) for each in quarters):
+            return text
+    return None
 
 
 def to_utc(name: str, micros: np.ndarray, text: str, where: Where, notes: list[str]) -> np.ndarray:

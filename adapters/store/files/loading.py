@@ -33,7 +33,7 @@ def open_raw(path: Path, reading: Reading | None = None) -> Iterator[RawFile]:
     _check_path(path)
     with content_of(path) as content, _readable(str(path), content) as place, guarded(place, str(path)) as connection:
         raw = _LOADERS.get(content.format, _load_text)(connection, str(path), place, reading)
-        raw.decimal, raw.names = reading.decimal, content.names
+        raw.reading, raw.decimal, raw.names = reading, reading.decimal, content.names
         raw.notes = [*content.notes, *raw.notes]
         if not raw.rows:
             raise DataError(f"{path}: the file has no rows")

@@ -54,6 +54,7 @@ class RawFile:
         described = connection.execute("SELECT data_type FROM duckdb_columns() WHERE table_name = 'raw' ORDER BY column_index").fetchall()
         self.types = [str(row[0]) for row in described]
         self.name, self.headers, self.decimal = name, headers, "."
+        self.reading = Reading()
         self.names: tuple[str, ...] = ()
         self.notes: list[str] = []
         self.said: dict[str, str] = {}
@@ -147,11 +148,14 @@ class RawFile:
         """A column as int64. Raises DataError that names the first cell which is not an integer."""
         return self._cast(place, "BIGINT", "an integer")
 
-    def says_zone(self, place: int) -> bool:
-        """Whether the cells of a column of times say their own zone."""
-        if self.types[place] != "VARCHAR":
-            return "WITH TIME ZONE" in self.types[place]
-        return self.any_matches(place, ".*[0-9] ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?)") and not self.matches(place, "[0-9]+-[0-9]+-[0-9]+")
+    def is_in_utc(self, place: int) -> bool:
+        """Whether a column holds moments, and not times of day of some clock."""
+        return "WITH TIME ZONE" in self.types[place]
+
+    def parts(self, place: int, pattern: str) -> set[str]:
+        """What the first group of a regular expression finds in the cells of a column; "" where it finds nothing."""
+        sql = f"SELECT DISTINCT regexp_extract(trim(CAST({column_name(place)} AS VARCHAR)), ?, 1) FROM raw"  # noqa: S608  # our own names
+        return {str(part or "") for (part,) in self._connection.execute(sql, [pattern]).fetchall()}
 
     def moments(self, place: int) -> np.ndarray:
         """A column of timestamps or ISO text as int64 us UTC (text without a zone is UTC)."""
