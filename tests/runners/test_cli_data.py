@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -279,3 +280,36 @@ def test_series_are_deleted_and_renamed_whole_or_not_at_all(keel: Keel, tmp_path
     assert stored() == [("BUSDT", "spot", 3)]
     assert keel("data", "rename", "BUSDT", "BUSDT", *home).code == 2 and keel("data", "delete", "XUSDT", "--yes", *home).code == 2
     assert keel("data", "verify", *home).code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "words"),
+    [
+        ("my bars.csv", "", "neither columns nor path say which symbol this is"),
+        ("AUSDT_BUSDT.csv", "", "the path says several symbols (AUSDT, BUSDT)"),
+        ("it's.csv", "symbol", "there are several symbols in one file (AUSDT, BUSDT)"),
+    ],
+)
+def test_where_the_symbol_is_unknown_the_command_that_says_it_can_be_pasted(
+    keel: Keel, empty: tuple[str, str], tmp_path: Path, name: str, column: str, words: str
+) -> None:
+    path = tmp_path / name
+    rows = [f"{2 - day % 2:02d}/06/2024 00:00;1,5;1,5;1,5;;{'AUSDT' if day < 2 else 'BUSDT'}" for day in range(4)]
+    rows = [row.replace(";;", ";1,5;") if at else row for at, row in enumerate(rows)]
+    names = f"date;open;high;low;close;{column or 'note'}"
+    path.write_text("made by us\n" + "\n".join([names, *(rows if column else rows[:2])]) + "\n")
+    options = (
+        *("--time-format", "%d/%m/%Y %H:%M", "--timezone", "-05:00", "--decimal", ",", "--skip-lines", "1", "--drop-empty"),
+        *("--timeframe", "1h", "--kind", "mark", "--category", "linear", "--overwrite", "--keep-unfinished"),
+    )
+    refused = keel("data", "import", str(path), *options, *empty)
+    said = f"{path}: {words}: say it with --symbol, such as "
+    assert refused.code == 3 and said in refused.err
+    command = shlex.split(refused.err.split(said)[1].splitlines()[0])
+    assert command[0] == "keel" and set(options) <= set(command)
+    pasted = keel(*command[1:], *empty, "--json")
+    assert pasted.code == 0, pasted.err
+    (report,) = pasted.data["imported"]
+    example = "AUSDT" if "AUSDT" in words else "BTCUSDT"
+    assert (report["symbol"], report["kind"], report["rows"], report["empty"]) == (example, "mark", 1, 1)
+    assert keel("data", "import", str(path), *empty).err.count("--symbol") == 2, "what was not said is not in the command"

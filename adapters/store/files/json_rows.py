@@ -97,10 +97,8 @@ def _parsed(text: str) -> Any:
 
 
 def _json_lines(name: str, text: str) -> dict[int, Any] | None:
-    """The documents of JSON lines by their lines (from 1); None for what is none: its first line is no document, or it has but one line."""
+    """The documents of JSON lines by their lines (from 1); None for what is none: its first line is no document."""
     lines = {at: line for at, line in enumerate(text.split("\n"), 1) if line.strip()}
-    if len(lines) < 2:
-        return None
     documents: dict[int, Any] = {}
     for at, line in lines.items():
         try:
@@ -177,7 +175,7 @@ def _are_times(labels: Sequence[Any]) -> bool:
 
 def _indexed(labels: Sequence[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Rows with the labels of their index as a column, where these are times and not positions."""
-    if not _are_times(labels) or (rows and _INDEX_NAME in rows[0]):
+    if not _are_times(labels):
         return rows
     return [{_INDEX_NAME: label, **row} for label, row in zip(labels, rows, strict=True)]
 

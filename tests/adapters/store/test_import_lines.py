@@ -33,10 +33,21 @@ def only_line_with(text: str, mark: str) -> int:
         "# made by us\n\n# twice\n" + HEADER + row(0) + "\n" + row(1),
         HEADER + row(0) + row(1, TWO_LINES),
         HEADER + row(0, TWO_LINES) + "\n" + row(1, TWO_LINES) + "\n",
+        HEADER + row(0, '"a ""first""\nand ""second"""') + row(1),
         HEADER + row(0, '5" pipe') + row(1, 'a "b" c'),
         "\n\n" + HEADER + GOOD,
     ],
-    ids=["plain", "empty at once", "empty lines", "comments", "a cell of two lines", "both", "quotes inside", "empty first"],
+    ids=[
+        "plain",
+        "empty at once",
+        "empty lines",
+        "comments",
+        "a cell of two lines",
+        "both",
+        "doubled quotes at a line's end",
+        "quotes inside",
+        "empty first",
+    ],
 )
 @pytest.mark.parametrize(
     ("bad", "words"),
@@ -69,6 +80,12 @@ def test_rows_left_out_by_symbol_or_for_their_empty_cells_keep_their_lines(store
         store.import_file(file("BTCUSDT_1m.csv", text), drop_empty=True)
     report = store.import_file(file("BTCUSDT_1m.csv", text.replace("x", "2.5")), drop_empty=True)
     assert any("the first is line 5" in note for note in report.notes)
+
+
+def test_the_line_of_a_quote_that_is_never_closed_is_where_it_opens(store, file):
+    text = HEADER + row(0, TWO_LINES) + "\n" + row(1) + row(2, '"open') + row(3)
+    with pytest.raises(DataError, match="line 6: the line cannot be read"):
+        store.import_file(file("BTCUSDT_1m.csv", text))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
