@@ -115,18 +115,6 @@ class RawFile:
         """Whether any cell of a column is not empty (nan is empty, as others write a cell that is none so)."""
         return bool(self._connection.execute(f"SELECT 1 FROM raw WHERE NOT ({self._is_empty(place)}) LIMIT 1").fetchall())  # noqa: S608
 
-    def matches(self, place: int, pattern: str) -> bool:
-        """Whether every cell of a column that is not empty fits a regular expression, and there is one."""
-        cell = f"trim(CAST({column_name(place)} AS VARCHAR))"
-        sql = f"SELECT count(*), count(*) FILTER (NOT regexp_full_match({cell}, ?)) FROM raw WHERE NOT ({self._is_empty(place)})"  # noqa: S608
-        count, others = self._connection.execute(sql, [pattern]).fetchall()[0]
-        return bool(count) and not others
-
-    def any_matches(self, place: int, pattern: str) -> bool:
-        """Whether some cell of a column fits a regular expression."""
-        sql = f"SELECT count(*) FROM raw WHERE regexp_full_match(trim(CAST({column_name(place)} AS VARCHAR)), ?)"  # noqa: S608
-        return bool(self._connection.execute(sql, [pattern]).fetchall()[0][0])
-
     def is_moment(self, place: int) -> bool:
         """Whether a column holds times as such, or text that is not numbers."""
         if self.types[place].startswith(TIME_TYPES):
