@@ -404,7 +404,7 @@ class BybitVenue(OrderCalls):
             if self._now_ms() >= patient_until:
                 return f"not ready: {self.private.stream.problem or 'the account is being read'}"
             await self._sleep(0.05)
-        for entry in self.gate.against(command.symbol):
+        for entry in self.gate.against(command.symbol, is_allowed=True):
             if entry.cause not in _OWN_WAIT:
                 return f"frozen: {entry.text}"
         patient_until = self._now_ms() + REPLACED_WAIT_MS

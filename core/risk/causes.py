@@ -25,7 +25,8 @@ Scope = Literal["symbol", "account"]
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """One row. ``state``: what is left while it stands; ``raised_when`` and ``ends_when`` are for people."""
+    """One row. ``state``: what is left while it stands; ``raised_when`` and ``ends_when`` are for people; ``counts``: it counts orders, those
+    that have been allowed among them, so that it forbids new ones only."""
 
     name: str
     scope: Scope
@@ -33,6 +34,7 @@ class Cause(msgspec.Struct, frozen=True):
     raised_when: str
     ends_when: str
     lifted_by: Lifter
+    counts: bool = False
 
 
 _REDUCING, _HALTED = TradingState.REDUCING, TradingState.HALTED
@@ -65,7 +67,10 @@ _TABLE: Final = (
           "a minute has passed, and a person says so", "person"),
     Cause("cancel_ratio", "account", _REDUCING, "more than 50 cancels for each order", "a person says so; the count begins anew", "person"),
     Cause("max_orders_per_minute", "account", _REDUCING, "120 orders within a minute (live: `live.max_orders_per_minute`)",
-          "a minute has passed since the oldest of them", "time"),
+          "a minute has passed since the oldest of them", "time", counts=True),
+    Cause("max_open_orders", "account", _REDUCING, "200 orders rest (live: `live.max_open_orders`)", "one of them has ended", "keel",
+          counts=True),
+    Cause("no_equity", "account", _REDUCING, "the equity is 0 or less", "it is above 0 again", "keel"),
     Cause("halt", "account", _REDUCING, "a Halt from outside", "a Resume", "keel"),
     Cause("arming_expired", "account", _REDUCING, "the arming of a live session has ended (12 h at most)",
           "a person says so: `keel live SYSTEM --arm`", "person"),
@@ -108,7 +113,8 @@ _TABLE: Final = (
     Cause("price_stale", "symbol", _REDUCING, "its latest price is older than 15 s", "a price comes", "keel"),
     Cause("reject_breaker", "symbol", _REDUCING, "five rejections in a row", "ten minutes have passed", "time"),
     Cause("max_orders_per_symbol_per_minute", "symbol", _REDUCING, "60 orders of the symbol within a minute",
-          "a minute has passed since the oldest of them", "time"),
+          "a minute has passed since the oldest of them", "time", counts=True),
+    Cause("max_open_orders_per_symbol", "symbol", _REDUCING, "50 orders of the symbol rest", "one of them has ended", "keel", counts=True),
 )  # fmt: skip
 
 CAUSES: Final = {cause.name: cause for cause in _TABLE}

@@ -36,6 +36,8 @@ ASKED_BY_A_CONTROL: Final = frozenset(
         "max_orders_per_minute",
         "max_orders_per_symbol_per_minute",
         "cancel_ratio",
+        "max_open_orders",
+        "max_open_orders_per_symbol",
     }
 )
 """Causes of the gate that a control of its own says no for, with value and limit."""
@@ -177,8 +179,16 @@ class Controls:
             found["max_orders_per_minute", None] = f"{len(self._sent)} orders within a minute, at most {limits.max_orders_per_minute}"
         if self._cancels_per_order() > limits.max_cancels_per_order:
             found["cancel_ratio", None] = f"{self._cancels} cancels for {self._orders} orders"
+        if not self._account.equity > 0.0:
+            found["no_equity", None] = f"the equity is {self._account.equity:g}"
+        resting = Counter(record.symbol for record in self._working.open_orders())
+        if resting.total() >= limits.max_open_orders:
+            found["max_open_orders", None] = f"{resting.total()} orders rest, at most {limits.max_open_orders}"
         sent = Counter(order.symbol for _, order in self._sent)
         for symbol in self._instruments:
+            if resting[symbol] >= limits.max_open_orders_per_symbol:
+                text = f"{resting[symbol]} orders rest, at most {limits.max_open_orders_per_symbol}"
+                found["max_open_orders_per_symbol", symbol] = text
             own = sent[symbol]
             if own >= limits.max_orders_per_symbol_per_minute:
                 found["max_orders_per_symbol_per_minute", symbol] = (

@@ -108,9 +108,10 @@ class Gate:
         """Whether this cause stands for this symbol (None: for the account)."""
         return bool(self._entries) and any(place[:2] == (symbol, cause) for place in self._entries)
 
-    def against(self, symbol: str) -> list[Entry]:
-        """What keeps an entry of this symbol from leaving now; empty: nothing does."""
-        return [entry for entry in self._entries.values() if entry.symbol in (None, symbol)]
+    def against(self, symbol: str, *, is_allowed: bool = False) -> list[Entry]:
+        """What keeps an entry of this symbol from leaving now; empty: nothing does. is_allowed: of one that the controls have let pass, and
+        that has not left yet."""
+        return [entry for entry in self._entries.values() if entry.symbol in (None, symbol) and not (is_allowed and entry.row.counts)]
 
     @property
     def account_state(self) -> TradingState:

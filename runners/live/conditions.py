@@ -11,7 +11,10 @@ from core.risk.gate import Gate
 if TYPE_CHECKING:
     from runners.arming.arming import Arming
 
-_PAUSES: Final = ("max_orders_per_minute", "max_orders_per_symbol_per_minute", "reject_breaker", "price_stale")
+_PAUSES: Final = (
+    "max_orders_per_minute", "max_orders_per_symbol_per_minute", "max_open_orders", "max_open_orders_per_symbol", "no_equity",
+    "reject_breaker", "price_stale",
+)  # fmt: skip
 """Those that the controls count and that end by themselves; ``cancel_ratio`` is counted there, too, and ends by a person."""
 
 

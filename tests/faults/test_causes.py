@@ -22,6 +22,7 @@ import pytest
 from core.config import RiskConfig
 from core.errors import SafetyError
 from core.messages import Halt, OrderIntent, OrderUpdate, Resume, SubmitOrder
+from core.money import UNIT
 from core.risk.causes import CAUSES, TradingState
 from core.timeframe import DAY_MS
 from runners.live.cadence import PERIOD_MS
@@ -308,6 +309,36 @@ def aged(ms: float) -> Step:
     return step
 
 
+def limited(limit: str) -> Step:
+    """As many orders rest as may."""
+
+    async def step(walk: Walk) -> None:
+        controls = walk.live.controls
+        count = sum(1 for _ in walk.live.books.executor.open_orders())
+        controls.limits = msgspec.structs.replace(controls.limits, **{limit: count})
+        walk.live.gate.look()
+
+    return step
+
+
+def more_may_rest(limit: str) -> Step:
+    async def step(walk: Walk) -> None:
+        walk.live.controls.limits = msgspec.structs.replace(walk.live.controls.limits, **{limit: 200})
+        walk.live.gate.look()
+
+    return step
+
+
+def worth(share: float) -> Step:
+    """The account, as the portfolio has marked it."""
+
+    async def step(walk: Walk) -> None:
+        walk.live.books.portfolio.equity = share * walk.live.books.portfolio.cash / UNIT
+        walk.live.gate.look()
+
+    return step
+
+
 SIZE = patched(POSITIONS, "/result/list/0/size", "0.500")
 AFTER: dict[str, Step] = {"another_writer": released("another_writer"), "unknown_status": it_is_known_again}
 """What is done a bar after the end."""
@@ -324,6 +355,8 @@ WALK: dict[str, tuple[Step, Step]] = {
     "repeated_execution": (the_same_again, a_minute_and_a_person),
     "cancel_ratio": (many_cancels, released("cancel_ratio")),
     "max_orders_per_minute": (sent(120, "ETHUSDT"), passed(61_000)),
+    "max_open_orders": (limited("max_open_orders"), more_may_rest("max_open_orders")),
+    "no_equity": (worth(0.0), worth(1.0)),
     "halt": (said(Halt), said(Resume)),
     "daily_loss_percent": (equity(0.4), equity(1.0, days=1)),
     "being_compared": (looked_at("books", SIZE), looked_at("books")),
@@ -349,6 +382,7 @@ WALK: dict[str, tuple[Step, Step]] = {
     "price_stale": (aged(20_000.0), aged(0.0)),
     "reject_breaker": (many_rejections, passed(600_001)),
     "max_orders_per_symbol_per_minute": (sent(60), passed(61_000)),
+    "max_open_orders_per_symbol": (limited("max_open_orders_per_symbol"), more_may_rest("max_open_orders_per_symbol")),
 }  # fmt: skip
 BY_RESTART = [cause.name for cause in CAUSES.values() if cause.lifted_by == "restart"]
 

@@ -128,6 +128,17 @@ async def test_a_definite_no_is_a_rejection_with_its_code() -> None:
         assert ended.reason == "110007 ab not enough for new order"
 
 
+async def test_the_order_that_fills_a_count_leaves_although_no_other_may() -> None:
+    """The controls have let it pass and count it: the count stands in the way of the next one, not of the last that was allowed."""
+    async with desk_over() as desk:
+        desk.venue.gate.close("max_orders_per_minute", "120 orders within a minute, at most 120")
+        desk.venue.submit_order(desk.order(1))
+        await desk.until(lambda: desk.updates("t-1")[-1:] == ["accepted"])
+        desk.venue.gate.close("price_stale", "old", "BTCUSDT")
+        desk.venue.submit_order(desk.order(2))
+        await desk.until(lambda: desk.updates("t-2") == ["rejected"])
+
+
 async def test_a_key_that_is_denied_freezes_everything() -> None:
     async with desk_over() as desk:
         desk.faults(fault({"kind": "error", "ret_code": 10003}, CREATE, "before_apply"))

@@ -122,6 +122,19 @@ def test_what_the_surroundings_say(name: str, value: Any, code: str) -> None:
     assert room.code() == code
 
 
+def test_what_would_deny_any_entry_is_known_before_one_is_asked_for() -> None:
+    """ACTIVE means that an entry could leave: neither with as many orders at rest as may, nor without equity."""
+    room = Room(max_open_orders=2, max_open_orders_per_symbol=2)
+    assert room.controls.pauses(START) == {}
+    room.rest(side="BUY", price=50.0)
+    room.rest(side="BUY", price=50.0)
+    assert set(room.controls.pauses(START)) == {("max_open_orders", None), ("max_open_orders_per_symbol", "BTCUSDT")}
+    assert room.code(side="BUY", price=50.0, order_type="limit") == "max_open_orders_per_symbol"
+    room.working.records.clear()
+    room.account.equity = 0.0
+    assert room.controls.pauses(START) == {("no_equity", None): "the equity is 0"} and room.code() != ""
+
+
 def test_a_limit_that_broke_is_named_and_the_drawdown_which_holds_for_good_first() -> None:
     room = Room()
     for cause in ("daily_loss_percent", "max_drawdown_percent"):
