@@ -25,8 +25,8 @@ Scope = Literal["symbol", "account"]
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """One row. ``state``: what is left while it stands; ``raised_when`` and ``ends_when`` are for people; ``counts``: it counts orders, those
-    that have been allowed among them, so that it forbids new ones only."""
+    """One row. ``state``: what is left while it stands; ``raised_when`` and ``ends_when`` are for people; ``counts``: it counts orders, and
+    those that were allowed are among them, so that it forbids new ones only."""
 
     name: str
     scope: Scope
