@@ -7,6 +7,11 @@ from __future__ import annotations
 from core.instrument import Instrument
 
 
+def held_steps(instrument: Instrument, units: int, price: float) -> int:
+    """What can be closed of a position of ``units`` (of the book's grid): all of a perpetual, the ``sellable_steps`` of spot."""
+    return units if instrument.category == "linear" else sellable_steps(instrument, units, price)
+
+
 def sellable_steps(instrument: Instrument, units: int, price: float) -> int:
     """How many whole quantity steps of a spot holding of ``units`` (of the book's grid) the exchange would take at this price; 0: dust.
 

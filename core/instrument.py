@@ -125,6 +125,22 @@ def nearly(count: float, nearest: int) -> bool:
     return abs(count - nearest) <= min(NOISE * abs(count), _NOISE_IN_STEPS)
 
 
+def order_parts(grid: Grid, steps: int, most: float, *, equal: bool = False) -> list[int]:
+    """The sizes (steps of ``grid``) of the orders that make up ``steps``, as few as the exchange's maximum allows; none for 0 steps.
+
+    most: base units; 0 or inf where no maximum is known. The full ones come first and a rest last, which a reduction may leave; ``equal``:
+    as equal as steps allow, where a small rest would be less than the exchange takes.
+    """
+    if steps <= 0 or most <= 0.0 or grid.value(steps) <= most:
+        return [steps] if steps > 0 else []
+    largest = max(1, grid.floor(most))
+    count = -(-steps // largest)
+    if not equal:
+        return [largest] * (count - 1) + [steps - largest * (count - 1)]
+    each, longer = divmod(steps, count)
+    return [each + 1] * longer + [each] * (count - longer)
+
+
 def notional_of(ticks: int, steps: int, numerator: int, denominator: int) -> int:
     """``Instrument.notional`` as a function of numbers; a rest is rounded down. The fraction is ``Instrument.notional_factor``."""
     if denominator == 1:

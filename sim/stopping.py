@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.dust import sellable_steps
+from core.dust import held_steps
 from core.instrument import notional_of, notional_up
 from core.money import UNIT, to_text
 from core.result import StopReason
@@ -95,12 +95,5 @@ def _taken(book: SymbolBook, notional: int) -> int:
 
 def _is_open(book: SymbolBook, has_price: bool) -> bool:
     """Whether something could be closed: a position, or a spot holding of the smallest order (without a price: of its quantity)."""
-    instrument = book.instrument
-    for position in book.positions:
-        if not book.is_spot:
-            if position.steps:
-                return True
-            continue
-        if sellable_steps(instrument, position.steps, book.last if has_price else 0.0):
-            return True
-    return False
+    price = book.last if has_price else 0.0
+    return any(held_steps(book.instrument, position.steps, price) for position in book.positions)

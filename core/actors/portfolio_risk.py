@@ -19,7 +19,7 @@ import msgspec
 from core.actors.risk import RiskActor
 from core.errors import KeelError, StrategyError
 from core.funnel import HELD_ALREADY, ORDERED, Outcome
-from core.instrument import Category, size_count
+from core.instrument import Category, order_parts, size_count
 from core.messages import Bracket, OrderIntent, Signal
 from core.money import UNIT
 from core.portfolio_order import DataView, OMSView, Order, PortfolioOrders, TargetPosition, market_symbol
@@ -197,19 +197,14 @@ class PortfolioRiskActor(RiskActor):
     ) -> None:  # fmt: skip
         """Market orders for so many steps, as few as the exchange's maximum allows and as equal as steps allow: a small rest would be less
         than the exchange takes."""
-        grid, most = market.instrument.qty_grid, market.max_market_qty
-        count = 1 if grid.value(steps) <= most else -(-steps // max(1, grid.floor(most)))
-        cancel_first = True
-        for left in range(count, 0, -1):
-            part = -(-steps // left)
+        grid = market.instrument.qty_grid
+        for number, part in enumerate(order_parts(grid, steps, market.max_market_qty, equal=True)):
             self._send(
                 OrderIntent(
                     signal.symbol, "BUY" if is_buy else "SELL", grid.value(part), signal.ts, reduce_only=reduce_only, bracket=bracket,
-                    cancel_first=cancel_first, strategy=signal.strategy, decision_price=price,
+                    cancel_first=not number, strategy=signal.strategy, decision_price=price,
                 )
             )  # fmt: skip
-            steps -= part
-            cancel_first = False
 
 
 def _signal(target: TargetPosition, *, closes: bool) -> Signal:

@@ -23,7 +23,7 @@ from core.clock import Clock
 from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
 from core.dust import sellable_steps
 from core.funnel import BY_SIZER, FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
-from core.instrument import Instrument
+from core.instrument import Instrument, order_parts
 from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
 from core.money import UNIT
 from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
@@ -268,17 +268,13 @@ class RiskActor:
         strategy = signal.strategy if signal is not None else ""
         market = self._markets[symbol]
         grid, most = market.instrument.qty_grid, market.max_market_qty if order_type == "market" else market.max_qty
-        left, cancel_first = abs(held), True
-        while left > 0:
-            steps = left if grid.value(left) <= most else max(1, grid.floor(most))
+        for number, steps in enumerate(order_parts(grid, abs(held), most)):
             self._send(
                 OrderIntent(
                     symbol, "BUY" if is_buy else "SELL", grid.value(steps), ts, order_type, price, reduce_only=True,
-                    cancel_first=cancel_first, reason=reason, strategy=strategy, decision_price=self._portfolio.last(symbol),
+                    cancel_first=not number, reason=reason, strategy=strategy, decision_price=self._portfolio.last(symbol),
                 )
             )  # fmt: skip
-            left -= steps
-            cancel_first = False
 
     def _send(self, intent: OrderIntent) -> None:
         self._flights.note(intent)

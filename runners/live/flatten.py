@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core.instrument import order_parts
 from core.messages import SubmitOrder
 from runners.live.history import session_prefix
 
@@ -18,11 +19,9 @@ async def flatten(live: Live) -> None:
     number = 0
     for (symbol, idx), report in list(venue.fold.positions.items()):
         instrument = live.instruments[symbol]
-        left = abs(instrument.qty_grid.count(report.qty))
-        most = max(1, instrument.qty_grid.floor(instrument.max_market_qty))
-        while left > 0:
+        held = abs(instrument.qty_grid.count(report.qty))
+        for steps in order_parts(instrument.qty_grid, held, instrument.max_market_qty):
             number += 1
-            steps = min(left, most)
             name = f"{session_prefix(live.opened, live.journal.session)}-x{number}"
             side = "SELL" if report.qty > 0 else "BUY"
             venue.submit_order(
@@ -31,5 +30,4 @@ async def flatten(live: Live) -> None:
                     live.cycle.clock.now_ms, reduce_only=True, position_idx=idx, reason="fault",
                 )
             )  # fmt: skip
-            left -= steps
     await venue.idle()

@@ -14,7 +14,7 @@ from typing import Any, overload
 from adapters.logging import get_logger
 from core.actors.portfolio import Line, Portfolio, spot_fee_value
 from core.clock import Clock
-from core.dust import sellable_steps
+from core.dust import held_steps
 from core.errors import ConfigError
 from core.instrument import Category
 from core.messages import Fill, Message
@@ -172,13 +172,13 @@ class OMSClient:
         fee = spot_fee_value(fill, instrument) if fill.fee_coin == instrument.base else fill.fee
         balance, pnl = self._portfolio.cash, fill.realized_pnl
         if closing:
-            is_all = bool(opening) or not self._is_open(line, after, fill.price)
+            is_all = bool(opening) or not held_steps(instrument, after, fill.price)
             action = "liquidation" if fill.kind == "bust" else "close" if is_all else "reduce"
             share_fee = mul_div_floor(fee, closed, total) if opening else fee  # shared as the trade log does it
             self._write(fill, "LONG" if before > 0 else "SHORT", action, value(closing), closed, share_fee, pnl, balance + fee - share_fee)
             notional, fee, pnl = total - closed, fee - share_fee, 0
         if opening:
-            action = "open" if closing or not self._is_open(line, before, fill.price) else "increase"
+            action = "open" if closing or not held_steps(instrument, before, fill.price) else "increase"
             self._write(fill, "LONG" if after > 0 else "SHORT", action, value(opening), notional, fee, pnl, balance)
 
     def _write(
@@ -212,9 +212,6 @@ class OMSClient:
     def _steps(self, symbol: str) -> int:
         """The position in steps; dust is none."""
         return self._portfolio.steps(symbol)
-
-    def _is_open(self, line: Line, units: int, price: float) -> bool:
-        return bool(units) if line.is_linear else bool(sellable_steps(line.instrument, units, price))
 
     def _position(self, line: Line) -> Entry:
         quantity, price = abs(line.qty), line.mark

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from decimal import Decimal
 from fractions import Fraction
 
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ConfigError
-from core.instrument import Grid, Instrument, build_tiers, generic_tiers
+from core.instrument import Grid, Instrument, build_tiers, generic_tiers, order_parts
 from core.money import UNIT, to_units
 
 STEPS = ["0.1", "0.10", "0.01", "0.5", "5", "10", "100", "0.0001", "0.00000001", "0.25", "1"]
@@ -108,3 +109,22 @@ def test_maintenance_margin_is_continuous_at_every_tiers_edge() -> None:
     for lower, upper in itertools.pairwise(tiers):
         edge = lower.limit
         assert edge * lower.maintenance_rate // UNIT - lower.deduction == edge * upper.maintenance_rate // UNIT - upper.deduction
+
+
+PARTS = [  # steps of 0.001, maximum -> full ones first, as equal as steps allow
+    (0, 1.0, [], []),
+    (1_000, 1.0, [1_000], [1_000]),
+    (1_001, 1.0, [1_000, 1], [501, 500]),
+    (2_500, 1.0, [1_000, 1_000, 500], [834, 833, 833]),
+    (5, 0.0015, [1] * 5, [1] * 5),
+    (3, 0.0001, [1] * 3, [1] * 3),  # a maximum below the step: one at a time
+    (9_999, 0.0, [9_999], [9_999]),  # nobody knows a maximum
+    (9_999, math.inf, [9_999], [9_999]),
+]
+
+
+@pytest.mark.parametrize(("steps", "most", "full", "equal"), PARTS)
+def test_what_is_above_the_exchanges_maximum_is_several_orders(steps: int, most: float, full: list[int], equal: list[int]) -> None:
+    grid = Grid.from_text("0.001")
+    assert order_parts(grid, steps, most) == full
+    assert order_parts(grid, steps, most, equal=True) == equal
