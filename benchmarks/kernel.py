@@ -70,11 +70,8 @@ def history(columns: dict[str, np.ndarray]) -> KernelColumns:
 
 
 def crossings(fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
-    """strategies/ema_cross.py's array."""
-    wanted = np.full(len(fast), 2, dtype=np.int8)
-    np.copyto(wanted, 1, where=fast > slow)
-    np.copyto(wanted, -1, where=fast < slow)
-    return wanted
+    """strategies/ema_cross.py's array: 1 above, -1 below, 2 (hold) where neither."""
+    return np.int8(2) - (fast > slow) - np.int8(3) * (fast < slow)
 
 
 def alternate(sides: dict[str, Callable[[], Any]], repeat: int) -> dict[str, float]:

@@ -44,14 +44,21 @@ _PRICES = ("open", "high", "low", "close")
 
 def kernel_refuses(prepared: Prepared) -> str | None:
     """What of a prepared system the kernel does not model, in a few words for people; None when it gives what the actors would give."""
+    return system_refusal(prepared) or history_refusal(prepared.histories[0], prepared.columns[0])
+
+
+def system_refusal(prepared: Prepared) -> str | None:
+    """What the kernel does not model of a system and its strategy, whatever the history."""
     if prepared.portfolio is not None:
         return "a portfolio strategy"
-    refusal = strategy_refusal(prepared.strategy)
-    if refusal is None:
-        refusal = unsupported(prepared.system, prepared.histories[0].instrument)
-    if refusal is None and kernel_decisions(prepared.histories[0], prepared.columns[0]) is None:
+    return strategy_refusal(prepared.strategy) or unsupported(prepared.system, prepared.histories[0].instrument)
+
+
+def history_refusal(history: SymbolHistory, columns: SymbolColumns) -> str | None:
+    """What it does not model of a history: the same for all systems that decide by the same bars of it."""
+    if kernel_decisions(history, columns) is None:
         return "decision bars whose last execution bar is missing (execution.gaps: skip)"
-    return refusal
+    return None
 
 
 def strategy_refusal(strategy: BaseStrategy) -> str | None:

@@ -278,6 +278,8 @@ def _signals(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any]) 
         raise user_error(told, error, seen_in(frame)) from error
     if values.shape != (len(frame),):
         raise StrategyError(f"{name}.signals gave {values.shape} values for {len(frame)} bars of {frame.symbol}: one per bar is needed")
+    if values.dtype == np.int8 and (not len(values) or (values.min() >= -1 and values.max() <= HOLD)):
+        return values.copy()  # -1, 0, 1 and HOLD are neighbours: a fortieth of the time that isin takes
     if values.dtype.kind in "biuf":
         allowed = np.isin(values, (-1, 0, 1, HOLD))
     else:

@@ -10,7 +10,15 @@ from adapters.plain_data import plain
 from core.errors import ConfigError
 from core.metrics.performance import METRICS
 from core.nearest import did_you_mean
-from runners.kernel_run import kernel_columns, kernel_features, kernel_refuses, kernel_setup, kernel_signals, strategy_refusal
+from runners.kernel_run import (
+    history_refusal,
+    kernel_columns,
+    kernel_features,
+    kernel_setup,
+    kernel_signals,
+    strategy_refusal,
+    system_refusal,
+)
 from runners.preparation import Prepared
 from runners.sweep.task import Engine, Outcome, Task, no_trades_of
 from runners.systems import LoadedSystem
@@ -45,20 +53,20 @@ ACTORS_SLOWER: Final = 25
 
 
 class KernelBench:
-    """Runs prepared tasks by the kernel; its columns are made once for each history, and shared by all threads."""
+    """Runs prepared tasks by the kernel; what it asks of a history, and its columns, are made once for each, and shared by all threads."""
 
     def __init__(self) -> None:
-        self._columns: dict[str, KernelColumns] = {}
+        self._columns: dict[str, KernelColumns | str] = {}
+        """By history; or why it is refused, in words."""
 
     def run(self, task: Task, prepared: Prepared, began: float) -> Outcome | str:
         """The outcome; or what of it the kernel does not model, in words."""
-        refusal = kernel_refuses(prepared)
+        refusal = system_refusal(prepared)
         if refusal is not None:
             return refusal
-        history, columns = prepared.histories[0], prepared.columns[0]
-        shared = self._columns.get(task.data)
-        if shared is None:
-            shared = self._columns[task.data] = kernel_columns(history, columns, prepared.window.start_ms)
+        shared, columns = self._shared(task.data, prepared), prepared.columns[0]
+        if isinstance(shared, str):
+            return shared
         setup = kernel_setup(prepared.system, prepared)
         features = kernel_features(setup, columns.decision, columns.first)
         try:
@@ -68,3 +76,11 @@ class KernelBench:
         metrics: dict[str, Any] = {name: getattr(summary, name) for name in KERNEL_METRICS}
         seconds = round(time.perf_counter() - began, 6)
         return Outcome(task.id, "done", "kernel", seconds, plain(metrics, "metrics"), summary.stop_code, no_trades_of(summary.funnel))
+
+    def _shared(self, data: str, prepared: Prepared) -> KernelColumns | str:
+        history, columns = prepared.histories[0], prepared.columns[0]
+        found = self._columns.get(data)
+        if found is None:
+            found = history_refusal(history, columns) or kernel_columns(history, columns, prepared.window.start_ms)
+            self._columns[data] = found
+        return found

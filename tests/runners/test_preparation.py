@@ -172,7 +172,8 @@ def four() -> Any:
 
 
 @pytest.mark.parametrize(
-    "values", [[1, -1, 0, HOLD], np.array([1, 0, 2, -1], dtype=np.int8), [1.0, 0.0, 2.0, -1.0], [True, False, True, True]]
+    "values",
+    [[1, -1, 0, HOLD], np.array([1, 0, 2, -1], dtype=np.int8), np.full(4, 1, np.int8), [1.0, 0.0, 2.0, -1.0], [True, False, True, True]],
 )
 def test_an_array_of_the_four_values_is_taken(four: Any, values: Any) -> None:
     found = vector_targets(Gives(values), four, {})
@@ -186,6 +187,8 @@ def test_an_array_of_the_four_values_is_taken(four: Any, values: Any) -> None:
         ([[1, 0, 0, 1]], r"gave \(1, 4\) values"),
         (1, r"gave \(\) values"),
         ([1, 0, 3, 1], r"gave .*3.* for BTCUSDT at the bar .*\(row 2\)"),
+        (np.array([1, 0, 3, 1], dtype=np.int8), r"gave .*3.* for BTCUSDT at the bar .*\(row 2\)"),
+        (np.array([1, 0, 1, -2], dtype=np.int8), r"gave .*-2.* at the bar .*\(row 3\)"),
         ([1, 0.5, 0, 1], r"0.5.* at the bar .*\(row 1\)"),
         ([1, 0, 0, np.nan], r"nan.* at the bar .*\(row 3\)"),
         (["1", "0", "0", "1"], r"for BTCUSDT at the bar .*\(row 0\)"),

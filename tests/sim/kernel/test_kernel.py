@@ -19,6 +19,8 @@ from core.errors import DataError
 from core.messages import Signal
 from runners.kernel_run import kernel_columns, kernel_refuses, kernel_setup, kernel_signals
 from runners.preparation import Prepared
+from runners.sweep.kernel import KernelBench
+from runners.sweep.task import Task
 from sim.kernel import KernelRefused, KernelRoom, KernelSetup, run, summarize, unsupported
 from strategies.base import VectorStrategy
 from strategies.ema_cross import EmaCross
@@ -97,6 +99,8 @@ def test_a_decision_whose_last_execution_bar_is_missing_is_refused():
         execution.ts[kept], {name: execution[name][kept] for name in execution}, symbol="XUSDT", timeframe="15m"
     )
     assert "missing" in (kernel_refuses(prepared) or "")
+    bench, task = KernelBench(), Task("a", prepared.system, prepared.window.to_tuple_ms(), "data", {})
+    assert bench.run(task, prepared, 0.0) == bench.run(task, prepared, 0.0) == kernel_refuses(prepared)
 
 
 def test_an_amount_beyond_64_bits_is_refused_not_wrapped():
