@@ -11,7 +11,7 @@ from sim.events import Outbox
 from sim.ledger import post
 from sim.margin import max_leverage
 from sim.metrics import ExchangeMetrics
-from sim.settlement import closing_steps, release_margin, reserve_share
+from sim.settlement import hold_reserve, order_margin_of, release_reserve, reserve_share
 
 
 class CrossSettlement:
@@ -61,21 +61,17 @@ class CrossSettlement:
 
     def reserve(self, book: SymbolBook, position: Position, order: Order) -> str:
         """Hold margin for what a limit order would open, at its limit. Returns "" or the reason why it cannot be held."""
-        if order.limit is None or order.reduce_only:
+        needed = order_margin_of(book, position, order)
+        if needed is None:
             return ""
-        opening = order.leaves - closing_steps(book, position, order)
-        if opening <= 0:
-            return ""
-        needed = book.margin.to_order(book.instrument.notional(order.limit, opening), order.side)
         if self._accounts[book.instrument.quote].available() - needed <= 0:
             return NOT_ENOUGH_MARGIN
-        post(book.accounts, free=-needed, order=needed)
-        order.reserve = needed
+        hold_reserve(book.accounts, order, needed)
         return ""
 
     def release(self, book: SymbolBook, order: Order) -> None:
         """Give back what an order still holds."""
-        release_margin(book, order)
+        release_reserve(book.accounts, order)
 
 
 def insured(account: CrossAccount, change: int) -> int:

@@ -12,7 +12,7 @@ from core.position import apply_fill, released_cost
 from sim.book import UNTRIGGERED, Order, Position, SymbolBook
 from sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
 from sim.events import Outbox
-from sim.ledger import FREE, post
+from sim.ledger import FREE, Accounts, post
 from sim.margin import Caps, Tiers, liquidation_price_by_tier, margin_to_hold, tier_leverage
 from sim.metrics import ExchangeMetrics
 
@@ -90,27 +90,37 @@ class LinearSettlement:
 
     def reserve(self, book: SymbolBook, position: Position, order: Order) -> str:
         """Hold margin for what a limit order would open, at its limit. Returns "" or the reason why it cannot be held."""
-        if order.limit is None or order.reduce_only:
+        needed = order_margin_of(book, position, order)
+        if needed is None:
             return ""
-        opening = order.leaves - closing_steps(book, position, order)
-        if opening <= 0:
-            return ""
-        needed = book.margin.to_order(book.instrument.notional(order.limit, opening), order.side)
         if needed > book.accounts[FREE]:
             return NOT_ENOUGH_MARGIN
-        post(book.accounts, free=-needed, order=needed)
-        order.reserve = needed
+        hold_reserve(book.accounts, order, needed)
         return ""
 
     def release(self, book: SymbolBook, order: Order) -> None:
         """Give back what an order still holds."""
-        release_margin(book, order)
+        release_reserve(book.accounts, order)
 
 
-def release_margin(book: SymbolBook, order: Order) -> None:
-    """Order margin goes back into free cash."""
+def order_margin_of(book: SymbolBook, position: Position, order: Order) -> int | None:
+    """The margin for what a limit order would open, at its limit; None for an order that holds none: it opens nothing, or has no limit."""
+    if order.limit is None or order.reduce_only:
+        return None
+    opening = order.leaves - closing_steps(book, position, order)
+    return book.margin.to_order(book.instrument.notional(order.limit, opening), order.side) if opening > 0 else None
+
+
+def hold_reserve(accounts: Accounts, order: Order, needed: int) -> None:
+    """Set free units of the coin that an order would spend aside for it."""
+    post(accounts, free=-needed, order=needed)
+    order.reserve = needed
+
+
+def release_reserve(accounts: Accounts, order: Order) -> None:
+    """What an order still holds goes back into what is free."""
     if order.reserve:
-        post(book.accounts, free=order.reserve, order=-order.reserve)
+        post(accounts, free=order.reserve, order=-order.reserve)
         order.reserve = 0
 
 

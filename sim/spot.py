@@ -15,7 +15,7 @@ from sim.constraints import BALANCE_INSUFFICIENT
 from sim.cross import CrossAccount
 from sim.events import Outbox
 from sim.ledger import FREE, Accounts, post
-from sim.settlement import reserve_share
+from sim.settlement import hold_reserve, release_reserve, reserve_share
 
 
 class SpotSettlement:
@@ -80,8 +80,7 @@ class SpotSettlement:
         needed = book.instrument.notional(order.limit, order.leaves, up=True) if order.side > 0 else order.leaves * book.lot
         if needed > self._free(coin, accounts):
             return BALANCE_INSUFFICIENT
-        post(accounts, free=-needed, order=needed)
-        order.reserve = needed
+        hold_reserve(accounts, order, needed)
         return ""
 
     def _free(self, coin: str, accounts: Accounts) -> int:
@@ -90,9 +89,7 @@ class SpotSettlement:
 
     def release(self, book: SymbolBook, order: Order) -> None:
         """Give back what an order still holds."""
-        if order.reserve:
-            post(_spent(book, order), free=order.reserve, order=-order.reserve)
-            order.reserve = 0
+        release_reserve(_spent(book, order), order)
 
 
 def _spent(book: SymbolBook, order: Order) -> list[int]:
