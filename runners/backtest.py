@@ -20,21 +20,19 @@ from core.errors import ConfigError, InvariantError
 from core.frame import Frame
 from core.instrument import Category
 from core.messages import Signal
-from core.metrics.performance import compute_backtest_metrics
-from core.metrics.proof import ProofConfig, compute_proof_metrics
 from core.money import to_text
 from core.result import BacktestResult
 from core.snapshot import RuntimeSnapshot
 from core.time_range import Moment, TimeRange
 from core.timeframe import tf_ms
-from core.trade import Trade, Trades
+from core.trade import Trade
 from core.words import check_number
 from runners.current_run import tell_configuration
 from runners.curve import buy_and_hold, equity_curve
 from runners.funnel import whole_funnel
 from runners.identity import engine_config
 from runners.lineage import fingerprint_of, is_named, reference_of, short_name, state_of
-from runners.outcome import message_hash, reconcile, trust
+from runners.outcome import made_result, message_hash, reconcile, trust
 from runners.portfolio.archive import StoredArchive
 from runners.portfolio.system import session_refusals
 from runners.preparation import Prepared, prepare
@@ -107,12 +105,8 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         raise InvariantError(f"the run does not add up: {to_text(reconciliation.difference)} are missing in {reconciliation}")
     of_run = (times, equity, prepared.histories, venue.position_log, prepared.window.start_ms, system.initial_equity)
     curve = equity_curve(*of_run, detailed=False)
-    open_trades = portfolio.trade_log.open
-    trades = Trades(portfolio.trade_log.closed, open_trades)
-    standard = compute_backtest_metrics(trades, curve, system.initial_equity, open_trades=open_trades)
     deferred: dict[str, Callable[[], Any]] = {
         "equity_curve": lambda: equity_curve(*of_run),
-        "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=system.initial_equity)),
         "trust": lambda: trust(system, prepared.histories, venue),
         "message_hash": lambda: message_hash(parts.messages, equity),
         "funnel": lambda: whole_funnel(parts.risk, parts.executor, portfolio, fills=len(venue.fills), takeovers=len(venue.liquidations)),
@@ -124,25 +118,23 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
     if system.benchmark == "hold":
         first, start = prepared.histories[0], prepared.window.start_ms
         deferred["benchmark"] = lambda: buy_and_hold(first, times, start, system.initial_equity, system.execution)
-    result = BacktestResult(
-        system=system,
-        window=prepared.window,
-        metrics=standard.metrics,
-        metric_notes=standard.notes,
-        proof=None,
-        trades=trades,
-        open_trades=open_trades,
+    result = made_result(
+        system,
+        prepared.window,
+        portfolio,
+        curve,
+        system.initial_equity,
+        metrics={},
+        deferred=deferred,
         fills=venue.fills,
         funding_payments=venue.funding_payments,
         liquidations=venue.liquidations,
-        equity_curve=curve,
         reconciliation=reconciliation,
         trust={},
         timing={},
         stop_reason=venue.stop_reason,
         bars={history.symbol: history.execution for history in prepared.histories},
         order_log=parts.executor.order_log.entries,
-        deferred=deferred,
     )
     return result
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -15,11 +15,54 @@ from adapters.replay.trust import oddities
 from core.actors.portfolio import Portfolio, spot_fee_value
 from core.config import SystemConfig
 from core.errors import InvariantError
+from core.frame import Frame
 from core.instrument import Instrument
 from core.messages import Fill, Message
+from core.metrics.performance import compute_backtest_metrics
+from core.metrics.proof import ProofConfig, compute_proof_metrics
 from core.money import UNIT, to_text
-from core.result import Reconciliation
-from sim.exchange import SimulatedExchange
+from core.result import BacktestResult, Reconciliation
+from core.time_range import TimeRange
+from core.trade import Trades
+
+if TYPE_CHECKING:
+    from sim.exchange import SimulatedExchange
+
+
+def made_result(
+    system: SystemConfig, window: TimeRange, portfolio: Portfolio, curve: Frame, initial_equity: float, *,
+    metrics: Mapping[str, Any], deferred: Mapping[str, Callable[[], Any]], **others: Any,
+) -> BacktestResult:  # fmt: skip
+    """A backtest or a session as a result: its trades, the standard metrics of them and the curve, and the proof, when it is asked for.
+
+    metrics: further ones. deferred, others: further fields of ``BacktestResult``, computed when they are read, or given.
+    """
+    still_open = portfolio.trade_log.open
+    trades = Trades(portfolio.trade_log.closed, still_open)
+    standard = compute_backtest_metrics(trades, curve, initial_equity, open_trades=still_open)
+    result = BacktestResult(
+        system=system,
+        window=window,
+        metrics={**standard.metrics, **metrics},
+        metric_notes=standard.notes,
+        proof=None,
+        trades=trades,
+        open_trades=still_open,
+        equity_curve=curve,
+        deferred={"proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=initial_equity)), **deferred},
+        **others,
+    )
+    return result
+
+
+def holdings_value(portfolio: Portfolio) -> tuple[int, int]:
+    """(value at the marks, signed cost) of all that is held, in 1e-8 of the quote coin; short positions count negative."""
+    value = cost = 0
+    for line in portfolio.lines.values():
+        if line.book.steps:
+            value += round(line.qty * line.mark * UNIT)
+            cost += line.book.cost if line.book.steps > 0 else -line.book.cost
+    return value, cost
 
 
 def reconcile(portfolio: Portfolio, venue: SimulatedExchange, instruments: dict[str, Instrument], fills: Sequence[Fill]) -> Reconciliation:
@@ -30,17 +73,11 @@ def reconcile(portfolio: Portfolio, venue: SimulatedExchange, instruments: dict[
     balance = venue.balance(quote)
     if balance != portfolio.cash:
         raise InvariantError(f"the exchange's ledger holds {to_text(balance)} {quote}, the portfolio {to_text(portfolio.cash)}")
-    value = held_cost = 0
-    is_spot = False
-    for line in portfolio.lines.values():
-        if line.book.steps:
-            value += round(line.qty * line.mark * UNIT)
-            held_cost += line.book.cost if line.book.steps > 0 else -line.book.cost
-        is_spot = is_spot or line.instrument.category == "spot"
+    value, held_cost = holdings_value(portfolio)
     unrealized = value - held_cost
-    _check_equity(portfolio, balance + (value if is_spot else unrealized), quote)
+    final_equity = balance + (value if any(not line.is_linear for line in portfolio.lines.values()) else unrealized)
+    _check_equity(portfolio, final_equity, quote)
     flow = sum(_reference_flow(fill, instruments[fill.symbol]) for fill in fills)
-    final_equity = balance + (value if is_spot else unrealized)
     return Reconciliation(
         initial_equity=portfolio.initial_equity,
         gross=flow + value - unrealized,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from adapters.replay.history import Floats, Ints, SymbolHistory
 from core.instrument import Instrument
-from core.metrics.performance import compute_backtest_metrics
-from core.metrics.proof import ProofConfig, compute_proof_metrics
 from core.money import UNIT, to_text
 from core.result import BacktestResult, Reconciliation, StopReason
 from core.time_range import TimeRange
@@ -22,6 +20,7 @@ from runners.live.session import Ending
 from runners.live.start import Live
 from runners.live.statement import text_of
 from runners.live.tallies import tallies
+from runners.outcome import holdings_value, made_result
 from runners.warnings import many_refused
 
 
@@ -34,29 +33,21 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
     times, equity = _equity_over_time(cycle)
     initial = _initial_equity(live) / UNIT
     curve = equity_curve(times, equity, histories, tape.changes, live.opened.start_ms, initial)
-    trades, still_open = portfolio.trade_log.closed, portfolio.trade_log.open
-    standard = compute_backtest_metrics(trades, curve, initial, open_trades=still_open)
     end = cycle.closes[-1] if cycle.closes else live.opened.start_ms + 1
     days = (end - live.opened.start_ms) / DAY_MS
-    metrics = {**standard.metrics, "days": days, "reconciliation_difference": float(_difference(live, ending) / UNIT)}
-    deferred: dict[str, Callable[[], Any]] = {
-        "proof": lambda: compute_proof_metrics(result, ProofConfig(initial_equity=initial)),
-        "message_hash": lambda: live.journal.digest,
-    }
     actors = cycle.actors
     funnel = run_funnel(actors.risk, actors.executor, portfolio, fills=len(tape.fills), takeovers=len(tape.liquidations))
-    result = BacktestResult(
-        system=system,
-        window=TimeRange(live.opened.start_ms, max(end, live.opened.start_ms + 1)),
-        metrics=metrics,
-        metric_notes=standard.notes,
-        proof=None,
-        trades=trades,
-        open_trades=still_open,
+    return made_result(
+        system,
+        TimeRange(live.opened.start_ms, max(end, live.opened.start_ms + 1)),
+        portfolio,
+        curve,
+        initial,
+        metrics={"days": days, "reconciliation_difference": float(_difference(live, ending) / UNIT)},
+        deferred={"message_hash": lambda: live.journal.digest},
         fills=tape.fills,
         funding_payments=tape.payments,
         liquidations=tape.liquidations,
-        equity_curve=curve,
         reconciliation=_reconciliation(live),
         trust=_trust(live, ending, timeframe),
         timing={"bars": sum(len(history.execution) for history in histories), "total_s": round(wall_s, 3)},
@@ -72,9 +63,7 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
             *(f"counted: {words} {count:,}" for words, count in tallies(live).items()),
         ],
         system_uid=live.plan.uid,
-        deferred=deferred,
     )
-    return result
 
 
 def _initial_equity(live: Live) -> int:
@@ -108,12 +97,8 @@ def _equity_over_time(cycle: Cycle) -> tuple[Ints, Floats]:
 def _reconciliation(live: Live) -> Reconciliation:
     """From the portfolio's sums. Fills are booked at their own prices, so that what slippage cost is in the gross."""
     portfolio = live.cycle.actors.portfolio
-    value = held_cost = transferred = 0
     is_spot = live.plan.system.category == "spot"
-    for line in portfolio.lines.values():
-        if line.book.steps:
-            value += round(line.qty * line.mark * UNIT)
-            held_cost += line.book.cost if line.book.steps > 0 else -line.book.cost
+    value, held_cost = holdings_value(portfolio)
     unrealized = value - held_cost
     booked = portfolio.initial_equity + portfolio.realized - portfolio.fees - portfolio.funding - (held_cost if is_spot else 0)
     transferred = portfolio.cash - booked
