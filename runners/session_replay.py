@@ -90,7 +90,7 @@ class SessionEngine:
         if isinstance(message, SessionStarted):
             books.executor.begin_session(session_prefix(books.opened, message.number))
         elif isinstance(message, CauseEnded) and message.cause == "cancel_ratio":
-            books.controls.count_anew()
+            books.controls.counts.count_anew()
         elif not isinstance(message, (*COMMANDS, Opened, *NOTES)):
             books.cycle.apply(message)
 

@@ -1,4 +1,5 @@
-"""The risk actor: the only way to an order. It screens and sizes signals, attaches exits, watches the day and the peak, and holds the gate.
+"""The risk actor: the only way to an order. It screens and sizes signals, attaches exits, watches the day and the peak; what it
+forbids altogether is a cause of the gate (core/risk/gate.py).
 
 A signal is a target. In the direction that is held already it changes nothing (no pyramiding); in the other it is a flip, one order of
 (target - position); FLAT closes. A reduction always passes: where the entry of a flip is denied, its closing half is still done, unless

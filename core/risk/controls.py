@@ -7,22 +7,22 @@ have no way around. What only reduces passes all but the ones that are marked fo
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from core.instrument import Instrument
-from core.messages import AmendOrder, OrderDenied, SubmitOrder
+from core.messages import AmendOrder, SubmitOrder
 from core.money import UNIT
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
 from core.risk.control_limits import ControlLimits
-from core.risk.decision import RENAMED, ControlReason, Reason
+from core.risk.decision import ControlReason, Reason
 from core.risk.exposure import WorstCase, worst_case
 from core.risk.gate import Entry, Gate
-from core.timeframe import MINUTE_MS
+from core.risk.order_counts import OrderCounts
 
 REPLACED_RESTS: Final = "replaced_rests"
 """Code of ``last_look``'s no while an order that is to be replaced has not ended."""
@@ -63,17 +63,6 @@ class Row(NamedTuple):
     of_fates: bool = False
 
 
-class ControlsState(msgspec.Struct, frozen=True):
-    """What controls count, as plain data."""
-
-    sent: list[tuple[int, SubmitOrder]]
-    orders: int
-    cancels: int
-    rejects: dict[str, tuple[int, int]]
-    being_cancelled: list[str]
-    denials: dict[str, int]
-
-
 class Account(Protocol):
     """The account as controls read it (the portfolio)."""
 
@@ -107,84 +96,26 @@ class Controls:
         self._instruments, self._account, self._working, self._gate = instruments, account, working, gate
         self._is_armed = environment_is_armed
         self.age_ms = age_ms
-        self._sent: deque[tuple[int, SubmitOrder]] = deque()
-        self._orders = self._cancels = 0
-        self._rejects: dict[str, tuple[int, int]] = {}
-        self.being_cancelled: dict[str, None] = {}
-        self.denials: dict[str, int] = {}
-        """How often each control said no."""
-        self._replaces: dict[str, frozenset[str]] = {}
-        """New order -> the orders that were being cancelled when it was allowed."""
+        self.counts = OrderCounts()
         self._worst: tuple[SubmitOrder, WorstCase] | None = None
         """Of the order that is being asked about."""
-
-    # --- what happened ---
-
-    def note_sent(self, order: SubmitOrder) -> None:
-        """An order leaves: it counts at once, whatever becomes of it."""
-        self._sent.append((order.ts, order))
-        self._orders += 1
-
-    def note_unsent(self, client_order_id: str) -> None:
-        """It did not leave after all (we said no, or the program ended before): known only afterwards where a journal is heard again."""
-        kept = deque(entry for entry in self._sent if entry[1].client_order_id != client_order_id)
-        self._orders -= len(self._sent) - len(kept)
-        self._sent = kept
-        self._replaces.pop(client_order_id, None)
-
-    def note_cancel(self) -> None:
-        """A cancel leaves."""
-        self._cancels += 1
-
-    def note_end(self, symbol: str, status: str, ts: int) -> None:
-        """The exchange answered: rejections in a row are counted by symbol."""
-        if status == "rejected":
-            self._rejects[symbol] = (self._rejects.get(symbol, (0, 0))[0] + 1, ts)
-        elif status in ("accepted", "filled", "partially_filled"):
-            self._rejects.pop(symbol, None)
-
-    def note_denied(self, denial: OrderDenied) -> None:
-        """A no was told, by us now or in a journal."""
-        reason = RENAMED.get(denial.reason, denial.reason)
-        self.denials[reason] = self.denials.get(reason, 0) + 1
-
-    def note_cancelling(self, client_order_id: str) -> None:
-        """A cancel of this order leaves: it no longer counts as resting against ours."""
-        self.being_cancelled[client_order_id] = None
-
-    def note_gone(self, client_order_id: str) -> None:
-        """The order has ended."""
-        self.being_cancelled.pop(client_order_id, None)
-        self._replaces.pop(client_order_id, None)
-
-    def state(self, now_ms: int) -> ControlsState:
-        """What was counted, to be written at once. now_ms: of the session's clock."""
-        self._forget(now_ms)
-        return ControlsState(list(self._sent), self._orders, self._cancels, self._rejects, list(self.being_cancelled), self.denials)
-
-    def restore(self, state: ControlsState) -> None:
-        """Go on from a ``state()``."""
-        self._sent = deque(state.sent)
-        self._orders, self._cancels = state.orders, state.cancels
-        self._rejects, self.denials = dict(state.rejects), dict(state.denials)
-        self.being_cancelled = dict.fromkeys(state.being_cancelled)
 
     # --- what stands in the way of every entry now ---
 
     def pauses(self, now_ms: int) -> dict[tuple[str, str | None], str]:
         """(cause, symbol or None: all) -> words, of what would deny any entry at this time of the session's clock."""
-        self._forget(now_ms)
-        limits, found = self.limits, dict[tuple[str, str | None], str]()
-        if len(self._sent) >= limits.max_orders_per_minute:
-            found["max_orders_per_minute", None] = f"{len(self._sent)} orders within a minute, at most {limits.max_orders_per_minute}"
-        if self._cancels_per_order() > limits.max_cancels_per_order:
-            found["cancel_ratio", None] = f"{self._cancels} cancels for {self._orders} orders"
+        self.counts.forget(now_ms)
+        limits, counts, found = self.limits, self.counts, dict[tuple[str, str | None], str]()
+        if len(counts.sent) >= limits.max_orders_per_minute:
+            found["max_orders_per_minute", None] = f"{len(counts.sent)} orders within a minute, at most {limits.max_orders_per_minute}"
+        if counts.cancels_per_order > limits.max_cancels_per_order:
+            found["cancel_ratio", None] = f"{counts.cancels} cancels for {counts.orders} orders"
         if not self._account.equity > 0.0:
             found["no_equity", None] = f"the equity is {self._account.equity:g}"
         resting = Counter(record.symbol for record in self._working.open_orders())
         if resting.total() >= limits.max_open_orders:
             found["max_open_orders", None] = f"{resting.total()} orders rest, at most {limits.max_open_orders}"
-        sent = Counter(order.symbol for _, order in self._sent)
+        sent = Counter(order.symbol for _, order in counts.sent)
         for symbol in self._instruments:
             if resting[symbol] >= limits.max_open_orders_per_symbol:
                 text = f"{resting[symbol]} orders rest, at most {limits.max_open_orders_per_symbol}"
@@ -194,36 +125,19 @@ class Controls:
                 found["max_orders_per_symbol_per_minute", symbol] = (
                     f"{own} orders within a minute, at most {limits.max_orders_per_symbol_per_minute}"
                 )
-            if self._is_paused(symbol, now_ms):
-                found["reject_breaker", symbol] = f"{self._rejects[symbol][0]} rejections in a row"
+            if rejections := self._rejections(symbol, now_ms):
+                found["reject_breaker", symbol] = f"{rejections} rejections in a row"
             age = self.age_ms(symbol)
             if not math.isinf(limits.stale_ms) and (age is None or age > limits.stale_ms):
                 found["price_stale", symbol] = "no price has come yet" if age is None else f"the latest price is {age / 1000:.0f} s old"
         return found
-
-    def repeats(self, now_ms: int) -> int:
-        """The most entries to one side of one symbol that left within the last minute."""
-        self._forget(now_ms)
-        sides = [(order.symbol, order.side) for _, order in self._sent if not order.reduce_only]
-        return max((sides.count(side) for side in sides), default=0)
-
-    def count_anew(self) -> None:
-        """A person has looked at the cancels: orders and cancels are counted from here on."""
-        self._orders = self._cancels = 0
-
-    def _is_paused(self, symbol: str, now_ms: int) -> bool:
-        count, since = self._rejects.get(symbol, (0, 0))
-        return count >= self.limits.max_rejects and now_ms - since < self.limits.reject_pause_ms
-
-    def _cancels_per_order(self) -> float:
-        return self._cancels / max(10, self._orders)
 
     # --- the question ---
 
     def check(self, order: SubmitOrder) -> Denial | None:
         """The first no, or None."""
         self._gate.look()
-        self._forget(order.ts)
+        self.counts.forget(order.ts)
         self._worst = None
         for row in TABLE:
             if order.reduce_only and not row.of_reductions:
@@ -232,20 +146,20 @@ class Controls:
             if denial is not None:
                 return denial
         if self.limits.is_hard and not order.reduce_only and (replaced := self._replaced(order.symbol)):
-            self._replaces[order.client_order_id] = replaced
+            self.counts.replaces[order.client_order_id] = replaced
         return None
 
     def last_look(self, order: SubmitOrder, fate: Callable[[str], float | None]) -> Denial | None:
         """Asked again in the moment in which an allowed order could leave: it was allowed as if the orders that it replaces were gone.
         Until they have ended it waits (``REPLACED_RESTS``); and one of them may have been filled in place of being cancelled. fate: what
         an order was filled by, None while it may still be: the venue knows that before the actors hear it."""
-        replaced = self._replaces.get(order.client_order_id)
+        replaced = self.counts.replaces.get(order.client_order_id)
         if replaced is None:
             return None
         fates = {name: fate(name) for name in replaced}
         if waits := sum(filled is None for filled in fates.values()):
             return Denial(REPLACED_RESTS, float(waits))
-        del self._replaces[order.client_order_id]
+        del self.counts.replaces[order.client_order_id]
         unheard = 0.0
         for record in self._working.open_orders(order.symbol):
             if record.client_order_id in fates and record.side == order.side:
@@ -271,7 +185,7 @@ class Controls:
     def _replaced(self, symbol: str) -> frozenset[str]:
         """Orders of a symbol that rest, and whose cancel has been sent."""
         names = (record.client_order_id for record in self._working.open_orders(symbol))
-        return frozenset(name for name in names if name in self.being_cancelled)
+        return frozenset(name for name in names if name in self.counts.being_cancelled)
 
     def _sums(self, order: SubmitOrder) -> Denial | None:
         """What an order may lead to, as things stand now."""
@@ -376,7 +290,7 @@ class Controls:
         return None if is_against and order.qty <= abs(held) * (1.0 + 1e-12) else Denial("reduce_only_increases", order.qty, abs(held))
 
     def _duplicate(self, order: SubmitOrder) -> Denial | None:
-        for ts, other in reversed(self._sent):
+        for ts, other in reversed(self.counts.sent):
             if order.ts - ts > self.limits.duplicate_ms:
                 break
             if _likeness(other) == _likeness(order):
@@ -384,25 +298,24 @@ class Controls:
         return None
 
     def _rate(self, order: SubmitOrder) -> Denial | None:
-        own = sum(other.symbol == order.symbol for _, other in self._sent)
+        own = sum(other.symbol == order.symbol for _, other in self.counts.sent)
         return _above("max_orders_per_symbol_per_minute", own + 1, self.limits.max_orders_per_symbol_per_minute) or _above(
-            "max_orders_per_minute", len(self._sent) + 1, self.limits.max_orders_per_minute
+            "max_orders_per_minute", len(self.counts.sent) + 1, self.limits.max_orders_per_minute
         )
 
     def _cancel_ratio(self, order: SubmitOrder) -> Denial | None:
-        return _above("cancel_ratio", self._cancels_per_order(), self.limits.max_cancels_per_order)
+        return _above("cancel_ratio", self.counts.cancels_per_order, self.limits.max_cancels_per_order)
 
     def _account_stop(self, order: SubmitOrder) -> Denial | None:
         return next((Denial(cause) for cause in ("max_drawdown_percent", "daily_loss_percent") if self._gate.has(cause)), None)
 
     def _reject_breaker(self, order: SubmitOrder) -> Denial | None:
-        if not self._is_paused(order.symbol, order.ts):
-            return None
-        return Denial("reject_breaker", self._rejects[order.symbol][0], self.limits.max_rejects)
+        rejections = self._rejections(order.symbol, order.ts)
+        return Denial("reject_breaker", rejections, self.limits.max_rejects) if rejections else None
 
     def _repeats(self, order: SubmitOrder) -> Denial | None:
         """The same thing over and over: stops trading until a person allows it again."""
-        entries = [other for _, other in self._sent if not other.reduce_only]
+        entries = [other for _, other in self.counts.sent if not other.reduce_only]
         alike = sum(other.symbol == order.symbol and other.side == order.side for other in entries) + 1
         denial = _above("repeated_execution", alike, self.limits.max_repeats_per_minute)
         if denial is not None:
@@ -416,7 +329,7 @@ class Controls:
             resting = other.command
             if resting is None or other.side == order.side or resting.order_type != "limit" or resting.price is None:
                 continue
-            if other.state not in ("accepted", "partially_filled") or other.client_order_id in self.being_cancelled:
+            if other.state not in ("accepted", "partially_filled") or other.client_order_id in self.counts.being_cancelled:
                 continue
             meets = order.price is None or (order.price >= resting.price if order.side == "BUY" else order.price <= resting.price)
             if meets:
@@ -440,11 +353,12 @@ class Controls:
     def _is_going(self, record: OrderRecord, order: SubmitOrder) -> bool:
         """Whether a resting order's cancel is believed: of the order's own symbol, where last_look asks again; of another symbol nothing
         waits for its end, so that a hard limit counts it."""
-        return record.client_order_id in self.being_cancelled and (record.symbol == order.symbol or not self.limits.is_hard)
+        return record.client_order_id in self.counts.being_cancelled and (record.symbol == order.symbol or not self.limits.is_hard)
 
-    def _forget(self, now: int) -> None:
-        while self._sent and now - self._sent[0][0] >= MINUTE_MS:
-            self._sent.popleft()
+    def _rejections(self, symbol: str, now_ms: int) -> int:
+        """How many in a row, where they pause the symbol; else 0."""
+        count, since = self.counts.rejects.get(symbol, (0, 0))
+        return count if count >= self.limits.max_rejects and now_ms - since < self.limits.reject_pause_ms else 0
 
 
 TABLE: Final = (

@@ -98,7 +98,7 @@ def make_books(
     tape = Tape(portfolio, system.risk.leverage, clock)
     subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
     bus.subscribe(Fill, tape.after_fill)
-    bus.subscribe(OrderDenied, controls.note_denied)
+    bus.subscribe(OrderDenied, controls.counts.note_denied)
     decisions.listen(bus)
     actors.strategy.start()
     if shown is not None:

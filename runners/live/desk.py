@@ -29,7 +29,7 @@ class Desk:
         self._decisions.note(command)
         if self.venue is None:
             self.muted[command.client_order_id] = command
-            self._controls.note_sent(command)
+            self._controls.counts.note_sent(command)
             return
         denial = self._controls.check(command)
         if self._dry is not None:
@@ -44,7 +44,7 @@ class Desk:
                 )
             )  # fmt: skip
             return
-        self._controls.note_sent(command)
+        self._controls.counts.note_sent(command)
         self.venue.submit_order(command)
 
     def amend_order(self, command: AmendOrder) -> None:
@@ -74,8 +74,8 @@ class Desk:
     def cancel_order(self, command: CancelOrder) -> None:
         """Cancels always pass."""
         self._decisions.note(command)
-        self._controls.note_cancel()
-        self._controls.note_cancelling(command.client_order_id)
+        self._controls.counts.note_cancel()
+        self._controls.counts.note_cancelling(command.client_order_id)
         if self.venue is not None and self._dry is not None:
             self._dry.other(command)
         elif self.venue is not None:
@@ -84,7 +84,7 @@ class Desk:
     def cancel_all(self, command: CancelAll) -> None:
         """Cancels always pass."""
         self._decisions.note(command)
-        self._controls.note_cancel()
+        self._controls.counts.note_cancel()
         if self.venue is not None and self._dry is not None:
             self._dry.other(command)
         elif self.venue is not None:
@@ -101,11 +101,11 @@ class Desk:
     def on_update(self, update: OrderUpdate) -> None:
         """What became of an order, for the controls that count."""
         if update.reason.startswith("denied:"):
-            self._controls.note_unsent(update.client_order_id)
+            self._controls.counts.note_unsent(update.client_order_id)
         else:
-            self._controls.note_end(update.symbol, update.status, update.ts)
+            self._controls.counts.note_end(update.symbol, update.status, update.ts)
         if update.status in ("filled", "cancelled", "rejected", "expired"):
-            self._controls.note_gone(update.client_order_id)
+            self._controls.counts.note_gone(update.client_order_id)
 
 
 def _words(denial: Denial) -> str:

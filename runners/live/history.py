@@ -164,7 +164,7 @@ def hear_again(books: Books, records: Iterable[Record]) -> int:
         message = known(record)
         books.history.note(message)
         if isinstance(message, CauseEnded) and message.cause == "cancel_ratio":
-            books.controls.count_anew()
+            books.controls.counts.count_anew()
         if isinstance(message, SessionStarted):
             books.executor.begin_session(session_prefix(books.opened, message.number))
         elif isinstance(message, SubmitOrder):

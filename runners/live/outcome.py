@@ -139,7 +139,7 @@ def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
         "restrictions_at_end": [each.line for each in ending.restrictions],
         "transaction_log": None if ending.statement is None else text_of(ending.statement, live.quote),
         "statements": [text for stated in live.statement.made for text in (text_of(stated, live.quote), *stated.items)],
-        "controls": dict(live.controls.denials),
+        "controls": dict(live.controls.counts.denials),
     }
 
 

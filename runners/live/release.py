@@ -50,7 +50,7 @@ async def release(live: Live, cause: str, symbol: str | None, by: str) -> list[R
     for entry in found:
         live.gate.open(cause, entry.symbol, entry.key, by=by)
     if cause == "cancel_ratio":
-        live.controls.count_anew()
+        live.controls.counts.count_anew()
     return lifted
 
 
@@ -80,7 +80,7 @@ async def _persists(live: Live, entry: Entry) -> str:
     """Why it cannot be over yet; "" when it may be."""
     if entry.cause == "repeated_execution":
         limit = live.controls.limits.max_repeats_per_minute
-        count = live.controls.repeats(live.books.clock.now_ms)
+        count = live.controls.counts.repeats(live.books.clock.now_ms)
         return f"{count} orders to one side within the last minute (at most {limit}); wait a minute" if count >= limit else ""
     if entry.cause in _OF_THE_BOOKS:
         return await _differs(live, entry.symbol)

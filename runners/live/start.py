@@ -31,6 +31,7 @@ from core.instrument import Instrument
 from core.messages import CancelOrder, FundingRate, Message, OrderUpdate, SubmitOrder
 from core.orders import OrderRecord
 from core.risk.causes import TradingState
+from core.risk.conditions import Conditions
 from core.risk.control_limits import ControlLimits
 from core.risk.controls import Controls
 from core.risk.gate import KEEL, STARTING, Entry, Gate
@@ -40,7 +41,6 @@ from runners.arming.missing import Missing, NotArmedError
 from runners.arming.reconciliation import unclean
 from runners.live.background import background, up
 from runners.live.books import Books
-from runners.live.conditions import Conditions
 from runners.live.connection import Connection, connect
 from runners.live.cycle import Cycle
 from runners.live.door import open_door
@@ -292,7 +292,7 @@ async def _assemble(
     conditions = Conditions(
         gate, books.controls, now_ms=lambda: books.clock.now_ms,
         banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""), latched=connection.latch.why,
-        arming=plan.arming,
+        arming=None if plan.arming is None else plan.arming.look_now,
     )  # fmt: skip
     gate.open(STARTING)
     for record in _cancelled_but_open(books) if plan.dry is None else ():
@@ -451,7 +451,7 @@ def _tell_never_sent(never: list[OrderRecord], hear: Callable[[Message], None], 
 
 def _cancelled_but_open(books: Books) -> list[OrderRecord]:
     """Orders whose cancel may not have left: they rest, and nobody wants them any more."""
-    return [record for record in books.executor.open_orders() if record.client_order_id in books.controls.being_cancelled]
+    return [record for record in books.executor.open_orders() if record.client_order_id in books.controls.counts.being_cancelled]
 
 
 async def _missed_rates(connection: Connection, system: SystemConfig, history: History, start_ms: int) -> list[FundingRate]:

@@ -19,7 +19,7 @@ from core.actors.live_series import LiveSeries, SeriesState
 from core.actors.portfolio import PortfolioState
 from core.actors.risk import RiskState
 from core.errors import InvariantError
-from core.risk.controls import ControlsState
+from core.risk.order_counts import CountsState
 from runners.live.bar_tape import TapedLine
 from runners.live.books import Books
 from runners.live.history import HistoryState
@@ -52,7 +52,7 @@ class SessionState(msgspec.Struct, frozen=True):
     bars: list[TapedLine]
     inputs: list[InputsKnown]
     tape: TapeState
-    controls: ControlsState
+    controls: CountsState
     history: HistoryState
     shown: ShownState | None = None
 
@@ -73,7 +73,7 @@ def take(books: Books) -> SessionState:
         cycle.bars.state(),
         list(cycle.inputs.latest.values()),
         books.tape.state(),
-        books.controls.state(books.clock.now_ms),
+        books.controls.counts.state(books.clock.now_ms),
         books.history.state(),
         _shown(books),
     )
@@ -94,7 +94,7 @@ def restore(books: Books, state: SessionState) -> None:
         cycle.instant.now_ms = cycle.closes[-1]
     cycle.inputs.restore(state.inputs)
     books.tape.restore(state.tape)
-    books.controls.restore(state.controls)
+    books.controls.counts.restore(state.controls)
     books.history.restore(state.history)
     shown = books.portfolio_desk
     if shown is not None and state.shown is not None:

@@ -233,7 +233,7 @@ def sent(count: int, symbol: str = S, *, reduce_only: bool = True) -> Step:
     async def step(walk: Walk) -> None:
         now = walk.live.books.clock.now_ms
         for number in range(count):
-            walk.live.controls.note_sent(SubmitOrder(f"x-{number}", symbol, "BUY", "market", 0.01, now, reduce_only=reduce_only))
+            walk.live.controls.counts.note_sent(SubmitOrder(f"x-{number}", symbol, "BUY", "market", 0.01, now, reduce_only=reduce_only))
         walk.live.gate.look()
 
     return step
@@ -251,13 +251,13 @@ async def a_minute_and_a_person(walk: Walk) -> None:
 
 async def many_cancels(walk: Walk) -> None:
     for _ in range(5_000):
-        walk.live.controls.note_cancel()
+        walk.live.controls.counts.note_cancel()
     walk.live.gate.look()
 
 
 async def many_rejections(walk: Walk) -> None:
     for _ in range(5):
-        walk.live.controls.note_end(S, "rejected", walk.live.books.clock.now_ms)
+        walk.live.controls.counts.note_end(S, "rejected", walk.live.books.clock.now_ms)
     walk.live.gate.look()
 
 

@@ -178,7 +178,7 @@ def test_numbers_of_open_orders() -> None:
 def test_the_same_order_twice_within_a_moment() -> None:
     room = Room()
     first = room.order(ts=START)
-    room.controls.note_sent(first)
+    room.controls.counts.note_sent(first)
     assert room.code(ts=START + 500) == "duplicate_order"
     assert room.code(ts=START + 500, qty=2.0) == ""
     assert room.code(ts=START + 2_000) == ""
@@ -188,7 +188,7 @@ def test_rates() -> None:
     for code in ("max_orders_per_symbol_per_minute", "max_orders_per_minute"):
         room = Room(**{code: 3})
         for number in range(3):
-            room.controls.note_sent(room.order(ts=START + number * 2_000, side="SELL" if number % 2 else "BUY"))
+            room.controls.counts.note_sent(room.order(ts=START + number * 2_000, side="SELL" if number % 2 else "BUY"))
         assert room.code(ts=START + 10_000) == code
         assert room.code(ts=START + 70_000) == ""
 
@@ -196,7 +196,7 @@ def test_rates() -> None:
 def test_repetition_stops_until_a_person_looks() -> None:
     room = Room(max_repeats_per_minute=3)
     for number in range(3):
-        room.controls.note_sent(room.order(ts=START + number * 2_000))
+        room.controls.counts.note_sent(room.order(ts=START + number * 2_000))
     assert room.code(ts=START + 10_000) == "repeated_execution"
     assert room.code(ts=START + 300_000) == "trading_reducing"
 
@@ -204,17 +204,17 @@ def test_repetition_stops_until_a_person_looks() -> None:
 def test_rejections_in_a_row_pause_the_symbol() -> None:
     room = Room(max_rejects=2, reject_pause_ms=60_000)
     for _ in range(2):
-        room.controls.note_end("BTCUSDT", "rejected", START)
+        room.controls.counts.note_end("BTCUSDT", "rejected", START)
     assert room.code(ts=START + 1_000) == "reject_breaker"
     assert room.code(ts=START + 61_000) == ""
-    room.controls.note_end("BTCUSDT", "filled", START)
+    room.controls.counts.note_end("BTCUSDT", "filled", START)
     assert room.code(ts=START + 1_000) == ""
 
 
 def test_cancels_out_of_proportion() -> None:
     room = Room(max_cancels_per_order=2.0)
     for _ in range(21):
-        room.controls.note_cancel()
+        room.controls.counts.note_cancel()
     assert room.code() == "cancel_ratio"
 
 
@@ -224,7 +224,7 @@ def test_no_trade_with_ourselves() -> None:
     assert room.code() == "self_trade"
     assert room.code(order_type="limit", price=99.0) == ""
     assert room.code(order_type="limit", price=100.0) == "self_trade"
-    room.controls.note_cancelling(room.working.records[0].client_order_id)
+    room.controls.counts.note_cancelling(room.working.records[0].client_order_id)
     assert room.code() == ""
 
 
@@ -236,7 +236,7 @@ ASKED_OF_REDUCTIONS = {
     "price_off_grid": {"order_type": "limit", "price": 100.05},
     "price_collar_percent": {"order_type": "limit", "price": 80.0},
     "max_qty": {"qty": 201.0},
-    "max_orders_per_symbol_per_minute": lambda room: [room.controls.note_sent(room.order()) for _ in range(61)],
+    "max_orders_per_symbol_per_minute": lambda room: [room.controls.counts.note_sent(room.order()) for _ in range(61)],
 }
 NOT_ASKED = {
     "symbol_frozen": lambda room: room.gate.close("position_differs", "unclear", "BTCUSDT"),
@@ -244,11 +244,11 @@ NOT_ASKED = {
     "below_min_notional": {"qty": 0.02},
     "price_stale": lambda room: setattr(room, "age", None),
     "max_open_orders": lambda room: [room.rest(side="BUY", price=50.0) for _ in range(201)],
-    "duplicate_order": lambda room: room.controls.note_sent(room.order(ts=START + 5_000, **REDUCTION)),
-    "cancel_ratio": lambda room: [room.controls.note_cancel() for _ in range(1_000)],
+    "duplicate_order": lambda room: room.controls.counts.note_sent(room.order(ts=START + 5_000, **REDUCTION)),
+    "cancel_ratio": lambda room: [room.controls.counts.note_cancel() for _ in range(1_000)],
     "daily_loss_percent": lambda room: room.gate.close("daily_loss_percent", "lost"),
-    "reject_breaker": lambda room: [room.controls.note_end("BTCUSDT", "rejected", START) for _ in range(5)],
-    "repeated_execution": lambda room: [room.controls.note_sent(room.order(side="SELL", ts=START + n)) for n in range(21)],
+    "reject_breaker": lambda room: [room.controls.counts.note_end("BTCUSDT", "rejected", START) for _ in range(5)],
+    "repeated_execution": lambda room: [room.controls.counts.note_sent(room.order(side="SELL", ts=START + n)) for n in range(21)],
     "self_trade": lambda room: room.rest(side="BUY", price=100.0),
 }
 

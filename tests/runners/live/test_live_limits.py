@@ -63,7 +63,7 @@ def test_open_orders() -> None:
 def test_orders_within_a_minute() -> None:
     quick = room(max_orders_per_minute=4)
     for number in range(4):
-        quick.controls.note_sent(quick.order(ts=1_000_000 + number, qty=1.0 + number))
+        quick.controls.counts.note_sent(quick.order(ts=1_000_000 + number, qty=1.0 + number))
     assert quick.code(ts=1_000_010, qty=9.0) == "max_orders_per_minute" and quick.code(ts=1_060_003, qty=9.0) == ""
 
 

@@ -190,7 +190,7 @@ def test_what_persists_is_not_lifted(journals: Path, context: ToolContext) -> No
         live.gate.open("external_order", "BTCUSDT", "1")
         now = live.books.clock.now_ms + 3_600_000  # the market runs fast, and a busy machine takes its time to ask
         for number in range(21):
-            live.controls.note_sent(SubmitOrder(f"x-{number}", "BTCUSDT", "BUY", "market", 0.01, now))
+            live.controls.counts.note_sent(SubmitOrder(f"x-{number}", "BTCUSDT", "BUY", "market", 0.01, now))
         live.gate.close("repeated_execution", "21 orders")
         with pytest.raises(KeelError, match="21 orders to one side within the last minute"):
             await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", "repeated_execution"), context)

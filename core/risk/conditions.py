@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from core.risk.controls import Controls
 from core.risk.gate import Gate
-
-if TYPE_CHECKING:
-    from runners.arming.arming import Arming
 
 _PAUSES: Final = (
     "max_orders_per_minute", "max_orders_per_symbol_per_minute", "max_open_orders", "max_open_orders_per_symbol", "no_equity",
@@ -21,7 +18,7 @@ _PAUSES: Final = (
 class Conditions:
     """Closes and opens the gate by what is so now. now_ms: of the session's clock, by which controls count; banned_ms: how long the
     exchange refuses this address yet; journal_failed: why the journal takes nothing more, "" while it does; latched: why the panic latch
-    lets nothing leave, "" while there is none; arming: of a live session."""
+    lets nothing leave, "" while there is none; arming: looks whether the arming of a live session stands, and tells the gate."""
 
     def __init__(
         self,
@@ -32,7 +29,7 @@ class Conditions:
         banned_ms: Callable[[], int],
         journal_failed: Callable[[], str],
         latched: Callable[[], str],
-        arming: Arming | None = None,
+        arming: Callable[[Gate], None] | None = None,
     ) -> None:
         self._gate, self._controls = gate, controls
         self._now_ms, self._banned_ms, self._journal_failed, self._latched = now_ms, banned_ms, journal_failed, latched
@@ -44,7 +41,7 @@ class Conditions:
         latched = self._latched()
         gate.hold("panic", not latched, latched)
         if self._arming is not None:
-            self._arming.look_now(gate)
+            self._arming(gate)
         failed = self._journal_failed()
         gate.hold("journal", not failed, f"the journal takes nothing more: {failed}")
         banned_ms = self._banned_ms()
