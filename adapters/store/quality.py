@@ -15,6 +15,7 @@ from adapters.store.gaps import gaps_of
 from adapters.store.inference import off_grid_rows
 from adapters.store.records import Finding, Severity
 from adapters.store.schema import BAR_KINDS, SeriesKey
+from adapters.store.series import EARLIEST, LATEST
 from adapters.store.unfinished import is_unfinished
 from core.aggregate import aggregate
 from core.errors import DataError
@@ -41,7 +42,7 @@ def verify_group(
     found: list[Finding] = []
     frames: list[tuple[SeriesKey, Frame]] = []
     for ident, key in group:
-        stored = db.arrays(key.table.select, [ident, -(2**62), 2**62])
+        stored = db.arrays(key.table.select, [ident, EARLIEST, LATEST])
         if not len(stored["ts"]):
             continue
         order = np.argsort(stored["ts"], kind="stable")

@@ -8,9 +8,9 @@ from adapters.store.connection import Database
 from adapters.store.schema import SeriesKey
 from core.errors import ConfigError
 from core.time_range import Moment, TimeRange, to_iso, to_ms
-from core.timeframe import TIMEFRAMES
+from core.timeframe import NEVER, TIMEFRAMES
 
-EARLIEST, LATEST = -(2**62), 2**62
+EARLIEST, LATEST = -NEVER, NEVER
 """The bounds of a read without a start or an end."""
 
 Bound = Moment | TimeRange | None

@@ -6,11 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from core.timeframe import DAY_MS, MINUTE_MS, WEEK_MS
+from core.timeframe import DAY_MS, MINUTE_MS, WEEK_MS, tf_origin
 from sim.sandbox.feed import Ints
 
 INTERVALS: Final = ("1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M")
-_WEEK_ORIGIN: Final = -3 * DAY_MS
 
 
 def interval_ms(interval: str) -> int:
@@ -43,4 +42,4 @@ def end_of(start: int, interval: str) -> int:
 
 
 def _origin(interval: str) -> int:
-    return _WEEK_ORIGIN if interval == "W" else 0
+    return tf_origin(interval_ms(interval))
