@@ -1,7 +1,7 @@
 """What touches the outside. Only here is a real clock (``machine``): core's ``TimeRange`` is handed it, for a window whose user does not
 say "now"."""
 
-from adapters.machine import wall_ms
-from core.time_range import TimeRange
+from keel.adapters.machine import wall_ms
+from keel.core.time_range import TimeRange
 
 TimeRange.clock = staticmethod(wall_ms)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from adapters.whole_file import whole_file
-from core.errors import DataError, InvariantError
-from core.frame import Frame
-from core.time_range import to_iso
+from keel.adapters.whole_file import whole_file
+from keel.core.errors import DataError, InvariantError
+from keel.core.frame import Frame
+from keel.core.time_range import to_iso
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

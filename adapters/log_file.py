@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from core.errors import ConfigError
+from keel.core.errors import ConfigError
 
 MOST_BYTES: Final = 10 << 20
 KEPT: Final = 5

@@ -2,7 +2,7 @@
 
 structlog renders. It takes a third of a second to import, so it is imported when the first line is really written: a log call that
 the level filters out is one comparison, and a command that logs nothing never pays. Fields whose names say that they hold a secret
-are dropped before anything is rendered. A log that cannot be written stops nobody: the file is bounded (``adapters.log_file``), and a
+are dropped before anything is rendered. A log that cannot be written stops nobody: the file is bounded (``keel.adapters.log_file``), and a
 stderr that nobody reads any more is left alone.
 """
 
@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from adapters.log_file import LogFile
-from adapters.machine import wall_ms
-from core.errors import ConfigError
-from core.time_range import to_iso
+from keel.adapters.log_file import LogFile
+from keel.adapters.machine import wall_ms
+from keel.core.errors import ConfigError
+from keel.core.time_range import to_iso
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 """The levels by name, as numbers that compare."""

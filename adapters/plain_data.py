@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from core.errors import InvariantError
-from core.frame import Frame
+from keel.core.errors import InvariantError
+from keel.core.frame import Frame
 
 LONGEST_LIST = 100
 """Lists longer than this are columns: they have their own files."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from core.errors import DataError
+from keel.core.errors import DataError
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.journal import Journal
-from core.clock import ReplayClock
-from core.messages import Bar, Message, SubmitOrder
+from keel.adapters.journal import Journal
+from keel.core.clock import ReplayClock
+from keel.core.messages import Bar, Message, SubmitOrder
 
 START_MS = 1_735_689_600_000
 

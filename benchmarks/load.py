@@ -34,11 +34,11 @@ from typing import Any
 
 import numpy as np
 
-from adapters.machine import wall_ms
-from sim.sandbox.connection import Connection
-from sim.sandbox.feeds import WalkFeed
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import SandboxSettings
+from keel.adapters.machine import wall_ms
+from keel.sim.sandbox.connection import Connection
+from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import SandboxSettings
 
 FACTOR = 60.0
 TURNS_MS = 2
@@ -48,8 +48,8 @@ GATE_MS = 10.0
 STRATEGY = '''
 import atexit, json, os, re, time
 from asyncio.selector_events import _SelectorSocketTransport as Transport
-from core.messages import Signal
-from strategies.base import BaseStrategy
+from keel.core.messages import Signal
+from keel.strategies.base import BaseStrategy
 
 _stamps, _written = [], []
 atexit.register(lambda: open(os.environ["LOAD_STAMPS"], "w").write(json.dumps({"asked": _stamps, "written": _written})))
@@ -184,7 +184,7 @@ def session(home: Path, url: str, symbols: list[str], bars: int) -> dict[str, An
     environment = {**os.environ, "LOAD_STAMPS": str(stamps), "KEEL_STATE": str(home / "state"), "BYBIT_SANDBOX_KEY": "sandbox-key",
                    "BYBIT_SANDBOX_SECRET": "sandbox-secret"}  # fmt: skip
     options = ["--sandbox", url, "--bars", str(bars), "--home", str(home), "--json", "--log", "none", "--no-report"]
-    command = [sys.executable, "-m", "runners.cli.main", "demo", "load", *options]
+    command = [sys.executable, "-m", "keel.runners.cli.main", "demo", "load", *options]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if not stamps.exists() or not json.loads(stamps.read_text())["asked"]:
         raise SystemExit(f"the session failed with exit code {done.returncode}:\n{done.stderr}\n{done.stdout[:2000]}")
@@ -228,9 +228,9 @@ def main() -> None:
 
 def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[str, Any], options: argparse.Namespace) -> int:
     """Print what was measured; 1 when something was lost or too slow."""
-    from adapters.journal import read as records
-    from core.messages import Bar, Fill, SubmitOrder
-    from runners.live.records import TYPES
+    from keel.adapters.journal import read as records
+    from keel.core.messages import Bar, Fill, SubmitOrder
+    from keel.runners.live.records import TYPES
 
     (folder,) = [path.parent for path in home.glob("runs/journals/*/*/lock")]
     kept = [record.message for record in records(folder, types=TYPES)]

@@ -23,9 +23,9 @@ from typing import Any
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
 from benchmarks.crossover import MINUTE_MS, START_MS, crossover_system, random_walk
 from benchmarks.gates import Gate, hold
+from keel.adapters.store import HistoricalDataStore
 
 GATE = 0.8
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,11 +57,11 @@ def work(path: Path, symbols: int, rows: int) -> dict[str, Any]:
     """One measurement."""
     import talib  # noqa: F401 (imports are not measured)
 
-    from core.time_range import TimeRange
-    from runners.backtest import run_prepared
-    from runners.preparation import prepare as prepare_run
-    from runners.user_code import load_function
-    from strategies.ema_cross import EmaCross
+    from keel.core.time_range import TimeRange
+    from keel.runners.backtest import run_prepared
+    from keel.runners.preparation import prepare as prepare_run
+    from keel.runners.user_code import load_function
+    from keel.strategies.ema_cross import EmaCross
 
     system = msgspec.structs.replace(crossover_system(), symbols=[symbol_name(number) for number in range(symbols)])
     window = TimeRange(START_MS, START_MS + rows * MINUTE_MS)

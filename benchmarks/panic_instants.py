@@ -19,20 +19,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adapters.bybit.endpoints import Environment
-from core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from runners import safety
-from runners.live import panic_end
-from runners.live.latch import latch_of
-from runners.live.plan import Plan
-from runners.live.session import Session
-from runners.systems import LoadedSystem
-from sim.sandbox.feeds import WalkFeed
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import DEFAULT_KEY, DEFAULT_SECRET, SandboxSettings
-from strategies.base import BaseStrategy
+from keel.adapters.bybit.endpoints import Environment
+from keel.core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners import safety
+from keel.runners.live import panic_end
+from keel.runners.live.latch import latch_of
+from keel.runners.live.plan import Plan
+from keel.runners.live.session import Session
+from keel.runners.systems import LoadedSystem
+from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import DEFAULT_KEY, DEFAULT_SECRET, SandboxSettings
+from keel.strategies.base import BaseStrategy
 
 FACTOR = 200.0
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]

@@ -26,11 +26,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.secrets import load_credentials
 from benchmarks.panic_instants import GRACE_MS, adds, press_at_random, serving
-from runners.live.latch import is_latched, latch_of
-from runners.live.panic_button import PanicButton
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.secrets import load_credentials
+from keel.runners.live.latch import is_latched, latch_of
+from keel.runners.live.panic_button import PanicButton
 
 _OPEN = ("New", "PartiallyFilled", "Untriggered")
 FAULTS: list[dict[str, Any]] = [
@@ -43,8 +43,8 @@ SILENT_S = 3.0
 FROZEN_SOCKETS = [{"match": {"side": "ws", "topic": ""}, "action": {"kind": "freeze", "keep_pong": False}}]
 HOLDS = """
 import time
-from core.messages import Signal
-from strategies.base import BaseStrategy
+from keel.core.messages import Signal
+from keel.strategies.base import BaseStrategy
 
 
 class Holds(BaseStrategy):
@@ -165,7 +165,7 @@ class Proof:
         (home / "holds.py").write_text(HOLDS)
         (home / "holds.yaml").write_text(f"{SYSTEM}params: {{hangs: {str(hangs).lower()}}}\n")
         with serving() as (_, url):
-            words = [sys.executable, "-m", "runners.cli.main", "--home", str(home), "demo", str(home / "holds.yaml")]
+            words = [sys.executable, "-m", "keel.runners.cli.main", "--home", str(home), "demo", str(home / "holds.yaml")]
             quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
             process = subprocess.Popen([*words, "--sandbox", url, "--no-report"], cwd=Path(__file__).parents[1], **quiet)  # type: ignore[call-overload]
             try:
@@ -240,7 +240,7 @@ def _cold_first_cancel(url: str) -> int:
 
 
 def _command(url: str, variables: Mapping[str, str], *, no_files: bool = False) -> subprocess.Popen[bytes]:
-    words = [sys.executable, "-m", "runners.cli.main", "panic", "--env", "sandbox", "--sandbox", url, "--yes"]
+    words = [sys.executable, "-m", "keel.runners.cli.main", "panic", "--env", "sandbox", "--sandbox", url, "--yes"]
     limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))) if no_files else None
     environment = {**os.environ, **variables}
     where = Path(__file__).parents[1]

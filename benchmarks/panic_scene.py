@@ -12,9 +12,9 @@ import asyncio
 import time
 from typing import Any
 
-from sim.sandbox.feeds import WalkFeed
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import DEFAULT_KEY, AccountSettings, SandboxSettings
+from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import DEFAULT_KEY, AccountSettings, SandboxSettings
 
 CONDITIONAL = 10
 """The most that the exchange takes per symbol."""

@@ -22,9 +22,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from adapters.store import HistoricalDataStore
 from benchmarks.crossover import random_walk
 from benchmarks.gates import Gate, hold
+from keel.adapters.store import HistoricalDataStore
 
 GATE = 4.0
 LINEAR = 1.1

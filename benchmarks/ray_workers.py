@@ -15,10 +15,10 @@ from pathlib import Path
 import ray
 
 from benchmarks.gates import Gate, hold
-from runners.home import Home
-from runners.sample import write_sample
-from runners.tools.registry import ToolContext
-from runners.tools.sweep import SweepRequest, SweepResponse, sweep_run_tool
+from keel.runners.home import Home
+from keel.runners.sample import write_sample
+from keel.runners.tools.registry import ToolContext
+from keel.runners.tools.sweep import SweepRequest, SweepResponse, sweep_run_tool
 
 _SYSTEM = """
 system: lively

@@ -14,27 +14,27 @@ import time
 from pathlib import Path
 from typing import Any
 
-from adapters.bybit.endpoints import Environment
-from adapters.bybit.realized import RealizedBooks
-from adapters.journal import Journal
-from adapters.store import HistoricalDataStore
-from adapters.synthetic import generate_sample
-from core.actors.bar_builder import BarBuilder
-from core.clock import ReplayClock
-from core.instrument import Instrument
-from core.messages import Bar, CancelOrder, Fill, MarkPrice, OrderUpdate, SubmitOrder
-from core.money import UNIT, mul_div_ceil
-from core.risk.control_limits import ControlLimits
-from core.risk.gate import STARTING, Gate
-from core.time_range import to_ms
-from runners.live import state
-from runners.live.books import Books, make_books
-from runners.live.history import hear_again, session_prefix
-from runners.live.outbox import Outbox
-from runners.live.plan import Plan
-from runners.live.records import TYPES, InstantClosed, Opened
-from runners.live.warmup import WarmUp
-from runners.systems import load_system
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.realized import RealizedBooks
+from keel.adapters.journal import Journal
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.synthetic import generate_sample
+from keel.core.actors.bar_builder import BarBuilder
+from keel.core.clock import ReplayClock
+from keel.core.instrument import Instrument
+from keel.core.messages import Bar, CancelOrder, Fill, MarkPrice, OrderUpdate, SubmitOrder
+from keel.core.money import UNIT, mul_div_ceil
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.gate import STARTING, Gate
+from keel.core.time_range import to_ms
+from keel.runners.live import state
+from keel.runners.live.books import Books, make_books
+from keel.runners.live.history import hear_again, session_prefix
+from keel.runners.live.outbox import Outbox
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import TYPES, InstantClosed, Opened
+from keel.runners.live.warmup import WarmUp
+from keel.runners.systems import load_system
 
 MINUTE = 60_000
 START = to_ms("2024-03-01")
@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _home(folder: Path) -> Any:
-    from runners.home import Home
+    from keel.runners.home import Home
 
     return Home(folder)
 

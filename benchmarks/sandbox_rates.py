@@ -31,12 +31,12 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from adapters.machine import wall_ms
 from benchmarks.gates import Gate, hold
-from sim.sandbox.feeds import WalkFeed
-from sim.sandbox.kline_texts import KlineTexts
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import DEFAULT_KEY, DEFAULT_SECRET, AccountSettings, SandboxSettings
+from keel.adapters.machine import wall_ms
+from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.kline_texts import KlineTexts
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import DEFAULT_KEY, DEFAULT_SECRET, AccountSettings, SandboxSettings
 
 CONNECTIONS: Final = 8
 TURNS: Final = 4

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adapters.store import HistoricalDataStore
 from benchmarks.crossover import random_walk
 from benchmarks.peers import write_parquet
+from keel.adapters.store import HistoricalDataStore
 
 ROWS = 1_000_000
 

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
 from benchmarks.crossover import MINUTE_MS, START_MS, crossover_system, random_walk
 from benchmarks.gates import Gate, hold
 from benchmarks.peers import ROOT, write_parquet
-from core.time_range import to_iso
+from keel.adapters.store import HistoricalDataStore
+from keel.core.time_range import to_iso
 
 ROWS = 525_600
 GATE = 0.4
@@ -61,7 +61,18 @@ def main() -> None:
         home = Path(name)
         parquet = prepare(home)
         end = to_iso(START_MS + ROWS * MINUTE_MS)
-        keel = [sys.executable, "-m", "runners.cli.main", "backtest", "crossover", "--start", to_iso(START_MS), "--end", end, "--no-report"]
+        keel = [
+            sys.executable,
+            "-m",
+            "keel.runners.cli.main",
+            "backtest",
+            "crossover",
+            "--start",
+            to_iso(START_MS),
+            "--end",
+            end,
+            "--no-report",
+        ]
         peer = [sys.executable, "-m", "benchmarks.worker", "peer", str(parquet), str(ROWS)]
         seconds(keel, home)  # what is kept for the next time is kept
 

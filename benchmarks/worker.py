@@ -19,12 +19,12 @@ def keel(store_path: Path, rows: int) -> dict[str, Any]:
     """The run: wiring, replay through bus and actors, metrics, reconciliation. Loading and features stand apart, as the peer's do."""
     import talib  # noqa: F401 (imports are not measured, on either side)
 
-    from adapters.store import HistoricalDataStore
-    from core.time_range import TimeRange
-    from runners.backtest import run_prepared
-    from runners.preparation import prepare
-    from runners.user_code import load_function
-    from strategies.ema_cross import EmaCross
+    from keel.adapters.store import HistoricalDataStore
+    from keel.core.time_range import TimeRange
+    from keel.runners.backtest import run_prepared
+    from keel.runners.preparation import prepare
+    from keel.runners.user_code import load_function
+    from keel.strategies.ema_cross import EmaCross
 
     with HistoricalDataStore(store_path, read_only=True) as store:
         system = crossover_system()

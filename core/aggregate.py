@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.errors import ConfigError
-from core.frame import Frame
-from core.timeframe import WEEK_MS, floor_ts, is_finer, tf_ms
+from keel.core.errors import ConfigError
+from keel.core.frame import Frame
+from keel.core.timeframe import WEEK_MS, floor_ts, is_finer, tf_ms
 
 
 def aggregate(frame: Frame, timeframe: str, *, complete: bool = True) -> Frame:

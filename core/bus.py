@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from core.errors import InvariantError
-from core.messages import Message
+from keel.core.errors import InvariantError
+from keel.core.messages import Message
 
 M = TypeVar("M", bound=Message)
 Handler = Callable[[Any], None]

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from core.money import BPS, UNIT, to_units
-from core.timeframe import TIMEFRAMES
-from core.words import check_fields
+from keel.core.money import BPS, UNIT, to_units
+from keel.core.timeframe import TIMEFRAMES
+from keel.core.words import check_fields
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.instrument import grid_ceil, grid_floor, grid_value
-from core.money import UNIT, mul_div_ceil, mul_div_floor
+from keel.core.instrument import grid_ceil, grid_floor, grid_value
+from keel.core.money import UNIT, mul_div_ceil, mul_div_floor
 
 MAX_COST_RATE: Final = UNIT // 2
 """No cost model moves a fill by more than half the price."""

@@ -4,7 +4,7 @@ in equity, balances and tables. Perpetuals have none: a reduction of any size is
 
 from __future__ import annotations
 
-from core.instrument import Instrument
+from keel.core.instrument import Instrument
 
 
 def held_steps(instrument: Instrument, units: int, price: float) -> int:

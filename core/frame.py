@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from core.errors import DataError, InvariantError
+from keel.core.errors import DataError, InvariantError
 
 if TYPE_CHECKING:
     import pandas

@@ -18,8 +18,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from core.money import to_text, to_units
-from core.time_range import to_iso
+from keel.core.money import to_text, to_units
+from keel.core.time_range import to_iso
 
 
 class Counted(msgspec.Struct):

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.errors import ConfigError
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar
-from core.time_range import to_iso
-from core.timeframe import tf_ms
+from keel.core.errors import ConfigError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar
+from keel.core.time_range import to_iso
+from keel.core.timeframe import tf_ms
 
 if TYPE_CHECKING:
-    from core.snapshot import PositionView
+    from keel.core.snapshot import PositionView
 
 
 class GivenSeries:

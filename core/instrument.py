@@ -14,9 +14,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.errors import ConfigError
-from core.money import UNIT, mul_div_ceil, mul_div_floor, to_units
-from core.words import check_fields
+from keel.core.errors import ConfigError
+from keel.core.money import UNIT, mul_div_ceil, mul_div_floor, to_units
+from keel.core.words import check_fields
 
 Category = Literal["linear", "spot"]
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
-from core.words import check_fields
+from keel.core.words import check_fields
 
 Direction = Literal["LONG", "SHORT", "FLAT"]
 Side = Literal["BUY", "SELL"]

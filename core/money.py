@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
-from core.errors import ConfigError, InvariantError
+from keel.core.errors import ConfigError, InvariantError
 
 UNIT = 10**8
 """One whole coin (or a rate of 1) in integer units."""

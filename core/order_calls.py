@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from core.errors import ConfigError, FieldError
-from core.instrument import Instrument
-from core.messages import AmendOrder, CancelAll, CancelOrder, Side, SubmitOrder, TimeInForce
-from core.money import UNIT, to_text
-from core.words import check_number
+from keel.core.errors import ConfigError, FieldError
+from keel.core.instrument import Instrument
+from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Side, SubmitOrder, TimeInForce
+from keel.core.money import UNIT, to_text
+from keel.core.words import check_number
 
 Command = TypeVar("Command", SubmitOrder, AmendOrder, CancelOrder)
 

@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.errors import InvariantError
-from core.messages import OrderStatus, Side, SubmitOrder
+from keel.core.errors import InvariantError
+from keel.core.messages import OrderStatus, Side, SubmitOrder
 
 OrderState = Literal["submitted", "accepted", "triggered", "partially_filled", "filled", "cancelled", "rejected", "expired", "unknown"]
 

@@ -12,11 +12,11 @@ from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
-from core.errors import ConfigError
-from core.frame import Frame
-from core.instrument import Category
-from core.messages import Message
-from core.words import check_fields
+from keel.core.errors import ConfigError
+from keel.core.frame import Frame
+from keel.core.instrument import Category
+from keel.core.messages import Message
+from keel.core.words import check_fields
 
 InstrumentType = Literal["future", "spot"]
 TargetSide = Literal["LONG", "SHORT", "CLOSE"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, Signal, SubmitOrder
-from core.snapshot import RuntimeSnapshot
+from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, Signal, SubmitOrder
+from keel.core.snapshot import RuntimeSnapshot
 
 
 class Strategy(Protocol):
@@ -18,7 +18,7 @@ class Strategy(Protocol):
 class Venue(Protocol):
     """Where orders go. It answers by publishing OrderUpdate, Fill, FundingPayment and Liquidation messages.
 
-    Orders by hand and batches are the same on every venue of ours: ``core.order_calls.OrderCalls``.
+    Orders by hand and batches are the same on every venue of ours: ``keel.core.order_calls.OrderCalls``.
     """
 
     def submit_order(self, command: SubmitOrder) -> None: ...

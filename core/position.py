@@ -7,9 +7,9 @@ PnL is that against the closing notional. A flip closes all first (the cost beco
 
 from __future__ import annotations
 
-from core.errors import InvariantError
-from core.instrument import Instrument, notional_of
-from core.money import check_bound, mul_div_floor
+from keel.core.errors import InvariantError
+from keel.core.instrument import Instrument, notional_of
+from keel.core.money import check_bound, mul_div_floor
 
 
 class PositionBook:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from core.frame import Frame
-from core.timeframe import tf_ms
+from keel.core.frame import Frame
+from keel.core.timeframe import tf_ms
 
 
 def project(higher: Frame, column: npt.NDArray[np.float64], decision: Frame) -> npt.NDArray[np.float64]:

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from core.errors import ConfigError
-from core.nearest import did_you_mean
+from keel.core.errors import ConfigError
+from keel.core.nearest import did_you_mean
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,

@@ -10,12 +10,12 @@ from traceback import walk_tb
 from types import FrameType
 from typing import Any, Final
 
-from core.errors import StrategyError
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar
-from core.snapshot import RuntimeSnapshot
-from core.time_range import to_iso
-from core.timeframe import tf_ms
+from keel.core.errors import StrategyError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar
+from keel.core.snapshot import RuntimeSnapshot
+from keel.core.time_range import to_iso
+from keel.core.timeframe import tf_ms
 
 _OURS: Final = frozenset({"core", "sim", "adapters", "runners"})
 """Packages whose frames are not the user's: a line of theirs tells a user nothing."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from core.funnel import BY_SIZER, Counted, Funnel, total
-from core.risk.decision import RENAMED, ControlReason, Reason
-from core.time_range import to_iso
+from keel.core.funnel import BY_SIZER, Counted, Funnel, total
+from keel.core.risk.decision import RENAMED, ControlReason, Reason
+from keel.core.time_range import to_iso
 
 
 class Meaning(NamedTuple):

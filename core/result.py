@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.config import SystemConfig
-from core.frame import Frame
-from core.funnel import Funnel
-from core.messages import Fill, FundingPayment, Liquidation
-from core.time_range import TimeRange
-from core.trade import Trade
+from keel.core.config import SystemConfig
+from keel.core.frame import Frame
+from keel.core.funnel import Funnel
+from keel.core.messages import Fill, FundingPayment, Liquidation
+from keel.core.time_range import TimeRange
+from keel.core.trade import Trade
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from core.errors import ConfigError, DataError
-from core.frame import Frame
-from core.given_series import GivenContext
-from core.messages import Bar
-from core.time_range import to_iso
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame
+from keel.core.given_series import GivenContext
+from keel.core.messages import Bar
+from keel.core.time_range import to_iso
 
 
 class SeriesReader(Protocol):

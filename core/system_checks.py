@@ -6,16 +6,16 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
-from core.errors import ConfigError
-from core.file_names import LONGEST_ID
-from core.money import LIMIT, to_units
-from core.nearest import did_you_mean
-from core.promotion import PromotionRule
-from core.system_types import Problem
-from core.time_range import to_ms
-from core.timeframe import TIMEFRAMES, is_finer
-from core.yaml_source import KeyPath
+from keel.core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
+from keel.core.errors import ConfigError
+from keel.core.file_names import LONGEST_ID
+from keel.core.money import LIMIT, to_units
+from keel.core.nearest import did_you_mean
+from keel.core.promotion import PromotionRule
+from keel.core.system_types import Problem
+from keel.core.time_range import to_ms
+from keel.core.timeframe import TIMEFRAMES, is_finer
+from keel.core.yaml_source import KeyPath
 
 PROMOTION_EPOCHS: Final = ("demo", "live")
 """Epochs that are opened by a promotion: only the steps up into these ask for one."""

@@ -12,11 +12,11 @@ from typing import Any
 
 import msgspec
 
-from core.config import SystemConfig
-from core.errors import ConfigError
-from core.system_checks import cross_problems
-from core.system_types import Problem, shape_problems
-from core.yaml_source import KeyPath, YamlProblem, YamlSource, parse_yaml, path_text
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError
+from keel.core.system_checks import cross_problems
+from keel.core.system_types import Problem, shape_problems
+from keel.core.yaml_source import KeyPath, YamlProblem, YamlSource, parse_yaml, path_text
 
 SCHEMA_ID = "system.schema.json"
 """The file name under which the schema is shipped beside the built-in systems."""

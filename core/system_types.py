@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import inspect
 
-from core.errors import InvariantError
-from core.nearest import did_you_mean, meant_word, nearest_name
+from keel.core.errors import InvariantError
+from keel.core.nearest import did_you_mean, meant_word, nearest_name
 
 if TYPE_CHECKING:  # what checks values needs no YAML
-    from core.yaml_source import KeyPath
+    from keel.core.yaml_source import KeyPath
 
 _SHOWN: Final = 60
 """Of a value that is refused so many characters are shown."""

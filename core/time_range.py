@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import ClassVar
 
-from core.errors import ConfigError
+from keel.core.errors import ConfigError
 
 Moment = datetime | date | str | int
 """What is taken for a time: a datetime (naive means UTC), a date, ISO text, or milliseconds since the Unix epoch."""

@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 from msgspec import inspect
 
-from core.errors import FieldError, InvariantError
-from core.system_types import bare, describe, mismatch, shape_problems
+from keel.core.errors import FieldError, InvariantError
+from keel.core.system_types import bare, describe, mismatch, shape_problems
 
 
 def check_fields(struct: msgspec.Struct) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml  # type: ignore[import-untyped]  # PyYAML ships no types
 
-from core.errors import InvariantError
+from keel.core.errors import InvariantError
 
 KeyPath = tuple[str | int, ...]
 """Keys and list positions from the top of a document to one value."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.config import ExecutionConfig, RiskConfig, SizingConfig
-from core.messages import Direction, Signal
-from core.money import to_text
-from core.snapshot import RuntimeSnapshot
-from runners.backtest import BacktestEngine
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.core.messages import Direction, Signal
+from keel.core.money import to_text
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.backtest import BacktestEngine
 
 
 def weekend_out(snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapters.store import HistoricalDataStore
-from adapters.synthetic import SOURCE, generate_sample
-from core.result import BacktestResult
-from runners.backtest import BacktestEngine
-from runners.epoch import ExperimentTracker, StrategyEpoch, run_epoch
-from strategies.base import BaseStrategy
-from strategies.ema_cross import EmaCross
-from strategies.momentum import MomentumStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.synthetic import SOURCE, generate_sample
+from keel.core.result import BacktestResult
+from keel.runners.backtest import BacktestEngine
+from keel.runners.epoch import ExperimentTracker, StrategyEpoch, run_epoch
+from keel.strategies.base import BaseStrategy
+from keel.strategies.ema_cross import EmaCross
+from keel.strategies.momentum import MomentumStrategy
 
 CANDIDATES: list[tuple[str, type[BaseStrategy], dict[str, Any]]] = [
     ("ema_cross", EmaCross, {"fast": 10, "slow": 40}),

@@ -13,11 +13,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from adapters.store import HistoricalDataStore
-from core.risk.position_manager import PositionManager
-from core.time_range import to_datetime
-from runners.backtester import Backtester
-from strategies.hold import HoldStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.risk.position_manager import PositionManager
+from keel.core.time_range import to_datetime
+from keel.runners.backtester import Backtester
+from keel.strategies.hold import HoldStrategy
 
 NAMES = ["BTC-USDT", "ETH-USDT"]
 SYMBOLS = [name.replace("-", "") for name in NAMES]

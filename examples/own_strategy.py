@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from runners.tools import backtest_run_tool
-from strategies.base import BaseStrategy, Features
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.tools import backtest_run_tool
+from keel.strategies.base import BaseStrategy, Features
 
 
 class BandReversion(BaseStrategy):

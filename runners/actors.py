@@ -10,19 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.actors.executor import Executor
-from core.actors.market_data import MarketData, StepMarketData, SymbolContext
-from core.actors.portfolio import Portfolio
-from core.actors.portfolio_risk import PortfolioRiskActor
-from core.actors.portfolio_strategy import PortfolioStrategyActor
-from core.actors.risk import RiskActor
-from core.actors.strategy import StrategyActor, StrategyHost
-from core.bus import Bus
-from core.clock import Clock
-from core.config import SystemConfig
-from core.errors import InvariantError
-from core.instrument import Instrument
-from core.messages import (
+from keel.core.actors.executor import Executor
+from keel.core.actors.market_data import MarketData, StepMarketData, SymbolContext
+from keel.core.actors.portfolio import Portfolio
+from keel.core.actors.portfolio_risk import PortfolioRiskActor
+from keel.core.actors.portfolio_strategy import PortfolioStrategyActor
+from keel.core.actors.risk import RiskActor
+from keel.core.actors.strategy import StrategyActor, StrategyHost
+from keel.core.bus import Bus
+from keel.core.clock import Clock
+from keel.core.config import SystemConfig
+from keel.core.errors import InvariantError
+from keel.core.instrument import Instrument
+from keel.core.messages import (
     AmendOrder,
     Bar,
     CancelAll,
@@ -43,10 +43,10 @@ from core.messages import (
     SignalDenied,
     SubmitOrder,
 )
-from core.portfolio_order import PortfolioOrders, TargetPosition
-from core.ports import Strategy, Venue
-from core.risk.gate import Gate
-from runners.portfolio.desk import PortfolioDesk
+from keel.core.portfolio_order import PortfolioOrders, TargetPosition
+from keel.core.ports import Strategy, Venue
+from keel.core.risk.gate import Gate
+from keel.runners.portfolio.desk import PortfolioDesk
 
 LOGGED = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop, OrderUpdate, Fill, FundingPayment, Liquidation)
 """What the message hash of a run covers, beside its equity."""

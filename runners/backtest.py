@@ -13,35 +13,35 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.store import HistoricalDataStore
-from core.actors.portfolio_risk import PortfolioRiskActor
-from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
-from core.errors import ConfigError, InvariantError
-from core.frame import Frame
-from core.instrument import Category
-from core.messages import Signal
-from core.money import to_text
-from core.result import BacktestResult
-from core.snapshot import RuntimeSnapshot
-from core.time_range import Moment, TimeRange
-from core.timeframe import tf_ms
-from core.trade import Trade
-from core.words import check_number
-from runners.current_run import tell_configuration
-from runners.curve import buy_and_hold, equity_curve
-from runners.funnel import whole_funnel
-from runners.identity import engine_config
-from runners.lineage import fingerprint_of, is_named, reference_of, short_name, state_of
-from runners.outcome import made_result, message_hash, reconcile, trust
-from runners.portfolio.archive import StoredArchive
-from runners.portfolio.system import session_refusals
-from runners.preparation import Prepared, prepare
-from runners.replay import replay
-from runners.user_code import load_function
-from runners.warnings import run_warnings
-from runners.wiring import BacktestParts, wire_backtest
-from strategies.base import BaseStrategy, PortfolioStrategy
-from strategies.registry import check_params
+from keel.adapters.store import HistoricalDataStore
+from keel.core.actors.portfolio_risk import PortfolioRiskActor
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.errors import ConfigError, InvariantError
+from keel.core.frame import Frame
+from keel.core.instrument import Category
+from keel.core.messages import Signal
+from keel.core.money import to_text
+from keel.core.result import BacktestResult
+from keel.core.snapshot import RuntimeSnapshot
+from keel.core.time_range import Moment, TimeRange
+from keel.core.timeframe import tf_ms
+from keel.core.trade import Trade
+from keel.core.words import check_number
+from keel.runners.current_run import tell_configuration
+from keel.runners.curve import buy_and_hold, equity_curve
+from keel.runners.funnel import whole_funnel
+from keel.runners.identity import engine_config
+from keel.runners.lineage import fingerprint_of, is_named, reference_of, short_name, state_of
+from keel.runners.outcome import made_result, message_hash, reconcile, trust
+from keel.runners.portfolio.archive import StoredArchive
+from keel.runners.portfolio.system import session_refusals
+from keel.runners.preparation import Prepared, prepare
+from keel.runners.replay import replay
+from keel.runners.user_code import load_function
+from keel.runners.warnings import run_warnings
+from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.strategies.base import BaseStrategy, PortfolioStrategy
+from keel.strategies.registry import check_params
 
 Progress = Callable[[int, int], None]
 StrategyFunction = Callable[[RuntimeSnapshot, Mapping[str, Any]], Signal | None]

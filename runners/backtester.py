@@ -16,31 +16,31 @@ from typing import Any, Final, Literal, Self, cast
 
 import msgspec
 
-from adapters.logging import get_logger
-from adapters.store import HistoricalDataStore
-from core.actors.portfolio_risk import OrderFilter
-from core.config import ExecutionConfig, RiskConfig, SystemConfig
-from core.errors import ConfigError, InvariantError, StrategyError
-from core.instrument import Category
-from core.money import to_text
-from core.nearest import did_you_mean
-from core.portfolio_order import DataView, OMSView, Order
-from core.result import BacktestResult
-from core.risk.decision import RiskDecision
-from core.time_range import Moment, to_iso
-from core.words import check_number
-from runners.backtest import run_wired
-from runners.outcome import reconcile
-from runners.permutation import BarOrder, check_length, common_bars, p_value, permute_bars
-from runners.portfolio.archive import Archive
-from runners.portfolio.desk import PortfolioSetup
-from runners.portfolio.figures import SMALLER_IS_BETTER, STATISTICS, Figures, figures_of
-from runners.portfolio.market import EXECUTED, Market, Wanted, load_market, with_execution_bars
-from runners.portfolio.oms_client import OMSClient
-from runners.portfolio.permuted import PermutedArchive
-from runners.preparation import Prepared, SymbolColumns
-from runners.replay import replay
-from runners.wiring import BacktestParts, wire_backtest
+from keel.adapters.logging import get_logger
+from keel.adapters.store import HistoricalDataStore
+from keel.core.actors.portfolio_risk import OrderFilter
+from keel.core.config import ExecutionConfig, RiskConfig, SystemConfig
+from keel.core.errors import ConfigError, InvariantError, StrategyError
+from keel.core.instrument import Category
+from keel.core.money import to_text
+from keel.core.nearest import did_you_mean
+from keel.core.portfolio_order import DataView, OMSView, Order
+from keel.core.result import BacktestResult
+from keel.core.risk.decision import RiskDecision
+from keel.core.time_range import Moment, to_iso
+from keel.core.words import check_number
+from keel.runners.backtest import run_wired
+from keel.runners.outcome import reconcile
+from keel.runners.permutation import BarOrder, check_length, common_bars, p_value, permute_bars
+from keel.runners.portfolio.archive import Archive
+from keel.runners.portfolio.desk import PortfolioSetup
+from keel.runners.portfolio.figures import SMALLER_IS_BETTER, STATISTICS, Figures, figures_of
+from keel.runners.portfolio.market import EXECUTED, Market, Wanted, load_market, with_execution_bars
+from keel.runners.portfolio.oms_client import OMSClient
+from keel.runners.portfolio.permuted import PermutedArchive
+from keel.runners.preparation import Prepared, SymbolColumns
+from keel.runners.replay import replay
+from keel.runners.wiring import BacktestParts, wire_backtest
 
 MarketType = Literal["futures", "spot"]
 Progress = Callable[[int, int], None]

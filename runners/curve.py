@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from adapters.replay.history import Floats, Ints, SymbolHistory
-from core.config import ExecutionConfig
-from core.costs import taker_ticks
-from core.frame import Frame
-from core.money import UNIT, to_units
-from core.timeframe import tf_ms
-from sim.execution import reference_ticks
-from sim.metrics import PositionLog
+from keel.adapters.replay.history import Floats, Ints, SymbolHistory
+from keel.core.config import ExecutionConfig
+from keel.core.costs import taker_ticks
+from keel.core.frame import Frame
+from keel.core.money import UNIT, to_units
+from keel.core.timeframe import tf_ms
+from keel.sim.execution import reference_ticks
+from keel.sim.metrics import PositionLog
 
 _CHUNK = 65_536
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adapters.bybit.endpoints import Environment
-from core.errors import SafetyError
-from runners.epoch import StrategyEpoch
-from runners.home import Home
-from runners.live.left_out import SomeNotTrading
-from runners.promotion import standing
-from runners.promotion_record import place_of, strategy_id
-from runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
-from runners.systems import LoadedSystem
-from strategies.base import PortfolioStrategy
+from keel.adapters.bybit.endpoints import Environment
+from keel.core.errors import SafetyError
+from keel.runners.epoch import StrategyEpoch
+from keel.runners.home import Home
+from keel.runners.live.left_out import SomeNotTrading
+from keel.runners.promotion import standing
+from keel.runners.promotion_record import place_of, strategy_id
+from keel.runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols
+from keel.runners.systems import LoadedSystem
+from keel.strategies.base import PortfolioStrategy
 
 DemoOptions = SessionOptions
 DemoRun = SessionRun

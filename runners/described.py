@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from adapters.plain_data import plain
-from core.errors import ConfigError
+from keel.adapters.plain_data import plain
+from keel.core.errors import ConfigError
 
 
 def described(value: Any) -> Any:

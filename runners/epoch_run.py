@@ -7,18 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from adapters.logging import log_context_scope, without_secrets
-from adapters.machine import wall_ms
-from core.errors import ConfigError, DataError, InvariantError
-from core.promotion import PromotionRule, RuleVerdict
-from core.result import BacktestResult
-from runners.current_run import listening
-from runners.described import described, named
-from runners.home import Home
-from runners.lifecycle import StrategyEpoch
-from runners.run_folder import ROOM_WANTED
-from runners.shared_arguments import shared_arguments
-from runners.tracker import EpochResult, StrategyEpochTracker, plain_metrics
+from keel.adapters.logging import log_context_scope, without_secrets
+from keel.adapters.machine import wall_ms
+from keel.core.errors import ConfigError, DataError, InvariantError
+from keel.core.promotion import PromotionRule, RuleVerdict
+from keel.core.result import BacktestResult
+from keel.runners.current_run import listening
+from keel.runners.described import described, named
+from keel.runners.home import Home
+from keel.runners.lifecycle import StrategyEpoch
+from keel.runners.run_folder import ROOM_WANTED
+from keel.runners.shared_arguments import shared_arguments
+from keel.runners.tracker import EpochResult, StrategyEpochTracker, plain_metrics
 
 Criteria = Callable[[Mapping[str, Any]], bool] | Sequence[str | PromotionRule]
 """A function of the metrics, or rules such as "sharpe > 1.0", all of which must hold."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from adapters.logging import get_logger
-from adapters.plain_data import plain
-from adapters.whole_file import append_line
-from core.time_range import to_datetime, to_iso
-from runners.home import Home
+from keel.adapters.logging import get_logger
+from keel.adapters.plain_data import plain
+from keel.adapters.whole_file import append_line
+from keel.core.time_range import to_datetime, to_iso
+from keel.runners.home import Home
 
-log = get_logger("runners.events")
+log = get_logger("keel.runners.events")
 
 
 def append_event(home: Home, ts: int, event: str, fields: Mapping[str, Any]) -> None:

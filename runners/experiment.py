@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from adapters.machine import wall_ms
-from core.errors import ConfigError
-from runners.epoch_run import run_epoch
-from runners.home import Home
-from runners.lifecycle import StrategyEpoch
-from runners.registry import list_runs
-from runners.tracker import EpochResult
+from keel.adapters.machine import wall_ms
+from keel.core.errors import ConfigError
+from keel.runners.epoch_run import run_epoch
+from keel.runners.home import Home
+from keel.runners.lifecycle import StrategyEpoch
+from keel.runners.registry import list_runs
+from keel.runners.tracker import EpochResult
 
 
 class ExperimentTracker:

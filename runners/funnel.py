@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from core.actors.executor import Executor
-from core.actors.portfolio import Portfolio
-from core.actors.risk import RiskActor
-from core.errors import InvariantError
-from core.funnel import Dust, Funnel, OpenTrade
-from core.money import UNIT
+from keel.core.actors.executor import Executor
+from keel.core.actors.portfolio import Portfolio
+from keel.core.actors.risk import RiskActor
+from keel.core.errors import InvariantError
+from keel.core.funnel import Dust, Funnel, OpenTrade
+from keel.core.money import UNIT
 
 
 def run_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fills: int, takeovers: int) -> Funnel:

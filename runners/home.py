@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.errors import ConfigError
-from runners.user_path import user_path
+from keel.core.errors import ConfigError
+from keel.runners.user_path import user_path
 
 ENVIRONMENT_NAME = "KEEL_HOME"
 

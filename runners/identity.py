@@ -9,16 +9,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.replay.history import SymbolHistory
-from adapters.store.coverage import fingerprint
-from core.frame import Frame
-from core.system_file import effective_dict
-from core.time_range import TimeRange, to_iso
-from runners.described import described
-from runners.preparation import Prepared
-from runners.registry import system_uid
-from runners.systems import LoadedSystem, effective_system, function_fingerprints
-from runners.windows import NamedWindow
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.store.coverage import fingerprint
+from keel.core.frame import Frame
+from keel.core.system_file import effective_dict
+from keel.core.time_range import TimeRange, to_iso
+from keel.runners.described import described
+from keel.runners.preparation import Prepared
+from keel.runners.registry import system_uid
+from keel.runners.systems import LoadedSystem, effective_system, function_fingerprints
+from keel.runners.windows import NamedWindow
 
 ENV = "live"
 """Backtests replay the canonical history."""

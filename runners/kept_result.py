@@ -12,22 +12,22 @@ from typing import Any
 
 import msgspec
 
-from adapters.artifacts import read_trade, read_trades
-from adapters.curve_files import read_equity
-from adapters.replay.history import SymbolHistory
-from adapters.replay.loader import ReplayPlan, load_histories
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from core.errors import DataError, KeelError
-from core.funnel import Funnel
-from core.messages import Liquidation
-from core.money import to_units
-from core.result import BacktestResult, Reconciliation, StopReason
-from core.time_range import TimeRange
-from core.trade import Trades
-from runners.curve import buy_and_hold
-from runners.identity import bars_fingerprints
-from runners.registry import RunInfo
+from keel.adapters.artifacts import read_trade, read_trades
+from keel.adapters.curve_files import read_equity
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.replay.loader import ReplayPlan, load_histories
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.errors import DataError, KeelError
+from keel.core.funnel import Funnel
+from keel.core.messages import Liquidation
+from keel.core.money import to_units
+from keel.core.result import BacktestResult, Reconciliation, StopReason
+from keel.core.time_range import TimeRange
+from keel.core.trade import Trades
+from keel.runners.curve import buy_and_hold
+from keel.runners.identity import bars_fingerprints
+from keel.runners.registry import RunInfo
 
 NO_BARS = "drawn without bars: the store no longer has those of the run, so there is no price chart and no buy and hold"
 

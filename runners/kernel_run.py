@@ -4,7 +4,7 @@
     result = run_kernel(prepared)               # sim.kernel.KernelResult
 
 For many parameter sets over one history: ``kernel_columns`` once, and per set ``KernelSetup.of`` with ``kernel_features`` and the
-strategy's array; ``sim.kernel.summarize`` gives the figures.
+strategy's array; ``keel.sim.kernel.summarize`` gives the figures.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.replay.history import PriceColumns, SymbolHistory
-from core.config import SystemConfig
-from core.errors import InvariantError
-from core.frame import Frame
-from core.timeframe import tf_ms
-from runners.home import Home
-from runners.preparation import Prepared, SymbolColumns
-from runners.wiring import funding_numbers
-from sim.kernel import (
+from keel.adapters.replay.history import PriceColumns, SymbolHistory
+from keel.core.config import SystemConfig
+from keel.core.errors import InvariantError
+from keel.core.frame import Frame
+from keel.core.timeframe import tf_ms
+from keel.runners.home import Home
+from keel.runners.preparation import Prepared, SymbolColumns
+from keel.runners.wiring import funding_numbers
+from keel.sim.kernel import (
     KernelColumns,
     KernelFeatures,
     KernelResult,
@@ -36,8 +36,8 @@ from sim.kernel import (
     summarize,
     unsupported,
 )
-from sim.kernel.columns import NO_FLOATS, Floats, Ints
-from strategies.base import BaseStrategy, VectorStrategy
+from keel.sim.kernel.columns import NO_FLOATS, Floats, Ints
+from keel.strategies.base import BaseStrategy, VectorStrategy
 
 _PRICES = ("open", "high", "low", "close")
 
@@ -115,7 +115,7 @@ def kernel_decisions(history: SymbolHistory, columns: SymbolColumns) -> Ints | N
 
 
 def run_kernel(prepared: Prepared, *, room: KernelRoom | None = None, in_python: bool = False) -> KernelResult:
-    """Simulate a prepared system that ``kernel_refuses`` has nothing against. Raises as ``sim.kernel.run``."""
+    """Simulate a prepared system that ``kernel_refuses`` has nothing against. Raises as ``keel.sim.kernel.run``."""
     history, columns, setup = prepared.histories[0], prepared.columns[0], kernel_setup(prepared.system, prepared)
     return run(
         kernel_columns(history, columns, prepared.window.start_ms), kernel_signals(columns), setup,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from core.errors import ConfigError, SafetyError
+from keel.core.errors import ConfigError, SafetyError
 
 
 class StrategyEpoch(StrEnum):

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from adapters.plain_data import LONGEST_LIST
-from core.errors import KeelError
-from runners.described import described
-from runners.home import Home
-from strategies.base import BaseStrategy
-from strategies.loading import function_bytes, source_bytes
-from strategies.registry import load_strategy, source_fingerprint, strategy_ids
+from keel.adapters.plain_data import LONGEST_LIST
+from keel.core.errors import KeelError
+from keel.runners.described import described
+from keel.runners.home import Home
+from keel.strategies.base import BaseStrategy
+from keel.strategies.loading import function_bytes, source_bytes
+from keel.strategies.registry import load_strategy, source_fingerprint, strategy_ids
 
 _DEEPEST = 12
 """Levels of values inside values that are looked at: an object may hold itself."""

@@ -10,28 +10,28 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.notices import Notice
-from core.errors import InvariantError, KeelError, SafetyError
-from runners.arming.arming import Arming, TokenMade
-from runners.arming.command_line import LiveCommand
-from runners.arming.missing import Missing, NotArmedError
-from runners.arming.terminal import has_terminal
-from runners.arming.token import LONGEST_MS, Token, put_token, usual_place
-from runners.epoch import StrategyEpoch, StrategyEpochTracker
-from runners.home import Home
-from runners.live.connection import connect
-from runners.live.dry_run import DryRun
-from runners.live.latch import latch_name
-from runners.live.plan import Plan
-from runners.live.session import Session
-from runners.own_loop import run_to_end
-from runners.private_files import private_files
-from runners.promotion import standing, way_out
-from runners.promotion_record import Place, place_of, strategy_id
-from runners.session_address import Card, sessions
-from runners.session_run import Beside, Course, SessionOptions, SessionRun, interruptible, plan_session, run_course, without_symbols
-from runners.systems import LoadedSystem
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.notices import Notice
+from keel.core.errors import InvariantError, KeelError, SafetyError
+from keel.runners.arming.arming import Arming, TokenMade
+from keel.runners.arming.command_line import LiveCommand
+from keel.runners.arming.missing import Missing, NotArmedError
+from keel.runners.arming.terminal import has_terminal
+from keel.runners.arming.token import LONGEST_MS, Token, put_token, usual_place
+from keel.runners.epoch import StrategyEpoch, StrategyEpochTracker
+from keel.runners.home import Home
+from keel.runners.live.connection import connect
+from keel.runners.live.dry_run import DryRun
+from keel.runners.live.latch import latch_name
+from keel.runners.live.plan import Plan
+from keel.runners.live.session import Session
+from keel.runners.own_loop import run_to_end
+from keel.runners.private_files import private_files
+from keel.runners.promotion import standing, way_out
+from keel.runners.promotion_record import Place, place_of, strategy_id
+from keel.runners.session_address import Card, sessions
+from keel.runners.session_run import Beside, Course, SessionOptions, SessionRun, interruptible, plan_session, run_course, without_symbols
+from keel.runners.systems import LoadedSystem
 
 
 @dataclass(frozen=True, slots=True)

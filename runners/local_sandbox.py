@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from adapters.machine import wall_ms
-from sim.sandbox.engine import Feed
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import SandboxSettings
-from sim.sandbox.truth import truth
+from keel.adapters.machine import wall_ms
+from keel.sim.sandbox.engine import Feed
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.truth import truth
 
 
 class LocalSandbox:

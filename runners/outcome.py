@@ -10,23 +10,23 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from adapters.replay.history import SymbolHistory
-from adapters.replay.trust import oddities
-from core.actors.portfolio import Portfolio, spot_fee_value
-from core.config import SystemConfig
-from core.errors import InvariantError
-from core.frame import Frame
-from core.instrument import Instrument
-from core.messages import Fill, Message
-from core.metrics.performance import compute_backtest_metrics
-from core.metrics.proof import ProofConfig, compute_proof_metrics
-from core.money import UNIT, to_text
-from core.result import BacktestResult, Reconciliation
-from core.time_range import TimeRange
-from core.trade import Trades
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.replay.trust import oddities
+from keel.core.actors.portfolio import Portfolio, spot_fee_value
+from keel.core.config import SystemConfig
+from keel.core.errors import InvariantError
+from keel.core.frame import Frame
+from keel.core.instrument import Instrument
+from keel.core.messages import Fill, Message
+from keel.core.metrics.performance import compute_backtest_metrics
+from keel.core.metrics.proof import ProofConfig, compute_proof_metrics
+from keel.core.money import UNIT, to_text
+from keel.core.result import BacktestResult, Reconciliation
+from keel.core.time_range import TimeRange
+from keel.core.trade import Trades
 
 if TYPE_CHECKING:
-    from sim.exchange import SimulatedExchange
+    from keel.sim.exchange import SimulatedExchange
 
 
 def made_result(

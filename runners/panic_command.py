@@ -6,7 +6,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from runners.state_folder import state_variable
+from keel.runners.state_folder import state_variable
 
 
 def panic_command(environment: str, sandbox_url: str | None, key_file: Path | None) -> str:
@@ -15,7 +15,7 @@ def panic_command(environment: str, sandbox_url: str | None, key_file: Path | No
     environment: ``demo``, ``live`` or ``sandbox``; sandbox_url: of the sandbox, None for the usual one.
     """
     beside = Path(sys.executable).with_name("keel")
-    words = [str(beside)] if beside.exists() else [sys.executable, "-m", "runners.cli.main"]
+    words = [str(beside)] if beside.exists() else [sys.executable, "-m", "keel.runners.cli.main"]
     words += ["panic", "--env", environment]
     words += [] if sandbox_url is None or environment != "sandbox" else ["--sandbox", sandbox_url]
     words += [] if key_file is None else ["--key-file", str(key_file.expanduser().absolute())]

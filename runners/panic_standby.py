@@ -1,8 +1,8 @@
 """A panic that stands by, warm: pybit imported, the contracts' rules read, a connection open; for a session and for its supervisor.
 
-    python -P -m runners.panic_standby --env demo            (options as of runners.safety; lines on stderr)
+    python -P -m keel.runners.panic_standby --env demo            (options as of runners.safety; lines on stderr)
 
-The first line of stdin is the key as JSON; then the byte P acts as ``runners.safety`` does, and B ends in order. An end of stdin without a
+The first line of stdin is the key as JSON; then the byte P acts as ``keel.runners.safety`` does, and B ends in order. An end of stdin without a
 B is a trader that died: nothing is done then: positions whose system sets a stop are no emergency by themselves; whoever watches decides.
 """
 
@@ -19,7 +19,7 @@ import time
 from functools import partial
 from typing import Final
 
-from runners import safety
+from keel.runners import safety
 
 PARENT_GONE: Final = 1
 WARM_EVERY_S: Final = 20.0

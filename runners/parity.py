@@ -13,23 +13,23 @@ from typing import Any, Final
 
 import numpy as np
 
-from core.errors import InvariantError
-from core.funnel import Funnel
-from core.instrument import Instrument
-from core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
-from core.money import UNIT, to_text
-from core.result import StopReason
-from core.timeframe import NEVER, tf_ms
-from core.trade import Trade
-from runners.funnel import run_funnel
-from runners.kernel_run import kernel_refuses, run_kernel
-from runners.preparation import Prepared
-from runners.replay import replay
-from runners.wiring import wire_backtest
-from sim.kernel import KernelResult
-from sim.kernel import layout as at
-from sim.kernel.funnel import WORDS, word_of
-from sim.ledger import ACCOUNTS
+from keel.core.errors import InvariantError
+from keel.core.funnel import Funnel
+from keel.core.instrument import Instrument
+from keel.core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
+from keel.core.money import UNIT, to_text
+from keel.core.result import StopReason
+from keel.core.timeframe import NEVER, tf_ms
+from keel.core.trade import Trade
+from keel.runners.funnel import run_funnel
+from keel.runners.kernel_run import kernel_refuses, run_kernel
+from keel.runners.preparation import Prepared
+from keel.runners.replay import replay
+from keel.runners.wiring import wire_backtest
+from keel.sim.kernel import KernelResult
+from keel.sim.kernel import layout as at
+from keel.sim.kernel.funnel import WORDS, word_of
+from keel.sim.ledger import ACCOUNTS
 
 Row = Mapping[str, Any]
 
@@ -70,7 +70,7 @@ class Record:
 
 
 def compare(prepared: Prepared, *, in_python: bool = False) -> Parity:
-    """Run both and compare. ``prepared`` is one that ``kernel_refuses`` has nothing against. Raises as ``sim.kernel.run``."""
+    """Run both and compare. ``prepared`` is one that ``kernel_refuses`` has nothing against. Raises as ``keel.sim.kernel.run``."""
     refusal = kernel_refuses(prepared)
     if refusal is not None:
         raise InvariantError(f"the kernel does not model {refusal}")

@@ -17,11 +17,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import ConfigError, DataError
-from core.frame import Frame
-from core.instrument import Grid
-from core.time_range import to_iso
-from core.timeframe import tf_ms
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame
+from keel.core.instrument import Grid
+from keel.core.time_range import to_iso
+from keel.core.timeframe import tf_ms
 
 MIN_BARS: Final = 30
 """Fewer bars say nothing: there is hardly an order in them that could be lost."""

@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adapters.replay.history import SymbolHistory
-from adapters.replay.loader import ReplayPlan, load_histories
-from adapters.replay.marks import price_columns
-from adapters.store import HistoricalDataStore
-from core.causality import first_peek
-from core.config import SystemConfig
-from core.errors import DataError, KeelError, StrategyError
-from core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
-from core.frame import Frame, as_known
-from core.projection import project
-from core.raised import seen_in, user_error
-from core.risk.exits import hidden_features
-from core.time_range import TimeRange, to_iso
-from core.timeframe import tf_ms
-from runners.portfolio.desk import PortfolioSetup
-from runners.portfolio.system import lookback, system_setup
-from strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.replay.loader import ReplayPlan, load_histories
+from keel.adapters.replay.marks import price_columns
+from keel.adapters.store import HistoricalDataStore
+from keel.core.causality import first_peek
+from keel.core.config import SystemConfig
+from keel.core.errors import DataError, KeelError, StrategyError
+from keel.core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
+from keel.core.frame import Frame, as_known
+from keel.core.projection import project
+from keel.core.raised import seen_in, user_error
+from keel.core.risk.exits import hidden_features
+from keel.core.time_range import TimeRange, to_iso
+from keel.core.timeframe import tf_ms
+from keel.runners.portfolio.desk import PortfolioSetup
+from keel.runners.portfolio.system import lookback, system_setup
+from keel.strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
 
 Load = Callable[[str], Callable[..., Any]]
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import msgspec
 
-from adapters.machine import wall_ms
-from adapters.store import HistoricalDataStore
-from core.errors import ConfigError, KeelError, SafetyError
-from core.promotion import PromotionRule, RuleVerdict
-from core.time_range import TimeRange, to_iso
-from runners.home import Home
-from runners.identity import data_fingerprint
-from runners.lifecycle import StrategyEpoch
-from runners.promotion_record import (
+from keel.adapters.machine import wall_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import ConfigError, KeelError, SafetyError
+from keel.core.promotion import PromotionRule, RuleVerdict
+from keel.core.time_range import TimeRange, to_iso
+from keel.runners.home import Home
+from keel.runners.identity import data_fingerprint
+from keel.runners.lifecycle import StrategyEpoch
+from keel.runners.promotion_record import (
     BELOW,
     Judged,
     Place,
@@ -30,12 +30,12 @@ from runners.promotion_record import (
     strategy_id,
     write_record,
 )
-from runners.registry import RunInfo, find_run, list_runs
-from runners.state_folder import user_name
-from runners.system_run import make_ready
-from runners.systems import LoadedSystem
-from runners.tracker import StrategyEpochTracker
-from runners.windows import NamedWindow
+from keel.runners.registry import RunInfo, find_run, list_runs
+from keel.runners.state_folder import user_name
+from keel.runners.system_run import make_ready
+from keel.runners.systems import LoadedSystem
+from keel.runners.tracker import StrategyEpochTracker
+from keel.runners.windows import NamedWindow
 
 SHORTEST_REASON = 10
 

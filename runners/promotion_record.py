@@ -21,16 +21,16 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from adapters.artifacts import read_json
-from adapters.logging import get_logger
-from adapters.plain_data import canonical_json
-from adapters.whole_file import json_text, whole_file
-from core.errors import DataError
-from core.promotion import RuleVerdict
-from core.time_range import to_iso
-from runners.home import Home
-from runners.state_folder import user_name
-from runners.systems import LoadedSystem, effective_system, function_fingerprints
+from keel.adapters.artifacts import read_json
+from keel.adapters.logging import get_logger
+from keel.adapters.plain_data import canonical_json
+from keel.adapters.whole_file import json_text, whole_file
+from keel.core.errors import DataError
+from keel.core.promotion import RuleVerdict
+from keel.core.time_range import to_iso
+from keel.runners.home import Home
+from keel.runners.state_folder import user_name
+from keel.runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 Place = Literal["exchange", "sandbox"]
 """Where a session trades, or a record was earned: sandbox is a rehearsal, which counts there only."""
@@ -44,7 +44,7 @@ _NAME: Final = re.compile(r"(?P<system>.+)-(?P<to>[a-z]+)-(?P<place>exchange|san
 """What ``write_record`` calls a file."""
 BELOW: Final[Mapping[str, str]] = {"demo": "backtest", "live": "demo"}
 """An epoch that a promotion opens -> the epoch whose runs are judged for it."""
-log = get_logger("runners.promotion")
+log = get_logger("keel.runners.promotion")
 
 
 class Judged(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

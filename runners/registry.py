@@ -13,19 +13,19 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from adapters.artifacts import RunFiles, read_json, read_run
-from adapters.curve_files import same_curve
-from adapters.logging import get_logger
-from adapters.plain_data import canonical_json
-from core.errors import ConfigError, DataError
-from core.file_names import name_problem, shown
-from core.money import to_text, to_units
-from runners.home import Home
-from runners.lifecycle import StrategyEpoch
-from runners.run_folder import is_alive, run_folders
-from runners.user_path import user_path
+from keel.adapters.artifacts import RunFiles, read_json, read_run
+from keel.adapters.curve_files import same_curve
+from keel.adapters.logging import get_logger
+from keel.adapters.plain_data import canonical_json
+from keel.core.errors import ConfigError, DataError
+from keel.core.file_names import name_problem, shown
+from keel.core.money import to_text, to_units
+from keel.runners.home import Home
+from keel.runners.lifecycle import StrategyEpoch
+from keel.runners.run_folder import is_alive, run_folders
+from keel.runners.user_path import user_path
 
-log = get_logger("runners.registry")
+log = get_logger("keel.runners.registry")
 
 
 @dataclass(frozen=True, slots=True)

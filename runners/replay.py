@@ -13,18 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from adapters.replay.feed import Chunk, Lane, ReplayFeed
-from adapters.replay.history import PriceColumns
-from core.actors.market_data import MarketData, SymbolContext
-from core.actors.portfolio import Line, Portfolio
-from core.actors.risk import RiskActor
-from core.bus import Bus, Handler
-from core.clock import ReplayClock
-from core.frame import BAR_COLUMNS
-from core.messages import Bar, MarkPrice
-from core.timeframe import tf_ms
-from sim.book import SymbolBook
-from sim.exchange import SimulatedExchange
+from keel.adapters.replay.feed import Chunk, Lane, ReplayFeed
+from keel.adapters.replay.history import PriceColumns
+from keel.core.actors.market_data import MarketData, SymbolContext
+from keel.core.actors.portfolio import Line, Portfolio
+from keel.core.actors.risk import RiskActor
+from keel.core.bus import Bus, Handler
+from keel.core.clock import ReplayClock
+from keel.core.frame import BAR_COLUMNS
+from keel.core.messages import Bar, MarkPrice
+from keel.core.timeframe import tf_ms
+from keel.sim.book import SymbolBook
+from keel.sim.exchange import SimulatedExchange
 
 COLLECT_EVERY = 2_000_000
 """Instants between two runs of the cyclic collector, which is off in the loop: messages make no cycles, a user's strategy may."""

@@ -10,10 +10,10 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from core.errors import DataError
-from core.time_range import to_datetime
-from runners.home import Home
-from runners.lifecycle import GATED, StrategyEpoch
+from keel.core.errors import DataError
+from keel.core.time_range import to_datetime
+from keel.runners.home import Home
+from keel.runners.lifecycle import GATED, StrategyEpoch
 
 ROOM_WANTED = "make room on that disk, or give another home (--home DIR), and run it again"
 """The way out of a full disk."""

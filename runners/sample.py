@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
-from adapters.synthetic import SOURCE, SyntheticSeries, generate_sample
-from core.errors import ConfigError
-from core.time_range import Moment, TimeRange
-from runners.home import Home
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.synthetic import SOURCE, SyntheticSeries, generate_sample
+from keel.core.errors import ConfigError
+from keel.core.time_range import Moment, TimeRange
+from keel.runners.home import Home
 
 _BARS = ("last", "mark", "index")
 

@@ -10,22 +10,22 @@ from typing import Any
 
 import numpy as np
 
-from adapters.machine import wall_ms
-from adapters.replay.history import PriceColumns, SymbolHistory
-from adapters.replay.loader import ReplayPlan, load_histories
-from adapters.replay.marks import price_columns
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig
-from core.errors import ConfigError, DataError
-from core.frame import Frame
-from core.instrument import Category
-from core.money import UNIT, to_units
-from core.time_range import TimeRange, to_iso
-from core.timeframe import DAY_MS, TIMEFRAMES, tf_ms
-from sim.sandbox.engine import Feed
-from sim.sandbox.feed import Floats, Prices, SymbolSeries
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import SandboxSettings
+from keel.adapters.machine import wall_ms
+from keel.adapters.replay.history import PriceColumns, SymbolHistory
+from keel.adapters.replay.loader import ReplayPlan, load_histories
+from keel.adapters.replay.marks import price_columns
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame
+from keel.core.instrument import Category
+from keel.core.money import UNIT, to_units
+from keel.core.time_range import TimeRange, to_iso
+from keel.core.timeframe import DAY_MS, TIMEFRAMES, tf_ms
+from keel.sim.sandbox.engine import Feed
+from keel.sim.sandbox.feed import Floats, Prices, SymbolSeries
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import SandboxSettings
 
 PAST_BARS = 200_000
 """How many bars before the start a client may ask for."""
@@ -33,7 +33,7 @@ PAST_BARS = 200_000
 
 @dataclass(slots=True)
 class StoredBars:
-    """Implements ``sim.sandbox.feed.BarSource``."""
+    """Implements ``keel.sim.sandbox.feed.BarSource``."""
 
     duration_ms: int
     columns: list[SymbolSeries]

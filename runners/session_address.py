@@ -15,8 +15,8 @@ from typing import Literal
 
 import msgspec
 
-from core.errors import SafetyError
-from runners.state_folder import state_folder
+from keel.core.errors import SafetyError
+from keel.runners.state_folder import state_folder
 
 _MAX_PATH_BYTES = 107
 _OPEN_FOLDERS = Path("/proc/self/fd")

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adapters.journal import Record, SessionStarted, inspect, read
-from adapters.journal.layout import segment_paths
-from core.errors import ConfigError, DataError, StrategyError
-from core.file_names import name_problem, shown
-from core.frame import Frame
-from core.system_file import system_from_dict
-from runners.home import Home
-from runners.lifecycle import GATED
-from runners.live.program import WarmUpKey, warm_up_frames
-from runners.live.records import TYPES, Opened, ProgramStarted, WarmUpBars
-from runners.registry import RunInfo, find_run, list_runs
-from runners.systems import LoadedSystem, load_recorded, loaded_now
-from runners.user_path import user_path
+from keel.adapters.journal import Record, SessionStarted, inspect, read
+from keel.adapters.journal.layout import segment_paths
+from keel.core.errors import ConfigError, DataError, StrategyError
+from keel.core.file_names import name_problem, shown
+from keel.core.frame import Frame
+from keel.core.system_file import system_from_dict
+from keel.runners.home import Home
+from keel.runners.lifecycle import GATED
+from keel.runners.live.program import WarmUpKey, warm_up_frames
+from keel.runners.live.records import TYPES, Opened, ProgramStarted, WarmUpBars
+from keel.runners.registry import RunInfo, find_run, list_runs
+from keel.runners.systems import LoadedSystem, load_recorded, loaded_now
+from keel.runners.user_path import user_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,23 +13,23 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.bybit.endpoints import Environment
-from adapters.journal import Record, SessionStarted
-from core.errors import DataError
-from core.instrument import Instrument
-from core.messages import Message, SignalDenied, SubmitOrder
-from core.risk.control_limits import ControlLimits
-from core.risk.decision import RENAMED
-from core.risk.gate import Gate
-from runners.live.books import Books, make_books
-from runners.live.decisions import decided_command, decision_kind, decision_text
-from runners.live.history import COMMANDS, known, session_prefix
-from runners.live.plan import Plan
-from runners.live.program import instruments_of
-from runners.live.records import NOTES, CauseEnded, CauseRaised, Decided, HearingStopped, Opened, ProgramStarted
-from runners.live.warmup import WarmUp
-from runners.session_journal import SessionJournal
-from runners.systems import LoadedSystem
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.journal import Record, SessionStarted
+from keel.core.errors import DataError
+from keel.core.instrument import Instrument
+from keel.core.messages import Message, SignalDenied, SubmitOrder
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.decision import RENAMED
+from keel.core.risk.gate import Gate
+from keel.runners.live.books import Books, make_books
+from keel.runners.live.decisions import decided_command, decision_kind, decision_text
+from keel.runners.live.history import COMMANDS, known, session_prefix
+from keel.runners.live.plan import Plan
+from keel.runners.live.program import instruments_of
+from keel.runners.live.records import NOTES, CauseEnded, CauseRaised, Decided, HearingStopped, Opened, ProgramStarted
+from keel.runners.live.warmup import WarmUp
+from keel.runners.session_journal import SessionJournal
+from keel.runners.systems import LoadedSystem
 
 Progress = Callable[[int], None]
 _EVERY: Final = 20_000

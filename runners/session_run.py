@@ -18,33 +18,33 @@ from typing import Any
 
 import msgspec
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.notices import Notice
-from adapters.bybit.secrets import load_credentials
-from adapters.logging import Logger, get_logger
-from adapters.store import HistoricalDataStore
-from core.config import for_epoch
-from core.errors import ConfigError, InvariantError, KeelError, VenueError
-from core.nearest import did_you_mean
-from core.result import BacktestResult
-from runners.alerts.of_session import SessionAlerts, session_alerts
-from runners.attentive import attentive
-from runners.epoch import EpochResult, StrategyEpoch, run_epoch
-from runners.home import Home
-from runners.live.event_log import log_events
-from runners.live.outcome import ending_lines, session_result
-from runners.live.panic_button import PanicButton
-from runners.live.panic_key import panic_key
-from runners.live.plan import Plan
-from runners.live.session import Ending, Session, Stop
-from runners.live.start import Live
-from runners.own_loop import run_to_end
-from runners.private_files import private_files
-from runners.registry import system_uid
-from runners.supervisor.bar_count import bars_before
-from runners.supervisor.sending import Heartbeats, heartbeats
-from runners.system_run import write_run_report
-from runners.systems import LoadedSystem, effective_system, function_fingerprints
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.secrets import load_credentials
+from keel.adapters.logging import Logger, get_logger
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import for_epoch
+from keel.core.errors import ConfigError, InvariantError, KeelError, VenueError
+from keel.core.nearest import did_you_mean
+from keel.core.result import BacktestResult
+from keel.runners.alerts.of_session import SessionAlerts, session_alerts
+from keel.runners.attentive import attentive
+from keel.runners.epoch import EpochResult, StrategyEpoch, run_epoch
+from keel.runners.home import Home
+from keel.runners.live.event_log import log_events
+from keel.runners.live.outcome import ending_lines, session_result
+from keel.runners.live.panic_button import PanicButton
+from keel.runners.live.panic_key import panic_key
+from keel.runners.live.plan import Plan
+from keel.runners.live.session import Ending, Session, Stop
+from keel.runners.live.start import Live
+from keel.runners.own_loop import run_to_end
+from keel.runners.private_files import private_files
+from keel.runners.registry import system_uid
+from keel.runners.supervisor.bar_count import bars_before
+from keel.runners.supervisor.sending import Heartbeats, heartbeats
+from keel.runners.system_run import write_run_report
+from keel.runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 _SIGNALS = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM", signal.SIGHUP: "SIGHUP"}
 INTERRUPTED = 130

@@ -10,8 +10,8 @@ import shlex
 import stat
 from pathlib import Path
 
-from core.errors import SafetyError
-from runners.user_path import user_path
+from keel.core.errors import SafetyError
+from keel.runners.user_path import user_path
 
 
 def state_folder(name: str) -> Path:

@@ -11,23 +11,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.artifacts import read_trades
-from adapters.curve_files import read_equity
-from adapters.store import HistoricalDataStore
-from core.errors import DataError, StrategyError
-from core.result import BacktestResult
-from core.time_range import TimeRange
-from runners.backtest import run_prepared
-from runners.epoch import StrategyEpoch, run_epoch
-from runners.home import Home
-from runners.identity import data_fingerprint, effective_config
-from runners.preparation import Prepared, plan_of, prepare
-from runners.registry import RunInfo
-from runners.systems import LoadedSystem, load_recorded
-from runners.tracker import EpochResult
-from runners.user_code import load_function
-from runners.windows import NamedWindow, aligned_window
-from runners.wiring import check_venue
+from keel.adapters.artifacts import read_trades
+from keel.adapters.curve_files import read_equity
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError, StrategyError
+from keel.core.result import BacktestResult
+from keel.core.time_range import TimeRange
+from keel.runners.backtest import run_prepared
+from keel.runners.epoch import StrategyEpoch, run_epoch
+from keel.runners.home import Home
+from keel.runners.identity import data_fingerprint, effective_config
+from keel.runners.preparation import Prepared, plan_of, prepare
+from keel.runners.registry import RunInfo
+from keel.runners.systems import LoadedSystem, load_recorded
+from keel.runners.tracker import EpochResult
+from keel.runners.user_code import load_function
+from keel.runners.windows import NamedWindow, aligned_window
+from keel.runners.wiring import check_venue
 
 Progress = Callable[[int, int], None]
 
@@ -121,7 +121,7 @@ def run_backtest(
 
 def write_run_report(result: BacktestResult, folder: Path, kind: str = "backtest") -> Path:
     """report.html in a run's folder. Raises DataError when it cannot be written; the run's other files are whole."""
-    from adapters.report import write_report
+    from keel.adapters.report import write_report
 
     return write_report(result, folder / "report.html", kind=kind, source_label=", ".join(result.trust.get("data_sources", ())) or None)
 

@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from core.config import SystemConfig
-from core.errors import ConfigError, DataError, KeelError
-from core.nearest import did_you_mean, nearest_name
-from core.system_file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
-from runners.home import Home
-from runners.user_path import user_path
-from strategies import verification
-from strategies.base import BaseStrategy
-from strategies.registry import builtin_systems, check_params, load_strategy, source_fingerprint
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError, DataError, KeelError
+from keel.core.nearest import did_you_mean, nearest_name
+from keel.core.system_file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
+from keel.runners.home import Home
+from keel.runners.user_path import user_path
+from keel.strategies import verification
+from keel.strategies.base import BaseStrategy
+from keel.strategies.registry import builtin_systems, check_params, load_strategy, source_fingerprint
 
 Origin = Literal["built-in", "own", "file", "run"]
 

@@ -10,20 +10,20 @@ from typing import Any
 
 import msgspec
 
-from adapters.artifacts import read_json, write_config, write_metrics, write_result
-from adapters.logging import without_secrets
-from adapters.machine import wall_ms
-from adapters.plain_data import plain
-from adapters.whole_file import append_line
-from core.errors import ConfigError, DataError, InvariantError, SafetyError
-from core.promotion import RuleVerdict
-from core.result import BacktestResult
-from core.time_range import Moment, to_iso, to_ms
-from runners.events import append_event, read_events
-from runners.home import Home
-from runners.lifecycle import GATED, LifeCycle, StrategyEpoch
-from runners.promotion_record import record_of_run, write_record
-from runners.run_folder import ROOM_WANTED, code_versions, make_run_folder, new_run_id, process_mark, remove_run_folder, run_folders
+from keel.adapters.artifacts import read_json, write_config, write_metrics, write_result
+from keel.adapters.logging import without_secrets
+from keel.adapters.machine import wall_ms
+from keel.adapters.plain_data import plain
+from keel.adapters.whole_file import append_line
+from keel.core.errors import ConfigError, DataError, InvariantError, SafetyError
+from keel.core.promotion import RuleVerdict
+from keel.core.result import BacktestResult
+from keel.core.time_range import Moment, to_iso, to_ms
+from keel.runners.events import append_event, read_events
+from keel.runners.home import Home
+from keel.runners.lifecycle import GATED, LifeCycle, StrategyEpoch
+from keel.runners.promotion_record import record_of_run, write_record
+from keel.runners.run_folder import ROOM_WANTED, code_versions, make_run_folder, new_run_id, process_mark, remove_run_folder, run_folders
 
 
 @dataclass(frozen=True, slots=True)

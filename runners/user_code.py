@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigError
-from core.file_names import name_problem, shown
-from strategies.loading import FreshSource
+from keel.core.errors import ConfigError
+from keel.core.file_names import name_problem, shown
+from keel.strategies.loading import FreshSource
 
 
 def load_function(reference: str) -> Callable[..., Any]:

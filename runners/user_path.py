@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.errors import ConfigError
-from core.file_names import name_problem, shown
+from keel.core.errors import ConfigError
+from keel.core.file_names import name_problem, shown
 
 
 def user_path(text: str | Path) -> Path:

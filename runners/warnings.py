@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Final
 
-from adapters.store.gaps import bar_gaps
-from core.actors.order_log import Kind
-from core.frame import Frame
-from core.funnel import Counted, Funnel, total, why_no_trades
-from core.messages import Halt, Resume
-from core.money import to_float
-from core.reasons import TOO_SMALL, example_of, meaning_of, when
-from core.result import BacktestResult
-from core.time_range import TimeRange
-from core.timeframe import floor_ts, tf_ms
+from keel.adapters.store.gaps import bar_gaps
+from keel.core.actors.order_log import Kind
+from keel.core.frame import Frame
+from keel.core.funnel import Counted, Funnel, total, why_no_trades
+from keel.core.messages import Halt, Resume
+from keel.core.money import to_float
+from keel.core.reasons import TOO_SMALL, example_of, meaning_of, when
+from keel.core.result import BacktestResult
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import floor_ts, tf_ms
 
 MANY_AMBIGUOUS: Final = 0.1
 """From one ambiguous bar for every ten closed trades on, the path inside the bars may be what made the result."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from core.errors import ConfigError, DataError
-from core.time_range import TimeRange, to_iso
-from core.timeframe import TIMEFRAMES, floor_ts, is_finer, tf_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError, DataError
+from keel.core.time_range import TimeRange, to_iso
+from keel.core.timeframe import TIMEFRAMES, floor_ts, is_finer, tf_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,25 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.replay.feed import ReplayFeed
-from adapters.replay.history import FundingColumns
-from core.actors.executor import Executor
-from core.actors.market_data import ReplaySeries, SymbolContext
-from core.actors.portfolio import Portfolio
-from core.actors.risk import RiskActor
-from core.actors.strategy import StrategyHost
-from core.bus import Bus
-from core.clock import Clock, ReplayClock
-from core.config import SystemConfig
-from core.errors import InvariantError
-from core.instrument import Instrument
-from core.messages import Halt, Message, Resume
-from core.money import to_units
-from runners.actors import LOGGED, make_actors, subscribe, subscribe_targets
-from runners.portfolio.desk import PortfolioDesk, open_desk
-from runners.preparation import Prepared
-from runners.replay import Cycle
-from sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.adapters.replay.feed import ReplayFeed
+from keel.adapters.replay.history import FundingColumns
+from keel.core.actors.executor import Executor
+from keel.core.actors.market_data import ReplaySeries, SymbolContext
+from keel.core.actors.portfolio import Portfolio
+from keel.core.actors.risk import RiskActor
+from keel.core.actors.strategy import StrategyHost
+from keel.core.bus import Bus
+from keel.core.clock import Clock, ReplayClock
+from keel.core.config import SystemConfig
+from keel.core.errors import InvariantError
+from keel.core.instrument import Instrument
+from keel.core.messages import Halt, Message, Resume
+from keel.core.money import to_units
+from keel.runners.actors import LOGGED, make_actors, subscribe, subscribe_targets
+from keel.runners.portfolio.desk import PortfolioDesk, open_desk
+from keel.runners.preparation import Prepared
+from keel.runners.replay import Cycle
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 
 
 @dataclass(slots=True)

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import FieldError
-from core.frame import Frame
-from core.messages import Bar
-from core.money import UNIT
-from core.words import check_number
-from sim.book import SymbolBook
-from sim.cross import shown
+from keel.core.errors import FieldError
+from keel.core.frame import Frame
+from keel.core.messages import Bar
+from keel.core.money import UNIT
+from keel.core.words import check_number
+from keel.sim.book import SymbolBook
+from keel.sim.cross import shown
 
 COLUMNS = ("equity", "equity_worst", "gross_notional", "margin", "liquidation_distance_pct")
 Row = tuple[float, float, float, float, float]

@@ -8,10 +8,10 @@ price, whichever way the path goes.
 
 from __future__ import annotations
 
-from core.instrument import Grid
-from sim.book import LAST, RESTING, UNTRIGGERED, Order, SymbolBook
-from sim.cross import CrossAccount, has_position
-from sim.triggers import follow, through_level, trailing_trigger
+from keel.core.instrument import Grid
+from keel.sim.book import LAST, RESTING, UNTRIGGERED, Order, SymbolBook
+from keel.sim.cross import CrossAccount, has_position
+from keel.sim.triggers import follow, through_level, trailing_trigger
 
 Ohlc = tuple[float, float, float, float]
 Bars = tuple[Ohlc, Ohlc, Ohlc]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from core.errors import ConfigError
-from core.instrument import Instrument
-from core.messages import (
+from keel.core.errors import ConfigError
+from keel.core.instrument import Instrument
+from keel.core.messages import (
     AmendOrder,
     Bracket,
     CancelAll,
@@ -25,15 +25,15 @@ from core.messages import (
     SubmitOrder,
     TimeInForce,
 )
-from core.position import PositionBook
-from core.timeframe import NEVER
-from sim.funding import FundingSchedule
-from sim.ledger import Accounts
-from sim.margin import IsolatedMargin
-from sim.metrics import PositionChange
+from keel.core.position import PositionBook
+from keel.core.timeframe import NEVER
+from keel.sim.funding import FundingSchedule
+from keel.sim.ledger import Accounts
+from keel.sim.margin import IsolatedMargin
+from keel.sim.metrics import PositionChange
 
 if TYPE_CHECKING:
-    from sim.cross import CrossAccount
+    from keel.sim.cross import CrossAccount
 
 Command = SubmitOrder | AmendOrder | CancelOrder | CancelAll | SetTradingStop
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from core.messages import Bracket
-from sim.book import SOURCES, STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
-from sim.constraints import BY_CLEAR, SL_BY_TP, TP_BY_SL
-from sim.events import Outbox, UsedIds
-from sim.triggers import follow
+from keel.core.messages import Bracket
+from keel.sim.book import SOURCES, STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
+from keel.sim.constraints import BY_CLEAR, SL_BY_TP, TP_BY_SL
+from keel.sim.events import Outbox, UsedIds
+from keel.sim.triggers import follow
 
 _SUFFIX: Final = {STOP_LOSS: "sl", TAKE_PROFIT: "tp", TRAILING: "ts"}
 

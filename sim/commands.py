@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.instrument import Grid
-from core.messages import AmendOrder, CancelOrder, SetTradingStop, SubmitOrder
-from core.orders import fires_when_rising, trading_stop_id
-from sim import constraints
-from sim.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
-from sim.constraints import check_amend, check_band, check_bracket, check_spot_value, check_submit
-from sim.events import Outbox, UsedIds
-from sim.matching import Matching
-from sim.metrics import ExchangeMetrics
+from keel.core.instrument import Grid
+from keel.core.messages import AmendOrder, CancelOrder, SetTradingStop, SubmitOrder
+from keel.core.orders import fires_when_rising, trading_stop_id
+from keel.sim import constraints
+from keel.sim.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
+from keel.sim.constraints import check_amend, check_band, check_bracket, check_spot_value, check_submit
+from keel.sim.events import Outbox, UsedIds
+from keel.sim.matching import Matching
+from keel.sim.metrics import ExchangeMetrics
 
 
 class CommandDesk:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from core.instrument import Instrument
-from core.messages import AmendOrder, Bracket, SubmitOrder
-from core.money import UNIT
-from sim.book import SOURCES, UNTRIGGERED, Order, Position, SymbolBook
+from keel.core.instrument import Instrument
+from keel.core.messages import AmendOrder, Bracket, SubmitOrder
+from keel.core.money import UNIT
+from keel.sim.book import SOURCES, UNTRIGGERED, Order, Position, SymbolBook
 
 NOT_ENOUGH_MARGIN: Final = "110007 ab not enough for new order"
 EXCEEDS_TIER: Final = "110090 order would exceed the position limit of this leverage"

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.money import UNIT
-from sim.book import Order, Position, SymbolBook
-from sim.ledger import FREE, ORDER, POSITION, Accounts
-from sim.margin import IsolatedMargin
+from keel.core.money import UNIT
+from keel.sim.book import Order, Position, SymbolBook
+from keel.sim.ledger import FREE, ORDER, POSITION, Accounts
+from keel.sim.margin import IsolatedMargin
 
 Shown = tuple[int, float]
 Margins = tuple[int, int]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from core.messages import FillKind
-from core.money import fee_on
-from sim.book import Order, Position, SymbolBook
-from sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN
-from sim.cross import CrossAccount, net_of, value_at_mark
-from sim.events import Outbox
-from sim.ledger import post
-from sim.margin import max_leverage
-from sim.metrics import ExchangeMetrics
-from sim.settlement import hold_reserve, order_margin_of, release_reserve, reserve_share
+from keel.core.messages import FillKind
+from keel.core.money import fee_on
+from keel.sim.book import Order, Position, SymbolBook
+from keel.sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN
+from keel.sim.cross import CrossAccount, net_of, value_at_mark
+from keel.sim.events import Outbox
+from keel.sim.ledger import post
+from keel.sim.margin import max_leverage
+from keel.sim.metrics import ExchangeMetrics
+from keel.sim.settlement import hold_reserve, order_margin_of, release_reserve, reserve_share
 
 
 class CrossSettlement:

@@ -7,14 +7,14 @@ book as it is and sends it the general way. What is plain is executed by the sam
 
 from __future__ import annotations
 
-from core.config import ExecutionConfig
-from core.costs import taker_ticks
-from core.messages import SubmitOrder
-from sim.book import Order, Position, SymbolBook
-from sim.events import UsedIds
-from sim.liquidation import is_touched
-from sim.matching import Matching
-from sim.metrics import ExchangeMetrics
+from keel.core.config import ExecutionConfig
+from keel.core.costs import taker_ticks
+from keel.core.messages import SubmitOrder
+from keel.sim.book import Order, Position, SymbolBook
+from keel.sim.events import UsedIds
+from keel.sim.liquidation import is_touched
+from keel.sim.matching import Matching
+from keel.sim.metrics import ExchangeMetrics
 
 
 class DirectWay:

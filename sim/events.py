@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from core.messages import Fill, FillKind, FundingPayment, Liquidation, Message, OrderStatus, OrderUpdate, SubmitOrder
-from sim.book import Order, SymbolBook
+from keel.core.messages import Fill, FillKind, FundingPayment, Liquidation, Message, OrderStatus, OrderUpdate, SubmitOrder
+from keel.sim.book import Order, SymbolBook
 
 UsedIds = dict[str, None]
 """Every client order id that the venue has taken on, in order (a dict, so that the latest can be given back)."""

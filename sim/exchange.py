@@ -11,13 +11,13 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from core.actors.portfolio import Portfolio
-from core.clock import Clock, ReplayClock
-from core.config import ConstantFunding, ExecutionConfig, MarginMode, RiskConfig
-from core.errors import ConfigError
-from core.frame import Frame
-from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
-from core.messages import (
+from keel.core.actors.portfolio import Portfolio
+from keel.core.clock import Clock, ReplayClock
+from keel.core.config import ConstantFunding, ExecutionConfig, MarginMode, RiskConfig
+from keel.core.errors import ConfigError
+from keel.core.frame import Frame
+from keel.core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
+from keel.core.messages import (
     AmendOrder,
     Bar,
     CancelAll,
@@ -30,28 +30,28 @@ from core.messages import (
     SetTradingStop,
     SubmitOrder,
 )
-from core.money import UNIT, to_units
-from core.order_calls import OrderCalls
-from core.result import StopReason
-from core.trade import Trade, Trades
-from core.words import check_again, check_fields, check_number, check_word
-from sim.alone import EquityLog, Span, check_bars
-from sim.book import Command, SymbolBook
-from sim.commands import CommandDesk
-from sim.cross import CrossAccount, shown
-from sim.cross_settlement import CrossSettlement
-from sim.direct import DirectWay
-from sim.events import Numbering, Outbox, UsedIds
-from sim.execution import volume_cap_steps
-from sim.ledger import ACCOUNTS, FREE, ORDER, POSITION, Accounts, Ledger
-from sim.margin import IsolatedMargin
-from sim.matching import Matching
-from sim.metrics import ExchangeMetrics, PositionChange
-from sim.rewind import Shared
-from sim.settlement import LinearSettlement
-from sim.spot import SpotSettlement
-from sim.stopping import StopWatch
-from sim.walk import Walk, must_walk, refresh_wake
+from keel.core.money import UNIT, to_units
+from keel.core.order_calls import OrderCalls
+from keel.core.result import StopReason
+from keel.core.trade import Trade, Trades
+from keel.core.words import check_again, check_fields, check_number, check_word
+from keel.sim.alone import EquityLog, Span, check_bars
+from keel.sim.book import Command, SymbolBook
+from keel.sim.commands import CommandDesk
+from keel.sim.cross import CrossAccount, shown
+from keel.sim.cross_settlement import CrossSettlement
+from keel.sim.direct import DirectWay
+from keel.sim.events import Numbering, Outbox, UsedIds
+from keel.sim.execution import volume_cap_steps
+from keel.sim.ledger import ACCOUNTS, FREE, ORDER, POSITION, Accounts, Ledger
+from keel.sim.margin import IsolatedMargin
+from keel.sim.matching import Matching
+from keel.sim.metrics import ExchangeMetrics, PositionChange
+from keel.sim.rewind import Shared
+from keel.sim.settlement import LinearSettlement
+from keel.sim.spot import SpotSettlement
+from keel.sim.stopping import StopWatch
+from keel.sim.walk import Walk, must_walk, refresh_wake
 
 
 class RiskProfileConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,7 @@ class StepResult(msgspec.Struct, frozen=True):
 
 
 class SimulatedExchange(OrderCalls):
-    """Implements ``core.ports.Venue``, with the calls of ``OrderCalls``. With ``emit`` it publishes events there; without, it also keeps
+    """Implements ``keel.core.ports.Venue``, with the calls of ``OrderCalls``. With ``emit`` it publishes events there; without, it also keeps
     an account for stand-alone use.
 
     ``initial_capital`` (quote coins) wins over the profile's initial equity. Without ``instruments`` a symbol is a generic linear

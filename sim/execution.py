@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 
-from core.costs import MAX_COST_RATE, reference_count
-from core.instrument import Grid, grid_ceil
-from core.money import BPS, UNIT, to_units
+from keel.core.costs import MAX_COST_RATE, reference_count
+from keel.core.instrument import Grid, grid_ceil
+from keel.core.money import BPS, UNIT, to_units
 
 
 def reference_ticks(price: float, grid: Grid, side: int) -> int:

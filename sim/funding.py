@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import pairwise
 
-from core.errors import DataError
-from core.money import UNIT, mul_div_ceil, mul_div_floor
-from core.timeframe import NEVER
+from keel.core.errors import DataError
+from keel.core.money import UNIT, mul_div_ceil, mul_div_floor
+from keel.core.timeframe import NEVER
 
 
 def funding_payment(mark: int, steps: int, num: int, den: int, rate: int) -> int:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.errors import InvariantError
-from core.money import LIMIT, to_text
+from keel.core.errors import InvariantError
+from keel.core.money import LIMIT, to_text
 
 ACCOUNTS: Final = ("free", "order_margin", "position_margin", "fees", "funding", "pnl", "insurance", "external")
 FREE, ORDER, POSITION, FEES, FUNDING, PNL, INSURANCE, EXTERNAL = range(8)

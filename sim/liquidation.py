@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.messages import Liquidation
-from core.money import fee_on
-from sim.book import Order, Position, SymbolBook
-from sim.cross import CrossAccount
-from sim.cross_settlement import insured
-from sim.events import Outbox
-from sim.ledger import post
-from sim.margin import initial_margin, margin_to_hold
-from sim.metrics import ExchangeMetrics
+from keel.core.messages import Liquidation
+from keel.core.money import fee_on
+from keel.sim.book import Order, Position, SymbolBook
+from keel.sim.cross import CrossAccount
+from keel.sim.cross_settlement import insured
+from keel.sim.events import Outbox
+from keel.sim.ledger import post
+from keel.sim.margin import initial_margin, margin_to_hold
+from keel.sim.metrics import ExchangeMetrics
 
 
 def is_touched(steps: int, mark: float, liquidation_price: float) -> bool:

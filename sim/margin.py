@@ -10,8 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from core.instrument import RiskTier
-from core.money import UNIT, mul_div_ceil
+from keel.core.instrument import RiskTier
+from keel.core.money import UNIT, mul_div_ceil
 
 NO_LIMIT: Final = 2**62
 

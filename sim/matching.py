@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from core.config import ExecutionConfig
-from core.costs import MAX_COST_RATE, taker_ticks
-from core.messages import OrderStatus
-from core.time_range import to_iso
-from sim import constraints
-from sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
-from sim.brackets import Brackets
-from sim.constraints import check_band, check_spot_value, closable_steps
-from sim.events import Outbox, UsedIds
-from sim.execution import crosses, impact_rate, reference_ticks
-from sim.liquidation import Takeover, is_touched
-from sim.metrics import ExchangeMetrics
-from sim.stopping import StopWatch
-from sim.triggers import fires, through_level
+from keel.core.config import ExecutionConfig
+from keel.core.costs import MAX_COST_RATE, taker_ticks
+from keel.core.messages import OrderStatus
+from keel.core.time_range import to_iso
+from keel.sim import constraints
+from keel.sim.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
+from keel.sim.brackets import Brackets
+from keel.sim.constraints import check_band, check_spot_value, closable_steps
+from keel.sim.events import Outbox, UsedIds
+from keel.sim.execution import crosses, impact_rate, reference_ticks
+from keel.sim.liquidation import Takeover, is_touched
+from keel.sim.metrics import ExchangeMetrics
+from keel.sim.stopping import StopWatch
+from keel.sim.triggers import fires, through_level
 
 
 class Settlement(Protocol):

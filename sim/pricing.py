@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.book import INDEX, LAST, MARK, SymbolBook
-from sim.triggers import Level
+from keel.sim.book import INDEX, LAST, MARK, SymbolBook
+from keel.sim.triggers import Level
 
 Points = tuple[float, float, float, float]
 

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import msgspec
 
-from core.money import UNIT
-from core.position import unrealized_at
-from sim.book import Order, Position, SymbolBook
-from sim.events import Numbering, Outbox, UsedIds
-from sim.ledger import Ledger
-from sim.metrics import ExchangeMetrics
-from sim.stopping import StopWatch
+from keel.core.money import UNIT
+from keel.core.position import unrealized_at
+from keel.sim.book import Order, Position, SymbolBook
+from keel.sim.events import Numbering, Outbox, UsedIds
+from keel.sim.ledger import Ledger
+from keel.sim.metrics import ExchangeMetrics
+from keel.sim.stopping import StopWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from core.instrument import Instrument
-from core.messages import FillKind
-from core.money import check_bound, fee_on, mul_div_ceil
-from core.position import apply_fill, released_cost
-from sim.book import UNTRIGGERED, Order, Position, SymbolBook
-from sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
-from sim.events import Outbox
-from sim.ledger import FREE, Accounts, post
-from sim.margin import Caps, Tiers, liquidation_price_by_tier, margin_to_hold, tier_leverage
-from sim.metrics import ExchangeMetrics
+from keel.core.instrument import Instrument
+from keel.core.messages import FillKind
+from keel.core.money import check_bound, fee_on, mul_div_ceil
+from keel.core.position import apply_fill, released_cost
+from keel.sim.book import UNTRIGGERED, Order, Position, SymbolBook
+from keel.sim.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
+from keel.sim.events import Outbox
+from keel.sim.ledger import FREE, Accounts, post
+from keel.sim.margin import Caps, Tiers, liquidation_price_by_tier, margin_to_hold, tier_leverage
+from keel.sim.metrics import ExchangeMetrics
 
 
 class LinearSettlement:

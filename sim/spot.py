@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.money import fee_on
-from core.position import base_fee_value
-from sim.book import Order, Position, SymbolBook
-from sim.constraints import BALANCE_INSUFFICIENT
-from sim.cross import CrossAccount
-from sim.events import Outbox
-from sim.ledger import FREE, Accounts, post
-from sim.settlement import hold_reserve, release_reserve, reserve_share
+from keel.core.money import fee_on
+from keel.core.position import base_fee_value
+from keel.sim.book import Order, Position, SymbolBook
+from keel.sim.constraints import BALANCE_INSUFFICIENT
+from keel.sim.cross import CrossAccount
+from keel.sim.events import Outbox
+from keel.sim.ledger import FREE, Accounts, post
+from keel.sim.settlement import hold_reserve, release_reserve, reserve_share
 
 
 class SpotSettlement:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.dust import held_steps
-from core.instrument import notional_of, notional_up
-from core.money import UNIT, to_text
-from core.result import StopReason
-from sim.book import SymbolBook
-from sim.constraints import BALANCE_INSUFFICIENT, NOT_ENOUGH_MARGIN
-from sim.ledger import FREE, Ledger
+from keel.core.dust import held_steps
+from keel.core.instrument import notional_of, notional_up
+from keel.core.money import UNIT, to_text
+from keel.core.result import StopReason
+from keel.sim.book import SymbolBook
+from keel.sim.constraints import BALANCE_INSUFFICIENT, NOT_ENOUGH_MARGIN
+from keel.sim.ledger import FREE, Ledger
 
 
 class StopWatch:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.instrument import Grid, grid_count, grid_value
-from sim.book import LAST, MARK, RESTING, UNTRIGGERED, Order, SymbolBook
+from keel.core.instrument import Grid, grid_count, grid_value
+from keel.sim.book import LAST, MARK, RESTING, UNTRIGGERED, Order, SymbolBook
 
 Level = tuple[int, bool, float]
 """(price source, whether it is met by rising to it, price)."""

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.messages import FundingPayment
-from core.money import UNIT
-from core.timeframe import NEVER
-from sim.ambiguity import DEPENDS, NOTHING, Ohlc, let_trail, outlook
-from sim.book import FRESH, INFINITY, Position, SymbolBook
-from sim.commands import CommandDesk
-from sim.cross import net_of
-from sim.funding import charge_parts, funding_payment
-from sim.ledger import FREE, post
-from sim.matching import Matching, log_position
-from sim.pricing import Path, low_comes_first, points, set_price
-from sim.rewind import Checkpoint, Shared
-from sim.settlement import liquidation_price
-from sim.triggers import follow, levels
+from keel.core.messages import FundingPayment
+from keel.core.money import UNIT
+from keel.core.timeframe import NEVER
+from keel.sim.ambiguity import DEPENDS, NOTHING, Ohlc, let_trail, outlook
+from keel.sim.book import FRESH, INFINITY, Position, SymbolBook
+from keel.sim.commands import CommandDesk
+from keel.sim.cross import net_of
+from keel.sim.funding import charge_parts, funding_payment
+from keel.sim.ledger import FREE, post
+from keel.sim.matching import Matching, log_position
+from keel.sim.pricing import Path, low_comes_first, points, set_price
+from keel.sim.rewind import Checkpoint, Shared
+from keel.sim.settlement import liquidation_price
+from keel.sim.triggers import follow, levels
 
 
 class Walk:

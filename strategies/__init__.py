@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
+    from keel.strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
 
 __all__ = ["HOLD", "BaseStrategy", "PortfolioStrategy", "VectorStrategy"]
 
@@ -19,4 +19,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("strategies.base"), name)
+    return getattr(import_module("keel.strategies.base"), name)

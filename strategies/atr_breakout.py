@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from strategies.base import BaseStrategy, Features
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.strategies.base import BaseStrategy, Features
 
 
 class AtrBreakout(BaseStrategy):

@@ -12,12 +12,12 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import ConfigError
-from core.frame import Frame
-from core.messages import Signal
-from core.portfolio_order import DataView, OMSView, Order
-from core.risk.position_manager import PositionManager
-from core.snapshot import RuntimeSnapshot
+from keel.core.errors import ConfigError
+from keel.core.frame import Frame
+from keel.core.messages import Signal
+from keel.core.portfolio_order import DataView, OMSView, Order
+from keel.core.risk.position_manager import PositionManager
+from keel.core.snapshot import RuntimeSnapshot
 
 HOLD: Final = 2
 """In a vector strategy's array: keep what is."""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.frame import Frame
-from core.portfolio_order import DataView, InstrumentType, OMSView, Order
-from strategies.base import PortfolioStrategy, VectorStrategy
+from keel.core.frame import Frame
+from keel.core.portfolio_order import DataView, InstrumentType, OMSView, Order
+from keel.strategies.base import PortfolioStrategy, VectorStrategy
 
 
 class Hold(VectorStrategy):

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from core.risk.position_manager import PositionManager
-from strategies.hold import HoldStrategy
+from keel.core.risk.position_manager import PositionManager
+from keel.strategies.hold import HoldStrategy
 
 
 class InverseVolHold(HoldStrategy):

@@ -12,7 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from core.errors import ConfigError, StrategyError
+from keel.core.errors import ConfigError, StrategyError
 
 
 def run_file(path: Path) -> ModuleType:

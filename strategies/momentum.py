@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from core.frame import Frame
-from strategies.base import HOLD, Features, VectorStrategy
+from keel.core.frame import Frame
+from keel.strategies.base import HOLD, Features, VectorStrategy
 
 
 class MomentumStrategy(VectorStrategy):

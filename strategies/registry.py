@@ -18,20 +18,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import strategies
-from core.errors import ConfigError
-from core.file_names import name_problem, shown
-from core.nearest import did_you_mean, nearest_name
-from strategies.base import BaseStrategy
-from strategies.loading import import_module, run_file, source_bytes
+import keel.strategies
+from keel.core.errors import ConfigError
+from keel.core.file_names import name_problem, shown
+from keel.core.nearest import did_you_mean, nearest_name
+from keel.strategies.base import BaseStrategy
+from keel.strategies.loading import import_module, run_file, source_bytes
 
 _NOT_STRATEGIES: Final = ("base", "loading", "registry", "verification")
-_PACKAGE_FOLDER: Final = Path(strategies.__path__[0]).resolve()
+_PACKAGE_FOLDER: Final = Path(keel.strategies.__path__[0]).resolve()
 
 
 def strategy_ids(search: Sequence[Path] = ()) -> list[str]:
     """Every id that can be loaded, sorted: the built-in ones, and the files in the folders of ``search``."""
-    ids = {module.name for module in pkgutil.iter_modules(strategies.__path__) if not module.ispkg} - set(_NOT_STRATEGIES)
+    ids = {module.name for module in pkgutil.iter_modules(keel.strategies.__path__) if not module.ispkg} - set(_NOT_STRATEGIES)
     for folder in _own_folders(search):
         ids.update(path.stem for path in folder.glob("*.py") if path.stem.isidentifier() and not path.stem.startswith("_"))
     return sorted(ids)
@@ -45,7 +45,7 @@ def load_strategy(ref: str, search: Sequence[Path] = ()) -> type[BaseStrategy]:
     cls = _load_class(ref.strip(), search)
     if not issubclass(cls, BaseStrategy):
         raise ConfigError(
-            f"{ref}: {cls.__name__} is not a strategy: derive it from BaseStrategy, VectorStrategy or PortfolioStrategy of strategies.base"
+            f"{ref}: {cls.__name__} is not a strategy: derive it from BaseStrategy, VectorStrategy or PortfolioStrategy of keel.strategies.base"
         )
     if cls.__module__ == BaseStrategy.__module__:
         raise ConfigError(f"{ref}: {cls.__name__} is the interface; name a class that is derived from it")
@@ -83,7 +83,7 @@ def source_fingerprint(cls: type) -> str:
 
 def builtin_systems() -> dict[str, tuple[str, str]]:
     """The system files that come with keel, sorted by name: name -> (text, file name for errors)."""
-    folder = files(strategies).joinpath("systems")
+    folder = files(keel.strategies).joinpath("systems")
     found = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".yaml")), key=lambda entry: entry.name)
     return {entry.name.removesuffix(".yaml"): (entry.read_text(encoding="utf-8"), f"strategies/systems/{entry.name}") for entry in found}
 
@@ -117,7 +117,7 @@ def _file_or_id(ref: str, search: Sequence[Path]) -> ModuleType:
             return run_file(folder / f"{ref}.py")
     known = strategy_ids()
     if ref in known:
-        return importlib.import_module(f"strategies.{ref}")
+        return importlib.import_module(f"keel.strategies.{ref}")
     ids = strategy_ids(search)
     advice = (
         did_you_mean(ref, ids) if nearest_name(ref, ids) else f"there are {', '.join(ids)}; or give package.module:Class or file.py:Class"

@@ -16,10 +16,10 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Final
 
-from core.errors import ConfigError
-from core.file_names import name_problem, shown
-from strategies.loading import source_bytes
-from strategies.registry import strategy_ids
+from keel.core.errors import ConfigError
+from keel.core.file_names import name_problem, shown
+from keel.strategies.loading import source_bytes
+from keel.strategies.registry import strategy_ids
 
 _SHELL: Final = "the file itself"
 _OURS: Final = ("strategies", "core")
@@ -77,9 +77,9 @@ def file_digest(path: Path) -> str:
 
 
 def _is_packaged(path: Path) -> bool:
-    import strategies
+    import keel.strategies
 
-    return path.parent.resolve() == Path(strategies.__path__[0]).resolve()
+    return path.parent.resolve() == Path(keel.strategies.__path__[0]).resolve()
 
 
 def _module_file(ref: str, name: str) -> Path:

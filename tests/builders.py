@@ -9,21 +9,21 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.store import HistoricalDataStore
-from adapters.synthetic import SOURCE, SyntheticSample, generate_sample
-from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
-from core.instrument import Grid, Instrument, generic_tiers
-from core.messages import Bar, Fill, Side
-from core.money import UNIT, to_units
-from core.result import BacktestResult
-from core.system_file import apply_overrides, decode_system
-from core.time_range import Moment, TimeRange
-from core.timeframe import tf_ms
-from runners.backtest import run_system
-from runners.preparation import Prepared, prepare
-from runners.user_code import load_function
-from strategies.base import BaseStrategy
-from strategies.registry import builtin_systems, check_params, load_strategy
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.synthetic import SOURCE, SyntheticSample, generate_sample
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.instrument import Grid, Instrument, generic_tiers
+from keel.core.messages import Bar, Fill, Side
+from keel.core.money import UNIT, to_units
+from keel.core.result import BacktestResult
+from keel.core.system_file import apply_overrides, decode_system
+from keel.core.time_range import Moment, TimeRange
+from keel.core.timeframe import tf_ms
+from keel.runners.backtest import run_system
+from keel.runners.preparation import Prepared, prepare
+from keel.runners.user_code import load_function
+from keel.strategies.base import BaseStrategy
+from keel.strategies.registry import builtin_systems, check_params, load_strategy
 
 START = 1_704_067_200_000
 """2024-01-01 00:00 UTC, a Monday."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from adapters.bybit import translate, wire
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import SUCCESS, PayloadError
-from adapters.bybit.rest import Answer, RestClient
-from core.errors import SafetyError
-from core.instrument import Category
-from core.timeframe import WEEK_MS
+from keel.adapters.bybit import translate, wire
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import SUCCESS, PayloadError
+from keel.adapters.bybit.rest import Answer, RestClient
+from keel.core.errors import SafetyError
+from keel.core.instrument import Category
+from keel.core.timeframe import WEEK_MS
 
 MarginMode = translate.MarginMode
 

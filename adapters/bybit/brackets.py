@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from adapters.bybit import translate
-from adapters.bybit.tracked import OrderIndex, TrackedOrder
-from adapters.bybit.wire import OrderRow
-from core.messages import Bracket
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.tracked import OrderIndex, TrackedOrder
+from keel.adapters.bybit.wire import OrderRow
+from keel.core.messages import Bracket
 
 
 class BracketNames:

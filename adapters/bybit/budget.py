@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from core.errors import VenueError
+from keel.core.errors import VenueError
 
 WINDOW_MS: Final = 1_100
 IP_LIMIT: Final = 550

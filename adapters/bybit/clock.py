@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.machine import wall_ms
-from core.errors import SafetyError
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.machine import wall_ms
+from keel.core.errors import SafetyError
 
 ALERT_MS: Final = 250
 REFUSE_MS: Final = 500

@@ -10,19 +10,19 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from adapters.bybit import requests, wire
-from adapters.bybit.account import AccountReader
-from adapters.bybit.fold import AccountFold
-from adapters.bybit.lanes import Errand, Kind
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import MAY_BE_SENT_AGAIN, NOT_EXECUTED, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code
-from adapters.bybit.resolver import Resolver
-from adapters.bybit.rest import Answer
-from adapters.bybit.tracked import TrackedOrder
-from core.errors import InvariantError, KeelError
-from core.instrument import Instrument
-from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderStatus, SetTradingStop, SubmitOrder
-from core.orders import CLOSED
+from keel.adapters.bybit import requests, wire
+from keel.adapters.bybit.account import AccountReader
+from keel.adapters.bybit.fold import AccountFold
+from keel.adapters.bybit.lanes import Errand, Kind
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import MAY_BE_SENT_AGAIN, NOT_EXECUTED, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code
+from keel.adapters.bybit.resolver import Resolver
+from keel.adapters.bybit.rest import Answer
+from keel.adapters.bybit.tracked import TrackedOrder
+from keel.core.errors import InvariantError, KeelError
+from keel.core.instrument import Instrument
+from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderStatus, SetTradingStop, SubmitOrder
+from keel.core.orders import CLOSED
 
 Journal = Callable[[Message], Awaitable[None] | None]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from adapters.bybit import translate
-from adapters.bybit.account import AccountReader, MarginMode
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.account import AccountReader, MarginMode
 
 SETTINGS = ("margin_mode", "leverage", "position_mode", "auto_add_margin")
 """Causes of the gate that this reading raises and ends."""

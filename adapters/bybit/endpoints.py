@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from core.errors import ConfigError, SafetyError
-from core.instrument import Category
+from keel.core.errors import ConfigError, SafetyError
+from keel.core.instrument import Category
 
 
 class Environment(Enum):

@@ -14,24 +14,24 @@ from typing import Final
 
 import msgspec
 
-from adapters.bybit import translate
-from adapters.bybit.brackets import BracketNames
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.pushes import Pushes
-from adapters.bybit.realized import RealizedBooks, tolerance
-from adapters.bybit.tracked import OrderIndex, TrackedOrder
-from adapters.bybit.wire import ExecutionRow, OrderRow, PositionRow, WalletRow
-from core.instrument import Instrument
-from core.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, OrderUpdate, PositionReport, SubmitOrder
-from core.money import to_text
-from core.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.brackets import BracketNames
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.pushes import Pushes
+from keel.adapters.bybit.realized import RealizedBooks, tolerance
+from keel.adapters.bybit.tracked import OrderIndex, TrackedOrder
+from keel.adapters.bybit.wire import ExecutionRow, OrderRow, PositionRow, WalletRow
+from keel.core.instrument import Instrument
+from keel.core.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, OrderUpdate, PositionReport, SubmitOrder
+from keel.core.money import to_text
+from keel.core.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
 
 _MAX_FOREIGN: Final = 10_000
 _ENDS: Final = ("filled", "cancelled", "rejected", "expired")
 _PANIC_NAME: Final = "panic-"
 """How the names of the orders begin by which a panic closes positions."""
 _KEEL_NAME: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]+-[0-9]+(?=-)")
-"""How the names of a session's orders begin (``runners.live.history.session_prefix``)."""
+"""How the names of a session's orders begin (``keel.runners.live.history.session_prefix``)."""
 _OF_A_LIQUIDATION: Final = ("CreateByLiq", "CreateByTakeOver")
 """Orders that the exchange makes to take a position over: nobody else's hand. Their executions tell what happened."""
 

@@ -9,15 +9,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from adapters.bybit import translate
-from adapters.bybit.endpoints import Endpoints, Environment
-from adapters.bybit.market import Kind
-from adapters.bybit.outcomes import PayloadError
-from adapters.bybit.wire import FundingRow
-from core.errors import VenueError
-from core.instrument import Category
-from core.messages import Bar, FundingRate
-from core.timeframe import floor_ts, tf_ms
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.endpoints import Endpoints, Environment
+from keel.adapters.bybit.market import Kind
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.wire import FundingRow
+from keel.core.errors import VenueError
+from keel.core.instrument import Category
+from keel.core.messages import Bar, FundingRate
+from keel.core.timeframe import floor_ts, tf_ms
 
 _CANDLES: Final = 1_000
 _RATES: Final = 200

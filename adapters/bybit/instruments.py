@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from adapters.bybit import translate
-from adapters.bybit.outcomes import PayloadError
-from adapters.bybit.wire import FeeRow, InstrumentRow, Number, TierRow
-from core.errors import ConfigError
-from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
-from core.money import UNIT
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.wire import FeeRow, InstrumentRow, Number, TierRow
+from keel.core.errors import ConfigError
+from keel.core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
+from keel.core.money import UNIT
 
 
 class NotTrading(ConfigError):

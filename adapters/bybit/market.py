@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from adapters.bybit import instruments, translate, wire
-from adapters.bybit.clock import MarketClock
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
-from adapters.bybit.rest import RestClient
-from core.errors import ConfigError
-from core.instrument import Category, Instrument
-from core.messages import Bar, FundingRate
-from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, floor_ts, tf_ms
+from keel.adapters.bybit import instruments, translate, wire
+from keel.adapters.bybit.clock import MarketClock
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
+from keel.adapters.bybit.rest import RestClient
+from keel.core.errors import ConfigError
+from keel.core.instrument import Category, Instrument
+from keel.core.messages import Bar, FundingRate
+from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, floor_ts, tf_ms
 
 Kind = Literal["last", "mark", "index", "premium"]
 

@@ -13,18 +13,18 @@ from typing import Any, Final
 
 import aiohttp
 
-from adapters.bybit import translate, wire
-from adapters.bybit.candles import CandleLine
-from adapters.bybit.clock import ServerClock
-from adapters.bybit.endpoints import Endpoints
-from adapters.bybit.market import MarketReader
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.bybit.streams import Stream
-from adapters.machine import monotonic_ms
-from core.instrument import Category
-from core.messages import Bar, FeedGap, Message
-from core.timeframe import tf_ms
+from keel.adapters.bybit import translate, wire
+from keel.adapters.bybit.candles import CandleLine
+from keel.adapters.bybit.clock import ServerClock
+from keel.adapters.bybit.endpoints import Endpoints
+from keel.adapters.bybit.market import MarketReader
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.streams import Stream
+from keel.adapters.machine import monotonic_ms
+from keel.core.instrument import Category
+from keel.core.messages import Bar, FeedGap, Message
+from keel.core.timeframe import tf_ms
 
 FRESHNESS_MS: Final = {"tickers": 15_000, "kline": 90_000}
 GRACE_MS: Final = 3_000

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from adapters.bybit import translate
-from adapters.bybit.fold import AccountFold
-from adapters.bybit.resolver import LIST_LAG_MS
-from adapters.bybit.wire import OrderRow
-from core.risk.gate import Entry, Gate
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.fold import AccountFold
+from keel.adapters.bybit.resolver import LIST_LAG_MS
+from keel.adapters.bybit.wire import OrderRow
+from keel.core.risk.gate import Entry, Gate
 
 ENDED_BY_THE_LIST: Final = ("external_order", "order_returned", "unknown_status", "cancel_all_failed")
 

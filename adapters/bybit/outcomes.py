@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from core.errors import VenueError
+from keel.core.errors import VenueError
 
 
 class Outcome(Enum):

@@ -11,17 +11,17 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 
-from adapters.bybit import wire
-from adapters.bybit.clock import ServerClock
-from adapters.bybit.endpoints import Endpoints
-from adapters.bybit.fold import AccountFold
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import PayloadError
-from adapters.bybit.secrets import Credentials
-from adapters.bybit.signing import stream_auth
-from adapters.bybit.streams import Stream
-from adapters.bybit.trade_stream import AUTH_AHEAD_MS
-from core.instrument import Category
+from keel.adapters.bybit import wire
+from keel.adapters.bybit.clock import ServerClock
+from keel.adapters.bybit.endpoints import Endpoints
+from keel.adapters.bybit.fold import AccountFold
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.secrets import Credentials
+from keel.adapters.bybit.signing import stream_auth
+from keel.adapters.bybit.streams import Stream
+from keel.adapters.bybit.trade_stream import AUTH_AHEAD_MS
+from keel.core.instrument import Category
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import ceil
 
-from core.instrument import Instrument
-from core.messages import Fill
-from core.money import mul_div_floor
-from core.position import PositionBook, base_fee_value
+from keel.core.instrument import Instrument
+from keel.core.messages import Fill
+from keel.core.money import mul_div_floor
+from keel.core.position import PositionBook, base_fee_value
 
 
 class RealizedBooks:

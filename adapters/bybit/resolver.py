@@ -14,15 +14,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
-from adapters.bybit.account import AccountReader, OrderView
-from adapters.bybit.evidence import AbsenceContradicted, OrderDoubted, OrderNotFound
-from adapters.bybit.fold import AccountFold
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.bybit.rest import RECV_WINDOW_MS
-from adapters.bybit.tracked import TrackedOrder
-from core.messages import Message, SubmitOrder
-from core.risk.gate import Gate
+from keel.adapters.bybit.account import AccountReader, OrderView
+from keel.adapters.bybit.evidence import AbsenceContradicted, OrderDoubted, OrderNotFound
+from keel.adapters.bybit.fold import AccountFold
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.rest import RECV_WINDOW_MS
+from keel.adapters.bybit.tracked import TrackedOrder
+from keel.core.messages import Message, SubmitOrder
+from keel.core.risk.gate import Gate
 
 APART_MS: Final = 10_000
 LIST_LAG_MS: Final = 5_000
@@ -35,7 +35,7 @@ _LOOK_DELAYS_S: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 class Resolver:
     """Looks at orders. The gate is closed for a symbol while one of its orders is unknown. Times are monotonic ms.
 
-    note: takes the evidence (``adapters.bybit.evidence``).  send_again: takes an exit that is proven absent.
+    note: takes the evidence (``keel.adapters.bybit.evidence``).  send_again: takes an exit that is proven absent.
     witness: what position and wallet show of a symbol that our books do not explain; "" for nothing. It may raise what reads raise.
     """
 

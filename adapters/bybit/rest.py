@@ -1,7 +1,7 @@
 """REST: signed, budgeted, with a deadline, and with an answer that always says what it is evidence for.
 
 Reads are asked again, with backoff, after whatever may pass. Commands are sent once; whether one may be sent again is decided by who knows
-the order (``adapters.bybit.venue``), never here. GET carries no body (the exchange bans addresses for that) and no redirect is followed: a
+the order (``keel.adapters.bybit.venue``), never here. GET carries no body (the exchange bans addresses for that) and no redirect is followed: a
 signed request goes where it was meant to go or nowhere.
 """
 
@@ -16,14 +16,14 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from adapters import machine
-from adapters.bybit import wire
-from adapters.bybit.budget import Budget, CircuitOpen, reset_of
-from adapters.bybit.clock import ServerClock
-from adapters.bybit.command_hold import CommandHold
-from adapters.bybit.endpoints import Endpoints
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import (
+from keel.adapters import machine
+from keel.adapters.bybit import wire
+from keel.adapters.bybit.budget import Budget, CircuitOpen, reset_of
+from keel.adapters.bybit.clock import ServerClock
+from keel.adapters.bybit.command_hold import CommandHold
+from keel.adapters.bybit.endpoints import Endpoints
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import (
     READ_AGAIN,
     SUCCESS,
     ExchangeRefusal,
@@ -34,10 +34,10 @@ from adapters.bybit.outcomes import (
     words_of_page,
     words_of_status,
 )
-from adapters.bybit.secrets import Credentials
-from adapters.bybit.send_stop import SendStop, SentBody, may_add, never_stopped
-from adapters.bybit.signing import body_bytes, query_string, rest_headers
-from core.errors import SafetyError
+from keel.adapters.bybit.secrets import Credentials
+from keel.adapters.bybit.send_stop import SendStop, SentBody, may_add, never_stopped
+from keel.adapters.bybit.signing import body_bytes, query_string, rest_headers
+from keel.core.errors import SafetyError
 
 T = TypeVar("T")
 

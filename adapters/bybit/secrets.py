@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.bybit.endpoints import Endpoints, Environment
-from adapters.own_file import cannot_open, not_own
-from core.errors import ConfigError, SafetyError
+from keel.adapters.bybit.endpoints import Endpoints, Environment
+from keel.adapters.own_file import cannot_open, not_own
+from keel.core.errors import ConfigError, SafetyError
 
 HIDDEN: Final = "***"
 _SHORTEST: Final = 6

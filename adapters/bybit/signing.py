@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from adapters.bybit.secrets import Credentials, Secret
+from keel.adapters.bybit.secrets import Credentials, Secret
 
 
 def query_string(params: Mapping[str, Any]) -> str:

@@ -16,13 +16,13 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from adapters import machine
-from adapters.bybit import wire
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import PayloadError
-from adapters.bybit.redirects import refuse_redirects
-from adapters.machine import monotonic_ms
-from core.errors import InvariantError, VenueError
+from keel.adapters import machine
+from keel.adapters.bybit import wire
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.redirects import refuse_redirects
+from keel.adapters.machine import monotonic_ms
+from keel.core.errors import InvariantError, VenueError
 
 PING_S: Final = 20.0
 PONG_S: Final = 10.0

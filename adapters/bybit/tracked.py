@@ -6,11 +6,11 @@ from collections import OrderedDict
 from collections.abc import Container, Iterator
 from typing import Final
 
-from adapters.bybit import translate
-from adapters.bybit.wire import OrderRow
-from core.instrument import Instrument
-from core.messages import OrderStatus, OrderType, OrderUpdate, Side, SubmitOrder
-from core.orders import CLOSED, OrderState
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.wire import OrderRow
+from keel.core.instrument import Instrument
+from keel.core.messages import OrderStatus, OrderType, OrderUpdate, Side, SubmitOrder
+from keel.core.orders import CLOSED, OrderState
 
 _KEEP_CLOSED: Final = 20_000
 

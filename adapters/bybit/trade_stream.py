@@ -11,16 +11,16 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from adapters.bybit import wire
-from adapters.bybit.budget import Budget, CircuitOpen, reset_of
-from adapters.bybit.clock import ServerClock
-from adapters.bybit.notices import Notify
-from adapters.bybit.outcomes import Outcome, of_code
-from adapters.bybit.rest import RECV_WINDOW_MS, Answer
-from adapters.bybit.secrets import Credentials
-from adapters.bybit.send_stop import SendStop, may_add, never_stopped
-from adapters.bybit.signing import stream_auth
-from adapters.bybit.streams import Stream, StreamBroken
+from keel.adapters.bybit import wire
+from keel.adapters.bybit.budget import Budget, CircuitOpen, reset_of
+from keel.adapters.bybit.clock import ServerClock
+from keel.adapters.bybit.notices import Notify
+from keel.adapters.bybit.outcomes import Outcome, of_code
+from keel.adapters.bybit.rest import RECV_WINDOW_MS, Answer
+from keel.adapters.bybit.secrets import Credentials
+from keel.adapters.bybit.send_stop import SendStop, may_add, never_stopped
+from keel.adapters.bybit.signing import stream_auth
+from keel.adapters.bybit.streams import Stream, StreamBroken
 
 OPERATIONS: Final = {
     "/v5/order/create": "order.create",

@@ -10,8 +10,8 @@ import re
 from decimal import Decimal
 from typing import Final, Literal
 
-from adapters.bybit.outcomes import PayloadError
-from adapters.bybit.wire import (
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.wire import (
     CoinRow,
     ExecutionRow,
     FundingRow,
@@ -20,9 +20,9 @@ from adapters.bybit.wire import (
     OrderRow,
     PositionRow,
 )
-from core.errors import ConfigError
-from core.instrument import Grid, Instrument
-from core.messages import (
+from keel.core.errors import ConfigError
+from keel.core.instrument import Grid, Instrument
+from keel.core.messages import (
     BalanceReport,
     Bar,
     Fill,
@@ -35,8 +35,8 @@ from core.messages import (
     PositionReport,
     Side,
 )
-from core.money import UNIT, to_units
-from core.timeframe import MINUTE_MS, tf_ms
+from keel.core.money import UNIT, to_units
+from keel.core.timeframe import MINUTE_MS, tf_ms
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
 _MOST_DIGITS: Final = 15

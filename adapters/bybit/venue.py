@@ -1,6 +1,6 @@
 """The exchange as the bus sees it: commands in, events out, and everything between them awaited in tasks of its own.
 
-Implements ``core.ports.Venue``. Ready means: the private stream is authenticated and acknowledged, and since its connection all lists have
+Implements ``keel.core.ports.Venue``. Ready means: the private stream is authenticated and acknowledged, and since its connection all lists have
 been read. Nothing that adds exposure leaves before that, nor for a frozen symbol; what reduces, and cancels, always may.
 """
 
@@ -14,31 +14,31 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from adapters.bybit import translate
-from adapters.bybit.account import AccountReader
-from adapters.bybit.clock import MarketClock
-from adapters.bybit.courier import Courier, Journal, Sender
-from adapters.bybit.endpoints import Endpoints
-from adapters.bybit.fold import AccountFold
-from adapters.bybit.lanes import Lanes
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.bybit.private_stream import PrivateStream
-from adapters.bybit.resolver import Resolver
-from adapters.bybit.rest import RestClient
-from adapters.bybit.secrets import Credentials
-from adapters.bybit.tracked import TrackedOrder
-from adapters.bybit.trade_stream import OPERATIONS, TradeStream
-from adapters.bybit.watch import Watch
-from adapters.machine import monotonic_ms
-from core.errors import ConfigError, InvariantError, SafetyError
-from core.instrument import Category, Instrument
-from core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
-from core.order_calls import OrderCalls
-from core.orders import OrderState
-from core.risk.gate import Gate
-from core.timeframe import DAY_MS, MINUTE_MS
-from core.words import check_again
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.account import AccountReader
+from keel.adapters.bybit.clock import MarketClock
+from keel.adapters.bybit.courier import Courier, Journal, Sender
+from keel.adapters.bybit.endpoints import Endpoints
+from keel.adapters.bybit.fold import AccountFold
+from keel.adapters.bybit.lanes import Lanes
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.private_stream import PrivateStream
+from keel.adapters.bybit.resolver import Resolver
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.secrets import Credentials
+from keel.adapters.bybit.tracked import TrackedOrder
+from keel.adapters.bybit.trade_stream import OPERATIONS, TradeStream
+from keel.adapters.bybit.watch import Watch
+from keel.adapters.machine import monotonic_ms
+from keel.core.errors import ConfigError, InvariantError, SafetyError
+from keel.core.instrument import Category, Instrument
+from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
+from keel.core.order_calls import OrderCalls
+from keel.core.orders import OrderState
+from keel.core.risk.gate import Gate
+from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.words import check_again
 
 BATCH: Final = 10
 READY_WAIT_MS: Final = 5_000

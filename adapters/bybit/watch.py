@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.order_endings import OrderEndings
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.bybit.resolver import Resolver
-from adapters.bybit.tracked import TrackedOrder
-from core.errors import VenueError
-from core.orders import CLOSED
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.order_endings import OrderEndings
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.resolver import Resolver
+from keel.adapters.bybit.tracked import TrackedOrder
+from keel.core.errors import VenueError
+from keel.core.orders import CLOSED
 
 if TYPE_CHECKING:
-    from adapters.bybit.venue import BybitVenue
+    from keel.adapters.bybit.venue import BybitVenue
 
 IN_FLIGHT_MS: Final = 3_000
 _TICK_S: Final = 1.0

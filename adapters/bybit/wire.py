@@ -1,7 +1,7 @@
 """The exchange's JSON as it is: one Struct per shape, REST and WebSocket. Only what we use is named, unknown fields are ignored.
 
 Numbers come as strings nearly everywhere and sometimes as JSON numbers, absent ones as "" or null: ``Number`` takes all of these, and
-``adapters.bybit.translate`` reads them. Decoders are built once. Source: fact sheet, sections 3 and 4.
+``keel.adapters.bybit.translate`` reads them. Decoders are built once. Source: fact sheet, sections 3 and 4.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.outcomes import PayloadError
 
 Number = str | int | float | None
 Text = str | None

@@ -9,14 +9,14 @@ refused with its offset. ``read`` and ``inspect`` need no lock and change nothin
 
 from __future__ import annotations
 
-from adapters.journal.codec import SessionStarted, UnknownMessage
-from adapters.journal.disk import Disk
-from adapters.journal.errors import DamagedJournal, JournalError
-from adapters.journal.inspection import Inspection, inspect
-from adapters.journal.journal import Journal
-from adapters.journal.reading import Record, read
-from adapters.journal.recovery import RecoveryReport
-from adapters.journal.repair import RepairReport, repair
+from keel.adapters.journal.codec import SessionStarted, UnknownMessage
+from keel.adapters.journal.disk import Disk
+from keel.adapters.journal.errors import DamagedJournal, JournalError
+from keel.adapters.journal.inspection import Inspection, inspect
+from keel.adapters.journal.journal import Journal
+from keel.adapters.journal.reading import Record, read
+from keel.adapters.journal.recovery import RecoveryReport
+from keel.adapters.journal.repair import RepairReport, repair
 
 __all__ = [
     "DamagedJournal",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.journal.errors import JournalError
-from adapters.whole_file import append_line
+from keel.adapters.journal.errors import JournalError
+from keel.adapters.whole_file import append_line
 
 _CHUNK = 1 << 20
 

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.journal.layout import KindTable
-from core import messages
-from core.errors import InvariantError
-from core.messages import Message
+from keel.adapters.journal.layout import KindTable
+from keel.core import messages
+from keel.core.errors import InvariantError
+from keel.core.messages import Message
 
 Decode = Callable[[bytes | memoryview], Any]
 

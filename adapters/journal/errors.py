@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.errors import DataError, KeelError
+from keel.core.errors import DataError, KeelError
 
 
 class JournalError(KeelError):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.journal.errors import DamagedJournal
-from adapters.journal.layout import segment_paths
-from adapters.journal.lock import holder_of
-from adapters.journal.reading import Segment, segments
-from adapters.journal.recovery import refuse_missing
-from adapters.journal.snapshots import Snapshot, read_snapshot, snapshot_paths
-from core.errors import DataError
+from keel.adapters.journal.errors import DamagedJournal
+from keel.adapters.journal.layout import segment_paths
+from keel.adapters.journal.lock import holder_of
+from keel.adapters.journal.reading import Segment, segments
+from keel.adapters.journal.recovery import refuse_missing
+from keel.adapters.journal.snapshots import Snapshot, read_snapshot, snapshot_paths
+from keel.core.errors import DataError
 
 
 class Inspection(msgspec.Struct, kw_only=True):

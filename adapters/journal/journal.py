@@ -19,20 +19,20 @@ from typing import Any
 
 import msgspec
 
-from adapters.journal.ballast import LastWords, fill_ballast, last_words_of, say_last_words
-from adapters.journal.codec import Codec, SessionStarted, known_types
-from adapters.journal.disk import Disk
-from adapters.journal.errors import JournalError
-from adapters.journal.layout import DIGEST_BYTES, RECORD_BODY, RECORD_MARK, Mark, head_bytes, segment_name, segment_paths
-from adapters.journal.lock import FolderLock
-from adapters.journal.reading import Record, paths_from, records, segments
-from adapters.journal.recovery import Recovered, RecoveryReport, recover, refuse_missing
-from adapters.journal.snapshots import Snapshot, write_snapshot
-from adapters.journal.watching import changed, known, verify_segment
-from adapters.journal.writer import SegmentWriter
-from core.clock import Clock
-from core.errors import InvariantError
-from core.messages import Message
+from keel.adapters.journal.ballast import LastWords, fill_ballast, last_words_of, say_last_words
+from keel.adapters.journal.codec import Codec, SessionStarted, known_types
+from keel.adapters.journal.disk import Disk
+from keel.adapters.journal.errors import JournalError
+from keel.adapters.journal.layout import DIGEST_BYTES, RECORD_BODY, RECORD_MARK, Mark, head_bytes, segment_name, segment_paths
+from keel.adapters.journal.lock import FolderLock
+from keel.adapters.journal.reading import Record, paths_from, records, segments
+from keel.adapters.journal.recovery import Recovered, RecoveryReport, recover, refuse_missing
+from keel.adapters.journal.snapshots import Snapshot, write_snapshot
+from keel.adapters.journal.watching import changed, known, verify_segment
+from keel.adapters.journal.writer import SegmentWriter
+from keel.core.clock import Clock
+from keel.core.errors import InvariantError
+from keel.core.messages import Message
 
 SEGMENT_BYTES = 64 << 20
 BUFFER_BYTES = 64 << 10

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from adapters.journal.errors import DamagedJournal
-from core.errors import DataError
+from keel.adapters.journal.errors import DamagedJournal
+from keel.core.errors import DataError
 
 VERSION = 1
 DIGEST_BYTES = 8

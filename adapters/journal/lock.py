@@ -8,8 +8,8 @@ import socket
 from pathlib import Path
 from types import TracebackType
 
-from adapters.journal.watching import trouble_with
-from core.errors import SafetyError
+from keel.adapters.journal.watching import trouble_with
+from keel.core.errors import SafetyError
 
 _HOLDER_BYTES = 512
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from adapters.journal.codec import Codec, known_types
-from adapters.journal.errors import DamagedJournal
-from adapters.journal.layout import Head, Mark, Scan, read_head, segment_paths
-from core.errors import DataError
-from core.messages import Message
+from keel.adapters.journal.codec import Codec, known_types
+from keel.adapters.journal.errors import DamagedJournal
+from keel.adapters.journal.layout import Head, Mark, Scan, read_head, segment_paths
+from keel.core.errors import DataError
+from keel.core.messages import Message
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

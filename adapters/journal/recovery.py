@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from adapters.journal.disk import Disk
-from adapters.journal.errors import DamagedJournal
-from adapters.journal.layout import DIGEST_BYTES, NO_DIGEST, RECORD_SIZE, Mark, segment_paths
-from adapters.journal.reading import Segment, paths_from, segments
-from adapters.journal.snapshots import Snapshot, newest_snapshot, snapshot_path
+from keel.adapters.journal.disk import Disk
+from keel.adapters.journal.errors import DamagedJournal
+from keel.adapters.journal.layout import DIGEST_BYTES, NO_DIGEST, RECORD_SIZE, Mark, segment_paths
+from keel.adapters.journal.reading import Segment, paths_from, segments
+from keel.adapters.journal.snapshots import Snapshot, newest_snapshot, snapshot_path
 
 
 class RecoveryReport(msgspec.Struct, frozen=True):

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.journal.disk import Disk
-from adapters.journal.errors import DamagedJournal
-from adapters.journal.layout import NO_DIGEST, Head, Mark, Scan, head_bytes, read_head, segment_name, segment_paths
-from adapters.journal.lock import FolderLock
-from adapters.journal.reading import content_of, refuse_break
-from adapters.journal.snapshots import Snapshot, read_snapshot, snapshot_paths
-from core.errors import ConfigError, DataError
+from keel.adapters.journal.disk import Disk
+from keel.adapters.journal.errors import DamagedJournal
+from keel.adapters.journal.layout import NO_DIGEST, Head, Mark, Scan, head_bytes, read_head, segment_name, segment_paths
+from keel.adapters.journal.lock import FolderLock
+from keel.adapters.journal.reading import content_of, refuse_break
+from keel.adapters.journal.snapshots import Snapshot, read_snapshot, snapshot_paths
+from keel.core.errors import ConfigError, DataError
 
 
 class RepairReport(msgspec.Struct, frozen=True):

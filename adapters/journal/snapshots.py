@@ -12,7 +12,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
 
-from adapters.journal.disk import Disk
+from keel.adapters.journal.disk import Disk
 
 _MAGIC = b"KEELSNAP"
 _VERSION = 1

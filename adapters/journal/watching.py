@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from adapters.journal.errors import DamagedJournal
-from adapters.journal.layout import Scan, read_head
-from adapters.journal.reading import content_of
+from keel.adapters.journal.errors import DamagedJournal
+from keel.adapters.journal.layout import Scan, read_head
+from keel.adapters.journal.reading import content_of
 
 
 class Known(NamedTuple):

@@ -11,10 +11,10 @@ import os
 import threading
 from pathlib import Path
 
-from adapters.journal.disk import Disk
-from adapters.journal.errors import JournalError
-from adapters.journal.layout import Mark, Scan
-from adapters.journal.watching import trouble_with
+from keel.adapters.journal.disk import Disk
+from keel.adapters.journal.errors import JournalError
+from keel.adapters.journal.layout import Mark, Scan
+from keel.adapters.journal.watching import trouble_with
 
 
 class SegmentWriter:

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.store import HistoricalDataStore
-from adapters.store.agreement import first_disagreement
-from adapters.store.gaps import bar_gaps
-from adapters.store.records import Disagreement, Gap
-from adapters.store.series import short_time
-from core.aggregate import aggregate
-from core.config import ExecutionConfig
-from core.errors import ConfigError, DataError
-from core.frame import BAR_COLUMNS, Frame
-from core.instrument import Category, Instrument
-from core.time_range import TimeRange, to_iso
-from core.timeframe import floor_ts, is_finer, tf_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.agreement import first_disagreement
+from keel.adapters.store.gaps import bar_gaps
+from keel.adapters.store.records import Disagreement, Gap
+from keel.adapters.store.series import short_time
+from keel.core.aggregate import aggregate
+from keel.core.config import ExecutionConfig
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.instrument import Category, Instrument
+from keel.core.time_range import TimeRange, to_iso
+from keel.core.timeframe import floor_ts, is_finer, tf_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.replay.history import FundingColumns, Ints, SymbolHistory
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar, FundingRate, Message, OpenInterest
-from core.timeframe import tf_ms
+from keel.adapters.replay.history import FundingColumns, Ints, SymbolHistory
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar, FundingRate, Message, OpenInterest
+from keel.core.timeframe import tf_ms
 
 CHUNK_ROWS = 8_192
 """Rows of a chunk, over all symbols together."""

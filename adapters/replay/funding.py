@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.replay.history import Floats, FundingColumns, Ints, PriceColumns
-from adapters.replay.marks import Kind, rows_at
-from adapters.store import HistoricalDataStore
-from adapters.store.funding_intervals import INTERVALS_MS, LATE_MS, is_interval
-from core.config import ConstantFunding, ExecutionConfig
-from core.errors import DataError
-from core.frame import Frame
-from core.instrument import Instrument
-from core.time_range import TimeRange, to_iso
-from core.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from keel.adapters.replay.history import Floats, FundingColumns, Ints, PriceColumns
+from keel.adapters.replay.marks import Kind, rows_at
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.funding_intervals import INTERVALS_MS, LATE_MS, is_interval
+from keel.core.config import ConstantFunding, ExecutionConfig
+from keel.core.errors import DataError
+from keel.core.frame import Frame
+from keel.core.instrument import Instrument
+from keel.core.time_range import TimeRange, to_iso
+from keel.core.timeframe import DAY_MS, MINUTE_MS, tf_ms
 
 _WAY_OUT = "import it with `keel data import FILE --kind funding`, or set execution.funding to none or {constant: RATE}"
 _MARK: Kind = "mark"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.frame import Frame
-from core.instrument import Instrument
+from keel.core.frame import Frame
+from keel.core.instrument import Instrument
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

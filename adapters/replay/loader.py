@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from adapters.replay.bars import ReplayPlan, coarser_bars, completed_bars, execution_bars, missing_bars, with_warmup
-from adapters.replay.funding import funding_columns
-from adapters.replay.history import SymbolHistory
-from adapters.replay.marks import price_columns
-from adapters.replay.trust import trust_of
-from adapters.replay.volatility import rolling_volatility_bps
-from adapters.store import HistoricalDataStore
-from core.config import ImpactConfig
-from core.errors import ConfigError
-from core.frame import Frame
+from keel.adapters.replay.bars import ReplayPlan, coarser_bars, completed_bars, execution_bars, missing_bars, with_warmup
+from keel.adapters.replay.funding import funding_columns
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.replay.marks import price_columns
+from keel.adapters.replay.trust import trust_of
+from keel.adapters.replay.volatility import rolling_volatility_bps
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ImpactConfig
+from keel.core.errors import ConfigError
+from keel.core.frame import Frame
 
 __all__ = ["ReplayPlan", "load_histories"]
 

@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
-from adapters.replay.history import Floats, Ints, PriceColumns
-from adapters.store import HistoricalDataStore
-from adapters.store.series import short_time
-from core.frame import Frame
-from core.timeframe import TIMEFRAMES, is_finer, tf_ms
+from keel.adapters.replay.history import Floats, Ints, PriceColumns
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.series import short_time
+from keel.core.frame import Frame
+from keel.core.timeframe import TIMEFRAMES, is_finer, tf_ms
 
 Kind = Literal["mark", "index"]
 PATH = ("open", "high", "low", "close")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.replay.bars import ReplayPlan
-from adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
-from adapters.store import HistoricalDataStore
+from keel.adapters.replay.bars import ReplayPlan
+from keel.adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
+from keel.adapters.store import HistoricalDataStore
 
 
 def trust_of(

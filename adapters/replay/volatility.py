@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.replay.history import Floats
+from keel.adapters.replay.history import Floats
 
 
 def rolling_volatility_bps(closes: Floats, window: int) -> Floats:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from adapters.report.page import write_report
+from keel.adapters.report.page import write_report
 
 __all__ = ["write_report"]

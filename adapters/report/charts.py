@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from adapters.report.holes import emptied, hole_rows, lifted, segments
-from adapters.report.resample import SCREEN_BUCKETS, extreme_band, extreme_rows
-from adapters.report.text import duration, esc, money, percent, price, quantity, when
-from core.frame import Frame
-from core.metrics.curve import Curve
-from core.metrics.drawdown import Drawdowns
-from core.timeframe import TIMEFRAMES
-from core.trade import Trade
+from keel.adapters.report.holes import emptied, hole_rows, lifted, segments
+from keel.adapters.report.resample import SCREEN_BUCKETS, extreme_band, extreme_rows
+from keel.adapters.report.text import duration, esc, money, percent, price, quantity, when
+from keel.core.frame import Frame
+from keel.core.metrics.curve import Curve
+from keel.core.metrics.drawdown import Drawdowns
+from keel.core.timeframe import TIMEFRAMES
+from keel.core.trade import Trade
 
 Figure = dict[str, Any]
 Floats = npt.NDArray[np.float64]

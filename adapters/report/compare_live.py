@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.report.page import document, section, write_page
-from adapters.report.text import esc, money, sign_class, table
-from core.money import to_units
+from keel.adapters.report.page import document, section, write_page
+from keel.adapters.report.text import esc, money, sign_class, table
+from keel.core.money import to_units
 
 MEANINGS: Mapping[str, str] = {
     "data": "the store's bars or marks are not those that the session heard",

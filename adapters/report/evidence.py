@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.report.text import esc, label, missing, percent, scalar, table, when
-from core.metrics.performance import METRICS
-from core.result import BacktestResult
+from keel.adapters.report.text import esc, label, missing, percent, scalar, table, when
+from keel.core.metrics.performance import METRICS
+from keel.core.result import BacktestResult
 
 EXPLAINED = {
     "synthetic": "Whether any price was invented.",

@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.report import charts, charts_trades, evidence, overview, tables
-from adapters.report.funnel import funnel_block
-from adapters.report.text import esc, number, percent, quote_coin
-from core.errors import DataError
-from core.metrics.curve import Curve, read_curve
-from core.metrics.daily import daily_equity
-from core.metrics.drawdown import Drawdowns, find_drawdowns
-from core.money import to_float
-from core.result import BacktestResult
+from keel.adapters.report import charts, charts_trades, evidence, overview, tables
+from keel.adapters.report.funnel import funnel_block
+from keel.adapters.report.text import esc, number, percent, quote_coin
+from keel.core.errors import DataError
+from keel.core.metrics.curve import Curve, read_curve
+from keel.core.metrics.daily import daily_equity
+from keel.core.metrics.drawdown import Drawdowns, find_drawdowns
+from keel.core.money import to_float
+from keel.core.result import BacktestResult
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 Figures = dict[str, list[dict[str, Any]]]
@@ -228,4 +228,4 @@ def _footer(result: BacktestResult) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files("adapters.report").joinpath(name).read_text("utf-8")
+    return resources.files("keel.adapters.report").joinpath(name).read_text("utf-8")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 
-from adapters.report.text import (
+from keel.adapters.report.text import (
     MINUS,
     decimals_of,
     duration,
@@ -20,14 +20,14 @@ from adapters.report.text import (
     table,
     when,
 )
-from core.funnel import Dust, OpenTrade
-from core.metrics.curve import Curve
-from core.metrics.daily import monthly_returns
-from core.metrics.drawdown import DrawdownEpisode
-from core.money import to_float
-from core.result import BacktestResult, Reconciliation
-from core.timeframe import DAY_MS
-from core.trade import Trade
+from keel.core.funnel import Dust, OpenTrade
+from keel.core.metrics.curve import Curve
+from keel.core.metrics.daily import monthly_returns
+from keel.core.metrics.drawdown import DrawdownEpisode
+from keel.core.money import to_float
+from keel.core.result import BacktestResult, Reconciliation
+from keel.core.timeframe import DAY_MS
+from keel.core.trade import Trade
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 TRADE_COLUMNS = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.store.records import Disagreement
-from core.frame import Frame
-from core.instrument import Instrument
+from keel.adapters.store.records import Disagreement
+from keel.core.frame import Frame
+from keel.core.instrument import Instrument
 
 
 def first_disagreement(stored: Frame, built: Frame, instrument: Instrument) -> Disagreement | None:

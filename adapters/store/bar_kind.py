@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.store.checks import Columns
-from adapters.store.columns import counts_in_quote
-from adapters.store.files.table import RawFile
-from adapters.store.inference import split_symbol
-from adapters.store.schema import BAR_KINDS, KINDS
-from adapters.store.volume import VolumeColumns, find_volume, hold_against_prices, missing_volume, refuse_rival
-from core.errors import DataError
+from keel.adapters.store.checks import Columns
+from keel.adapters.store.columns import counts_in_quote
+from keel.adapters.store.files.table import RawFile
+from keel.adapters.store.inference import split_symbol
+from keel.adapters.store.schema import BAR_KINDS, KINDS
+from keel.adapters.store.volume import VolumeColumns, find_volume, hold_against_prices, missing_volume, refuse_rival
+from keel.core.errors import DataError
 
 _PLACES = 8
 """Decimals of a volume that is computed."""

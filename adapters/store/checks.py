@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.store.schema import BAR_KINDS, SeriesKey
-from adapters.store.words import Where
-from adapters.store.zones import zone_that_doubles
-from core.errors import DataError
-from core.time_range import to_iso
-from core.timeframe import MINUTE_MS, TIMEFRAMES, floor_ts, tf_ms
+from keel.adapters.store.schema import BAR_KINDS, SeriesKey
+from keel.adapters.store.words import Where
+from keel.adapters.store.zones import zone_that_doubles
+from keel.core.errors import DataError
+from keel.core.time_range import to_iso
+from keel.core.timeframe import MINUTE_MS, TIMEFRAMES, floor_ts, tf_ms
 
 Columns = dict[str, np.ndarray]
 _MANY = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from adapters.store.words import shortened
-from core.errors import DataError
+from keel.adapters.store.words import shortened
+from keel.core.errors import DataError
 
 _ALIASES: dict[str, tuple[str, ...]] = {
     "ts": (

@@ -15,9 +15,9 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from adapters.store.words import printable, shortened
-from core.errors import DataError
-from core.file_names import name_problem, shown
+from keel.adapters.store.words import printable, shortened
+from keel.core.errors import DataError
+from keel.core.file_names import name_problem, shown
 
 MEMORY = ":memory:"
 FIRST_STEPS = "import history first (keel data import FILE), or invent a sample (keel data synth)"

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from adapters.store.connection import Database
-from adapters.store.gaps import gaps_of
-from adapters.store.records import Coverage
-from adapters.store.schema import TABLES, SeriesKey
-from adapters.store.series import EARLIEST, LATEST, all_series, read_times, series_id
+from keel.adapters.store.connection import Database
+from keel.adapters.store.gaps import gaps_of
+from keel.adapters.store.records import Coverage
+from keel.adapters.store.schema import TABLES, SeriesKey
+from keel.adapters.store.series import EARLIEST, LATEST, all_series, read_times, series_id
 
 
 def coverage(db: Database) -> list[Coverage]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.store.files.table import RawFile, Reading
-from adapters.store.volume import find_volume
-from core.errors import DataError
+from keel.adapters.store.files.table import RawFile, Reading
+from keel.adapters.store.volume import find_volume
+from keel.core.errors import DataError
 
 _OF = {
     "bars": ("ts", "clock", "open", "high", "low", "close"),

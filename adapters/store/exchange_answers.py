@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from adapters.store.inference import base_unit, min_notional_of
-from adapters.store.words import shortened
-from core.errors import ConfigError, DataError, FieldError
-from core.file_names import name_problem, shown
-from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
-from core.money import UNIT, to_units
+from keel.adapters.store.inference import base_unit, min_notional_of
+from keel.adapters.store.words import shortened
+from keel.core.errors import ConfigError, DataError, FieldError
+from keel.core.file_names import name_problem, shown
+from keel.core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
+from keel.core.money import UNIT, to_units
 
 Tiers = tuple[str, int, tuple[RiskTier, ...]]
 """(symbol, known_since, tiers) of linear perpetuals."""

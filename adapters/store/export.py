@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adapters.store.checks import Columns
-from adapters.store.connection import guarded
-from adapters.store.schema import SeriesKey
-from adapters.whole_file import whole_file
-from core.errors import DataError
-from core.file_names import name_problem, shown
+from keel.adapters.store.checks import Columns
+from keel.adapters.store.connection import guarded
+from keel.adapters.store.schema import SeriesKey
+from keel.adapters.whole_file import whole_file
+from keel.core.errors import DataError
+from keel.core.file_names import name_problem, shown
 
 _FORMATS = (".parquet", ".csv")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.timeframe import HOUR_MS, MINUTE_MS
+from keel.core.timeframe import HOUR_MS, MINUTE_MS
 
 INTERVALS_MS = (HOUR_MS, 2 * HOUR_MS, 4 * HOUR_MS, 8 * HOUR_MS)
 LATE_MS = MINUTE_MS

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from adapters.store.files.table import RawFile
-from adapters.store.names import Hints, choose, read_timeframe
-from adapters.store.schema import CATEGORIES
-from adapters.store.symbols import Symbol, read_symbol
-from adapters.store.words import printable, shortened
-from core.errors import DataError
+from keel.adapters.store.files.table import RawFile
+from keel.adapters.store.names import Hints, choose, read_timeframe
+from keel.adapters.store.schema import CATEGORIES
+from keel.adapters.store.symbols import Symbol, read_symbol
+from keel.adapters.store.words import printable, shortened
+from keel.core.errors import DataError
 
 _OF_EXCHANGES = {*CATEGORIES, "inverse", "option"}
 """What an exchange's answer may call its category; other words are no category."""

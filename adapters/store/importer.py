@@ -13,27 +13,27 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.store.bar_kind import kind_and_volume
-from adapters.store.checks import Columns, Ordered, prepare
-from adapters.store.columns import category_of, family, name_columns
-from adapters.store.connection import Database
-from adapters.store.empty_cells import leave_out_empty
-from adapters.store.files.loading import open_raw
-from adapters.store.files.table import RawFile, Reading
-from adapters.store.files.text_layout import is_numbered
-from adapters.store.identity import Options, pick_category, pick_kind, pick_symbol, pick_timeframe, who_said
-from adapters.store.inference import infer_instrument
-from adapters.store.instruments import has_instrument
-from adapters.store.likeness import same_as_stored
-from adapters.store.names import Hints, path_hints
-from adapters.store.records import ImportReport, WriteReport
-from adapters.store.row_values import price_and_points
-from adapters.store.schema import SeriesKey
-from adapters.store.shapes import name_by_shape
-from adapters.store.times import read_times, timeframe_of_spacing
-from adapters.store.unfinished import in_words, is_unfinished
-from adapters.store.writes import write
-from core.errors import DataError
+from keel.adapters.store.bar_kind import kind_and_volume
+from keel.adapters.store.checks import Columns, Ordered, prepare
+from keel.adapters.store.columns import category_of, family, name_columns
+from keel.adapters.store.connection import Database
+from keel.adapters.store.empty_cells import leave_out_empty
+from keel.adapters.store.files.loading import open_raw
+from keel.adapters.store.files.table import RawFile, Reading
+from keel.adapters.store.files.text_layout import is_numbered
+from keel.adapters.store.identity import Options, pick_category, pick_kind, pick_symbol, pick_timeframe, who_said
+from keel.adapters.store.inference import infer_instrument
+from keel.adapters.store.instruments import has_instrument
+from keel.adapters.store.likeness import same_as_stored
+from keel.adapters.store.names import Hints, path_hints
+from keel.adapters.store.records import ImportReport, WriteReport
+from keel.adapters.store.row_values import price_and_points
+from keel.adapters.store.schema import SeriesKey
+from keel.adapters.store.shapes import name_by_shape
+from keel.adapters.store.times import read_times, timeframe_of_spacing
+from keel.adapters.store.unfinished import in_words, is_unfinished
+from keel.adapters.store.writes import write
+from keel.core.errors import DataError
 
 
 @dataclass(slots=True)

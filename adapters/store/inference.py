@@ -14,9 +14,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.errors import DataError
-from core.instrument import LARGE_COINS, PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, generic_tiers
-from core.money import UNIT, to_units
+from keel.core.errors import DataError
+from keel.core.instrument import (
+    LARGE_COINS,
+    PERPETUAL_MAKER,
+    PERPETUAL_TAKER,
+    SPOT_FEE,
+    Category,
+    Grid,
+    Instrument,
+    RiskTier,
+    generic_tiers,
+)
+from keel.core.money import UNIT, to_units
 
 SHARE_ON_GRID = 0.999
 _MIN_NOTIONAL = {"BTC": to_units("0.0001"), "ETH": to_units("0.002")}

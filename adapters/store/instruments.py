@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from adapters.store.connection import Database
-from adapters.store.exchange_answers import Tiers, read_answers
-from adapters.store.funding_intervals import usual_interval
-from adapters.store.inference import Inferred, infer_instrument, tiers_in_words
-from adapters.store.schema import INSTRUMENT_COLUMNS, SeriesKey
-from adapters.store.series import EARLIEST, LATEST, own_timeframes, read, read_times
-from core.errors import DataError
-from core.instrument import Category, Grid, Instrument, RiskTier, generic_tiers
-from core.time_range import to_datetime, to_ms
-from core.timeframe import MINUTE_MS
+from keel.adapters.store.connection import Database
+from keel.adapters.store.exchange_answers import Tiers, read_answers
+from keel.adapters.store.funding_intervals import usual_interval
+from keel.adapters.store.inference import Inferred, infer_instrument, tiers_in_words
+from keel.adapters.store.schema import INSTRUMENT_COLUMNS, SeriesKey
+from keel.adapters.store.series import EARLIEST, LATEST, own_timeframes, read, read_times
+from keel.core.errors import DataError
+from keel.core.instrument import Category, Grid, Instrument, RiskTier, generic_tiers
+from keel.core.time_range import to_datetime, to_ms
+from keel.core.timeframe import MINUTE_MS
 
 _FIELDS = ", ".join(INSTRUMENT_COLUMNS)
 _MARKS = ", ".join("?" for _ in INSTRUMENT_COLUMNS)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.store.checks import Columns
-from adapters.store.connection import Database
-from adapters.store.schema import BAR_KINDS, SeriesKey
-from adapters.store.series import read
+from keel.adapters.store.checks import Columns
+from keel.adapters.store.connection import Database
+from keel.adapters.store.schema import BAR_KINDS, SeriesKey
+from keel.adapters.store.series import read
 
 _ENOUGH = 10
 """Bars in common from which on equal prices are no chance."""

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from adapters.store.files.formats import PACKED, SUFFIXES
-from adapters.store.schema import BAR_KINDS
-from adapters.store.symbols import symbol_in_name
-from adapters.store.words import shortened
-from core.errors import DataError
-from core.timeframe import TIMEFRAMES
+from keel.adapters.store.files.formats import PACKED, SUFFIXES
+from keel.adapters.store.schema import BAR_KINDS
+from keel.adapters.store.symbols import symbol_in_name
+from keel.adapters.store.words import shortened
+from keel.core.errors import DataError
+from keel.core.timeframe import TIMEFRAMES
 
 _INTERVALS = {
     "1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h", "360": "6h", "720": "12h",

@@ -10,10 +10,10 @@ import re
 import warnings
 from pathlib import Path
 
-from adapters.store.connection import Database
-from adapters.store.importer import import_file
-from core.errors import DataError
-from core.file_names import name_problem, shown
+from keel.adapters.store.connection import Database
+from keel.adapters.store.importer import import_file
+from keel.core.errors import DataError
+from keel.core.file_names import name_problem, shown
 
 _DASHED = re.compile(r"^([A-Z0-9]+)-([A-Z0-9]+)(-PERP)?$")
 

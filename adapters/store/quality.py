@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from adapters.store.agreement import first_disagreement
-from adapters.store.connection import Database
-from adapters.store.funding_intervals import INTERVALS_MS, LATE_MS
-from adapters.store.gaps import gaps_of
-from adapters.store.inference import off_grid_rows
-from adapters.store.records import Finding, Severity
-from adapters.store.schema import BAR_KINDS, SeriesKey
-from adapters.store.series import EARLIEST, LATEST
-from adapters.store.unfinished import is_unfinished
-from core.aggregate import aggregate
-from core.errors import DataError
-from core.frame import BAR_COLUMNS, Frame
-from core.instrument import Grid, Instrument
-from core.time_range import to_iso
-from core.timeframe import is_finer
+from keel.adapters.store.agreement import first_disagreement
+from keel.adapters.store.connection import Database
+from keel.adapters.store.funding_intervals import INTERVALS_MS, LATE_MS
+from keel.adapters.store.gaps import gaps_of
+from keel.adapters.store.inference import off_grid_rows
+from keel.adapters.store.records import Finding, Severity
+from keel.adapters.store.schema import BAR_KINDS, SeriesKey
+from keel.adapters.store.series import EARLIEST, LATEST
+from keel.adapters.store.unfinished import is_unfinished
+from keel.core.aggregate import aggregate
+from keel.core.errors import DataError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.instrument import Grid, Instrument
+from keel.core.time_range import to_iso
+from keel.core.timeframe import is_finer
 
 OUTLIER_SIGMAS = 25.0
 OUTLIER_LEAST = 0.05

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.store.checks import Columns, is_newest_first
-from adapters.store.columns import plain_names
-from adapters.store.files.table import RawFile
-from adapters.store.schema import TABLES
-from adapters.store.words import shortened
-from core.errors import DataError
+from keel.adapters.store.checks import Columns, is_newest_first
+from keel.adapters.store.columns import plain_names
+from keel.adapters.store.files.table import RawFile
+from keel.adapters.store.schema import TABLES
+from keel.adapters.store.words import shortened
+from keel.core.errors import DataError
 
 _SIDES = {"buy": 1, "b": 1, "1": 1, "+1": 1, "bid": 1, "long": 1, "sell": -1, "s": -1, "-1": -1, "ask": -1, "short": -1}
 _TRUTHS = {"true": -1, "t": -1, "1": -1, "false": 1, "f": 1, "0": 1}

@@ -22,9 +22,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from adapters.store.words import shortened
-from core.errors import ConfigError
-from core.timeframe import tf_ms
+from keel.adapters.store.words import shortened
+from keel.core.errors import ConfigError
+from keel.core.timeframe import tf_ms
 
 SCHEMA_VERSION = 1
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.store.connection import Database
-from adapters.store.schema import SeriesKey
-from core.errors import ConfigError
-from core.time_range import Moment, TimeRange, to_iso, to_ms
-from core.timeframe import NEVER, TIMEFRAMES
+from keel.adapters.store.connection import Database
+from keel.adapters.store.schema import SeriesKey
+from keel.core.errors import ConfigError
+from keel.core.time_range import Moment, TimeRange, to_iso, to_ms
+from keel.core.timeframe import NEVER, TIMEFRAMES
 
 EARLIEST, LATEST = -NEVER, NEVER
 """The bounds of a read without a start or an end."""

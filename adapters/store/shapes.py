@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from adapters.store.files.table import RawFile
-from core.errors import DataError
+from keel.adapters.store.files.table import RawFile
+from keel.core.errors import DataError
 
 _NUMBER = re.compile(r"^[-+]?\d[\d.,]*(e[-+]?\d+)?$", re.IGNORECASE)
 _INTEGER = re.compile(r"^\d+$")

@@ -16,31 +16,31 @@ from typing import Self
 
 import numpy as np
 
-from adapters.store.agreement import first_disagreement
-from adapters.store.checks import prepare
-from adapters.store.connection import MEMORY, Database
-from adapters.store.coverage import coverage, fingerprint, source_counts
-from adapters.store.export import export_columns
-from adapters.store.files.table import Reading
-from adapters.store.gaps import build_missing, gaps_of
-from adapters.store.importer import import_file
-from adapters.store.inference import Inferred
-from adapters.store.instruments import import_instruments, read_instrument, write_instrument
-from adapters.store.parquet_folder import load_folder
-from adapters.store.quality import verify_group
-from adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, spans_in_words, with_timeframe
-from adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
-from adapters.store.schema import BAR_KINDS, CATEGORIES, CREATE, ENVS, SCHEMA_VERSION, SeriesKey
-from adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
-from adapters.store.upkeep import delete_series, rename_series
-from adapters.store.writes import write
-from core.aggregate import aggregate
-from core.errors import DataError
-from core.frame import Frame
-from core.instrument import Category, Instrument
-from core.time_range import TimeRange
-from core.timeframe import floor_ts, tf_ms
-from core.words import check_word
+from keel.adapters.store.agreement import first_disagreement
+from keel.adapters.store.checks import prepare
+from keel.adapters.store.connection import MEMORY, Database
+from keel.adapters.store.coverage import coverage, fingerprint, source_counts
+from keel.adapters.store.export import export_columns
+from keel.adapters.store.files.table import Reading
+from keel.adapters.store.gaps import build_missing, gaps_of
+from keel.adapters.store.importer import import_file
+from keel.adapters.store.inference import Inferred
+from keel.adapters.store.instruments import import_instruments, read_instrument, write_instrument
+from keel.adapters.store.parquet_folder import load_folder
+from keel.adapters.store.quality import verify_group
+from keel.adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, spans_in_words, with_timeframe
+from keel.adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
+from keel.adapters.store.schema import BAR_KINDS, CATEGORIES, CREATE, ENVS, SCHEMA_VERSION, SeriesKey
+from keel.adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
+from keel.adapters.store.upkeep import delete_series, rename_series
+from keel.adapters.store.writes import write
+from keel.core.aggregate import aggregate
+from keel.core.errors import DataError
+from keel.core.frame import Frame
+from keel.core.instrument import Category, Instrument
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import floor_ts, tf_ms
+from keel.core.words import check_word
 
 STORE_PATH = Path("data") / "keel.duckdb"
 """Where the store lies in a home folder."""

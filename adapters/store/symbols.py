@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from adapters.store.words import printable, shortened
-from core.errors import DataError
+from keel.adapters.store.words import printable, shortened
+from keel.core.errors import DataError
 
 QUOTES = (
     "USDT", "USDC", "USDE", "USD1", "FDUSD", "BUSD", "TUSD", "USD", "EUR", "GBP", "BRL", "TRY", "JPY", "AUD", "KRW", "BTC", "XBT", "ETH",

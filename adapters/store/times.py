@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adapters.store.files.table import RawFile, Reading
-from adapters.store.words import Where, shortened
-from adapters.store.zones import ZONE, is_certain, offset_of, to_utc, zone_of
-from core.errors import DataError
-from core.timeframe import TIMEFRAMES
+from keel.adapters.store.files.table import RawFile, Reading
+from keel.adapters.store.words import Where, shortened
+from keel.adapters.store.zones import ZONE, is_certain, offset_of, to_utc, zone_of
+from keel.core.errors import DataError
+from keel.core.timeframe import TIMEFRAMES
 
 _US_OF = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
 _MS = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}

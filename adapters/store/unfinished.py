@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.store.schema import BAR_KINDS, SeriesKey
-from core.time_range import to_iso
-from core.timeframe import tf_ms
+from keel.adapters.store.schema import BAR_KINDS, SeriesKey
+from keel.core.time_range import to_iso
+from keel.core.timeframe import tf_ms
 
 
 def is_unfinished(key: SeriesKey, ts: np.ndarray, now_ms: int) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from adapters.store.connection import Database
-from adapters.store.schema import SeriesKey
-from adapters.store.series import series_id, short_time, span
-from core.errors import ConfigError, DataError
+from keel.adapters.store.connection import Database
+from keel.adapters.store.schema import SeriesKey
+from keel.adapters.store.series import series_id, short_time, span
+from keel.core.errors import ConfigError, DataError
 
 
 def delete_series(db: Database, keys: Sequence[SeriesKey]) -> dict[SeriesKey, int]:

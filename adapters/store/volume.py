@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from adapters.store.columns import plain_names
-from adapters.store.inference import split_symbol
-from adapters.store.words import Where
-from core.errors import DataError
+from keel.adapters.store.columns import plain_names
+from keel.adapters.store.inference import split_symbol
+from keel.adapters.store.words import Where
+from keel.core.errors import DataError
 
 _DOLLARS = ("usd", "usdt", "usdc", "usde", "busd")
 _TURNOVERS = tuple(f"turnover{coin}" for coin in _DOLLARS)

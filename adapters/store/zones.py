@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
-from adapters.store.words import Where, printable, shortened
-from core.errors import ConfigError, DataError
+from keel.adapters.store.words import Where, printable, shortened
+from keel.core.errors import ConfigError, DataError
 
 ZONE = r":[0-9]{2}(?:[.][0-9]+)? ?([A-Za-z][A-Za-z0-9_/+:-]*|[+-][0-9]{1,2}(?::?[0-9]{2}){0,2})$"
 """How a time as text says its zone, behind its time of day: Z, UTC, +02:00, -0500, EST, Europe/Berlin (re and RE2 alike)."""

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
-from adapters.synthetic.candles import Columns
-from adapters.synthetic.market import HOUR_MIN, REGIMES
-from adapters.synthetic.profiles import FUNDING_INTERVAL_MIN
-from adapters.synthetic.streams import stream, unit_t
-from core.instrument import Grid
-from core.timeframe import MINUTE_MS, tf_ms
+from keel.adapters.synthetic.candles import Columns
+from keel.adapters.synthetic.market import HOUR_MIN, REGIMES
+from keel.adapters.synthetic.profiles import FUNDING_INTERVAL_MIN
+from keel.adapters.synthetic.streams import stream, unit_t
+from keel.core.instrument import Grid
+from keel.core.timeframe import MINUTE_MS, tf_ms
 
 _BP = 1e-4
 INTEREST = 1 * _BP

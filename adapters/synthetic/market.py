@@ -12,8 +12,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from adapters.synthetic.streams import stream, unit_t
-from core.timeframe import DAY_MS, MINUTE_MS
+from keel.adapters.synthetic.streams import stream, unit_t
+from keel.core.timeframe import DAY_MS, MINUTE_MS
 
 HOUR_MIN = 60
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from zlib import crc32
 
-from core.errors import ConfigError
-from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
-from core.money import to_units
+from keel.core.errors import ConfigError
+from keel.core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
+from keel.core.money import to_units
 
 FUNDING_INTERVAL_MIN = 480
 _SYMBOL = re.compile(r"^([A-Z0-9]{1,20}?)(USDT|USDC)$")

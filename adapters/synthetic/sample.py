@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adapters.synthetic.candles import Columns, Path, make_candles, make_volume
-from adapters.synthetic.derivatives import make_funding, make_open_interest, make_premium, mark_over_index
-from adapters.synthetic.market import Market, clustering, make_jumps, make_market
-from adapters.synthetic.profiles import Profile, instrument_of, profile_of
-from adapters.synthetic.streams import stream, unit_t
-from core.errors import ConfigError
-from core.instrument import Grid, Instrument
-from core.time_range import Moment, TimeRange
-from core.timeframe import DAY_MS, MINUTE_MS
+from keel.adapters.synthetic.candles import Columns, Path, make_candles, make_volume
+from keel.adapters.synthetic.derivatives import make_funding, make_open_interest, make_premium, mark_over_index
+from keel.adapters.synthetic.market import Market, clustering, make_jumps, make_market
+from keel.adapters.synthetic.profiles import Profile, instrument_of, profile_of
+from keel.adapters.synthetic.streams import stream, unit_t
+from keel.core.errors import ConfigError
+from keel.core.instrument import Grid, Instrument
+from keel.core.time_range import Moment, TimeRange
+from keel.core.timeframe import DAY_MS, MINUTE_MS
 
 SOURCE = "synthetic"
 TIMEFRAME = "1m"

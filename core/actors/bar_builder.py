@@ -12,11 +12,11 @@ from copy import copy
 
 import msgspec
 
-from core.errors import ConfigError, DataError, InvariantError
-from core.instrument import Grid
-from core.messages import Bar, FeedGap
-from core.time_range import to_iso
-from core.timeframe import floor_ts, is_finer, tf_ms
+from keel.core.errors import ConfigError, DataError, InvariantError
+from keel.core.instrument import Grid
+from keel.core.messages import Bar, FeedGap
+from keel.core.time_range import to_iso
+from keel.core.timeframe import floor_ts, is_finer, tf_ms
 
 Report = Callable[[FeedGap], None]
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from core.actors.order_log import Kind, OrderLog, OrderLogState
-from core.clock import Clock
-from core.errors import ConfigError, InvariantError
-from core.funnel import BRACKET, Tally, copied, count_words
-from core.instrument import Instrument
-from core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
-from core.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
+from keel.core.actors.order_log import Kind, OrderLog, OrderLogState
+from keel.core.clock import Clock
+from keel.core.errors import ConfigError, InvariantError
+from keel.core.funnel import BRACKET, Tally, copied, count_words
+from keel.core.instrument import Instrument
+from keel.core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
+from keel.core.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
 
 _MAX_PREFIX_LENGTH = 24  # of the 36 that the exchange takes: leaves eleven digits for the number
 _REFUSALS = ("cancel_rejected", "amend_rejected")

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import DataError, InvariantError
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar
-from core.snapshot import PositionView, RunSnapshot, RuntimeSnapshot, SeriesReader
-from core.time_range import to_iso
-from core.timeframe import tf_ms
+from keel.core.errors import DataError, InvariantError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar
+from keel.core.snapshot import PositionView, RunSnapshot, RuntimeSnapshot, SeriesReader
+from keel.core.time_range import to_iso
+from keel.core.timeframe import tf_ms
 
 Column = npt.NDArray[Any]
 

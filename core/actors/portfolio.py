@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from core.actors.trade_log import TradeLog, TradeLogState
-from core.dust import sellable_steps
-from core.errors import InvariantError
-from core.instrument import Instrument
-from core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
-from core.money import UNIT, check_bound
-from core.position import PositionBook, base_fee_value
-from core.snapshot import PositionView
+from keel.core.actors.trade_log import TradeLog, TradeLogState
+from keel.core.dust import sellable_steps
+from keel.core.errors import InvariantError
+from keel.core.instrument import Instrument
+from keel.core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
+from keel.core.money import UNIT, check_bound
+from keel.core.position import PositionBook, base_fee_value
+from keel.core.snapshot import PositionView
 
 
 class Line:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from core.actors.strategy import StrategyHost
-from core.errors import ConfigError, StrategyError
-from core.instrument import Category
-from core.messages import Message
-from core.portfolio_order import INSTRUMENT_TYPES, DataView, OMSView, Order, PortfolioOrders, market_symbol
-from core.risk.position_manager import as_order
-from core.time_range import to_iso
+from keel.core.actors.strategy import StrategyHost
+from keel.core.errors import ConfigError, StrategyError
+from keel.core.instrument import Category
+from keel.core.messages import Message
+from keel.core.portfolio_order import INSTRUMENT_TYPES, DataView, OMSView, Order, PortfolioOrders, market_symbol
+from keel.core.risk.position_manager import as_order
+from keel.core.time_range import to_iso
 
 
 class StepKeeper(Protocol):

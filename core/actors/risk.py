@@ -20,23 +20,23 @@ from typing import Final
 
 import msgspec
 
-from core.clock import Clock
-from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
-from core.dust import sellable_steps
-from core.funnel import BY_SIZER, FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
-from core.instrument import Instrument, order_parts
-from core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
-from core.money import UNIT
-from core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
-from core.risk.exits import ReadFeature
-from core.risk.gate import Gate
-from core.risk.limits import LimitsState
-from core.risk.manager import RiskManager
-from core.risk.market import Market
-from core.risk.rules import PolicyState
-from core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
-from core.timeframe import floor_ts, tf_ms
-from core.words import check_again
+from keel.core.clock import Clock
+from keel.core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from keel.core.dust import sellable_steps
+from keel.core.funnel import BY_SIZER, FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
+from keel.core.instrument import Instrument, order_parts
+from keel.core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
+from keel.core.money import UNIT
+from keel.core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
+from keel.core.risk.exits import ReadFeature
+from keel.core.risk.gate import Gate
+from keel.core.risk.limits import LimitsState
+from keel.core.risk.manager import RiskManager
+from keel.core.risk.market import Market
+from keel.core.risk.rules import PolicyState
+from keel.core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
+from keel.core.timeframe import floor_ts, tf_ms
+from keel.core.words import check_again
 
 Wish = tuple[float, float | None, float | None, float | None]
 """What a signal asks for beside its direction: size_usd, stop_loss, take_profit, trailing."""

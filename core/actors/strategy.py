@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from core.errors import FieldError, InvariantError, KeelError, StrategyError
-from core.messages import Fill, Message, OrderUpdate, Signal
-from core.ports import Strategy
-from core.raised import evidence_lines, seen_at, user_error
-from core.snapshot import RuntimeSnapshot
-from core.time_range import to_iso
+from keel.core.errors import FieldError, InvariantError, KeelError, StrategyError
+from keel.core.messages import Fill, Message, OrderUpdate, Signal
+from keel.core.ports import Strategy
+from keel.core.raised import evidence_lines, seen_at, user_error
+from keel.core.snapshot import RuntimeSnapshot
+from keel.core.time_range import to_iso
 
 
 class StrategyHost:

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from core.instrument import Instrument
-from core.messages import Fill
-from core.money import UNIT, mul_div_floor
-from core.trade import Trade
+from keel.core.instrument import Instrument
+from keel.core.messages import Fill
+from keel.core.money import UNIT, mul_div_floor
+from keel.core.trade import Trade
 
 
 class RoundTrip(msgspec.Struct, gc=False, eq=False):

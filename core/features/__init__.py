@@ -12,11 +12,11 @@ A declaration (``{fn: EMA, timeperiod: $fast}``) becomes a ``FeatureSpec``; ``Ve
 - Nothing here reads files: a user's function is fetched through the ``load`` that a runner passes.
 """
 
-from core.features.functions import Load
-from core.features.spec import EXTRA_COLUMNS, FeatureSpec, by_timeframe, extra_columns, parse_features
-from core.features.stream import StreamEngine
-from core.features.vector import VectorEngine
-from core.features.warmup import default_warmup, lead_in, lookback
+from keel.core.features.functions import Load
+from keel.core.features.spec import EXTRA_COLUMNS, FeatureSpec, by_timeframe, extra_columns, parse_features
+from keel.core.features.stream import StreamEngine
+from keel.core.features.vector import VectorEngine
+from keel.core.features.warmup import default_warmup, lead_in, lookback
 
 __all__ = [
     "EXTRA_COLUMNS",

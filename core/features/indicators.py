@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from core.errors import ConfigError
-from core.features.talib_import import talib_module
-from core.nearest import did_you_mean
+from keel.core.errors import ConfigError
+from keel.core.features.talib_import import talib_module
+from keel.core.nearest import did_you_mean
 
 
 class Indicator(msgspec.Struct, frozen=True):

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from core.errors import ConfigError
-from core.features.indicators import Indicator, find_indicator, indicator_names, resolve_parameters
-from core.frame import BAR_COLUMNS
-from core.nearest import did_you_mean, nearest_name
-from core.timeframe import TIMEFRAMES, is_finer, tf_ms
+from keel.core.errors import ConfigError
+from keel.core.features.indicators import Indicator, find_indicator, indicator_names, resolve_parameters
+from keel.core.frame import BAR_COLUMNS
+from keel.core.nearest import did_you_mean, nearest_name
+from keel.core.timeframe import TIMEFRAMES, is_finer, tf_ms
 
 EXTRA_COLUMNS = ("mark_close", "funding_rate", "open_interest")
 """Inputs beside the bar's own columns; known at the bar's close. NaN before the first one."""

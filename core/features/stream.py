@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from core.errors import DataError
-from core.features.functions import Load, UserFunction
-from core.features.indicators import indicator_lookback, open_stream
-from core.features.spec import FeatureSpec, extra_columns
-from core.features.vector import VectorEngine, broken_input, output_index, series_name
-from core.frame import BAR_COLUMNS, Frame
-from core.time_range import to_iso
+from keel.core.errors import DataError
+from keel.core.features.functions import Load, UserFunction
+from keel.core.features.indicators import indicator_lookback, open_stream
+from keel.core.features.spec import FeatureSpec, extra_columns
+from keel.core.features.vector import VectorEngine, broken_input, output_index, series_name
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.time_range import to_iso
 
 
 class StreamEngine:

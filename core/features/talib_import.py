@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from core.errors import ConfigError
+from keel.core.errors import ConfigError
 
 TABLE_LIBRARIES: Final = ("pandas", "polars")
 INSTALL: Final = "pip install 'TA-Lib>=0.8.2'"

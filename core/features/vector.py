@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from core.errors import DataError, InvariantError
-from core.features.functions import Load, UserFunction
-from core.features.indicators import find_indicator, indicator_lookback, vector_form
-from core.features.spec import FeatureSpec
-from core.frame import Frame
-from core.time_range import to_iso
+from keel.core.errors import DataError, InvariantError
+from keel.core.features.functions import Load, UserFunction
+from keel.core.features.indicators import find_indicator, indicator_lookback, vector_form
+from keel.core.features.spec import FeatureSpec
+from keel.core.frame import Frame
+from keel.core.time_range import to_iso
 
 
 class VectorEngine:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from core.features.indicators import indicator_lookback
-from core.features.spec import FeatureSpec
+from keel.core.features.indicators import indicator_lookback
+from keel.core.features.spec import FeatureSpec
 
 _LEAST_WARMUP = 500  # RSI 14 and EMA 20 opened 500 bars back equal the full history to the last bit
 _PERIODS = 5

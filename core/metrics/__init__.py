@@ -1,9 +1,9 @@
 """Metrics of a run: ``compute_backtest_metrics`` for the standard ones, ``compute_proof_metrics`` for the proof-grade parts."""
 
-from core.metrics.missing import Missing
-from core.metrics.performance import METRICS, BacktestMetrics, compute_backtest_metrics
-from core.metrics.proof import ProofConfig, ProofSource, compute_proof_metrics
-from core.metrics.proof_parts import (
+from keel.core.metrics.missing import Missing
+from keel.core.metrics.performance import METRICS, BacktestMetrics, compute_backtest_metrics
+from keel.core.metrics.proof import ProofConfig, ProofSource, compute_proof_metrics
+from keel.core.metrics.proof_parts import (
     BacktestMetricsV2,
     DrawdownMetrics,
     EntryFrictionMetrics,

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.metrics.curve import Curve
-from core.metrics.missing import Missing
-from core.time_range import to_iso
-from core.timeframe import DAY_MS
+from keel.core.metrics.curve import Curve
+from keel.core.metrics.missing import Missing
+from keel.core.time_range import to_iso
+from keel.core.timeframe import DAY_MS
 
 MIN_DAYS = 30
 """Daily returns that a ratio needs."""

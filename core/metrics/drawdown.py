@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from core.metrics.curve import Curve
-from core.metrics.missing import Missing, Value
-from core.metrics.ratios import NO_DRAWDOWN
-from core.timeframe import DAY_MS
+from keel.core.metrics.curve import Curve
+from keel.core.metrics.missing import Missing, Value
+from keel.core.metrics.ratios import NO_DRAWDOWN
+from keel.core.timeframe import DAY_MS
 
 
 class DrawdownEpisode(msgspec.Struct, frozen=True):

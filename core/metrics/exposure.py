@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.metrics.curve import Curve
-from core.metrics.missing import Missing, Value
-from core.money import UNIT
-from core.trade import Trade
+from keel.core.metrics.curve import Curve
+from keel.core.metrics.missing import Missing, Value
+from keel.core.money import UNIT
+from keel.core.trade import Trade
 
 NO_GROSS = Missing("the equity curve has no column gross_notional")
 _NO_SPAN = Missing("the window has no length")

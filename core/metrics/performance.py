@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.metrics.curve import Curve, EquityCurve, read_curve
-from core.metrics.daily import Daily, daily_equity
-from core.metrics.drawdown import Drawdowns, find_drawdowns
-from core.metrics.exposure import time_in_market
-from core.metrics.missing import Value, split
-from core.metrics.ratios import cagr, calmar, sharpe, sortino, volatility
-from core.metrics.trades import trade_metrics
-from core.money import UNIT, to_units
-from core.timeframe import DAY_MS
-from core.trade import Trade, Trades
+from keel.core.metrics.curve import Curve, EquityCurve, read_curve
+from keel.core.metrics.daily import Daily, daily_equity
+from keel.core.metrics.drawdown import Drawdowns, find_drawdowns
+from keel.core.metrics.exposure import time_in_market
+from keel.core.metrics.missing import Value, split
+from keel.core.metrics.ratios import cagr, calmar, sharpe, sortino, volatility
+from keel.core.metrics.trades import trade_metrics
+from keel.core.money import UNIT, to_units
+from keel.core.timeframe import DAY_MS
+from keel.core.trade import Trade, Trades
 
 METRICS: dict[str, str] = {
     "initial_equity": "equity before the first bar; quote coins",

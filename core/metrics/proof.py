@@ -8,21 +8,21 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from core.errors import InvariantError
-from core.frame import Frame
-from core.messages import Fill, FundingPayment, Liquidation
-from core.metrics import ratios
-from core.metrics.curve import Curve, read_curve
-from core.metrics.daily import Daily, daily_equity, monthly_returns
-from core.metrics.drawdown import Drawdowns, find_drawdowns
-from core.metrics.exposure import exposure_metrics
-from core.metrics.missing import Missing, Value, split
-from core.metrics.performance import drawdown_values, profit_values, ratio_values
-from core.metrics.proof_parts import BacktestMetricsV2
-from core.metrics.stress import friction_metrics, liquidation_metrics, margin_metrics
-from core.metrics.trades import exit_reasons, trade_quality
-from core.timeframe import DAY_MS
-from core.trade import Trade
+from keel.core.errors import InvariantError
+from keel.core.frame import Frame
+from keel.core.messages import Fill, FundingPayment, Liquidation
+from keel.core.metrics import ratios
+from keel.core.metrics.curve import Curve, read_curve
+from keel.core.metrics.daily import Daily, daily_equity, monthly_returns
+from keel.core.metrics.drawdown import Drawdowns, find_drawdowns
+from keel.core.metrics.exposure import exposure_metrics
+from keel.core.metrics.missing import Missing, Value, split
+from keel.core.metrics.performance import drawdown_values, profit_values, ratio_values
+from keel.core.metrics.proof_parts import BacktestMetricsV2
+from keel.core.metrics.stress import friction_metrics, liquidation_metrics, margin_metrics
+from keel.core.metrics.trades import exit_reasons, trade_quality
+from keel.core.timeframe import DAY_MS
+from keel.core.trade import Trade
 
 TOP_DRAWDOWNS = 10
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from core.metrics.drawdown import DrawdownEpisode
+from keel.core.metrics.drawdown import DrawdownEpisode
 
 Number = float | None
 

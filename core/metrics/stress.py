@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.messages import Fill, FundingPayment, Liquidation
-from core.metrics.curve import Curve
-from core.metrics.missing import Missing, Value
-from core.money import UNIT
-from core.trade import Trade
+from keel.core.messages import Fill, FundingPayment, Liquidation
+from keel.core.metrics.curve import Curve
+from keel.core.metrics.missing import Missing, Value
+from keel.core.money import UNIT
+from keel.core.trade import Trade
 
 _BPS = 10_000.0
 _NO_FILL = Missing("no fill")

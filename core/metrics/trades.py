@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from core.errors import DataError
-from core.metrics.missing import Missing, Value
-from core.money import UNIT
-from core.trade import Trade
+from keel.core.errors import DataError
+from keel.core.metrics.missing import Missing, Value
+from keel.core.money import UNIT
+from keel.core.trade import Trade
 
 NO_TRADE = Missing("no closed trade")
 _NO_WIN = Missing("no winning trade")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from core.risk.controls import Controls
-from core.risk.gate import Gate
+from keel.core.risk.controls import Controls
+from keel.core.risk.gate import Gate
 
 _PAUSES: Final = (
     "max_orders_per_minute", "max_orders_per_symbol_per_minute", "max_open_orders", "max_open_orders_per_symbol", "no_equity",

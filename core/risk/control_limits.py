@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from core.config import LiveConfig, SystemConfig
-from core.timeframe import MINUTE_MS
+from keel.core.config import LiveConfig, SystemConfig
+from keel.core.timeframe import MINUTE_MS
 
 ROOM: Final = 1.1
 """How far a position may overshoot what risk aims at: the price's move until the fill."""

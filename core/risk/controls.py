@@ -13,16 +13,16 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from core.instrument import Instrument
-from core.messages import AmendOrder, SubmitOrder
-from core.money import UNIT
-from core.orders import OrderRecord
-from core.risk.causes import TradingState
-from core.risk.control_limits import ControlLimits
-from core.risk.decision import ControlReason, Reason
-from core.risk.exposure import WorstCase, worst_case
-from core.risk.gate import Entry, Gate
-from core.risk.order_counts import OrderCounts
+from keel.core.instrument import Instrument
+from keel.core.messages import AmendOrder, SubmitOrder
+from keel.core.money import UNIT
+from keel.core.orders import OrderRecord
+from keel.core.risk.causes import TradingState
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.decision import ControlReason, Reason
+from keel.core.risk.exposure import WorstCase, worst_case
+from keel.core.risk.gate import Entry, Gate
+from keel.core.risk.order_counts import OrderCounts
 
 REPLACED_RESTS: Final = "replaced_rests"
 """Code of ``last_look``'s no while an order that is to be replaced has not ended."""

@@ -1,6 +1,6 @@
 """Whether this symbol may trade now, and why not: one answer in one place. It says why it is as it is, and closes before it opens.
 
-Every entry has a cause out of ``core.risk.causes``, a scope (a symbol or the whole account), a time, what ends it and who may lift it.
+Every entry has a cause out of ``keel.core.risk.causes``, a scope (a symbol or the whole account), a time, what ends it and who may lift it.
 ACTIVE means that an order that adds could be sent now for at least one symbol; else the state is REDUCING or HALTED, with the reason.
 """
 
@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
-from core.errors import InvariantError
-from core.risk.causes import CAUSES, Cause, TradingState
+from keel.core.errors import InvariantError
+from keel.core.risk.causes import CAUSES, Cause, TradingState
 
 STARTING: Final = "starting"
 KEEL: Final = "keel"

@@ -11,12 +11,12 @@ from typing import Literal
 
 import msgspec
 
-from core.clock import Clock
-from core.config import RiskConfig
-from core.risk.decision import APPROVED, RiskDecision, denied
-from core.risk.gate import Gate
-from core.risk.snapshot_view import SnapshotView
-from core.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
+from keel.core.clock import Clock
+from keel.core.config import RiskConfig
+from keel.core.risk.decision import APPROVED, RiskDecision, denied
+from keel.core.risk.gate import Gate
+from keel.core.risk.snapshot_view import SnapshotView
+from keel.core.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
 
 Breach = Literal["daily_loss_percent", "max_drawdown_percent"]
 

@@ -11,20 +11,20 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from core.clock import Clock, ReplayClock
-from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
-from core.instrument import Instrument
-from core.messages import Bracket, Signal
-from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
-from core.risk.exits import ExitRules, ReadFeature
-from core.risk.gate import Gate
-from core.risk.limits import AccountLimits, Breach
-from core.risk.market import Market
-from core.risk.rules import NoPolicy, RiskPolicy, RulesPolicy
-from core.risk.sizing import PRICELESS, build_sizer, floor_to_market, size_without_market
-from core.risk.snapshot_view import SnapshotView, as_view
-from core.risk.view import PortfolioView
-from core.words import check_again
+from keel.core.clock import Clock, ReplayClock
+from keel.core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from keel.core.instrument import Instrument
+from keel.core.messages import Bracket, Signal
+from keel.core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
+from keel.core.risk.exits import ExitRules, ReadFeature
+from keel.core.risk.gate import Gate
+from keel.core.risk.limits import AccountLimits, Breach
+from keel.core.risk.market import Market
+from keel.core.risk.rules import NoPolicy, RiskPolicy, RulesPolicy
+from keel.core.risk.sizing import PRICELESS, build_sizer, floor_to_market, size_without_market
+from keel.core.risk.snapshot_view import SnapshotView, as_view
+from keel.core.risk.view import PortfolioView
+from keel.core.words import check_again
 
 
 def _no_feature(symbol: str, name: str) -> float:

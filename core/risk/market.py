@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from core.config import ExecutionConfig
-from core.costs import MAX_COST_RATE
-from core.instrument import Instrument
-from core.money import UNIT, to_units
+from keel.core.config import ExecutionConfig
+from keel.core.costs import MAX_COST_RATE
+from keel.core.instrument import Instrument
+from keel.core.money import UNIT, to_units
 
 
 class Market:

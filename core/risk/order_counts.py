@@ -6,9 +6,9 @@ from collections import deque
 
 import msgspec
 
-from core.messages import OrderDenied, SubmitOrder
-from core.risk.decision import RENAMED
-from core.timeframe import MINUTE_MS
+from keel.core.messages import OrderDenied, SubmitOrder
+from keel.core.risk.decision import RENAMED
+from keel.core.timeframe import MINUTE_MS
 
 
 class CountsState(msgspec.Struct, frozen=True):

@@ -17,12 +17,12 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from core.errors import ConfigError, DataError
-from core.nearest import did_you_mean
-from core.portfolio_order import DataView, InstrumentType, OMSView, Order
-from core.risk.decision import RiskDecision, denied
-from core.timeframe import DAY_MS, tf_ms
-from core.words import check_again
+from keel.core.errors import ConfigError, DataError
+from keel.core.nearest import did_you_mean
+from keel.core.portfolio_order import DataView, InstrumentType, OMSView, Order
+from keel.core.risk.decision import RiskDecision, denied
+from keel.core.timeframe import DAY_MS, tf_ms
+from keel.core.words import check_again
 
 DATA_TYPES: Final[Mapping[InstrumentType, str]] = {"future": "mark_ohlcv_futures", "spot": "ohlcv_spot"}
 """The candles by which an instrument is screened and weighed."""

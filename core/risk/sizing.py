@@ -11,15 +11,15 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
-from core.config import SizingConfig
-from core.errors import ConfigError
-from core.instrument import size_count
-from core.messages import Bracket, Signal
-from core.money import UNIT
-from core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
-from core.risk.exits import ReadFeature, atr_feature, volatility_feature
-from core.risk.market import Market
-from core.risk.view import PortfolioView
+from keel.core.config import SizingConfig
+from keel.core.errors import ConfigError
+from keel.core.instrument import size_count
+from keel.core.messages import Bracket, Signal
+from keel.core.money import UNIT
+from keel.core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
+from keel.core.risk.exits import ReadFeature, atr_feature, volatility_feature
+from keel.core.risk.market import Market
+from keel.core.risk.view import PortfolioView
 
 Sizer = Callable[[Signal, float, Bracket | None, PortfolioView], float | RiskDecision]
 """(signal, decision price, its exits, account) -> quantity in base units, or a no."""

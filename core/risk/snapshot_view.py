@@ -12,12 +12,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
-from core.errors import ConfigError
-from core.instrument import Instrument
-from core.money import to_units
-from core.nearest import did_you_mean
-from core.risk.view import PortfolioView
-from core.time_range import to_ms
+from keel.core.errors import ConfigError
+from keel.core.instrument import Instrument
+from keel.core.money import to_units
+from keel.core.nearest import did_you_mean
+from keel.core.risk.view import PortfolioView
+from keel.core.time_range import to_ms
 
 _SIDES: Final = ("LONG", "SHORT", "BUY", "SELL", "FLAT", "NONE")
 """What a position of a picture may call its side, in any case; exchanges say Buy and Sell, and an empty one says that the sign counts."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from core.costs import taker_ticks
-from core.instrument import Instrument
-from core.messages import Direction, OrderIntent, SubmitOrder
-from core.orders import OrderRecord
-from core.risk.exposure import largest
-from core.risk.market import Market
+from keel.core.costs import taker_ticks
+from keel.core.instrument import Instrument
+from keel.core.messages import Direction, OrderIntent, SubmitOrder
+from keel.core.orders import OrderRecord
+from keel.core.risk.exposure import largest
+from keel.core.risk.market import Market
 
 
 class PortfolioView(Protocol):

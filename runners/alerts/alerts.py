@@ -15,16 +15,16 @@ from typing import Final
 
 import msgspec
 
-from adapters.bybit.notices import Notice, Notify, Severity
-from runners.alerts.backlog import Backlog
-from runners.alerts.config import AlertsConfig, load_alerts
-from runners.alerts.events import EVENTS
-from runners.alerts.limits import Limits
-from runners.alerts.message import RANKS, Message, cleaned
-from runners.alerts.outcome import Outcome, Sender
-from runners.alerts.scrub import Scrub, scrubber, secrets_for
-from runners.alerts.targets import build_senders
-from runners.home import Home
+from keel.adapters.bybit.notices import Notice, Notify, Severity
+from keel.runners.alerts.backlog import Backlog
+from keel.runners.alerts.config import AlertsConfig, load_alerts
+from keel.runners.alerts.events import EVENTS
+from keel.runners.alerts.limits import Limits
+from keel.runners.alerts.message import RANKS, Message, cleaned
+from keel.runners.alerts.outcome import Outcome, Sender
+from keel.runners.alerts.scrub import Scrub, scrubber, secrets_for
+from keel.runners.alerts.targets import build_senders
+from keel.runners.home import Home
 
 _END_MARGIN_S: Final = 0.5
 

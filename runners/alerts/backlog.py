@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from runners.alerts.message import RANKS, Message
+from keel.runners.alerts.message import RANKS, Message
 
 FIRST_PAUSE_S: Final = 2.0
 LONGEST_PAUSE_S: Final = 120.0

@@ -17,12 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from runners.alerts.config import CommandConfig
-from runners.alerts.message import Message
-from runners.alerts.outcome import Outcome
-from runners.alerts.scrub import Scrub, is_own_key
-from runners.child_environment import child_environment
-from runners.signal_mask import nothing_blocked
+from keel.runners.alerts.config import CommandConfig
+from keel.runners.alerts.message import Message
+from keel.runners.alerts.outcome import Outcome
+from keel.runners.alerts.scrub import Scrub, is_own_key
+from keel.runners.child_environment import child_environment
+from keel.runners.signal_mask import nothing_blocked
 
 _TURN_S: Final = 0.05
 _PIECE: Final = 1 << 16

@@ -15,17 +15,17 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from adapters.bybit.notices import Severity
-from adapters.logging import is_secret
-from adapters.own_file import cannot_open, not_own
-from core.config import Strict
-from core.errors import ConfigError, SafetyError
-from core.nearest import did_you_mean
-from core.risk.decision import RENAMED
-from core.system_types import Problem, shape_problems
-from core.yaml_source import KeyPath, YamlProblem, YamlSource, parse_yaml, path_text
-from runners.alerts.events import EVENTS
-from runners.home import Home
+from keel.adapters.bybit.notices import Severity
+from keel.adapters.logging import is_secret
+from keel.adapters.own_file import cannot_open, not_own
+from keel.core.config import Strict
+from keel.core.errors import ConfigError, SafetyError
+from keel.core.nearest import did_you_mean
+from keel.core.risk.decision import RENAMED
+from keel.core.system_types import Problem, shape_problems
+from keel.core.yaml_source import KeyPath, YamlProblem, YamlSource, parse_yaml, path_text
+from keel.runners.alerts.events import EVENTS
+from keel.runners.home import Home
 
 FILE_NAME: Final = "alerts.yaml"
 _LARGEST: Final = 1 << 20

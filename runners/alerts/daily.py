@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from core.funnel import total
-from core.time_range import to_iso
-from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
-from runners.alerts.alerts import Alerts
-from runners.live.holdings import held_quantities
+from keel.core.funnel import total
+from keel.core.time_range import to_iso
+from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
+from keel.runners.alerts.alerts import Alerts
+from keel.runners.live.holdings import held_quantities
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 LOOK_S: Final = 15.0
 LITTLE_MS: Final = HOUR_MS
@@ -42,7 +42,7 @@ class Figures(msgspec.Struct, frozen=True):
 
 def figures_of(live: Live) -> Figures:
     """The session as it is now."""
-    from core.money import UNIT
+    from keel.core.money import UNIT
 
     portfolio, counts = live.books.portfolio, live.books.actors.risk.counts
     return Figures(

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from adapters.bybit.notices import Severity
-from core.risk.causes import CAUSES, Cause
+from keel.adapters.bybit.notices import Severity
+from keel.core.risk.causes import CAUSES, Cause
 
 
 class Event(msgspec.Struct, frozen=True):

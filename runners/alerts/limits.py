@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runners.alerts.message import Message
+from keel.runners.alerts.message import Message
 
 
 @dataclass(slots=True)

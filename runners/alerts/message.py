@@ -6,9 +6,9 @@ import re
 
 import msgspec
 
-from adapters.bybit.notices import Severity
-from core.time_range import to_iso
-from runners.alerts.events import EVENTS
+from keel.adapters.bybit.notices import Severity
+from keel.core.time_range import to_iso
+from keel.runners.alerts.events import EVENTS
 
 LONGEST = 1_800
 """Characters of a body: Discord takes 2,000, Telegram 4,096."""

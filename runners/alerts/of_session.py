@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
-from adapters.bybit.notices import Notice, Notify
-from runners.alerts.alerts import Alerts, open_alerts
-from runners.alerts.daily import send_daily
-from runners.home import Home
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.runners.alerts.alerts import Alerts, open_alerts
+from keel.runners.alerts.daily import send_daily
+from keel.runners.home import Home
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 
 class SessionAlerts:

@@ -6,8 +6,8 @@ from typing import Protocol
 
 import msgspec
 
-from adapters.bybit.notices import Severity
-from runners.alerts.message import Message
+from keel.adapters.bybit.notices import Severity
+from keel.runners.alerts.message import Message
 
 
 class Outcome(msgspec.Struct, frozen=True):

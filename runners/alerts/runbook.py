@@ -1,11 +1,11 @@
-"""The runbook's table, printed from the events: ``python -m runners.alerts.runbook`` writes docs/runbook.md anew."""
+"""The runbook's table, printed from the events: ``python -m keel.runners.alerts.runbook`` writes docs/runbook.md anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from core.risk.causes import CAUSES
-from runners.alerts.events import EVENTS
+from keel.core.risk.causes import CAUSES
+from keel.runners.alerts.events import EVENTS
 
 PAGE = Path(__file__).parents[2] / "docs" / "runbook.md"
 _HEAD = "| code | severity | what it means | what to do |\n|---|---|---|---|\n"

@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from adapters.logging import is_secret
-from runners.alerts.config import AlertsConfig, named_in
+from keel.adapters.logging import is_secret
+from keel.runners.alerts.config import AlertsConfig, named_in
 
 SHORT: Final = 6
 """Characters from which on a secret is taken out of the middle of a word, too."""

@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from yarl import URL
 
-from core.errors import ConfigError
-from runners.alerts.command import CommandSender
-from runners.alerts.config import (
+from keel.core.errors import ConfigError
+from keel.runners.alerts.command import CommandSender
+from keel.runners.alerts.config import (
     FILE_NAME,
     AlertsConfig,
     CommandConfig,
@@ -33,9 +33,9 @@ from runners.alerts.config import (
     discord_parts,
     fill,
 )
-from runners.alerts.message import Message
-from runners.alerts.outcome import Outcome, Sender
-from runners.alerts.scrub import Scrub
+from keel.runners.alerts.message import Message
+from keel.runners.alerts.outcome import Outcome, Sender
+from keel.runners.alerts.scrub import Scrub
 
 INSTALL: Final = f'{shlex.quote(sys.executable)} -m pip install "keel-trader[alerts]"'
 """Of the environment in which keel runs: pip finds keel there, on whose index it is or not."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from adapters.bybit.clock import REFUSE_MS
-from adapters.bybit.drift import drift
-from adapters.bybit.endpoints import Environment
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.bybit.wire import KeyInfo
-from core.config import SystemConfig
-from core.errors import KeelError
-from runners.arming.command_line import LiveCommand
-from runners.arming.missing import UNREAD, Missing
-from runners.live.connection import Connection
+from keel.adapters.bybit.clock import REFUSE_MS
+from keel.adapters.bybit.drift import drift
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.wire import KeyInfo
+from keel.core.config import SystemConfig
+from keel.core.errors import KeelError
+from keel.runners.arming.command_line import LiveCommand
+from keel.runners.arming.missing import UNREAD, Missing
+from keel.runners.live.connection import Connection
 
 T = TypeVar("T")
 

@@ -11,25 +11,25 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from adapters.bybit.command_hold import CommandHold
-from adapters.bybit.endpoints import Endpoints
-from adapters.bybit.notices import Notice, Notify
-from adapters.machine import monotonic_ms, wall_ms
-from core.config import SystemConfig
-from core.errors import KeelError, SafetyError
-from core.risk.gate import Gate
-from core.timeframe import HOUR_MS, MINUTE_MS
-from runners.arming.account import account_missing
-from runners.arming.command_line import LiveCommand
-from runners.arming.limits import limit_lines, limits_missing, no_stop
-from runners.arming.missing import UNREAD, Missing, NotArmedError
-from runners.arming.terminal import ask_person, has_terminal
-from runners.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
-from runners.live.connection import Connection
-from runners.live.latch import is_latched, latch_path, latch_text
-from runners.live.records import Armed
-from runners.supervisor.arming import armed_before, arming_place
-from runners.systems import LoadedSystem
+from keel.adapters.bybit.command_hold import CommandHold
+from keel.adapters.bybit.endpoints import Endpoints
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.machine import monotonic_ms, wall_ms
+from keel.core.config import SystemConfig
+from keel.core.errors import KeelError, SafetyError
+from keel.core.risk.gate import Gate
+from keel.core.timeframe import HOUR_MS, MINUTE_MS
+from keel.runners.arming.account import account_missing
+from keel.runners.arming.command_line import LiveCommand
+from keel.runners.arming.limits import limit_lines, limits_missing, no_stop
+from keel.runners.arming.missing import UNREAD, Missing, NotArmedError
+from keel.runners.arming.terminal import ask_person, has_terminal
+from keel.runners.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
+from keel.runners.live.connection import Connection
+from keel.runners.live.latch import is_latched, latch_path, latch_text
+from keel.runners.live.records import Armed
+from keel.runners.supervisor.arming import armed_before, arming_place
+from keel.runners.systems import LoadedSystem
 
 WARNED_MINUTES: Final = (60, 15, 5, 1)
 _RENEWAL_EVERY_MS: Final = 5_000

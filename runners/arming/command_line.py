@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from runners.state_folder import state_variable
+from keel.runners.state_folder import state_variable
 
 
 @dataclass(frozen=True, slots=True)

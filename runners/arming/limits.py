@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from core.config import SystemConfig
-from core.risk.control_limits import ROOM, ControlLimits
-from runners.arming.missing import Missing
+from keel.core.config import SystemConfig
+from keel.core.risk.control_limits import ROOM, ControlLimits
+from keel.runners.arming.missing import Missing
 
 HIGHEST_DAILY_LOSS_PERCENT: Final = 20.0
 HIGHEST_DRAWDOWN_PERCENT: Final = 50.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from core.errors import SafetyError, VenueError
+from keel.core.errors import SafetyError, VenueError
 
 
 class Missing(msgspec.Struct, frozen=True):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.risk.gate import STARTING, Gate
-from runners.arming.missing import Missing
-from runners.live.reconcile import Reconciler
+from keel.core.risk.gate import STARTING, Gate
+from keel.runners.arming.missing import Missing
+from keel.runners.live.reconcile import Reconciler
 
 _OURS = (STARTING, "arming_expired", "panic")
 """Causes that arming itself ends, or lists by itself."""

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from core.errors import SafetyError
+from keel.core.errors import SafetyError
 
 PHRASES = {"live": "trade real money", "sandbox": "trade play money"}
 _LONGEST = 256

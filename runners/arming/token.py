@@ -17,15 +17,15 @@ from typing import Final
 
 import msgspec
 
-from adapters.own_file import cannot_open, not_own
-from adapters.plain_data import canonical_json
-from adapters.whole_file import json_text, whole_file
-from core.errors import SafetyError
-from core.time_range import to_iso
-from core.timeframe import HOUR_MS, MINUTE_MS
-from runners.promotion_record import code_hash
-from runners.state_folder import state_folder, user_name
-from runners.systems import LoadedSystem, effective_system, function_fingerprints
+from keel.adapters.own_file import cannot_open, not_own
+from keel.adapters.plain_data import canonical_json
+from keel.adapters.whole_file import json_text, whole_file
+from keel.core.errors import SafetyError
+from keel.core.time_range import to_iso
+from keel.core.timeframe import HOUR_MS, MINUTE_MS
+from keel.runners.promotion_record import code_hash
+from keel.runners.state_folder import state_folder, user_name
+from keel.runners.systems import LoadedSystem, effective_system, function_fingerprints
 
 VERSION: Final = 1
 LONGEST_MS: Final = 12 * HOUR_MS

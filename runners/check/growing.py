@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.actors.live_series import LiveSeries
-from core.actors.market_data import HistoryBuffer, SymbolContext
-from core.actors.portfolio import Portfolio
-from core.config import SystemConfig
-from core.errors import StrategyError
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar
-from core.projection import project
-from core.timeframe import tf_ms
-from runners.check.whole import Decision, note_decisions
-from runners.portfolio.archive import Archive, DataType, known_rows
-from runners.portfolio.desk import PortfolioSetup
-from runners.preparation import Plan, Prepared, SymbolInputs, vector_targets
-from runners.replay import replay
-from runners.user_code import load_function
-from runners.wiring import wire_backtest
-from strategies.base import BaseStrategy, VectorStrategy
+from keel.core.actors.live_series import LiveSeries
+from keel.core.actors.market_data import HistoryBuffer, SymbolContext
+from keel.core.actors.portfolio import Portfolio
+from keel.core.config import SystemConfig
+from keel.core.errors import StrategyError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar
+from keel.core.projection import project
+from keel.core.timeframe import tf_ms
+from keel.runners.check.whole import Decision, note_decisions
+from keel.runners.portfolio.archive import Archive, DataType, known_rows
+from keel.runners.portfolio.desk import PortfolioSetup
+from keel.runners.preparation import Plan, Prepared, SymbolInputs, vector_targets
+from keel.runners.replay import replay
+from keel.runners.user_code import load_function
+from keel.runners.wiring import wire_backtest
+from keel.strategies.base import BaseStrategy, VectorStrategy
 
 Tick = Callable[[int, int], None]
 """(bars done, of how many)."""

@@ -15,18 +15,18 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from adapters.store import HistoricalDataStore
-from core.causality import first_peek
-from core.features import extra_columns
-from core.messages import Signal
-from core.portfolio_order import Order
-from core.time_range import to_iso
-from core.timeframe import tf_ms
-from runners.check.growing import Grown, GrownRun, Tick, run_growing
-from runners.check.whole import Decision, by_symbol, portfolio_setup, run_whole
-from runners.preparation import Plan, Prepared, SymbolColumns, SymbolInputs, load_inputs, make_plan, with_inputs
-from runners.systems import LoadedSystem
-from runners.windows import NamedWindow
+from keel.adapters.store import HistoricalDataStore
+from keel.core.causality import first_peek
+from keel.core.features import extra_columns
+from keel.core.messages import Signal
+from keel.core.portfolio_order import Order
+from keel.core.time_range import to_iso
+from keel.core.timeframe import tf_ms
+from keel.runners.check.growing import Grown, GrownRun, Tick, run_growing
+from keel.runners.check.whole import Decision, by_symbol, portfolio_setup, run_whole
+from keel.runners.preparation import Plan, Prepared, SymbolColumns, SymbolInputs, load_inputs, make_plan, with_inputs
+from keel.runners.systems import LoadedSystem
+from keel.runners.windows import NamedWindow
 
 TOLERANCE = 1e-9
 """Relative: sums whose order depends on the length differ in the last bits. Arrays and decisions must be equal."""

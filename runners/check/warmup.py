@@ -14,17 +14,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from adapters.store import HistoricalDataStore
-from core.features import FeatureSpec, VectorEngine
-from core.frame import Frame
-from core.messages import Signal
-from core.portfolio_order import Order
-from core.timeframe import floor_ts, tf_ms
-from runners.check.whole import Decision, by_symbol, run_whole
-from runners.preparation import Plan, SymbolInputs, load_inputs, make_plan, shortened
-from runners.systems import LoadedSystem
-from runners.user_code import load_function
-from runners.windows import NamedWindow
+from keel.adapters.store import HistoricalDataStore
+from keel.core.features import FeatureSpec, VectorEngine
+from keel.core.frame import Frame
+from keel.core.messages import Signal
+from keel.core.portfolio_order import Order
+from keel.core.timeframe import floor_ts, tf_ms
+from keel.runners.check.whole import Decision, by_symbol, run_whole
+from keel.runners.preparation import Plan, SymbolInputs, load_inputs, make_plan, shortened
+from keel.runners.systems import LoadedSystem
+from keel.runners.user_code import load_function
+from keel.runners.windows import NamedWindow
 
 CLOSE = 1e-6
 """Relative difference under which a value counts as settled."""

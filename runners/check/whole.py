@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adapters.store import HistoricalDataStore
-from core.bus import Bus
-from core.errors import StrategyError
-from core.features import VectorEngine
-from core.messages import Signal
-from core.portfolio_order import INSTRUMENT_TYPES, Order, PortfolioOrders, market_symbol
-from runners.portfolio.desk import PortfolioSetup
-from runners.portfolio.system import system_setup
-from runners.preparation import Plan, Prepared, SymbolInputs, assemble
-from runners.replay import replay
-from runners.systems import LoadedSystem
-from runners.user_code import load_function
-from runners.wiring import wire_backtest
-from strategies.base import BaseStrategy, PortfolioStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.bus import Bus
+from keel.core.errors import StrategyError
+from keel.core.features import VectorEngine
+from keel.core.messages import Signal
+from keel.core.portfolio_order import INSTRUMENT_TYPES, Order, PortfolioOrders, market_symbol
+from keel.runners.portfolio.desk import PortfolioSetup
+from keel.runners.portfolio.system import system_setup
+from keel.runners.preparation import Plan, Prepared, SymbolInputs, assemble
+from keel.runners.replay import replay
+from keel.runners.systems import LoadedSystem
+from keel.runners.user_code import load_function
+from keel.runners.wiring import wire_backtest
+from keel.strategies.base import BaseStrategy, PortfolioStrategy
 
 Decision = Signal | PortfolioOrders
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.cli.session import Session, common, example
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.tools.alerts import AlertsTestResponse
+    from keel.runners.tools.alerts import AlertsTestResponse
 
 
 @click.group("alerts", no_args_is_help=True, epilog=example("keel alerts test"))
@@ -26,7 +26,7 @@ def test(session: Session) -> int:
 
     Exit code 0: all did; 5: one did not; 2: there is no alerts.yaml, or it cannot be used as it stands; 4: others can read it.
     """
-    from runners.tools.alerts import AlertsTestRequest, alerts_test_tool
+    from keel.runners.tools.alerts import AlertsTestRequest, alerts_test_tool
 
     answer = alerts_test_tool.run(AlertsTestRequest(), session.context())
     session.answer(answer, lambda: _show(answer))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runners.cli.session import Session, common, example
+from keel.runners.cli.session import Session, common, example
 
 
 @click.command(
@@ -45,8 +45,8 @@ def backtest(
 
     Without --window or --start and --end: the first window of the system that the store covers.
     """
-    from runners.cli.figures import documented, show_backtest
-    from runners.tools.backtest import BacktestRequest, backtest_run_tool
+    from keel.runners.cli.figures import documented, show_backtest
+    from keel.runners.tools.backtest import BacktestRequest, backtest_run_tool
 
     request = BacktestRequest(
         system,

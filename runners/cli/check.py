@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from runners.cli.output import moment, pairs, table
-from runners.cli.session import Session, common, example
+from keel.runners.cli.output import moment, pairs, table
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.tools.check import LookaheadResponse, WarmupResponse
+    from keel.runners.tools.check import LookaheadResponse, WarmupResponse
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,7 +55,7 @@ def lookahead(
     Features, higher timeframes, a vector strategy's array and the decisions: each is computed at each bar of the window with nothing
     after it there, and with the whole history.
     """
-    from runners.tools.check import CheckRequest, check_lookahead_tool
+    from keel.runners.tools.check import CheckRequest, check_lookahead_tool
 
     answer = check_lookahead_tool.run(CheckRequest(system, window, list(overrides), start, end, symbols), session.context())
     session.note(answer.window_note)
@@ -81,7 +81,7 @@ def warmup(
 
     Exit code 1 when a feature has not settled by the first decision, or a decision changes with a longer history.
     """
-    from runners.tools.check import CheckRequest, check_warmup_tool
+    from keel.runners.tools.check import CheckRequest, check_warmup_tool
 
     answer = check_warmup_tool.run(CheckRequest(system, window, list(overrides), start, end, symbols), session.context())
     session.note(answer.window_note)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.cli.session import Session, common, example
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.tools.compare_live import CompareLiveResponse, CompareRow
+    from keel.runners.tools.compare_live import CompareLiveResponse, CompareRow
 
 _ROWS = 40
 """So many trades are listed in a terminal, those with the largest difference; the page and --json have all."""
@@ -27,7 +27,7 @@ def compare_live(session: Session, run: str, no_page: bool, with_current_code: b
 
     RUN is the id of a session's run, `last` the newest session, PATH the folder of a journal.
     """
-    from runners.tools.compare_live import CompareLiveRequest, session_compare_tool
+    from keel.runners.tools.compare_live import CompareLiveRequest, session_compare_tool
 
     answer = session_compare_tool.run(CompareLiveRequest(run, not no_page, with_current_code), session.context())
     if answer.changed_code:
@@ -37,8 +37,8 @@ def compare_live(session: Session, run: str, no_page: bool, with_current_code: b
 
 def show(answer: CompareLiveResponse) -> None:
     """The sums, and trade by trade, for people."""
-    from adapters.report.compare_live import MEANINGS
-    from runners.cli.output import pairs, table
+    from keel.adapters.report.compare_live import MEANINGS
+    from keel.runners.cli.output import pairs, table
 
     sessions = f"{answer.sessions} session{'' if answer.sessions == 1 else 's'}"
     click.echo(f"{answer.system} on {', '.join(answer.symbols)}, {answer.window['start']} to {answer.window['end']}, {sessions}")
@@ -58,7 +58,7 @@ def show(answer: CompareLiveResponse) -> None:
 
 
 def _trades(rows: list[CompareRow]) -> None:
-    from runners.cli.output import table
+    from keel.runners.cli.output import table
 
     differ = [row for row in rows if row.parts]
     if not rows:

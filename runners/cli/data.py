@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.errors import DataError
-from runners.cli.output import SYNTHETIC, moment, table
-from runners.cli.plain_text import tell
-from runners.cli.session import Session, common, example
+from keel.core.errors import DataError
+from keel.runners.cli.output import SYNTHETIC, moment, table
+from keel.runners.cli.plain_text import tell
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from core.instrument import Category
+    from keel.core.instrument import Category
 
 _KINDS = click.Choice(["last", "mark", "index", "funding", "open_interest", "trades"])
 _CATEGORIES = click.Choice(["linear", "spot"])
@@ -34,7 +34,7 @@ def data() -> None:
 @click.pass_obj
 def synth(session: Session, symbols: tuple[str, ...], start: str, end: str, seed: int) -> None:
     """Invent a realistic sample history: 1m bars of last, mark and index, funding, open interest. It is labelled synthetic."""
-    from runners.tools.data import SynthRequest, data_synth_tool
+    from keel.runners.tools.data import SynthRequest, data_synth_tool
 
     answer = data_synth_tool.run(SynthRequest(symbols, start, end, seed), session.context())
 
@@ -74,8 +74,8 @@ def import_(session: Session, /, **given: Any) -> int:
     An option that contradicts them is refused: give a file whose path is wrong a name and a folder that do not say so.
     Each file is imported whole or not at all; a file that is refused does not stop the others, and the exit code is 3.
     """
-    from runners.cli.data_shown import show_import
-    from runners.tools.data_import import ImportRequest, data_import_tool
+    from keel.runners.cli.data_shown import show_import
+    from keel.runners.tools.data_import import ImportRequest, data_import_tool
 
     answer = data_import_tool.run(ImportRequest(**given), session.context())
     session.answer(answer, lambda: show_import(answer))
@@ -91,7 +91,7 @@ def import_(session: Session, /, **given: Any) -> int:
 @click.pass_obj
 def import_instruments(session: Session, files: tuple[str, ...], category: Category | None) -> None:
     """Import ticks, steps, limits, fees and risk tiers from the exchange's own JSON answers."""
-    from runners.tools.data_import import InstrumentsRequest, data_import_instruments_tool
+    from keel.runners.tools.data_import import InstrumentsRequest, data_import_instruments_tool
 
     answer = data_import_instruments_tool.run(InstrumentsRequest(files, category), session.context())
     session.answer(answer, lambda: table(["file", "symbols"], [[path, count] for path, count in answer.symbols.items()], right=(1,)))
@@ -103,8 +103,8 @@ def import_instruments(session: Session, files: tuple[str, ...], category: Categ
 @click.pass_obj
 def list_(session: Session, symbol: str | None) -> None:
     """What the store has: rows, span, gaps and sources of every series."""
-    from runners.cli.data_shown import show_series
-    from runners.tools.data import ListRequest, data_list_tool
+    from keel.runners.cli.data_shown import show_series
+    from keel.runners.tools.data import ListRequest, data_list_tool
 
     answer = data_list_tool.run(ListRequest(symbol), session.context())
     session.answer(answer, lambda: show_series(answer, symbol))
@@ -119,8 +119,8 @@ def list_(session: Session, symbol: str | None) -> None:
 @click.pass_obj
 def gaps(session: Session, /, **selection: Any) -> None:
     """Bars and settlements that are missing inside the stored series."""
-    from runners.cli.data_shown import show_gaps
-    from runners.tools.data import SeriesRequest, data_gaps_tool
+    from keel.runners.cli.data_shown import show_gaps
+    from keel.runners.tools.data import SeriesRequest, data_gaps_tool
 
     answer = data_gaps_tool.run(SeriesRequest(**selection), session.context())
     session.answer(answer, lambda: show_gaps(answer))
@@ -135,8 +135,8 @@ def gaps(session: Session, /, **selection: Any) -> None:
 @click.pass_obj
 def fill(session: Session, /, **selection: Any) -> None:
     """Build missing bars out of finer ones, where these are complete. Nothing is invented or carried forward."""
-    from runners.cli.data_shown import show_fill
-    from runners.tools.data import SeriesRequest, data_fill_tool
+    from keel.runners.cli.data_shown import show_fill
+    from keel.runners.tools.data import SeriesRequest, data_fill_tool
 
     answer = data_fill_tool.run(SeriesRequest(**selection), session.context())
     session.answer(answer, lambda: show_fill(answer))
@@ -152,8 +152,8 @@ def fill(session: Session, /, **selection: Any) -> None:
 @click.pass_obj
 def delete(session: Session, /, **selection: Any) -> None:
     """Delete the stored series of a symbol with all their rows. Instruments that the exchange told stay."""
-    from runners.cli.data_shown import show_changed
-    from runners.tools.data_upkeep import DeleteRequest, data_delete_tool
+    from keel.runners.cli.data_shown import show_changed
+    from keel.runners.tools.data_upkeep import DeleteRequest, data_delete_tool
 
     answer = data_delete_tool.run(DeleteRequest(**selection), session.context())
     session.answer(answer, lambda: show_changed("deleted", answer.series))
@@ -170,8 +170,8 @@ def delete(session: Session, /, **selection: Any) -> None:
 @click.pass_obj
 def rename(session: Session, /, **selection: Any) -> None:
     """Give the stored series of a symbol another symbol or category, all of them or none."""
-    from runners.cli.data_shown import show_changed
-    from runners.tools.data_upkeep import RenameRequest, data_rename_tool
+    from keel.runners.cli.data_shown import show_changed
+    from keel.runners.tools.data_upkeep import RenameRequest, data_rename_tool
 
     answer = data_rename_tool.run(RenameRequest(**selection), session.context())
     session.answer(answer, lambda: show_changed(f"now {answer.to}", answer.series))
@@ -183,8 +183,8 @@ def rename(session: Session, /, **selection: Any) -> None:
 @click.pass_obj
 def verify(session: Session, symbol: str | None) -> int:
     """Check the stored series; the exit code is 3 when something is found that a store must never hold."""
-    from runners.cli.data_shown import show_findings
-    from runners.tools.data import VerifyRequest, data_verify_tool
+    from keel.runners.cli.data_shown import show_findings
+    from keel.runners.tools.data import VerifyRequest, data_verify_tool
 
     answer = data_verify_tool.run(VerifyRequest(symbol), session.context())
     session.answer(answer, lambda: show_findings(answer))
@@ -216,7 +216,7 @@ def export(
     out: str | None,
 ) -> None:
     """Write one series to a Parquet or CSV file, whole or not at all."""
-    from runners.tools.data import ExportRequest, data_export_tool
+    from keel.runners.tools.data import ExportRequest, data_export_tool
 
     name = out or f"{'_'.join(part for part in (symbol, kind, timeframe) if part)}.{format_ or 'parquet'}"
     request = ExportRequest(symbol, name, timeframe, kind, category, format_, start, end)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from adapters.store.records import ImportReport
-from runners.cli.output import moment, table
-from runners.tools.data import FillResponse, GapsResponse, ListResponse, VerifyResponse
-from runners.tools.data_import import ImportResponse
-from runners.tools.data_upkeep import ChangedSeries
+from keel.adapters.store.records import ImportReport
+from keel.runners.cli.output import moment, table
+from keel.runners.tools.data import FillResponse, GapsResponse, ListResponse, VerifyResponse
+from keel.runners.tools.data_import import ImportResponse
+from keel.runners.tools.data_upkeep import ChangedSeries
 
 _SHOWN_GAPS = 20
 _SHOWN_SYMBOLS = 10

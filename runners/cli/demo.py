@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from runners.cli.session import Session, common, example
-from runners.cli.session_options import SessionWords, session_options
-from runners.supervisor.command import is_trader, supervise, supervised_option
+from keel.runners.cli.session import Session, common, example
+from keel.runners.cli.session_options import SessionWords, session_options
+from keel.runners.supervisor.command import is_trader, supervise, supervised_option
 
 
 @click.command(
@@ -39,7 +39,7 @@ def demo(
 
     A restart goes on where the last session ended, however that was.
     """
-    from adapters.bybit.endpoints import Environment
+    from keel.adapters.bybit.endpoints import Environment
 
     home = session.context().home
     shows = words.shows_screen(session)
@@ -52,11 +52,11 @@ def demo(
         return supervise(
             home, system, texts, environment, sandbox_url, words.key_file, arguments=session.arguments, kind="demo", shows=shows
         )  # fmt: skip
-    from runners.cli.session_end import tell_end
-    from runners.demo import DemoOptions, run_demo
-    from runners.live.banner import banner_text
-    from runners.live.display import Display
-    from runners.systems import load_system
+    from keel.runners.cli.session_end import tell_end
+    from keel.runners.demo import DemoOptions, run_demo
+    from keel.runners.live.banner import banner_text
+    from keel.runners.live.display import Display
+    from keel.runners.systems import load_system
 
     words.set_up_logging(session, home, "demo")
     loaded = load_system(system, home, texts)

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from core.funnel import Funnel
-from core.money import to_text
-from core.reasons import funnel_lines
-from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table, warn
-from runners.cli.process import process_age_s
-from runners.tools.backtest import BacktestResponse, Outcome
+from keel.core.funnel import Funnel
+from keel.core.money import to_text
+from keel.core.reasons import funnel_lines
+from keel.runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table, warn
+from keel.runners.cli.process import process_age_s
+from keel.runners.tools.backtest import BacktestResponse, Outcome
 
 DOCUMENTED = (
     "run_id", "artifacts", "system_uid", "metrics", "reconciliation", "trust", "timing", "warnings", "funnel", "benchmark",

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.cli.output import moment, pairs, table
-from runners.cli.session import Session, common, example
+from keel.runners.cli.output import moment, pairs, table
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from adapters.journal import Inspection
+    from keel.adapters.journal import Inspection
 
 
 @click.group(no_args_is_help=True, epilog=example("keel journal list", "keel journal verify last"))
@@ -24,7 +24,7 @@ def journal() -> None:
 @click.pass_obj
 def list_(session: Session) -> int:
     """The journals of this home, the one written last first; exit code 3 when one is damaged."""
-    from runners.tools.journal import JournalsRequest, journal_list_tool
+    from keel.runners.tools.journal import JournalsRequest, journal_list_tool
 
     answer = journal_list_tool.run(JournalsRequest(), session.context())
 
@@ -48,7 +48,7 @@ def list_(session: Session) -> int:
 @click.pass_obj
 def verify(session: Session, which: str) -> int:
     """Check every byte of a journal: its folder, a part of its name, a run id, or last. Nothing is changed. Exit code 3 for damage."""
-    from runners.tools.journal import JournalRequest, journal_verify_tool
+    from keel.runners.tools.journal import JournalRequest, journal_verify_tool
 
     answer = journal_verify_tool.run(JournalRequest(which), session.context())
     session.answer(answer, lambda: _show(answer.path, answer.found))
@@ -62,7 +62,7 @@ def verify(session: Session, which: str) -> int:
 @click.pass_obj
 def repair(session: Session, which: str, out: str | None) -> None:
     """Keep every record before the first damage. What later records held, the next session reads from the exchange."""
-    from runners.tools.journal import RepairRequest, journal_repair_tool
+    from keel.runners.tools.journal import RepairRequest, journal_repair_tool
 
     answer = journal_repair_tool.run(RepairRequest(which, out), session.context())
 

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 import click
 from click.core import ParameterSource
 
-from core.timeframe import HOUR_MS
-from runners.cli.session import Session, common, example
-from runners.cli.session_options import SessionWords, session_options
-from runners.supervisor.command import is_trader, supervise, supervised_option
+from keel.core.timeframe import HOUR_MS
+from keel.runners.cli.session import Session, common, example
+from keel.runners.cli.session_options import SessionWords, session_options
+from keel.runners.supervisor.command import is_trader, supervise, supervised_option
 
 if TYPE_CHECKING:
-    from runners.home import Home
-    from runners.live_account import DryEnding, LiveOptions
-    from runners.systems import LoadedSystem
+    from keel.runners.home import Home
+    from keel.runners.live_account import DryEnding, LiveOptions
+    from keel.runners.systems import LoadedSystem
 
 _NOT_WITH: Final[Mapping[str, Mapping[str, str]]] = {
     "--dry": {
@@ -82,7 +82,7 @@ def live(
     What is missing is listed at once, with the way out, and nothing is sent. A person types the account's UID and a phrase; without a
     terminal --arm-token takes what --arm has made. Never run against the real exchange by its makers: see docs/live.md.
     """
-    from adapters.bybit.endpoints import Environment
+    from keel.adapters.bybit.endpoints import Environment
 
     session: Session = ctx.obj
     _refuse_unused(ctx)
@@ -93,8 +93,8 @@ def live(
             home, system, words.overrides, environment, sandbox_url, words.key_file, arguments=session.arguments, kind="live",
             shows=words.shows_screen(session),
         )  # fmt: skip
-    from runners.live_account import LiveOptions
-    from runners.systems import load_system
+    from keel.runners.live_account import LiveOptions
+    from keel.runners.systems import load_system
 
     loaded = load_system(system, home, list(words.overrides))
     options = LiveOptions(
@@ -126,11 +126,11 @@ def _names(ctx: click.Context) -> dict[str, str]:
 
 
 def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, words: SessionWords) -> int:
-    from runners.arming.limits import no_stop
-    from runners.cli.session_end import tell_end
-    from runners.live.banner import banner_text
-    from runners.live.display import Display
-    from runners.live_account import run_live
+    from keel.runners.arming.limits import no_stop
+    from keel.runners.cli.session_end import tell_end
+    from keel.runners.live.banner import banner_text
+    from keel.runners.live.display import Display
+    from keel.runners.live_account import run_live
 
     words.set_up_logging(session, home, "live")
     where, without = "live" if options.sandbox_url is None else "sandbox", no_stop(loaded.config)
@@ -140,7 +140,7 @@ def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOption
 
 
 def _arm(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions) -> int:
-    from runners.live_account import make_arm_token
+    from keel.runners.live_account import make_arm_token
 
     kept = make_arm_token(loaded, home, options)
     token = kept.token
@@ -155,8 +155,8 @@ def _arm(session: Session, loaded: LoadedSystem, home: Home, options: LiveOption
 
 
 def _run_dry(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions) -> int:
-    from runners.arming.limits import no_stop
-    from runners.live_account import run_dry
+    from keel.runners.arming.limits import no_stop
+    from keel.runners.live_account import run_dry
 
     without = no_stop(loaded.config)
 

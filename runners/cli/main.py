@@ -17,38 +17,38 @@ from typing import Any
 
 import click
 
-from core.errors import InvariantError, KeelError
-from runners.cli.interrupt import INTERRUPTED, Interrupts
-from runners.cli.plain_text import fall_back, tell
-from runners.cli.process import leave, open_standard_streams
-from runners.cli.session import Session, common
+from keel.core.errors import InvariantError, KeelError
+from keel.runners.cli.interrupt import INTERRUPTED, Interrupts
+from keel.runners.cli.plain_text import fall_back, tell
+from keel.runners.cli.process import leave, open_standard_streams
+from keel.runners.cli.session import Session, common
 
 COMMANDS = {
-    "run": ("runners.cli.run:run", "The main job: a sample history, a backtest over it, and its report."),
-    "data": ("runners.cli.data:data", "History: bring it in, look at it, check it, write it out."),
-    "systems": ("runners.cli.systems:systems", "System files: list, show, validate, and begin one of your own."),
-    "backtest": ("runners.cli.backtest:backtest", "Run a system over a window of the stored history."),
-    "sweep": ("runners.cli.sweep:sweep", "Run a system under many parameter sets, and find the robust region."),
-    "check": ("runners.cli.check:check", "Whether a system looks ahead, and whether its warm-up is long enough."),
+    "run": ("keel.runners.cli.run:run", "The main job: a sample history, a backtest over it, and its report."),
+    "data": ("keel.runners.cli.data:data", "History: bring it in, look at it, check it, write it out."),
+    "systems": ("keel.runners.cli.systems:systems", "System files: list, show, validate, and begin one of your own."),
+    "backtest": ("keel.runners.cli.backtest:backtest", "Run a system over a window of the stored history."),
+    "sweep": ("keel.runners.cli.sweep:sweep", "Run a system under many parameter sets, and find the robust region."),
+    "check": ("keel.runners.cli.check:check", "Whether a system looks ahead, and whether its warm-up is long enough."),
     "parity": (
-        "runners.cli.parity:parity",
+        "keel.runners.cli.parity:parity",
         "The kernel against the actors, or with --wire a session against the backtest, to the last unit.",
     ),
-    "runs": ("runners.cli.runs:runs", "The runs that were kept: list, show, compare, report."),
-    "tools": ("runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
-    "menu": ("runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
-    "promote": ("runners.cli.promote:promote", "Open demo or live to a system whose rules for it pass."),
-    "demo": ("runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
-    "live": ("runners.cli.live:live", "Run a system on the real account, armed; or by the same rules on a sandbox."),
-    "panic": ("runners.cli.panic:panic", "Cancel every order and close every position of an account."),
-    "session": ("runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
-    "alerts": ("runners.cli.alerts:alerts", "Alerts: send a test to every target of alerts.yaml."),
-    "journal": ("runners.cli.journal:journal", "The journals of sessions: list, verify, repair."),
-    "compare-live": ("runners.cli.compare_live:compare_live", "A session beside its backtest: what the difference is made of."),
-    "replay": ("runners.cli.replay:replay", "A session's journal through the engine again: every decision, byte for byte."),
-    "sandbox": ("runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
-    "doctor": ("runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
-    "smoke": ("runners.cli.smoke:smoke", "Run the whole system once over a small invented history."),
+    "runs": ("keel.runners.cli.runs:runs", "The runs that were kept: list, show, compare, report."),
+    "tools": ("keel.runners.cli.tools:tools", "The typed tools behind the commands: list them, call one with JSON."),
+    "menu": ("keel.runners.cli.menu:menu", "Choose a system, a window and parameters from a menu, and run it."),
+    "promote": ("keel.runners.cli.promote:promote", "Open demo or live to a system whose rules for it pass."),
+    "demo": ("keel.runners.cli.demo:demo", "Run a system on Bybit's demo account, or on a sandbox of this machine."),
+    "live": ("keel.runners.cli.live:live", "Run a system on the real account, armed; or by the same rules on a sandbox."),
+    "panic": ("keel.runners.cli.panic:panic", "Cancel every order and close every position of an account."),
+    "session": ("keel.runners.cli.sessions:sessions", "Running sessions: how one is, and lifting what needs a person."),
+    "alerts": ("keel.runners.cli.alerts:alerts", "Alerts: send a test to every target of alerts.yaml."),
+    "journal": ("keel.runners.cli.journal:journal", "The journals of sessions: list, verify, repair."),
+    "compare-live": ("keel.runners.cli.compare_live:compare_live", "A session beside its backtest: what the difference is made of."),
+    "replay": ("keel.runners.cli.replay:replay", "A session's journal through the engine again: every decision, byte for byte."),
+    "sandbox": ("keel.runners.cli.sandbox:sandbox", "Serve an exchange on this machine that speaks Bybit's protocol."),
+    "doctor": ("keel.runners.cli.doctor:doctor", "Look at Python, packages, home, disk, store, clock and terminal."),
+    "smoke": ("keel.runners.cli.smoke:smoke", "Run the whole system once over a small invented history."),
 }
 """Name -> (where it is, the line that --help shows)."""
 

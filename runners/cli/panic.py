@@ -1,4 +1,4 @@
-"""``keel panic``: cancels every order and closes every position of an account. A thin face of ``runners.safety``: nothing slow is imported
+"""``keel panic``: cancels every order and closes every position of an account. A thin face of ``keel.runners.safety``: nothing slow is imported
 before the latch stands."""
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners import safety
-from runners.cli.session import Session, common, example
+from keel.runners import safety
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.session_address import Card
+    from keel.runners.session_address import Card
 
 
 @click.command(
@@ -49,7 +49,7 @@ def _running(sandbox_url: str | None) -> tuple[str, str | None]:
     """Whose session runs; with none or several a person is asked, or the option is needed."""
     if sandbox_url is not None:
         return "sandbox", sandbox_url
-    from runners.session_address import sessions
+    from keel.runners.session_address import sessions
 
     cards = [card for card, _ in sessions()]
     if len(cards) == 1:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runners.cli.session import Session, common, example
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.tools.parity import ParityResponse
-    from runners.tools.wire_parity import WireParityResponse
+    from keel.runners.tools.parity import ParityResponse
+    from keel.runners.tools.wire_parity import WireParityResponse
 
 
 @click.command(
@@ -50,7 +50,7 @@ def parity(
     """
     if wire:
         return _over_the_wire(session, system, symbols, start, end, window, overrides)
-    from runners.tools.parity import ParityRequest, parity_check_tool
+    from keel.runners.tools.parity import ParityRequest, parity_check_tool
 
     answer = parity_check_tool.run(ParityRequest(system, window, list(overrides), start, end, symbols), session.context())
     session.note(answer.window_note)
@@ -76,7 +76,7 @@ def _over_the_wire(
     session: Session, system: str, symbols: tuple[str, ...], start: str | None, end: str | None, window: str | None,
     overrides: tuple[str, ...],
 ) -> int:  # fmt: skip
-    from runners.tools.wire_parity import WireParityRequest, wire_parity_check_tool
+    from keel.runners.tools.wire_parity import WireParityRequest, wire_parity_check_tool
 
     answer = wire_parity_check_tool.run(WireParityRequest(system, window, list(overrides), start, end, symbols), session.context())
     session.note(answer.window_note)

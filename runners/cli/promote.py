@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runners.cli.session import Session, common, example
+from keel.runners.cli.session import Session, common, example
 
 
 @click.command(
@@ -31,8 +31,8 @@ def promote(
     demo: judged on a backtest; live: on a demo session. The record is bound to this code, configuration and data: any change voids it.
     An epoch that passes its rules makes the record by itself.
     """
-    from runners import promotion
-    from runners.systems import load_system
+    from keel.runners import promotion
+    from keel.runners.systems import load_system
 
     if untested and (to != "demo" or run or sandbox):
         raise click.UsageError("--untested is for --to demo alone: nothing opens live but its rules")

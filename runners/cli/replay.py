@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.cli.session import Session, common, example
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.tools.replay import ReplayResponse
+    from keel.runners.tools.replay import ReplayResponse
 
 
 @click.command(
@@ -26,7 +26,7 @@ def replay(session: Session, run: str, with_current_code: bool) -> int:
     RUN is the id of a session's run, `last` the newest session, PATH the folder of a journal. Neither the exchange nor the store is asked.
     Exits 1 at the first decision that differs, and shows it.
     """
-    from runners.tools.replay import ReplayRequest, session_replay_tool
+    from keel.runners.tools.replay import ReplayRequest, session_replay_tool
 
     answer = session_replay_tool.run(ReplayRequest(run, with_current_code), session.context())
     if answer.changed_code:

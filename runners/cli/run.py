@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from runners.cli.session import Session, common, example
+from keel.runners.cli.session import Session, common, example
 
 
 @click.command(epilog=example("keel run", "keel --home ~/keel run rsi_reversion --json"))
@@ -17,8 +17,8 @@ def run(session: Session, system: str, no_report: bool) -> None:
 
     Where the home has no history, a synthetic one is made first: two symbols, a year of 1m bars, always the same.
     """
-    from runners.cli.figures import documented, show_backtest
-    from runners.tools.backtest import SampleRunRequest, backtest_sample_tool
+    from keel.runners.cli.figures import documented, show_backtest
+    from keel.runners.tools.backtest import SampleRunRequest, backtest_sample_tool
 
     answer = backtest_sample_tool.run(SampleRunRequest(system, report=not no_report), session.context())
     if answer.made_sample:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table, warn
-from runners.cli.session import Session, common, example
+from keel.runners.cli.output import SYNTHETIC, money, pairs, percent, ratio, table, warn
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.tools.runs import CompareResponse, RunEntry, RunsResponse, ShowResponse
+    from keel.runners.tools.runs import CompareResponse, RunEntry, RunsResponse, ShowResponse
 
 SHARES = ("open_is_previous_close",)
 """Entries of the trust record that are shares of 1."""
@@ -31,7 +31,7 @@ def runs() -> None:
 @click.pass_obj
 def list_(session: Session, epoch: str | None, strategy_id: str | None, limit: int) -> None:
     """The runs, newest first: also those that failed and those that are under way."""
-    from runners.tools.runs import RunsRequest, runs_list_tool
+    from keel.runners.tools.runs import RunsRequest, runs_list_tool
 
     answer = runs_list_tool.run(RunsRequest(epoch, strategy_id, limit), session.context())
     session.answer(answer, lambda: _show_list(answer))
@@ -43,7 +43,7 @@ def list_(session: Session, epoch: str | None, strategy_id: str | None, limit: i
 @click.pass_obj
 def show(session: Session, run: str) -> None:
     """One RUN: status, figures, where the money went to the last unit, and what the numbers rest on."""
-    from runners.tools.runs import RunRequest, runs_show_tool
+    from keel.runners.tools.runs import RunRequest, runs_show_tool
 
     answer = runs_show_tool.run(RunRequest(run), session.context())
     session.answer(answer, lambda: _show_run(answer))
@@ -56,7 +56,7 @@ def show(session: Session, run: str) -> None:
 @click.pass_obj
 def compare(session: Session, a: str, b: str) -> None:
     """Runs A and B side by side: configuration, metrics, the first trade that differs, files byte for byte."""
-    from runners.tools.runs import CompareRequest, runs_compare_tool
+    from keel.runners.tools.runs import CompareRequest, runs_compare_tool
 
     answer = runs_compare_tool.run(CompareRequest(a, b), session.context())
     session.answer(answer, lambda: _show_comparison(answer))
@@ -74,8 +74,8 @@ def report(session: Session, run: str, again: bool, open_: bool) -> None:
     A run that was made without one is computed again from its own configuration; the report is drawn only when trades and equity are those
     that were kept. The run of a script is drawn from its files.
     """
-    from runners.cli.browser import open_quietly
-    from runners.tools.runs import ReportRequest, runs_report_tool
+    from keel.runners.cli.browser import open_quietly
+    from keel.runners.tools.runs import ReportRequest, runs_report_tool
 
     answer = runs_report_tool.run(ReportRequest(run, again), session.context())
     if answer.drawn and not answer.computed:
@@ -124,7 +124,7 @@ def _status(run: RunEntry) -> str:
 
 
 def _show_run(answer: ShowResponse) -> None:
-    from runners.cli.figures import key_figures, show_funnel
+    from keel.runners.cli.figures import key_figures, show_funnel
 
     run, result = answer.run, answer.result
     if answer.trust.get("synthetic"):
@@ -168,7 +168,7 @@ def _stop_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _show_money(answer: ShowResponse) -> None:
-    from runners.registry import BEYOND, MARGIN_LOST
+    from keel.runners.registry import BEYOND, MARGIN_LOST
 
     if not answer.reconciliation:
         return

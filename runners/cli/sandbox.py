@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from core.errors import ConfigError
-from runners.cli.session import Session, common, example
+from keel.core.errors import ConfigError
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from sim.sandbox.engine import Feed
-    from sim.sandbox.settings import AccountSettings, SandboxSettings
+    from keel.sim.sandbox.engine import Feed
+    from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 
 _SPEED = re.compile(r"x(\d+(?:\.\d+)?)")
 _TICK_MS = 100
@@ -113,9 +113,9 @@ def sandbox(
     fault_file: Path | None,
 ) -> None:
     """Serve an exchange on this machine that speaks Bybit's v5 protocol, REST and WebSocket on one port, until Ctrl-C."""
-    from core.config import ExecutionConfig
-    from runners.sandbox import serve
-    from sim.sandbox.settings import SandboxSettings
+    from keel.core.config import ExecutionConfig
+    from keel.runners.sandbox import serve
+    from keel.sim.sandbox.settings import SandboxSettings
 
     pace, factor = _read_speed(speed)
     names = [name.strip().upper() for name in symbols.split(",") if name.strip()]
@@ -177,7 +177,7 @@ def _read_speed(text: str) -> tuple[Any, float]:
 
 
 def _read_accounts(texts: tuple[str, ...]) -> tuple[AccountSettings, ...]:
-    from sim.sandbox.settings import AccountSettings
+    from keel.sim.sandbox.settings import AccountSettings
 
     found: dict[str, AccountSettings] = {}
     for place, text in enumerate(texts, start=1):
@@ -197,9 +197,9 @@ def _read_accounts(texts: tuple[str, ...]) -> tuple[AccountSettings, ...]:
 def _make_feed(
     session: Session, name: str, symbols: list[str], start: str | None, end: str | None, timeframe: str | None, seed: int, is_shifted: bool
 ) -> Feed:  # fmt: skip
-    from adapters.machine import wall_ms
-    from core.timeframe import tf_ms
-    from sim.sandbox.feeds import BarFeed, WalkFeed
+    from keel.adapters.machine import wall_ms
+    from keel.core.timeframe import tf_ms
+    from keel.sim.sandbox.feeds import BarFeed, WalkFeed
 
     if name == "walk":
         if start is not None or end is not None:
@@ -207,10 +207,10 @@ def _make_feed(
         if is_shifted:
             raise ConfigError("--shift-to-now belongs to --feed store: a walk is played now anyway")
         return WalkFeed(symbols, wall_ms(), seed, duration_ms=tf_ms(timeframe or "1m"))
-    from adapters.store import HistoricalDataStore
-    from core.config import ExecutionConfig
-    from core.time_range import TimeRange
-    from runners.sandbox import shifted_to, stored_bars
+    from keel.adapters.store import HistoricalDataStore
+    from keel.core.config import ExecutionConfig
+    from keel.core.time_range import TimeRange
+    from keel.runners.sandbox import shifted_to, stored_bars
 
     if start is None or end is None:
         raise ConfigError("--feed store needs --start and --end, such as --start 2024-06-01 --end 2024-07-01")

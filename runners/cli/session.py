@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from runners.cli.plain_text import json_line, plain_json, tell
-from runners.cli.progress import ProgressLine
+from keel.runners.cli.plain_text import json_line, plain_json, tell
+from keel.runners.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
-    from runners.tools.registry import Response, ToolContext
+    from keel.runners.tools.registry import Response, ToolContext
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,9 +34,9 @@ class Session:
 
     def context(self) -> ToolContext:
         """What tools work in; sets up logging. Raises ConfigError for a home that is a file."""
-        from adapters.logging import set_up_logging
-        from runners.home import Home
-        from runners.tools.registry import ToolContext
+        from keel.adapters.logging import set_up_logging
+        from keel.runners.home import Home
+        from keel.runners.tools.registry import ToolContext
 
         set_up_logging(level=_LEVELS.get(max(-1, min(2, self.verbosity))))
         if self.progress is None and not self.as_json and self.verbosity >= 0 and sys.stderr.isatty():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from runners.cli.figures import key_figures, show_funnel
-from runners.cli.output import pairs, warn
-from runners.cli.session import Session
-from runners.session_run import SessionRun
+from keel.runners.cli.figures import key_figures, show_funnel
+from keel.runners.cli.output import pairs, warn
+from keel.runners.cli.session import Session
+from keel.runners.session_run import SessionRun
 
 
 def tell_end(session: Session, made: SessionRun) -> int:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from core.timeframe import MINUTE_MS
-from runners.cli.session import Session
+from keel.core.timeframe import MINUTE_MS
+from keel.runners.cli.session import Session
 
 if TYPE_CHECKING:
-    from runners.home import Home
+    from keel.runners.home import Home
 
 LogKind = Literal["text", "json", "none"]
 _LOG = click.Choice(["text", "json", "none"])
@@ -41,7 +41,7 @@ class SessionWords:
 
     def set_up_logging(self, session: Session, home: Home, name: str) -> None:
         """Log to ``logs/<name>.jsonl``, and to stderr where no screen is drawn: lines would break it. --quiet is about the terminal."""
-        from adapters.logging import set_up_logging
+        from keel.adapters.logging import set_up_logging
 
         console: bool | Literal["text", "json"] = not self.shows_screen(session) and session.verbosity >= 0
         if self.log is not None:

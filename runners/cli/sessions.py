@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.cli.output import pairs
-from runners.cli.session import Session, common, example
+from keel.runners.cli.output import pairs
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.live.status import SessionStatus
+    from keel.runners.live.status import SessionStatus
 
 
 @click.group(
@@ -34,7 +34,7 @@ def status(session: Session, system: str | None) -> int:
 
     Exit code 0: an order that adds could be sent now; 4: none could; 5: the session does not answer; 2: none runs.
     """
-    from runners.tools.session import SessionRequest, SessionsRequest, session_list_tool, session_status_tool
+    from keel.runners.tools.session import SessionRequest, SessionsRequest, session_list_tool, session_status_tool
 
     context = session.context()
     if system is not None:
@@ -68,7 +68,7 @@ def release(session: Session, system: str, cause: str, symbol: str | None) -> No
 
     Refused while the reason persists, and for what ends by itself.
     """
-    from runners.tools.session import ReleaseRequest, session_release_tool
+    from keel.runners.tools.session import ReleaseRequest, session_release_tool
 
     answer = session_release_tool.run(ReleaseRequest(system, cause, symbol), session.context())
 
@@ -91,10 +91,10 @@ def rearm(session: Session, environment: str | None, sandbox_url: str | None, re
 
     It needs a person at a terminal, who types the reason and the environment's name; a script is refused (exit code 4).
     """
-    from adapters.bybit.endpoints import Environment
-    from core.errors import ConfigError, SafetyError
-    from runners.live.latch import is_latched, latch_of, latch_text
-    from runners.live.rearm import rearm as take_away
+    from keel.adapters.bybit.endpoints import Environment
+    from keel.core.errors import ConfigError, SafetyError
+    from keel.runners.live.latch import is_latched, latch_of, latch_text
+    from keel.runners.live.rearm import rearm as take_away
 
     environment = environment or (None if sandbox_url is None else "sandbox")
     if sandbox_url is not None and environment != "sandbox":
@@ -127,9 +127,9 @@ def _start_again(latch: Path) -> str:
 
 
 def _only_latch() -> Path:
-    from core.errors import ConfigError
-    from runners.live.latch import rearm_command, standing_latches
-    from runners.state_folder import state_root
+    from keel.core.errors import ConfigError
+    from keel.runners.live.latch import rearm_command, standing_latches
+    from keel.runners.state_folder import state_root
 
     found = standing_latches()
     if not found:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.cli.session import Session, common, example
+from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from runners.tools.smoke import SmokeResponse
+    from keel.runners.tools.smoke import SmokeResponse
 
 
 @click.group(no_args_is_help=True, epilog=example("keel smoke backtest", "keel smoke demo"))
@@ -24,7 +24,7 @@ def smoke() -> None:
 @click.pass_obj
 def backtest(session: Session, seed: int) -> int:
     """Two built-in systems, each twice, in a folder of their own: they trade, their books add up, both times give the same bytes."""
-    from runners.tools.smoke import SmokeRequest, smoke_backtest_tool
+    from keel.runners.tools.smoke import SmokeRequest, smoke_backtest_tool
 
     answer = smoke_backtest_tool.run(SmokeRequest(seed), session.context())
     session.answer(answer, lambda: _show(answer))
@@ -37,8 +37,8 @@ def backtest(session: Session, seed: int) -> int:
 @click.pass_obj
 def demo(session: Session, seed: int) -> int:
     """A system over a sandbox of this process, with a restart: the fills of the backtest, and books that are the exchange's."""
-    from runners.tools.smoke import SmokeRequest
-    from runners.tools.smoke_demo import smoke_demo_tool
+    from keel.runners.tools.smoke import SmokeRequest
+    from keel.runners.tools.smoke_demo import smoke_demo_tool
 
     answer = smoke_demo_tool.run(SmokeRequest(seed), session.context())
     session.answer(answer, lambda: _show(answer))

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from runners.cli.output import percent, ratio, table
-from runners.cli.session import Session, common, example
-from runners.sweep.defaults import LIMIT, MIN_TRADES
+from keel.runners.cli.output import percent, ratio, table
+from keel.runners.cli.session import Session, common, example
+from keel.runners.sweep.defaults import LIMIT, MIN_TRADES
 
 if TYPE_CHECKING:
-    from runners.tools.sweep import SweepResponse
+    from keel.runners.tools.sweep import SweepResponse
 
 ROWS = 15
 """Settings that are listed; the page and results.csv have all."""
@@ -88,7 +88,7 @@ def sweep(
     Any key of the system file may be searched; a name without a dot is a parameter of the strategy. Every finished point is kept at once:
     after Ctrl-C, --resume goes on without computing any again.
     """
-    from runners.tools.sweep import Interrupted, SweepRequest, sweep_run_tool
+    from keel.runners.tools.sweep import Interrupted, SweepRequest, sweep_run_tool
 
     request = SweepRequest(
         system, params, _split(symbols), _split(timeframes), _split(windows), search, trials, metric, on, address, workers, engine,  # type: ignore[arg-type]  # click has checked the choices
@@ -107,7 +107,7 @@ def _split(text: str | None) -> tuple[str, ...]:
 
 
 def _show(answer: SweepResponse) -> None:
-    from core.time_range import to_iso
+    from keel.core.time_range import to_iso
 
     spans = ", ".join(f"{name} {to_iso(span['start_ms'])[:10]} to {to_iso(span['end_ms'])[:10]}" for name, span in answer.windows.items())
     click.echo(f"{answer.system}: {answer.tried:,} settings by {answer.search}, {answer.points:,} runs over {spans}")

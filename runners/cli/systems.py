@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from runners.cli.output import pairs, table
-from runners.cli.session import Session, common, example
+from keel.runners.cli.output import pairs, table
+from keel.runners.cli.session import Session, common, example
 
 
 @click.group(no_args_is_help=True, epilog=example("keel systems list", "keel systems new my_trend --from ema_cross"))
@@ -22,7 +22,7 @@ def systems() -> None:
 @click.pass_obj
 def list_(session: Session) -> None:
     """The systems that can be run: your own, then the built-in ones."""
-    from runners.tools.backtest import SystemsRequest, backtest_list_systems_tool
+    from keel.runners.tools.backtest import SystemsRequest, backtest_list_systems_tool
 
     answer = backtest_list_systems_tool.run(SystemsRequest(), session.context())
 
@@ -50,7 +50,7 @@ def list_(session: Session) -> None:
 @click.pass_obj
 def show(session: Session, system: str, overrides: tuple[str, ...]) -> None:
     """SYSTEM's file, and every key with the value that holds."""
-    from runners.tools.systems import ShowRequest, systems_show_tool
+    from keel.runners.tools.systems import ShowRequest, systems_show_tool
 
     answer = systems_show_tool.run(ShowRequest(system, list(overrides)), session.context())
 
@@ -71,7 +71,7 @@ def show(session: Session, system: str, overrides: tuple[str, ...]) -> None:
 @click.pass_obj
 def validate(session: Session, system: str, overrides: tuple[str, ...]) -> None:
     """Check SYSTEM whole: keys, values, strategy, parameters, features, windows, promotion rules, and its account at the exchange."""
-    from runners.tools.systems import ShowRequest, systems_validate_tool
+    from keel.runners.tools.systems import ShowRequest, systems_validate_tool
 
     answer = systems_validate_tool.run(ShowRequest(system, list(overrides)), session.context())
     text = f"{answer.name} is valid: {answer.file}, strategy {answer.strategy_class}, {len(answer.features)} features"
@@ -89,7 +89,7 @@ def validate(session: Session, system: str, overrides: tuple[str, ...]) -> None:
 @click.pass_obj
 def new(session: Session, name: str, from_system: str | None, strategy: bool) -> None:
     """Write a system NAME of your own; it runs at once. Nothing that is there is overwritten."""
-    from runners.tools.systems import NewRequest, systems_new_tool
+    from keel.runners.tools.systems import NewRequest, systems_new_tool
 
     answer = systems_new_tool.run(NewRequest(name, from_system, strategy), session.context())
 
@@ -106,7 +106,7 @@ def new(session: Session, name: str, from_system: str | None, strategy: bool) ->
 @click.pass_obj
 def schema(session: Session) -> None:
     """The JSON schema of a system file, for editors."""
-    from runners.tools.systems import SchemaRequest, systems_schema_tool
+    from keel.runners.tools.systems import SchemaRequest, systems_schema_tool
 
     answer = systems_schema_tool.run(SchemaRequest(), session.context())
     session.answer(answer.schema, lambda: click.echo(json.dumps(answer.schema, indent=2)))

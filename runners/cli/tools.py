@@ -6,8 +6,8 @@ import sys
 
 import click
 
-from runners.cli.output import table
-from runners.cli.session import Session, common, example
+from keel.runners.cli.output import table
+from keel.runners.cli.session import Session, common, example
 
 
 @click.group(no_args_is_help=True, epilog=example("keel tools list", """keel tools call backtest_run '{"system_id": "ema_cross"}'"""))
@@ -21,7 +21,7 @@ def tools() -> None:
 @click.pass_obj
 def list_(session: Session) -> None:
     """Every tool; with --json, with the JSON schemas of its request and response."""
-    from runners.tools.registry import all_tools
+    from keel.runners.tools.registry import all_tools
 
     found = all_tools()
     rows = [[name, ", ".join(entry.request.__struct_fields__), entry.summary] for name, entry in found.items()]
@@ -40,7 +40,7 @@ def list_(session: Session) -> None:
 @click.pass_obj
 def call(session: Session, name: str, arguments: str) -> int:
     """Call the tool NAME with JSON (an object; - reads it from stdin). Prints {ok, data | error}, one object."""
-    from runners.tools.registry import call_tool
+    from keel.runners.tools.registry import call_tool
 
     text = sys.stdin.buffer.read() if arguments == "-" else arguments
     session.as_json = True

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.actors.portfolio import Portfolio
-from core.instrument import Instrument
-from core.messages import Bar, Fill, FundingPayment, MarkPrice, Message
-from runners.live.adjusting import adjust
-from runners.live.records import Adjusted, Opened
+from keel.core.actors.portfolio import Portfolio
+from keel.core.instrument import Instrument
+from keel.core.messages import Bar, Fill, FundingPayment, MarkPrice, Message
+from keel.runners.live.adjusting import adjust
+from keel.runners.live.records import Adjusted, Opened
 
 
 class HeardAccount:

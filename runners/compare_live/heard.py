@@ -12,22 +12,22 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.replay.funding import marks_at
-from adapters.replay.history import FundingColumns, SymbolHistory
-from adapters.replay.loader import load_histories
-from adapters.store import HistoricalDataStore
-from core.errors import StrategyError
-from core.features import VectorEngine
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import FundingPayment
-from core.money import UNIT
-from core.time_range import TimeRange
-from core.timeframe import tf_ms
-from runners.compare_live.sides import Heard, LiveSide, system_of
-from runners.preparation import Prepared, SymbolInputs, assemble, guarded, make_plan
-from runners.session_journal import SessionJournal
-from runners.systems import LoadedSystem
-from runners.user_code import load_function
+from keel.adapters.replay.funding import marks_at
+from keel.adapters.replay.history import FundingColumns, SymbolHistory
+from keel.adapters.replay.loader import load_histories
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import StrategyError
+from keel.core.features import VectorEngine
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import FundingPayment
+from keel.core.money import UNIT
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import tf_ms
+from keel.runners.compare_live.sides import Heard, LiveSide, system_of
+from keel.runners.preparation import Prepared, SymbolInputs, assemble, guarded, make_plan
+from keel.runners.session_journal import SessionJournal
+from keel.runners.systems import LoadedSystem
+from keel.runners.user_code import load_function
 
 
 def prepared_heard(journal: SessionJournal, live: LiveSide, loaded: LoadedSystem) -> Prepared:

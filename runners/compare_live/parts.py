@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from core.timeframe import NEVER
-from runners.compare_live.trips import Leg, Trip
+from keel.core.timeframe import NEVER
+from keel.runners.compare_live.trips import Leg, Trip
 
 PARTS: Final = ("data", "timing", "latency", "spread", "slippage", "fee", "funding", "size", "missed", "extra", "outside")
 """In the order in which they are told. latency, spread and slippage together are the fill price's."""

@@ -10,28 +10,28 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.journal import SessionStarted
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from core.errors import ConfigError, DataError, StrategyError
-from core.frame import BAR_COLUMNS, Frame
-from core.instrument import Instrument
-from core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice, Message, OrderUpdate, SubmitOrder
-from core.money import UNIT
-from core.time_range import TimeRange
-from core.timeframe import floor_ts
-from runners.compare_live.account import HeardAccount
-from runners.compare_live.trips import Prices, Trip, round_trips
-from runners.live.decisions import decided_command
-from runners.live.history import known
-from runners.live.program import instruments_of
-from runners.live.records import Adjusted, Decided, InputsKnown, InstantClosed, Quoted
-from runners.preparation import Prepared, prepare
-from runners.replay import replay
-from runners.session_journal import SessionJournal
-from runners.systems import LoadedSystem
-from runners.user_code import load_function
-from runners.wiring import wire_backtest
+from keel.adapters.journal import SessionStarted
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError, DataError, StrategyError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.instrument import Instrument
+from keel.core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice, Message, OrderUpdate, SubmitOrder
+from keel.core.money import UNIT
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import floor_ts
+from keel.runners.compare_live.account import HeardAccount
+from keel.runners.compare_live.trips import Prices, Trip, round_trips
+from keel.runners.live.decisions import decided_command
+from keel.runners.live.history import known
+from keel.runners.live.program import instruments_of
+from keel.runners.live.records import Adjusted, Decided, InputsKnown, InstantClosed, Quoted
+from keel.runners.preparation import Prepared, prepare
+from keel.runners.replay import replay
+from keel.runners.session_journal import SessionJournal
+from keel.runners.systems import LoadedSystem
+from keel.runners.user_code import load_function
+from keel.runners.wiring import wire_backtest
 
 Event = Fill | FundingPayment
 

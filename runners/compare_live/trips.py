@@ -10,9 +10,9 @@ from typing import Final
 
 import msgspec
 
-from core.errors import InvariantError
-from core.instrument import Instrument
-from core.messages import Fill, FundingPayment
+from keel.core.errors import InvariantError
+from keel.core.instrument import Instrument
+from keel.core.messages import Fill, FundingPayment
 
 STILL_OPEN: Final = "still open"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters.store import HistoricalDataStore
-from core.errors import DataError, InvariantError, KeelError
-from core.time_range import TimeRange
-from runners.compare_live.heard import prepared_heard
-from runners.compare_live.parts import PARTS, Parts, Row, rows_of, totals
-from runners.compare_live.sides import (
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError, InvariantError, KeelError
+from keel.core.time_range import TimeRange
+from keel.runners.compare_live.heard import prepared_heard
+from keel.runners.compare_live.parts import PARTS, Parts, Row, rows_of, totals
+from keel.runners.compare_live.sides import (
     BacktestSide,
     LiveSide,
     backtest_side,
@@ -17,11 +17,11 @@ from runners.compare_live.sides import (
     prepared_over,
     same_bars,
 )
-from runners.home import Home
-from runners.live.records import Adjusted
-from runners.session_journal import SessionJournal
-from runners.systems import LoadedSystem
-from strategies.base import PortfolioStrategy
+from keel.runners.home import Home
+from keel.runners.live.records import Adjusted
+from keel.runners.session_journal import SessionJournal
+from keel.runners.systems import LoadedSystem
+from keel.strategies.base import PortfolioStrategy
 
 HEARD = "the bars that the session heard"
 STORED = "the store's bars, which are those that the session heard"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.actors.portfolio import Portfolio
-from runners.live.records import Adjusted
+from keel.core.actors.portfolio import Portfolio
+from keel.runners.live.records import Adjusted
 
 
 def adjust(portfolio: Portfolio, change: Adjusted) -> None:

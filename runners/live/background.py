@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
-from core.errors import VenueError
+from keel.core.errors import VenueError
 
 
 async def up(running: asyncio.Task[None], ready: Coroutine[Any, Any, None]) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar
-from core.timeframe import tf_ms
-from runners.live.instants import Line
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar
+from keel.core.timeframe import tf_ms
+from keel.runners.live.instants import Line
 
 
 class TapedLine(msgspec.Struct, frozen=True):

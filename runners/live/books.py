@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from core.actors.executor import Executor
-from core.actors.portfolio import Portfolio
-from core.actors.portfolio_risk import PortfolioRiskActor
-from core.bus import Bus
-from core.clock import ReplayClock
-from core.instrument import Instrument
-from core.messages import Fill, Message, OrderDenied, OrderUpdate
-from core.risk.control_limits import ControlLimits
-from core.risk.controls import Controls
-from core.risk.gate import Gate
-from runners.actors import Actors, make_actors, subscribe, subscribe_targets
-from runners.live.cycle import Cycle
-from runners.live.decisions import Decisions
-from runners.live.desk import Desk
-from runners.live.history import History, session_prefix
-from runners.live.plan import Plan
-from runners.live.records import Opened
-from runners.live.strategy_memory import StrategyMemory
-from runners.live.tape import Tape
-from runners.live.warmup import WarmUp
-from runners.portfolio.desk import PortfolioDesk, open_desk
-from strategies.base import BaseStrategy
+from keel.core.actors.executor import Executor
+from keel.core.actors.portfolio import Portfolio
+from keel.core.actors.portfolio_risk import PortfolioRiskActor
+from keel.core.bus import Bus
+from keel.core.clock import ReplayClock
+from keel.core.instrument import Instrument
+from keel.core.messages import Fill, Message, OrderDenied, OrderUpdate
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.controls import Controls
+from keel.core.risk.gate import Gate
+from keel.runners.actors import Actors, make_actors, subscribe, subscribe_targets
+from keel.runners.live.cycle import Cycle
+from keel.runners.live.decisions import Decisions
+from keel.runners.live.desk import Desk
+from keel.runners.live.history import History, session_prefix
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import Opened
+from keel.runners.live.strategy_memory import StrategyMemory
+from keel.runners.live.tape import Tape
+from keel.runners.live.warmup import WarmUp
+from keel.runners.portfolio.desk import PortfolioDesk, open_desk
+from keel.strategies.base import BaseStrategy
 
 
 @dataclass(slots=True)

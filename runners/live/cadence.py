@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from adapters.bybit.watch import IN_FLIGHT_MS, PERIODS_MS
-from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
+from keel.adapters.bybit.watch import IN_FLIGHT_MS, PERIODS_MS
+from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 
 PERIOD_MS: Final = {
     "in_flight": IN_FLIGHT_MS,

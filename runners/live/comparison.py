@@ -16,9 +16,9 @@ from typing import Final
 
 import msgspec
 
-from core.money import to_text
-from core.risk.gate import Gate
-from runners.live.transaction_log import LogRow
+from keel.core.money import to_text
+from keel.core.risk.gate import Gate
+from keel.runners.live.transaction_log import LogRow
 
 MOST_READINGS: Final = 3
 """So many readings decide on any difference."""

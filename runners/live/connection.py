@@ -11,20 +11,20 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from adapters.bybit.account import AccountReader
-from adapters.bybit.budget import Budget
-from adapters.bybit.clock import MarketClock, ServerClock
-from adapters.bybit.endpoints import Endpoints, Environment, endpoints
-from adapters.bybit.market import MarketReader
-from adapters.bybit.notices import Notify
-from adapters.bybit.outcomes import READ_AGAIN, ExchangeRefusal, Outcome, PayloadError
-from adapters.bybit.redirects import refuse_redirects
-from adapters.bybit.rest import RestClient
-from adapters.bybit.secrets import Credentials, load_credentials
-from adapters.machine import monotonic_ms
-from core.errors import SafetyError, VenueError
-from core.instrument import Category
-from runners.live.latch import LatchWatch, latch_path
+from keel.adapters.bybit.account import AccountReader
+from keel.adapters.bybit.budget import Budget
+from keel.adapters.bybit.clock import MarketClock, ServerClock
+from keel.adapters.bybit.endpoints import Endpoints, Environment, endpoints
+from keel.adapters.bybit.market import MarketReader
+from keel.adapters.bybit.notices import Notify
+from keel.adapters.bybit.outcomes import READ_AGAIN, ExchangeRefusal, Outcome, PayloadError
+from keel.adapters.bybit.redirects import refuse_redirects
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.secrets import Credentials, load_credentials
+from keel.adapters.machine import monotonic_ms
+from keel.core.errors import SafetyError, VenueError
+from keel.core.instrument import Category
+from keel.runners.live.latch import LatchWatch, latch_path
 
 _FIRST_TRIES, _FIRST_PAUSE_S = 3, 0.5
 LIST_LAG_S = 4.0

@@ -12,16 +12,16 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from core.bus import Bus
-from core.clock import ReplayClock
-from core.errors import InvariantError
-from core.messages import Bar, FundingRate, MarkPrice, Message
-from runners.actors import Actors
-from runners.live.adjusting import adjust
-from runners.live.bar_tape import BarTape
-from runners.live.inputs import Inputs
-from runners.live.instants import Instant
-from runners.live.records import Adjusted, BarsTooLate, ClosePosition, InputsKnown, InstantClosed
+from keel.core.bus import Bus
+from keel.core.clock import ReplayClock
+from keel.core.errors import InvariantError
+from keel.core.messages import Bar, FundingRate, MarkPrice, Message
+from keel.runners.actors import Actors
+from keel.runners.live.adjusting import adjust
+from keel.runners.live.bar_tape import BarTape
+from keel.runners.live.inputs import Inputs
+from keel.runners.live.instants import Instant
+from keel.runners.live.records import Adjusted, BarsTooLate, ClosePosition, InputsKnown, InstantClosed
 
 
 class Recorder(Protocol):

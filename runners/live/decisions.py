@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from core.bus import Bus
-from core.clock import Clock
-from core.messages import Message, OrderDenied, Signal, SignalDenied
-from core.portfolio_order import PortfolioOrders, TargetPosition
-from runners.live.history import COMMANDS
-from runners.live.records import Decided
+from keel.core.bus import Bus
+from keel.core.clock import Clock
+from keel.core.messages import Message, OrderDenied, Signal, SignalDenied
+from keel.core.portfolio_order import PortfolioOrders, TargetPosition
+from keel.runners.live.history import COMMANDS
+from keel.runners.live.records import Decided
 
 SAID: Final = (Signal, PortfolioOrders, TargetPosition, SignalDenied, OrderDenied)
 """Decisions that pass on the bus; commands are noted where they leave it (desk.py)."""

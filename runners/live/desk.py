@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
-from core.ports import Venue
-from core.risk.controls import REPLACED_RESTS, Controls, Denial
-from runners.live.decisions import Decisions
-from runners.live.dry_run import DryRun
+from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
+from keel.core.ports import Venue
+from keel.core.risk.controls import REPLACED_RESTS, Controls, Denial
+from keel.runners.live.decisions import Decisions
+from keel.runners.live.dry_run import DryRun
 
 
 class Desk:
-    """Implements ``core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message;
+    """Implements ``keel.core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message;
     ``dry`` takes what would be sent, and then nothing is."""
 
     def __init__(self, controls: Controls, say: Callable[[Message], None], decisions: Decisions, dry: DryRun | None = None) -> None:

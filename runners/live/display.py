@@ -6,22 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from adapters.bybit.notices import Notice
-from core.funnel import total
-from core.messages import Signal
-from core.money import UNIT
-from core.portfolio_order import TargetPosition
-from core.risk.causes import TradingState
-from core.time_range import to_iso
-from core.timeframe import HOUR_MS, MINUTE_MS
-from runners.arming.limits import no_stop
-from runners.live.banner import banner, border
-from runners.live.holdings import held_quantities
-from runners.live.restrictions import restrictions
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.live.tallies import tallies
-from runners.live.tape import Decision
+from keel.adapters.bybit.notices import Notice
+from keel.core.funnel import total
+from keel.core.messages import Signal
+from keel.core.money import UNIT
+from keel.core.portfolio_order import TargetPosition
+from keel.core.risk.causes import TradingState
+from keel.core.time_range import to_iso
+from keel.core.timeframe import HOUR_MS, MINUTE_MS
+from keel.runners.arming.limits import no_stop
+from keel.runners.live.banner import banner, border
+from keel.runners.live.holdings import held_quantities
+from keel.runners.live.restrictions import restrictions
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.live.tallies import tallies
+from keel.runners.live.tape import Decision
 
 REFRESH_S = 0.5
 ROWS = 12

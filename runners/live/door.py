@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from adapters.bybit.notices import Notice, Notify
-from core.errors import KeelError, SafetyError
-from core.time_range import to_iso
-from runners.live.release import release
-from runners.live.restrictions import Restriction
-from runners.live.status import SessionStatus, status_of
-from runners.session_address import Card, bound, put_card, socket_path, take_away
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.core.errors import KeelError, SafetyError
+from keel.core.time_range import to_iso
+from keel.runners.live.release import release
+from keel.runners.live.restrictions import Restriction
+from keel.runners.live.status import SessionStatus, status_of
+from keel.runners.session_address import Card, bound, put_card, socket_path, take_away
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 _PATIENCE_S = 5.0
 _MAX_LINE = 65_536

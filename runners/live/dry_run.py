@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
-from core.risk.controls import Denial
+from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
+from keel.core.risk.controls import Denial
 
 
 class DryRun:

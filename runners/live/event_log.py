@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from core.bus import Bus
-from core.messages import Fill, FundingPayment, Halt, Liquidation, Message, OrderDenied, OrderUpdate, Resume, Signal, SignalDenied
-from core.money import to_text
-from core.portfolio_order import PortfolioOrders
-from core.time_range import to_iso
-from runners.live.records import Adjusted
+from keel.core.bus import Bus
+from keel.core.messages import Fill, FundingPayment, Halt, Liquidation, Message, OrderDenied, OrderUpdate, Resume, Signal, SignalDenied
+from keel.core.money import to_text
+from keel.core.portfolio_order import PortfolioOrders
+from keel.core.time_range import to_iso
+from keel.runners.live.records import Adjusted
 
 _TOLD: Final = frozenset({"accepted", "triggered", "filled", "cancelled", "rejected", "expired"})
 """What of an order is a line; a partial fill is the line of its fill."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from core.instrument import order_parts
-from core.messages import SubmitOrder
-from runners.live.history import session_prefix
+from keel.core.instrument import order_parts
+from keel.core.messages import SubmitOrder
+from keel.runners.live.history import session_prefix
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 
 async def flatten(live: Live) -> None:

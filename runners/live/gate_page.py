@@ -1,11 +1,11 @@
-"""The table of causes in docs/gate.md, printed from core/risk/causes.py: ``python -m runners.live.gate_page`` writes it anew."""
+"""The table of causes in docs/gate.md, printed from core/risk/causes.py: ``python -m keel.runners.live.gate_page`` writes it anew."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
-from core.risk.causes import CAUSES, Cause, TradingState
+from keel.core.risk.causes import CAUSES, Cause, TradingState
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "gate.md"
 HEAD: Final = "| cause | of | raised when | forbids | ends when | lifted by |\n|---|---|---|---|---|---|\n"

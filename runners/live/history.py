@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from adapters.bybit.evidence import OrderNotFound
-from adapters.bybit.fold import seen_of
-from adapters.bybit.venue import RecoveredOrder
-from adapters.journal import Record, SessionStarted, UnknownMessage
-from core.errors import DataError
-from core.messages import (
+from keel.adapters.bybit.evidence import OrderNotFound
+from keel.adapters.bybit.fold import seen_of
+from keel.adapters.bybit.venue import RecoveredOrder
+from keel.adapters.journal import Record, SessionStarted, UnknownMessage
+from keel.core.errors import DataError
+from keel.core.messages import (
     AmendOrder,
     CancelAll,
     CancelOrder,
@@ -25,14 +25,14 @@ from core.messages import (
     SetTradingStop,
     SubmitOrder,
 )
-from core.orders import CLOSED, OrderRecord
-from core.risk.causes import CAUSES
-from core.timeframe import DAY_MS
-from runners.live.records import NOTES, Adjusted, CauseEnded, CauseRaised, InputsKnown, Opened, Stated
-from runners.live.transaction_log import LogRow
+from keel.core.orders import CLOSED, OrderRecord
+from keel.core.risk.causes import CAUSES
+from keel.core.timeframe import DAY_MS
+from keel.runners.live.records import NOTES, Adjusted, CauseEnded, CauseRaised, InputsKnown, Opened, Stated
+from keel.runners.live.transaction_log import LogRow
 
 if TYPE_CHECKING:
-    from runners.live.books import Books
+    from keel.runners.live.books import Books
 
 _KEPT_MS: Final = 3 * DAY_MS
 """For so long (of the log's own time) the keys of rows are kept that were taken over: longer than a statement waits."""

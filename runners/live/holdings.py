@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.actors.portfolio import Portfolio
-from core.dust import held_steps
+from keel.core.actors.portfolio import Portfolio
+from keel.core.dust import held_steps
 
 
 def held_quantities(portfolio: Portfolio) -> dict[str, float]:

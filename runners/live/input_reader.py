@@ -12,18 +12,18 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from adapters.bybit.market import INTEREST_STEPS, Kind
-from adapters.replay.marks import price_columns
-from adapters.store import HistoricalDataStore
-from core.errors import ConfigError, DataError
-from core.frame import Frame, as_known
-from core.instrument import Category, Instrument
-from core.messages import Bar, FundingRate
-from core.time_range import to_iso
-from core.timeframe import DAY_MS, MINUTE_MS, tf_ms
-from runners.live.interest_step import interest_step
-from runners.live.records import InputsKnown
-from runners.live.series_reader import SeriesReader
+from keel.adapters.bybit.market import INTEREST_STEPS, Kind
+from keel.adapters.replay.marks import price_columns
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame, as_known
+from keel.core.instrument import Category, Instrument
+from keel.core.messages import Bar, FundingRate
+from keel.core.time_range import to_iso
+from keel.core.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from keel.runners.live.interest_step import interest_step
+from keel.runners.live.records import InputsKnown
+from keel.runners.live.series_reader import SeriesReader
 
 Floats = npt.NDArray[np.float64]
 Points = dict[int, float]

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.machine import monotonic_ms
-from core.errors import VenueError
-from core.messages import Bar
-from core.time_range import to_iso
-from runners.live.input_reader import InputReader
-from runners.live.records import InputsKnown
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.machine import monotonic_ms
+from keel.core.errors import VenueError
+from keel.core.messages import Bar
+from keel.core.time_range import to_iso
+from keel.runners.live.input_reader import InputReader
+from keel.runners.live.records import InputsKnown
 
 RETRY_S: Final = 0.5
 PATIENCE_MS: Final = 120_000

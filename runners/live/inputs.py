@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from core.errors import InvariantError
-from core.messages import Bar
-from runners.live.portfolio_history import PortfolioHistory
-from runners.live.records import InputsKnown
+from keel.core.errors import InvariantError
+from keel.core.messages import Bar
+from keel.runners.live.portfolio_history import PortfolioHistory
+from keel.runners.live.records import InputsKnown
 
 
 class Inputs:

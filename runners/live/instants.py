@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from core.messages import Bar
-from core.timeframe import floor_ts, tf_ms
+from keel.core.messages import Bar
+from keel.core.timeframe import floor_ts, tf_ms
 
 Line = tuple[str, str]
 """(symbol, timeframe)"""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from adapters.bybit.market import INTEREST_STEPS
-from adapters.store import HistoricalDataStore
-from core.errors import DataError
-from core.instrument import Category
-from core.timeframe import NEVER
+from keel.adapters.bybit.market import INTEREST_STEPS
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError
+from keel.core.instrument import Category
+from keel.core.timeframe import NEVER
 
 
 def interest_step(store: HistoricalDataStore | None, symbol: str, category: Category) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from adapters.journal import Journal, JournalError
+from keel.adapters.journal import Journal, JournalError
 
 LOOK_S: Final = 5.0
 PATIENCE_S: Final = 15.0

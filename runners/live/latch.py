@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from adapters.bybit.endpoints import Environment, endpoints
-from core.errors import SafetyError
-from runners.state_folder import state_root, state_variable
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.core.errors import SafetyError
+from keel.runners.state_folder import state_root, state_variable
 
 VERSION = 1
 _MAX_BYTES = 65_536

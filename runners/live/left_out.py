@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adapters.bybit.instruments import NotTrading
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from core.errors import ConfigError
-from core.instrument import Instrument
-from runners.live.connection import Connection
-from runners.live.plan import Plan
+from keel.adapters.bybit.instruments import NotTrading
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.core.errors import ConfigError
+from keel.core.instrument import Instrument
+from keel.runners.live.connection import Connection
+from keel.runners.live.plan import Plan
 
 
 class SomeNotTrading(ConfigError):

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from core.errors import SafetyError
-from runners.state_folder import state_folder
+from keel.core.errors import SafetyError
+from keel.runners.state_folder import state_folder
 
 
 class AccountLock:

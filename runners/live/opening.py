@@ -10,16 +10,16 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from adapters.bybit import translate, wire
-from adapters.bybit.fold import execution_key
-from core.errors import SafetyError
-from core.instrument import Instrument
-from core.money import UNIT
-from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, tf_ms
-from runners.live.connection import Connection
-from runners.live.plan import Plan
-from runners.live.records import Opened
-from runners.live.transaction_log import log_rows
+from keel.adapters.bybit import translate, wire
+from keel.adapters.bybit.fold import execution_key
+from keel.core.errors import SafetyError
+from keel.core.instrument import Instrument
+from keel.core.money import UNIT
+from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, tf_ms
+from keel.runners.live.connection import Connection
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import Opened
+from keel.runners.live.transaction_log import log_rows
 
 Held = tuple[str, int, int]
 """(symbol, signed steps of the book's grid, cost in 1e-8)"""

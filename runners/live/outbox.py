@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from adapters.bybit.evidence import EVIDENCE
-from adapters.journal import Journal, JournalError
-from adapters.machine import monotonic_ms
-from core.messages import Bar, CancelAll, CancelOrder, FeedGap, FundingRate, MarkPrice, Message
-from runners.live.books import Books
-from runners.live.input_wait import InputWait
-from runners.live.instants import Instants
-from runners.live.prices import Prices
-from runners.live.records import HearingStopped, InputsKnown
+from keel.adapters.bybit.evidence import EVIDENCE
+from keel.adapters.journal import Journal, JournalError
+from keel.adapters.machine import monotonic_ms
+from keel.core.messages import Bar, CancelAll, CancelOrder, FeedGap, FundingRate, MarkPrice, Message
+from keel.runners.live.books import Books
+from keel.runners.live.input_wait import InputWait
+from keel.runners.live.instants import Instants
+from keel.runners.live.prices import Prices
+from keel.runners.live.records import HearingStopped, InputsKnown
 
 
 class Gather(Protocol):

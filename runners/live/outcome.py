@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from adapters.replay.history import Floats, Ints, SymbolHistory
-from core.instrument import Instrument
-from core.money import UNIT, to_text
-from core.result import BacktestResult, Reconciliation, StopReason
-from core.time_range import TimeRange
-from core.timeframe import DAY_MS
-from runners.curve import equity_curve
-from runners.funnel import run_funnel
-from runners.live.cycle import Cycle
-from runners.live.session import Ending
-from runners.live.start import Live
-from runners.live.statement import text_of
-from runners.live.tallies import tallies
-from runners.outcome import holdings_value, made_result
-from runners.warnings import many_refused
+from keel.adapters.replay.history import Floats, Ints, SymbolHistory
+from keel.core.instrument import Instrument
+from keel.core.money import UNIT, to_text
+from keel.core.result import BacktestResult, Reconciliation, StopReason
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import DAY_MS
+from keel.runners.curve import equity_curve
+from keel.runners.funnel import run_funnel
+from keel.runners.live.cycle import Cycle
+from keel.runners.live.session import Ending
+from keel.runners.live.start import Live
+from keel.runners.live.statement import text_of
+from keel.runners.live.tallies import tallies
+from keel.runners.outcome import holdings_value, made_result
+from keel.runners.warnings import many_refused
 
 
 def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResult:

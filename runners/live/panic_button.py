@@ -1,6 +1,6 @@
 """What a trader (and whoever watches it) does when panic is pressed: the latch, and one byte to a process that stands by, warm, to act.
 
-The standby is ``runners.panic_standby`` in a process of its own, warm; the key came by its pipe, never on a command line. It acts on the
+The standby is ``keel.runners.panic_standby`` in a process of its own, warm; the key came by its pipe, never on a command line. It acts on the
 byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends without doing anything.
 """
 
@@ -16,13 +16,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from adapters.bybit.endpoints import Endpoints, Environment
-from adapters.bybit.secrets import Credentials
-from runners import safety
-from runners.child_environment import child_environment
-from runners.live.latch import latch_path
-from runners.panic_command import panic_command
-from runners.state_folder import state_folder
+from keel.adapters.bybit.endpoints import Endpoints, Environment
+from keel.adapters.bybit.secrets import Credentials
+from keel.runners import safety
+from keel.runners.child_environment import child_environment
+from keel.runners.live.latch import latch_path
+from keel.runners.panic_command import panic_command
+from keel.runners.state_folder import state_folder
 
 _BYE_S: Final = 2.0
 
@@ -125,7 +125,7 @@ class PanicButton:
         return self._acting is not None and self._acting.poll() is None
 
     def _start(self) -> None:
-        words = [sys.executable, "-P", "-m", "runners.panic_standby", "--env", self._where.environment.value, "--by", self._owner]
+        words = [sys.executable, "-P", "-m", "keel.runners.panic_standby", "--env", self._where.environment.value, "--by", self._owner]
         if self._where.environment is Environment.SANDBOX:
             words += ["--sandbox", self._where.rest]
         variables = {name: value for name, value in child_environment().items() if not name.startswith("BYBIT_")}

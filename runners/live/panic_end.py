@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from adapters.machine import monotonic_ms
-from runners.live.holdings import held_quantities
+from keel.adapters.machine import monotonic_ms
+from keel.runners.live.holdings import held_quantities
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 PATIENCE_MS: Final = 30_000
 QUIET_MS: Final = 2_000

@@ -10,14 +10,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from adapters.bybit.notices import Notice
-from runners import safety
-from runners.live.latch import is_latched, latch_of
-from runners.live.rearm import rearmed_ms
+from keel.adapters.bybit.notices import Notice
+from keel.runners import safety
+from keel.runners.live.latch import is_latched, latch_of
+from keel.runners.live.rearm import rearmed_ms
 
 if TYPE_CHECKING:
-    from runners.live.plan import Plan
-    from runners.live.start import Live
+    from keel.runners.live.plan import Plan
+    from keel.runners.live.start import Live
 
 CODE: Final = "execution_panic"
 BY: Final = "a panic of this account that was pressed elsewhere: on another machine, by another user, or with another KEEL_STATE"

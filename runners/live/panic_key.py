@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from adapters.machine import monotonic_s
+from keel.adapters.machine import monotonic_s
 
 KEY: Final = b"P"
 WITHIN_S: Final = 3.0

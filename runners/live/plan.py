@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.bybit.endpoints import Environment
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from runners.systems import LoadedSystem
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.runners.systems import LoadedSystem
 
 if TYPE_CHECKING:
-    from runners.arming.arming import Arming
-    from runners.live.dry_run import DryRun
+    from keel.runners.arming.arming import Arming
+    from keel.runners.live.dry_run import DryRun
 
 
 @dataclass(frozen=True, slots=True)

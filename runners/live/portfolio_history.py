@@ -12,14 +12,14 @@ from math import ceil
 import msgspec
 import numpy as np
 
-from core.actors.market_data import HistoryBuffer
-from core.aggregate import aggregate
-from core.errors import ConfigError, DataError
-from core.frame import BAR_COLUMNS, Frame
-from core.time_range import to_iso
-from core.timeframe import DAY_MS, is_finer, tf_ms
-from runners.live.records import SeriesRows
-from runners.portfolio.archive import POINTS, SERIES, DataType, as_data_type
+from keel.core.actors.market_data import HistoryBuffer
+from keel.core.aggregate import aggregate
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.time_range import to_iso
+from keel.core.timeframe import DAY_MS, is_finer, tf_ms
+from keel.runners.live.records import SeriesRows
+from keel.runners.portfolio.archive import POINTS, SERIES, DataType, as_data_type
 
 Key = tuple[str, str, DataType]
 """(symbol, timeframe or "" for points, data type)"""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.messages import FundingRate
-from runners.live.instants import Instant
-from runners.live.records import InputsKnown
+from keel.core.messages import FundingRate
+from keel.runners.live.instants import Instant
+from keel.runners.live.records import InputsKnown
 
 
 class Valued(Protocol):

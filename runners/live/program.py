@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 import msgspec
 import numpy as np
 
-from core.errors import ConfigError, StrategyError
-from core.frame import Frame
-from core.instrument import Instrument
-from core.system_file import effective_dict
-from runners.live.plan import Plan
-from runners.live.records import ProgramStarted, WarmUpBars
-from runners.run_folder import code_versions
-from runners.systems import function_fingerprints
+from keel.core.errors import ConfigError, StrategyError
+from keel.core.frame import Frame
+from keel.core.instrument import Instrument
+from keel.core.system_file import effective_dict
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import ProgramStarted, WarmUpBars
+from keel.runners.run_folder import code_versions
+from keel.runners.systems import function_fingerprints
 
 
 def program_of(plan: Plan, instruments: Mapping[str, Instrument], now_ms: int) -> ProgramStarted:

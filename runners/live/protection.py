@@ -10,16 +10,16 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
-from adapters.bybit import translate
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.bybit.tracked import TrackedOrder
-from adapters.bybit.venue import BybitVenue
-from adapters.bybit.wire import OrderRow
-from adapters.machine import monotonic_ms
-from core.bus import Bus
-from core.messages import Fill, OrderUpdate
-from runners.live.records import ClosePosition
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.tracked import TrackedOrder
+from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.bybit.wire import OrderRow
+from keel.adapters.machine import monotonic_ms
+from keel.core.bus import Bus
+from keel.core.messages import Fill, OrderUpdate
+from keel.runners.live.records import ClosePosition
 
 STOPS: Final = ("sl", "ts")
 """Roles of orders that limit a loss."""

@@ -8,9 +8,9 @@ import socket
 import time
 from pathlib import Path
 
-from core.errors import ConfigError, SafetyError
-from runners.live.latch import is_latched
-from runners.state_folder import user_name
+from keel.core.errors import ConfigError, SafetyError
+from keel.runners.live.latch import is_latched
+from keel.runners.state_folder import user_name
 
 MIN_REASON = 10
 _REASON = ".reason.json"

@@ -16,20 +16,20 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.bybit.rest import RestClient
-from adapters.bybit.translate import number, required, units
-from adapters.bybit.translate import steps as steps_of
-from adapters.bybit.venue import BybitVenue
-from core.actors.portfolio import Line, Portfolio
-from core.money import UNIT, to_text
-from core.timeframe import HOUR_MS, MINUTE_MS, WEEK_MS
-from runners.live.books import Books
-from runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, Unbooked, cause_of, places
-from runners.live.opening import coin_units
-from runners.live.records import Adjusted
-from runners.live.transaction_log import OWN_TYPES, cash_of, is_own, log_rows
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.translate import number, required, units
+from keel.adapters.bybit.translate import steps as steps_of
+from keel.adapters.bybit.venue import BybitVenue
+from keel.core.actors.portfolio import Line, Portfolio
+from keel.core.money import UNIT, to_text
+from keel.core.timeframe import HOUR_MS, MINUTE_MS, WEEK_MS
+from keel.runners.live.books import Books
+from keel.runners.live.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, Unbooked, cause_of, places
+from keel.runners.live.opening import coin_units
+from keel.runners.live.records import Adjusted
+from keel.runners.live.transaction_log import OWN_TYPES, cash_of, is_own, log_rows
 
 _LOG_MS: Final = WEEK_MS
 """How far back the transaction log is asked at once: as far as the exchange allows."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from adapters.bybit.evidence import EVIDENCE
-from core.messages import Message
+from keel.adapters.bybit.evidence import EVIDENCE
+from keel.core.messages import Message
 
 
 class Opened(Message, frozen=True):

@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import NamedTuple
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.journal import Journal, Record, SessionStarted
-from core.instrument import Instrument
-from core.messages import Message
-from core.risk.control_limits import ControlLimits
-from core.risk.gate import Gate
-from runners.live import state
-from runners.live.books import Books, make_books
-from runners.live.connection import Connection
-from runners.live.history import hear_again, known, session_prefix
-from runners.live.input_reader import InputReader
-from runners.live.opening import check_grids, first_look
-from runners.live.plan import Plan
-from runners.live.program import warm_up_frames, warm_up_records
-from runners.live.records import Opened, WarmUpBars
-from runners.live.series_reader import SeriesReader
-from runners.live.warmup import WarmUp
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.journal import Journal, Record, SessionStarted
+from keel.core.instrument import Instrument
+from keel.core.messages import Message
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.gate import Gate
+from keel.runners.live import state
+from keel.runners.live.books import Books, make_books
+from keel.runners.live.connection import Connection
+from keel.runners.live.history import hear_again, known, session_prefix
+from keel.runners.live.input_reader import InputReader
+from keel.runners.live.opening import check_grids, first_look
+from keel.runners.live.plan import Plan
+from keel.runners.live.program import warm_up_frames, warm_up_records
+from keel.runners.live.records import Opened, WarmUpBars
+from keel.runners.live.series_reader import SeriesReader
+from keel.runners.live.warmup import WarmUp
 
 
 class Recovered(NamedTuple):

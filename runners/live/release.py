@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from core.errors import ConfigError, SafetyError
-from core.nearest import did_you_mean, nearest_name
-from core.risk.causes import CAUSES
-from core.risk.decision import RENAMED
-from core.risk.gate import Entry
-from runners.live.restrictions import ADOPTED, Restriction, restrictions
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.core.errors import ConfigError, SafetyError
+from keel.core.nearest import did_you_mean, nearest_name
+from keel.core.risk.causes import CAUSES
+from keel.core.risk.decision import RENAMED
+from keel.core.risk.gate import Entry
+from keel.runners.live.restrictions import ADOPTED, Restriction, restrictions
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 _OF_THE_BOOKS = ("execution_external", "overfilled")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from adapters.machine import monotonic_ms
-from core.errors import VenueError
+from keel.adapters.machine import monotonic_ms
+from keel.core.errors import VenueError
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 LOOK_MS: Final = 2_000
 _PATIENCE_MS: Final = 3_000

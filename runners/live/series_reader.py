@@ -10,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from adapters.bybit.market import INTEREST_STEPS, Kind
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, Outcome
-from adapters.machine import monotonic_ms
-from adapters.store import HistoricalDataStore
-from core.frame import BAR_COLUMNS
-from core.instrument import Category, Instrument
-from core.messages import Bar, FundingRate
-from core.time_range import to_iso
-from core.timeframe import MINUTE_MS, floor_ts, tf_ms
-from runners.live.interest_step import interest_step
-from runners.live.portfolio_history import POINT_COLUMNS, Key, PortfolioHistory
-from runners.live.records import SeriesRows
-from runners.portfolio.archive import POINTS, SERIES
+from keel.adapters.bybit.market import INTEREST_STEPS, Kind
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, Outcome
+from keel.adapters.machine import monotonic_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.core.frame import BAR_COLUMNS
+from keel.core.instrument import Category, Instrument
+from keel.core.messages import Bar, FundingRate
+from keel.core.time_range import to_iso
+from keel.core.timeframe import MINUTE_MS, floor_ts, tf_ms
+from keel.runners.live.interest_step import interest_step
+from keel.runners.live.portfolio_history import POINT_COLUMNS, Key, PortfolioHistory
+from keel.runners.live.records import SeriesRows
+from keel.runners.portfolio.archive import POINTS, SERIES
 
 PATIENCE_MS: Final = 30_000
 """How long a decision bar waits for the candles beside it."""

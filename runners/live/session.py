@@ -14,27 +14,27 @@ from typing import Final
 
 import msgspec
 
-from adapters.bybit.notices import Notice
-from adapters.bybit.streams import StreamBroken
-from adapters.journal import JournalError
-from adapters.machine import monotonic_ms
-from core.bus import Bus
-from core.errors import StrategyError
-from core.messages import CancelOrder, Fault, Halt
-from core.orders import OrderRecord
-from runners.live.comparison import Difference
-from runners.live.holdings import held_quantities
-from runners.live.instants import Instant
-from runners.live.panic_end import PanicEnd
-from runners.live.panic_heard import PanicHeard
-from runners.live.plan import Plan
-from runners.live.reconcile import differences
-from runners.live.records import Stated
-from runners.live.restrictions import Restriction, restrictions
-from runners.live.sandbox_end import SandboxEnd
-from runners.live.start import Live, start
-from runners.live.upkeep import Upkeep
-from runners.live.watchdog import LoopHung, Watchdog
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.streams import StreamBroken
+from keel.adapters.journal import JournalError
+from keel.adapters.machine import monotonic_ms
+from keel.core.bus import Bus
+from keel.core.errors import StrategyError
+from keel.core.messages import CancelOrder, Fault, Halt
+from keel.core.orders import OrderRecord
+from keel.runners.live.comparison import Difference
+from keel.runners.live.holdings import held_quantities
+from keel.runners.live.instants import Instant
+from keel.runners.live.panic_end import PanicEnd
+from keel.runners.live.panic_heard import PanicHeard
+from keel.runners.live.plan import Plan
+from keel.runners.live.reconcile import differences
+from keel.runners.live.records import Stated
+from keel.runners.live.restrictions import Restriction, restrictions
+from keel.runners.live.sandbox_end import SandboxEnd
+from keel.runners.live.start import Live, start
+from keel.runners.live.upkeep import Upkeep
+from keel.runners.live.watchdog import LoopHung, Watchdog
 
 TICK_S: Final = 0.25
 STOP_PATIENCE_S: Final = 15.0
@@ -357,7 +357,7 @@ class Session:
         if live.cycle.bus.failed is None:
             live.cycle.hear(Halt(live.cycle.clock.now_ms, "fault", flatten=True))
         else:
-            from runners.live.flatten import flatten
+            from keel.runners.live.flatten import flatten
 
             await flatten(live)
 

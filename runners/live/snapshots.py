@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.journal import Journal, JournalError
-from adapters.machine import monotonic_s
-from core.errors import StrategyError
-from core.timeframe import DAY_MS
-from runners.live import state
-from runners.live.books import Books
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.journal import Journal, JournalError
+from keel.adapters.machine import monotonic_s
+from keel.core.errors import StrategyError
+from keel.core.timeframe import DAY_MS
+from keel.runners.live import state
+from keel.runners.live.books import Books
 
 EVERY_RECORDS: Final = 20_000
 

@@ -14,55 +14,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from adapters.bybit.clock import ServerClock
-from adapters.bybit.endpoints import Environment
-from adapters.bybit.market_stream import FRESHNESS_MS, MarketStream
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import PayloadError
-from adapters.bybit.tracked import TrackedOrder
-from adapters.bybit.venue import BybitVenue
-from adapters.journal import Journal
-from adapters.journal.journal import BALLAST_BYTES
-from core.bus import Bus
-from core.clock import Clock, ReplayClock
-from core.config import SystemConfig
-from core.errors import KeelError, VenueError
-from core.instrument import Instrument
-from core.messages import CancelOrder, FundingRate, Message, OrderUpdate, SubmitOrder
-from core.orders import OrderRecord
-from core.risk.causes import TradingState
-from core.risk.conditions import Conditions
-from core.risk.control_limits import ControlLimits
-from core.risk.controls import Controls
-from core.risk.gate import KEEL, STARTING, Entry, Gate
-from core.timeframe import DAY_MS
-from runners.arming.arming import EXPIRED
-from runners.arming.missing import Missing, NotArmedError
-from runners.arming.reconciliation import unclean
-from runners.live.background import background, up
-from runners.live.books import Books
-from runners.live.connection import Connection, connect
-from runners.live.cycle import Cycle
-from runners.live.door import open_door
-from runners.live.history import History, in_flight, seen_executions, session_prefix
-from runners.live.input_reader import InputReader
-from runners.live.input_wait import InputWait
-from runners.live.instants import Instants
-from runners.live.journal_watch import watch_journal
-from runners.live.latch import latch_of, refuse_latched
-from runners.live.left_out import read_instruments, tell_left_out
-from runners.live.lock import AccountLock
-from runners.live.outbox import Outbox
-from runners.live.plan import Plan
-from runners.live.prices import Prices
-from runners.live.program import program_of
-from runners.live.protection import Protection
-from runners.live.reconcile import Reconciler
-from runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened, Quoted
-from runners.live.recovery import recover_books
-from runners.live.snapshots import Snapshots
-from runners.live.statement import Statement
-from runners.live.tape import Tape
+from keel.adapters.bybit.clock import ServerClock
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.market_stream import FRESHNESS_MS, MarketStream
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.tracked import TrackedOrder
+from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.journal import Journal
+from keel.adapters.journal.journal import BALLAST_BYTES
+from keel.core.bus import Bus
+from keel.core.clock import Clock, ReplayClock
+from keel.core.config import SystemConfig
+from keel.core.errors import KeelError, VenueError
+from keel.core.instrument import Instrument
+from keel.core.messages import CancelOrder, FundingRate, Message, OrderUpdate, SubmitOrder
+from keel.core.orders import OrderRecord
+from keel.core.risk.causes import TradingState
+from keel.core.risk.conditions import Conditions
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.controls import Controls
+from keel.core.risk.gate import KEEL, STARTING, Entry, Gate
+from keel.core.timeframe import DAY_MS
+from keel.runners.arming.arming import EXPIRED
+from keel.runners.arming.missing import Missing, NotArmedError
+from keel.runners.arming.reconciliation import unclean
+from keel.runners.live.background import background, up
+from keel.runners.live.books import Books
+from keel.runners.live.connection import Connection, connect
+from keel.runners.live.cycle import Cycle
+from keel.runners.live.door import open_door
+from keel.runners.live.history import History, in_flight, seen_executions, session_prefix
+from keel.runners.live.input_reader import InputReader
+from keel.runners.live.input_wait import InputWait
+from keel.runners.live.instants import Instants
+from keel.runners.live.journal_watch import watch_journal
+from keel.runners.live.latch import latch_of, refuse_latched
+from keel.runners.live.left_out import read_instruments, tell_left_out
+from keel.runners.live.lock import AccountLock
+from keel.runners.live.outbox import Outbox
+from keel.runners.live.plan import Plan
+from keel.runners.live.prices import Prices
+from keel.runners.live.program import program_of
+from keel.runners.live.protection import Protection
+from keel.runners.live.reconcile import Reconciler
+from keel.runners.live.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened, Quoted
+from keel.runners.live.recovery import recover_books
+from keel.runners.live.snapshots import Snapshots
+from keel.runners.live.statement import Statement
+from keel.runners.live.tape import Tape
 
 READY_S = 60.0
 QUIET_S = 5.0

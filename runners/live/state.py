@@ -14,19 +14,19 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from core.actors.executor import ExecutorState
-from core.actors.live_series import LiveSeries, SeriesState
-from core.actors.portfolio import PortfolioState
-from core.actors.risk import RiskState
-from core.errors import InvariantError
-from core.risk.order_counts import CountsState
-from runners.live.bar_tape import TapedLine
-from runners.live.books import Books
-from runners.live.history import HistoryState
-from runners.live.portfolio_history import HeldRows
-from runners.live.records import InputsKnown
-from runners.live.tape import TapeState
-from runners.run_folder import code_versions
+from keel.core.actors.executor import ExecutorState
+from keel.core.actors.live_series import LiveSeries, SeriesState
+from keel.core.actors.portfolio import PortfolioState
+from keel.core.actors.risk import RiskState
+from keel.core.errors import InvariantError
+from keel.core.risk.order_counts import CountsState
+from keel.runners.live.bar_tape import TapedLine
+from keel.runners.live.books import Books
+from keel.runners.live.history import HistoryState
+from keel.runners.live.portfolio_history import HeldRows
+from keel.runners.live.records import InputsKnown
+from keel.runners.live.tape import TapeState
+from keel.runners.run_folder import code_versions
 
 _MARK_BYTES: Final = 16
 

@@ -12,16 +12,16 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from adapters.bybit.rest import RestClient
-from adapters.bybit.venue import BybitVenue
-from core.money import to_text
-from core.time_range import to_iso
-from core.timeframe import HOUR_MS, MINUTE_MS
-from runners.live.books import Books
-from runners.live.records import Stated
-from runners.live.transaction_log import LogRow, cash_of, is_own, log_rows
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.venue import BybitVenue
+from keel.core.money import to_text
+from keel.core.time_range import to_iso
+from keel.core.timeframe import HOUR_MS, MINUTE_MS
+from keel.runners.live.books import Books
+from keel.runners.live.records import Stated
+from keel.runners.live.transaction_log import LogRow, cash_of, is_own, log_rows
 
 _SLACK_MS: Final = MINUTE_MS
 """By how much an execution's time in the log may be another than its own."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from core.time_range import to_iso
-from runners.live.holdings import held_quantities
-from runners.live.restrictions import Restriction, restrictions
-from runners.live.tallies import tallies
+from keel.core.time_range import to_iso
+from keel.runners.live.holdings import held_quantities
+from keel.runners.live.restrictions import Restriction, restrictions
+from keel.runners.live.tallies import tallies
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from core.errors import KeelError, StrategyError
-from core.ports import Strategy
-from strategies.base import VectorStrategy
+from keel.core.errors import KeelError, StrategyError
+from keel.core.ports import Strategy
+from keel.strategies.base import VectorStrategy
 
 
 class StrategyMemory:

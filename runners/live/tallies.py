@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from runners.live.history import History
-    from runners.live.start import Live
+    from keel.runners.live.history import History
+    from keel.runners.live.start import Live
 
 MOST_NAMED: Final = 3
 """So many series are counted one by one; more of them in one line."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from core.actors.portfolio import Portfolio
-from core.clock import Clock
-from core.messages import Fill, FundingPayment, Halt, Liquidation, OrderDenied, Resume, Signal, SignalDenied
-from core.portfolio_order import PortfolioOrders, TargetPosition
-from sim.metrics import PositionChange
+from keel.core.actors.portfolio import Portfolio
+from keel.core.clock import Clock
+from keel.core.messages import Fill, FundingPayment, Halt, Liquidation, OrderDenied, Resume, Signal, SignalDenied
+from keel.core.portfolio_order import PortfolioOrders, TargetPosition
+from keel.sim.metrics import PositionChange
 
 LAST = 12
 Decision = Signal | TargetPosition | SignalDenied | OrderDenied

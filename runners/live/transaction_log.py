@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.bybit import translate
-from adapters.bybit.outcomes import PayloadError
-from adapters.bybit.rest import RestClient
-from core.actors.portfolio import Line
-from core.messages import Fill
-from core.timeframe import DAY_MS
+from keel.adapters.bybit import translate
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.rest import RestClient
+from keel.core.actors.portfolio import Line
+from keel.core.messages import Fill
+from keel.core.timeframe import DAY_MS
 
 OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "DELIVERY", "LIQUIDATION", "ADL"})
 """Types of rows that trading makes, our orders or the exchange's own; every other one, a type that nobody knows too, is money from

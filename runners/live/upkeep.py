@@ -6,19 +6,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from adapters.bybit.drift import SETTINGS, drift, elsewhere
-from adapters.bybit.notices import Notice, Notify
-from adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
-from adapters.machine import monotonic_ms
-from core.errors import ConfigError, SafetyError
-from core.instrument import Instrument
-from core.messages import FundingPayment, OrderUpdate
-from core.timeframe import DAY_MS, MINUTE_MS
-from runners.live.cadence import AWAITED_MS, Cadence
-from runners.live.left_out import what_is_there
+from keel.adapters.bybit.drift import SETTINGS, drift, elsewhere
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.outcomes import ExchangeRefusal, Outcome, PayloadError
+from keel.adapters.machine import monotonic_ms
+from keel.core.errors import ConfigError, SafetyError
+from keel.core.instrument import Instrument
+from keel.core.messages import FundingPayment, OrderUpdate
+from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.runners.live.cadence import AWAITED_MS, Cadence
+from keel.runners.live.left_out import what_is_there
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 COMPARED: Final = (
     "price_grid", "qty_grid", "min_qty", "max_qty", "max_market_qty", "min_notional", "max_leverage", "tiers", "base", "quote",

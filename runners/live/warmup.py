@@ -11,27 +11,27 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from adapters.store import HistoricalDataStore
-from core.actors.live_series import LiveSeries, SeriesState
-from core.actors.market_data import SymbolContext
-from core.actors.portfolio import Portfolio
-from core.config import SystemConfig
-from core.errors import DataError
-from core.features import FeatureSpec, by_timeframe, default_warmup, extra_columns, parse_features
-from core.frame import BAR_COLUMNS, Frame
-from core.instrument import Instrument
-from core.messages import Bar
-from core.risk.exits import hidden_features
-from core.time_range import to_iso
-from core.timeframe import floor_ts, tf_ms
-from runners.live.inputs import Inputs
-from runners.live.portfolio_history import PortfolioHistory
-from runners.live.program import WarmUpKey
-from runners.portfolio.desk import PortfolioSetup
-from runners.portfolio.system import history_start, lookback, session_series, setup_over
-from runners.preparation import vector_targets
-from runners.user_code import load_function
-from strategies.base import BaseStrategy, PortfolioStrategy, VectorStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.actors.live_series import LiveSeries, SeriesState
+from keel.core.actors.market_data import SymbolContext
+from keel.core.actors.portfolio import Portfolio
+from keel.core.config import SystemConfig
+from keel.core.errors import DataError
+from keel.core.features import FeatureSpec, by_timeframe, default_warmup, extra_columns, parse_features
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.instrument import Instrument
+from keel.core.messages import Bar
+from keel.core.risk.exits import hidden_features
+from keel.core.time_range import to_iso
+from keel.core.timeframe import floor_ts, tf_ms
+from keel.runners.live.inputs import Inputs
+from keel.runners.live.portfolio_history import PortfolioHistory
+from keel.runners.live.program import WarmUpKey
+from keel.runners.portfolio.desk import PortfolioSetup
+from keel.runners.portfolio.system import history_start, lookback, session_series, setup_over
+from keel.runners.preparation import vector_targets
+from keel.runners.user_code import load_function
+from keel.strategies.base import BaseStrategy, PortfolioStrategy, VectorStrategy
 
 
 class BarReader(Protocol):

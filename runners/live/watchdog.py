@@ -21,12 +21,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.machine import MACHINE, present
-from core.risk.gate import Gate
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.machine import MACHINE, present
+from keel.core.risk.gate import Gate
 
 if TYPE_CHECKING:
-    from runners.live.start import Live
+    from keel.runners.live.start import Live
 
 BEAT_S: Final = 0.025
 SAME_S: Final = 0.5

@@ -10,13 +10,13 @@ from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
 
-from adapters.replay.marks import price_columns
-from adapters.store import HistoricalDataStore
-from core.errors import ConfigError, DataError
-from core.frame import Frame
-from core.nearest import did_you_mean
-from core.time_range import to_iso
-from core.timeframe import NEVER, tf_ms
+from keel.adapters.replay.marks import price_columns
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame
+from keel.core.nearest import did_you_mean
+from keel.core.time_range import to_iso
+from keel.core.timeframe import NEVER, tf_ms
 
 DataType = Literal["ohlcv_spot", "index_ohlcv_futures", "mark_ohlcv_futures", "funding_rates", "open_interest"]
 SERIES: Final[dict[DataType, tuple[str, str]]] = {

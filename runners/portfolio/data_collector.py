@@ -10,15 +10,15 @@ from typing import Protocol
 
 import numpy as np
 
-from core.actors.market_data import HistoryBuffer
-from core.errors import ConfigError, DataError
-from core.frame import Frame
-from core.instrument import Category
-from core.nearest import did_you_mean
-from core.portfolio_order import market_symbol
-from core.time_range import Moment, to_ms
-from core.timeframe import tf_ms
-from runners.portfolio.archive import POINTS, Archive, DataType, as_data_type, known_rows
+from keel.core.actors.market_data import HistoryBuffer
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame
+from keel.core.instrument import Category
+from keel.core.nearest import did_you_mean
+from keel.core.portfolio_order import market_symbol
+from keel.core.time_range import Moment, to_ms
+from keel.core.timeframe import tf_ms
+from keel.runners.portfolio.archive import POINTS, Archive, DataType, as_data_type, known_rows
 
 
 class Clock(Protocol):

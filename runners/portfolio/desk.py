@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from core.actors.portfolio import Portfolio
-from core.actors.portfolio_risk import OrderFilter
-from core.actors.portfolio_strategy import StepSchedule
-from core.clock import Clock
-from core.frame import Frame
-from core.instrument import Category
-from core.messages import Message
-from core.timeframe import tf_ms
-from runners.portfolio.archive import Archive
-from runners.portfolio.data_collector import HistoricalDataCollector
-from runners.portfolio.oms_client import OMSClient
+from keel.core.actors.portfolio import Portfolio
+from keel.core.actors.portfolio_risk import OrderFilter
+from keel.core.actors.portfolio_strategy import StepSchedule
+from keel.core.clock import Clock
+from keel.core.frame import Frame
+from keel.core.instrument import Category
+from keel.core.messages import Message
+from keel.core.timeframe import tf_ms
+from keel.runners.portfolio.archive import Archive
+from keel.runners.portfolio.data_collector import HistoricalDataCollector
+from keel.runners.portfolio.oms_client import OMSClient
 
 
 @dataclass(slots=True)

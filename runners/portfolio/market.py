@@ -13,20 +13,20 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from adapters.replay.funding import funding_columns, marks_at
-from adapters.replay.history import SymbolHistory
-from adapters.replay.volatility import rolling_volatility_bps
-from adapters.store import HistoricalDataStore
-from adapters.store.gaps import bar_gaps
-from core.config import ExecutionConfig, ImpactConfig
-from core.errors import ConfigError, DataError
-from core.frame import Frame
-from core.instrument import Category, Grid, Instrument
-from core.money import UNIT
-from core.portfolio_order import market_symbol
-from core.time_range import Moment, TimeRange, to_iso
-from core.timeframe import DAY_MS, floor_ts, tf_ms
-from runners.portfolio.archive import DataType, StoredArchive
+from keel.adapters.replay.funding import funding_columns, marks_at
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.replay.volatility import rolling_volatility_bps
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.gaps import bar_gaps
+from keel.core.config import ExecutionConfig, ImpactConfig
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame
+from keel.core.instrument import Category, Grid, Instrument
+from keel.core.money import UNIT
+from keel.core.portfolio_order import market_symbol
+from keel.core.time_range import Moment, TimeRange, to_iso
+from keel.core.timeframe import DAY_MS, floor_ts, tf_ms
+from keel.runners.portfolio.archive import DataType, StoredArchive
 
 EXECUTED: Final[dict[Category, DataType]] = {"linear": "mark_ohlcv_futures", "spot": "ohlcv_spot"}
 """The series on which orders execute."""

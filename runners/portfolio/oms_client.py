@@ -11,18 +11,18 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, overload
 
-from adapters.logging import get_logger
-from core.actors.portfolio import Line, Portfolio, spot_fee_value
-from core.clock import Clock
-from core.dust import held_steps
-from core.errors import ConfigError
-from core.instrument import Category
-from core.messages import Fill, Message
-from core.money import UNIT, mul_div_floor
-from core.nearest import did_you_mean
-from core.portfolio_order import INSTRUMENT_TYPES, DataView, InstrumentType, TargetPosition, TargetSide, market_symbol
-from core.position import apply_fill
-from core.time_range import to_datetime, to_ms
+from keel.adapters.logging import get_logger
+from keel.core.actors.portfolio import Line, Portfolio, spot_fee_value
+from keel.core.clock import Clock
+from keel.core.dust import held_steps
+from keel.core.errors import ConfigError
+from keel.core.instrument import Category
+from keel.core.messages import Fill, Message
+from keel.core.money import UNIT, mul_div_floor
+from keel.core.nearest import did_you_mean
+from keel.core.portfolio_order import INSTRUMENT_TYPES, DataView, InstrumentType, TargetPosition, TargetSide, market_symbol
+from keel.core.position import apply_fill
+from keel.core.time_range import to_datetime, to_ms
 
 Entry = Mapping[str, Any]
 _log = get_logger("portfolio")

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from core.aggregate import aggregate
-from core.errors import DataError
-from core.frame import Frame
-from core.instrument import Grid
-from core.timeframe import is_finer, tf_ms
-from runners.permutation import BarOrder, follow, travel
-from runners.portfolio.archive import POINTS, Archive, DataType
+from keel.core.aggregate import aggregate
+from keel.core.errors import DataError
+from keel.core.frame import Frame
+from keel.core.instrument import Grid
+from keel.core.timeframe import is_finer, tf_ms
+from keel.runners.permutation import BarOrder, follow, travel
+from keel.runners.portfolio.archive import POINTS, Archive, DataType
 
 
 class PermutedArchive:

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from core.errors import ConfigError
-from core.portfolio_order import market_symbol
-from core.risk.exits import hidden_features
-from core.time_range import TimeRange, to_iso
-from core.timeframe import DAY_MS, is_finer, tf_ms
-from runners.portfolio.archive import Archive, DataType, StoredArchive, as_data_type
-from runners.portfolio.desk import PortfolioSetup
-from strategies.base import PortfolioStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError
+from keel.core.portfolio_order import market_symbol
+from keel.core.risk.exits import hidden_features
+from keel.core.time_range import TimeRange, to_iso
+from keel.core.timeframe import DAY_MS, is_finer, tf_ms
+from keel.runners.portfolio.archive import Archive, DataType, StoredArchive, as_data_type
+from keel.runners.portfolio.desk import PortfolioSetup
+from keel.strategies.base import PortfolioStrategy
 
 
 def lookback(system: SystemConfig, strategy: PortfolioStrategy, warmup: Mapping[str, int]) -> dict[str, int]:

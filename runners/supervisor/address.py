@@ -14,10 +14,10 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.own_file import cannot_open
-from core.errors import SafetyError
-from runners.session_address import bound
-from runners.state_folder import state_folder
+from keel.adapters.own_file import cannot_open
+from keel.core.errors import SafetyError
+from keel.runners.session_address import bound
+from keel.runners.state_folder import state_folder
 
 
 class TraderCard(msgspec.Struct, frozen=True):

@@ -11,8 +11,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from runners.state_folder import state_folder
-from runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
+from keel.runners.state_folder import state_folder
+from keel.runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
 
 
 def arming_place(environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.whole_file import json_text, whole_file
-from core.errors import SafetyError
-from runners.state_folder import state_folder
-from runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
+from keel.adapters.whole_file import json_text, whole_file
+from keel.core.errors import SafetyError
+from keel.runners.state_folder import state_folder
+from keel.runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
 
 
 class _Began(msgspec.Struct, frozen=True):

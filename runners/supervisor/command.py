@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from runners.supervisor.heartbeat import SOCKET_NAME
+from keel.runners.supervisor.heartbeat import SOCKET_NAME
 
 if TYPE_CHECKING:
-    from adapters.bybit.endpoints import Environment
-    from adapters.bybit.notices import Notice, Severity
-    from runners.home import Home
+    from keel.adapters.bybit.endpoints import Environment
+    from keel.adapters.bybit.notices import Notice, Severity
+    from keel.runners.home import Home
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,16 +50,16 @@ def supervise(
     what is grave is said there. Raises ConfigError for a system or an alerts.yaml that cannot be used, SafetyError where the session is
     supervised already.
     """
-    from adapters.logging import get_logger, set_up_logging
-    from core.system_file import apply_overrides, decode_system
-    from runners.alerts.of_session import session_alerts
-    from runners.private_files import private_files
-    from runners.supervisor.address import Place
-    from runners.supervisor.flatten import Flattener
-    from runners.supervisor.screen import Screen
-    from runners.supervisor.signals import Signals
-    from runners.supervisor.supervisor import Supervisor
-    from runners.systems import find_source
+    from keel.adapters.logging import get_logger, set_up_logging
+    from keel.core.system_file import apply_overrides, decode_system
+    from keel.runners.alerts.of_session import session_alerts
+    from keel.runners.private_files import private_files
+    from keel.runners.supervisor.address import Place
+    from keel.runners.supervisor.flatten import Flattener
+    from keel.runners.supervisor.screen import Screen
+    from keel.runners.supervisor.signals import Signals
+    from keel.runners.supervisor.supervisor import Supervisor
+    from keel.runners.systems import find_source
 
     source = find_source(system, home)
     config = apply_overrides(decode_system(source.text, source.filename), overrides)
@@ -100,6 +100,6 @@ def supervise(
 
 
 def _notice(code: str, text: str, severity: Severity) -> Notice:
-    from adapters.bybit.notices import Notice
+    from keel.adapters.bybit.notices import Notice
 
     return Notice(time.time_ns() // 1_000_000, code, text, severity=severity)

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.config import SupervisionConfig
-from runners.supervisor.rules import Finding
+from keel.core.config import SupervisionConfig
+from keel.runners.supervisor.rules import Finding
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0

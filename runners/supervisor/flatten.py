@@ -14,13 +14,13 @@ from typing import IO
 
 import msgspec
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.secrets import load_credentials
-from core.errors import KeelError
-from runners import safety
-from runners.child_environment import child_environment
-from runners.panic_command import panic_command
-from runners.signal_mask import nothing_blocked
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.secrets import load_credentials
+from keel.core.errors import KeelError
+from keel.runners import safety
+from keel.runners.child_environment import child_environment
+from keel.runners.panic_command import panic_command
+from keel.runners.signal_mask import nothing_blocked
 
 BY = "the supervisor"
 _TOLD = (safety.FLAT, safety.LEFT)
@@ -61,7 +61,7 @@ class Flattener:
             self._say(f"the panic path is not kept warm: {error}")
             return
         try:
-            process = self._started(stdin=subprocess.PIPE, module="runners.panic_standby")
+            process = self._started(stdin=subprocess.PIPE, module="keel.runners.panic_standby")
         except OSError as error:  # no memory, no process left: tried again
             self._say(f"the panic path is not kept warm: {error}")
             return
@@ -142,7 +142,7 @@ class Flattener:
             process.kill()
             process.wait()
 
-    def _started(self, *words: str, stdin: int, module: str = "runners.safety") -> subprocess.Popen[bytes]:
+    def _started(self, *words: str, stdin: int, module: str = "keel.runners.safety") -> subprocess.Popen[bytes]:
         url = [] if self._url is None else ["--sandbox", self._url]
         command = [sys.executable, "-P", "-m", module, "--env", self._environment.value, *url, "--by", BY, *words]
         with nothing_blocked():

@@ -15,8 +15,8 @@ import sys
 from collections import Counter
 from typing import Final
 
-from runners.supervisor.address import TraderCard
-from runners.supervisor.heartbeat import LONGEST, Beat, decode
+from keel.runners.supervisor.address import TraderCard
+from keel.runners.supervisor.heartbeat import LONGEST, Beat, decode
 
 TOLD_EVERY_S: Final = 60.0
 _READS: Final = 8

@@ -11,9 +11,9 @@ from typing import Final, Literal
 
 import msgspec
 
-from adapters.bybit.notices import Severity
-from core.config import SupervisionConfig
-from runners.supervisor.heartbeat import Beat
+from keel.adapters.bybit.notices import Severity
+from keel.core.config import SupervisionConfig
+from keel.runners.supervisor.heartbeat import Beat
 
 LATE_MS: Final = 100.0
 HALTED_MS: Final = 2_000.0

@@ -19,14 +19,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.bybit.notices import Notice, Notify
-from adapters.machine import wall_ms
-from runners.session_address import connected
-from runners.supervisor.heartbeat import EVERY_S, RUN_NAME, SOCKET_NAME, Beat, Phase, Vitals, encode
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.machine import wall_ms
+from keel.runners.session_address import connected
+from keel.runners.supervisor.heartbeat import EVERY_S, RUN_NAME, SOCKET_NAME, Beat, Phase, Vitals, encode
 
 if TYPE_CHECKING:
-    from runners.live.session import Session
-    from runners.live.start import Live
+    from keel.runners.live.session import Session
+    from keel.runners.live.start import Live
 
 GONE_S: Final = 1.0
 """Told only after so long without a supervisor: one that is started anew is there at once."""

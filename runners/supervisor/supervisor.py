@@ -13,17 +13,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from adapters.bybit.notices import Severity
-from core.config import SupervisionConfig
-from runners.supervisor import arming, bar_count, systemd
-from runners.supervisor.address import Place, TraderCard
-from runners.supervisor.decisions import Decider, Step
-from runners.supervisor.flatten import Flattener
-from runners.supervisor.heartbeat import Beat
-from runners.supervisor.listening import Listener
-from runners.supervisor.rules import Watch
-from runners.supervisor.signals import PANIC, Heard, Signals
-from runners.supervisor.trader import Trader, began, process_of, start_trader
+from keel.adapters.bybit.notices import Severity
+from keel.core.config import SupervisionConfig
+from keel.runners.supervisor import arming, bar_count, systemd
+from keel.runners.supervisor.address import Place, TraderCard
+from keel.runners.supervisor.decisions import Decider, Step
+from keel.runners.supervisor.flatten import Flattener
+from keel.runners.supervisor.heartbeat import Beat
+from keel.runners.supervisor.listening import Listener
+from keel.runners.supervisor.rules import Watch
+from keel.runners.supervisor.signals import PANIC, Heard, Signals
+from keel.runners.supervisor.trader import Trader, began, process_of, start_trader
 
 TICK_S: Final = 0.1
 WARM_EVERY_S: Final = 5.0

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from runners.child_environment import child_environment
-from runners.signal_mask import nothing_blocked
-from runners.supervisor.address import TraderCard
-from runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME, SOCKET_NAME
+from keel.runners.child_environment import child_environment
+from keel.runners.signal_mask import nothing_blocked
+from keel.runners.supervisor.address import TraderCard
+from keel.runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME, SOCKET_NAME
 
 _START_TICKS = 19
 """Place of the start time among the fields of /proc/PID/stat that follow the command's name."""
@@ -58,7 +58,7 @@ class Trader:
 def start_trader(arguments: Sequence[str], socket_path: Path, run: str, restarts: int, environ: Mapping[str, str] = os.environ) -> Trader:
     """Start ``keel`` with these arguments as a supervised trader. It inherits terminal and process group: a Ctrl-C reaches it by itself."""
     given = child_environment(environ) | {SOCKET_NAME: str(socket_path), RUN_NAME: run, RESTARTS_NAME: str(restarts)}
-    words = [sys.executable, "-P", "-m", "runners.cli.main", *arguments]
+    words = [sys.executable, "-P", "-m", "keel.runners.cli.main", *arguments]
     with nothing_blocked():
         process = subprocess.Popen(words, env=given)
     return Trader(TraderCard(process.pid, began(process.pid), run, restarts), process)

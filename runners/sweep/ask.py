@@ -9,23 +9,23 @@ from typing import Any, Literal
 
 import msgspec
 
-from adapters.machine import wall_ms
-from adapters.store import HistoricalDataStore
-from adapters.whole_file import json_text, write_bytes
-from core.errors import ConfigError, DataError
-from core.metrics.performance import METRICS
-from core.nearest import did_you_mean
-from core.time_range import TimeRange
-from core.words import check_fields
-from runners.home import Home
-from runners.run_folder import code_versions, process_mark
-from runners.sweep.data import aligned
-from runners.sweep.defaults import LIMIT, MIN_TRADES
-from runners.sweep.points import Context, plan_of
-from runners.sweep.search import SearchName, make_search
-from runners.sweep.space import Space, parse_space
-from runners.systems import LoadedSystem, effective_system, function_fingerprints, load_recorded, load_system
-from runners.windows import NamedWindow, choose_window
+from keel.adapters.machine import wall_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.whole_file import json_text, write_bytes
+from keel.core.errors import ConfigError, DataError
+from keel.core.metrics.performance import METRICS
+from keel.core.nearest import did_you_mean
+from keel.core.time_range import TimeRange
+from keel.core.words import check_fields
+from keel.runners.home import Home
+from keel.runners.run_folder import code_versions, process_mark
+from keel.runners.sweep.data import aligned
+from keel.runners.sweep.defaults import LIMIT, MIN_TRADES
+from keel.runners.sweep.points import Context, plan_of
+from keel.runners.sweep.search import SearchName, make_search
+from keel.runners.sweep.space import Space, parse_space
+from keel.runners.systems import LoadedSystem, effective_system, function_fingerprints, load_recorded, load_system
+from keel.runners.windows import NamedWindow, choose_window
 
 LOWER_IS_BETTER = frozenset(
     {

@@ -17,9 +17,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from core.features import FeatureSpec
-from core.frame import Frame
-from runners.preparation import Compute
+from keel.core.features import FeatureSpec
+from keel.core.frame import Frame
+from keel.runners.preparation import Compute
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,15 +8,15 @@ from hashlib import blake2b
 
 import msgspec
 
-from adapters.replay.bars import ReplayPlan
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from core.errors import DataError
-from core.time_range import TimeRange, to_iso
-from core.timeframe import DAY_MS, floor_ts, is_finer, tf_ms
-from runners.identity import data_fingerprint
-from runners.preparation import SymbolInputs, load_inputs, shortened
-from runners.windows import NamedWindow, stored_span
+from keel.adapters.replay.bars import ReplayPlan
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.errors import DataError
+from keel.core.time_range import TimeRange, to_iso
+from keel.core.timeframe import DAY_MS, floor_ts, is_finer, tf_ms
+from keel.runners.identity import data_fingerprint
+from keel.runners.preparation import SymbolInputs, load_inputs, shortened
+from keel.runners.windows import NamedWindow, stored_span
 
 OnLoad = Callable[[str, list[SymbolInputs]], None]
 """Told of histories that have been loaded, by name."""

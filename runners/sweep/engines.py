@@ -14,15 +14,15 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from core.errors import ConfigError
-from core.words import check_word
-from runners.sweep.columns import MemoryShelf
-from runners.sweep.data import DataBook
-from runners.sweep.evaluate import Bench
-from runners.sweep.local import LocalPool
-from runners.sweep.packing import save
-from runners.sweep.task import Code, Engine, Outcome, Task
-from sim.kernel import load
+from keel.core.errors import ConfigError
+from keel.core.words import check_word
+from keel.runners.sweep.columns import MemoryShelf
+from keel.runners.sweep.data import DataBook
+from keel.runners.sweep.evaluate import Bench
+from keel.runners.sweep.local import LocalPool
+from keel.runners.sweep.packing import save
+from keel.runners.sweep.task import Code, Engine, Outcome, Task
+from keel.sim.kernel import load
 
 _TOGETHER_S = 0.2
 """The kernel finishes thousands of points a second: those of so long are kept together."""
@@ -56,7 +56,7 @@ class Place:
         if self.address is not None and self.on != "ray":
             raise ConfigError("--address belongs to --on ray")
         if self.on == "ray":
-            from runners.sweep.on_ray import check_ray
+            from keel.runners.sweep.on_ray import check_ray
 
             check_ray(self.address)
 
@@ -160,7 +160,7 @@ class Evaluators:
     def _actors(self) -> Pool:
         if self._pool is None:
             if self._place.on == "ray":
-                from runners.sweep.on_ray import RayPool
+                from keel.runners.sweep.on_ray import RayPool
 
                 self._pool = RayPool(self._place, self._book, self._code)
             else:

@@ -8,20 +8,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adapters.plain_data import plain
-from adapters.store import HistoricalDataStore
-from core.errors import KeelError
-from core.features import VectorEngine
-from core.time_range import TimeRange, to_iso
-from runners.backtest import run_prepared
-from runners.portfolio.system import system_setup
-from runners.preparation import Prepared, SymbolInputs, assemble, guarded, make_plan, shortened
-from runners.sweep.columns import SharedColumns, Shelf
-from runners.sweep.task import Code, Outcome, Task, no_trades_of, unfold
-from strategies.base import PortfolioStrategy
+from keel.adapters.plain_data import plain
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import KeelError
+from keel.core.features import VectorEngine
+from keel.core.time_range import TimeRange, to_iso
+from keel.runners.backtest import run_prepared
+from keel.runners.portfolio.system import system_setup
+from keel.runners.preparation import Prepared, SymbolInputs, assemble, guarded, make_plan, shortened
+from keel.runners.sweep.columns import SharedColumns, Shelf
+from keel.runners.sweep.task import Code, Outcome, Task, no_trades_of, unfold
+from keel.strategies.base import PortfolioStrategy
 
 if TYPE_CHECKING:
-    from runners.sweep.kernel import KernelBench
+    from keel.runners.sweep.kernel import KernelBench
 
 OpenData = Callable[[str], list[SymbolInputs]]
 """The histories of a name."""
@@ -53,8 +53,8 @@ class Bench:
         """What the kernel made of it; or what of it the kernel does not model, in words."""
         began = time.perf_counter()
         if self._kernel is None:
-            from runners.sweep.kernel import KernelBench
-            from sim.kernel import load
+            from keel.runners.sweep.kernel import KernelBench
+            from keel.sim.kernel import load
 
             load(self._kernel_cache)
             self._kernel = KernelBench()

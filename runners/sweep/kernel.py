@@ -6,11 +6,11 @@ import time
 from dataclasses import fields
 from typing import Any, Final
 
-from adapters.plain_data import plain
-from core.errors import ConfigError
-from core.metrics.performance import METRICS
-from core.nearest import did_you_mean
-from runners.kernel_run import (
+from keel.adapters.plain_data import plain
+from keel.core.errors import ConfigError
+from keel.core.metrics.performance import METRICS
+from keel.core.nearest import did_you_mean
+from keel.runners.kernel_run import (
     history_refusal,
     kernel_columns,
     kernel_features,
@@ -19,11 +19,11 @@ from runners.kernel_run import (
     strategy_refusal,
     system_refusal,
 )
-from runners.preparation import Prepared
-from runners.sweep.task import Engine, Outcome, Task, no_trades_of
-from runners.systems import LoadedSystem
-from sim.kernel import KernelColumns, KernelSummary, is_installed, summarize
-from sim.kernel.result import KernelRefused
+from keel.runners.preparation import Prepared
+from keel.runners.sweep.task import Engine, Outcome, Task, no_trades_of
+from keel.runners.systems import LoadedSystem
+from keel.sim.kernel import KernelColumns, KernelSummary, is_installed, summarize
+from keel.sim.kernel.result import KernelRefused
 
 KERNEL_METRICS: Final = tuple(name for name in [*(field.name for field in fields(KernelSummary)), "win_rate"] if name in METRICS)
 """The standard metrics that the kernel's summary has."""

@@ -18,12 +18,12 @@ from typing import IO
 
 import msgspec
 
-import runners
-from adapters.whole_file import write_bytes
-from core.errors import InvariantError
-from runners.child_environment import child_environment
-from runners.sweep.task import Code, Outcome, Task
-from runners.sweep.worker import CODE_FILE
+import keel.runners
+from keel.adapters.whole_file import write_bytes
+from keel.core.errors import InvariantError
+from keel.runners.child_environment import child_environment
+from keel.runners.sweep.task import Code, Outcome, Task
+from keel.runners.sweep.worker import CODE_FILE
 
 ATTEMPTS = 3
 _CHUNK = 1 << 16
@@ -120,11 +120,11 @@ class LocalPool:
         self._selector.close()
 
     def _start(self) -> _Worker:
-        root = str(Path(runners.__path__[0]).parent)
+        root = str(Path(keel.runners.__path__[0]).parent)
         paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         errors = (self._cache / f"worker-{len(list(self._cache.glob('worker-*')))}.log").open("w+b")
         process = subprocess.Popen(
-            [sys.executable, "-m", "runners.sweep.worker", str(self._cache)],
+            [sys.executable, "-m", "keel.runners.sweep.worker", str(self._cache)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

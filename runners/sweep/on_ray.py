@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-import runners
-from core.errors import ConfigError, InvariantError, VenueError
-from runners.sweep.columns import MemoryShelf
-from runners.sweep.data import DataBook
-from runners.sweep.evaluate import Bench
-from runners.sweep.packing import pack, unpack
-from runners.sweep.task import Code, Outcome, Task
+import keel.runners
+from keel.core.errors import ConfigError, InvariantError, VenueError
+from keel.runners.sweep.columns import MemoryShelf
+from keel.runners.sweep.data import DataBook
+from keel.runners.sweep.evaluate import Bench
+from keel.runners.sweep.packing import pack, unpack
+from keel.runners.sweep.task import Code, Outcome, Task
 
 if TYPE_CHECKING:
-    from runners.preparation import SymbolInputs
-    from runners.sweep.engines import Place
+    from keel.runners.preparation import SymbolInputs
+    from keel.runners.sweep.engines import Place
 
 PATIENCE_S = 5.0
 """How long a cluster's address may take to answer."""
@@ -152,7 +152,7 @@ def _join(ray: Any, place: Place) -> None:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if place.address is None:
         # In this thread: Ray's own processes end with the thread that started them.
-        paths = os.pathsep.join([str(Path(runners.__path__[0]).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        paths = os.pathsep.join([str(Path(keel.runners.__path__[0]).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {"env_vars": {"PYTHONPATH": paths}}
         try:
             ray.init(num_cpus=place.count, include_dashboard=False, runtime_env=environment, **settings)

@@ -10,12 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
-from adapters.whole_file import write_bytes
-from core.errors import InvariantError
-from core.frame import Frame
-from core.instrument import Instrument
-from runners.preparation import SymbolInputs
+from keel.adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
+from keel.adapters.whole_file import write_bytes
+from keel.core.errors import InvariantError
+from keel.core.frame import Frame
+from keel.core.instrument import Instrument
+from keel.runners.preparation import SymbolInputs
 
 Arrays = Mapping[str, np.ndarray]
 _KINDS: dict[str, type] = {kind.__name__: kind for kind in (SymbolInputs, SymbolHistory, PriceColumns, FundingColumns)}

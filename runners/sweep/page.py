@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from adapters.report.page import Figures, document, plot, section
-from adapters.report.text import esc, label, number, table
-from core.time_range import to_iso
-from runners.sweep.ask import SweepRecord
-from runners.sweep.summary import BESIDE, Entry, HeatMap, Summary
+from keel.adapters.report.page import Figures, document, plot, section
+from keel.adapters.report.text import esc, label, number, table
+from keel.core.time_range import to_iso
+from keel.runners.sweep.ask import SweepRecord
+from keel.runners.sweep.summary import BESIDE, Entry, HeatMap, Summary
 
 MOST_ROWS = 500
 """Settings that the page lists; results.csv has all."""

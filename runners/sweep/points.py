@@ -9,18 +9,18 @@ from typing import Any
 
 import msgspec
 
-from adapters.plain_data import canonical_json
-from core.config import SystemConfig
-from core.errors import ConfigError, DataError
-from runners.identity import point_uid
-from runners.preparation import Plan, make_plan
-from runners.sweep.data import DataBook
-from runners.sweep.space import Setting
-from runners.sweep.task import Task
-from runners.systems import LoadedSystem, override_texts
-from runners.windows import NamedWindow
-from runners.wiring import check_venue
-from strategies.registry import check_params
+from keel.adapters.plain_data import canonical_json
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError, DataError
+from keel.runners.identity import point_uid
+from keel.runners.preparation import Plan, make_plan
+from keel.runners.sweep.data import DataBook
+from keel.runners.sweep.space import Setting
+from keel.runners.sweep.task import Task
+from keel.runners.systems import LoadedSystem, override_texts
+from keel.runners.windows import NamedWindow
+from keel.runners.wiring import check_venue
+from keel.strategies.registry import check_params
 
 
 @dataclass(frozen=True, slots=True)

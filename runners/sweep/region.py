@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import NormalDist, median, stdev
 
-from runners.sweep.space import Dimension, Setting, Space
+from keel.runners.sweep.space import Dimension, Setting, Space
 
 LEAST_NEIGHBOURS = 3
 BEST_SHARE = 0.1

@@ -9,24 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from adapters.store import HistoricalDataStore
-from core.errors import ConfigError, DataError, StrategyError
-from core.features import VectorEngine
-from runners.home import Home
-from runners.kernel_run import kernel_folder
-from runners.preparation import assemble, guarded, make_plan, refuse_peeking, shortened
-from runners.sweep.ask import SweepAsk, SweepRecord, begin, contexts_of, load_begun, read_record, space_of, write_record
-from runners.sweep.data import DataBook
-from runners.sweep.engines import Evaluators, Place
-from runners.sweep.kernel import choose_engine
-from runners.sweep.points import Context, Point, PointMaker, configured
-from runners.sweep.search import batches, make_search
-from runners.sweep.space import Setting
-from runners.sweep.study import Row, Study
-from runners.sweep.task import Outcome, Task, collect_code
-from runners.systems import LoadedSystem
-from runners.user_code import load_function
-from strategies.base import PortfolioStrategy, VectorStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import ConfigError, DataError, StrategyError
+from keel.core.features import VectorEngine
+from keel.runners.home import Home
+from keel.runners.kernel_run import kernel_folder
+from keel.runners.preparation import assemble, guarded, make_plan, refuse_peeking, shortened
+from keel.runners.sweep.ask import SweepAsk, SweepRecord, begin, contexts_of, load_begun, read_record, space_of, write_record
+from keel.runners.sweep.data import DataBook
+from keel.runners.sweep.engines import Evaluators, Place
+from keel.runners.sweep.kernel import choose_engine
+from keel.runners.sweep.points import Context, Point, PointMaker, configured
+from keel.runners.sweep.search import batches, make_search
+from keel.runners.sweep.space import Setting
+from keel.runners.sweep.study import Row, Study
+from keel.runners.sweep.task import Outcome, Task, collect_code
+from keel.runners.systems import LoadedSystem
+from keel.runners.user_code import load_function
+from keel.strategies.base import PortfolioStrategy, VectorStrategy
 
 Progress = Callable[[str, int, int], None]
 CACHE = "cache"

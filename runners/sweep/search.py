@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 
-from core.errors import ConfigError, InvariantError
-from core.words import check_word
-from runners.sweep.space import Dimension, Setting, Space
+from keel.core.errors import ConfigError, InvariantError
+from keel.core.words import check_word
+from keel.runners.sweep.space import Dimension, Setting, Space
 
 SearchName = Literal["grid", "random", "tpe"]
 BATCH = 16

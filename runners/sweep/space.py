@@ -13,11 +13,11 @@ from decimal import Decimal, InvalidOperation
 from itertools import product
 from typing import Any
 
-from core.config import SystemConfig
-from core.errors import ConfigError
-from core.nearest import did_you_mean
-from core.system_file import apply_overrides
-from core.yaml_source import YamlProblem, parse_yaml
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError
+from keel.core.nearest import did_you_mean
+from keel.core.system_file import apply_overrides
+from keel.core.yaml_source import YamlProblem, parse_yaml
 
 Setting = dict[str, Any]
 """Dotted key -> value: one parameter set."""

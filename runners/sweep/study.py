@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from adapters.machine import wall_ms
-from adapters.store.connection import Database
+from keel.adapters.machine import wall_ms
+from keel.adapters.store.connection import Database
 
 FILE = "study.duckdb"
 _COLUMNS = "id, number, setting, symbols, window_name, status, engine, seconds, reason, metrics, no_trades"

@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from runners.sweep.ask import space_of
-from runners.sweep.region import Judged, Region, cell_of, find_region, judge
-from runners.sweep.run import Finished, Trial, trades_of
-from runners.sweep.space import Dimension, Space
-from runners.sweep.study import Row
-from runners.sweep.verdict import luck_of, why_no_region
-from runners.systems import LoadedSystem
+from keel.runners.sweep.ask import space_of
+from keel.runners.sweep.region import Judged, Region, cell_of, find_region, judge
+from keel.runners.sweep.run import Finished, Trial, trades_of
+from keel.runners.sweep.space import Dimension, Space
+from keel.runners.sweep.study import Row
+from keel.runners.sweep.verdict import luck_of, why_no_region
+from keel.runners.systems import LoadedSystem
 
 BESIDE = ("total_return", "max_drawdown_pct", "total_trades")
 """Metrics of the first window that stand beside the one that is searched for."""

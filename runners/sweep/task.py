@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from core.config import SystemConfig
-from core.errors import ConfigError
-from core.funnel import Funnel, why_no_trades
-from runners.systems import LoadedSystem
-from runners.user_code import load_function
-from strategies.base import BaseStrategy
-from strategies.registry import load_strategy
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError
+from keel.core.funnel import Funnel, why_no_trades
+from keel.runners.systems import LoadedSystem
+from keel.runners.user_code import load_function
+from keel.strategies.base import BaseStrategy
+from keel.strategies.registry import load_strategy
 
 Engine = Literal["actors", "kernel"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from runners.sweep.region import best_by_luck
+from keel.runners.sweep.region import best_by_luck
 
 NOTHING: Final = {
     "total_return": 0.0, "total_pnl": 0.0, "net_profit": 0.0, "sharpe": 0.0, "sortino": 0.0, "calmar": 0.0, "cagr": 0.0,

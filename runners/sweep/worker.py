@@ -16,10 +16,10 @@ from typing import Never
 
 import msgspec
 
-from runners.sweep.columns import FolderShelf
-from runners.sweep.evaluate import Bench
-from runners.sweep.packing import open_saved
-from runners.sweep.task import Code, Task
+from keel.runners.sweep.columns import FolderShelf
+from keel.runners.sweep.evaluate import Bench
+from keel.runners.sweep.packing import open_saved
+from keel.runners.sweep.task import Code, Task
 
 CODE_FILE = "code.json"
 COLUMNS = "columns"

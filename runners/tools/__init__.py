@@ -1,6 +1,6 @@
 """The typed tools: one registry behind every command, and for orchestrators.
 
-    from runners.tools import backtest_run_tool
+    from keel.runners.tools import backtest_run_tool
 
     answer = backtest_run_tool("ema_cross", "sample", {"params.fast": 10}, home="my-folder")
     if answer["ok"]:
@@ -16,20 +16,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from runners.tools.alerts import alerts_test_tool
-    from runners.tools.backtest import (
+    from keel.runners.tools.alerts import alerts_test_tool
+    from keel.runners.tools.backtest import (
         backtest_list_systems_tool,
         backtest_list_windows_tool,
         backtest_run_tool,
         backtest_sample_tool,
     )
-    from runners.tools.check import check_lookahead_tool, check_warmup_tool
-    from runners.tools.compare_live import session_compare_tool
-    from runners.tools.data import data_export_tool, data_fill_tool, data_gaps_tool, data_list_tool, data_synth_tool, data_verify_tool
-    from runners.tools.data_import import data_import_instruments_tool, data_import_tool
-    from runners.tools.data_upkeep import data_delete_tool, data_rename_tool
-    from runners.tools.diagnostics import doctor_tool
-    from runners.tools.exchange import (
+    from keel.runners.tools.check import check_lookahead_tool, check_warmup_tool
+    from keel.runners.tools.compare_live import session_compare_tool
+    from keel.runners.tools.data import data_export_tool, data_fill_tool, data_gaps_tool, data_list_tool, data_synth_tool, data_verify_tool
+    from keel.runners.tools.data_import import data_import_instruments_tool, data_import_tool
+    from keel.runners.tools.data_upkeep import data_delete_tool, data_rename_tool
+    from keel.runners.tools.diagnostics import doctor_tool
+    from keel.runners.tools.exchange import (
         account_fund_tool,
         account_show_tool,
         market_bars_tool,
@@ -40,15 +40,15 @@ if TYPE_CHECKING:
         position_close_tool,
         position_list_tool,
     )
-    from runners.tools.journal import journal_list_tool, journal_repair_tool, journal_verify_tool
-    from runners.tools.parity import parity_check_tool
-    from runners.tools.replay import session_replay_tool
-    from runners.tools.runs import runs_compare_tool, runs_list_tool, runs_report_tool, runs_show_tool
-    from runners.tools.smoke import smoke_backtest_tool
-    from runners.tools.smoke_demo import smoke_demo_tool
-    from runners.tools.sweep import sweep_run_tool
-    from runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
-    from runners.tools.wire_parity import wire_parity_check_tool
+    from keel.runners.tools.journal import journal_list_tool, journal_repair_tool, journal_verify_tool
+    from keel.runners.tools.parity import parity_check_tool
+    from keel.runners.tools.replay import session_replay_tool
+    from keel.runners.tools.runs import runs_compare_tool, runs_list_tool, runs_report_tool, runs_show_tool
+    from keel.runners.tools.smoke import smoke_backtest_tool
+    from keel.runners.tools.smoke_demo import smoke_demo_tool
+    from keel.runners.tools.sweep import sweep_run_tool
+    from keel.runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
+    from keel.runners.tools.wire_parity import wire_parity_check_tool
 
 _PLACES = {
     "alerts": ("alerts_test_tool",),
@@ -137,5 +137,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     for module, names in _PLACES.items():
         if name in names:
-            return getattr(import_module(f"runners.tools.{module}"), name)
+            return getattr(import_module(f"keel.runners.tools.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

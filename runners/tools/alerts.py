@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from core.errors import ConfigError
-from runners.alerts.alerts import Tried, try_targets
-from runners.alerts.config import FILE_NAME
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.core.errors import ConfigError
+from keel.runners.alerts.alerts import Tried, try_targets
+from keel.runners.alerts.config import FILE_NAME
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 
 class AlertsTestRequest(Request, frozen=True):

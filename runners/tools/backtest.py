@@ -6,20 +6,20 @@ from typing import Any
 
 import msgspec
 
-from adapters.artifacts import EXACT_METRICS, benchmark_of, money_of
-from adapters.plain_data import plain
-from adapters.store import HistoricalDataStore
-from core.config import Window
-from core.errors import KeelError
-from core.money import to_text, to_units
-from core.result import BacktestResult
-from core.system_file import decode_system
-from core.time_range import to_iso
-from runners.sample import has_history, write_sample
-from runners.system_run import ReadySystem, SystemRun, make_ready, run_backtest
-from runners.systems import SystemSource, list_sources, load_system, override_texts, symbol_overrides
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.windows import choose_window, covered_windows
+from keel.adapters.artifacts import EXACT_METRICS, benchmark_of, money_of
+from keel.adapters.plain_data import plain
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import Window
+from keel.core.errors import KeelError
+from keel.core.money import to_text, to_units
+from keel.core.result import BacktestResult
+from keel.core.system_file import decode_system
+from keel.core.time_range import to_iso
+from keel.runners.sample import has_history, write_sample
+from keel.runners.system_run import ReadySystem, SystemRun, make_ready, run_backtest
+from keel.runners.systems import SystemSource, list_sources, load_system, override_texts, symbol_overrides
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.windows import choose_window, covered_windows
 
 MONEY_METRICS = (
     "initial_equity",

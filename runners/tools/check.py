@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.store import HistoricalDataStore
-from core.time_range import to_iso
-from runners.check.lookahead import Looked, check_lookahead
-from runners.check.warmup import Changed, Settled, check_warmup
-from runners.systems import LoadedSystem, load_system, override_texts, symbol_overrides
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.windows import NamedWindow, choose_window
+from keel.adapters.store import HistoricalDataStore
+from keel.core.time_range import to_iso
+from keel.runners.check.lookahead import Looked, check_lookahead
+from keel.runners.check.warmup import Changed, Settled, check_warmup
+from keel.runners.systems import LoadedSystem, load_system, override_texts, symbol_overrides
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.windows import NamedWindow, choose_window
 
 
 class CheckRequest(Request, frozen=True):

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.report.compare_live import ComparedRow, ComparedSession, write_compare_page
-from core.errors import DataError
-from core.money import UNIT, to_text
-from core.time_range import to_iso
-from runners.compare_live.parts import FILL_PRICE, PARTS, Row
-from runners.compare_live.trips import Trip
-from runners.compare_live.whole import Comparison, compare_live
-from runners.private_files import private_files
-from runners.session_journal import SessionJournal, find_session, load_code
-from runners.session_replay import replay_session
-from runners.systems import LoadedSystem
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.adapters.report.compare_live import ComparedRow, ComparedSession, write_compare_page
+from keel.core.errors import DataError
+from keel.core.money import UNIT, to_text
+from keel.core.time_range import to_iso
+from keel.runners.compare_live.parts import FILL_PRICE, PARTS, Row
+from keel.runners.compare_live.trips import Trip
+from keel.runners.compare_live.whole import Comparison, compare_live
+from keel.runners.private_files import private_files
+from keel.runners.session_journal import SessionJournal, find_session, load_code
+from keel.runners.session_replay import replay_session
+from keel.runners.systems import LoadedSystem
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 PAGE = "compare-live.html"
 

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
-from adapters.store.records import Coverage, FillReport, Finding, Gap
-from core.errors import ConfigError
-from core.timeframe import tf_ms
-from runners.sample import Sampled, write_sample
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.user_path import user_path
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.records import Coverage, FillReport, Finding, Gap
+from keel.core.errors import ConfigError
+from keel.core.timeframe import tf_ms
+from keel.runners.sample import Sampled, write_sample
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.user_path import user_path
 
 
 class SynthRequest(Request, frozen=True):

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
-from adapters.store.files.formats import TAKEN, is_data_name
-from adapters.store.records import ImportReport
-from adapters.store.zones import read_zone
-from core.errors import KeelError
-from core.instrument import Category
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.user_path import user_path
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.files.formats import TAKEN, is_data_name
+from keel.adapters.store.records import ImportReport
+from keel.adapters.store.zones import read_zone
+from keel.core.errors import KeelError
+from keel.core.instrument import Category
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.user_path import user_path
 
 
 class ImportRequest(Request, frozen=True):

@@ -6,14 +6,14 @@ from typing import Final
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
-from adapters.store.records import Coverage
-from adapters.store.schema import SeriesKey
-from adapters.store.symbols import read_symbol
-from core.errors import ConfigError
-from core.instrument import Category
-from runners.tools.data import SeriesRequest, selected
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.records import Coverage
+from keel.adapters.store.schema import SeriesKey
+from keel.adapters.store.symbols import read_symbol
+from keel.core.errors import ConfigError
+from keel.core.instrument import Category
+from keel.runners.tools.data import SeriesRequest, selected
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 _LISTED: Final = 20
 

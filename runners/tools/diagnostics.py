@@ -14,15 +14,15 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
-from adapters.store import HistoricalDataStore
-from adapters.store.schema import SCHEMA_VERSION
-from core.errors import KeelError
-from core.features import StreamEngine, VectorEngine, parse_features
-from core.frame import BAR_COLUMNS, Frame
-from core.time_range import to_iso
-from core.timeframe import HOUR_MS
-from runners.home import Home
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.schema import SCHEMA_VERSION
+from keel.core.errors import KeelError
+from keel.core.features import StreamEngine, VectorEngine, parse_features
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.time_range import to_iso
+from keel.core.timeframe import HOUR_MS
+from keel.runners.home import Home
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 Status = Literal["ok", "warn", "fail"]
 

@@ -12,20 +12,20 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from adapters.bybit import requests, translate
-from adapters.bybit.endpoints import Environment
-from adapters.bybit.notices import Notice
-from adapters.bybit.outcomes import SUCCESS
-from core.errors import ConfigError, VenueError
-from core.instrument import Category
-from core.messages import CancelOrder, SubmitOrder
-from core.time_range import to_iso
-from core.timeframe import tf_ms
-from runners.live.connection import Connection, connect
-from runners.live.lock import AccountLock
-from runners.own_loop import run_to_end
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.user_path import user_path
+from keel.adapters.bybit import requests, translate
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.outcomes import SUCCESS
+from keel.core.errors import ConfigError, VenueError
+from keel.core.instrument import Category
+from keel.core.messages import CancelOrder, SubmitOrder
+from keel.core.time_range import to_iso
+from keel.core.timeframe import tf_ms
+from keel.runners.live.connection import Connection, connect
+from keel.runners.live.lock import AccountLock
+from keel.runners.own_loop import run_to_end
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.user_path import user_path
 
 T = TypeVar("T")
 

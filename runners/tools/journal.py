@@ -6,15 +6,15 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.journal import Inspection, inspect, repair
-from adapters.journal.layout import segment_paths
-from core.errors import ConfigError, DataError
-from core.file_names import shown
-from runners.home import Home
-from runners.registry import find_run
-from runners.session_journal import journal_folders, journal_name, named_journal, run_journal
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.user_path import user_path
+from keel.adapters.journal import Inspection, inspect, repair
+from keel.adapters.journal.layout import segment_paths
+from keel.core.errors import ConfigError, DataError
+from keel.core.file_names import shown
+from keel.runners.home import Home
+from keel.runners.registry import find_run
+from keel.runners.session_journal import journal_folders, journal_name, named_journal, run_journal
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.user_path import user_path
 
 
 class JournalsRequest(Request, frozen=True):

@@ -8,16 +8,16 @@ from typing import Any
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
-from core.errors import ConfigError, StrategyError
-from core.time_range import to_iso
-from runners.kernel_run import kernel_folder, kernel_refuses, load_kernel, run_kernel
-from runners.parity import Difference, actors_record, compare_records, kernel_record
-from runners.system_run import make_ready
-from runners.systems import load_system, override_texts, symbol_overrides
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.windows import choose_window
-from sim.kernel import KernelRefused
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import ConfigError, StrategyError
+from keel.core.time_range import to_iso
+from keel.runners.kernel_run import kernel_folder, kernel_refuses, load_kernel, run_kernel
+from keel.runners.parity import Difference, actors_record, compare_records, kernel_record
+from keel.runners.system_run import make_ready
+from keel.runners.systems import load_system, override_texts, symbol_overrides
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.windows import choose_window
+from keel.sim.kernel import KernelRefused
 
 
 class ParityRequest(Request, frozen=True):

@@ -15,32 +15,32 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from adapters.machine import wall_ms
-from core.errors import ConfigError, InvariantError, KeelError
-from core.nearest import did_you_mean
-from core.words import check_fields
-from runners.home import Home
+from keel.adapters.machine import wall_ms
+from keel.core.errors import ConfigError, InvariantError, KeelError
+from keel.core.nearest import did_you_mean
+from keel.core.words import check_fields
+from keel.runners.home import Home
 
 MODULES = (
-    "runners.tools.data",
-    "runners.tools.data_import",
-    "runners.tools.data_upkeep",
-    "runners.tools.systems",
-    "runners.tools.backtest",
-    "runners.tools.check",
-    "runners.tools.sweep",
-    "runners.tools.parity",
-    "runners.tools.runs",
-    "runners.tools.diagnostics",
-    "runners.tools.smoke",
-    "runners.tools.smoke_demo",
-    "runners.tools.exchange",
-    "runners.tools.journal",
-    "runners.tools.session",
-    "runners.tools.alerts",
-    "runners.tools.replay",
-    "runners.tools.wire_parity",
-    "runners.tools.compare_live",
+    "keel.runners.tools.data",
+    "keel.runners.tools.data_import",
+    "keel.runners.tools.data_upkeep",
+    "keel.runners.tools.systems",
+    "keel.runners.tools.backtest",
+    "keel.runners.tools.check",
+    "keel.runners.tools.sweep",
+    "keel.runners.tools.parity",
+    "keel.runners.tools.runs",
+    "keel.runners.tools.diagnostics",
+    "keel.runners.tools.smoke",
+    "keel.runners.tools.smoke_demo",
+    "keel.runners.tools.exchange",
+    "keel.runners.tools.journal",
+    "keel.runners.tools.session",
+    "keel.runners.tools.alerts",
+    "keel.runners.tools.replay",
+    "keel.runners.tools.wire_parity",
+    "keel.runners.tools.compare_live",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 

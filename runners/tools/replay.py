@@ -6,11 +6,11 @@ import platform
 
 import msgspec
 
-from adapters.journal import inspect
-from core.time_range import to_iso
-from runners.session_journal import find_session, load_code
-from runners.session_replay import ReplayDifference, replay_session
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.adapters.journal import inspect
+from keel.core.time_range import to_iso
+from keel.runners.session_journal import find_session, load_code
+from keel.runners.session_replay import ReplayDifference, replay_session
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 
 class ReplayRequest(Request, frozen=True):

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
-from core.errors import DataError
-from core.funnel import Funnel
-from runners.kept_result import kept_result
-from runners.registry import Difference, MoneyLine, RunInfo, compare_runs, find_run, list_runs, reconciliation
-from runners.system_run import run_again, write_run_report
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError
+from keel.core.funnel import Funnel
+from keel.runners.kept_result import kept_result
+from keel.runners.registry import Difference, MoneyLine, RunInfo, compare_runs, find_run, list_runs, reconciliation
+from keel.runners.system_run import run_again, write_run_report
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 
 class RunsRequest(Request, frozen=True):

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import msgspec
 
-from core.errors import ConfigError, KeelError, VenueError
-from core.file_names import name_problem
-from core.nearest import did_you_mean
-from runners.live.door import Ask, Told
-from runners.live.restrictions import Restriction
-from runners.live.status import SessionStatus
-from runners.session_address import Card, connected, sessions
-from runners.systems import load_system
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.core.errors import ConfigError, KeelError, VenueError
+from keel.core.file_names import name_problem
+from keel.core.nearest import did_you_mean
+from keel.runners.live.door import Ask, Told
+from keel.runners.live.restrictions import Restriction
+from keel.runners.live.status import SessionStatus
+from keel.runners.session_address import Card, connected, sessions
+from keel.runners.systems import load_system
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 STATUS_S = 3.0
 """How long a session may take to say how it is: one whose event loop hangs does not."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from core.money import to_units
-from runners.home import Home
-from runners.sample import write_sample
-from runners.tools.backtest import BacktestRequest, BacktestResponse, backtest_run_tool
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.core.money import to_units
+from keel.runners.home import Home
+from keel.runners.sample import write_sample
+from keel.runners.tools.backtest import BacktestRequest, BacktestResponse, backtest_run_tool
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 _SPAN = ("2024-01-01", "2024-02-10")
 _WINDOW = ("2024-01-15", "2024-02-10")

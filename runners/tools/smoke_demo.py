@@ -12,25 +12,25 @@ from typing import Any
 
 import msgspec
 
-from adapters.machine import wall_ms
-from adapters.store import HistoricalDataStore
-from core.errors import VenueError
-from core.messages import Fill
-from core.time_range import TimeRange
-from core.timeframe import MINUTE_MS
-from runners.demo import DemoOptions, DemoRun, run_demo
-from runners.home import Home
-from runners.sample import write_sample
-from runners.sandbox import stored_bars
-from runners.system_run import make_ready, run_backtest
-from runners.systems import LoadedSystem, load_system
-from runners.tools.registry import ToolContext, tool
-from runners.tools.smoke import SmokeCheck, SmokeRequest, SmokeResponse
-from runners.windows import NamedWindow
-from sim.sandbox.engine import Feed
-from sim.sandbox.feeds import BarFeed
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import AccountSettings, SandboxSettings
+from keel.adapters.machine import wall_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import VenueError
+from keel.core.messages import Fill
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import MINUTE_MS
+from keel.runners.demo import DemoOptions, DemoRun, run_demo
+from keel.runners.home import Home
+from keel.runners.sample import write_sample
+from keel.runners.sandbox import stored_bars
+from keel.runners.system_run import make_ready, run_backtest
+from keel.runners.systems import LoadedSystem, load_system
+from keel.runners.tools.registry import ToolContext, tool
+from keel.runners.tools.smoke import SmokeCheck, SmokeRequest, SmokeResponse
+from keel.runners.windows import NamedWindow
+from keel.sim.sandbox.engine import Feed
+from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 
 _SPAN = ("2024-01-01", "2024-01-15")
 _WINDOW = TimeRange.from_dates("2024-01-13", "2024-01-15")

@@ -8,18 +8,18 @@ from typing import Literal
 
 import msgspec
 
-from adapters.report.page import write_page
-from adapters.whole_file import json_text, whole_file, write_bytes
-from core.errors import ConfigError
-from runners.registry import find_sweep
-from runners.sweep.ask import SweepAsk, load_begun
-from runners.sweep.defaults import LIMIT, MIN_TRADES
-from runners.sweep.engines import Place
-from runners.sweep.page import region_lines, render_sweep
-from runners.sweep.run import Finished, Interrupted, resume_sweep, start_sweep
-from runners.sweep.search import SearchName
-from runners.sweep.summary import Entry, HeatMap, RegionEntry, summarize
-from runners.tools.registry import Request, Response, ToolContext, tool
+from keel.adapters.report.page import write_page
+from keel.adapters.whole_file import json_text, whole_file, write_bytes
+from keel.core.errors import ConfigError
+from keel.runners.registry import find_sweep
+from keel.runners.sweep.ask import SweepAsk, load_begun
+from keel.runners.sweep.defaults import LIMIT, MIN_TRADES
+from keel.runners.sweep.engines import Place
+from keel.runners.sweep.page import region_lines, render_sweep
+from keel.runners.sweep.run import Finished, Interrupted, resume_sweep, start_sweep
+from keel.runners.sweep.search import SearchName
+from keel.runners.sweep.summary import Entry, HeatMap, RegionEntry, summarize
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 __all__ = ["Interrupted", "SweepRequest", "SweepResponse", "sweep_run_tool"]
 

@@ -8,25 +8,25 @@ from typing import Any
 
 import msgspec
 
-import runners
-from adapters.logging import get_logger
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from core.errors import ConfigError, DataError, KeelError
-from core.features import parse_features
-from core.file_names import LONGEST_ID, shown
-from core.instrument import Instrument
-from core.risk.exits import hidden_features
-from core.system_file import SCHEMA_ID, decode_system, system_schema
-from runners.home import Home
-from runners.systems import LoadedSystem, SystemSource, effective_system, find_source, load_system, override_texts
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.user_code import load_function
-from runners.wiring import check_venue
-from sim.exchange import default_instrument
-from strategies.registry import builtin_systems, strategy_ids
+import keel.runners
+from keel.adapters.logging import get_logger
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.errors import ConfigError, DataError, KeelError
+from keel.core.features import parse_features
+from keel.core.file_names import LONGEST_ID, shown
+from keel.core.instrument import Instrument
+from keel.core.risk.exits import hidden_features
+from keel.core.system_file import SCHEMA_ID, decode_system, system_schema
+from keel.runners.home import Home
+from keel.runners.systems import LoadedSystem, SystemSource, effective_system, find_source, load_system, override_texts
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.user_code import load_function
+from keel.runners.wiring import check_venue
+from keel.sim.exchange import default_instrument
+from keel.strategies.registry import builtin_systems, strategy_ids
 
-log = get_logger("runners.tools.systems")
+log = get_logger("keel.runners.tools.systems")
 
 
 class ShowRequest(Request, frozen=True):
@@ -198,7 +198,7 @@ def _new_files(request: NewRequest, home: Home) -> dict[Path, str]:
 
 def _template(kind: str, name: str, strategy: str) -> str:
     """A template from the package with its placeholders filled in."""
-    text = files(runners).joinpath("templates", f"{kind}.template").read_text(encoding="utf-8")
+    text = files(keel.runners).joinpath("templates", f"{kind}.template").read_text(encoding="utf-8")
     class_name = "".join(part.capitalize() for part in name.split("_") if part)
     for mark, value in (("@NAME@", name), ("@STRATEGY@", strategy), ("@CLASS@", class_name)):
         text = text.replace(mark, value)

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-from adapters.store import HistoricalDataStore
-from core.errors import StrategyError
-from core.time_range import TimeRange, to_iso
-from core.timeframe import DAY_MS, floor_ts
-from runners.preparation import Prepared
-from runners.system_run import make_ready
-from runners.systems import LoadedSystem, load_system, override_texts, symbol_overrides
-from runners.tools.registry import Request, Response, ToolContext, tool
-from runners.windows import NamedWindow, choose_window
-from runners.wire_parity.compare import WireDifference, first_difference
-from runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import StrategyError
+from keel.core.time_range import TimeRange, to_iso
+from keel.core.timeframe import DAY_MS, floor_ts
+from keel.runners.preparation import Prepared
+from keel.runners.system_run import make_ready
+from keel.runners.systems import LoadedSystem, load_system, override_texts, symbol_overrides
+from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.windows import NamedWindow, choose_window
+from keel.runners.wire_parity.compare import WireDifference, first_difference
+from keel.runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
 
 DAYS: Final = 30
 """Where nobody asks for a span: so many days at the end of the system's window. A bar takes about two milliseconds."""

@@ -8,9 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from core.frame import Frame
-from core.timeframe import NEVER, tf_ms
-from runners.wire_parity.rows import KINDS, Row, Side, first_row, row_of
+from keel.core.frame import Frame
+from keel.core.timeframe import NEVER, tf_ms
+from keel.runners.wire_parity.rows import KINDS, Row, Side, first_row, row_of
 
 AT_CLOSE: Final = ("bars", "marks", "orders", "equity points")
 """Kinds whose time is a close: they belong to the bar that ended then."""

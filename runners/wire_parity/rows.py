@@ -11,8 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from core.frame import BAR_COLUMNS
-from core.messages import Fill, FundingPayment, Liquidation, Message, SubmitOrder
+from keel.core.frame import BAR_COLUMNS
+from keel.core.messages import Fill, FundingPayment, Liquidation, Message, SubmitOrder
 
 Row = dict[str, Any]
 Table = Mapping[str, npt.NDArray[Any]]

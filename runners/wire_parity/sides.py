@@ -14,32 +14,32 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from adapters.bybit.endpoints import Environment
-from adapters.bybit.notices import Notice
-from adapters.journal import read
-from adapters.replay.history import PriceColumns, SymbolHistory
-from adapters.store import HistoricalDataStore
-from core.instrument import Grid
-from core.messages import Bar, Fill, FundingPayment, Liquidation, MarkPrice, Message
-from core.money import UNIT
-from core.timeframe import tf_ms
-from runners.live.decisions import decided_command
-from runners.live.history import COMMANDS
-from runners.live.plan import Plan
-from runners.live.records import TYPES, Decided
-from runners.live.session import Ending, Session, Stop
-from runners.live.start import Live
-from runners.local_sandbox import local_sandbox
-from runners.own_loop import run_to_end
-from runners.preparation import Prepared
-from runners.registry import system_uid
-from runners.replay import replay
-from runners.sandbox import StoredBars, bars_of
-from runners.systems import LoadedSystem, effective_system
-from runners.wire_parity.rows import BAR_FIELDS, Row, Side, Table, message_rows, table
-from runners.wiring import wire_backtest
-from sim.sandbox.feeds import BarFeed
-from sim.sandbox.settings import AccountSettings, SandboxSettings
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.journal import read
+from keel.adapters.replay.history import PriceColumns, SymbolHistory
+from keel.adapters.store import HistoricalDataStore
+from keel.core.instrument import Grid
+from keel.core.messages import Bar, Fill, FundingPayment, Liquidation, MarkPrice, Message
+from keel.core.money import UNIT
+from keel.core.timeframe import tf_ms
+from keel.runners.live.decisions import decided_command
+from keel.runners.live.history import COMMANDS
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import TYPES, Decided
+from keel.runners.live.session import Ending, Session, Stop
+from keel.runners.live.start import Live
+from keel.runners.local_sandbox import local_sandbox
+from keel.runners.own_loop import run_to_end
+from keel.runners.preparation import Prepared
+from keel.runners.registry import system_uid
+from keel.runners.replay import replay
+from keel.runners.sandbox import StoredBars, bars_of
+from keel.runners.systems import LoadedSystem, effective_system
+from keel.runners.wire_parity.rows import BAR_FIELDS, Row, Side, Table, message_rows, table
+from keel.runners.wiring import wire_backtest
+from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 
 Progress = Callable[[int, int], None]
 """(execution bars done, of how many)."""

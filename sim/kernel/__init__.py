@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import DataError
-from core.time_range import to_iso
-from sim.kernel import compiled
-from sim.kernel import layout as at
-from sim.kernel.columns import NO_FLOATS, NO_INTS, Floats, KernelColumns, shared
-from sim.kernel.compiled import is_installed, load
-from sim.kernel.result import KernelLedger, KernelRefused, KernelResult, KernelSummary, result_of, summary_of
-from sim.kernel.setup import KernelSetup, unsupported
+from keel.core.errors import DataError
+from keel.core.time_range import to_iso
+from keel.sim.kernel import compiled
+from keel.sim.kernel import layout as at
+from keel.sim.kernel.columns import NO_FLOATS, NO_INTS, Floats, KernelColumns, shared
+from keel.sim.kernel.compiled import is_installed, load
+from keel.sim.kernel.result import KernelLedger, KernelRefused, KernelResult, KernelSummary, result_of, summary_of
+from keel.sim.kernel.setup import KernelSetup, unsupported
 
 __all__ = [
     "NO_FEATURES",

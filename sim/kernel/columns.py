@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import DataError
-from core.timeframe import DAY_MS, NEVER
-from sim.kernel.layout import BLOCK
+from keel.core.errors import DataError
+from keel.core.timeframe import DAY_MS, NEVER
+from keel.sim.kernel.layout import BLOCK
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -16,74 +16,74 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-import core.costs
-import core.instrument
-import core.money
-import core.position
-import core.risk.exits
-import core.risk.limits
-import core.risk.rules
-import core.risk.sizing
-import core.timeframe
-import sim.execution
-import sim.funding
-import sim.liquidation
-import sim.margin
-import sim.pricing
-import sim.settlement
-import sim.stopping
-import sim.triggers
-from core.errors import ConfigError
-from sim.kernel import layout, logs, loop, money, risk, trips, venue, walk
+import keel.core.costs
+import keel.core.instrument
+import keel.core.money
+import keel.core.position
+import keel.core.risk.exits
+import keel.core.risk.limits
+import keel.core.risk.rules
+import keel.core.risk.sizing
+import keel.core.timeframe
+import keel.sim.execution
+import keel.sim.funding
+import keel.sim.liquidation
+import keel.sim.margin
+import keel.sim.pricing
+import keel.sim.settlement
+import keel.sim.stopping
+import keel.sim.triggers
+from keel.core.errors import ConfigError
+from keel.sim.kernel import layout, logs, loop, money, risk, trips, venue, walk
 
 SHARED: Final[tuple[Callable[..., Any], ...]] = (
-    core.instrument.grid_count,
-    core.instrument.grid_value,
-    core.instrument.grid_floor,
-    core.instrument.grid_ceil,
-    core.instrument.nearly,
-    core.instrument.size_count,
-    core.instrument.notional_of,
-    core.instrument.notional_up,
-    core.money.fee_on,
-    core.position.apply_fill,
-    core.position.released_cost,
-    core.position.realized_pnl,
-    core.position.unrealized_at,
-    core.timeframe.floor_time,
-    core.risk.exits.percent_of,
-    core.risk.exits.is_beyond,
-    core.risk.exits.outward,
-    core.risk.limits.floor_of,
-    core.risk.rules.affordable_usd,
-    core.risk.rules.carried_usd,
-    core.risk.sizing.equity_share,
-    core.costs.taker_ticks,
-    core.costs.reference_count,
-    core.costs.taker_price,
-    sim.funding.funding_payment,
-    sim.funding.charge_parts,
-    sim.margin.initial_margin,
-    sim.margin.fee_to_close,
-    sim.margin.margin_to_hold,
-    sim.margin.order_margin,
-    sim.margin.bankruptcy_price,
-    sim.margin.liquidation_price,
-    sim.margin.liquidation_price_by_tier,
-    sim.margin.tier_leverage,
-    sim.liquidation.is_touched,
-    sim.liquidation.isolated_loss,
-    sim.pricing.low_comes_first,
-    sim.pricing.points,
-    sim.pricing.fraction_met,
-    sim.pricing.fraction_due,
-    sim.pricing.time_at,
-    sim.pricing.price_at,
-    sim.settlement.settle_linear,
-    sim.settlement.shortfall,
-    sim.stopping.smallest_notional,
-    sim.triggers.is_reached,
-    sim.triggers.trailing_trigger,
+    keel.core.instrument.grid_count,
+    keel.core.instrument.grid_value,
+    keel.core.instrument.grid_floor,
+    keel.core.instrument.grid_ceil,
+    keel.core.instrument.nearly,
+    keel.core.instrument.size_count,
+    keel.core.instrument.notional_of,
+    keel.core.instrument.notional_up,
+    keel.core.money.fee_on,
+    keel.core.position.apply_fill,
+    keel.core.position.released_cost,
+    keel.core.position.realized_pnl,
+    keel.core.position.unrealized_at,
+    keel.core.timeframe.floor_time,
+    keel.core.risk.exits.percent_of,
+    keel.core.risk.exits.is_beyond,
+    keel.core.risk.exits.outward,
+    keel.core.risk.limits.floor_of,
+    keel.core.risk.rules.affordable_usd,
+    keel.core.risk.rules.carried_usd,
+    keel.core.risk.sizing.equity_share,
+    keel.core.costs.taker_ticks,
+    keel.core.costs.reference_count,
+    keel.core.costs.taker_price,
+    keel.sim.funding.funding_payment,
+    keel.sim.funding.charge_parts,
+    keel.sim.margin.initial_margin,
+    keel.sim.margin.fee_to_close,
+    keel.sim.margin.margin_to_hold,
+    keel.sim.margin.order_margin,
+    keel.sim.margin.bankruptcy_price,
+    keel.sim.margin.liquidation_price,
+    keel.sim.margin.liquidation_price_by_tier,
+    keel.sim.margin.tier_leverage,
+    keel.sim.liquidation.is_touched,
+    keel.sim.liquidation.isolated_loss,
+    keel.sim.pricing.low_comes_first,
+    keel.sim.pricing.points,
+    keel.sim.pricing.fraction_met,
+    keel.sim.pricing.fraction_due,
+    keel.sim.pricing.time_at,
+    keel.sim.pricing.price_at,
+    keel.sim.settlement.settle_linear,
+    keel.sim.settlement.shortfall,
+    keel.sim.stopping.smallest_notional,
+    keel.sim.triggers.is_reached,
+    keel.sim.triggers.trailing_trigger,
 )
 """What the exchange, the actors and the kernel all call."""
 
@@ -91,8 +91,8 @@ OWN: Final[tuple[ModuleType, ...]] = (logs, money, trips, venue, walk, risk, loo
 """The kernel's own modules, whose functions are all compiled."""
 
 SOURCES: Final[tuple[ModuleType, ...]] = (
-    core.money, core.instrument, core.costs, core.position, core.timeframe, core.risk.exits, core.risk.limits, core.risk.rules,
-    core.risk.sizing, sim.execution, sim.funding, sim.margin, sim.liquidation, sim.pricing, sim.settlement, sim.stopping, sim.triggers,
+    keel.core.money, keel.core.instrument, keel.core.costs, keel.core.position, keel.core.timeframe, keel.core.risk.exits, keel.core.risk.limits, keel.core.risk.rules,
+    keel.core.risk.sizing, keel.sim.execution, keel.sim.funding, keel.sim.margin, keel.sim.liquidation, keel.sim.pricing, keel.sim.settlement, keel.sim.stopping, keel.sim.triggers,
     layout, *OWN,
     sys.modules[__name__],
 )  # fmt: skip
@@ -175,8 +175,8 @@ def _compile(folder: str) -> Simulate:
         raise ConfigError(MISSING) from error
     overload(loop.bare)(lambda column: _address_of(types, intrinsic, column))
     overload(loop.fetch)(lambda column, row: _fetch_of(types, intrinsic))
-    overload(core.money.mul_div_floor)(lambda a, b, c: exact_floor)
-    overload(core.money.mul_div_ceil)(lambda a, b, c: exact_ceil)
+    overload(keel.core.money.mul_div_floor)(lambda a, b, c: exact_floor)
+    overload(keel.core.money.mul_div_ceil)(lambda a, b, c: exact_ceil)
     for function in SHARED:
         register_jitable(forceinline=True)(function)
     for module in OWN:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
-from core.funnel import BRACKET, Funnel, counted_only
-from sim import constraints
-from sim.kernel import layout as at
+from keel.core.funnel import BRACKET, Funnel, counted_only
+from keel.sim import constraints
+from keel.sim.kernel import layout as at
 
 WORDS: Final = (
     "", constraints.NOT_ENOUGH_MARGIN, constraints.EXCEEDS_TIER, constraints.WOULD_LIQUIDATE, "110094", "10001 StopLoss",

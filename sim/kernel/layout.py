@@ -101,7 +101,7 @@ ORDER_STATUSES: Final = ("pending", "filled", "cancelled", "rejected")
     NO_WORD, WORD_MARGIN, WORD_TIER, WORD_LIQUIDATED, WORD_NOTIONAL, WORD_STOP_LOSS, WORD_TAKE_PROFIT, WORD_FLAT, WORD_QTY_SMALL,
     WORD_QTY_LARGE, WORD_BEFORE_LIQUIDATION, WORD_CLEAR, WORD_TP_BY_SL, WORD_SL_BY_TP,
 ) = range(14)  # fmt: skip
-"""The venue's word for a refusal or cancellation (``sim.constraints`` has the texts)."""
+"""The venue's word for a refusal or cancellation (``keel.sim.constraints`` has the texts)."""
 
 (
     NO_DENIAL, DENY_DAILY_LOSS, DENY_DRAWDOWN, DENY_COOLDOWN, DENY_POSITIONS, DENY_NO_PRICE, DENY_NO_EQUITY, DENY_STOP_UNKNOWN,
@@ -113,7 +113,7 @@ DENIALS: Final = (
     "stop_distance_unknown", "exit_distance_unknown", "volatility_unknown", "invalid_stop_loss", "invalid_take_profit", "invalid_trailing",
     "leverage", "max_position_usd", "max_gross_usd", "max_qty", "below_min_qty", "below_min_notional",
 )  # fmt: skip
-"""Risk's own no, in the words of ``core.risk.decision``."""
+"""Risk's own no, in the words of ``keel.core.risk.decision``."""
 
 # --- logs: columns of int64 ---
 ORDER_COLUMNS: Final = (
@@ -132,7 +132,7 @@ TRADE_COLUMNS: Final = (
     "entry_ts", "exit_ts", "side", "steps", "entry_notional", "exit_notional", "gross_pnl", "fees", "funding", "slippage", "reason",
     "fills",
 )  # fmt: skip
-"""Closed round trips, as ``core.trade.Trade`` has them; steps: the most that were open."""
+"""Closed round trips, as ``keel.core.trade.Trade`` has them; steps: the most that were open."""
 
 ORDER_WIDTH: Final = len(ORDER_COLUMNS)
 FILL_WIDTH: Final = len(FILL_COLUMNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.kernel import layout as at
+from keel.sim.kernel import layout as at
 
 Ints = list[int]
 Floats = list[float]

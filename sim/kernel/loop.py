@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.timeframe import NEVER
-from sim.kernel import layout as at
-from sim.kernel.logs import Floats, Ints, Tables, Terms
-from sim.kernel.risk import close_bar, decide
-from sim.kernel.walk import Funding, along, stand_at, wake
+from keel.core.timeframe import NEVER
+from keel.sim.kernel import layout as at
+from keel.sim.kernel.logs import Floats, Ints, Tables, Terms
+from keel.sim.kernel.risk import close_bar, decide
+from keel.sim.kernel.walk import Funding, along, stand_at, wake
 
 HOLD = 2
 """As strategies.base has it: keep what is."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.money import LIMIT
-from sim.kernel import layout as at
-from sim.kernel.logs import Ints
+from keel.core.money import LIMIT
+from keel.sim.kernel import layout as at
+from keel.sim.kernel.logs import Ints
 
 
 def post(state: Ints, free: int, margin: int, fees: int, funding: int, pnl: int, insurance: int) -> None:

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from core.funnel import Funnel
-from core.metrics.daily import MIN_DAYS, Daily
-from core.metrics.missing import Missing
-from core.metrics.ratios import sharpe
-from core.money import to_units
-from core.timeframe import DAY_MS
-from sim.kernel import layout as at
-from sim.kernel.columns import KernelColumns
-from sim.kernel.funnel import funnel_of
+from keel.core.funnel import Funnel
+from keel.core.metrics.daily import MIN_DAYS, Daily
+from keel.core.metrics.missing import Missing
+from keel.core.metrics.ratios import sharpe
+from keel.core.money import to_units
+from keel.core.timeframe import DAY_MS
+from keel.sim.kernel import layout as at
+from keel.sim.kernel.columns import KernelColumns
+from keel.sim.kernel.funnel import funnel_of
 
 STOP_CODES = ("", "account_blown", "insufficient_free_margin")
 
@@ -27,7 +27,7 @@ class KernelRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KernelLedger:
-    """The exchange's accounts at the end, in 1e-8 (``sim.ledger``), and the position. They sum to zero; order margin is always 0."""
+    """The exchange's accounts at the end, in 1e-8 (``keel.sim.ledger``), and the position. They sum to zero; order margin is always 0."""
 
     free: int
     position_margin: int
@@ -47,7 +47,7 @@ class KernelLedger:
 
 @dataclass(frozen=True, slots=True)
 class KernelSummary:
-    """The figures of one run. Names and meanings are those of ``core.metrics.performance.METRICS``; money as floats of quote coins.
+    """The figures of one run. Names and meanings are those of ``keel.core.metrics.performance.METRICS``; money as floats of quote coins.
 
     ``sharpe`` is None where there are fewer than 30 days or nothing moved. ``stop_code``: why the run ended early, or empty; ``bars``: how
     many bars went through.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.instrument import notional_of
-from core.money import mul_div_floor
-from sim.kernel import layout as at
-from sim.kernel.logs import Ints
+from keel.core.instrument import notional_of
+from keel.core.money import mul_div_floor
+from keel.sim.kernel import layout as at
+from keel.sim.kernel.logs import Ints
 
 
 def book_trip(

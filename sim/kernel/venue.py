@@ -6,20 +6,20 @@ at most two orders on their way at once (a close, then an entry) and three exits
 
 from __future__ import annotations
 
-from core.costs import reference_count, taker_ticks
-from core.instrument import grid_count, grid_floor, grid_value, notional_of
-from core.money import LIMIT, fee_on
-from core.timeframe import NEVER, floor_time
-from sim.funding import charge_parts, funding_payment
-from sim.kernel import layout as at
-from sim.kernel.logs import Floats, Ints, Tables, Terms, end_order, log_fill, log_liquidation, log_order, log_payment
-from sim.kernel.money import post, within_bounds
-from sim.kernel.trips import book_trip, fund_trip
-from sim.liquidation import is_touched, isolated_loss
-from sim.margin import bankruptcy_price, liquidation_price_by_tier, margin_to_hold, order_margin
-from sim.settlement import BEYOND_CASH, BEYOND_TIER, SHORT_OF_CASH, settle_linear, shortfall
-from sim.stopping import smallest_notional
-from sim.triggers import is_reached, trailing_trigger
+from keel.core.costs import reference_count, taker_ticks
+from keel.core.instrument import grid_count, grid_floor, grid_value, notional_of
+from keel.core.money import LIMIT, fee_on
+from keel.core.timeframe import NEVER, floor_time
+from keel.sim.funding import charge_parts, funding_payment
+from keel.sim.kernel import layout as at
+from keel.sim.kernel.logs import Floats, Ints, Tables, Terms, end_order, log_fill, log_liquidation, log_order, log_payment
+from keel.sim.kernel.money import post, within_bounds
+from keel.sim.kernel.trips import book_trip, fund_trip
+from keel.sim.liquidation import is_touched, isolated_loss
+from keel.sim.margin import bankruptcy_price, liquidation_price_by_tier, margin_to_hold, order_margin
+from keel.sim.settlement import BEYOND_CASH, BEYOND_TIER, SHORT_OF_CASH, settle_linear, shortfall
+from keel.sim.stopping import smallest_notional
+from keel.sim.triggers import is_reached, trailing_trigger
 
 # --- orders arrive ---
 

@@ -5,13 +5,13 @@ As sim/walk.py and sim/exchange.py have it, for one symbol whose orders all arri
 
 from __future__ import annotations
 
-from core.money import LIMIT
-from core.position import unrealized_at
-from core.timeframe import NEVER
-from sim.kernel import layout as at
-from sim.kernel.logs import Floats, Ints, Tables, Terms
-from sim.kernel.venue import arrive, has_exits, meet_prices, settle_funding, trail
-from sim.pricing import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
+from keel.core.money import LIMIT
+from keel.core.position import unrealized_at
+from keel.core.timeframe import NEVER
+from keel.sim.kernel import layout as at
+from keel.sim.kernel.logs import Floats, Ints, Tables, Terms
+from keel.sim.kernel.venue import arrive, has_exits, meet_prices, settle_funding, trail
+from keel.sim.pricing import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
 
 Funding = tuple[Ints, Ints, Ints, Ints]
 """Stamps (ms), rates and marks (1e-8), and the row of the bar in which each stamp falls due."""

@@ -13,23 +13,23 @@ from typing import Any, Final
 
 import msgspec
 
-from core.clock import ReplayClock
-from core.config import ExecutionConfig, MarginMode
-from core.errors import ConfigError
-from core.instrument import Instrument, generic_tiers
-from core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, Side
-from core.money import UNIT, to_units
-from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
-from sim.exchange import RiskProfileConfig, SimulatedExchange
-from sim.ledger import FREE
-from sim.margin import IsolatedMargin
-from sim.sandbox import texts
-from sim.sandbox.errors import ApiError
-from sim.sandbox.ids import IdSource
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.records import ADL, NO_ERROR, OPEN, OrderRecord
-from sim.sandbox.settings import AccountSettings
-from sim.sandbox.statement import QUOTE, SETTLED_IN, Statement, Times
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig, MarginMode
+from keel.core.errors import ConfigError
+from keel.core.instrument import Instrument, generic_tiers
+from keel.core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, Side
+from keel.core.money import UNIT, to_units
+from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.ledger import FREE
+from keel.sim.margin import IsolatedMargin
+from keel.sim.sandbox import texts
+from keel.sim.sandbox.errors import ApiError
+from keel.sim.sandbox.ids import IdSource
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.records import ADL, NO_ERROR, OPEN, OrderRecord
+from keel.sim.sandbox.settings import AccountSettings
+from keel.sim.sandbox.statement import QUOTE, SETTLED_IN, Statement, Times
 
 BY_CANCEL_TYPE: Final = (
     "CancelByUser", "CancelByReduceOnly", "CancelByTpSlTsClear", "CancelAllBeforeLiq", "CancelByOCOTpCanceledBySlTriggered",

@@ -1,4 +1,4 @@
-"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine only (``sim.sandbox.guard``)."""
+"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine only (``keel.sim.sandbox.guard``)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from aiohttp import web
 
-from core.errors import ConfigError
-from sim.sandbox.guard import BodyRefused, Guard, body_of
-from sim.sandbox.out_of_band import change
-from sim.sandbox.truth import truth
+from keel.core.errors import ConfigError
+from keel.sim.sandbox.guard import BodyRefused, Guard, body_of
+from keel.sim.sandbox.out_of_band import change
+from keel.sim.sandbox.truth import truth
 
 if TYPE_CHECKING:
-    from sim.sandbox.server import SandboxServer
+    from keel.sim.sandbox.server import SandboxServer
 
 MAX_STEP: Final = 1_000_000
 
@@ -88,7 +88,7 @@ class Admin:
         return web.json_response({"rules": self._server.faults.state()})
 
     async def _account(self, request: web.Request) -> web.Response:
-        """What happens to an account without a request of its own (``sim.sandbox.out_of_band``)."""
+        """What happens to an account without a request of its own (``keel.sim.sandbox.out_of_band``)."""
         refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal

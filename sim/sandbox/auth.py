@@ -6,8 +6,8 @@ import hmac
 from collections.abc import Mapping
 from typing import Final
 
-from sim.sandbox.account import Account
-from sim.sandbox.errors import ApiError, is_count
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.errors import ApiError, is_count
 
 AHEAD_MS: Final = 1000
 DEFAULT_WINDOW_MS: Final = 5000

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sim.sandbox.account import Account
-from sim.sandbox.engine import Engine
-from sim.sandbox.errors import ApiError
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.params import Params
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.errors import ApiError
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.params import Params
 
 
 @dataclass(slots=True)

@@ -6,10 +6,10 @@ from typing import Final
 
 import numpy as np
 
-from core.timeframe import DAY_MS, HOUR_MS
-from sim.sandbox.feed import Floats, Ints, SymbolSeries
-from sim.sandbox.grouping import KINDS, LongCandles, firsts, grouped, turnover
-from sim.sandbox.intervals import INTERVALS, end_of, interval_ms, start_of, starts_of
+from keel.core.timeframe import DAY_MS, HOUR_MS
+from keel.sim.sandbox.feed import Floats, Ints, SymbolSeries
+from keel.sim.sandbox.grouping import KINDS, LongCandles, firsts, grouped, turnover
+from keel.sim.sandbox.intervals import INTERVALS, end_of, interval_ms, start_of, starts_of
 
 LAST, MARK, INDEX = KINDS
 _COLUMNS: Final = 13  # open, high, low, close of last, mark and index; volume

@@ -8,8 +8,8 @@ from typing import Any, Final, Protocol
 import msgspec
 from aiohttp import web
 
-from sim.sandbox.account import Account
-from sim.sandbox.faults import AT_ONCE, Action, Event, Faults, patched
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.faults import AT_ONCE, Action, Event, Faults, patched
 
 MAX_QUEUED: Final = 100_000
 _REORDER_WAIT_S: Final = 1.0

@@ -12,18 +12,18 @@ from typing import Protocol
 
 import msgspec
 
-from core.clock import ReplayClock
-from core.instrument import Instrument
-from sim.book import SymbolBook
-from sim.exchange import SimulatedExchange
-from sim.sandbox.account import ACCOUNT_UIDS, Account
-from sim.sandbox.feed import SymbolSeries
-from sim.sandbox.ids import IdSource
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.settings import SandboxSettings
-from sim.sandbox.trade_desk import TradeDesk
-from sim.sandbox.views import position_push, wallet_row
-from sim.sandbox.walk import Piece
+from keel.core.clock import ReplayClock
+from keel.core.instrument import Instrument
+from keel.sim.book import SymbolBook
+from keel.sim.exchange import SimulatedExchange
+from keel.sim.sandbox.account import ACCOUNT_UIDS, Account
+from keel.sim.sandbox.feed import SymbolSeries
+from keel.sim.sandbox.ids import IdSource
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.trade_desk import TradeDesk
+from keel.sim.sandbox.views import position_push, wallet_row
+from keel.sim.sandbox.walk import Piece
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 
-from core.errors import ConfigError
-from core.timeframe import DAY_MS
-from sim.sandbox.errors import is_count
+from keel.core.errors import ConfigError
+from keel.core.timeframe import DAY_MS
+from keel.sim.sandbox.errors import is_count
 
 Kind = Literal[
     "drop", "delay", "dup", "reorder", "error", "truncate", "mutate", "close", "abort", "freeze", "clock", "lag_query", "restart", "ban"

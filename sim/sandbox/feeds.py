@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.errors import ConfigError
-from core.instrument import Category, Instrument
-from core.money import UNIT
-from core.timeframe import MINUTE_MS
-from sim.sandbox.engine import Move, Schedule
-from sim.sandbox.feed import BarSource, Floats, SymbolSeries
-from sim.sandbox.market import book_name
-from sim.sandbox.walk import FUNDING_MS, HISTORY_BARS, Piece, Walk, is_traded, walk_instrument
+from keel.core.errors import ConfigError
+from keel.core.instrument import Category, Instrument
+from keel.core.money import UNIT
+from keel.core.timeframe import MINUTE_MS
+from keel.sim.sandbox.engine import Move, Schedule
+from keel.sim.sandbox.feed import BarSource, Floats, SymbolSeries
+from keel.sim.sandbox.market import book_name
+from keel.sim.sandbox.walk import FUNDING_MS, HISTORY_BARS, Piece, Walk, is_traded, walk_instrument
 
 
 class WalkFeed:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.sandbox.account import Account
-from sim.sandbox.call import Call
-from sim.sandbox.engine import Engine
-from sim.sandbox.errors import NOT_ON_DEMO, TOO_MANY, ApiError
-from sim.sandbox.limits import Budget, Budgets
-from sim.sandbox.paging import listing
-from sim.sandbox.params import CATEGORIES, Params, text
-from sim.sandbox.public_hub import PublicHub
-from sim.sandbox.routes import CANCEL_ALL, LISTS, ROUTES, TICKERS, UNUSED_CATEGORIES, Route
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.call import Call
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.errors import NOT_ON_DEMO, TOO_MANY, ApiError
+from keel.sim.sandbox.limits import Budget, Budgets
+from keel.sim.sandbox.paging import listing
+from keel.sim.sandbox.params import CATEGORIES, Params, text
+from keel.sim.sandbox.public_hub import PublicHub
+from keel.sim.sandbox.routes import CANCEL_ALL, LISTS, ROUTES, TICKERS, UNUSED_CATEGORIES, Route
 
 
 class Gateway:

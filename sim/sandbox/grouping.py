@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from sim.sandbox.feed import Floats, Ints
-from sim.sandbox.intervals import end_of, start_of, starts_of
+from keel.sim.sandbox.feed import Floats, Ints
+from keel.sim.sandbox.intervals import end_of, start_of, starts_of
 
 KINDS: Final = range(3)
 """Last, mark, index."""

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from core.timeframe import DAY_MS, MINUTE_MS, WEEK_MS, tf_origin
-from sim.sandbox.feed import Ints
+from keel.core.timeframe import DAY_MS, MINUTE_MS, WEEK_MS, tf_origin
+from keel.sim.sandbox.feed import Ints
 
 INTERVALS: Final = ("1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M")
 

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from core.instrument import Grid
-from sim.sandbox import texts
-from sim.sandbox.feed import Floats, Ints
+from keel.core.instrument import Grid
+from keel.sim.sandbox import texts
+from keel.sim.sandbox.feed import Floats, Ints
 
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]

@@ -9,10 +9,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from sim.sandbox import texts
-from sim.sandbox.candles import INDEX, LAST, MARK, Candles
-from sim.sandbox.feed import Floats, Ints
-from sim.sandbox.json_columns import as_published, decimal_columns, json_rows, whole_numbers
+from keel.sim.sandbox import texts
+from keel.sim.sandbox.candles import INDEX, LAST, MARK, Candles
+from keel.sim.sandbox.feed import Floats, Ints
+from keel.sim.sandbox.json_columns import as_published, decimal_columns, json_rows, whole_numbers
 
 PREMIUM: Final = 3
 """A kind of its own beside last, mark and index: (mark - index) / index; open and close are exact, the extremes those of the two

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from core.timeframe import MINUTE_MS
+from keel.core.timeframe import MINUTE_MS
 
 SECOND_MS: Final = 1000
 IP_REQUESTS: Final = 600

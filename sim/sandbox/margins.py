@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.money import UNIT, mul_div_ceil
-from sim.book import Position, SymbolBook
-from sim.cross import margins_at_mark, net_of, value_at_mark
-from sim.ledger import ORDER
-from sim.sandbox.account import Account
+from keel.core.money import UNIT, mul_div_ceil
+from keel.sim.book import Position, SymbolBook
+from keel.sim.cross import margins_at_mark, net_of, value_at_mark
+from keel.sim.ledger import ORDER
+from keel.sim.sandbox.account import Account
 
 
 class AccountMargins(NamedTuple):

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from core.instrument import Category, Instrument
-from core.money import to_text
-from core.timeframe import DAY_MS
-from sim.constraints import band_edge
-from sim.sandbox import json_columns, texts
-from sim.sandbox.candles import Candles
-from sim.sandbox.feed import Floats, Ints, Prices
-from sim.sandbox.kline_texts import KlineTexts
+from keel.core.instrument import Category, Instrument
+from keel.core.money import to_text
+from keel.core.timeframe import DAY_MS
+from keel.sim.constraints import band_edge
+from keel.sim.sandbox import json_columns, texts
+from keel.sim.sandbox.candles import Candles
+from keel.sim.sandbox.feed import Floats, Ints, Prices
+from keel.sim.sandbox.kline_texts import KlineTexts
 
 Level = tuple[int, int]
 """(price in ticks, size in steps)"""

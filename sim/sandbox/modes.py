@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from core.config import MarginMode
-from core.errors import ConfigError
-from core.instrument import generic_tiers
-from core.money import UNIT, mul_div_ceil, to_units
-from sim.book import Order, Position, SymbolBook
-from sim.cross import CrossAccount, net_of, value_at_mark
-from sim.ledger import FREE, post
-from sim.liquidation import is_touched
-from sim.margin import IsolatedMargin, max_leverage
-from sim.sandbox.account import Account
-from sim.sandbox.errors import ApiError, params_error
-from sim.sandbox.market import SymbolMarket
-from sim.settlement import liquidation_price
+from keel.core.config import MarginMode
+from keel.core.errors import ConfigError
+from keel.core.instrument import generic_tiers
+from keel.core.money import UNIT, mul_div_ceil, to_units
+from keel.sim.book import Order, Position, SymbolBook
+from keel.sim.cross import CrossAccount, net_of, value_at_mark
+from keel.sim.ledger import FREE, post
+from keel.sim.liquidation import is_touched
+from keel.sim.margin import IsolatedMargin, max_leverage
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.errors import ApiError, params_error
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.settlement import liquidation_price
 
 MARGIN_MODES: Final[dict[MarginMode, str]] = {"isolated": "ISOLATED_MARGIN", "cross": "REGULAR_MARGIN"}
 _MODE_NAMES: Final = {name: mode for mode, name in MARGIN_MODES.items()}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from core.instrument import Instrument
-from core.messages import Bracket, PriceSource, SubmitOrder, TimeInForce
-from core.money import UNIT
-from sim.sandbox.account import Account
-from sim.sandbox.errors import ApiError, params_error
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.params import Params, flag, link_id, number, text, whole
-from sim.sandbox.records import TRIGGER_NAMES, OrderRecord
+from keel.core.instrument import Instrument
+from keel.core.messages import Bracket, PriceSource, SubmitOrder, TimeInForce
+from keel.core.money import UNIT
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.errors import ApiError, params_error
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.params import Params, flag, link_id, number, text, whole
+from keel.sim.sandbox.records import TRIGGER_NAMES, OrderRecord
 
 _TIF: Final[dict[str, TimeInForce]] = {"GTC": "GTC", "IOC": "IOC", "FOK": "FOK", "PostOnly": "POST_ONLY"}
 SOURCE_OF: Final[dict[str, PriceSource]] = {"": "last", "LastPrice": "last", "MarkPrice": "mark", "IndexPrice": "index"}

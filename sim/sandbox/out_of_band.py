@@ -10,16 +10,16 @@ from typing import Final, Literal
 
 import msgspec
 
-from core.errors import ConfigError
-from core.messages import Side, SubmitOrder
-from core.money import UNIT, to_units
-from core.nearest import did_you_mean
-from sim.sandbox.account import SIDES, Account
-from sim.sandbox.engine import Engine
-from sim.sandbox.errors import ApiError
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.records import ADL, OrderRecord
-from sim.sandbox.statement import QUOTE
+from keel.core.errors import ConfigError
+from keel.core.messages import Side, SubmitOrder
+from keel.core.money import UNIT, to_units
+from keel.core.nearest import did_you_mean
+from keel.sim.sandbox.account import SIDES, Account
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.errors import ApiError
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.records import ADL, OrderRecord
+from keel.sim.sandbox.statement import QUOTE
 
 _CHEAPEST, _DEAREST = 1e-6, 1e9
 """A coin's price in USDT: fees stay numbers, and something."""

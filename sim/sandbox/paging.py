@@ -7,9 +7,9 @@ from itertools import dropwhile, islice
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
-from core.timeframe import WEEK_MS
-from sim.sandbox.errors import is_count, params_error
-from sim.sandbox.params import Params, moment, text, whole
+from keel.core.timeframe import WEEK_MS
+from keel.sim.sandbox.errors import is_count, params_error
+from keel.sim.sandbox.params import Params, moment, text, whole
 
 T = TypeVar("T")
 

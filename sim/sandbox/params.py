@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sim.sandbox.errors import SYMBOL_INVALID, ApiError, params_error
-from sim.sandbox.market import SymbolMarket, book_name
+from keel.sim.sandbox.errors import SYMBOL_INVALID, ApiError, params_error
+from keel.sim.sandbox.market import SymbolMarket, book_name
 
 Params = Mapping[str, Any]
 Markets = Mapping[str, SymbolMarket]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
-from sim.sandbox.call import Call
-from sim.sandbox.errors import params_error
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.paging import after_cursor, page
-from sim.sandbox.params import moment, text
+from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
+from keel.sim.sandbox.call import Call
+from keel.sim.sandbox.errors import params_error
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.paging import after_cursor, page
+from keel.sim.sandbox.params import moment, text
 
 T = TypeVar("T")
 

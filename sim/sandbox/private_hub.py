@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sim.sandbox.account import Account
-from sim.sandbox.connection import Connection
-from sim.sandbox.ids import IdSource
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.connection import Connection
+from keel.sim.sandbox.ids import IdSource
 
 PLAIN: Final = ("order", "execution", "position", "wallet", "greeks", "execution.fast")
 CATEGORISED: Final = tuple(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sim.sandbox.connection import Connection
-from sim.sandbox.engine import Engine, Moved
-from sim.sandbox.intervals import end_of
-from sim.sandbox.market import Level, SymbolMarket, book_name
-from sim.sandbox.params import CATEGORIES
-from sim.sandbox.texts import decimal
+from keel.sim.sandbox.connection import Connection
+from keel.sim.sandbox.engine import Engine, Moved
+from keel.sim.sandbox.intervals import end_of
+from keel.sim.sandbox.market import Level, SymbolMarket, book_name
+from keel.sim.sandbox.params import CATEGORIES
+from keel.sim.sandbox.texts import decimal
 
 DEPTHS: Final = (1, 50, 200, 1000)
 MAX_TRADES: Final = 1024

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.settings import SandboxSettings
 
 
 class Races:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from core.money import UNIT, mul_div_floor
-from sim.sandbox import texts
-from sim.sandbox.market import SymbolMarket
+from keel.core.money import UNIT, mul_div_floor
+from keel.sim.sandbox import texts
+from keel.sim.sandbox.market import SymbolMarket
 
 OPEN: Final = ("New", "PartiallyFilled", "Untriggered", "Triggered")
 TRIGGER_NAMES: Final = {"last": "LastPrice", "mark": "MarkPrice", "index": "IndexPrice"}

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from core.money import to_units
-from core.timeframe import DAY_MS, WEEK_MS
-from sim.sandbox import modes, texts
-from sim.sandbox.account import Account
-from sim.sandbox.call import Call
-from sim.sandbox.errors import ApiError, params_error
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.paging import from_place, listing, page, window
-from sim.sandbox.params import Params, category, market, number, text, whole
-from sim.sandbox.records import OPEN, OrderRecord
-from sim.sandbox.views import position_row, wallet_row
-from sim.sandbox.words import check_words
+from keel.core.money import to_units
+from keel.core.timeframe import DAY_MS, WEEK_MS
+from keel.sim.sandbox import modes, texts
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.call import Call
+from keel.sim.sandbox.errors import ApiError, params_error
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.paging import from_place, listing, page, window
+from keel.sim.sandbox.params import Params, category, market, number, text, whole
+from keel.sim.sandbox.records import OPEN, OrderRecord
+from keel.sim.sandbox.views import position_row, wallet_row
+from keel.sim.sandbox.words import check_words
 
 # --- orders ---
 

@@ -10,16 +10,16 @@ from urllib.parse import parse_qsl
 import msgspec
 from aiohttp import web
 
-from core.errors import InvariantError
-from sim.sandbox.account import Account
-from sim.sandbox.auth import authenticate
-from sim.sandbox.connection import Server
-from sim.sandbox.errors import NOT_ON_DEMO, ApiError
-from sim.sandbox.faults import AT_ONCE, Action, Event, Faults, When, patched
-from sim.sandbox.gateway import Gateway
-from sim.sandbox.params import Params
-from sim.sandbox.routes import NOT_SIMULATED, ROUTES
-from sim.sandbox.wire_log import WireLog
+from keel.core.errors import InvariantError
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.auth import authenticate
+from keel.sim.sandbox.connection import Server
+from keel.sim.sandbox.errors import NOT_ON_DEMO, ApiError
+from keel.sim.sandbox.faults import AT_ONCE, Action, Event, Faults, When, patched
+from keel.sim.sandbox.gateway import Gateway
+from keel.sim.sandbox.params import Params
+from keel.sim.sandbox.routes import NOT_SIMULATED, ROUTES
+from keel.sim.sandbox.wire_log import WireLog
 
 _FOREVER_S: Final = 3600.0
 _JSON: Final = {"Content-Type": "application/json; charset=utf-8"}

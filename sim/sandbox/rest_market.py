@@ -8,18 +8,18 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from core.instrument import Instrument, generic_tiers
-from core.money import UNIT
-from sim.sandbox import texts
-from sim.sandbox.call import Call
-from sim.sandbox.candles import INDEX, LAST, MARK
-from sim.sandbox.errors import ApiError, params_error
-from sim.sandbox.intervals import start_of
-from sim.sandbox.kline_texts import PREMIUM
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.paging import from_place
-from sim.sandbox.params import category, market, moment, text, whole
-from sim.sandbox.periods import on_grid, points
+from keel.core.instrument import Instrument, generic_tiers
+from keel.core.money import UNIT
+from keel.sim.sandbox import texts
+from keel.sim.sandbox.call import Call
+from keel.sim.sandbox.candles import INDEX, LAST, MARK
+from keel.sim.sandbox.errors import ApiError, params_error
+from keel.sim.sandbox.intervals import start_of
+from keel.sim.sandbox.kline_texts import PREMIUM
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.paging import from_place
+from keel.sim.sandbox.params import category, market, moment, text, whole
+from keel.sim.sandbox.periods import on_grid, points
 
 _NOTHING = {"category": "", "list": [], "nextPageCursor": ""}
 _LAUNCHED = "1585526400000"

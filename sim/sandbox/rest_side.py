@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from core.money import UNIT
-from sim.ledger import FREE
-from sim.sandbox import texts
-from sim.sandbox.account import Account
-from sim.sandbox.call import Call
-from sim.sandbox.errors import ApiError, params_error
-from sim.sandbox.params import market, text
-from sim.sandbox.periods import on_grid, points
+from keel.core.money import UNIT
+from keel.sim.ledger import FREE
+from keel.sim.sandbox import texts
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.call import Call
+from keel.sim.sandbox.errors import ApiError, params_error
+from keel.sim.sandbox.params import market, text
+from keel.sim.sandbox.periods import on_grid, points
 
 _ACCOUNT_TYPES = ("UNIFIED", "FUND", "CONTRACT", "SPOT")
 

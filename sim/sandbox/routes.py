@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import msgspec
 
-from core.timeframe import MINUTE_MS
-from sim.sandbox import rest_account as private
-from sim.sandbox import rest_market as public
-from sim.sandbox import rest_side as side
-from sim.sandbox.call import Call
-from sim.sandbox.limits import SECOND_MS
+from keel.core.timeframe import MINUTE_MS
+from keel.sim.sandbox import rest_account as private
+from keel.sim.sandbox import rest_market as public
+from keel.sim.sandbox import rest_side as side
+from keel.sim.sandbox.call import Call
+from keel.sim.sandbox.limits import SECOND_MS
 
 Handler = Callable[[Call], dict[str, Any]]
 

@@ -8,24 +8,24 @@ from typing import Any, Final
 
 from aiohttp import WSMsgType, web
 
-from core.errors import InvariantError
-from sim.sandbox.account import Account
-from sim.sandbox.admin import Admin
-from sim.sandbox.connection import Connection
-from sim.sandbox.engine import Engine, Feed, Moved, piece_length
-from sim.sandbox.errors import is_count
-from sim.sandbox.faults import Action, Faults
-from sim.sandbox.gateway import Gateway
-from sim.sandbox.ids import IdSource
-from sim.sandbox.params import CATEGORIES
-from sim.sandbox.private_hub import PrivateHub
-from sim.sandbox.public_hub import PublicHub
-from sim.sandbox.races import Races
-from sim.sandbox.rest_door import RestDoor
-from sim.sandbox.routes import ROUTES, UNUSED_CATEGORIES
-from sim.sandbox.settings import SandboxSettings
-from sim.sandbox.sockets import PrivateChannel, PublicChannel, TradeChannel
-from sim.sandbox.wire_log import WireLog
+from keel.core.errors import InvariantError
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.admin import Admin
+from keel.sim.sandbox.connection import Connection
+from keel.sim.sandbox.engine import Engine, Feed, Moved, piece_length
+from keel.sim.sandbox.errors import is_count
+from keel.sim.sandbox.faults import Action, Faults
+from keel.sim.sandbox.gateway import Gateway
+from keel.sim.sandbox.ids import IdSource
+from keel.sim.sandbox.params import CATEGORIES
+from keel.sim.sandbox.private_hub import PrivateHub
+from keel.sim.sandbox.public_hub import PublicHub
+from keel.sim.sandbox.races import Races
+from keel.sim.sandbox.rest_door import RestDoor
+from keel.sim.sandbox.routes import ROUTES, UNUSED_CATEGORIES
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.sockets import PrivateChannel, PublicChannel, TradeChannel
+from keel.sim.sandbox.wire_log import WireLog
 
 Channel = PublicChannel | PrivateChannel | TradeChannel
 _BREATH: Final = 64

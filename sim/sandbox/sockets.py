@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
-from sim.sandbox.account import Account
-from sim.sandbox.auth import check_socket, check_time
-from sim.sandbox.connection import Connection
-from sim.sandbox.errors import ApiError, is_count
-from sim.sandbox.faults import Action
-from sim.sandbox.gateway import Gateway
-from sim.sandbox.private_hub import CATEGORISED, PLAIN, PrivateHub
-from sim.sandbox.public_hub import PublicHub
-from sim.sandbox.races import Races
-from sim.sandbox.routes import ROUTES, TRADE_OPS
-from sim.sandbox.wire_log import WireLog
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.auth import check_socket, check_time
+from keel.sim.sandbox.connection import Connection
+from keel.sim.sandbox.errors import ApiError, is_count
+from keel.sim.sandbox.faults import Action
+from keel.sim.sandbox.gateway import Gateway
+from keel.sim.sandbox.private_hub import CATEGORISED, PLAIN, PrivateHub
+from keel.sim.sandbox.public_hub import PublicHub
+from keel.sim.sandbox.races import Races
+from keel.sim.sandbox.routes import ROUTES, TRADE_OPS
+from keel.sim.sandbox.wire_log import WireLog
 
 MAX_ARGS_TEXT: Final = 21_000
 SPOT_ARGS: Final = 10

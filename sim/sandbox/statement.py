@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from core.messages import Fill, FundingPayment
-from core.money import UNIT, mul_div_floor
-from sim.exchange import SimulatedExchange
-from sim.sandbox import texts
-from sim.sandbox.ids import IdSource
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.records import ClosedPnl, Closing, OrderRecord, PositionState
+from keel.core.messages import Fill, FundingPayment
+from keel.core.money import UNIT, mul_div_floor
+from keel.sim.exchange import SimulatedExchange
+from keel.sim.sandbox import texts
+from keel.sim.sandbox.ids import IdSource
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.records import ClosedPnl, Closing, OrderRecord, PositionState
 
 QUOTE: Final = "USDT"
 """What accounts are held in."""

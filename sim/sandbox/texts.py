@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from core.instrument import Instrument
-from core.money import UNIT, to_text
+from keel.core.instrument import Instrument
+from keel.core.money import UNIT, to_text
 
 money = to_text
 """An integer of 1e-8 as decimal text."""

@@ -12,18 +12,18 @@ from typing import Any, Final, Protocol
 import msgspec
 import numpy as np
 
-from core.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTradingStop, SubmitOrder
-from core.money import UNIT
-from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
-from sim.commands import count_or_zero
-from sim.constraints import check_amend, check_submit
-from sim.sandbox.account import Account
-from sim.sandbox.errors import AMEND_UNKNOWN, DUPLICATE_ID, ORDER_UNKNOWN, ApiError, params_error
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.order_entry import Draft, exit_source, read_bracket
-from sim.sandbox.params import Markets, Params, category, market, number, text, whole
-from sim.sandbox.records import TRIGGER_NAMES, OrderRecord
-from sim.sandbox.words import check_words
+from keel.core.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTradingStop, SubmitOrder
+from keel.core.money import UNIT
+from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
+from keel.sim.commands import count_or_zero
+from keel.sim.constraints import check_amend, check_submit
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.errors import AMEND_UNKNOWN, DUPLICATE_ID, ORDER_UNKNOWN, ApiError, params_error
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.order_entry import Draft, exit_source, read_bracket
+from keel.sim.sandbox.params import Markets, Params, category, market, number, text, whole
+from keel.sim.sandbox.records import TRIGGER_NAMES, OrderRecord
+from keel.sim.sandbox.words import check_words
 
 MAX_CANCELLED: Final = 500
 _CONDITIONAL: Final = ("Untriggered",)
@@ -290,7 +290,7 @@ class TradeDesk:
 
 def _as_order(book: SymbolBook, command: SubmitOrder) -> Any:
     """The order that the engine would make of a command, to be looked at only."""
-    from sim.book import SOURCES, Order
+    from keel.sim.book import SOURCES, Order
 
     side = 1 if command.side == "BUY" else -1
     order = Order(
@@ -305,8 +305,8 @@ def _as_order(book: SymbolBook, command: SubmitOrder) -> Any:
 
 
 def _check_exits(book: SymbolBook, idx: int, bracket: Bracket) -> str:
-    from sim.book import SOURCES
-    from sim.constraints import check_bracket
+    from keel.sim.book import SOURCES
+    from keel.sim.constraints import check_bracket
 
     position = book.position(idx)
     if position is None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from core.money import to_text
-from sim.cross import shown
-from sim.ledger import ACCOUNTS, POSITION
-from sim.sandbox.account import Account
-from sim.sandbox.engine import Engine
-from sim.sandbox.views import position_row, wallet_row
+from keel.core.money import to_text
+from keel.sim.cross import shown
+from keel.sim.ledger import ACCOUNTS, POSITION
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.views import position_row, wallet_row
 
 
 def truth(engine: Engine, frames: dict[int, int]) -> dict[str, Any]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.money import UNIT
-from sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, Position, SymbolBook
-from sim.cross import net_of, shown, value_at_mark
-from sim.ledger import FREE, ORDER, POSITION
-from sim.sandbox import texts
-from sim.sandbox.account import Account
-from sim.sandbox.margins import AccountMargins, coin_margins, position_margins, spot_locked
+from keel.core.money import UNIT
+from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, Position, SymbolBook
+from keel.sim.cross import net_of, shown, value_at_mark
+from keel.sim.ledger import FREE, ORDER, POSITION
+from keel.sim.sandbox import texts
+from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.margins import AccountMargins, coin_margins, position_margins, spot_locked
 
 
 def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Final
 
 import numpy as np
 
-from core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, generic_tiers
-from core.money import UNIT, to_units
-from core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
-from sim.sandbox.feed import Floats, SymbolSeries
+from keel.core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, generic_tiers
+from keel.core.money import UNIT, to_units
+from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
+from keel.sim.sandbox.feed import Floats, SymbolSeries
 
 HISTORY_BARS: Final = 10_080
 """How much past a walk begins with: of minutes, seven days."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from sim.sandbox.errors import params_error
-from sim.sandbox.params import Params, text
+from keel.sim.sandbox.errors import params_error
+from keel.sim.sandbox.params import Params, text
 
 _PRICES: Final = ("LastPrice", "MarkPrice", "IndexPrice")
 _FLAGS: Final = ("true", "false", "1", "0")

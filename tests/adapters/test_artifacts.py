@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.artifacts import (
+from keel.adapters.artifacts import (
     money_of,
     read_run,
     read_trades,
@@ -28,16 +28,16 @@ from adapters.artifacts import (
     write_metrics,
     write_result,
 )
-from adapters.curve_files import read_equity, same_curve, write_curve
-from adapters.plain_data import canonical_json, plain
-from adapters.whole_file import append_line, whole_file, write_bytes
-from core.errors import ConfigError, DataError, InvariantError
-from core.frame import Frame
-from core.funnel import Funnel, OpenTrade
-from core.messages import Liquidation
-from core.money import UNIT, to_text
-from core.result import BacktestResult, Reconciliation, StopReason
-from core.trade import Trade
+from keel.adapters.curve_files import read_equity, same_curve, write_curve
+from keel.adapters.plain_data import canonical_json, plain
+from keel.adapters.whole_file import append_line, whole_file, write_bytes
+from keel.core.errors import ConfigError, DataError, InvariantError
+from keel.core.frame import Frame
+from keel.core.funnel import Funnel, OpenTrade
+from keel.core.messages import Liquidation
+from keel.core.money import UNIT, to_text
+from keel.core.result import BacktestResult, Reconciliation, StopReason
+from keel.core.trade import Trade
 from tests.builders import START
 
 Make = Callable[..., BacktestResult]

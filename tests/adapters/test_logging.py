@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from adapters.log_file import LogFile
-from adapters.logging import LEVELS, get_logger, is_secret, log_context, log_context_scope, set_up_logging
-from core.errors import ConfigError
+from keel.adapters.log_file import LogFile
+from keel.adapters.logging import LEVELS, get_logger, is_secret, log_context, log_context_scope, set_up_logging
+from keel.core.errors import ConfigError
 
 log = get_logger("tests")
 
@@ -156,7 +156,7 @@ def test_what_json_lacks_is_written_as_text(lines: Callable[[], list[dict[str, A
 def test_structlog_is_not_imported_until_a_line_is_written() -> None:
     code = (
         "import sys\n"
-        "from adapters.logging import get_logger, log_context_scope\n"
+        "from keel.adapters.logging import get_logger, log_context_scope\n"
         "log = get_logger('x')\n"
         "with log_context_scope(run_id='r'): log.debug('no')\n"
         "assert 'structlog' not in sys.modules\n"

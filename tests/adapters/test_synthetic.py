@@ -9,18 +9,18 @@ import sys
 import numpy as np
 import pytest
 
-from adapters.synthetic import SyntheticSample, SyntheticSeries, generate_sample
-from adapters.synthetic.derivatives import make_funding, mark_over_index
-from core.errors import ConfigError
-from core.time_range import to_ms
-from core.timeframe import DAY_MS, MINUTE_MS
+from keel.adapters.synthetic import SyntheticSample, SyntheticSeries, generate_sample
+from keel.adapters.synthetic.derivatives import make_funding, mark_over_index
+from keel.core.errors import ConfigError
+from keel.core.time_range import to_ms
+from keel.core.timeframe import DAY_MS, MINUTE_MS
 
 BP = 1e-4
 KINDS = ("last", "mark", "index", "funding", "open_interest")
 SHORT = {"start": "2024-03-01", "end": "2024-03-06"}
 DIGEST = """
 import hashlib
-from adapters.synthetic import generate_sample
+from keel.adapters.synthetic import generate_sample
 digest = hashlib.sha256()
 for name, series in generate_sample(11, "2024-03-01", "2024-03-08").series.items():
     for kind in ("last", "mark", "index", "funding", "open_interest"):

@@ -80,7 +80,7 @@ def environment_of(client: Client) -> Path:
 def sandbox(log: Path) -> Iterator[str]:
     """``keel sandbox`` in a process of its own: perpetuals and spot, fresh ids, the pace of every day."""
     with tempfile.TemporaryDirectory() as home, log.open("w") as errors:
-        command = [sys.executable, "-m", "runners.cli.main", "sandbox", "--home", home, "--json", "--symbols", "BTCUSDT,ETHUSDT"]
+        command = [sys.executable, "-m", "keel.runners.cli.main", "sandbox", "--home", home, "--json", "--symbols", "BTCUSDT,ETHUSDT"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:
             assert process.stdout is not None

@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from core.actors.executor import Executor
-from core.actors.live_series import LiveSeries
-from core.actors.market_data import SymbolContext
-from core.actors.portfolio import Portfolio
-from core.bus import Bus
-from core.clock import ReplayClock
-from core.config import RiskConfig, SystemConfig
-from core.errors import InvariantError
-from core.frame import BAR_COLUMNS, Frame
-from core.instrument import Instrument
-from core.messages import (
+from keel.core.actors.executor import Executor
+from keel.core.actors.live_series import LiveSeries
+from keel.core.actors.market_data import SymbolContext
+from keel.core.actors.portfolio import Portfolio
+from keel.core.bus import Bus
+from keel.core.clock import ReplayClock
+from keel.core.config import RiskConfig, SystemConfig
+from keel.core.errors import InvariantError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.instrument import Instrument
+from keel.core.messages import (
     AmendOrder,
     Bar,
     Bracket,
@@ -40,11 +40,11 @@ from core.messages import (
     SignalDenied,
     SubmitOrder,
 )
-from core.messages import CancelAll as CancelAllOrders
-from core.money import UNIT, to_text, to_units
-from core.orders import OrderState, advance, trading_stop_id
-from core.ports import Venue
-from runners.actors import make_actors, subscribe
+from keel.core.messages import CancelAll as CancelAllOrders
+from keel.core.money import UNIT, to_text, to_units
+from keel.core.orders import OrderState, advance, trading_stop_id
+from keel.core.ports import Venue
+from keel.runners.actors import make_actors, subscribe
 from tests.conformance.words import (
     SYMBOL,
     Account,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from decimal import Decimal
 
-from core.errors import ConfigError
-from core.messages import Bar, FundingRate, Message
-from core.money import UNIT
-from core.timeframe import MINUTE_MS
-from sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.errors import ConfigError
+from keel.core.messages import Bar, FundingRate, Message
+from keel.core.money import UNIT
+from keel.core.timeframe import MINUTE_MS
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 from tests.conformance.actors import Actors, ActorsClient, terms_text
 from tests.conformance.market import Market
 from tests.conformance.words import SYMBOL, Account, Question, Refused, plain

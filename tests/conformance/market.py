@@ -13,12 +13,12 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from core.config import ExecutionConfig
-from core.instrument import Category, Instrument
-from core.money import UNIT, to_units
-from core.timeframe import MINUTE_MS
-from sim.sandbox.feed import SymbolSeries
-from sim.sandbox.walk import walk_instrument
+from keel.core.config import ExecutionConfig
+from keel.core.instrument import Category, Instrument
+from keel.core.money import UNIT, to_units
+from keel.core.timeframe import MINUTE_MS
+from keel.sim.sandbox.feed import SymbolSeries
+from keel.sim.sandbox.walk import walk_instrument
 from tests.conformance.words import SYMBOL
 from tests.sim.sandbox.conftest import START
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from core.money import to_text
-from sim.sandbox.settings import AccountSettings
+from keel.core.money import to_text
+from keel.sim.sandbox.settings import AccountSettings
 from tests.conformance.market import Market
 from tests.conformance.words import SYMBOL, UNSAID, Account
 from tests.sim.sandbox.conftest import Sandbox, stepping

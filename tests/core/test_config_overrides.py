@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import Distance, ExitsConfig, ImpactConfig, SystemConfig
-from core.errors import ConfigError
-from core.system_file import apply_overrides, canonical_json, decode_system, effective_dict, system_from_dict
+from keel.core.config import Distance, ExitsConfig, ImpactConfig, SystemConfig
+from keel.core.errors import ConfigError
+from keel.core.system_file import apply_overrides, canonical_json, decode_system, effective_dict, system_from_dict
 
 SYSTEM = SystemConfig(system="s", strategy="ema_cross", symbols=["BTCUSDT"], timeframe="1h", params={"fast": 20, "slow": 50})
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
-from core.promotion import PromotionRule
+from keel.core.errors import ConfigError
+from keel.core.promotion import PromotionRule
 
 PARSED = [
     ("sharpe > 1.0", "sharpe", ">", 1.0),

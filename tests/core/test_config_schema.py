@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from core.config import SystemConfig
-from core.system_file import SCHEMA_ID, system_schema
-from core.timeframe import TIMEFRAMES
+from keel.core.config import SystemConfig
+from keel.core.system_file import SCHEMA_ID, system_schema
+from keel.core.timeframe import TIMEFRAMES
 
 
 def references(node: Any) -> Iterator[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.actors.portfolio import Portfolio
-from core.dust import sellable_steps
-from core.instrument import Instrument
-from core.money import to_units
+from keel.core.actors.portfolio import Portfolio
+from keel.core.dust import sellable_steps
+from keel.core.instrument import Instrument
+from keel.core.money import to_units
 from tests.builders import Fills, bar, spot_pair
 
 UNITS = 10**8

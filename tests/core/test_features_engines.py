@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import talib
 
-from core.errors import ConfigError, DataError, InvariantError, KeelError, StrategyError
-from core.features import FeatureSpec, StreamEngine, VectorEngine, parse_features
-from core.features.indicators import find_indicator
-from core.frame import Frame
+from keel.core.errors import ConfigError, DataError, InvariantError, KeelError, StrategyError
+from keel.core.features import FeatureSpec, StreamEngine, VectorEngine, parse_features
+from keel.core.features.indicators import find_indicator
+from keel.core.frame import Frame
 
 HOUR_MS = 3_600_000
 START = 1_735_689_600_000  # 2025-01-01

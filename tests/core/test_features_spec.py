@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
-from core.features import FeatureSpec, by_timeframe, default_warmup, extra_columns, lead_in, lookback, parse_features
+from keel.core.errors import ConfigError
+from keel.core.features import FeatureSpec, by_timeframe, default_warmup, extra_columns, lead_in, lookback, parse_features
 
 PARAMS = {"fast": 20, "slow": 50, "kind": "EMA", "column": "low"}
 
@@ -178,5 +178,7 @@ def test_without_features_the_default_warmup_is_500() -> None:
 
 
 def test_importing_the_module_and_declaring_own_functions_does_not_import_talib() -> None:
-    code = "import sys; from core.features import *; parse_features({'x': {'fn': 'a.py:f'}}, {}, '1h'); sys.exit('talib' in sys.modules)"
+    code = (
+        "import sys; from keel.core.features import *; parse_features({'x': {'fn': 'a.py:f'}}, {}, '1h'); sys.exit('talib' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

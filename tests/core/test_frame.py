@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.aggregate import aggregate
-from core.errors import ConfigError, DataError
-from core.frame import Frame, as_known
+from keel.core.aggregate import aggregate
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame, as_known
 
 
 def bars(minutes: list[int], timeframe: str = "1m") -> Frame:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import InvariantError
-from core.orders import CLOSED, TRANSITIONS, advance, fires_when_rising
+from keel.core.errors import InvariantError
+from keel.core.orders import CLOSED, TRANSITIONS, advance, fires_when_rising
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import InvariantError
-from core.money import UNIT, fee_on, to_units
-from core.position import PositionBook, apply_fill, base_fee_value
+from keel.core.errors import InvariantError
+from keel.core.money import UNIT, fee_on, to_units
+from keel.core.position import PositionBook, apply_fill, base_fee_value
 from tests.core.test_instrument import instrument
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import ConfigError
-from core.frame import Frame
-from core.messages import Bar, Signal
-from core.snapshot import PositionView, RuntimeSnapshot
-from strategies.base import HOLD
-from strategies.ema_cross import EmaCross
-from strategies.hold import Hold
+from keel.core.errors import ConfigError
+from keel.core.frame import Frame
+from keel.core.messages import Bar, Signal
+from keel.core.snapshot import PositionView, RuntimeSnapshot
+from keel.strategies.base import HOLD
+from keel.strategies.ema_cross import EmaCross
+from keel.strategies.hold import Hold
 from tests.builders import HOUR, START, bar
 
 BAR = bar(3, 101.0, high=102.0, low=99.0, open=100.0)

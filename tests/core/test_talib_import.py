@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
-from core.features.talib_import import talib_module
+from keel.core.errors import ConfigError
+from keel.core.features.talib_import import talib_module
 
 ROOT = Path(__file__).parents[2]
 
 BEGIN = """
 import sys, threading
 import numpy as np
-from core.features.talib_import import talib_module
+from keel.core.features.talib_import import talib_module
 finders = list(sys.meta_path)
 column = np.cumsum(np.random.default_rng(1).normal(size=60)) + 100.0
 """
@@ -89,7 +89,7 @@ def test_a_library_that_is_imported_already_is_talib_s_own_affair() -> None:
 
 def test_another_thread_finds_pandas_while_it_is_refused_here() -> None:
     holds(
-        f"{BEGIN}\nfrom core.features.talib_import import _without\nfound = []\n"
+        f"{BEGIN}\nfrom keel.core.features.talib_import import _without\nfound = []\n"
         "def look():\n    import pandas\n    found.append(pandas)\n"
         "with _without(('pandas',)) as refused:\n"
         "    try:\n        import pandas\n    except ModuleNotFoundError as error:\n        assert error.name == 'pandas'\n"

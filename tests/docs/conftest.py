@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runners.home import Home
-from runners.sample import write_sample
+from keel.runners.home import Home
+from keel.runners.sample import write_sample
 
 
 @pytest.fixture(scope="session")

@@ -26,10 +26,10 @@ import msgspec
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
-from core.config import SystemConfig
-from core.system_file import decode_system, system_from_dict
-from runners.alerts.config import decode_alerts
-from runners.cli.main import run as run_keel
+from keel.core.config import SystemConfig
+from keel.core.system_file import decode_system, system_from_dict
+from keel.runners.alerts.config import decode_alerts
+from keel.runners.cli.main import run as run_keel
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]

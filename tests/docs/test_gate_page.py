@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.risk.controls import TABLE
-from runners.live.gate_page import PAGE, renewed
+from keel.core.risk.controls import TABLE
+from keel.runners.live.gate_page import PAGE, renewed
 
 
 def test_the_gates_page_has_every_cause_as_it_is() -> None:
-    """``python -m runners.live.gate_page`` writes it anew."""
+    """``python -m keel.runners.live.gate_page`` writes it anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert renewed(page) == page
 

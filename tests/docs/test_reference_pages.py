@@ -14,14 +14,14 @@ import duckdb
 import msgspec
 import pytest
 
-from adapters.store.schema import CREATE
-from core import config
-from core.errors import KeelError
-from core.metrics import METRICS, proof_parts
-from core.risk.decision import Reason
-from runners.cli.main import INTERRUPTED, cli
-from runners.tools import backtest_run_tool
-from runners.tools.registry import all_tools
+from keel.adapters.store.schema import CREATE
+from keel.core import config
+from keel.core.errors import KeelError
+from keel.core.metrics import METRICS, proof_parts
+from keel.core.risk.decision import Reason
+from keel.runners.cli.main import INTERRUPTED, cli
+from keel.runners.tools import backtest_run_tool
+from keel.runners.tools.registry import all_tools
 from tests.docs.page import PROJECT
 
 _CODE = re.compile(r"`([^`]+)`")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from runners.cli.main import cli
+from keel.runners.cli.main import cli
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGE = (PROJECT / "docs" / "supervisor.md").read_text(encoding="utf-8")

@@ -37,17 +37,17 @@ from typing import Any, TypeVar
 
 import pytest
 
-from adapters import machine
-from adapters.bybit.notices import Notice
-from adapters.journal import read
-from core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
-from core.messages import Fill, Message, Signal
-from core.risk.causes import TradingState
-from core.snapshot import RuntimeSnapshot
-from runners.live.records import TYPES
-from runners.live.session import Ending, Session, Stop
-from runners.live.start import Live, Plan
-from strategies.base import BaseStrategy
+from keel.adapters import machine
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.journal import read
+from keel.core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
+from keel.core.messages import Fill, Message, Signal
+from keel.core.risk.causes import TradingState
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.records import TYPES
+from keel.runners.live.session import Ending, Session, Stop
+from keel.runners.live.start import Live, Plan
+from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.faults.checker import check
 from tests.runners.live.conftest import plan_of

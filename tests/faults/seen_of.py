@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.timeframe import MINUTE_MS
-from sim.sandbox.server import SandboxServer
+from keel.core.timeframe import MINUTE_MS
+from keel.sim.sandbox.server import SandboxServer
 
 
 def candles_of(server: SandboxServer) -> dict[tuple[str, str, int], tuple[float, float, float, float]]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.messages import Bar, FeedGap
-from runners.live.records import InstantClosed
+from keel.core.messages import Bar, FeedGap
+from keel.runners.live.records import InstantClosed
 from tests.faults.conftest import Stage, fills_of, http, ws
 
 KLINE = "kline"

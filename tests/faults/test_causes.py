@@ -19,18 +19,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.config import RiskConfig
-from core.errors import SafetyError
-from core.messages import Halt, OrderIntent, OrderUpdate, Resume, SubmitOrder
-from core.money import UNIT
-from core.risk.causes import CAUSES, TradingState
-from core.timeframe import DAY_MS
-from runners.live.cadence import PERIOD_MS
-from runners.live.records import CauseEnded, CauseRaised
-from runners.live.release import release
-from runners.live.start import Live
-from runners.live.upkeep import Upkeep
-from runners.state_folder import state_folder
+from keel.core.config import RiskConfig
+from keel.core.errors import SafetyError
+from keel.core.messages import Halt, OrderIntent, OrderUpdate, Resume, SubmitOrder
+from keel.core.money import UNIT
+from keel.core.risk.causes import CAUSES, TradingState
+from keel.core.timeframe import DAY_MS
+from keel.runners.live.cadence import PERIOD_MS
+from keel.runners.live.records import CauseEnded, CauseRaised
+from keel.runners.live.release import release
+from keel.runners.live.start import Live
+from keel.runners.live.upkeep import Upkeep
+from keel.runners.state_folder import state_folder
 from tests.faults.conftest import Stage, Still, http, ws
 from tests.sim.sandbox.conftest import Sandbox
 from tests.sim.sandbox.raw import Raw

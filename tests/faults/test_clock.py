@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import SafetyError
-from core.messages import OrderUpdate
+from keel.core.errors import SafetyError
+from keel.core.messages import OrderUpdate
 from tests.faults.conftest import Stage, fills_of
 
 

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from adapters.bybit.evidence import OrderDoubted, OrderNotFound
-from adapters.journal import read
-from core.messages import OrderUpdate, SubmitOrder
-from runners.live.history import History
-from runners.live.records import TYPES, Opened
-from runners.live.session import Session
-from runners.live.start import Live
+from keel.adapters.bybit.evidence import OrderDoubted, OrderNotFound
+from keel.adapters.journal import read
+from keel.core.messages import OrderUpdate, SubmitOrder
+from keel.runners.live.history import History
+from keel.runners.live.records import TYPES, Opened
+from keel.runners.live.session import Session
+from keel.runners.live.start import Live
 from tests.faults.conftest import Stage, _with, http
 
 TRY_S = 7.0

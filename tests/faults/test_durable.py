@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from adapters.journal.disk import Disk
-from core.messages import AmendOrder, CancelOrder, SubmitOrder
+from keel.adapters.journal.disk import Disk
+from keel.core.messages import AmendOrder, CancelOrder, SubmitOrder
 from tests.faults.conftest import Stage, http
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.journal import JournalError
-from adapters.machine import monotonic_ms
-from runners.live.session import Session
-from runners.live.start import Live
+from keel.adapters.journal import JournalError
+from keel.adapters.machine import monotonic_ms
+from keel.runners.live.session import Session
+from keel.runners.live.start import Live
 from tests.faults.conftest import Stage, _with
 
 BREAKS: dict[str, Callable[[Path], object]] = {

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.settings import SandboxSettings
 from tests.faults.checker import check
 from tests.faults.test_killed import FORKS
 from tests.faults.victim import live_on

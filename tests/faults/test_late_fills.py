@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.artifacts import write_result
-from core.messages import Fill, Signal
-from core.snapshot import RuntimeSnapshot
-from runners.live.outcome import ending_lines, session_result
-from runners.live.start import Live
-from strategies.base import BaseStrategy
+from keel.adapters.artifacts import write_result
+from keel.core.messages import Fill, Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.outcome import ending_lines, session_result
+from keel.runners.live.start import Live
+from keel.strategies.base import BaseStrategy
 from tests.faults.conftest import Stage, system_of, ws
 from tests.runners.live.conftest import plan_of
 from tests.sim.sandbox.raw import Raw

@@ -19,15 +19,15 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.notices import Notice
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from core.timeframe import DAY_MS, MINUTE_MS, tf_ms
-from runners.live.session import Ending, Session, Stop
-from runners.live.start import Live
-from sim.sandbox.feeds import WalkFeed
-from sim.sandbox.settings import SandboxSettings
-from strategies.base import BaseStrategy
+from keel.adapters.bybit.notices import Notice
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.core.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from keel.runners.live.session import Ending, Session, Stop
+from keel.runners.live.start import Live
+from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.strategies.base import BaseStrategy
 from tests.faults.checker import check
 from tests.faults.test_storm import drawn
 from tests.faults.virtual import World, running_in, system_of

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.timeframe import MINUTE_MS
-from runners.live.session import Session
-from runners.live.start import Live
-from sim.sandbox.feed import SymbolSeries
-from sim.sandbox.feeds import BarFeed
-from sim.sandbox.settings import SandboxSettings
+from keel.core.timeframe import MINUTE_MS
+from keel.runners.live.session import Session
+from keel.runners.live.start import Live
+from keel.sim.sandbox.feed import SymbolSeries
+from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.settings import SandboxSettings
 from tests.faults.checker import check
 from tests.faults.conftest import Turns, _with, system_of
 from tests.runners.live.conftest import plan_of

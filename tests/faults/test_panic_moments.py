@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.endpoints import Environment
-from adapters.bybit.notices import Notice
-from adapters.machine import wall_ms
 from benchmarks.panic_instants import adds
-from core.errors import SafetyError
-from runners import safety
-from runners.arming.token import panicked_since
-from runners.live.latch import LatchWatch, is_latched, latch_path
-from runners.live.panic_heard import PanicHeard
-from runners.live.rearm import rearm
-from runners.live.start import Live
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.machine import wall_ms
+from keel.core.errors import SafetyError
+from keel.runners import safety
+from keel.runners.arming.token import panicked_since
+from keel.runners.live.latch import LatchWatch, is_latched, latch_path
+from keel.runners.live.panic_heard import PanicHeard
+from keel.runners.live.rearm import rearm
+from keel.runners.live.start import Live
 from tests.faults.virtual import Stage, playing
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.network import LATENCY_S

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from core.config import ExecutionConfig, RiskConfig, SystemConfig
-from core.portfolio_order import Order
-from core.risk.position_manager import PositionManager
-from runners.replay import replay
-from runners.wiring import BacktestParts, wire_backtest
-from strategies.base import BaseStrategy, PortfolioStrategy
+from keel.core.config import ExecutionConfig, RiskConfig, SystemConfig
+from keel.core.portfolio_order import Order
+from keel.core.risk.position_manager import PositionManager
+from keel.runners.replay import replay
+from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.strategies.base import BaseStrategy, PortfolioStrategy
 from tests.builders import DAY, HOUR, START, made_ready, plain_system
 from tests.faults import victim
 from tests.faults.checker import check

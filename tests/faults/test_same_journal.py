@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from adapters.journal import read
-from core.messages import Fill, OrderUpdate
-from runners.live.records import TYPES
-from runners.live.session import Session
-from sim.sandbox.engine import Feed
-from sim.sandbox.settings import SandboxSettings
+from keel.adapters.journal import read
+from keel.core.messages import Fill, OrderUpdate
+from keel.runners.live.records import TYPES
+from keel.runners.live.session import Session
+from keel.sim.sandbox.engine import Feed
+from keel.sim.sandbox.settings import SandboxSettings
 from tests.faults.virtual import Turns, World, http, playing, running_in, system_of, ws
 from tests.runners.live.conftest import plan_of
 from tests.sim.sandbox.conftest import walk_feed

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from core.config import Distance, ExitsConfig
-from core.messages import Fill, Signal
-from core.snapshot import RuntimeSnapshot
-from runners.live.records import CauseEnded, ClosePosition
-from runners.live.start import Live
-from strategies.base import BaseStrategy
+from keel.core.config import Distance, ExitsConfig
+from keel.core.messages import Fill, Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.records import CauseEnded, ClosePosition
+from keel.runners.live.start import Live
+from keel.strategies.base import BaseStrategy
 from tests.faults.conftest import BARS, Played, Stage, http
 from tests.sim.sandbox.raw import Raw
 

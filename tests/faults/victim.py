@@ -17,17 +17,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.bybit.account import AccountReader
-from adapters.bybit.rest import RestClient
-from adapters.journal import Journal
-from core.config import SystemConfig
-from core.messages import Fill, SubmitOrder
-from runners.live import snapshots
-from runners.live.connection import Connection
-from runners.live.cycle import Cycle
-from runners.live.session import Session, Stop
-from runners.live.start import Live
-from strategies.base import BaseStrategy
+from keel.adapters.bybit.account import AccountReader
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.journal import Journal
+from keel.core.config import SystemConfig
+from keel.core.messages import Fill, SubmitOrder
+from keel.runners.live import snapshots
+from keel.runners.live.connection import Connection
+from keel.runners.live.cycle import Cycle
+from keel.runners.live.session import Session, Stop
+from keel.runners.live.start import Live
+from keel.strategies.base import BaseStrategy
 from tests.builders import builtin
 from tests.faults.conftest import Turns, run_fast, system_of
 from tests.runners.live.conftest import plan_of

@@ -17,12 +17,12 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from adapters.bybit.endpoints import Environment
-from adapters.bybit.notices import Notice
-from core.errors import KeelError, SafetyError
-from runners.live.connection import connect
-from runners.live.latch import latch_of, refuse_latched
-from runners.live.lock import AccountLock
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.notices import Notice
+from keel.core.errors import KeelError, SafetyError
+from keel.runners.live.connection import connect
+from keel.runners.live.latch import latch_of, refuse_latched
+from keel.runners.live.lock import AccountLock
 from tests.live_proof.proof import Proof
 
 ACCEPTED = "I pay for it"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import SafetyError
+from keel.core.errors import SafetyError
 from tests.live_proof.__main__ import chosen, main
 from tests.live_proof.proof import STEPS
 from tests.sim.sandbox.conftest import KEY, Sandbox, running, walk_feed, walking

@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from runners.cli.main import run
-from runners.home import Home
-from runners.sample import write_sample
+from keel.runners.cli.main import run
+from keel.runners.home import Home
+from keel.runners.sample import write_sample
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def keel_process(home: Path) -> Keel:
     """Runs a command line in a process of its own, in the home."""
 
     def call(*arguments: str, **environment: str) -> Answer:
-        command = [sys.executable, "-m", "runners.cli.main", "--home", str(home), *arguments]
+        command = [sys.executable, "-m", "keel.runners.cli.main", "--home", str(home), *arguments]
         # A shell starts its background jobs deaf to interrupts, and children inherit that.
         heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, check=False, preexec_fn=heard)
@@ -101,8 +101,8 @@ def strategy(home: Path) -> Callable[[str, str], str]:
 
 _STRATEGY_HEAD = """
 import os, signal
-from core.errors import InvariantError
-from core.messages import Signal
-from strategies.base import BaseStrategy, VectorStrategy
+from keel.core.errors import InvariantError
+from keel.core.messages import Signal
+from keel.strategies.base import BaseStrategy, VectorStrategy
 
 """

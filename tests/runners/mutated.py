@@ -7,8 +7,8 @@ import random
 from collections.abc import Sequence
 from typing import Any, Final
 
-from runners.tools.registry import all_tools
-from strategies.registry import builtin_systems
+from keel.runners.tools.registry import all_tools
+from keel.strategies.registry import builtin_systems
 
 WHOLE: Final = """\
 system: whole                      # every part of a system file
@@ -53,7 +53,7 @@ ODD: Final = (
     "{a: " * 100, "a: b: c", "- -", "? x", ": :", "#", "'", '"', "%", "@x", "`x`", "&a [*a]", "*a",
     "!!python/object/apply:os.system [x]", "!!binary aGk=", "!x y", "<<: {a: 1}", "|", ">", "---", "...", "\t", "\r", "\\", "/", ".",
     "..", "./", "~nobody/x", "$fast", "$", "$fast$slow", "path/to/nothing.py:Class", "nothing:Class", "ema_cross:", ":EmaCross",
-    "strategies.base:BaseStrategy", "os:path", "2024-01-01", "2024-02-30", "0000-00-00", "9999-12-31", "-0001-01-01",
+    "keel.strategies.base:BaseStrategy", "os:path", "2024-01-01", "2024-02-30", "0000-00-00", "9999-12-31", "-0001-01-01",
     "2024-01-15T00:00:00+99:00", "2024-01-15T24:00", "now", "6M", "0M", "999999999Y", "99999999999999999999d", "1ms", "7h", "1s", "1M",
     "100w", "BTCUSDT", "btcusdt", "BTC-USDT", "BTC/USDT", "../../BTCUSDT", "LONG", "long", "linear", "spot", "inverse", "cross", "none",
     "None", "all", "last", "*", "?", "-", "--", "--help", "-1:1:1", "1:1000000000:1", "1:2:0", "1:2:-1", "nan:1:1", "1,2,,3", ",", "=",

@@ -13,17 +13,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
 from benchmarks.crossover import MINUTE_MS, SLOW, START_MS, crossover_system, random_walk, run_peer
-from core.config import SystemConfig
-from core.result import BacktestResult
-from core.time_range import TimeRange
-from core.timeframe import tf_ms
-from core.trade import Trade
-from runners.backtest import run_prepared
-from runners.preparation import prepare
-from runners.user_code import load_function
-from strategies.ema_cross import EmaCross
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.result import BacktestResult
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import tf_ms
+from keel.core.trade import Trade
+from keel.runners.backtest import run_prepared
+from keel.runners.preparation import prepare
+from keel.runners.user_code import load_function
+from keel.strategies.ema_cross import EmaCross
 
 
 def system(timeframe: str) -> SystemConfig:

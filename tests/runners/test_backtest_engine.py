@@ -11,20 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig, RiskConfig, SizingConfig
-from core.errors import ConfigError, DataError, StrategyError
-from core.frame import BAR_COLUMNS
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from core.time_range import TimeRange
-from runners.backtest import BacktestEngine, PreparedFrame, run_system
-from runners.backtester import Backtester
-from runners.epoch import StrategyEpoch, run_epoch
-from strategies.atr_breakout import AtrBreakout
-from strategies.base import BaseStrategy
-from strategies.hold import Hold
-from strategies.momentum import MomentumStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.core.errors import ConfigError, DataError, StrategyError
+from keel.core.frame import BAR_COLUMNS
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.core.time_range import TimeRange
+from keel.runners.backtest import BacktestEngine, PreparedFrame, run_system
+from keel.runners.backtester import Backtester
+from keel.runners.epoch import StrategyEpoch, run_epoch
+from keel.strategies.atr_breakout import AtrBreakout
+from keel.strategies.base import BaseStrategy
+from keel.strategies.hold import Hold
+from keel.strategies.momentum import MomentumStrategy
 from tests.builders import DAY, HOUR, START, builtin, run, sample_store
 
 FROM, TO = "2024-01-25", "2024-02-05"

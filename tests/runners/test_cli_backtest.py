@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from adapters.report.evidence import EXPLAINED
-from core.metrics import METRICS
-from runners.cli.output import money
-from runners.tools.backtest import MONEY_METRICS
+from keel.adapters.report.evidence import EXPLAINED
+from keel.core.metrics import METRICS
+from keel.runners.cli.output import money
+from keel.runners.tools.backtest import MONEY_METRICS
 
 WINDOW = ("--start", "2024-01-15", "--end", "2024-01-22")
 SHORT_WARMUP = ("--set", "warmup_bars=250")

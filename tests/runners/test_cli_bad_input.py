@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from adapters.store import HistoricalDataStore
-from runners.home import Home
+from keel.adapters.store import HistoricalDataStore
+from keel.runners.home import Home
 
 WINDOW = ("--start", "2024-01-15", "--end", "2024-01-22")
 SHORT_WARMUP = ("--set", "warmup_bars=250")
@@ -152,7 +152,7 @@ def test_a_full_disk_is_told_with_the_folder_and_the_way_out(home: Path) -> None
     """Files that may not grow beyond 100 kB: the equity curve does not fit, what says so does."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY));"
-        " from runners.cli.main import run; sys.exit(run(sys.argv[1:]))"
+        " from keel.runners.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "--home", str(home), "backtest", "ema_cross", *WINDOW, *SHORT_WARMUP, "--no-report"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
@@ -218,7 +218,7 @@ def test_a_full_disk_behind_the_output_hides_neither_the_reason_nor_the_exit_cod
     with Path("/dev/full").open("wb") as nowhere:
         streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, full: nowhere}
         done = subprocess.run(
-            [sys.executable, "-m", "runners.cli.main", "--home", str(tmp_path), *arguments], text=True, check=False, **streams
+            [sys.executable, "-m", "keel.runners.cli.main", "--home", str(tmp_path), *arguments], text=True, check=False, **streams
         )
     told = done.stdout if full == "stderr" else done.stderr
     assert done.returncode == code and words in told and "mistake of ours" not in told

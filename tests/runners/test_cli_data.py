@@ -11,10 +11,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from adapters.store import HistoricalDataStore
-from runners.home import Home
-from runners.tools.data_import import ImportRequest, data_import_tool
-from runners.tools.registry import ToolContext
+from keel.adapters.store import HistoricalDataStore
+from keel.runners.home import Home
+from keel.runners.tools.data_import import ImportRequest, data_import_tool
+from keel.runners.tools.registry import ToolContext
 
 Keel = Callable[..., Any]
 HOUR = 3_600_000

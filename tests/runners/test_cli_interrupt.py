@@ -19,7 +19,7 @@ STRATEGY = '''
 import os, signal
 from collections.abc import Mapping
 from typing import Any
-from strategies.base import BaseStrategy
+from keel.strategies.base import BaseStrategy
 
 
 class Pressed(BaseStrategy):
@@ -85,7 +85,7 @@ def test_output_falls_back_where_the_encoding_lacks_a_character(encoding: str, h
     (home / "systems" / "plain.yaml").write_text(text, encoding="utf-8")
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "LC_ALL": "C", "PYTHONUTF8": "0"}
     for arguments in (("systems", "list"), ("systems", "show", "plain", "--json"), ("data", "import", os.fsdecode(b"x\xff.csv"))):
-        command = [sys.executable, "-m", "runners.cli.main", "--home", str(home), *arguments]
+        command = [sys.executable, "-m", "keel.runners.cli.main", "--home", str(home), *arguments]
         done = subprocess.run(command, capture_output=True, env=environment, check=False)
         told = done.stdout + done.stderr
         assert b"UnicodeEncodeError" not in told and done.returncode in (0, 3), told

@@ -14,7 +14,7 @@ import click
 import msgspec
 import pytest
 
-from runners.cli.main import cli, run
+from keel.runners.cli.main import cli, run
 
 
 def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -64,7 +64,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
 def loaded_after(arguments: list[str], cwd: Path) -> set[str]:
     """The modules that a process has loaded after a command line."""
     code = (
-        "import sys; sys.stdout = open('/dev/null', 'w'); from runners.cli.main import run; code = run(sys.argv[1:]);"
+        "import sys; sys.stdout = open('/dev/null', 'w'); from keel.runners.cli.main import run; code = run(sys.argv[1:]);"
         " sys.__stdout__.write(f'{code} ' + ' '.join(sys.modules))"
     )
     command = [sys.executable, "-c", code, *arguments]
@@ -84,7 +84,7 @@ def test_no_command_s_help_imports_anything_heavy(tmp_path: Path) -> None:
     assert len(ALL) > 40
     lines = [[*path, "--help"] for path in ALL]
     code = (
-        "import json, sys; sys.stdout = open('/dev/null', 'w'); from runners.cli.main import run;"
+        "import json, sys; sys.stdout = open('/dev/null', 'w'); from keel.runners.cli.main import run;"
         " found = [(line, sorted(set(json.loads(sys.argv[2])) & set(sys.modules))) for line in json.loads(sys.argv[1]) if run(line) == 0];"
         " sys.__stdout__.write(json.dumps(found))"
     )
@@ -195,7 +195,7 @@ def test_parity_and_checks_take_a_symbol_as_a_backtest_does(home: Path, keel: An
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell of another kind")
 def test_closed_standard_streams_are_no_files_of_ours(home: Path) -> None:
     """``2>&-``: the next file that is opened would be stderr, and get what is meant for a screen."""
-    told = "import os, sys; from runners.cli.process import open_standard_streams as o; o(); o(); print(1); "
+    told = "import os, sys; from keel.runners.cli.process import open_standard_streams as o; o(); o(); print(1); "
     told += "n = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT); os.write(2, b'for a screen'); print(2, file=sys.stderr); sys.exit(n)"
     done = subprocess.run(["sh", "-c", '"$0" -c "$1" "$2" 0<&- 1>&- 2>&-', sys.executable, told, str(home / "journal")], check=False)
     assert done.returncode == 3 and (home / "journal").read_bytes() == b""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from strategies.registry import builtin_systems
+from keel.strategies.registry import builtin_systems
 
 Keel = Callable[..., Any]
 WINDOW = ("--start", "2024-01-15", "--end", "2024-01-22", "--set", "warmup_bars=80", "--no-report")
@@ -109,7 +109,7 @@ def test_show_gives_every_key_that_holds(keel: Keel) -> None:
 def test_a_system_may_be_named_by_its_file(keel: Keel, tmp_path: Path) -> None:
     text, _ = builtin_systems()["hold"]
     (tmp_path / "else.yaml").write_text(text.replace("strategy: hold", "strategy: own_hold"))
-    code = "from strategies.hold import Hold\n\nclass Own(Hold):\n    pass\n"
+    code = "from keel.strategies.hold import Hold\n\nclass Own(Hold):\n    pass\n"
     (tmp_path / "own_hold.py").write_text(code)
     assert keel("systems", "validate", str(tmp_path / "else.yaml")).code == 0
     assert keel("systems", "validate", str(tmp_path / "missing.yaml")).code == 2

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
-from core.config import ExecutionConfig
-from core.frame import Frame
-from core.instrument import Instrument
-from core.money import UNIT
-from runners.curve import buy_and_hold, equity_curve
-from sim.pricing import Path
+from keel.adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
+from keel.core.config import ExecutionConfig
+from keel.core.frame import Frame
+from keel.core.instrument import Instrument
+from keel.core.money import UNIT
+from keel.runners.curve import buy_and_hold, equity_curve
+from keel.sim.pricing import Path
 from tests.builders import HOUR, START, perpetual, spot_pair
 
 Bars = Sequence[tuple[float, float, float, float]]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.artifacts import write_result
+from keel.adapters.artifacts import write_result
 from tests.builders import DAY, START, builtin, run, sample_store
 
 ROOT = Path(__file__).resolve().parents[2]

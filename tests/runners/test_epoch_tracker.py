@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ConfigError, SafetyError
-from runners.epoch import LifeCycle, StrategyEpoch, StrategyEpochTracker
-from runners.events import read_events
-from runners.home import Home
+from keel.core.errors import ConfigError, SafetyError
+from keel.runners.epoch import LifeCycle, StrategyEpoch, StrategyEpochTracker
+from keel.runners.events import read_events
+from keel.runners.home import Home
 
 IDEA, CREATION, BACKTEST, DEMO, LIVE, ARCHIVED = StrategyEpoch
 Tracker = Callable[..., StrategyEpochTracker]
@@ -220,9 +220,9 @@ def test_events_of_two_processes_are_all_there_and_whole(tmp_path: Path) -> None
     code = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from adapters.whole_file import append_line\n"
-        "from runners.events import append_event\n"
-        "from runners.home import Home\n"
+        "from keel.adapters.whole_file import append_line\n"
+        "from keel.runners.events import append_event\n"
+        "from keel.runners.home import Home\n"
         "home, name = Home.find(sys.argv[1]), sys.argv[2]\n"
         "(home.root / name).touch()\n"
         "while not ((home.root / 'a').exists() and (home.root / 'b').exists()): pass\n"

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.report.page import render
-from core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
-from core.funnel import Counted, Funnel, total, why_no_trades
-from core.instrument import Instrument
-from core.messages import Direction, Message, OrderIntent, OrderUpdate, Signal, SignalDenied, SubmitOrder
-from core.money import UNIT
-from core.reasons import funnel_lines
-from core.result import BacktestResult
-from core.risk.position_manager import PositionManager
-from runners.backtest import run_wired
-from runners.cli.figures import show_funnel
-from runners.wiring import wire_backtest
-from strategies.base import BaseStrategy
+from keel.adapters.report.page import render
+from keel.core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.funnel import Counted, Funnel, total, why_no_trades
+from keel.core.instrument import Instrument
+from keel.core.messages import Direction, Message, OrderIntent, OrderUpdate, Signal, SignalDenied, SubmitOrder
+from keel.core.money import UNIT
+from keel.core.reasons import funnel_lines
+from keel.core.result import BacktestResult
+from keel.core.risk.position_manager import PositionManager
+from keel.runners.backtest import run_wired
+from keel.runners.cli.figures import show_funnel
+from keel.runners.wiring import wire_backtest
+from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, made_ready, perpetual, plain_system, spot_pair, store_of
 from tests.runners.portfolio.scripted import BTC, ETH, Scripted, future, market
 from tests.runners.portfolio.scripted import run as run_portfolio

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
-from runners.home import Home
+from keel.core.errors import ConfigError
+from keel.runners.home import Home
 
 
 @pytest.mark.parametrize(

@@ -13,25 +13,25 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.messages import Signal
-from core.result import BacktestResult
-from core.snapshot import RuntimeSnapshot
-from core.time_range import TimeRange
-from runners.backtest import BacktestEngine
-from runners.epoch import EpochResult, ExperimentTracker, StrategyEpochTracker, run_epoch
-from runners.home import Home
-from runners.kept_result import kept_result
-from runners.lineage import fingerprint_of, reference_of, state_of
-from runners.registry import run_info
-from runners.system_run import make_ready, run_backtest
-from runners.systems import load_system
-from runners.windows import NamedWindow
-from strategies.base import BaseStrategy
-from strategies.ema_cross import EmaCross
-from strategies.hold import Hold
-from strategies.momentum import MomentumStrategy
-from strategies.registry import load_strategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.messages import Signal
+from keel.core.result import BacktestResult
+from keel.core.snapshot import RuntimeSnapshot
+from keel.core.time_range import TimeRange
+from keel.runners.backtest import BacktestEngine
+from keel.runners.epoch import EpochResult, ExperimentTracker, StrategyEpochTracker, run_epoch
+from keel.runners.home import Home
+from keel.runners.kept_result import kept_result
+from keel.runners.lineage import fingerprint_of, reference_of, state_of
+from keel.runners.registry import run_info
+from keel.runners.system_run import make_ready, run_backtest
+from keel.runners.systems import load_system
+from keel.runners.windows import NamedWindow
+from keel.strategies.base import BaseStrategy
+from keel.strategies.ema_cross import EmaCross
+from keel.strategies.hold import Hold
+from keel.strategies.momentum import MomentumStrategy
+from keel.strategies.registry import load_strategy
 
 Keel = Callable[..., Any]
 SPAN = ("2024-01-22", "2024-01-26")

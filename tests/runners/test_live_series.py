@@ -10,24 +10,24 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from adapters.replay.history import SymbolHistory
-from adapters.store import HistoricalDataStore
-from core.actors.live_series import LiveSeries
-from core.actors.market_data import SymbolContext
-from core.actors.portfolio import Portfolio
-from core.config import SystemConfig
-from core.features import by_timeframe, parse_features
-from core.frame import Frame
-from core.messages import FeedGap, Fill
-from core.risk.exits import hidden_features
-from core.time_range import Moment
-from core.timeframe import tf_ms
-from runners.outcome import message_hash
-from runners.preparation import Prepared, SymbolColumns, vector_targets
-from runners.replay import replay
-from runners.user_code import load_function
-from runners.wiring import BacktestParts, wire_backtest
-from strategies.base import BaseStrategy, Features, VectorStrategy
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.store import HistoricalDataStore
+from keel.core.actors.live_series import LiveSeries
+from keel.core.actors.market_data import SymbolContext
+from keel.core.actors.portfolio import Portfolio
+from keel.core.config import SystemConfig
+from keel.core.features import by_timeframe, parse_features
+from keel.core.frame import Frame
+from keel.core.messages import FeedGap, Fill
+from keel.core.risk.exits import hidden_features
+from keel.core.time_range import Moment
+from keel.core.timeframe import tf_ms
+from keel.runners.outcome import message_hash
+from keel.runners.preparation import Prepared, SymbolColumns, vector_targets
+from keel.runners.replay import replay
+from keel.runners.user_code import load_function
+from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.strategies.base import BaseStrategy, Features, VectorStrategy
 from tests.builders import DAY, START, add_series, builtin, coarser, made_ready, sample, sample_store
 
 FROM, TO = START + 20 * DAY, START + 40 * DAY

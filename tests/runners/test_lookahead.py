@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from core.errors import StrategyError
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from runners.replay import replay
-from runners.wiring import wire_backtest
-from strategies.base import BaseStrategy, Features, VectorStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.errors import StrategyError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.replay import replay
+from keel.runners.wiring import wire_backtest
+from keel.strategies.base import BaseStrategy, Features, VectorStrategy
 from tests.builders import DAY, HOUR, MINUTE, START, builtin, coarser, grow, made_ready, plain_system, sample, sample_store, store_of
 
 FROM = START + 9 * DAY

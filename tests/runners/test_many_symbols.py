@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig, RiskConfig, SizingConfig
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from runners.outcome import message_hash
-from runners.replay import replay
-from runners.wiring import BacktestParts, wire_backtest
-from strategies.base import BaseStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.outcome import message_hash
+from keel.runners.replay import replay
+from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, START, add_series, builtin, made_ready, perpetual, plain_system, run, sample_store
 
 THREE = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

@@ -10,19 +10,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.config import ConstantFunding, ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
-from core.errors import InvariantError
-from core.instrument import Grid
-from core.messages import Bar, Direction, Fill, Signal
-from core.money import UNIT, to_units
-from core.result import Reconciliation
-from runners.curve import equity_curve
-from runners.outcome import message_hash, reconcile, trust
-from runners.preparation import Prepared
-from runners.replay import replay
-from runners.wiring import BacktestParts, wire_backtest
-from strategies.base import BaseStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ConstantFunding, ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.errors import InvariantError
+from keel.core.instrument import Grid
+from keel.core.messages import Bar, Direction, Fill, Signal
+from keel.core.money import UNIT, to_units
+from keel.core.result import Reconciliation
+from keel.runners.curve import equity_curve
+from keel.runners.outcome import message_hash, reconcile, trust
+from keel.runners.preparation import Prepared
+from keel.runners.replay import replay
+from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, add_series, made_ready, perpetual, plain_system, spot_pair, store_of
 
 COSTS = ExecutionConfig(slippage_bps=3.0, half_spread_bps=1.0, funding=ConstantFunding(constant=0.0007))

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig, SizingConfig
-from core.time_range import TimeRange, to_iso
-from runners.backtest import run_prepared
-from runners.kernel_run import kernel_refuses, run_kernel
-from runners.parity import KINDS, Record, actors_record, compare, compare_records, kernel_record
-from runners.preparation import Prepared, prepare
-from runners.tools.registry import ToolContext
-from runners.user_code import load_function
-from strategies.base import VectorStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig, SizingConfig
+from keel.core.time_range import TimeRange, to_iso
+from keel.runners.backtest import run_prepared
+from keel.runners.kernel_run import kernel_refuses, run_kernel
+from keel.runners.parity import KINDS, Record, actors_record, compare, compare_records, kernel_record
+from keel.runners.preparation import Prepared, prepare
+from keel.runners.tools.registry import ToolContext
+from keel.runners.user_code import load_function
+from keel.strategies.base import VectorStrategy
 from tests.builders import DAY, START, builtin, made_ready, perpetual, plain_system, sample_store, store_of
 
 VECTOR = ("ema_cross", "momentum", "rsi_reversion", "hold")
@@ -161,8 +161,8 @@ def test_without_numba_it_says_what_to_install(keel_process, tmp_path):
 
 
 def test_a_difference_is_shown_and_fails(prepared, both, capsys):
-    from runners.cli.parity import show
-    from runners.tools.parity import ParityResponse, entry_of
+    from keel.runners.cli.parity import show
+    from keel.runners.tools.parity import ParityResponse, entry_of
 
     kernel = copy.deepcopy(both[0])
     kernel.rows["fills"][5]["fee"] += 1
@@ -179,8 +179,8 @@ def test_a_difference_is_shown_and_fails(prepared, both, capsys):
 
 
 def test_the_tool_is_in_the_registry(tmp_path):
-    from runners.home import Home
-    from runners.tools import parity_check_tool
+    from keel.runners.home import Home
+    from keel.runners.tools import parity_check_tool
 
     answer = parity_check_tool.call({"system_id": "no_such_system"}, ToolContext(Home(tmp_path)))
     assert not answer["ok"] and "no_such_system" in answer["error"]["message"]

@@ -12,20 +12,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.errors import ConfigError, DataError, SafetyError
-from core.promotion import RuleVerdict
-from core.time_range import TimeRange
-from runners import promotion
-from runners.demo import check_promotion
-from runners.epoch import StrategyEpoch, StrategyEpochTracker, run_epoch
-from runners.events import read_events
-from runners.home import Home
-from runners.promotion_record import Judged, Kept, PromotionRecord, identity, kept_records, sealed, session_data, write_record
-from runners.registry import list_runs
-from runners.system_run import make_ready, run_backtest
-from runners.systems import LoadedSystem, load_system
-from runners.windows import NamedWindow
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import ConfigError, DataError, SafetyError
+from keel.core.promotion import RuleVerdict
+from keel.core.time_range import TimeRange
+from keel.runners import promotion
+from keel.runners.demo import check_promotion
+from keel.runners.epoch import StrategyEpoch, StrategyEpochTracker, run_epoch
+from keel.runners.events import read_events
+from keel.runners.home import Home
+from keel.runners.promotion_record import Judged, Kept, PromotionRecord, identity, kept_records, sealed, session_data, write_record
+from keel.runners.registry import list_runs
+from keel.runners.system_run import make_ready, run_backtest
+from keel.runners.systems import LoadedSystem, load_system
+from keel.runners.windows import NamedWindow
 
 SYSTEM = """
 system: mine
@@ -38,7 +38,7 @@ promotion:
   live: ["days >= 14"]
 """
 STRATEGY = '''
-from strategies.base import BaseStrategy
+from keel.strategies.base import BaseStrategy
 
 
 class Mine(BaseStrategy):
@@ -83,7 +83,7 @@ def demo_session(place: Home, strategy_id: str, days: float, **more: object) -> 
 
 
 def promotion_config(system: LoadedSystem) -> object:
-    from runners.systems import effective_system
+    from keel.runners.systems import effective_system
 
     return effective_system(system)
 
@@ -263,7 +263,7 @@ def test_a_system_without_rules_is_as_free_on_demo_as_its_life_leaves_it(place: 
 
 
 def test_old_rules_of_recorded_runs_are_read_as_they_were_meant(place: Home) -> None:
-    from runners.systems import effective_system, load_recorded
+    from keel.runners.systems import effective_system, load_recorded
 
     system = loaded(place)
     before = {**effective_system(system), "promotion": {"backtest": ["total_trades >= 0"], "demo": ["days >= 14"]}}

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from strategies.base import BaseStrategy, VectorStrategy
-from strategies.registry import load_strategy, source_fingerprint
-from strategies.verification import matches
+from keel.strategies.base import BaseStrategy, VectorStrategy
+from keel.strategies.registry import load_strategy, source_fingerprint
+from keel.strategies.verification import matches
 
 Keel = Callable[..., Any]
 OWN = """
-from strategies.base import BaseStrategy
+from keel.strategies.base import BaseStrategy
 
 
 class Own(BaseStrategy):
@@ -101,10 +101,10 @@ def test_own_code_that_has_changed_is_not_run_either(made: Path, keel: Keel, hom
 SOURCES = {
     "one class": OWN,
     "by module": "import strategies.base as base\nimport strategies\n\nclass Own(base.VectorStrategy):\n    pass\n",
-    "out of the package": "from strategies import BaseStrategy as Base\n\nclass Parent(Base):\n    pass\n\nclass Own(Parent):\n    pass\n",
-    "of a built-in one": "from strategies.ema_cross import EmaCross\n\nclass Own(EmaCross):\n    pass\n",
+    "out of the package": "from keel.strategies import BaseStrategy as Base\n\nclass Parent(Base):\n    pass\n\nclass Own(Parent):\n    pass\n",
+    "of a built-in one": "from keel.strategies.ema_cross import EmaCross\n\nclass Own(EmaCross):\n    pass\n",
     "with a plain base": (
-        "import abc\nfrom strategies.base import BaseStrategy\n\n"
+        "import abc\nfrom keel.strategies.base import BaseStrategy\n\n"
         "class Part(abc.ABC):\n    pass\n\nclass Own(Part, BaseStrategy):\n    pass\n"
     ),
 }  # fmt: skip
@@ -127,7 +127,7 @@ def test_what_cannot_be_followed_without_running_it_does_not_match(tmp_path: Pat
     assert not matches(str(tmp_path / "own.py"), [], "0" * 64)
     (tmp_path / "own.py").write_text("class Own(make()):\n    pass\n(((")
     assert not matches(str(tmp_path / "own.py"), [], "0" * 64)
-    assert BaseStrategy.__module__ == VectorStrategy.__module__ == "strategies.base"  # what the shells' digests rest on
+    assert BaseStrategy.__module__ == VectorStrategy.__module__ == "keel.strategies.base"  # what the shells' digests rest on
 
 
 def test_a_sweep_is_not_resumed_with_other_code(home: Path, keel: Keel, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ConfigError, DataError, InvariantError
-from runners.epoch import EpochResult, ExperimentTracker, StrategyEpochTracker, run_epoch
-from runners.registry import Difference, compare_runs, find_run, list_runs, reconciliation, system_uid
+from keel.core.errors import ConfigError, DataError, InvariantError
+from keel.runners.epoch import EpochResult, ExperimentTracker, StrategyEpochTracker, run_epoch
+from keel.runners.registry import Difference, compare_runs, find_run, list_runs, reconciliation, system_uid
 
 Run = Callable[..., EpochResult]
 
@@ -54,7 +54,7 @@ def test_the_list_has_every_run_newest_first(run: Run, tmp_path: Path, small_res
 
 
 def test_a_run_whose_process_is_gone_is_unfinished(tmp_path: Path) -> None:
-    code = "import sys; from runners.epoch import StrategyEpochTracker as T; T('s', home=sys.argv[1]).epoch_start('backtest', 'X')"
+    code = "import sys; from keel.runners.epoch import StrategyEpochTracker as T; T('s', home=sys.argv[1]).epoch_start('backtest', 'X')"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert [entry.status for entry in list_runs(tmp_path)] == ["unfinished"]
 

@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.replay.feed import ReplayFeed
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
-from core.errors import InvariantError, StrategyError
-from core.messages import Bar, Fill, FundingRate, Halt, MarkPrice, Message, OrderUpdate, Resume, Signal
-from core.snapshot import RuntimeSnapshot
-from runners.outcome import message_hash
-from runners.replay import replay
-from runners.wiring import BacktestParts, wire_backtest
-from strategies.base import BaseStrategy
-from strategies.ema_cross import EmaCross
-from strategies.rsi_reversion import RsiReversion
+from keel.adapters.replay.feed import ReplayFeed
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.errors import InvariantError, StrategyError
+from keel.core.messages import Bar, Fill, FundingRate, Halt, MarkPrice, Message, OrderUpdate, Resume, Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.outcome import message_hash
+from keel.runners.replay import replay
+from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.strategies.base import BaseStrategy
+from keel.strategies.ema_cross import EmaCross
+from keel.strategies.rsi_reversion import RsiReversion
 from tests.builders import DAY, HOUR, MINUTE, START, add_series, builtin, made_ready, perpetual, plain_system, run, sample_store, store_of
 
 FROM, TO = START + 15 * DAY, START + 40 * DAY

@@ -23,13 +23,13 @@ from typing import Any
 import pybit._helpers
 import pytest
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.notices import Notice
 from benchmarks.panic_scene import fill_account, scene
-from runners import safety
-from runners.live.latch import is_latched, latch_path, read_latch
-from runners.live.panic_heard import begun_ms
-from runners.safety import FLAT, LEFT, Exchange, Panic
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.notices import Notice
+from keel.runners import safety
+from keel.runners.live.latch import is_latched, latch_path, read_latch
+from keel.runners.live.panic_heard import begun_ms
+from keel.runners.safety import FLAT, LEFT, Exchange, Panic
 from tests.runners.fake_exchange import FakeExchange, envelope, fake_exchange
 from tests.sim.sandbox.conftest import Sandbox, running
 
@@ -552,7 +552,7 @@ def test_ctrl_c_says_what_is_left(fake: FakeExchange, tmp_path: Path) -> None:
 
     fake.hold("BTCUSDT", "linear", "USDT", "Buy", "2.5")
     fake.refuse_order = lambda order, held: (110074, "This contract is not live")
-    words = [sys.executable, "-m", "runners.safety", "--env", "sandbox", "--sandbox", fake.url, "--yes"]
+    words = [sys.executable, "-m", "keel.runners.safety", "--env", "sandbox", "--sandbox", fake.url, "--yes"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None
         said = [next(process.stdout), next(process.stdout)]
@@ -565,7 +565,7 @@ def test_ctrl_c_says_what_is_left(fake: FakeExchange, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("words", "code"), [(["--env", "demo"], 2), (["--env", "live", "--yes"], 2), (["--env", "mars"], 2)])
 def test_it_latches_before_it_asks_and_before_it_needs_a_key(words: list[str], code: int, tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "runners.safety", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "keel.runners.safety", *words], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     assert done.returncode == code
     if "mars" not in words:

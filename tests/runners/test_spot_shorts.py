@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from core.config import ExecutionConfig, RiskConfig, SizingConfig
-from sim.kernel import unsupported
-from strategies.base import VectorStrategy
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.sim.kernel import unsupported
+from keel.strategies.base import VectorStrategy
 from tests.builders import HOUR, START, plain_system, run, spot_pair, store_of
 
 PRICES = [(100.0,) * 4] * 12

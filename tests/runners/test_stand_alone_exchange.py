@@ -10,16 +10,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.errors import ConfigError, DataError
-from core.messages import AmendOrder, Bar, CancelOrder, FundingRate, SetTradingStop, SubmitOrder
-from core.metrics import ProofConfig, compute_backtest_metrics, compute_proof_metrics
-from core.result import BacktestResult
-from core.timeframe import tf_ms
-from runners.backtest import run_wired
-from runners.wiring import wire_backtest
-from sim.exchange import RiskProfileConfig, SimulatedExchange
-from strategies.base import BaseStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import ConfigError, DataError
+from keel.core.messages import AmendOrder, Bar, CancelOrder, FundingRate, SetTradingStop, SubmitOrder
+from keel.core.metrics import ProofConfig, compute_backtest_metrics, compute_proof_metrics
+from keel.core.result import BacktestResult
+from keel.core.timeframe import tf_ms
+from keel.runners.backtest import run_wired
+from keel.runners.wiring import wire_backtest
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, builtin, made_ready, sample_store
 
 FROM, TO = "2024-01-25", "2024-02-05"
@@ -113,7 +113,7 @@ def _close(one: Any, other: Any) -> bool:
 
 def bought() -> SimulatedExchange:
     """A taker fee of 0.055 % on 500 is 0.275; no slippage."""
-    from core.config import ExecutionConfig
+    from keel.core.config import ExecutionConfig
 
     exchange = SimulatedExchange("BTCUSDT", 1000.0, ExecutionConfig(slippage_bps=0.0))
     exchange.submit_order(SubmitOrder("c1", "BTCUSDT", "BUY", "market", 5.0, 0))

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-import runners.tools
-from core.errors import ConfigError
-from runners.cli.browser import open_quietly
-from runners.cli.main import run
-from runners.cli.menu import GO, LEAVE, SPAN_BACK, loop_menu, run_menu
-from runners.cli.session import Session
-from runners.home import Home
-from runners.tools import backtest_list_systems_tool, backtest_run_tool, data_list_tool, doctor_tool, smoke_backtest_tool
-from runners.tools.registry import Tool, ToolContext, all_tools
+import keel.runners.tools
+from keel.core.errors import ConfigError
+from keel.runners.cli.browser import open_quietly
+from keel.runners.cli.main import run
+from keel.runners.cli.menu import GO, LEAVE, SPAN_BACK, loop_menu, run_menu
+from keel.runners.cli.session import Session
+from keel.runners.home import Home
+from keel.runners.tools import backtest_list_systems_tool, backtest_run_tool, data_list_tool, doctor_tool, smoke_backtest_tool
+from keel.runners.tools.registry import Tool, ToolContext, all_tools
 
 OVERRIDES = {"warmup_bars": 250, "params.fast": 10, "execution": {"slippage_bps": 0.00001}}
 Keel = Callable[..., Any]
@@ -27,14 +27,14 @@ Keel = Callable[..., Any]
 
 def test_every_tool_is_exported_under_its_name_and_has_schemas() -> None:
     tools = all_tools()
-    assert {f"{name}_tool" for name in tools} == set(runners.tools.__all__)
+    assert {f"{name}_tool" for name in tools} == set(keel.runners.tools.__all__)
     for name, entry in tools.items():
-        assert getattr(runners.tools, f"{name}_tool") is entry
+        assert getattr(keel.runners.tools, f"{name}_tool") is entry
         schema = entry.schema()
         assert json.loads(json.dumps(schema))["name"] == name and schema["summary"]
         assert "$ref" in schema["request"] and "$ref" in schema["response"]
     with pytest.raises(AttributeError):
-        _ = runners.tools.nothing_tool
+        _ = keel.runners.tools.nothing_tool
 
 
 def test_a_tool_called_with_python_arguments_answers_ok_and_data(home: Path) -> None:
@@ -78,7 +78,7 @@ def test_call_prints_the_answer_and_exits_with_its_code(keel: Keel, capsys: pyte
 def test_progress_is_told_while_a_tool_works(home: Path) -> None:
     told: list[tuple[str, int, int]] = []
     context = ToolContext(Home(home), lambda *step: told.append(step))
-    tool: Tool[Any, Any] = runners.tools.data_synth_tool
+    tool: Tool[Any, Any] = keel.runners.tools.data_synth_tool
     tool.call({"symbols": ["SOLUSDT"], "start": "2024-01-01", "end": "2024-01-02"}, context)
     assert [done for _, done, _ in told] == [0, 1, 2, 3, 4, 5, 6] and {total for *_, total in told} == {6}
 

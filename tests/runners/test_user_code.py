@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
-from runners.user_code import load_function
+from keel.core.errors import ConfigError
+from keel.runners.user_code import load_function
 
 
 def test_an_edit_counts_at_once_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -23,7 +23,7 @@ def test_an_edit_counts_at_once_and_leaves_nothing_behind(tmp_path: Path) -> Non
 def test_what_is_no_function_is_told_with_those_that_are(name: str, words: str, tmp_path: Path) -> None:
     """A strategy's class can be called, too, and is none."""
     path = tmp_path / "own.py"
-    path.write_text("from strategies.base import BaseStrategy\n\ndef level(frame): ...\n\nclass Own(BaseStrategy): ...\n")
+    path.write_text("from keel.strategies.base import BaseStrategy\n\ndef level(frame): ...\n\nclass Own(BaseStrategy): ...\n")
     with pytest.raises(ConfigError) as caught:
         load_function(f"{path}:{name}")
     assert words in str(caught.value) and str(caught.value).endswith("; it has: level")

@@ -12,18 +12,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
-from core.funnel import Counted, Funnel
-from core.messages import Direction, Halt, Resume, Signal
-from core.money import UNIT
-from core.reasons import CONTROLS, DENIALS, VENUE, meaning_of
-from core.result import BacktestResult, StopReason
-from core.risk.causes import CAUSES
-from core.risk.controls import TABLE
-from core.risk.decision import RENAMED, ControlReason, Reason
-from core.time_range import TimeRange
-from runners.warnings import run_warnings
-from strategies.base import BaseStrategy
+from keel.core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from keel.core.funnel import Counted, Funnel
+from keel.core.messages import Direction, Halt, Resume, Signal
+from keel.core.money import UNIT
+from keel.core.reasons import CONTROLS, DENIALS, VENUE, meaning_of
+from keel.core.result import BacktestResult, StopReason
+from keel.core.risk.causes import CAUSES
+from keel.core.risk.controls import TABLE
+from keel.core.risk.decision import RENAMED, ControlReason, Reason
+from keel.core.time_range import TimeRange
+from keel.runners.warnings import run_warnings
+from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, plain_system, run, store_of
 from tests.runners.test_outcome import Script
 

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.artifacts import read_run
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig
-from core.errors import StrategyError
-from core.frame import Frame
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from runners.backtest import BacktestEngine
-from runners.epoch import run_epoch
-from strategies.base import BaseStrategy, Features, VectorStrategy
+from keel.adapters.artifacts import read_run
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig
+from keel.core.errors import StrategyError
+from keel.core.frame import Frame
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.backtest import BacktestEngine
+from keel.runners.epoch import run_epoch
+from keel.strategies.base import BaseStrategy, Features, VectorStrategy
 from tests.builders import store_of
 
 RISING = [(100.0 + k, 101.0 + k, 99.0 + k, 100.5 + k) for k in range(30)]

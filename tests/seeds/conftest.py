@@ -10,7 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
+from keel.adapters.store import HistoricalDataStore
 from tests.builders import DAY, START, coarser, grow, sample
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")

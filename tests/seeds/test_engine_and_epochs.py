@@ -16,31 +16,31 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from adapters.bybit.venue import BybitVenue
-from adapters.logging import log_context, log_context_scope
-from adapters.store import HistoricalDataStore
-from core import metrics as metrics_module
-from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
-from core.errors import ConfigError
-from core.frame import BAR_COLUMNS
-from core.messages import Bar, Signal, SubmitOrder
-from core.metrics import ProofConfig, compute_backtest_metrics, compute_proof_metrics
-from core.order_calls import OrderCalls
-from core.result import BacktestResult
-from core.risk.manager import RiskManager
-from core.snapshot import RuntimeSnapshot
-from core.time_range import TimeRange
-from core.timeframe import tf_duration
-from runners.backtest import BacktestEngine
-from runners.cli.main import run as keel
-from runners.epoch import ExperimentTracker, StrategyEpoch, StrategyEpochTracker, run_epoch
-from runners.tools import backtest_list_systems_tool, backtest_run_tool
-from runners.tools.registry import all_tools
-from sim.exchange import RiskProfileConfig, SimulatedExchange
-from strategies.base import BaseStrategy
-from strategies.ema_cross import EmaCross
-from strategies.momentum import MomentumStrategy
-from strategies.registry import load_strategy
+from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.logging import log_context, log_context_scope
+from keel.adapters.store import HistoricalDataStore
+from keel.core import metrics as metrics_module
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.errors import ConfigError
+from keel.core.frame import BAR_COLUMNS
+from keel.core.messages import Bar, Signal, SubmitOrder
+from keel.core.metrics import ProofConfig, compute_backtest_metrics, compute_proof_metrics
+from keel.core.order_calls import OrderCalls
+from keel.core.result import BacktestResult
+from keel.core.risk.manager import RiskManager
+from keel.core.snapshot import RuntimeSnapshot
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import tf_duration
+from keel.runners.backtest import BacktestEngine
+from keel.runners.cli.main import run as keel
+from keel.runners.epoch import ExperimentTracker, StrategyEpoch, StrategyEpochTracker, run_epoch
+from keel.runners.tools import backtest_list_systems_tool, backtest_run_tool
+from keel.runners.tools.registry import all_tools
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.strategies.base import BaseStrategy
+from keel.strategies.ema_cross import EmaCross
+from keel.strategies.momentum import MomentumStrategy
+from keel.strategies.registry import load_strategy
 from tests.builders import HOUR, START
 from tests.seeds.snippet import Change, run_snippet
 
@@ -86,7 +86,7 @@ print(f"Passed: {result['passed']}")      # True/False
 print(f"Metrics: {result['metrics']}")    # Your metrics dict
 '''
 
-LOCATION: list[Change] = [("from src.utils.epoch_tracking import", "from runners.epoch import", "import")]
+LOCATION: list[Change] = [("from src.utils.epoch_tracking import", "from keel.runners.epoch import", "import")]
 
 
 def test_location() -> None:
@@ -259,7 +259,7 @@ result = exchange.process_bar(bar, prev_bar)
 
 EXCHANGE_CHANGES: list[Change] = [
     ("from src.backtest.sim import SimulatedExchange, ExecutionConfig",
-     "from core.config import ExecutionConfig\nfrom sim.exchange import RiskProfileConfig, SimulatedExchange", "import"),
+     "from keel.core.config import ExecutionConfig\nfrom keel.sim.exchange import RiskProfileConfig, SimulatedExchange", "import"),
     ("ExecutionConfig(...)", "ExecutionConfig(slippage_bps=2.0)", "an ellipsis"),
     ("RiskProfileConfig(...)", "RiskProfileConfig(leverage=2.0, taker_fee_rate=0.001, maker_fee_rate=0.0)", "an ellipsis"),
 ]  # fmt: skip
@@ -423,7 +423,7 @@ def test_the_strategy_interface() -> None:
     assert list(inspect.signature(BaseStrategy.generate_signal).parameters) == ["self", "snapshot", "params"]
     with pytest.raises(TypeError, match="must define generate_signal"):
         BaseStrategy().generate_signal(RuntimeSnapshot(bar_ltf=hours(100.0)[0]), {})
-    assert load_strategy("ema_cross") is EmaCross and load_strategy("strategies.momentum:MomentumStrategy") is MomentumStrategy
+    assert load_strategy("ema_cross") is EmaCross and load_strategy("keel.strategies.momentum:MomentumStrategy") is MomentumStrategy
 
 
 def test_higher_timeframes_are_on_the_snapshot(home: Path) -> None:
@@ -474,8 +474,8 @@ metrics = compute_backtest_metrics(trades, equity_curve, initial_capital)
 proof_metrics = compute_proof_metrics(exchange, config)
 """
 METRICS_IMPORTS: list[Change] = [
-    ("from src.backtest.metrics import", "from core.metrics import", "import"),
-    ("from src.backtest.proof_metrics import", "from core.metrics import", "import"),
+    ("from src.backtest.metrics import", "from keel.core.metrics import", "import"),
+    ("from src.backtest.proof_metrics import", "from keel.core.metrics import", "import"),
 ]
 
 
@@ -545,7 +545,7 @@ result = run_epoch(
 '''
 INTEGRATION_NAMES: list[Change] = [
     *LOCATION,
-    ("StrategyEpoch\n", "StrategyEpoch\nfrom runners.backtest import BacktestEngine\nfrom strategies.momentum import MomentumStrategy\n",
+    ("StrategyEpoch\n", "StrategyEpoch\nfrom keel.runners.backtest import BacktestEngine\nfrom keel.strategies.momentum import MomentumStrategy\n",
      "undefined names"),
 ]  # fmt: skip
 
@@ -584,7 +584,7 @@ if risk_check.allowed:
     order_result = simulated_exchange.market_buy(symbol, size)
 """
 RISK_IMPORTS: list[Change] = [
-    ("from src.core.risk_manager import RiskManager, Signal", "from core.messages import Signal\nfrom core.risk.manager import RiskManager",
+    ("from src.core.risk_manager import RiskManager, Signal", "from keel.core.messages import Signal\nfrom keel.core.risk.manager import RiskManager",
      "import"),
 ]  # fmt: skip
 

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.portfolio_order import Order
-from core.risk.position_manager import PositionManager
-from runners.backtester import Backtester
-from runners.portfolio.data_collector import HistoricalDataCollector
-from runners.portfolio.oms_client import OMSClient
-from strategies.base import PortfolioStrategy
-from strategies.hold import HoldStrategy
+from keel.core.portfolio_order import Order
+from keel.core.risk.position_manager import PositionManager
+from keel.runners.backtester import Backtester
+from keel.runners.portfolio.data_collector import HistoricalDataCollector
+from keel.runners.portfolio.oms_client import OMSClient
+from keel.strategies.base import PortfolioStrategy
+from keel.strategies.hold import HoldStrategy
 from tests.runners.portfolio.scripted import BEGIN, BTC, ETH, HOUR, AsGiven, Scripted, future, market, run, spot
 from tests.seeds.snippet import Change, run_snippet
 
@@ -31,7 +31,7 @@ MINIMAL_USAGE = """
 from datetime import datetime, timedelta, timezone
 from backtester import Backtester
 from position_manager import PositionManager
-from strategies.v1_hold import HoldStrategy
+from keel.strategies.v1_hold import HoldStrategy
 
 bt = Backtester(historical_data_dir="./historical_data")
 strategy = HoldStrategy(symbols=["BTC-USDT","ETH-USDT"], lookback_days=0)
@@ -61,9 +61,9 @@ print("p_value:", results.get("p_value"))
 """
 
 IMPORTS_AND_NAME: list[Change] = [
-    ("from backtester import", "from runners.backtester import", "import"),
-    ("from position_manager import", "from core.risk.position_manager import", "import"),
-    ("from strategies.v1_hold import", "from strategies.hold import", "import"),
+    ("from backtester import", "from keel.runners.backtester import", "import"),
+    ("from position_manager import", "from keel.core.risk.position_manager import", "import"),
+    ("from keel.strategies.v1_hold import", "from keel.strategies.hold import", "import"),
     ("results = backtester.run", "first = results\nresults = bt.run", "undefined name: the object is called bt; the first result is kept"),
 ]
 DATES: list[Change] = [

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.clock import ReplayClock
-from core.config import ExecutionConfig
-from core.instrument import Grid, Instrument, build_tiers, generic_tiers
-from core.messages import (
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig
+from keel.core.instrument import Grid, Instrument, build_tiers, generic_tiers
+from keel.core.messages import (
     AmendOrder,
     Bracket,
     CancelAll,
@@ -22,8 +22,8 @@ from core.messages import (
     SetTradingStop,
     SubmitOrder,
 )
-from core.money import UNIT, to_text, to_units
-from sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.money import UNIT, to_text, to_units
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 
 HOUR = 3_600_000
 FREE_OF_COSTS = ExecutionConfig(slippage_bps=0.0, taker_fee=0.0, maker_fee=0.0)

@@ -15,19 +15,19 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from core.clock import ReplayClock
-from core.config import ExecutionConfig
-from core.instrument import Grid, Instrument, generic_tiers
-from core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
-from core.money import UNIT, to_units
-from core.position import PositionBook
-from sim.book import Position, SymbolBook
-from sim.events import Outbox
-from sim.exchange import RiskProfileConfig, SimulatedExchange
-from sim.funding import FundingSchedule
-from sim.pricing import Path, points
-from sim.stopping import StopWatch
-from sim.walk import Walk
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig
+from keel.core.instrument import Grid, Instrument, generic_tiers
+from keel.core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
+from keel.core.money import UNIT, to_units
+from keel.core.position import PositionBook
+from keel.sim.book import Position, SymbolBook
+from keel.sim.events import Outbox
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.funding import FundingSchedule
+from keel.sim.pricing import Path, points
+from keel.sim.stopping import StopWatch
+from keel.sim.walk import Walk
 from tests.sim.test_invariants import CONFIGS, LADDER, QTY, SOURCE, brackets, candles, orders
 
 HOUR = 3_600_000

@@ -11,15 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from core.actors.portfolio import Portfolio
-from core.clock import ReplayClock
-from core.config import ExecutionConfig
-from core.instrument import Grid, Instrument, build_tiers, generic_tiers
-from core.messages import AmendOrder, Bracket, CancelAll, Fill, FundingPayment, Liquidation, SubmitOrder
-from core.money import UNIT, to_text, to_units
-from sim.cross import margins_at_mark
-from sim.exchange import RiskProfileConfig, SimulatedExchange
-from sim.margin import IsolatedMargin
+from keel.core.actors.portfolio import Portfolio
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig
+from keel.core.instrument import Grid, Instrument, build_tiers, generic_tiers
+from keel.core.messages import AmendOrder, Bracket, CancelAll, Fill, FundingPayment, Liquidation, SubmitOrder
+from keel.core.money import UNIT, to_text, to_units
+from keel.sim.cross import margins_at_mark
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.margin import IsolatedMargin
 from tests.sim.test_invariants import CONFIGS, HOUR, LADDER, QTY, SIDE, candles, orders, walks
 
 FREE_OF_COSTS = ExecutionConfig(slippage_bps=0.0, taker_fee=0.0, maker_fee=0.0)
@@ -548,7 +548,7 @@ def test_what_is_left_out_changes_nothing(data, hedge, leverage, config, walked)
                 if number != 1 or close > book.wake_ts or low <= book.wake_low or high >= book.wake_high:
                     with pytest.MonkeyPatch.context() as patch:
                         if number == 0:
-                            patch.setattr("sim.exchange.must_walk", lambda *_: True)
+                            patch.setattr("keel.sim.exchange.must_walk", lambda *_: True)
                         exchange.step(book, start, close, *last, 50.0, *mark, *last, 30.0)
     whole, whole_events, _ = sides[0]
     for other, events, _ in sides[1:]:

@@ -8,11 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from core.actors.portfolio import Portfolio
-from core.clock import ReplayClock
-from core.config import ExecutionConfig, ImpactConfig
-from core.instrument import Grid, Instrument, generic_tiers
-from core.messages import (
+from keel.core.actors.portfolio import Portfolio
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig, ImpactConfig
+from keel.core.instrument import Grid, Instrument, generic_tiers
+from keel.core.messages import (
     AmendOrder,
     Bracket,
     CancelAll,
@@ -24,9 +24,9 @@ from core.messages import (
     SetTradingStop,
     SubmitOrder,
 )
-from core.money import UNIT, to_units
-from core.orders import OrderState, advance
-from sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.money import UNIT, to_units
+from keel.core.orders import OrderState, advance
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 
 HOUR = 3_600_000
 SYMBOL = "XUSDT"

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.config import ConstantFunding, ExecutionConfig
-from core.errors import ConfigError, DataError, InvariantError
-from core.messages import Bar, CancelOrder, FundingRate, SubmitOrder
-from core.money import LIMIT, to_units
-from sim.exchange import LedgerUpdate, RiskProfileConfig, SimulatedExchange
-from sim.ledger import Ledger, post
+from keel.core.config import ConstantFunding, ExecutionConfig
+from keel.core.errors import ConfigError, DataError, InvariantError
+from keel.core.messages import Bar, CancelOrder, FundingRate, SubmitOrder
+from keel.core.money import LIMIT, to_units
+from keel.sim.exchange import LedgerUpdate, RiskProfileConfig, SimulatedExchange
+from keel.sim.ledger import Ledger, post
 
 HOUR = 3_600_000
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from core.config import ExecutionConfig
-from core.errors import ConfigError
-from core.messages import Bracket
-from core.money import UNIT, to_text, to_units
-from sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.config import ExecutionConfig
+from keel.core.errors import ConfigError
+from keel.core.messages import Bracket
+from keel.core.money import UNIT, to_text, to_units
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 FEES = ExecutionConfig(slippage_bps=0.0)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.venue import BybitVenue
-from core.config import ExecutionConfig
-from core.errors import ConfigError
-from core.messages import AmendOrder, Bar, CancelOrder, OrderUpdate, SubmitOrder
-from core.money import to_units
-from core.order_calls import ItemFate, OrderCalls
-from sim.exchange import SimulatedExchange
+from keel.adapters.bybit.venue import BybitVenue
+from keel.core.config import ExecutionConfig
+from keel.core.errors import ConfigError
+from keel.core.messages import AmendOrder, Bar, CancelOrder, OrderUpdate, SubmitOrder
+from keel.core.money import to_units
+from keel.core.order_calls import ItemFate, OrderCalls
+from keel.sim.exchange import SimulatedExchange
 from tests.sim.conftest import perpetual, spot
 
 HOUR = 3_600_000

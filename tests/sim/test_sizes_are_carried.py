@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.clock import ReplayClock
-from core.config import ExecutionConfig, RiskConfig, SizingConfig
-from core.funnel import Funnel
-from core.instrument import Instrument
-from core.messages import Fill, OrderUpdate, Signal, SubmitOrder
-from core.reasons import funnel_lines
-from core.risk.manager import RiskManager
-from core.risk.view import ExpectedView, InFlight
-from sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.core.funnel import Funnel
+from keel.core.instrument import Instrument
+from keel.core.messages import Fill, OrderUpdate, Signal, SubmitOrder
+from keel.core.reasons import funnel_lines
+from keel.core.risk.manager import RiskManager
+from keel.core.risk.view import ExpectedView, InFlight
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 from tests.builders import START, perpetual, run, spot_pair, store_of
 from tests.builders import builtin as builtin_system
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.config import ExecutionConfig
-from core.errors import ConfigError
-from core.messages import Bracket
-from core.money import to_text, to_units
+from keel.core.config import ExecutionConfig
+from keel.core.errors import ConfigError
+from keel.core.messages import Bracket
+from keel.core.money import to_text, to_units
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 FEES = ExecutionConfig(slippage_bps=0.0)

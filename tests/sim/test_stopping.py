@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.clock import ReplayClock
-from core.config import ExecutionConfig
-from core.instrument import Instrument
-from core.messages import SubmitOrder
-from core.money import to_units
-from sim.exchange import RiskProfileConfig, SimulatedExchange
-from sim.stopping import least_need, smallest_order
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig
+from keel.core.instrument import Instrument
+from keel.core.messages import SubmitOrder
+from keel.core.money import to_units
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.stopping import least_need, smallest_order
 
 HOUR = 3_600_000
 

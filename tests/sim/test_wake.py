@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.config import ExecutionConfig
-from core.messages import Bracket
-from core.timeframe import NEVER
+from keel.core.config import ExecutionConfig
+from keel.core.messages import Bracket
+from keel.core.timeframe import NEVER
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 NONE = float("inf")

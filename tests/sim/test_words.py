@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.bybit.venue import BybitVenue
-from core.errors import ConfigError, DataError, FieldError
-from core.messages import AmendOrder, Bar, Bracket, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
-from sim.exchange import SimulatedExchange
-from sim.kernel import run, summarize
+from keel.adapters.bybit.venue import BybitVenue
+from keel.core.errors import ConfigError, DataError, FieldError
+from keel.core.messages import AmendOrder, Bar, Bracket, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
+from keel.sim.exchange import SimulatedExchange
+from keel.sim.kernel import run, summarize
 from tests.sim.kernel.test_kernel import made, parts
 
 ORDER = {"side": "BUY", "order_type": "limit", "qty": 1.0, "price": 90.0}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.config import ExecutionConfig
-from core.money import UNIT, to_text, to_units
-from sim.funding import funding_payment
-from sim.margin import (
+from keel.core.config import ExecutionConfig
+from keel.core.money import UNIT, to_text, to_units
+from keel.sim.funding import funding_payment
+from keel.sim.margin import (
     IsolatedMargin,
     bankruptcy_price,
     fee_to_close,

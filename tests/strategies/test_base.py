@@ -12,22 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messages import Bar, Signal
-from core.snapshot import RunSnapshot, RuntimeSnapshot
-from strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
+from keel.core.messages import Bar, Signal
+from keel.core.snapshot import RunSnapshot, RuntimeSnapshot
+from keel.strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
 
 
 def test_the_package_gives_what_a_strategy_is_written_with_and_nothing_else() -> None:
-    import strategies
+    import keel.strategies
 
-    from_package = (strategies.HOLD, strategies.BaseStrategy, strategies.PortfolioStrategy, strategies.VectorStrategy)
+    from_package = (keel.strategies.HOLD, keel.strategies.BaseStrategy, keel.strategies.PortfolioStrategy, keel.strategies.VectorStrategy)
     assert from_package == (HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy)
     with pytest.raises(AttributeError, match="no attribute 'BaseStrategie'"):
-        _ = strategies.BaseStrategie  # type: ignore[attr-defined]  # that there is none is the point
+        _ = keel.strategies.BaseStrategie  # type: ignore[attr-defined]  # that there is none is the point
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    code = "import sys, strategies; print('numpy' in sys.modules, 'strategies.base' in sys.modules)"
+    code = "import sys, strategies; print('numpy' in sys.modules, 'keel.strategies.base' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert done.stdout == "False False\n"
 

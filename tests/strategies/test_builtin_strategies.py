@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pytest
 import talib
 
-from core.frame import Frame
-from core.messages import Bar, Signal
-from core.snapshot import PositionView, RunSnapshot, SnapshotContext
-from strategies.atr_breakout import AtrBreakout
-from strategies.base import HOLD, BaseStrategy, VectorStrategy
-from strategies.registry import check_params, load_strategy
+from keel.core.frame import Frame
+from keel.core.messages import Bar, Signal
+from keel.core.snapshot import PositionView, RunSnapshot, SnapshotContext
+from keel.strategies.atr_breakout import AtrBreakout
+from keel.strategies.base import HOLD, BaseStrategy, VectorStrategy
+from keel.strategies.registry import check_params, load_strategy
 
 HOUR = 3_600_000
 NAN = math.nan

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-import strategies
-from core.errors import ConfigError, StrategyError
-from strategies.base import BaseStrategy
-from strategies.ema_cross import EmaCross
-from strategies.registry import check_params, load_strategy, source_fingerprint, strategy_ids
+import keel.strategies
+from keel.core.errors import ConfigError, StrategyError
+from keel.strategies.base import BaseStrategy
+from keel.strategies.ema_cross import EmaCross
+from keel.strategies.registry import check_params, load_strategy, source_fingerprint, strategy_ids
 
 BUILT_IN = ["atr_breakout", "ema_cross", "hold", "inverse_vol_hold", "momentum", "rsi_reversion"]
 OWN = """\
-from core.messages import Signal
-from strategies.base import BaseStrategy
+from keel.core.messages import Signal
+from keel.strategies.base import BaseStrategy
 
 class Own(BaseStrategy):
     defaults = {"level": LEVEL}
@@ -48,7 +48,7 @@ def test_of_several_classes_the_one_of_the_files_name(tmp_path: Path) -> None:
 
 
 def test_by_module_and_class() -> None:
-    assert load_strategy("strategies.ema_cross:EmaCross") is EmaCross
+    assert load_strategy("keel.strategies.ema_cross:EmaCross") is EmaCross
 
 
 def test_own_files_by_id_by_path_and_by_path_in_the_search_folder(tmp_path: Path) -> None:
@@ -69,8 +69,8 @@ def test_an_edit_counts_at_once(tmp_path: Path) -> None:
 def test_an_own_file_comes_before_a_built_in_but_the_package_folder_is_no_own_folder(tmp_path: Path) -> None:
     write(tmp_path, "hold.py", OWN.replace("LEVEL", "1"))
     assert load_strategy("hold", [tmp_path]).__name__ == "Own"
-    package = Path(strategies.__path__[0])
-    assert load_strategy("hold", [package]).__module__ == "strategies.hold"
+    package = Path(keel.strategies.__path__[0])
+    assert load_strategy("hold", [package]).__module__ == "keel.strategies.hold"
     assert strategy_ids([package]) == BUILT_IN
 
 
@@ -80,16 +80,16 @@ UNKNOWN = [
     ("../hold", "there is no strategy '../hold'"),
     ("base", "there is no strategy 'base'"),
     ("", "there is no strategy ''"),
-    ("strategies.ema_cross:EmaCros", "there is no class EmaCros: did you mean EmaCross?"),
-    ("strategies.ema_cross:HOLD", "there is no class HOLD"),
+    ("keel.strategies.ema_cross:EmaCros", "there is no class EmaCros: did you mean EmaCross?"),
+    ("keel.strategies.ema_cross:HOLD", "there is no class HOLD"),
     ("no_such_package.module:Class", "Python finds no module no_such_package"),
-    ("strategies.nothing:Class", "Python finds no module strategies.nothing"),
+    ("keel.strategies.nothing:Class", "Python finds no module keel.strategies.nothing"),
     ("a b:Class", "'a b' is not the name of a module"),
     ("missing.py", "there is no file missing.py, "),
     ("missing.py:Own", "there is no file missing.py, "),
-    ("core.frame:Frame", "Frame is not a strategy: derive it from"),
-    ("strategies.base:VectorStrategy", "VectorStrategy is the interface"),
-    ("strategies.base:PortfolioStrategy", "PortfolioStrategy is the interface"),
+    ("keel.core.frame:Frame", "Frame is not a strategy: derive it from"),
+    ("keel.strategies.base:VectorStrategy", "VectorStrategy is the interface"),
+    ("keel.strategies.base:PortfolioStrategy", "PortfolioStrategy is the interface"),
 ]
 
 
@@ -127,7 +127,7 @@ def test_a_module_that_raises_is_named_with_its_line(tmp_path: Path, monkeypatch
 
 
 def test_a_file_without_or_with_several_strategies(tmp_path: Path) -> None:
-    write(tmp_path, "none.py", "from strategies.base import BaseStrategy\n")
+    write(tmp_path, "none.py", "from keel.strategies.base import BaseStrategy\n")
     with pytest.raises(ConfigError, match="defines no strategy"):
         load_strategy("none", [tmp_path])
     two = write(tmp_path, "two.py", OWN.replace("LEVEL", "1") + "\nclass Other(Own): pass\n\nclass _Base(Own): pass\n")
@@ -156,7 +156,7 @@ def test_a_file_with_functions_alone_says_what_these_are_for(tmp_path: Path) -> 
             load_strategy(ref, [tmp_path])
         text = str(caught.value)
         assert "defines no strategy" in text and text.endswith(f"It has functions (spread): a feature calls one by fn: {path}:spread")
-    from runners.user_code import load_function
+    from keel.runners.user_code import load_function
 
     assert load_function(text.rpartition("fn: ")[2]).__name__ == "spread"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.system_file import canonical_json, decode_system, effective_dict, system_from_dict
-from core.time_range import TimeRange
-from core.timeframe import tf_ms
-from strategies.registry import builtin_systems, check_params, load_strategy, strategy_ids
+from keel.core.system_file import canonical_json, decode_system, effective_dict, system_from_dict
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import tf_ms
+from keel.strategies.registry import builtin_systems, check_params, load_strategy, strategy_ids
 
 SYSTEMS = builtin_systems()
 SAMPLE = TimeRange.from_dates("2024-01-01", "2025-01-01")

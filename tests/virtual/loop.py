@@ -18,7 +18,7 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from adapters import machine
+from keel.adapters import machine
 from tests.virtual.network import LATENCY_S, Address, Network
 
 T = TypeVar("T")

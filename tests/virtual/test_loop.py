@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from adapters import machine
+from keel.adapters import machine
 from tests.virtual import loop as virtual
 from tests.virtual.loop import START_MS, Busy, Stuck, World, run_virtual
 

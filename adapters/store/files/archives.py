@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from adapters.store.files.formats import GZIP, PACKED, TAKEN, ZIP, agreed_format, format_by_content, is_data_name
-from adapters.store.words import printable, shortened
-from core.errors import DataError
+from keel.adapters.store.files.formats import GZIP, PACKED, TAKEN, ZIP, agreed_format, format_by_content, is_data_name
+from keel.adapters.store.words import printable, shortened
+from keel.core.errors import DataError
 
 _FREE = 64 << 20
 """Bytes that anything may unpack to."""

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from core.errors import DataError
+from keel.core.errors import DataError
 
 INSTALL = "pip install pyarrow"
 

@@ -6,8 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-from adapters.store.words import printable
-from core.errors import DataError
+from keel.adapters.store.words import printable
+from keel.core.errors import DataError
 
 TEXT, JSON, PARQUET, FEATHER, GZIP, ZIP = "text", "JSON", "Parquet", "Feather", "gzip", "zip"
 SUFFIXES = {

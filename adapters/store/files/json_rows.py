@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from adapters.store.columns import is_known_name, plain_names
-from adapters.store.files.text_layout import numbered
-from adapters.store.symbols import symbol_in_name
-from adapters.store.words import printable, shortened
-from core.errors import DataError
+from keel.adapters.store.columns import is_known_name, plain_names
+from keel.adapters.store.files.text_layout import numbered
+from keel.adapters.store.symbols import symbol_in_name
+from keel.adapters.store.words import printable, shortened
+from keel.core.errors import DataError
 
 _MOST_COLUMNS = 200
 _WRAPPERS = ("result", "data", "list", "candles", "ohlcv", "rows", "klines", "bars", "trades")

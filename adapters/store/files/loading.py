@@ -11,17 +11,17 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from adapters.store.connection import explain, guarded
-from adapters.store.files.archives import Content, content_of
-from adapters.store.files.feather import read_feather
-from adapters.store.files.formats import FEATHER, JSON, PARQUET
-from adapters.store.files.json_rows import IN_PANDAS, read_json
-from adapters.store.files.lines import Lines
-from adapters.store.files.table import RawFile, Reading, column_name
-from adapters.store.files.text_layout import read_layout
-from adapters.store.words import printable
-from core.errors import DataError
-from core.file_names import name_problem, shown
+from keel.adapters.store.connection import explain, guarded
+from keel.adapters.store.files.archives import Content, content_of
+from keel.adapters.store.files.feather import read_feather
+from keel.adapters.store.files.formats import FEATHER, JSON, PARQUET
+from keel.adapters.store.files.json_rows import IN_PANDAS, read_json
+from keel.adapters.store.files.lines import Lines
+from keel.adapters.store.files.table import RawFile, Reading, column_name
+from keel.adapters.store.files.text_layout import read_layout
+from keel.adapters.store.words import printable
+from keel.core.errors import DataError
+from keel.core.file_names import name_problem, shown
 
 _RECORD = re.compile(r"(?P<what>CSV Error on Line: )(?P<number>\d+)")
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 
-from adapters.store.files.text_layout import first_rows
-from adapters.store.words import shortened
-from core.errors import ConfigError, DataError
+from keel.adapters.store.files.text_layout import first_rows
+from keel.adapters.store.words import shortened
+from keel.core.errors import ConfigError, DataError
 
 TIME_TYPES = ("TIMESTAMP", "DATE")
 _COMMA = (

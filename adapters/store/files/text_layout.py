@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adapters.store.columns import is_known_name, plain_names
-from adapters.store.words import printable, shortened
-from core.errors import DataError
+from keel.adapters.store.columns import is_known_name, plain_names
+from keel.adapters.store.words import printable, shortened
+from keel.core.errors import DataError
 
 _HEAD_LINES = 60
 _LONGEST_LINE = 1 << 20

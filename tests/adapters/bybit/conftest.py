@@ -17,20 +17,20 @@ import aiohttp
 import msgspec
 import pytest
 
-from adapters.bybit.budget import Budget
-from adapters.bybit.clock import MarketClock, ServerClock
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.market import MarketReader
-from adapters.bybit.notices import Notice
-from adapters.bybit.rest import RestClient
-from adapters.bybit.secrets import load_credentials
-from adapters.bybit.venue import BybitVenue
-from adapters.machine import monotonic_ms, wall_ms
-from core.instrument import Category
-from core.messages import Fill, Message, OrderUpdate, SubmitOrder
-from sim.sandbox.feeds import WalkFeed
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import SandboxSettings
+from keel.adapters.bybit.budget import Budget
+from keel.adapters.bybit.clock import MarketClock, ServerClock
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.market import MarketReader
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.secrets import load_credentials
+from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.machine import monotonic_ms, wall_ms
+from keel.core.instrument import Category
+from keel.core.messages import Fill, Message, OrderUpdate, SubmitOrder
+from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import SandboxSettings
 
 SPEED = 20
 START_MS = 1_750_000_000_000

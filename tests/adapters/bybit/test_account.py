@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.bybit.account import AccountReader
-from core.errors import SafetyError
-from sim.sandbox.settings import AccountSettings, SandboxSettings
+from keel.adapters.bybit.account import AccountReader
+from keel.core.errors import SafetyError
+from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 from tests.adapters.bybit.conftest import desk_over
 from tests.adapters.bybit.test_venue_outcomes import fault
 

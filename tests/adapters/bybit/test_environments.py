@@ -11,13 +11,13 @@ import aiohttp
 import msgspec
 import pytest
 
-from adapters.bybit.budget import Budget
-from adapters.bybit.clock import ServerClock
-from adapters.bybit.endpoints import Endpoints, Environment, endpoints
-from adapters.bybit.rest import RestClient
-from adapters.bybit.secrets import Credentials, Secret, load_credentials
-from adapters.machine import monotonic_ms
-from core.errors import ConfigError, KeelError, SafetyError
+from keel.adapters.bybit.budget import Budget
+from keel.adapters.bybit.clock import ServerClock
+from keel.adapters.bybit.endpoints import Endpoints, Environment, endpoints
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.secrets import Credentials, Secret, load_credentials
+from keel.adapters.machine import monotonic_ms
+from keel.core.errors import ConfigError, KeelError, SafetyError
 
 HOSTS = (
     "https://api.bybit.com",

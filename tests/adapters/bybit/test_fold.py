@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.bybit import wire
-from adapters.bybit.fold import AccountFold, seen_of
-from adapters.bybit.notices import Notice
-from adapters.bybit.outcomes import PayloadError
-from core.messages import Bracket, Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
-from core.orders import OrderState, advance
+from keel.adapters.bybit import wire
+from keel.adapters.bybit.fold import AccountFold, seen_of
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.core.messages import Bracket, Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
+from keel.core.orders import OrderState, advance
 from tests.builders import perpetual
 
 T0 = 1_700_000_000_000

@@ -13,15 +13,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.bybit import instruments, translate, wire
-from adapters.bybit.budget import Budget
-from adapters.bybit.clock import ServerClock
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.fold import AccountFold
-from adapters.bybit.outcomes import PayloadError
-from adapters.bybit.rest import Answer, RestClient
-from adapters.bybit.streams import Stream
-from core.messages import AmendOrder, CancelOrder, Fill, Message, SetTradingStop, SubmitOrder
+from keel.adapters.bybit import instruments, translate, wire
+from keel.adapters.bybit.budget import Budget
+from keel.adapters.bybit.clock import ServerClock
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.fold import AccountFold
+from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.rest import Answer, RestClient
+from keel.adapters.bybit.streams import Stream
+from keel.core.messages import AmendOrder, CancelOrder, Fill, Message, SetTradingStop, SubmitOrder
 from tests.builders import perpetual
 
 VALUES: list[Any] = [

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.bybit import instruments, translate, wire
-from adapters.bybit.fold import AccountFold
-from adapters.bybit.outcomes import Outcome, PayloadError, of_code
-from core.errors import ConfigError
-from core.instrument import RiskTier
-from core.messages import BalanceReport, Bar, Fill, FundingRate, MarkPrice, Message, PositionReport
-from core.money import to_units
+from keel.adapters.bybit import instruments, translate, wire
+from keel.adapters.bybit.fold import AccountFold
+from keel.adapters.bybit.outcomes import Outcome, PayloadError, of_code
+from keel.core.errors import ConfigError
+from keel.core.instrument import RiskTier
+from keel.core.messages import BalanceReport, Bar, Fill, FundingRate, MarkPrice, Message, PositionReport
+from keel.core.money import to_units
 from tests.builders import perpetual, spot_pair
 
 XRP = perpetual("XRPUSDT", "0.0001", "1")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.history import History
-from core.errors import VenueError
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.history import History
+from keel.core.errors import VenueError
 from tests.adapters.bybit.conftest import desk_over
 
 

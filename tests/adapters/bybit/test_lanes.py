@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.bybit.lanes import Command, Errand, Kind, Lanes
-from core.messages import AmendOrder, CancelAll, CancelOrder, SubmitOrder
+from keel.adapters.bybit.lanes import Command, Errand, Kind, Lanes
+from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SubmitOrder
 
 
 class Road:

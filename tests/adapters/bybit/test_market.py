@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.bybit import wire
-from adapters.bybit.candles import CandleLine
-from adapters.bybit.clock import MarketClock, ServerClock
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.market_stream import MarketStream
-from core.errors import ConfigError
-from core.messages import Bar, FundingRate, MarkPrice, Message
+from keel.adapters.bybit import wire
+from keel.adapters.bybit.candles import CandleLine
+from keel.adapters.bybit.clock import MarketClock, ServerClock
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.market_stream import MarketStream
+from keel.core.errors import ConfigError
+from keel.core.messages import Bar, FundingRate, MarkPrice, Message
 from tests.adapters.bybit.conftest import Desk, desk_over, fast_ms, fast_sleep
 from tests.adapters.bybit.test_venue_streams import ws
 from tests.builders import bar

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.bybit import requests
-from core.instrument import Grid
-from core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
+from keel.adapters.bybit import requests
+from keel.core.instrument import Grid
+from keel.core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
 from tests.builders import perpetual, spot_pair
 
 PLAIN = re.compile(r"^[0-9]+(\.[0-9]+)?$")

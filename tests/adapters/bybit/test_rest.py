@@ -11,14 +11,14 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from adapters.bybit.budget import Budget
-from adapters.bybit.clock import ALERT_MS, REFUSE_MS, ServerClock
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.notices import Notice
-from adapters.bybit.outcomes import ExchangeRefusal, Outcome
-from adapters.bybit.rest import RestClient
-from adapters.bybit.secrets import load_credentials
-from core.errors import SafetyError
+from keel.adapters.bybit.budget import Budget
+from keel.adapters.bybit.clock import ALERT_MS, REFUSE_MS, ServerClock
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.outcomes import ExchangeRefusal, Outcome
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.secrets import load_credentials
+from keel.core.errors import SafetyError
 from tests.adapters.bybit.conftest import fast_ms, fast_sleep
 
 Answers = list[Callable[[web.Request], web.StreamResponse]]

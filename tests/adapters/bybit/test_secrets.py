@@ -15,14 +15,14 @@ import aiohttp
 import msgspec
 import pytest
 
-from adapters.bybit.budget import Budget
-from adapters.bybit.clock import ServerClock
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.outcomes import ExchangeRefusal
-from adapters.bybit.rest import RestClient
-from adapters.bybit.secrets import Credentials, Secret, load_credentials
-from adapters.bybit.signing import rest_headers
-from core.errors import ConfigError, KeelError, SafetyError
+from keel.adapters.bybit.budget import Budget
+from keel.adapters.bybit.clock import ServerClock
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.outcomes import ExchangeRefusal
+from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.secrets import Credentials, Secret, load_credentials
+from keel.adapters.bybit.signing import rest_headers
+from keel.core.errors import ConfigError, KeelError, SafetyError
 from tests.adapters.bybit.conftest import fast_ms, fast_sleep
 
 CANARY = "canary-5f1e9c-never-seen"

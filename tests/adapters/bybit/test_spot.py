@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.actors.portfolio import Portfolio
-from core.messages import CancelAll
-from core.money import to_units
+from keel.core.actors.portfolio import Portfolio
+from keel.core.messages import CancelAll
+from keel.core.money import to_units
 from tests.adapters.bybit.conftest import desk_over
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.fold import seen_of
-from adapters.bybit.tracked import TrackedOrder
-from adapters.bybit.venue import RecoveredOrder
-from core.errors import VenueError
-from core.messages import Bracket, CancelAll, CancelOrder, OrderUpdate, SetTradingStop, SubmitOrder
+from keel.adapters.bybit.fold import seen_of
+from keel.adapters.bybit.tracked import TrackedOrder
+from keel.adapters.bybit.venue import RecoveredOrder
+from keel.core.errors import VenueError
+from keel.core.messages import Bracket, CancelAll, CancelOrder, OrderUpdate, SetTradingStop, SubmitOrder
 from tests.adapters.bybit.conftest import Desk, desk_over
 from tests.adapters.bybit.test_venue_outcomes import fault, resting, sandbox_orders
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from core.actors.executor import Executor
-from core.actors.portfolio import Portfolio
-from core.clock import ReplayClock
-from core.messages import (
+from keel.core.actors.executor import Executor
+from keel.core.actors.portfolio import Portfolio
+from keel.core.clock import ReplayClock
+from keel.core.messages import (
     AmendOrder,
     Bracket,
     CancelOrder,
@@ -26,7 +26,7 @@ from core.messages import (
     Side,
     SubmitOrder,
 )
-from core.money import to_units
+from keel.core.money import to_units
 from tests.adapters.bybit.conftest import Desk, desk_over
 from tests.adapters.bybit.test_venue_streams import executions, ws
 from tests.virtual.loop import run_virtual

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from adapters.journal import Disk, Journal
-from core.clock import ReplayClock
-from core.messages import Bar, Message, SubmitOrder
+from keel.adapters.journal import Disk, Journal
+from keel.core.clock import ReplayClock
+from keel.core.messages import Bar, Message, SubmitOrder
 
 START = 1_735_689_600_000
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from adapters.journal import DamagedJournal, read
-from core.errors import DataError
+from keel.adapters.journal import DamagedJournal, read
+from keel.core.errors import DataError
 
 
 class Written:
@@ -88,7 +88,7 @@ def test_each_of_1000_flipped_bits_is_refused_with_its_record_or_in_the_last_rec
 
 
 def _head_size(written: Written) -> int:
-    from adapters.journal.layout import read_head
+    from keel.adapters.journal.layout import read_head
 
     return read_head(written.path, written.content).size
 
@@ -192,7 +192,7 @@ def test_a_file_that_is_no_segment_is_refused(folder, three_segments, open_journ
 
 
 def test_a_newer_format_is_refused_by_name(folder, three_segments, open_journal):
-    from adapters.journal.layout import digest_of, read_head
+    from keel.adapters.journal.layout import digest_of, read_head
 
     path = three_segments[-1]
     content = path.read_bytes()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.journal import Disk, JournalError, read
+from keel.adapters.journal import Disk, JournalError, read
 
 ROOT = Path(__file__).parents[3]
 
@@ -183,9 +183,9 @@ def test_what_the_buffer_holds_is_durable_before_close_returns_or_close_says_so(
 _FULL = """
 import resource, sys
 from pathlib import Path
-from adapters.journal import Journal, JournalError
-from core.clock import ReplayClock
-from core.messages import MarkPrice
+from keel.adapters.journal import Journal, JournalError
+from keel.core.clock import ReplayClock
+from keel.core.messages import MarkPrice
 journal = Journal.open(Path(sys.argv[1]), clock=ReplayClock(1), session={}, ballast_bytes=1000)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 acknowledged = 0

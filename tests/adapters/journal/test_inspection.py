@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.journal import inspect
-from core.errors import DataError
+from keel.adapters.journal import inspect
+from keel.core.errors import DataError
 
 
 @pytest.fixture

@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[3]
 _KILLS = """
 import os, random, signal, struct, sys
 from pathlib import Path
-from adapters.journal import Journal, read
-from core.clock import ReplayClock
-from core.messages import MarkPrice
+from keel.adapters.journal import Journal, read
+from keel.core.clock import ReplayClock
+from keel.core.messages import MarkPrice
 
 folder, generator = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from adapters.journal import Record, SessionStarted, read
-from core.messages import Bar, Bracket, Fill, Halt, Signal, SubmitOrder
+from keel.adapters.journal import Record, SessionStarted, read
+from keel.core.messages import Bar, Bracket, Fill, Halt, Signal, SubmitOrder
 
 GOLDEN = Path(__file__).with_name("golden_v1")
 """Written once by version 1 and never again: a folder like it is added with each version of the format."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.journal import DamagedJournal, read, repair
-from core.errors import ConfigError, DataError, SafetyError
+from keel.adapters.journal import DamagedJournal, read, repair
+from keel.core.errors import ConfigError, DataError, SafetyError
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from adapters.journal import Journal, SessionStarted, UnknownMessage, read
-from adapters.journal.codec import Codec, known_types
-from core.bus import Bus
-from core.clock import ReplayClock
-from core.errors import DataError, FieldError, InvariantError
-from core.messages import Bar, Bracket, FundingRate, MarkPrice, Message, Signal
+from keel.adapters.journal import Journal, SessionStarted, UnknownMessage, read
+from keel.adapters.journal.codec import Codec, known_types
+from keel.core.bus import Bus
+from keel.core.clock import ReplayClock
+from keel.core.errors import DataError, FieldError, InvariantError
+from keel.core.messages import Bar, Bracket, FundingRate, MarkPrice, Message, Signal
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.replay.loader import ReplayPlan
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig
-from core.time_range import TimeRange
-from core.timeframe import tf_ms
+from keel.adapters.replay.loader import ReplayPlan
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import tf_ms
 from tests.builders import HOUR, START, emptied, perpetual
 
 Columns = dict[str, np.ndarray]

@@ -11,14 +11,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from adapters.replay.feed import ReplayFeed
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig
-from core.messages import Bar, FundingRate, MarkPrice, OpenInterest
-from core.timeframe import tf_ms
-from runners.replay import replay
-from runners.wiring import wire_backtest
-from strategies.base import BaseStrategy
+from keel.adapters.replay.feed import ReplayFeed
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig
+from keel.core.messages import Bar, FundingRate, MarkPrice, OpenInterest
+from keel.core.timeframe import tf_ms
+from keel.runners.replay import replay
+from keel.runners.wiring import wire_backtest
+from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, MINUTE, START, made_ready, perpetual, plain_system
 
 FIVE = 5 * MINUTE

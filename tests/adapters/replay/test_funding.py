@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adapters.replay.funding import funding_columns, refuse_holes
-from adapters.replay.marks import price_columns
-from core.config import ConstantFunding, ExecutionConfig
-from core.errors import DataError
-from core.time_range import TimeRange
+from keel.adapters.replay.funding import funding_columns, refuse_holes
+from keel.adapters.replay.marks import price_columns
+from keel.core.config import ConstantFunding, ExecutionConfig
+from keel.core.errors import DataError
+from keel.core.time_range import TimeRange
 from tests.builders import HOUR, START, perpetual, spot_pair
 
 WINDOW = TimeRange(START + 24 * HOUR, START + 48 * HOUR)

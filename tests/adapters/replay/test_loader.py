@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from adapters.replay.loader import load_histories
-from adapters.replay.trust import oddities
-from adapters.replay.volatility import rolling_volatility_bps
-from core.config import ExecutionConfig, ImpactConfig
-from core.errors import ConfigError, DataError
+from keel.adapters.replay.loader import load_histories
+from keel.adapters.replay.trust import oddities
+from keel.adapters.replay.volatility import rolling_volatility_bps
+from keel.core.config import ExecutionConfig, ImpactConfig
+from keel.core.errors import ConfigError, DataError
 from tests.builders import HOUR, MINUTE, START, perpetual
 
 FIVE = 5 * MINUTE

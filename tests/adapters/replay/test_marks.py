@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adapters.replay.marks import PATH, derive, price_columns
-from adapters.store import HistoricalDataStore
-from core.frame import Frame
+from keel.adapters.replay.marks import PATH, derive, price_columns
+from keel.adapters.store import HistoricalDataStore
+from keel.core.frame import Frame
 from tests.builders import HOUR, START
 
 FIVE = 300_000

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.replay.funding import funding_columns
-from adapters.replay.history import SymbolHistory
-from adapters.replay.loader import ReplayPlan, load_histories
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig
-from core.time_range import TimeRange, to_ms
+from keel.adapters.replay.funding import funding_columns
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.replay.loader import ReplayPlan, load_histories
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig
+from keel.core.time_range import TimeRange, to_ms
 from tests.builders import HOUR, MINUTE
 
 WINDOW = TimeRange.from_dates("2025-01-01", "2025-09-30")

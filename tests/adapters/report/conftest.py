@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from core.config import SystemConfig
-from core.frame import Frame
-from core.messages import Fill, Liquidation, Side
-from core.metrics import METRICS, compute_backtest_metrics
-from core.money import UNIT, to_float
-from core.result import BacktestResult, Reconciliation, StopReason
-from core.time_range import TimeRange, to_ms
-from core.trade import Trade
+from keel.core.config import SystemConfig
+from keel.core.frame import Frame
+from keel.core.messages import Fill, Liquidation, Side
+from keel.core.metrics import METRICS, compute_backtest_metrics
+from keel.core.money import UNIT, to_float
+from keel.core.result import BacktestResult, Reconciliation, StopReason
+from keel.core.time_range import TimeRange, to_ms
+from keel.core.trade import Trade
 
 START = to_ms("2024-01-01")
 MINUTE = 60_000

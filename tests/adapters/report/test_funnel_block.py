@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from adapters.report.funnel import funnel_block
-from adapters.report.page import render
-from adapters.report.tables import trade_table
-from core.funnel import Counted, Funnel, OpenTrade
-from core.money import UNIT
-from core.result import BacktestResult
-from core.trade import Trade
+from keel.adapters.report.funnel import funnel_block
+from keel.adapters.report.page import render
+from keel.adapters.report.tables import trade_table
+from keel.core.funnel import Counted, Funnel, OpenTrade
+from keel.core.money import UNIT
+from keel.core.result import BacktestResult
+from keel.core.trade import Trade
 from tests.builders import START
 
 IGNORED = (Counted("held_already", 1_100), Counted("other_exits", 8, START, "BTCUSDT", 95.0, 90.0))

@@ -12,15 +12,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapters.report.charts import exposure_figure, price_figure, span
-from adapters.report.evidence import EXPLAINED
-from adapters.report.holes import MOST, hole_rows, lifted
-from adapters.report.page import render
-from adapters.report.resample import extreme_rows
-from core.frame import Frame
-from core.metrics.curve import read_curve
-from core.money import to_float
-from core.result import BacktestResult
+from keel.adapters.report.charts import exposure_figure, price_figure, span
+from keel.adapters.report.evidence import EXPLAINED
+from keel.adapters.report.holes import MOST, hole_rows, lifted
+from keel.adapters.report.page import render
+from keel.adapters.report.resample import extreme_rows
+from keel.core.frame import Frame
+from keel.core.metrics.curve import read_curve
+from keel.core.money import to_float
+from keel.core.result import BacktestResult
 
 MINUTE = 60_000
 Build = Callable[..., BacktestResult]

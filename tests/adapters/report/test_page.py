@@ -15,15 +15,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from adapters.report import write_report
-from adapters.report.page import POLICY, render
-from adapters.report.text import money, number, percent
-from core.config import SystemConfig
-from core.errors import DataError
-from core.metrics.curve import read_curve
-from core.metrics.drawdown import find_drawdowns
-from core.money import to_float
-from core.result import BacktestResult, Reconciliation, StopReason
+from keel.adapters.report import write_report
+from keel.adapters.report.page import POLICY, render
+from keel.adapters.report.text import money, number, percent
+from keel.core.config import SystemConfig
+from keel.core.errors import DataError
+from keel.core.metrics.curve import read_curve
+from keel.core.metrics.drawdown import find_drawdowns
+from keel.core.money import to_float
+from keel.core.result import BacktestResult, Reconciliation, StopReason
 
 LOADING = {"src", "srcset", "href", "data", "poster", "action", "background", "formaction", "xlink:href"}
 Build = Callable[..., BacktestResult]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from adapters.report.resample import SCREEN_BUCKETS, extreme_band, extreme_rows
+from keel.adapters.report.resample import SCREEN_BUCKETS, extreme_band, extreme_rows
 
 series = hnp.arrays(np.float64, st.integers(1, 400), elements=st.floats(-1e9, 1e9))
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.report import text
+from keel.adapters.report import text
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.errors import DataError
-from core.timeframe import tf_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError
+from keel.core.timeframe import tf_ms
 from tests.builders import emptied
 
 START = 1_735_689_600_000  # 2025-01-01

@@ -19,8 +19,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.errors import DataError, KeelError
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError, KeelError
 from tests.adapters.store.test_import_fuzz import contents
 
 START = 1_735_689_600_000

@@ -7,7 +7,7 @@ import gzip
 import duckdb
 import pytest
 
-from core.errors import ConfigError, DataError
+from keel.core.errors import ConfigError, DataError
 
 START = 1_735_689_600_000
 HEADER = "ts,open,high,low,close,volume\n"

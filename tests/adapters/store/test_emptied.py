@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters.store import HistoricalDataStore
+from keel.adapters.store import HistoricalDataStore
 from tests.builders import START, emptied, grow, perpetual, sample_store
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.errors import DataError
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError
 
 START = 1_735_689_600_000
 

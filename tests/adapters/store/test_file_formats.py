@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from adapters.store.schema import TABLES
-from core.errors import DataError
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.schema import TABLES
+from keel.core.errors import DataError
 from tests.adapters.store.file_formats import FORMATS, FileFormat
 from tests.docs.page import PROJECT
 

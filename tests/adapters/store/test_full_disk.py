@@ -9,13 +9,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from adapters.store import HistoricalDataStore
+from keel.adapters.store import HistoricalDataStore
 
 ROOT = Path(__file__).parents[3]
 _IMPORT = """
 import resource, sys
-from adapters.store import HistoricalDataStore
-from core.errors import DataError
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError
 store = HistoricalDataStore(sys.argv[1])
 limit = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

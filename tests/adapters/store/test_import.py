@@ -9,9 +9,9 @@ import duckdb
 import numpy as np
 import pytest
 
-from adapters.store.names import path_hints
-from adapters.store.times import timeframe_of_spacing, to_milliseconds
-from core.errors import DataError
+from keel.adapters.store.names import path_hints
+from keel.adapters.store.times import timeframe_of_spacing, to_milliseconds
+from keel.core.errors import DataError
 
 START = 1_735_689_600_000
 BAR = "2,3,1,2.5,10"
@@ -219,7 +219,7 @@ def test_gzip_and_quotes_and_byte_order_mark(store, tmp_path):
 
 
 def test_a_folder_of_parquet_becomes_a_store_in_memory(tmp_path, store, bars):
-    from adapters.store import HistoricalDataStore
+    from keel.adapters.store import HistoricalDataStore
 
     for kind, timeframe in (("last", "1m"), ("mark", "1h")):
         made = bars(100, timeframe)

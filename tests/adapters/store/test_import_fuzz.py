@@ -18,8 +18,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.errors import KeelError
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import KeelError
 
 START = 1_735_689_600_000
 NOW = START + 40 * 86_400_000

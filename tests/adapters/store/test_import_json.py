@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from core.errors import DataError
+from keel.core.errors import DataError
 
 START = 1_735_689_600_000
 HOURS = [START + n * 3_600_000 for n in range(3)]

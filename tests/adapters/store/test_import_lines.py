@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import DataError
+from keel.core.errors import DataError
 
 START = 1_735_689_600_000
 HEADER = "ts,open,high,low,close,volume,note\n"

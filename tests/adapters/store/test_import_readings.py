@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from core.errors import ConfigError, DataError, KeelError
+from keel.core.errors import ConfigError, DataError, KeelError
 
 START = 1_735_689_600_000  # 2025-01-01
 HOUR = 3_600_000

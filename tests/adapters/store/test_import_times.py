@@ -6,8 +6,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.errors import DataError
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError
 
 START = 1_735_689_600_000  # 2025-01-01
 HOUR = 3_600_000

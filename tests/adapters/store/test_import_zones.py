@@ -7,8 +7,8 @@ import shlex
 
 import pytest
 
-from adapters.store.zones import is_certain, zone_of
-from core.errors import DataError
+from keel.adapters.store.zones import is_certain, zone_of
+from keel.core.errors import DataError
 
 START = 1_735_689_600_000  # 2025-01-01
 HOUR = 3_600_000

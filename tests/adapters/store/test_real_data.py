@@ -5,10 +5,10 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.errors import DataError
-from core.instrument import Grid
-from core.time_range import to_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.core.errors import DataError
+from keel.core.instrument import Grid
+from keel.core.time_range import to_ms
 
 pytestmark = pytest.mark.real_data
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

@@ -13,20 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.store import HistoricalDataStore
-from adapters.store.connection import explain
-from core.errors import ConfigError, DataError
-from core.time_range import TimeRange
-from core.timeframe import floor_ts, tf_ms
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.connection import explain
+from keel.core.errors import ConfigError, DataError
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import floor_ts, tf_ms
 
 START = 1_735_689_600_000
 MINUTE = 60_000
 ROOT = Path(__file__).parents[3]
 _OPEN = """
 import sys
-from adapters.store import HistoricalDataStore
-from adapters.store.connection import explain
-from core.errors import DataError
+from keel.adapters.store import HistoricalDataStore
+from keel.adapters.store.connection import explain
+from keel.core.errors import DataError
 try:
     HistoricalDataStore(sys.argv[1])
 except DataError as error:

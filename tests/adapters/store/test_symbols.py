@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.store.symbols import Symbol, read_symbol, symbol_in_name
-from core.errors import DataError
+from keel.adapters.store.symbols import Symbol, read_symbol, symbol_in_name
+from keel.core.errors import DataError
 
 START = 1_735_689_600_000
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.actors.executor import Executor
-from core.clock import ReplayClock
-from core.errors import ConfigError, InvariantError
-from core.funnel import MOST_WORDS, Tally, count_words
-from core.messages import (
+from keel.core.actors.executor import Executor
+from keel.core.clock import ReplayClock
+from keel.core.errors import ConfigError, InvariantError
+from keel.core.funnel import MOST_WORDS, Tally, count_words
+from keel.core.messages import (
     Bracket,
     CancelOrder,
     Fill,
@@ -27,7 +27,7 @@ from core.messages import (
     SignalDenied,
     SubmitOrder,
 )  # fmt: skip
-from core.orders import CLOSED, TRANSITIONS, trading_stop_id
+from keel.core.orders import CLOSED, TRANSITIONS, trading_stop_id
 from tests.core.risk.account import DAY, instrument
 
 ROOT = Path(__file__).resolve().parents[3]

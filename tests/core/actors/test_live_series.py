@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.actors.live_series import LiveSeries
-from core.actors.market_data import ReplaySeries
-from core.aggregate import aggregate
-from core.errors import DataError, InvariantError
-from core.features import FeatureSpec, VectorEngine, by_timeframe, parse_features
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar, FeedGap
-from core.projection import project
+from keel.core.actors.live_series import LiveSeries
+from keel.core.actors.market_data import ReplaySeries
+from keel.core.aggregate import aggregate
+from keel.core.errors import DataError, InvariantError
+from keel.core.features import FeatureSpec, VectorEngine, by_timeframe, parse_features
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar, FeedGap
+from keel.core.projection import project
 from tests.builders import HOUR, START, bar
 
 DECLARED = {

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.actors.market_data import HistoryBuffer, MarketData, ReplaySeries, SymbolContext
-from core.actors.portfolio import Portfolio
-from core.errors import ConfigError, DataError, InvariantError
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar
-from core.money import to_units
-from core.snapshot import RuntimeSnapshot
+from keel.core.actors.market_data import HistoryBuffer, MarketData, ReplaySeries, SymbolContext
+from keel.core.actors.portfolio import Portfolio
+from keel.core.errors import ConfigError, DataError, InvariantError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar
+from keel.core.money import to_units
+from keel.core.snapshot import RuntimeSnapshot
 from tests.builders import HOUR, START, bar, perpetual
 
 BTC = "BTCUSDT"

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.actors.portfolio import Portfolio
-from core.clock import ReplayClock
-from core.config import ExecutionConfig
-from core.errors import InvariantError
-from core.instrument import Instrument
-from core.messages import Fill, FundingPayment, FundingRate, MarkPrice, Message, SubmitOrder
-from core.money import UNIT, to_units
-from sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.actors.portfolio import Portfolio
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig
+from keel.core.errors import InvariantError
+from keel.core.instrument import Instrument
+from keel.core.messages import Fill, FundingPayment, FundingRate, MarkPrice, Message, SubmitOrder
+from keel.core.money import UNIT, to_units
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 from tests.builders import HOUR, START, Fills, bar, perpetual, spot_pair
 
 BTC = "BTCUSDT"

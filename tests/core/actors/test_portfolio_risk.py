@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from core.actors.executor import Executor
-from core.actors.portfolio_risk import PortfolioRiskActor
-from core.clock import ReplayClock
-from core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
-from core.messages import Halt, Message, OrderIntent, SignalDenied
-from core.portfolio_order import Order, PortfolioOrders, TargetPosition
+from keel.core.actors.executor import Executor
+from keel.core.actors.portfolio_risk import PortfolioRiskActor
+from keel.core.clock import ReplayClock
+from keel.core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
+from keel.core.messages import Halt, Message, OrderIntent, SignalDenied
+from keel.core.portfolio_order import Order, PortfolioOrders, TargetPosition
 from tests.core.risk.account import DAY, HOUR, Account, instrument
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

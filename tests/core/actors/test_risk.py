@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.config import ExitsConfig
-from core.messages import CancelOrder, Fill, Halt, Message, OrderIntent, OrderUpdate, Signal, SignalDenied
+from keel.core.config import ExitsConfig
+from keel.core.messages import CancelOrder, Fill, Halt, Message, OrderIntent, OrderUpdate, Signal, SignalDenied
 from tests.core.risk.account import DAY, HOUR, Account, Desk, instrument
 
 

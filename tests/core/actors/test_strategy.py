@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.actors.strategy import StrategyActor
-from core.errors import ConfigError, InvariantError, StrategyError
-from core.messages import Fill, Message, OrderUpdate, Signal
-from core.snapshot import RunSnapshot, RuntimeSnapshot
+from keel.core.actors.strategy import StrategyActor
+from keel.core.errors import ConfigError, InvariantError, StrategyError
+from keel.core.messages import Fill, Message, OrderUpdate, Signal
+from keel.core.snapshot import RunSnapshot, RuntimeSnapshot
 from tests.builders import HOUR, START, Fills, bar
 
 BTC = "BTCUSDT"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from core.actors.portfolio import Portfolio
-from core.messages import FundingPayment
-from core.money import to_units
-from core.trade import Trade
+from keel.core.actors.portfolio import Portfolio
+from keel.core.messages import FundingPayment
+from keel.core.money import to_units
+from keel.core.trade import Trade
 from tests.builders import HOUR, MINUTE, START, Fills, perpetual
 
 BTC = "BTCUSDT"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ConfigError, DataError
-from core.metrics import compute_backtest_metrics, compute_proof_metrics
-from core.metrics.curve import read_curve
-from core.metrics.daily import daily_equity, monthly_returns
-from core.metrics.proof import ProofConfig
-from core.result import BacktestResult
-from core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.errors import ConfigError, DataError
+from keel.core.metrics import compute_backtest_metrics, compute_proof_metrics
+from keel.core.metrics.curve import read_curve
+from keel.core.metrics.daily import daily_equity, monthly_returns
+from keel.core.metrics.proof import ProofConfig
+from keel.core.result import BacktestResult
+from keel.core.timeframe import DAY_MS, MINUTE_MS
 from tests.core.metrics.build import START, curve
 
 HOUR_MS = 60 * MINUTE_MS

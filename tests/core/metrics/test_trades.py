@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import DataError
-from core.metrics import compute_backtest_metrics
-from core.metrics.trades import exit_reasons, trade_quality
-from core.timeframe import DAY_MS
+from keel.core.errors import DataError
+from keel.core.metrics import compute_backtest_metrics
+from keel.core.metrics.trades import exit_reasons, trade_quality
+from keel.core.timeframe import DAY_MS
 from tests.core.metrics.build import START, UNIT, curve, trade
 
 # net PnL: +30, -10, 0, +10, -20, -20

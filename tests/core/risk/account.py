@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from core.actors.executor import Executor
-from core.actors.risk import RiskActor
-from core.clock import ReplayClock
-from core.config import ExitsConfig, RiskConfig, SizingConfig
-from core.instrument import Grid, Instrument
-from core.messages import Message, OrderIntent
-from core.money import to_units
-from core.risk.gate import Gate
+from keel.core.actors.executor import Executor
+from keel.core.actors.risk import RiskActor
+from keel.core.clock import ReplayClock
+from keel.core.config import ExitsConfig, RiskConfig, SizingConfig
+from keel.core.instrument import Grid, Instrument
+from keel.core.messages import Message, OrderIntent
+from keel.core.money import to_units
+from keel.core.risk.gate import Gate
 
 DAY = 1_735_689_600_000  # 2025-01-01 00:00 UTC
 HOUR = 3_600_000

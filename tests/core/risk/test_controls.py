@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from core.messages import SubmitOrder
-from core.orders import OrderRecord
-from core.risk.control_limits import ControlLimits
-from core.risk.controls import TABLE, Controls
-from core.risk.gate import Gate
+from keel.core.messages import SubmitOrder
+from keel.core.orders import OrderRecord
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.controls import TABLE, Controls
+from keel.core.risk.gate import Gate
 from tests.builders import START, perpetual
 
 

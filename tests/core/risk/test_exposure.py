@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.messages import Side, SubmitOrder
-from core.orders import OrderRecord
-from core.risk.exposure import worst_case
-from core.risk.view import ExpectedView, InFlight
+from keel.core.messages import Side, SubmitOrder
+from keel.core.orders import OrderRecord
+from keel.core.risk.exposure import worst_case
+from keel.core.risk.view import ExpectedView, InFlight
 from tests.builders import perpetual
 
 

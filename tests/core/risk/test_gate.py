@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import InvariantError
-from core.risk.causes import CAUSES, TradingState
-from core.risk.gate import Entry, Gate
+from keel.core.errors import InvariantError
+from keel.core.risk.causes import CAUSES, TradingState
+from keel.core.risk.gate import Entry, Gate
 
 A, B = "BTCUSDT", "ETHUSDT"
 

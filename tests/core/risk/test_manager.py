@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from core.clock import ReplayClock
-from core.config import ExecutionConfig, RiskConfig, SizingConfig
-from core.errors import ConfigError
-from core.messages import Bar, Halt, OrderIntent, Resume, Signal, SubmitOrder
-from core.risk.causes import TradingState
-from core.risk.gate import Gate
-from core.risk.manager import RiskManager
-from core.risk.snapshot_view import as_view
-from sim.exchange import SimulatedExchange
+from keel.core.clock import ReplayClock
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.core.errors import ConfigError
+from keel.core.messages import Bar, Halt, OrderIntent, Resume, Signal, SubmitOrder
+from keel.core.risk.causes import TradingState
+from keel.core.risk.gate import Gate
+from keel.core.risk.manager import RiskManager
+from keel.core.risk.snapshot_view import as_view
+from keel.sim.exchange import SimulatedExchange
 from tests.core.risk.account import DAY, Account, Desk, instrument
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import ConfigError, DataError
-from core.frame import Frame
-from core.portfolio_order import Order
-from core.risk.position_manager import PositionManager, inverse_weights
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import Frame
+from keel.core.portfolio_order import Order
+from keel.core.risk.position_manager import PositionManager, inverse_weights
 
 NOW = datetime(2025, 1, 1, 4, tzinfo=UTC)
 A, B, C = "A-USDT", "B-USDT", "C-USDT"

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
-from core.errors import ConfigError
-from core.instrument import Grid, Instrument
-from core.messages import Signal
-from core.money import to_units
-from core.risk.manager import RiskManager
+from keel.core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
+from keel.core.errors import ConfigError
+from keel.core.instrument import Grid, Instrument
+from keel.core.messages import Signal
+from keel.core.money import to_units
+from keel.core.risk.manager import RiskManager
 from tests.core.risk.account import DAY, Account, instrument
 
 BIG = {"leverage": 100.0, "margin_reserve_percent": 0.0}

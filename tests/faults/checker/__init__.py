@@ -33,9 +33,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from adapters.journal import Record, read
-from core.messages import Message
-from runners.live.records import TYPES, Opened
+from keel.adapters.journal import Record, read
+from keel.core.messages import Message
+from keel.runners.live.records import TYPES, Opened
 from tests.faults.checker.canary import canaries
 from tests.faults.checker.candles import candles
 from tests.faults.checker.exposure import exposure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from core.messages import Bar, Message, SubmitOrder
-from runners.live.records import InstantClosed
+from keel.core.messages import Bar, Message, SubmitOrder
+from keel.runners.live.records import InstantClosed
 from tests.faults.checker.seen import Seen
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from adapters.bybit.evidence import OrderNotFound
-from adapters.journal import Record
-from core.messages import AmendOrder, Fill, OrderUpdate, SubmitOrder
+from keel.adapters.bybit.evidence import OrderNotFound
+from keel.adapters.journal import Record
+from keel.core.messages import AmendOrder, Fill, OrderUpdate, SubmitOrder
 
 LEGAL: Final = {
     "": ("accepted", "triggered", "partially_filled", "filled", "cancelled", "rejected", "expired"),

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
-from adapters.journal import Record
-from core.risk.causes import CAUSES
-from runners.live.records import CauseEnded, CauseRaised, GateChanged, InstantClosed
+from keel.adapters.journal import Record
+from keel.core.risk.causes import CAUSES
+from keel.runners.live.records import CauseEnded, CauseRaised, GateChanged, InstantClosed
 from tests.faults.checker.fold import Told
 from tests.faults.checker.seen import Seen
 

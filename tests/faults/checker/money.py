@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from core.messages import Fill, FundingPayment, Message
-from runners.live.records import Adjusted, Opened
+from keel.core.messages import Fill, FundingPayment, Message
+from keel.runners.live.records import Adjusted, Opened
 from tests.faults.checker.fold import signed
 
 

@@ -6,9 +6,9 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING, Any
 
-from adapters.journal import Journal
-from adapters.journal.disk import Disk
-from core.messages import OrderIntent
+from keel.adapters.journal import Journal
+from keel.adapters.journal.disk import Disk
+from keel.core.messages import OrderIntent
 from tests.faults.matrix import script
 
 if TYPE_CHECKING:

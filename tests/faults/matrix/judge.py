@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from adapters.journal import read
-from adapters.journal.layout import segment_paths
-from runners.live.records import TYPES
+from keel.adapters.journal import read
+from keel.adapters.journal.layout import segment_paths
+from keel.runners.live.records import TYPES
 from tests.faults.checker import Seen, check
 from tests.faults.matrix import script
 from tests.faults.matrix.expected import After

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from adapters.journal import Record, read
-from adapters.journal.snapshots import newest_snapshot
-from core.errors import InvariantError
-from core.instrument import Instrument
-from core.messages import Message
-from core.risk.control_limits import ControlLimits
-from core.risk.gate import Gate
-from runners.live import state
-from runners.live.books import Books, make_books
-from runners.live.history import hear_again
-from runners.live.records import TYPES, InstantClosed, Opened
-from runners.live.warmup import WarmUp
+from keel.adapters.journal import Record, read
+from keel.adapters.journal.snapshots import newest_snapshot
+from keel.core.errors import InvariantError
+from keel.core.instrument import Instrument
+from keel.core.messages import Message
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.gate import Gate
+from keel.runners.live import state
+from keel.runners.live.books import Books, make_books
+from keel.runners.live.history import hear_again
+from keel.runners.live.records import TYPES, InstantClosed, Opened
+from keel.runners.live.warmup import WarmUp
 from tests.faults.matrix import script
 
 BESIDE: Final = "rebuilt.pickle"

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
-from core.messages import Signal
-from core.snapshot import RuntimeSnapshot
-from runners.live.plan import Plan
-from sim.sandbox.feeds import BarFeed
-from sim.sandbox.settings import AccountSettings, SandboxSettings
-from strategies.base import BaseStrategy
+from keel.core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.messages import Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.plan import Plan
+from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
+from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.faults.checker import Limits
 from tests.runners.live.conftest import plan_of

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError, SafetyError
-from runners.alerts.config import AlertsConfig, TelegramConfig, decode_alerts, load_alerts
-from runners.home import Home
+from keel.core.errors import ConfigError, SafetyError
+from keel.runners.alerts.config import AlertsConfig, TelegramConfig, decode_alerts, load_alerts
+from keel.runners.home import Home
 
 ENVIRON = {
     "TOKEN": "123456789:abcdefghijklmnopqrstuvwxyzabcdefghij",

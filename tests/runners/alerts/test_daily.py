@@ -8,11 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from runners.alerts.alerts import Alerts
-from runners.alerts.config import AlertsConfig, CommandConfig
-from runners.alerts.daily import Figures, figures_of, is_due, later, send_daily, summary_text
-from runners.live.session import Stop
-from runners.live.start import Live
+from keel.runners.alerts.alerts import Alerts
+from keel.runners.alerts.config import AlertsConfig, CommandConfig
+from keel.runners.alerts.daily import Figures, figures_of, is_due, later, send_daily, summary_text
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
 from tests.runners.alerts.test_alerts import Box
 from tests.runners.live.test_real_time import moving, plan, run, until
 
@@ -54,7 +54,7 @@ def test_what_it_says() -> None:
 
 
 def test_it_is_made_of_a_session_that_trades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.alerts.daily.is_due", lambda last, now, minute: True)
+    monkeypatch.setattr("keel.runners.alerts.daily.is_due", lambda last, now, minute: True)
     box = Box("box")
     alerts = Alerts(AlertsConfig(targets={"box": CommandConfig(command=["x"])}), [box], "demo ema", lambda told: None, str)
     with moving() as sandbox:

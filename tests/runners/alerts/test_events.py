@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from core.risk.causes import CAUSES
-from runners.alerts.events import EVENTS
+from keel.core.risk.causes import CAUSES
+from keel.runners.alerts.events import EVENTS
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted(path for folder in ("adapters", "runners") for path in (ROOT / folder).rglob("*.py"))
@@ -90,7 +90,7 @@ def test_every_code_that_is_told_has_a_row() -> None:
         assert codes, f"{where}: which code is this? write it as a literal, or pass it on as a parameter"
         lacking |= {f"{where}: {code}" for code in codes - set(EVENTS)}
         seen += 1
-    assert not lacking, f"a row in runners/alerts/events.py, then python -m runners.alerts.runbook: {sorted(lacking)}"
+    assert not lacking, f"a row in runners/alerts/events.py, then python -m keel.runners.alerts.runbook: {sorted(lacking)}"
     assert seen > 50
 
 
@@ -179,7 +179,7 @@ def commands_of(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("code", sorted(EVENTS))
 def test_a_command_that_is_named_can_be_pasted(code: str) -> None:
     """Each is known, with each of its options and as many arguments."""
-    from runners.cli.main import cli
+    from keel.runners.cli.main import cli
 
     for words in commands_of(EVENTS[code].todo):
         command: click.Command = cli

@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.errors import ConfigError
-from runners.alerts.config import AlertsConfig, decode_alerts
-from runners.alerts.message import Message
-from runners.alerts.outcome import Outcome, Sender
-from runners.alerts.scrub import scrubber, secrets_for
-from runners.alerts.targets import build_senders
+from keel.core.errors import ConfigError
+from keel.runners.alerts.config import AlertsConfig, decode_alerts
+from keel.runners.alerts.message import Message
+from keel.runners.alerts.outcome import Outcome, Sender
+from keel.runners.alerts.scrub import scrubber, secrets_for
+from keel.runners.alerts.targets import build_senders
 from tests.runners.alerts.servers import HttpServer, MailServer, http_server, mail_server, unused_port
 
 CANARY = "canaryCANARYcanary0123456789abcdef012345"
@@ -202,7 +202,7 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_missing_apprise_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.alerts.targets.find_spec", lambda name: None)
+    monkeypatch.setattr("keel.runners.alerts.targets.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=rf'{sys.executable} -m pip install "keel-trader\[alerts\]"'):
         built(TELEGRAM, tmp_path)
 

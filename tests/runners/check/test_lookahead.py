@@ -158,7 +158,7 @@ def test_a_strategy_that_raises_by_itself_is_told_as_everywhere(keel: Keel, stra
 @pytest.mark.real_data
 @pytest.mark.parametrize("system", ["ema_cross", "rsi_reversion", "momentum", "atr_breakout"])
 def test_the_built_in_systems_pass_over_half_a_year_of_real_bars(system: str, real_data: Path, tmp_path: Path) -> None:
-    from runners.cli.main import run
+    from keel.runners.cli.main import run
 
     files = [str(real_data / "bybit/linear" / kind / "BTCUSDT.parquet") for kind in ("kline_5m", "kline_1h", "kline_4h", "funding")]
     assert run(["--home", str(tmp_path), "data", "import", *files]) == 0

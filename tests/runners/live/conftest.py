@@ -12,24 +12,24 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.bybit.endpoints import Environment
-from adapters.bybit.notices import Notice
-from adapters.journal import read
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig
-from core.messages import Message
-from core.time_range import TimeRange
-from core.timeframe import tf_ms
-from runners.live.plan import Plan
-from runners.live.records import TYPES
-from runners.live.session import Ending, Session
-from runners.live.start import Live
-from runners.sandbox import stored_bars
-from runners.systems import LoadedSystem
-from sim.sandbox.engine import Feed
-from sim.sandbox.feeds import BarFeed
-from sim.sandbox.settings import AccountSettings, SandboxSettings
-from strategies.base import BaseStrategy
+from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.journal import read
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig
+from keel.core.messages import Message
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import tf_ms
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import TYPES
+from keel.runners.live.session import Ending, Session
+from keel.runners.live.start import Live
+from keel.runners.sandbox import stored_bars
+from keel.runners.systems import LoadedSystem
+from keel.sim.sandbox.engine import Feed
+from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
+from keel.strategies.base import BaseStrategy
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox
 from tests.virtual.sandbox import run_over, running_virtually
 

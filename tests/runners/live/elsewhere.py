@@ -18,7 +18,7 @@ def replayed_elsewhere(folder: Path, home: Path, seed: str, python: str | Path =
     """What ``keel replay`` answers in a process of its own; it must end well."""
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
-        [str(python), "-m", "runners.cli.main", "replay", str(folder), "--home", str(home), "--json"],
+        [str(python), "-m", "keel.runners.cli.main", "replay", str(folder), "--home", str(home), "--json"],
         capture_output=True, text=True, env=environment, cwd=home, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

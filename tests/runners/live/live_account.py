@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.endpoints import Environment, endpoints
-from core.promotion import RuleVerdict
-from core.time_range import to_iso
-from runners import promotion
-from runners.arming import terminal
-from runners.arming.token import make_token, put_token, terms_of
-from runners.home import Home
-from runners.live_account import LiveOptions
-from runners.promotion_record import Judged, PromotionRecord, identity, sealed, session_data, write_record
-from runners.systems import LoadedSystem, load_system
-from sim.sandbox.settings import AccountSettings
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.core.promotion import RuleVerdict
+from keel.core.time_range import to_iso
+from keel.runners import promotion
+from keel.runners.arming import terminal
+from keel.runners.arming.token import make_token, put_token, terms_of
+from keel.runners.home import Home
+from keel.runners.live_account import LiveOptions
+from keel.runners.promotion_record import Judged, PromotionRecord, identity, sealed, session_data, write_record
+from keel.runners.systems import LoadedSystem, load_system
+from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, made_bars, stepping, wall_ms
 
 SYSTEM = """

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.endpoints import Environment
-from core.config import SystemConfig, for_epoch
-from core.errors import ConfigError, KeelError, SafetyError, VenueError
-from runners.live.lock import AccountLock
-from sim.sandbox.settings import AccountSettings
-from strategies.base import BaseStrategy
+from keel.adapters.bybit.endpoints import Environment
+from keel.core.config import SystemConfig, for_epoch
+from keel.core.errors import ConfigError, KeelError, SafetyError, VenueError
+from keel.runners.live.lock import AccountLock
+from keel.sim.sandbox.settings import AccountSettings
+from keel.strategies.base import BaseStrategy
 from tests.builders import builtin
 from tests.runners.live.conftest import plan_of, run_session
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, lockstep, made_bars, running

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.messages import Fill
-from core.money import UNIT
-from runners.compare_live.parts import PARTS
-from runners.compare_live.whole import Comparison, compare_live
-from runners.home import Home
-from runners.session_journal import find_session, load_code
+from keel.adapters.store import HistoricalDataStore
+from keel.core.messages import Fill
+from keel.core.money import UNIT
+from keel.runners.compare_live.parts import PARTS
+from keel.runners.compare_live.whole import Comparison, compare_live
+from keel.runners.home import Home
+from keel.runners.session_journal import find_session, load_code
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store

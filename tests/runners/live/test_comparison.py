@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from core.risk.gate import Gate
-from runners.live.comparison import Comparison, Difference, Doubt, Freeze, Release, Trust, cause_of
+from keel.core.risk.gate import Gate
+from keel.runners.live.comparison import Comparison, Difference, Doubt, Freeze, Release, Trust, cause_of
 
 S = "BTCUSDT"
 ONE, TWO = Difference(S, 1, 2), Difference(S, 1, 3)

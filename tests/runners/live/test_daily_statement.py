@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from core.timeframe import DAY_MS
-from runners.live.records import Stated
-from runners.live.upkeep import STATEMENT_LAG_MS
+from keel.core.timeframe import DAY_MS
+from keel.runners.live.records import Stated
+from keel.runners.live.upkeep import STATEMENT_LAG_MS
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
 from tests.runners.live.socketless.trader import Trader, pass_time
 from tests.virtual.loop import run_virtual

@@ -28,7 +28,7 @@ def market() -> Iterator[Sandbox]:
 
 
 def keel(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "runners.cli.main", "--home", str(home), *arguments]
+    command = [sys.executable, "-m", "keel.runners.cli.main", "--home", str(home), *arguments]
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}
     )

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from adapters.journal.disk import Disk
-from adapters.logging import set_up_logging
-from core.errors import KeelError
-from runners.demo import DemoOptions, DemoRun, run_demo
-from runners.home import Home
-from runners.live.session import Session, Stop
-from runners.live.start import Live
-from runners.systems import load_system
+from keel.adapters.journal.disk import Disk
+from keel.adapters.logging import set_up_logging
+from keel.core.errors import KeelError
+from keel.runners.demo import DemoOptions, DemoRun, run_demo
+from keel.runners.home import Home
+from keel.runners.live.session import Session, Stop
+from keel.runners.live.start import Live
+from keel.runners.systems import load_system
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 
 pytestmark = pytest.mark.real_sockets

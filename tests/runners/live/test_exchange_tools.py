@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from runners.live.lock import AccountLock
-from runners.tools import (
+from keel.runners.live.lock import AccountLock
+from keel.runners.tools import (
     account_fund_tool,
     account_show_tool,
     market_bars_tool,

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError, DataError, KeelError, SafetyError, VenueError
-from runners.demo import DemoOptions, run_demo
-from runners.epoch import StrategyEpochTracker
-from runners.home import Home
-from runners.live.lock import AccountLock
-from runners.registry import list_runs
-from runners.systems import load_system
-from sim.sandbox.settings import AccountSettings
+from keel.core.errors import ConfigError, DataError, KeelError, SafetyError, VenueError
+from keel.runners.demo import DemoOptions, run_demo
+from keel.runners.epoch import StrategyEpochTracker
+from keel.runners.home import Home
+from keel.runners.live.lock import AccountLock
+from keel.runners.registry import list_runs
+from keel.runners.systems import load_system
+from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, lockstep, made_bars, running
 
 pytestmark = pytest.mark.real_sockets

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.errors import VenueError
-from sim.sandbox.settings import AccountSettings
+from keel.core.errors import VenueError
+from keel.sim.sandbox.settings import AccountSettings
 from tests.builders import builtin
 from tests.runners.live.conftest import plan_of, run_session
 from tests.sim.sandbox.conftest import KEY, SECRET, lockstep, made_bars

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from core.messages import AmendOrder, CancelOrder, OrderUpdate, SubmitOrder
-from core.orders import OrderRecord
-from core.risk.control_limits import ControlLimits
-from core.risk.controls import REPLACED_RESTS, Controls
-from core.risk.gate import Gate
-from runners.live.decisions import Decisions
-from runners.live.desk import Desk
+from keel.core.messages import AmendOrder, CancelOrder, OrderUpdate, SubmitOrder
+from keel.core.orders import OrderRecord
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.controls import REPLACED_RESTS, Controls
+from keel.core.risk.gate import Gate
+from keel.runners.live.decisions import Decisions
+from keel.runners.live.desk import Desk
 from tests.builders import START, perpetual
 
 PRICE = {"BTCUSDT": 100.0, "DOGEUSDT": 0.1}

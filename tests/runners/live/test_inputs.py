@@ -10,16 +10,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from adapters.bybit.notices import Notice
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig, SizingConfig, SystemConfig
-from core.errors import ConfigError, DataError, VenueError
-from core.messages import Bar, FundingRate, Signal
-from core.snapshot import RuntimeSnapshot
-from runners.live.input_reader import InputReader
-from runners.live.input_wait import PATIENCE_MS, InputWait
-from runners.live.records import InputsKnown
-from strategies.base import BaseStrategy
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig, SizingConfig, SystemConfig
+from keel.core.errors import ConfigError, DataError, VenueError
+from keel.core.messages import Bar, FundingRate, Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.input_reader import InputReader
+from keel.runners.live.input_wait import PATIENCE_MS, InputWait
+from keel.runners.live.records import InputsKnown
+from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, MINUTE, START, add_series, bar, coarser, perpetual, plain_system, sample, spot_pair
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import FROM, both, check_same

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from adapters.journal import Journal, read
-from core.clock import ReplayClock
-from runners.cli.main import run
+from keel.adapters.journal import Journal, read
+from keel.core.clock import ReplayClock
+from keel.runners.cli.main import run
 from tests.builders import START, bar
 
 NAME = "demo_1/ema_cross-ab12cd34ef56"

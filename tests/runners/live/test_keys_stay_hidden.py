@@ -11,18 +11,18 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.outcomes import ExchangeRefusal
-from adapters.bybit.secrets import load_credentials
-from adapters.logging import set_up_logging
-from core.errors import KeelError
-from runners.demo import DemoOptions, run_demo
-from runners.home import Home
-from runners.live.connection import connect
-from runners.live.session import Session, Stop
-from runners.live.start import Live
-from runners.systems import load_system
-from sim.sandbox.settings import AccountSettings
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.outcomes import ExchangeRefusal
+from keel.adapters.bybit.secrets import load_credentials
+from keel.adapters.logging import set_up_logging
+from keel.core.errors import KeelError
+from keel.runners.demo import DemoOptions, run_demo
+from keel.runners.home import Home
+from keel.runners.live.connection import connect
+from keel.runners.live.session import Session, Stop
+from keel.runners.live.start import Live
+from keel.runners.systems import load_system
+from keel.sim.sandbox.settings import AccountSettings
 from tests.faults.virtual import playing
 from tests.runners.live.test_endings import TEXTS
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running

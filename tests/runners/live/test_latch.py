@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.bybit.endpoints import Environment
-from core.errors import ConfigError, SafetyError
-from core.messages import OrderDenied
-from core.risk.causes import TradingState
-from runners import safety
-from runners.live.latch import (
+from keel.adapters.bybit.endpoints import Environment
+from keel.core.errors import ConfigError, SafetyError
+from keel.core.messages import OrderDenied
+from keel.core.risk.causes import TradingState
+from keel.runners import safety
+from keel.runners.live.latch import (
     LatchWatch,
     is_latched,
     latch_of,
@@ -31,8 +31,8 @@ from runners.live.latch import (
     refuse_latched,
     standing_latches,
 )
-from runners.live.rearm import rearm
-from runners.live.records import CauseRaised
+from keel.runners.live.rearm import rearm
+from keel.runners.live.records import CauseRaised
 from tests.faults.conftest import BARS, Turns, playing_really
 
 REASON = "the account was looked at and is flat"
@@ -204,7 +204,7 @@ def test_a_session_halts_sends_nothing_more_and_is_not_started_again(state: Path
 
 def keel(*words: str, answers: str | None = None) -> tuple[int, str]:
     """The command; with ``answers`` on a terminal, where they are typed."""
-    command = [sys.executable, "-m", "runners.cli.main", *words]
+    command = [sys.executable, "-m", "keel.runners.cli.main", *words]
     if answers is None:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         return done.returncode, done.stdout
@@ -240,7 +240,7 @@ def test_rearming_needs_a_person_at_a_terminal(state: Path) -> None:
 
 def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
     """What every text says, `keel session rearm`, can be typed as it is."""
-    from runners.cli.sessions import _only_latch
+    from keel.runners.cli.sessions import _only_latch
 
     with pytest.raises(ConfigError, match="no panic latch stands"):
         _only_latch()
@@ -261,7 +261,7 @@ def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
     ("name", "commands"), [("demo", {"keel demo"}), ("live", {"keel live"}), ("sandbox-127.0.0.1-8686", {"keel demo", "keel live"})]
 )
 def test_after_a_re_arming_the_command_that_starts_again_is_that_of_the_environment(name: str, commands: set[str]) -> None:
-    from runners.cli.sessions import _start_again
+    from keel.runners.cli.sessions import _start_again
 
     said = _start_again(Path(f"{name}.latch"))
     assert {command for command in ("keel demo", "keel live") if command in said} == commands

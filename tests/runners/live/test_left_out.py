@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
-from runners.cli.main import run
-from runners.demo import DemoOptions, run_demo
-from runners.home import Home
-from runners.systems import load_system
+from keel.core.errors import ConfigError
+from keel.runners.cli.main import run
+from keel.runners.demo import DemoOptions, run_demo
+from keel.runners.home import Home
+from keel.runners.systems import load_system
 from tests.runners.live.test_endings import TEXTS
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 from tests.sim.sandbox.raw import Raw

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.config import Distance, ExitsConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
-from core.messages import Fill, Liquidation, Signal
-from core.snapshot import RuntimeSnapshot
-from runners.live.outcome import session_result
-from strategies.base import BaseStrategy
+from keel.core.config import Distance, ExitsConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
+from keel.core.messages import Fill, Liquidation, Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.outcome import session_result
+from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.faults.checker import check
 from tests.runners.live.conftest import Ran, plan_of, run_session

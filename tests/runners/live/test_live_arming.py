@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.endpoints import Environment
-from runners.arming.missing import Missing, NotArmedError
-from runners.cli.main import run
-from runners.home import Home
-from runners.live.latch import latch_path
-from runners.live_account import LiveOptions, run_live
-from sim.sandbox.settings import AccountSettings
+from keel.adapters.bybit.endpoints import Environment
+from keel.runners.arming.missing import Missing, NotArmedError
+from keel.runners.cli.main import run
+from keel.runners.home import Home
+from keel.runners.live.latch import latch_path
+from keel.runners.live_account import LiveOptions, run_live
+from keel.sim.sandbox.settings import AccountSettings
 from tests.runners.live.live_account import (
     SYSTEM,
     account_at_sandbox,

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from runners import live_account
-from runners.arming.command_line import LiveCommand
-from runners.arming.token import Terms, terms_of, usual_place
-from runners.cli.live import live
-from runners.cli.session import Session
-from runners.home import Home
-from runners.live_account import LiveOptions
-from runners.session_address import Card, bound, put_card
-from runners.session_run import without_symbols
-from runners.state_folder import state_folder
-from runners.systems import load_system
+from keel.runners import live_account
+from keel.runners.arming.command_line import LiveCommand
+from keel.runners.arming.token import Terms, terms_of, usual_place
+from keel.runners.cli.live import live
+from keel.runners.cli.session import Session
+from keel.runners.home import Home
+from keel.runners.live_account import LiveOptions
+from keel.runners.session_address import Card, bound, put_card
+from keel.runners.session_run import without_symbols
+from keel.runners.state_folder import state_folder
+from keel.runners.systems import load_system
 from tests.runners.live.live_account import SYSTEM, home_of
 
 URL = "http://127.0.0.1:8686"

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from adapters.bybit.notices import Notice
-from adapters.logging import set_up_logging
-from runners.live.banner import banner, banner_text, border
-from runners.live.display import Display
-from runners.live.records import InputsKnown, SeriesRows
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.live_account import run_live
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.logging import set_up_logging
+from keel.runners.live.banner import banner, banner_text, border
+from keel.runners.live.display import Display
+from keel.runners.live.records import InputsKnown, SeriesRows
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.live_account import run_live
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
 from tests.sim.sandbox.conftest import Sandbox
 

@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.notices import Notice
-from core.errors import SafetyError
-from core.risk.gate import Gate
-from runners.arming import arming as arming_module
-from runners.arming.arming import Arming
-from runners.arming.command_line import LiveCommand
-from runners.arming.missing import NotArmedError
-from runners.arming.token import read_token, terms_of, usual_place
-from runners.live.latch import latch_path
-from runners.live.records import Armed
-from runners.live.release import release
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.live.status import status_of
-from runners.live_account import run_live
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.notices import Notice
+from keel.core.errors import SafetyError
+from keel.core.risk.gate import Gate
+from keel.runners.arming import arming as arming_module
+from keel.runners.arming.arming import Arming
+from keel.runners.arming.command_line import LiveCommand
+from keel.runners.arming.missing import NotArmedError
+from keel.runners.arming.token import read_token, terms_of, usual_place
+from keel.runners.live.latch import latch_path
+from keel.runners.live.records import Armed
+from keel.runners.live.release import release
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.live.status import status_of
+from keel.runners.live_account import run_live
 from tests.runners.live.conftest import TYPES, read
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, private_posts, promoted, token_for, uid_of
 from tests.sim.sandbox.conftest import Sandbox

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.cli.main import run
+from keel.runners.cli.main import run
 
 NOT_WITH = {
     ("--dry",): ("--arm", "--arm-token=t", "--arm-hours=3", "--log=text", "--no-report", "--supervised"),

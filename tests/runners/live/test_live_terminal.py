@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from runners.home import Home
+from keel.runners.home import Home
 from tests.runners.live.live_account import account_at_sandbox, home_of, private_posts, promoted, uid_of
 from tests.sim.sandbox.conftest import Sandbox
 from tests.sim.sandbox.raw import Raw
@@ -48,7 +48,7 @@ class Typed:
     def __init__(self, home: Home, *arguments: str) -> None:
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "runners.cli.main", "--home", str(home.root), "live", "armed", *arguments],
+            [sys.executable, "-m", "keel.runners.cli.main", "--home", str(home.root), "live", "armed", *arguments],
             stdin=theirs, stderr=theirs, stdout=subprocess.PIPE, text=True, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)},
         )  # fmt: skip
         os.close(theirs)
@@ -131,7 +131,7 @@ def test_a_token_is_made_at_a_terminal_and_taken_without_one(home: Home, sandbox
     code, out = typed.ended()
     assert code == 0 and json.loads(out)["account"] == uid_of(sandbox) and private_posts(sandbox) == []
     done = subprocess.run(
-        [sys.executable, "-m", "runners.cli.main", "--home", str(home.root), "live", "armed", *arguments(sandbox), "--bars", "20",
+        [sys.executable, "-m", "keel.runners.cli.main", "--home", str(home.root), "live", "armed", *arguments(sandbox), "--bars", "20",
          "--arm-token", str(file)],
         capture_output=True, text=True, cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)}, stdin=subprocess.DEVNULL, check=False,
     )  # fmt: skip
@@ -141,7 +141,7 @@ def test_a_token_is_made_at_a_terminal_and_taken_without_one(home: Home, sandbox
 
 @pytest.mark.long
 def test_without_a_terminal_nothing_is_armed(home: Home, sandbox: Sandbox) -> None:
-    command = [sys.executable, "-m", "runners.cli.main", "--home", str(home.root), "live", "armed"]
+    command = [sys.executable, "-m", "keel.runners.cli.main", "--home", str(home.root), "live", "armed"]
     for more, words in (((), "there is no terminal"), (("--arm",), "arming needs a terminal")):
         done = subprocess.run(
             [*command, *arguments(sandbox, *more)], capture_output=True, text=True, cwd=PROJECT,

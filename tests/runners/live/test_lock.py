@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import SafetyError
-from runners.live.lock import AccountLock
-from runners.state_folder import state_folder
+from keel.core.errors import SafetyError
+from keel.runners.live.lock import AccountLock
+from keel.runners.state_folder import state_folder
 
 
 @pytest.fixture

@@ -10,17 +10,17 @@ from typing import Any, ClassVar
 
 import pytest
 
-from adapters.bybit.budget import LIMITS
-from adapters.journal import read
-from adapters.machine import wall_ms
-from core.config import RiskConfig, SystemConfig
-from core.messages import Fill
-from core.portfolio_order import Order
-from runners.live.records import TYPES, InstantClosed
-from runners.live.session import Session
-from runners.live.start import Live
-from sim.sandbox.settings import SandboxSettings
-from strategies.base import PortfolioStrategy
+from keel.adapters.bybit.budget import LIMITS
+from keel.adapters.journal import read
+from keel.adapters.machine import wall_ms
+from keel.core.config import RiskConfig, SystemConfig
+from keel.core.messages import Fill
+from keel.core.portfolio_order import Order
+from keel.runners.live.records import TYPES, InstantClosed
+from keel.runners.live.session import Session
+from keel.runners.live.start import Live
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.strategies.base import PortfolioStrategy
 from tests.builders import plain_system
 from tests.runners.live.conftest import Ran, plan_of
 from tests.sim.sandbox.conftest import walk_feed

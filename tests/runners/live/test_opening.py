@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from core.config import ExecutionConfig, RiskConfig, SizingConfig
-from core.errors import SafetyError
-from core.messages import Fill, FundingPayment, Signal
-from core.snapshot import RuntimeSnapshot
-from runners.live.plan import Plan
-from runners.live.records import Opened
-from sim.sandbox.walk import walk_instrument
-from strategies.base import BaseStrategy
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.core.errors import SafetyError
+from keel.core.messages import Fill, FundingPayment, Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import Opened
+from keel.sim.sandbox.walk import walk_instrument
+from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.runners.live.conftest import Ran, plan_of, run_session
 from tests.sim.sandbox.conftest import Sandbox, made_bars, stepping
@@ -122,7 +122,7 @@ def test_a_list_that_lags_tells_of_it_late(journals: Path) -> None:
 
 
 def test_an_account_that_is_traded_all_the_while_is_not_opened(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from adapters.bybit.account import AccountReader
+    from keel.adapters.bybit.account import AccountReader
 
     with market("linear") as sandbox:
         wallet = AccountReader.wallet

@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.secrets import load_credentials
 from benchmarks.panic_instants import adds
-from runners.live.latch import LatchWatch, is_latched, latch_of
-from runners.live.panic_button import PanicButton
-from runners.live.panic_key import panic_key
-from runners.live.rearm import rearm
-from runners.supervisor.flatten import Flattener
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.secrets import load_credentials
+from keel.runners.live.latch import LatchWatch, is_latched, latch_of
+from keel.runners.live.panic_button import PanicButton
+from keel.runners.live.panic_key import panic_key
+from keel.runners.live.rearm import rearm
+from keel.runners.supervisor.flatten import Flattener
 from tests.runners.fake_exchange import FakeExchange, fake_exchange
 from tests.runners.live.test_demo_command import FAST, keel
 from tests.runners.live.test_watchdog import HANGS, SYSTEM
@@ -76,7 +76,7 @@ def latched_ms(sandbox: Sandbox) -> int:
 
 
 def standby(fake: FakeExchange, *bytes_: bytes) -> tuple[int, str]:
-    words = [sys.executable, "-P", "-m", "runners.panic_standby", "--env", "sandbox", "--sandbox", fake.url]
+    words = [sys.executable, "-P", "-m", "keel.runners.panic_standby", "--env", "sandbox", "--sandbox", fake.url]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         process.stdin.write(json.dumps({"key": "Canary-Key-1", "secret": "Canary-Secret-1"}).encode() + b"\n")
@@ -293,7 +293,7 @@ def test_a_trader_that_is_stopped_is_closed_from_outside_and_sends_nothing_when_
 @pytest.mark.long
 def test_two_machines_at_once_both_come_to_an_end_and_say_so(tmp_path: Path, fake: FakeExchange) -> None:
     fake.rest("BTCUSDT", "linear", "USDT", 900)
-    words = [sys.executable, "-m", "runners.safety", "--env", "sandbox", "--sandbox", fake.url, "--yes"]
+    words = [sys.executable, "-m", "keel.runners.safety", "--env", "sandbox", "--sandbox", fake.url, "--yes"]
     hands = [
         subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "KEEL_STATE": str(tmp_path / name)})
         for name in ("one", "two")

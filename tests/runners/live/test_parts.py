@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from core.messages import Bar
-from runners.live.instants import Instant, Instants
-from runners.live.prices import Prices
+from keel.core.messages import Bar
+from keel.runners.live.instants import Instant, Instants
+from keel.runners.live.prices import Prices
 from tests.builders import HOUR, MINUTE, START, bar
 
 

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.bybit.notices import Notice
-from adapters.bybit.outcomes import ExchangeRefusal, Outcome
-from core.aggregate import aggregate
-from core.errors import ConfigError, DataError
-from core.frame import BAR_COLUMNS, Frame
-from core.messages import Bar, FundingRate
-from runners.live.portfolio_history import PortfolioHistory
-from runners.live.records import SeriesRows
-from runners.live.series_reader import SeriesReader
-from runners.portfolio.archive import DataType
-from runners.portfolio.system import base_timeframes
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.outcomes import ExchangeRefusal, Outcome
+from keel.core.aggregate import aggregate
+from keel.core.errors import ConfigError, DataError
+from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.messages import Bar, FundingRate
+from keel.runners.live.portfolio_history import PortfolioHistory
+from keel.runners.live.records import SeriesRows
+from keel.runners.live.series_reader import SeriesReader
+from keel.runners.portfolio.archive import DataType
+from keel.runners.portfolio.system import base_timeframes
 from tests.builders import DAY, HOUR, MINUTE, START, bar, perpetual
 
 MARK: DataType = "mark_ohlcv_futures"

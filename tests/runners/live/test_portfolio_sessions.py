@@ -10,22 +10,22 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
-from core.frame import Frame
-from core.messages import Fill, SubmitOrder
-from core.portfolio_order import Order
-from core.risk.position_manager import PositionManager
-from core.time_range import to_ms
-from runners.home import Home
-from runners.live.outcome import session_result
-from runners.replay import replay
-from runners.session_journal import find_session
-from runners.session_replay import replay_session
-from runners.systems import LoadedSystem
-from runners.wiring import wire_backtest
-from strategies.base import PortfolioStrategy
-from strategies.hold import HoldStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
+from keel.core.frame import Frame
+from keel.core.messages import Fill, SubmitOrder
+from keel.core.portfolio_order import Order
+from keel.core.risk.position_manager import PositionManager
+from keel.core.time_range import to_ms
+from keel.runners.home import Home
+from keel.runners.live.outcome import session_result
+from keel.runners.replay import replay
+from keel.runners.session_journal import find_session
+from keel.runners.session_replay import replay_session
+from keel.runners.systems import LoadedSystem
+from keel.runners.wiring import wire_backtest
+from keel.strategies.base import PortfolioStrategy
+from keel.strategies.hold import HoldStrategy
 from tests.builders import DAY, HOUR, add_series, builtin, coarser, made_ready, plain_system, sample, spot_pair
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import FROM, both, check_same, marked_store

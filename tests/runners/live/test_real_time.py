@@ -11,20 +11,20 @@ from typing import Any, ClassVar
 
 import pytest
 
-from adapters.journal import read
-from core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
-from core.errors import StrategyError
-from core.messages import Bar, Fill, Signal, SubmitOrder
-from core.portfolio_order import Order
-from core.risk.causes import TradingState
-from core.snapshot import RuntimeSnapshot
-from runners.live.display import Display
-from runners.live.plan import Plan
-from runners.live.records import TYPES, InstantClosed
-from runners.live.session import Session, Stop
-from runners.live.start import Live
-from sim.sandbox.settings import SandboxSettings
-from strategies.base import BaseStrategy, PortfolioStrategy
+from keel.adapters.journal import read
+from keel.core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
+from keel.core.errors import StrategyError
+from keel.core.messages import Bar, Fill, Signal, SubmitOrder
+from keel.core.portfolio_order import Order
+from keel.core.risk.causes import TradingState
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.display import Display
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import TYPES, InstantClosed
+from keel.runners.live.session import Session, Stop
+from keel.runners.live.start import Live
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.strategies.base import BaseStrategy, PortfolioStrategy
 from tests.builders import plain_system
 from tests.runners.live.conftest import Ran, plan_of
 from tests.sim.sandbox.conftest import Sandbox, running, walk_feed

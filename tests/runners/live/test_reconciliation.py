@@ -22,9 +22,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.messages import Bracket, CancelOrder, Fill
-from core.risk.causes import CAUSES
-from runners.live.records import Adjusted
+from keel.core.messages import Bracket, CancelOrder, Fill
+from keel.core.risk.causes import CAUSES
+from keel.runners.live.records import Adjusted
 from tests.runners.live.socketless.exchange import OTHER, START_MS, Exchange, Hearing, S
 from tests.runners.live.socketless.trader import Trader, pass_time
 from tests.virtual.loop import run_virtual

@@ -12,20 +12,20 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from adapters.journal import Journal, SessionStarted, read
-from core.errors import ConfigError, DataError, StrategyError
-from core.messages import Bar, Fill, Message, Signal, SignalDenied, SubmitOrder
-from runners.compare_live.whole import compare_live
-from runners.home import Home
-from runners.live.decisions import decision_text
-from runners.live.outbox import Outbox
-from runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
-from runners.session_journal import find_session, load_code
-from runners.session_replay import Replayed, by_todays_names, replay_session
-from runners.systems import loaded_now
-from runners.tools.compare_live import CompareLiveRequest, session_compare_tool
-from runners.tools.registry import ToolContext
-from runners.tools.replay import ReplayRequest, session_replay_tool
+from keel.adapters.journal import Journal, SessionStarted, read
+from keel.core.errors import ConfigError, DataError, StrategyError
+from keel.core.messages import Bar, Fill, Message, Signal, SignalDenied, SubmitOrder
+from keel.runners.compare_live.whole import compare_live
+from keel.runners.home import Home
+from keel.runners.live.decisions import decision_text
+from keel.runners.live.outbox import Outbox
+from keel.runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
+from keel.runners.session_journal import find_session, load_code
+from keel.runners.session_replay import Replayed, by_todays_names, replay_session
+from keel.runners.systems import loaded_now
+from keel.runners.tools.compare_live import CompareLiveRequest, session_compare_tool
+from keel.runners.tools.registry import ToolContext
+from keel.runners.tools.replay import ReplayRequest, session_replay_tool
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.elsewhere import NEWEST, replayed_elsewhere
@@ -166,7 +166,7 @@ def test_what_breaks_before_the_books_are_there_is_told_as_it_is(tmp_path: Path)
 
 
 def test_what_a_strategy_notes_beside_a_signal_is_recorded_as_far_as_it_is_plain_data() -> None:
-    from runners.live.decisions import decision_text
+    from keel.runners.live.decisions import decision_text
 
     plain = Signal("BTCUSDT", "LONG", metadata={"z": 1.5, "a": [1, "x"]})
     assert json.loads(decision_text(plain))["metadata"] == {"z": 1.5, "a": [1, "x"]}
@@ -233,8 +233,8 @@ def test_what_a_killed_process_had_half_written_is_told(ran: Ran, tmp_path: Path
 
 
 STRATEGY = """
-from strategies.base import BaseStrategy
-from core.messages import Signal
+from keel.strategies.base import BaseStrategy
+from keel.core.messages import Signal
 
 class Flipper(BaseStrategy):
     defaults = {"every": 7}

@@ -15,22 +15,22 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from core.errors import ConfigError, KeelError, SafetyError
-from core.messages import SubmitOrder
-from core.risk.causes import TradingState
-from runners.cli.main import cli
-from runners.cli.main import run as keel
-from runners.home import Home
-from runners.live.display import Display
-from runners.live.door import Ask
-from runners.live.outcome import session_result
-from runners.live.records import Adjusted, CauseEnded
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.session_address import Card, bound, connected, put_card, sessions, socket_path
-from runners.tools import session_release_tool, session_status_tool
-from runners.tools.registry import ToolContext
-from runners.tools.session import Hung, NoSession, ReleaseRequest, SessionRequest, _exchange
+from keel.core.errors import ConfigError, KeelError, SafetyError
+from keel.core.messages import SubmitOrder
+from keel.core.risk.causes import TradingState
+from keel.runners.cli.main import cli
+from keel.runners.cli.main import run as keel
+from keel.runners.home import Home
+from keel.runners.live.display import Display
+from keel.runners.live.door import Ask
+from keel.runners.live.outcome import session_result
+from keel.runners.live.records import Adjusted, CauseEnded
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.session_address import Card, bound, connected, put_card, sessions, socket_path
+from keel.runners.tools import session_release_tool, session_status_tool
+from keel.runners.tools.registry import ToolContext
+from keel.runners.tools.session import Hung, NoSession, ReleaseRequest, SessionRequest, _exchange
 from tests.runners.live.conftest import Ran
 from tests.runners.live.test_real_time import moving_really, plan, run, until
 from tests.sim.sandbox.raw import Raw

@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from adapters.journal import Record, read
-from adapters.journal.snapshots import newest_snapshot, snapshot_paths
-from core.errors import InvariantError
-from core.messages import Bar, Fill, Signal, SubmitOrder
-from core.risk.control_limits import ControlLimits
-from core.risk.gate import Gate
-from core.snapshot import RuntimeSnapshot
-from runners.live import snapshots, state
-from runners.live.bar_tape import BarTape
-from runners.live.books import Books, make_books
-from runners.live.history import hear_again
-from runners.live.plan import Plan
-from runners.live.records import TYPES, HearingStopped, InstantClosed
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.live.warmup import WarmUp
-from strategies.base import BaseStrategy
+from keel.adapters.journal import Record, read
+from keel.adapters.journal.snapshots import newest_snapshot, snapshot_paths
+from keel.core.errors import InvariantError
+from keel.core.messages import Bar, Fill, Signal, SubmitOrder
+from keel.core.risk.control_limits import ControlLimits
+from keel.core.risk.gate import Gate
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live import snapshots, state
+from keel.runners.live.bar_tape import BarTape
+from keel.runners.live.books import Books, make_books
+from keel.runners.live.history import hear_again
+from keel.runners.live.plan import Plan
+from keel.runners.live.records import TYPES, HearingStopped, InstantClosed
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.live.warmup import WarmUp
+from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, START, builtin, plain_system
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.test_real_time import moving, run, until
@@ -141,8 +141,8 @@ def damage(path: Path) -> None:
 
 
 def of_another_version(path: Path) -> None:
-    from adapters.journal.disk import Disk
-    from adapters.journal.snapshots import read_snapshot, write_snapshot
+    from keel.adapters.journal.disk import Disk
+    from keel.adapters.journal.snapshots import read_snapshot, write_snapshot
 
     found = read_snapshot(path)
     assert not isinstance(found, str)

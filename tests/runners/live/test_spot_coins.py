@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from adapters.journal import read
-from core.config import RiskConfig, SizingConfig
-from core.messages import Fill, Signal
-from core.snapshot import RuntimeSnapshot
-from runners.live.records import TYPES, Adjusted
-from runners.live.session import Session
-from runners.live.start import Live
-from sim.sandbox.walk import walk_instrument
-from strategies.base import BaseStrategy
+from keel.adapters.journal import read
+from keel.core.config import RiskConfig, SizingConfig
+from keel.core.messages import Fill, Signal
+from keel.core.snapshot import RuntimeSnapshot
+from keel.runners.live.records import TYPES, Adjusted
+from keel.runners.live.session import Session
+from keel.runners.live.start import Live
+from keel.sim.sandbox.walk import walk_instrument
+from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.faults.conftest import _with
 from tests.runners.live.conftest import Ran, plan_of

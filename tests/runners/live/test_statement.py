@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from core.money import UNIT, to_units
-from core.time_range import to_ms
-from runners.live.records import Stated
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.live.upkeep import STATEMENT_LAG_MS
+from keel.core.money import UNIT, to_units
+from keel.core.time_range import to_ms
+from keel.runners.live.records import Stated
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.live.upkeep import STATEMENT_LAG_MS
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.test_real_time import moving, plan, run
@@ -113,7 +113,7 @@ def test_once_a_day_and_no_younger_than_a_minute(journals: Path) -> None:
 @pytest.mark.real_data
 @pytest.mark.long
 def test_days_of_real_minutes_are_stated_whole(real_data: Path, journals: Path) -> None:
-    from adapters.store import HistoricalDataStore
+    from keel.adapters.store import HistoricalDataStore
 
     system, strategy = builtin("momentum", "execution_timeframe=1m")
     with HistoricalDataStore(":memory:") as store:

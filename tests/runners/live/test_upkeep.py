@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from adapters.bybit.notices import Notice
-from core.messages import FundingPayment
-from core.risk.causes import TradingState
-from runners.live.cadence import PERIOD_MS, Cadence
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.live.upkeep import Upkeep
+from keel.adapters.bybit.notices import Notice
+from keel.core.messages import FundingPayment
+from keel.core.risk.causes import TradingState
+from keel.runners.live.cadence import PERIOD_MS, Cadence
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.live.upkeep import Upkeep
 from tests.runners.live.test_real_time import moving, plan, run
 from tests.sim.sandbox.conftest import Sandbox
 from tests.sim.sandbox.raw import Raw

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from core.risk.causes import TradingState
-from runners.live import watchdog as watchdog_module
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.live.watchdog import Watchdog
-from sim.sandbox.feeds import FUNDING_MS
+from keel.core.risk.causes import TradingState
+from keel.runners.live import watchdog as watchdog_module
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.live.watchdog import Watchdog
+from keel.sim.sandbox.feeds import FUNDING_MS
 from tests.builders import MINUTE
 from tests.runners.live.test_real_time import moving, plan, run, until
 from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking, wall_ms
@@ -28,8 +28,8 @@ from tests.virtual.loop import VirtualLoop
 PROJECT = Path(__file__).resolve().parents[3]
 HANGS = """
 import time
-from core.messages import Signal
-from strategies.base import BaseStrategy
+from keel.core.messages import Signal
+from keel.strategies.base import BaseStrategy
 
 
 class Hangs(BaseStrategy):
@@ -74,7 +74,7 @@ def blocks(seconds: float) -> None:
 
 
 def test_late_is_told_and_two_seconds_halt_until_all_is_well(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.live.watchdog.RECOVERED_S", 0.3)
+    monkeypatch.setattr("keel.runners.live.watchdog.RECOVERED_S", 0.3)
     seen: list[Any] = []
     with moving() as sandbox:
 
@@ -115,7 +115,7 @@ def test_a_strategy_that_hangs_does_not_keep_a_session_from_ending(
     (tmp_path / "hangs.py").write_text(HANGS)
     (tmp_path / "hangs.yaml").write_text(SYSTEM)
     command = [
-        *(sys.executable, "-m", "runners.cli.main", "--home", str(tmp_path), "demo", str(tmp_path / "hangs.yaml")),
+        *(sys.executable, "-m", "keel.runners.cli.main", "--home", str(tmp_path), "demo", str(tmp_path / "hangs.yaml")),
         *("--sandbox", market.url, "--no-report", "--set", f"params.how={how}"),
     ]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}

@@ -10,22 +10,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapters.store import HistoricalDataStore
-from core.config import SystemConfig, for_epoch
-from core.messages import FundingPayment, Message
-from core.time_range import to_ms
-from runners.home import Home
-from runners.live.history import COMMANDS
-from runners.live.outbox import Outbox
-from runners.sample import write_sample
-from runners.sandbox import StoredBars
-from runners.systems import LoadedSystem
-from runners.tools.registry import ToolContext
-from runners.tools.wire_parity import WireParityRequest, wire_parity_check_tool
-from runners.wire_parity.compare import WireDifference, first_difference, guess
-from runners.wire_parity.rows import KINDS, Side
-from runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
-from strategies.base import BaseStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import SystemConfig, for_epoch
+from keel.core.messages import FundingPayment, Message
+from keel.core.time_range import to_ms
+from keel.runners.home import Home
+from keel.runners.live.history import COMMANDS
+from keel.runners.live.outbox import Outbox
+from keel.runners.sample import write_sample
+from keel.runners.sandbox import StoredBars
+from keel.runners.systems import LoadedSystem
+from keel.runners.tools.registry import ToolContext
+from keel.runners.tools.wire_parity import WireParityRequest, wire_parity_check_tool
+from keel.runners.wire_parity.compare import WireDifference, first_difference, guess
+from keel.runners.wire_parity.rows import KINDS, Side
+from keel.runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
+from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, START, builtin, made_ready
 from tests.runners.live.elsewhere import NEWEST, replayed_elsewhere
 from tests.runners.live.test_same_decisions import SYSTEMS, marked_store

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 
-from core.errors import StrategyError
-from core.messages import Fill, Signal, SubmitOrder
-from core.snapshot import RuntimeSnapshot
-from strategies.base import BaseStrategy
+from keel.core.errors import StrategyError
+from keel.core.messages import Fill, Signal, SubmitOrder
+from keel.core.snapshot import RuntimeSnapshot
+from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, plain_system, store_of
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 

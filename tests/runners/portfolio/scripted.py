@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig
-from core.portfolio_order import Order
-from core.timeframe import tf_ms
-from runners.backtester import Backtester
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig
+from keel.core.portfolio_order import Order
+from keel.core.timeframe import tf_ms
+from keel.runners.backtester import Backtester
 from tests.builders import START, perpetual, spot_pair
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)

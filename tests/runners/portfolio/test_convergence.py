@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.store import HistoricalDataStore
-from core.config import ExecutionConfig, RiskConfig
-from core.instrument import Category, Instrument, size_count
-from core.portfolio_order import Order
-from core.result import BacktestResult
-from strategies.base import PortfolioStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.config import ExecutionConfig, RiskConfig
+from keel.core.instrument import Category, Instrument, size_count
+from keel.core.portfolio_order import Order
+from keel.core.result import BacktestResult
+from keel.strategies.base import PortfolioStrategy
 from tests.builders import HOUR, START, add_series, perpetual, plain_system, run, spot_pair
 
 PRICES = {"AAAUSDT": 100.0, "BBBUSDT": 7.5, "CCCUSDT": 2500.0}

@@ -10,11 +10,11 @@ import duckdb
 import numpy as np
 import pytest
 
-from core.config import ExecutionConfig
-from core.errors import ConfigError, DataError
-from core.risk.position_manager import PositionManager
-from runners.backtester import Backtester
-from strategies.hold import HoldStrategy
+from keel.core.config import ExecutionConfig
+from keel.core.errors import ConfigError, DataError
+from keel.core.risk.position_manager import PositionManager
+from keel.runners.backtester import Backtester
+from keel.strategies.hold import HoldStrategy
 from tests.builders import DAY, START, perpetual, sample_store
 from tests.builders import HOUR as HOUR_MS
 from tests.runners.portfolio.scripted import BEGIN, BTC, ETH, HOUR, AsGiven, Scripted, bars, future, market, run, spot

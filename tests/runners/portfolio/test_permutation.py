@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.store import HistoricalDataStore
-from core.aggregate import aggregate
-from core.config import ExecutionConfig
-from core.errors import ConfigError
-from core.frame import Frame
-from core.instrument import Grid
-from core.portfolio_order import Order
-from core.risk.position_manager import PositionManager
-from runners.backtester import Backtester
-from runners.permutation import MIN_BARS, PRICES, BarOrder, common_bars, follow, p_value, permute_bars, travel
-from runners.portfolio.archive import StoredArchive
-from runners.portfolio.permuted import PermutedArchive
-from strategies.hold import HoldStrategy
+from keel.adapters.store import HistoricalDataStore
+from keel.core.aggregate import aggregate
+from keel.core.config import ExecutionConfig
+from keel.core.errors import ConfigError
+from keel.core.frame import Frame
+from keel.core.instrument import Grid
+from keel.core.portfolio_order import Order
+from keel.core.risk.position_manager import PositionManager
+from keel.runners.backtester import Backtester
+from keel.runners.permutation import MIN_BARS, PRICES, BarOrder, common_bars, follow, p_value, permute_bars, travel
+from keel.runners.portfolio.archive import StoredArchive
+from keel.runners.portfolio.permuted import PermutedArchive
+from keel.strategies.hold import HoldStrategy
 from tests.builders import HOUR as HOUR_MS
 from tests.builders import START, perpetual
 from tests.runners.portfolio.scripted import BEGIN, BTC, HOUR, AsGiven, future, market

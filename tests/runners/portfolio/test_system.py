@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.config import ExitsConfig, RiskConfig
-from core.errors import ConfigError
-from core.portfolio_order import Order
-from core.risk.position_manager import PositionManager
-from runners.cli.main import run as keel
-from runners.home import Home
-from runners.sample import write_sample
-from strategies.base import PortfolioStrategy
-from strategies.inverse_vol_hold import InverseVolHold
+from keel.core.config import ExitsConfig, RiskConfig
+from keel.core.errors import ConfigError
+from keel.core.portfolio_order import Order
+from keel.core.risk.position_manager import PositionManager
+from keel.runners.cli.main import run as keel
+from keel.runners.home import Home
+from keel.runners.sample import write_sample
+from keel.strategies.base import PortfolioStrategy
+from keel.strategies.inverse_vol_hold import InverseVolHold
 from tests.builders import DAY, HOUR, START, builtin, plain_system, run, sample_store
 
 PAIR = ("BTCUSDT", "ETHUSDT")

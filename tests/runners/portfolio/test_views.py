@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import ConfigError, DataError, StrategyError
-from core.portfolio_order import Order, market_symbol
-from core.time_range import to_ms
-from runners.portfolio.oms_client import OMSReader
+from keel.core.errors import ConfigError, DataError, StrategyError
+from keel.core.portfolio_order import Order, market_symbol
+from keel.core.time_range import to_ms
+from keel.runners.portfolio.oms_client import OMSReader
 from tests.builders import DAY, MINUTE, START
 from tests.builders import HOUR as HOUR_MS
 from tests.runners.portfolio.scripted import BEGIN, BTC, ETH, HOUR, Scripted, bars, future, market, run

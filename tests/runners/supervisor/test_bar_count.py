@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import SafetyError
-from runners.live.session import Stop
-from runners.live.start import Live
-from runners.live_account import run_live
-from runners.supervisor.bar_count import bars_before, of_run
-from runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
+from keel.core.errors import SafetyError
+from keel.runners.live.session import Stop
+from keel.runners.live.start import Live
+from keel.runners.live_account import run_live
+from keel.runners.supervisor.bar_count import bars_before, of_run
+from keel.runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
 
 RUN = "ab" * 16

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from runners.supervisor.trader import began
+from keel.runners.supervisor.trader import began
 from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking
 
 pytestmark = pytest.mark.long
@@ -27,8 +27,8 @@ PROJECT = Path(__file__).resolve().parents[3]
 STRATEGY = """
 import os, time
 from pathlib import Path
-from core.messages import Signal
-from strategies.base import BaseStrategy
+from keel.core.messages import Signal
+from keel.strategies.base import BaseStrategy
 
 KEPT = []
 
@@ -74,7 +74,7 @@ class Supervised:
         keys = [*([] if "stop_s" in policy else ["stop_s: 6"]), *([policy] if policy else [])]
         (self.folder / "obeys.yaml").write_text(SYSTEM % "".join(f", {key}" for key in keys))
         return [
-            *(sys.executable, "-P", "-m", "runners.cli.main", "--home", str(self.folder), "demo", str(self.folder / "obeys.yaml")),
+            *(sys.executable, "-P", "-m", "keel.runners.cli.main", "--home", str(self.folder), "demo", str(self.folder / "obeys.yaml")),
             *("--sandbox", self.sandbox.url, "--no-report", "--supervised"),
         ]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from runners.home import Home
-from runners.sample import write_sample
+from keel.runners.home import Home
+from keel.runners.sample import write_sample
 
 SYSTEM = """
 system: {name}
@@ -25,7 +25,7 @@ COUNTED = """
 import os, signal
 from pathlib import Path
 import numpy as np
-from strategies.base import VectorStrategy
+from keel.strategies.base import VectorStrategy
 
 FOLDER = Path({folder!r})
 

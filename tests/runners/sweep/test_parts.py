@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.features import VectorEngine
-from core.frame import Frame
-from core.time_range import TimeRange
-from runners.identity import data_fingerprint
-from runners.preparation import assemble, guarded, load_inputs, make_plan, prepare, shortened
-from runners.sweep.columns import FolderShelf, MemoryShelf, SharedColumns
-from runners.sweep.data import DataBook
-from runners.sweep.packing import open_saved, pack, save, unpack
-from runners.sweep.study import Row, Study
-from runners.user_code import load_function
+from keel.core.features import VectorEngine
+from keel.core.frame import Frame
+from keel.core.time_range import TimeRange
+from keel.runners.identity import data_fingerprint
+from keel.runners.preparation import assemble, guarded, load_inputs, make_plan, prepare, shortened
+from keel.runners.sweep.columns import FolderShelf, MemoryShelf, SharedColumns
+from keel.runners.sweep.data import DataBook
+from keel.runners.sweep.packing import open_saved, pack, save, unpack
+from keel.runners.sweep.study import Row, Study
+from keel.runners.user_code import load_function
 from tests.builders import DAY, START, builtin, sample_store
 
 SYSTEM, STRATEGY = builtin("atr_breakout", "warmup_bars=40", "features={carry: {fn: MULT, input: [funding_rate, mark_close]}}")

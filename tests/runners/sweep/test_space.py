@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from core.errors import ConfigError
-from runners.sweep.search import BATCH, make_search
-from runners.sweep.space import Dimension, Space, parse_space
+from keel.core.errors import ConfigError
+from keel.runners.sweep.search import BATCH, make_search
+from keel.runners.sweep.space import Dimension, Space, parse_space
 from tests.builders import builtin
 
 SYSTEM, STRATEGY = builtin("ema_cross")

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.time_range import to_iso
-from runners.cli.main import run
-from runners.sweep.study import Study
+from keel.core.time_range import to_iso
+from keel.runners.cli.main import run
+from keel.runners.sweep.study import Study
 from tests.runners.sweep.conftest import calls
 
 Keel = Callable[..., Any]

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.errors import ConfigError
-from core.system_file import decode_system
-from runners.home import Home
-from runners.sweep.ask import SweepAsk, SweepRecord, WindowSpan, space_of
-from runners.sweep.kernel import choose_engine
-from runners.sweep.page import region_lines
-from runners.sweep.run import Finished, Trial
-from runners.sweep.study import Row
-from runners.sweep.summary import Summary, summarize
-from runners.sweep.verdict import luck_of, why_no_region
-from runners.systems import effective_system, load_system
-from strategies.registry import builtin_systems, check_params, load_strategy
+from keel.core.errors import ConfigError
+from keel.core.system_file import decode_system
+from keel.runners.home import Home
+from keel.runners.sweep.ask import SweepAsk, SweepRecord, WindowSpan, space_of
+from keel.runners.sweep.kernel import choose_engine
+from keel.runners.sweep.page import region_lines
+from keel.runners.sweep.run import Finished, Trial
+from keel.runners.sweep.study import Row
+from keel.runners.sweep.summary import Summary, summarize
+from keel.runners.sweep.verdict import luck_of, why_no_region
+from keel.runners.systems import effective_system, load_system
+from keel.strategies.registry import builtin_systems, check_params, load_strategy
 
 Keel = Callable[..., Any]
 ACTORS = ("--engine", "actors", "--workers", "1")
@@ -243,7 +243,7 @@ def test_what_start_end_and_set_do_not_take(options: list[str], words: str, keel
 
 
 def test_without_numba_the_factor_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runners.sweep.kernel.is_installed", lambda: False)
+    monkeypatch.setattr("keel.runners.sweep.kernel.is_installed", lambda: False)
     engine, why = choose_engine("auto", "sharpe", load_system("ema_cross", Home(Path())))
     assert engine == "actors" and "numba is not installed" in why and "times slower" in why
     assert math.isfinite(float(why.partition("about ")[2].split()[0])) and float(why.partition("about ")[2].split()[0]) > 1

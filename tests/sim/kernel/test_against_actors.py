@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from core.metrics.performance import compute_backtest_metrics
-from core.money import LIMIT
-from runners.backtest import run_prepared
-from runners.kernel_run import kernel_refuses, run_kernel, summarize_kernel
-from runners.parity import compare
-from runners.preparation import Prepared
-from sim.kernel import KernelRefused
+from keel.core.metrics.performance import compute_backtest_metrics
+from keel.core.money import LIMIT
+from keel.runners.backtest import run_prepared
+from keel.runners.kernel_run import kernel_refuses, run_kernel, summarize_kernel
+from keel.runners.parity import compare
+from keel.runners.preparation import Prepared
+from keel.sim.kernel import KernelRefused
 from tests.builders import HOUR, START, builtin, made_ready, store_of
 from tests.sim.kernel.worlds import worlds
 

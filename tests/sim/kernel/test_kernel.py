@@ -14,17 +14,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from core.config import ExecutionConfig, ImpactConfig, RiskConfig, SizingConfig, SystemConfig
-from core.errors import DataError
-from core.messages import Signal
-from runners.kernel_run import kernel_columns, kernel_refuses, kernel_setup, kernel_signals
-from runners.preparation import Prepared
-from runners.sweep.kernel import KernelBench
-from runners.sweep.task import Task
-from sim.kernel import KernelRefused, KernelRoom, KernelSetup, run, summarize, unsupported
-from strategies.base import VectorStrategy
-from strategies.ema_cross import EmaCross
-from strategies.hold import Hold
+from keel.core.config import ExecutionConfig, ImpactConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.errors import DataError
+from keel.core.messages import Signal
+from keel.runners.kernel_run import kernel_columns, kernel_refuses, kernel_setup, kernel_signals
+from keel.runners.preparation import Prepared
+from keel.runners.sweep.kernel import KernelBench
+from keel.runners.sweep.task import Task
+from keel.sim.kernel import KernelRefused, KernelRoom, KernelSetup, run, summarize, unsupported
+from keel.strategies.base import VectorStrategy
+from keel.strategies.ema_cross import EmaCross
+from keel.strategies.hold import Hold
 from tests.builders import perpetual, plain_system, spot_pair
 from tests.sim.kernel.worlds import Market, world
 
@@ -172,7 +172,7 @@ def test_without_compilation_the_same_source_runs_in_python():
     code = (
         "import sys; sys.path.insert(0, '.')\n"
         "from tests.sim.kernel.test_kernel import made, parts\n"
-        "from sim.kernel import run\n"
+        "from keel.sim.kernel import run\n"
         "result = run(*parts(made()))\n"
         "print(result.ledger, len(result.fills), result.equity.sum().hex())\n"
     )
@@ -188,7 +188,7 @@ def test_without_compilation_the_same_source_runs_in_python():
 def test_setups_are_numbers_of_the_system():
     system: SystemConfig = plain_system("XUSDT", risk=RiskConfig(leverage=2.5), execution=ExecutionConfig(slippage_bps=2.5))
     setup = KernelSetup.of(system, perpetual("XUSDT"))
-    from sim.kernel import layout as at
+    from keel.sim.kernel import layout as at
 
     assert (setup.rules[at.LEVERAGE], setup.rules[at.COST_RATE]) == (250_000_000, 25_000)
     assert not setup.rules.flags.writeable

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
-from runners.kernel_run import run_kernel
-from runners.preparation import Prepared
-from sim.kernel import loop
-from sim.kernel.walk import along, follow, wake
+from keel.core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from keel.runners.kernel_run import run_kernel
+from keel.runners.preparation import Prepared
+from keel.sim.kernel import loop
+from keel.sim.kernel.walk import along, follow, wake
 from tests.builders import perpetual, plain_system
 from tests.sim.kernel.worlds import Market, world
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from core.instrument import grid_ceil, grid_count, grid_floor, grid_value
-from core.money import LIMIT, UNIT, mul_div_ceil, mul_div_floor
-from sim.kernel import load
+from keel.core.instrument import grid_ceil, grid_count, grid_floor, grid_value
+from keel.core.money import LIMIT, UNIT, mul_div_ceil, mul_div_floor
+from keel.sim.kernel import load
 
 INT64 = 2**63 - 1
 

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
-from core.config import ConstantFunding, Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
-from core.frame import Frame
-from core.instrument import Grid, Instrument, build_tiers, generic_tiers
-from core.money import UNIT, to_units
-from core.risk.exits import atr_feature, volatility_feature
-from core.time_range import TimeRange
-from core.timeframe import tf_ms
-from runners.preparation import Prepared, SymbolColumns
-from strategies.base import HOLD, VectorStrategy
+from keel.adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
+from keel.core.config import ConstantFunding, Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.frame import Frame
+from keel.core.instrument import Grid, Instrument, build_tiers, generic_tiers
+from keel.core.money import UNIT, to_units
+from keel.core.risk.exits import atr_feature, volatility_feature
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import tf_ms
+from keel.runners.preparation import Prepared, SymbolColumns
+from keel.strategies.base import HOLD, VectorStrategy
 from tests.builders import START, perpetual
 
 GRIDS = (("0.1", "0.001", 50_000.0), ("0.01", "0.01", 2_500.0), ("5", "0.001", 60_000.0), ("0.0001", "1", 0.8), ("0.5", "10", 90.0),

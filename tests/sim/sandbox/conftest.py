@@ -15,15 +15,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from core.config import ExecutionConfig
-from core.instrument import Instrument
-from core.timeframe import MINUTE_MS
-from sim.sandbox.engine import Feed
-from sim.sandbox.feed import SymbolSeries
-from sim.sandbox.feeds import BarFeed, WalkFeed
-from sim.sandbox.server import SandboxServer
-from sim.sandbox.settings import AccountSettings, SandboxSettings
-from sim.sandbox.walk import walk_instrument
+from keel.core.config import ExecutionConfig
+from keel.core.instrument import Instrument
+from keel.core.timeframe import MINUTE_MS
+from keel.sim.sandbox.engine import Feed
+from keel.sim.sandbox.feed import SymbolSeries
+from keel.sim.sandbox.feeds import BarFeed, WalkFeed
+from keel.sim.sandbox.server import SandboxServer
+from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
+from keel.sim.sandbox.walk import walk_instrument
 
 KEY, SECRET = "sandbox-key", "sandbox-secret"
 START = 1_704_067_200_000  # 2024-01-01 00:00 UTC

@@ -7,12 +7,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.config import ExecutionConfig
-from sim.sandbox.call import Call
-from sim.sandbox.errors import ApiError
-from sim.sandbox.order_entry import SOURCE_OF
-from sim.sandbox.routes import ROUTES
-from sim.sandbox.truth import problems
+from keel.core.config import ExecutionConfig
+from keel.sim.sandbox.call import Call
+from keel.sim.sandbox.errors import ApiError
+from keel.sim.sandbox.order_entry import SOURCE_OF
+from keel.sim.sandbox.routes import ROUTES
+from keel.sim.sandbox.truth import problems
 from tests.sim.sandbox.conftest import START
 from tests.sim.sandbox.test_ledger import make_engine
 

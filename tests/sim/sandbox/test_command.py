@@ -12,14 +12,14 @@ from urllib.request import Request, urlopen
 import numpy as np
 import pytest
 
-from adapters.replay.history import SymbolHistory
-from adapters.replay.loader import ReplayPlan, load_histories
-from core.config import ExecutionConfig
-from core.errors import DataError
-from core.time_range import TimeRange
-from core.timeframe import tf_ms
-from runners.cli.main import run
-from runners.sandbox import stored_bars
+from keel.adapters.replay.history import SymbolHistory
+from keel.adapters.replay.loader import ReplayPlan, load_histories
+from keel.core.config import ExecutionConfig
+from keel.core.errors import DataError
+from keel.core.time_range import TimeRange
+from keel.core.timeframe import tf_ms
+from keel.runners.cli.main import run
+from keel.runners.sandbox import stored_bars
 from tests.builders import DAY, START, grow, sample_store
 
 WINDOW = TimeRange(START + 2 * DAY, START + 4 * DAY)
@@ -27,7 +27,7 @@ WINDOW = TimeRange(START + 2 * DAY, START + 4 * DAY)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, None])
 def test_it_serves_says_where_and_ends_cleanly(tmp_path: Path, number: signal.Signals | None) -> None:
-    command = [sys.executable, "-m", "runners.cli.main", "sandbox", "--account", "a:b:50", "--profile", "demo"]
+    command = [sys.executable, "-m", "keel.runners.cli.main", "sandbox", "--account", "a:b:50", "--profile", "demo"]
     root = str(Path(__file__).parents[3])
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path, env={"PYTHONPATH": root, "HOME": str(tmp_path)})
     assert process.stdout is not None

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from core.config import ExecutionConfig
-from sim.sandbox.settings import AccountSettings
+from keel.core.config import ExecutionConfig
+from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import Sandbox, flat_bars, running, stepping, walk_feed, walking
 from tests.sim.sandbox.raw import Raw
 from tests.sim.sandbox.test_streams import ask, auth_frame, subscribe

@@ -12,8 +12,8 @@ from urllib.error import HTTPError
 import aiohttp
 import pytest
 
-from core.errors import ConfigError
-from sim.sandbox.faults import Event, Faults
+from keel.core.errors import ConfigError
+from keel.sim.sandbox.faults import Event, Faults
 from tests.sim.sandbox.conftest import PATIENCE_S, Sandbox, flat_bars, running, stepping, until, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
 from tests.sim.sandbox.test_streams import LINEAR, ask, auth_frame, hear, on

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.errors import ConfigError
-from core.timeframe import DAY_MS, MINUTE_MS
-from sim.sandbox.candles import INDEX, LAST, MARK, Candles
-from sim.sandbox.engine import Engine, piece_length
-from sim.sandbox.feeds import BarFeed
-from sim.sandbox.intervals import end_of, start_of
-from sim.sandbox.settings import SandboxSettings
+from keel.core.errors import ConfigError
+from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.sim.sandbox.candles import INDEX, LAST, MARK, Candles
+from keel.sim.sandbox.engine import Engine, piece_length
+from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.intervals import end_of, start_of
+from keel.sim.sandbox.settings import SandboxSettings
 from tests.sim.sandbox.conftest import START, Bars, flat_bars, made_bars, running, until, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.instrument import Grid
-from core.timeframe import MINUTE_MS
-from sim.sandbox import json_columns
-from sim.sandbox.candles import INDEX, LAST, MARK, Candles
-from sim.sandbox.intervals import INTERVALS, end_of, start_of
-from sim.sandbox.kline_texts import PREMIUM, KlineTexts
-from sim.sandbox.market import SymbolMarket
-from sim.sandbox.walk import walk_instrument
+from keel.core.instrument import Grid
+from keel.core.timeframe import MINUTE_MS
+from keel.sim.sandbox import json_columns
+from keel.sim.sandbox.candles import INDEX, LAST, MARK, Candles
+from keel.sim.sandbox.intervals import INTERVALS, end_of, start_of
+from keel.sim.sandbox.kline_texts import PREMIUM, KlineTexts
+from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.walk import walk_instrument
 from tests.sim.sandbox.conftest import made_bars
 
 STEPS = ("0.1", "0.05", "0.25", "5", "10", "1", "0.001", "0.00000001", "2.5")

@@ -8,11 +8,11 @@ import pybit.unified_trading as pybit
 import pytest
 from pybit.exceptions import InvalidRequestError
 
-from core.config import ExecutionConfig
-from core.errors import ConfigError
-from core.messages import SubmitOrder
-from sim.exchange import RiskProfileConfig, SimulatedExchange
-from sim.sandbox.settings import AccountSettings
+from keel.core.config import ExecutionConfig
+from keel.core.errors import ConfigError
+from keel.core.messages import SubmitOrder
+from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, flat_bars, running, stepping, walk_feed, walking
 from tests.sim.sandbox.raw import Raw
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from core.config import ExecutionConfig
-from core.timeframe import DAY_MS, MINUTE_MS
-from sim.sandbox.settings import AccountSettings
+from keel.core.config import ExecutionConfig
+from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, START, Sandbox, flat_bars, stepping
 from tests.sim.sandbox.raw import Raw
 

@@ -8,11 +8,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from core.config import ExecutionConfig
-from core.timeframe import MINUTE_MS
-from sim.sandbox.auth import sign
-from sim.sandbox.engine import Engine
-from sim.sandbox.settings import SandboxSettings
+from keel.core.config import ExecutionConfig
+from keel.core.timeframe import MINUTE_MS
+from keel.sim.sandbox.auth import sign
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.settings import SandboxSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, START, flat_bars, lockstep, walk_feed, walking
 from tests.sim.sandbox.raw import Raw
 from tests.sim.sandbox.test_streams import ask

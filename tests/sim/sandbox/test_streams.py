@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from sim.sandbox.auth import sign
+from keel.sim.sandbox.auth import sign
 from tests.sim.sandbox.conftest import KEY, PATIENCE_S, SECRET, Sandbox, flat_bars, running, stepping, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.sandbox import run_over

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sim.sandbox.engine import Engine
-from sim.sandbox.settings import SandboxSettings
-from sim.sandbox.truth import problems
-from sim.sandbox.views import wallet_row
-from sim.sandbox.walk import FUNDING_MS
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.truth import problems
+from keel.sim.sandbox.views import wallet_row
+from keel.sim.sandbox.walk import FUNDING_MS
 from tests.sim.sandbox.conftest import START, walk_feed
 
 PERP = {"category": "linear", "symbol": "BTCPERP"}

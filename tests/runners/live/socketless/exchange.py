@@ -7,19 +7,19 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from adapters.bybit.translate import units
-from adapters.machine import wall_ms
-from core.instrument import Instrument
-from core.timeframe import DAY_MS
-from sim.sandbox import out_of_band
-from sim.sandbox.engine import Engine
-from sim.sandbox.feeds import WalkFeed
-from sim.sandbox.gateway import Gateway
-from sim.sandbox.public_hub import PublicHub
-from sim.sandbox.routes import ROUTES
-from sim.sandbox.settings import SandboxSettings
-from sim.sandbox.truth import of_account
-from sim.sandbox.views import position_row
+from keel.adapters.bybit.translate import units
+from keel.adapters.machine import wall_ms
+from keel.core.instrument import Instrument
+from keel.core.timeframe import DAY_MS
+from keel.sim.sandbox import out_of_band
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.gateway import Gateway
+from keel.sim.sandbox.public_hub import PublicHub
+from keel.sim.sandbox.routes import ROUTES
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.truth import of_account
+from keel.sim.sandbox.views import position_row
 from tests.sim.sandbox.conftest import KEY
 
 START_MS: Final = 1_750_000_000_000 - 1_750_000_000_000 % DAY_MS + DAY_MS - 20_000

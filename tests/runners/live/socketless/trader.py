@@ -12,36 +12,36 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from adapters.bybit import wire
-from adapters.bybit.account import AccountReader
-from adapters.bybit.budget import Budget
-from adapters.bybit.clock import MarketClock, ServerClock
-from adapters.bybit.endpoints import Environment, endpoints
-from adapters.bybit.fold import seen_of
-from adapters.bybit.market import MarketReader
-from adapters.bybit.notices import Notice
-from adapters.bybit.rest import Answer, RestClient
-from adapters.bybit.secrets import Credentials, Secret
-from adapters.bybit.tracked import TrackedOrder
-from adapters.bybit.translate import units
-from adapters.bybit.venue import BybitVenue, RecoveredOrder
-from adapters.machine import monotonic_ms, wall_ms
-from core.actors.portfolio import Portfolio
-from core.bus import Bus
-from core.clock import ReplayClock
-from core.errors import VenueError
-from core.messages import Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
-from core.orders import CLOSED, advance
-from core.risk.gate import Gate
-from runners.live.comparison import Difference
-from runners.live.history import History
-from runners.live.protection import Protection
-from runners.live.reconcile import Reconciler, differences
-from runners.live.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
-from runners.live.statement import Statement
-from runners.live.tape import Tape
-from runners.live.transaction_log import log_rows
-from runners.live.upkeep import Upkeep
+from keel.adapters.bybit import wire
+from keel.adapters.bybit.account import AccountReader
+from keel.adapters.bybit.budget import Budget
+from keel.adapters.bybit.clock import MarketClock, ServerClock
+from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.fold import seen_of
+from keel.adapters.bybit.market import MarketReader
+from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.rest import Answer, RestClient
+from keel.adapters.bybit.secrets import Credentials, Secret
+from keel.adapters.bybit.tracked import TrackedOrder
+from keel.adapters.bybit.translate import units
+from keel.adapters.bybit.venue import BybitVenue, RecoveredOrder
+from keel.adapters.machine import monotonic_ms, wall_ms
+from keel.core.actors.portfolio import Portfolio
+from keel.core.bus import Bus
+from keel.core.clock import ReplayClock
+from keel.core.errors import VenueError
+from keel.core.messages import Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
+from keel.core.orders import CLOSED, advance
+from keel.core.risk.gate import Gate
+from keel.runners.live.comparison import Difference
+from keel.runners.live.history import History
+from keel.runners.live.protection import Protection
+from keel.runners.live.reconcile import Reconciler, differences
+from keel.runners.live.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
+from keel.runners.live.statement import Statement
+from keel.runners.live.tape import Tape
+from keel.runners.live.transaction_log import log_rows
+from keel.runners.live.upkeep import Upkeep
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
 from tests.sim.sandbox.conftest import KEY, SECRET
 from tests.virtual.loop import run_virtual
