@@ -11,8 +11,8 @@ loop (bare_loop.py) gives its orders and the equity, and knows no more of a mark
 
 The bare loop says what this machine can do with bars, not with orders: an order of the whole model (exact money, margin, liquidation
 price, log, trade) takes 170 ns, one of the bare loop 25 ns, and its bars alone run at 0.5 of the bare loop's. So the share is 0.9 where
-memory is slow (235 million bare bars a second), and 0.26 to 0.37 on a processor that does 430 to 760 million; the goals of 0.9, and 0.4 in the
-sweep (where the bare loop runs on all threads and is given the crossings for nothing), are out of reach there. The gates hold what the
+memory is slow (235 million bare bars a second), and 0.26 to 0.37 on a processor that does 430 to 760 million; the goals of 0.9, and 0.4 in
+the sweep (where the bare loop runs on all threads and is given the crossings for nothing), are out of reach there. The gates hold what the
 slowest of the processors tried so far gives. vectorbt's own pace differs by more than twice from one processor to another, too.
 
 Exits 1 when keel runs below ``bare-gate`` of the bare loop's bars per second or below ``gate`` times vectorbt's, when its sweep is below

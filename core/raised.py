@@ -17,7 +17,7 @@ from keel.core.snapshot import RuntimeSnapshot
 from keel.core.time_range import to_iso
 from keel.core.timeframe import tf_ms
 
-_OURS: Final = frozenset({"core", "sim", "adapters", "runners"})
+_OURS: Final = ("keel.core.", "keel.sim.", "keel.adapters.", "keel.runners.")
 """Packages whose frames are not the user's: a line of theirs tells a user nothing."""
 
 
@@ -100,5 +100,6 @@ def _number(value: float) -> float | str:
 
 
 def _is_users(frame: FrameType) -> bool:
-    top = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return not (top in _OURS or top in sys.stdlib_module_names or "site-packages" in frame.f_code.co_filename)
+    name = str(frame.f_globals.get("__name__", ""))
+    top = name.partition(".")[0]
+    return not (name.startswith(_OURS) or top in sys.stdlib_module_names or "site-packages" in frame.f_code.co_filename)

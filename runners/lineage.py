@@ -20,6 +20,7 @@ from keel.runners.described import described
 from keel.runners.home import Home
 from keel.strategies.base import BaseStrategy
 from keel.strategies.loading import function_bytes, source_bytes
+from keel.strategies.old_names import identity_bytes
 from keel.strategies.registry import load_strategy, source_fingerprint, strategy_ids
 
 _DEEPEST = 12
@@ -31,8 +32,8 @@ def reference_of(strategy: type[BaseStrategy] | Callable[..., Any]) -> str:
     strategy = code_of(strategy)
     module, name = strategy.__module__, strategy.__qualname__
     if isinstance(strategy, type):
-        plain_id = module.removeprefix("strategies.")
-        if module.startswith("strategies.") and plain_id in strategy_ids() and _is_sole(plain_id, strategy):
+        plain_id = module.removeprefix("keel.strategies.")
+        if module.startswith("keel.strategies.") and plain_id in strategy_ids() and _is_sole(plain_id, strategy):
             return plain_id
         if module.startswith("keel_strategy_"):  # a file that was loaded by its path
             return f"{getattr(sys.modules.get(module), '__file__', module)}:{name}"
@@ -47,7 +48,7 @@ def short_name(reference: str) -> str:
 
 def is_named(strategy: type[BaseStrategy] | Callable[..., Any], reference: str) -> bool:
     """Whether a system file's name of a strategy leads to the same code; only what was found by such a name is looked for by it."""
-    if not isinstance(strategy, type) or not strategy.__module__.startswith(("strategies.", "keel_strategy_")):
+    if not isinstance(strategy, type) or not strategy.__module__.startswith(("keel.strategies.", "keel_strategy_")):
         return False
     try:
         found = load_strategy(reference, [Home.find().strategies])
@@ -64,7 +65,7 @@ def fingerprint_of(strategy: type[BaseStrategy] | Callable[..., Any]) -> str:
     if isinstance(code, type):
         digest = sha256(source_fingerprint(code).encode())
     else:
-        digest = sha256(source_bytes(sys.modules.get(code.__module__), object))
+        digest = sha256(identity_bytes(source_bytes(sys.modules.get(code.__module__), object)))
         digest.update(code.__qualname__.encode() + function_bytes(code))
     digest.update(repr(kept(kept_values(strategy))).encode())
     return digest.hexdigest()

@@ -1,9 +1,10 @@
 """A panic that stands by, warm: pybit imported, the contracts' rules read, a connection open; for a session and for its supervisor.
 
-    python -P -m keel.runners.panic_standby --env demo            (options as of runners.safety; lines on stderr)
+    python -P -m keel.runners.panic_standby --env demo            (options as of keel.runners.safety; lines on stderr)
 
-The first line of stdin is the key as JSON; then the byte P acts as ``keel.runners.safety`` does, and B ends in order. An end of stdin without a
-B is a trader that died: nothing is done then: positions whose system sets a stop are no emergency by themselves; whoever watches decides.
+The first line of stdin is the key as JSON; then the byte P acts as ``keel.runners.safety`` does, and B ends in order. An end of stdin
+without a B is a trader that died: nothing is done then. Positions whose system sets a stop are no emergency by
+themselves; whoever watches decides.
 """
 
 from __future__ import annotations

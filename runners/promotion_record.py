@@ -31,6 +31,7 @@ from keel.core.time_range import to_iso
 from keel.runners.home import Home
 from keel.runners.state_folder import user_name
 from keel.runners.systems import LoadedSystem, effective_system, function_fingerprints
+from keel.strategies.old_names import identity_bytes
 
 Place = Literal["exchange", "sandbox"]
 """Where a session trades, or a record was earned: sandbox is a rehearsal, which counts there only."""
@@ -132,7 +133,7 @@ def session_data(folder: Path) -> str:
 
 
 def _hash(content: Any) -> str:
-    return hashlib.sha256(canonical_json(content, "promotion")).hexdigest()
+    return hashlib.sha256(identity_bytes(canonical_json(content, "promotion"))).hexdigest()
 
 
 # --- a run's own record ----------------------------------------------------------------------------------------------

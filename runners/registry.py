@@ -24,6 +24,7 @@ from keel.runners.home import Home
 from keel.runners.lifecycle import StrategyEpoch
 from keel.runners.run_folder import is_alive, run_folders
 from keel.runners.user_path import user_path
+from keel.strategies.old_names import identity_bytes
 
 log = get_logger("keel.runners.registry")
 
@@ -260,7 +261,7 @@ _CHANGES = (
 def system_uid(strategy_fingerprint: str, effective_config: Mapping[str, Any], data_fingerprint: str) -> str:
     """What a result is made of, as 64 hex digits: equal for equal strategy code, configuration and data, whatever the keys' order."""
     content = {"strategy": strategy_fingerprint, "config": effective_config, "data": data_fingerprint}
-    return hashlib.sha256(canonical_json(content, "system")).hexdigest()
+    return hashlib.sha256(identity_bytes(canonical_json(content, "system"))).hexdigest()
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ is stopped or gone, its disk is full, its store locked, its sockets dead. It rea
    that was on its way then may still be executed for that long. Whatever fails is tried again, until all is done or Ctrl-C.
 5. Tell what was open, what was done at which prices, and what is left; the exit code is 0 only if nothing is.
 
-    keel panic --env demo         python -m keel.runners.safety --env demo --yes         python runners/safety.py --env sandbox --sandbox URL
+    keel panic --env demo     python -m keel.runners.safety --env demo --yes     python runners/safety.py --env sandbox --sandbox URL
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from keel.runners.home import Home
 from keel.runners.user_path import user_path
 from keel.strategies import verification
 from keel.strategies.base import BaseStrategy
+from keel.strategies.old_names import is_old
 from keel.strategies.registry import builtin_systems, check_params, load_strategy, source_fingerprint
 
 Origin = Literal["built-in", "own", "file", "run"]
@@ -172,8 +173,11 @@ def override_texts(overrides: Mapping[str, Any] | Sequence[str] | None) -> list[
 
 
 def _of_now(effective: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A recorded system whose promotion rules stand under the epoch that they leave, as they did before version 0.2: moved to the one that
-    they open."""
+    """A recorded system as it was written before version 0.2: keel's modules by their names of now, and promotion rules that stand under
+    the epoch that they leave moved to the one that they open."""
+    strategy = effective.get("strategy")
+    if isinstance(strategy, str) and is_old(strategy.partition(":")[0]):
+        effective = {**effective, "strategy": f"keel.{strategy}"}
     rules = effective.get("promotion")
     if not isinstance(rules, Mapping) or "backtest" not in rules:
         return effective

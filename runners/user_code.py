@@ -12,6 +12,7 @@ from typing import Any
 from keel.core.errors import ConfigError
 from keel.core.file_names import name_problem, shown
 from keel.strategies.loading import FreshSource
+from keel.strategies.old_names import is_old, refusal
 
 
 def load_function(reference: str) -> Callable[..., Any]:
@@ -42,6 +43,8 @@ def _from_file(path: Path) -> Any:
         loader = FreshSource(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if old := refusal(path, loader.source):
+        raise ConfigError(old)
     spec = importlib.machinery.ModuleSpec(f"keel_user_{path.stem}", loader, origin=str(path))
     spec.has_location = True
     module = importlib.util.module_from_spec(spec)
@@ -53,6 +56,8 @@ def _from_file(path: Path) -> Any:
 
 
 def _from_package(name: str) -> Any:
+    if is_old(name):
+        raise ConfigError(f"the module {name!r} cannot be imported: keel's modules have other names now: write keel.{name}")
     try:
         return importlib.import_module(name)
     except ImportError as error:

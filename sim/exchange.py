@@ -96,8 +96,8 @@ class StepResult(msgspec.Struct, frozen=True):
 
 
 class SimulatedExchange(OrderCalls):
-    """Implements ``keel.core.ports.Venue``, with the calls of ``OrderCalls``. With ``emit`` it publishes events there; without, it also keeps
-    an account for stand-alone use.
+    """Implements ``keel.core.ports.Venue``, with the calls of ``OrderCalls``. With ``emit`` it publishes events there; without, it also
+    keeps an account for stand-alone use.
 
     ``initial_capital`` (quote coins) wins over the profile's initial equity. Without ``instruments`` a symbol is a generic linear
     perpetual (tick 0.01, step 0.001). Raises ConfigError for what it cannot simulate.

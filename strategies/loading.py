@@ -13,6 +13,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 from keel.core.errors import ConfigError, StrategyError
+from keel.strategies.old_names import is_old, refusal
 
 
 def run_file(path: Path) -> ModuleType:
@@ -23,6 +24,8 @@ def run_file(path: Path) -> ModuleType:
         loader = FreshSource(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if old := refusal(path, loader.source):
+        raise StrategyError(old)
     spec = importlib.machinery.ModuleSpec(name, loader, origin=str(path))
     spec.has_location = True
     module = importlib.util.module_from_spec(spec)
@@ -42,6 +45,8 @@ def import_module(ref: str, name: str) -> ModuleType:
     """An installed module by name. Raises ConfigError when there is none, StrategyError when it raises. ref: what errors name."""
     if not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(f"{ref}: {name!r} is not the name of a module")
+    if is_old(name):
+        raise ConfigError(f"{ref}: keel's modules have other names now: write keel.{ref}")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

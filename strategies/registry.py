@@ -24,8 +24,9 @@ from keel.core.file_names import name_problem, shown
 from keel.core.nearest import did_you_mean, nearest_name
 from keel.strategies.base import BaseStrategy
 from keel.strategies.loading import import_module, run_file, source_bytes
+from keel.strategies.old_names import identity_bytes
 
-_NOT_STRATEGIES: Final = ("base", "loading", "registry", "verification")
+_NOT_STRATEGIES: Final = ("base", "loading", "old_names", "registry", "verification")
 _PACKAGE_FOLDER: Final = Path(keel.strategies.__path__[0]).resolve()
 
 
@@ -45,7 +46,7 @@ def load_strategy(ref: str, search: Sequence[Path] = ()) -> type[BaseStrategy]:
     cls = _load_class(ref.strip(), search)
     if not issubclass(cls, BaseStrategy):
         raise ConfigError(
-            f"{ref}: {cls.__name__} is not a strategy: derive it from BaseStrategy, VectorStrategy or PortfolioStrategy of keel.strategies.base"
+            f"{ref}: {cls.__name__} is no strategy: derive it from keel.BaseStrategy, keel.VectorStrategy or keel.PortfolioStrategy"
         )
     if cls.__module__ == BaseStrategy.__module__:
         raise ConfigError(f"{ref}: {cls.__name__} is the interface; name a class that is derived from it")
@@ -76,7 +77,7 @@ def source_fingerprint(cls: type) -> str:
     digest = sha256()
     modules = dict.fromkeys(base.__module__ for base in cls.__mro__ if base is not object)
     for name in modules:
-        digest.update(source_bytes(sys.modules.get(name), cls))
+        digest.update(identity_bytes(source_bytes(sys.modules.get(name), cls)))
     digest.update(cls.__qualname__.encode())
     return digest.hexdigest()
 
@@ -155,7 +156,7 @@ def _sole_class(ref: str, module: ModuleType) -> type:
 def _no_strategy(module: ModuleType) -> str:
     """What a module without a strategy is told, with the functions that it has."""
     functions = [name for name, value in _public(module).items() if isfunction(value)]
-    told = "defines no strategy: derive a class from strategies.base.BaseStrategy"
+    told = "defines no strategy: derive a class from keel.strategies.base.BaseStrategy"
     if not functions:
         return told
     return f"{told}. It has functions ({', '.join(functions)}): a feature calls one by fn: {module.__file__}:{functions[0]}"

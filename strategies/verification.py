@@ -19,10 +19,11 @@ from typing import Any, Final
 from keel.core.errors import ConfigError
 from keel.core.file_names import name_problem, shown
 from keel.strategies.loading import source_bytes
+from keel.strategies.old_names import identity_bytes
 from keel.strategies.registry import strategy_ids
 
 _SHELL: Final = "the file itself"
-_OURS: Final = ("strategies", "core")
+_OURS: Final = "keel"
 _PLAIN: Final = ("abc", "typing", "typing_extensions", "enum")
 
 
@@ -63,14 +64,14 @@ def locate(ref: str, search: Sequence[Path] = ()) -> Path | None:
         if ref in strategy_ids():
             return None
         raise ConfigError(f"there is no strategy {ref!r}")
-    if name.split(".")[0] in _OURS:
+    if name.split(".")[0] == _OURS:
         return None
     return _module_file(ref, name)
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    return sha256(path.read_bytes()).hexdigest()
+    """SHA-256 (hex) of a file's bytes (``identity_bytes``)."""
+    return sha256(identity_bytes(path.read_bytes())).hexdigest()
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------
@@ -149,8 +150,7 @@ def _base(expression: ast.expr, known: Mapping[str, Any]) -> type | None:
 
 def _attribute(module: str, name: str) -> Any:
     """What a module has under a name: of our own package, or of what is loaded and plain. None for all others, which are not imported."""
-    top = module.split(".")[0]
-    if top in _OURS:
+    if module.split(".")[0] == _OURS:
         try:
             return getattr(importlib.import_module(module), name, None)
         except ImportError:
@@ -162,6 +162,6 @@ def _digest(shell: type, source: bytes) -> str:
     """As ``registry.source_fingerprint`` of the class that the shell stands for."""
     digest = sha256()
     for name in dict.fromkeys(base.__module__ for base in shell.__mro__ if base is not object):
-        digest.update(source if name == _SHELL else source_bytes(sys.modules.get(name), shell))
+        digest.update(identity_bytes(source if name == _SHELL else source_bytes(sys.modules.get(name), shell)))
     digest.update(shell.__qualname__.encode())
     return digest.hexdigest()

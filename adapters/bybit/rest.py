@@ -1,8 +1,8 @@
 """REST: signed, budgeted, with a deadline, and with an answer that always says what it is evidence for.
 
 Reads are asked again, with backoff, after whatever may pass. Commands are sent once; whether one may be sent again is decided by who knows
-the order (``keel.adapters.bybit.venue``), never here. GET carries no body (the exchange bans addresses for that) and no redirect is followed: a
-signed request goes where it was meant to go or nowhere.
+the order (``keel.adapters.bybit.venue``), never here. GET carries no body (the exchange bans addresses for that) and no redirect is
+followed: a signed request goes where it was meant to go or nowhere.
 """
 
 from __future__ import annotations

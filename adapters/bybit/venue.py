@@ -1,7 +1,7 @@
 """The exchange as the bus sees it: commands in, events out, and everything between them awaited in tasks of its own.
 
-Implements ``keel.core.ports.Venue``. Ready means: the private stream is authenticated and acknowledged, and since its connection all lists have
-been read. Nothing that adds exposure leaves before that, nor for a frozen symbol; what reduces, and cancels, always may.
+Implements ``keel.core.ports.Venue``. Ready means: the private stream is authenticated and acknowledged, and since its connection all lists
+have been read. Nothing that adds exposure leaves before that, nor for a frozen symbol; what reduces, and cancels, always may.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 from keel.core.risk.causes import CAUSES
 from keel.runners.alerts.events import EVENTS
 
-PAGE = Path(__file__).parents[2] / "docs" / "runbook.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
 _HEAD = "| code | severity | what it means | what to do |\n|---|---|---|---|\n"
 
 

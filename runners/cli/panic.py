@@ -1,5 +1,5 @@
-"""``keel panic``: cancels every order and closes every position of an account. A thin face of ``keel.runners.safety``: nothing slow is imported
-before the latch stands."""
+"""``keel panic``: cancels every order and closes every position of an account. A thin face of ``keel.runners.safety``: nothing slow is
+imported before the latch stands."""
 
 from __future__ import annotations
 

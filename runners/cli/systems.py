@@ -101,6 +101,27 @@ def new(session: Session, name: str, from_system: str | None, strategy: bool) ->
     session.answer(answer, tell)
 
 
+@systems.command(epilog=example("keel systems migrate", "keel systems migrate strategies/mine.py --dry"))
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--dry", is_flag=True, help="Say what would be rewritten, and write nothing.")
+@common
+@click.pass_obj
+def migrate(session: Session, files: tuple[str, ...], dry: bool) -> None:
+    """Rewrite FILEs (without: <home>/strategies and <home>/systems) that import keel as before version 0.2: core.messages is
+    keel.core.messages now. Nothing else of a file changes, and promotion records of its system hold."""
+    from keel.runners.tools.systems import MigrateRequest, systems_migrate_tool
+
+    answer = systems_migrate_tool.run(MigrateRequest(files, dry), session.context())
+
+    def tell() -> None:
+        for each in answer.rewritten:
+            click.echo(f"{'would rewrite' if answer.dry else 'rewrote'} {each.file}: {each.lines} line{'s' if each.lines > 1 else ''}")
+        if not answer.rewritten:
+            click.echo(f"nothing to rewrite in {answer.looked_at} file{'s' if answer.looked_at != 1 else ''}")
+
+    session.answer(answer, tell)
+
+
 @systems.command(epilog=example("keel systems schema > system.schema.json"))
 @common
 @click.pass_obj

@@ -7,7 +7,7 @@ from typing import Final
 
 from keel.core.risk.causes import CAUSES, Cause, TradingState
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "gate.md"
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "gate.md"
 HEAD: Final = "| cause | of | raised when | forbids | ends when | lifted by |\n|---|---|---|---|---|---|\n"
 FORBIDS: Final = {TradingState.REDUCING: "entries", TradingState.HALTED: "all but cancels"}
 _LIFTED_BY: Final = {"keel": "keel", "time": "time", "person": "a person", "restart": "the next start"}

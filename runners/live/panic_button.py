@@ -1,7 +1,7 @@
 """What a trader (and whoever watches it) does when panic is pressed: the latch, and one byte to a process that stands by, warm, to act.
 
-The standby is ``keel.runners.panic_standby`` in a process of its own, warm; the key came by its pipe, never on a command line. It acts on the
-byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends without doing anything.
+The standby is ``keel.runners.panic_standby`` in a process of its own, warm; the key came by its pipe, never on a command line. It acts on
+the byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends without doing anything.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class PanicButton:
         if self._where.environment is Environment.SANDBOX:
             words += ["--sandbox", self._where.rest]
         variables = {name: value for name, value in child_environment().items() if not name.startswith("BYBIT_")}
-        ours = str(Path(safety.__file__).parents[1])  # a checkout that is not installed is found by its folder
+        ours = str(Path(safety.__file__).parents[2])  # a checkout that is not installed is found by its folder
         variables["PYTHONPATH"] = os.pathsep.join(filter(None, (ours, variables.get("PYTHONPATH"))))
         self._forget()
         self._process = subprocess.Popen(

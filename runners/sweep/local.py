@@ -18,7 +18,7 @@ from typing import IO
 
 import msgspec
 
-import keel.runners
+import keel
 from keel.adapters.whole_file import write_bytes
 from keel.core.errors import InvariantError
 from keel.runners.child_environment import child_environment
@@ -120,7 +120,7 @@ class LocalPool:
         self._selector.close()
 
     def _start(self) -> _Worker:
-        root = str(Path(keel.runners.__path__[0]).parent)
+        root = str(Path(keel.__path__[0]).parent)
         paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         errors = (self._cache / f"worker-{len(list(self._cache.glob('worker-*')))}.log").open("w+b")
         process = subprocess.Popen(

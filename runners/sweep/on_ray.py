@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-import keel.runners
+import keel
 from keel.core.errors import ConfigError, InvariantError, VenueError
 from keel.runners.sweep.columns import MemoryShelf
 from keel.runners.sweep.data import DataBook
@@ -152,7 +152,7 @@ def _join(ray: Any, place: Place) -> None:
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
     if place.address is None:
         # In this thread: Ray's own processes end with the thread that started them.
-        paths = os.pathsep.join([str(Path(keel.runners.__path__[0]).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        paths = os.pathsep.join([str(Path(keel.__path__[0]).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
         environment = {"env_vars": {"PYTHONPATH": paths}}
         try:
             ray.init(num_cpus=place.count, include_dashboard=False, runtime_env=environment, **settings)

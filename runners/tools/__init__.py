@@ -47,7 +47,13 @@ if TYPE_CHECKING:
     from keel.runners.tools.smoke import smoke_backtest_tool
     from keel.runners.tools.smoke_demo import smoke_demo_tool
     from keel.runners.tools.sweep import sweep_run_tool
-    from keel.runners.tools.systems import systems_new_tool, systems_schema_tool, systems_show_tool, systems_validate_tool
+    from keel.runners.tools.systems import (
+        systems_migrate_tool,
+        systems_new_tool,
+        systems_schema_tool,
+        systems_show_tool,
+        systems_validate_tool,
+    )
     from keel.runners.tools.wire_parity import wire_parity_check_tool
 
 _PLACES = {
@@ -79,7 +85,7 @@ _PLACES = {
     "smoke_demo": ("smoke_demo_tool",),
     "sweep": ("sweep_run_tool",),
     "wire_parity": ("wire_parity_check_tool",),
-    "systems": ("systems_new_tool", "systems_schema_tool", "systems_show_tool", "systems_validate_tool"),
+    "systems": ("systems_migrate_tool", "systems_new_tool", "systems_schema_tool", "systems_show_tool", "systems_validate_tool"),
 }
 
 __all__ = [
@@ -126,6 +132,7 @@ __all__ = [
     "smoke_backtest_tool",
     "smoke_demo_tool",
     "sweep_run_tool",
+    "systems_migrate_tool",
     "systems_new_tool",
     "systems_schema_tool",
     "systems_show_tool",

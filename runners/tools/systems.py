@@ -11,6 +11,7 @@ import msgspec
 import keel.runners
 from keel.adapters.logging import get_logger
 from keel.adapters.store import HistoricalDataStore
+from keel.adapters.whole_file import write_bytes
 from keel.core.config import SystemConfig
 from keel.core.errors import ConfigError, DataError, KeelError
 from keel.core.features import parse_features
@@ -22,8 +23,10 @@ from keel.runners.home import Home
 from keel.runners.systems import LoadedSystem, SystemSource, effective_system, find_source, load_system, override_texts
 from keel.runners.tools.registry import Request, Response, ToolContext, tool
 from keel.runners.user_code import load_function
+from keel.runners.user_path import user_path
 from keel.runners.wiring import check_venue
 from keel.sim.exchange import default_instrument
+from keel.strategies.old_names import rewritten
 from keel.strategies.registry import builtin_systems, strategy_ids
 
 log = get_logger("keel.runners.tools.systems")
@@ -75,6 +78,28 @@ class NewResponse(Response, frozen=True, kw_only=True):
     written: list[str]
 
 
+class MigrateRequest(Request, frozen=True):
+    """Files of strategies and systems; none: all in the home's folders. dry: only say what would be rewritten."""
+
+    files: tuple[str, ...] = ()
+    dry: bool = False
+
+
+class MigratedFile(Response, frozen=True, kw_only=True):
+    """lines: how many of the file were other ones."""
+
+    file: str
+    lines: int
+
+
+class MigrateResponse(Response, frozen=True, kw_only=True):
+    """rewritten: the files that named keel's modules as before version 0.2; looked_at: how many files were read."""
+
+    rewritten: list[MigratedFile]
+    looked_at: int
+    dry: bool
+
+
 class SchemaRequest(Request, frozen=True):
     """Nothing is asked."""
 
@@ -106,6 +131,31 @@ def systems_validate_tool(request: ShowRequest, context: ToolContext) -> Validat
     """Check a system whole: keys, values, strategy, parameters, features, windows and promotion rules."""
     loaded = load_system(request.system_id, context.home, override_texts(request.overrides))
     return _validated(loaded, context.home)
+
+
+@tool("systems_migrate", MigrateRequest, MigrateResponse)
+def systems_migrate_tool(request: MigrateRequest, context: ToolContext) -> MigrateResponse:
+    """Files that import keel by its names of before version 0.2 (``core.messages``): rewritten to those of now (``keel.core.messages``)."""
+    places = [user_path(name) for name in request.files] or _own_files(context.home)
+    found: dict[Path, tuple[bytes, int]] = {}
+    for place in places:
+        try:
+            content = place.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{shown(str(place))}: cannot be read: {error.strerror}; nothing was rewritten") from error
+        new, lines = rewritten(place, content)
+        if lines:
+            found[place] = new, lines
+    for place, (new, _) in found.items():
+        if not request.dry:
+            write_bytes(place, new)
+    files = [MigratedFile(file=str(place), lines=lines) for place, (_, lines) in found.items()]
+    return MigrateResponse(rewritten=files, looked_at=len(places), dry=request.dry)
+
+
+def _own_files(home: Home) -> list[Path]:
+    folders = [(home.strategies, "*.py"), (home.systems, "*.y*ml")]
+    return [path for folder, names in folders if folder.is_dir() for path in sorted(folder.glob(names))]
 
 
 @tool("systems_new", NewRequest, NewResponse)

@@ -91,8 +91,10 @@ OWN: Final[tuple[ModuleType, ...]] = (logs, money, trips, venue, walk, risk, loo
 """The kernel's own modules, whose functions are all compiled."""
 
 SOURCES: Final[tuple[ModuleType, ...]] = (
-    keel.core.money, keel.core.instrument, keel.core.costs, keel.core.position, keel.core.timeframe, keel.core.risk.exits, keel.core.risk.limits, keel.core.risk.rules,
-    keel.core.risk.sizing, keel.sim.execution, keel.sim.funding, keel.sim.margin, keel.sim.liquidation, keel.sim.pricing, keel.sim.settlement, keel.sim.stopping, keel.sim.triggers,
+    keel.core.money, keel.core.instrument, keel.core.costs, keel.core.position, keel.core.timeframe,
+    keel.core.risk.exits, keel.core.risk.limits, keel.core.risk.rules, keel.core.risk.sizing,
+    keel.sim.execution, keel.sim.funding, keel.sim.margin, keel.sim.liquidation, keel.sim.pricing, keel.sim.settlement,
+    keel.sim.stopping, keel.sim.triggers,
     layout, *OWN,
     sys.modules[__name__],
 )  # fmt: skip

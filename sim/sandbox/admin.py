@@ -1,4 +1,4 @@
-"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine only (``keel.sim.sandbox.guard``)."""
+"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine (``keel.sim.sandbox.guard``)."""
 
 from __future__ import annotations
 

@@ -41,5 +41,5 @@ def test_keys_bounds_and_choices_are_those_of_the_types() -> None:
 
 def test_the_shipped_schema_is_the_present_one() -> None:
     """Renew it by writing msgspec.json.format(msgspec.json.encode(system_schema(), order="sorted"), indent=2) into the file."""
-    shipped = files("strategies").joinpath("systems", SCHEMA_ID).read_bytes()
+    shipped = files("keel.strategies").joinpath("systems", SCHEMA_ID).read_bytes()
     assert msgspec.json.decode(shipped) == msgspec.json.decode(msgspec.json.encode(system_schema()))

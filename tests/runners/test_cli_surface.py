@@ -51,7 +51,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
             f"data {name}"
             for name in ("synth", "import", "import-instruments", "list", "gaps", "fill", "delete", "rename", "verify", "export")
         ),
-        *(f"systems {name}" for name in ("list", "show", "validate", "new", "schema")),
+        *(f"systems {name}" for name in ("list", "show", "validate", "new", "schema", "migrate")),
         *(f"runs {name}" for name in ("list", "show", "compare", "report")),
         "panic",
         *("session", "session status", "session release", "session rearm", "journal", "journal list", "journal verify", "journal repair"),

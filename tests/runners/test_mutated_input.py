@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-import keel.runners.sandbox
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError, KeelError
 from keel.runners.epoch import StrategyEpochTracker
@@ -55,7 +54,7 @@ def told(keel: Keel, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     async def serve_nothing(*_: Any, **__: Any) -> None:
         return None
 
-    monkeypatch.setattr(keel.runners.sandbox, "_serve", serve_nothing)
+    monkeypatch.setattr("keel.runners.sandbox._serve", serve_nothing)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff no text")))  # what a request "-" reads
     monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
     (tmp_path / "here").mkdir()

@@ -100,8 +100,8 @@ def test_own_code_that_has_changed_is_not_run_either(made: Path, keel: Keel, hom
 
 SOURCES = {
     "one class": OWN,
-    "by module": "import strategies.base as base\nimport strategies\n\nclass Own(base.VectorStrategy):\n    pass\n",
-    "out of the package": "from keel.strategies import BaseStrategy as Base\n\nclass Parent(Base):\n    pass\n\nclass Own(Parent):\n    pass\n",
+    "by module": "import keel.strategies.base as base\nimport keel.strategies\n\nclass Own(base.VectorStrategy):\n    pass\n",
+    "out of the package": "from keel.strategies import BaseStrategy as B\n\nclass Parent(B):\n    pass\n\nclass Own(Parent):\n    pass\n",
     "of a built-in one": "from keel.strategies.ema_cross import EmaCross\n\nclass Own(EmaCross):\n    pass\n",
     "with a plain base": (
         "import abc\nfrom keel.strategies.base import BaseStrategy\n\n"

@@ -545,7 +545,8 @@ result = run_epoch(
 '''
 INTEGRATION_NAMES: list[Change] = [
     *LOCATION,
-    ("StrategyEpoch\n", "StrategyEpoch\nfrom keel.runners.backtest import BacktestEngine\nfrom keel.strategies.momentum import MomentumStrategy\n",
+    ("StrategyEpoch\n",
+     "StrategyEpoch\nfrom keel.runners.backtest import BacktestEngine\nfrom keel.strategies.momentum import MomentumStrategy\n",
      "undefined names"),
 ]  # fmt: skip
 
@@ -584,8 +585,8 @@ if risk_check.allowed:
     order_result = simulated_exchange.market_buy(symbol, size)
 """
 RISK_IMPORTS: list[Change] = [
-    ("from src.core.risk_manager import RiskManager, Signal", "from keel.core.messages import Signal\nfrom keel.core.risk.manager import RiskManager",
-     "import"),
+    ("from src.core.risk_manager import RiskManager, Signal",
+     "from keel.core.messages import Signal\nfrom keel.core.risk.manager import RiskManager", "import"),
 ]  # fmt: skip
 
 

@@ -87,7 +87,7 @@ UNKNOWN = [
     ("a b:Class", "'a b' is not the name of a module"),
     ("missing.py", "there is no file missing.py, "),
     ("missing.py:Own", "there is no file missing.py, "),
-    ("keel.core.frame:Frame", "Frame is not a strategy: derive it from"),
+    ("keel.core.frame:Frame", "Frame is no strategy: derive it from"),
     ("keel.strategies.base:VectorStrategy", "VectorStrategy is the interface"),
     ("keel.strategies.base:PortfolioStrategy", "PortfolioStrategy is the interface"),
 ]

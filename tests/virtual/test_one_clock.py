@@ -1,4 +1,4 @@
-"""What runs beside an exchange asks ``keel.adapters.machine`` for time and chance, or the event loop's timers: nobody has a clock of his own."""
+"""What runs beside an exchange asks ``keel.adapters.machine`` for time and chance, or the loop's timers: nobody has a clock of his own."""
 
 from __future__ import annotations
 

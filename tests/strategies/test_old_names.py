@@ -1,0 +1,118 @@
+"""keel by its names of before version 0.2: refused with the line to write, rewritten by ``keel systems migrate``, and the same code to
+every fingerprint; a user's own packages of these names are left alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keel.core.errors import ConfigError, StrategyError
+from keel.runners.user_code import load_function
+from keel.strategies.old_names import identity_bytes, is_old, old_imports, rewritten
+from keel.strategies.registry import load_strategy, source_fingerprint
+from keel.strategies.verification import matches
+
+OLD = """import os, core.money
+import strategies.base as base
+from core.messages import (
+    Signal,  # said twice: from core.messages
+)
+from strategies import BaseStrategy
+
+
+class Mine(BaseStrategy):
+    \"\"\"from core.messages import nothing\"\"\"
+
+    def generate_signal(self, snapshot, params):
+        from core.snapshot import RuntimeSnapshot
+
+        return Signal(snapshot.symbol, "LONG") if core.money.UNIT and isinstance(snapshot, RuntimeSnapshot) else None
+"""
+NEW = """import os, keel.core.money
+import keel.strategies.base as base
+from keel.core.messages import (
+    Signal,  # said twice: from core.messages
+)
+from keel.strategies import BaseStrategy
+
+
+class Mine(BaseStrategy):
+    \"\"\"from core.messages import nothing\"\"\"
+
+    def generate_signal(self, snapshot, params):
+        from keel.core.snapshot import RuntimeSnapshot
+
+        return Signal(snapshot.symbol, "LONG") if keel.core.money.UNIT and isinstance(snapshot, RuntimeSnapshot) else None
+"""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of the user's that Python looks in; what is imported there is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.partition(".")[0] in ("core", "strategies"):
+            del sys.modules[name]
+
+
+def test_an_old_import_is_refused_with_the_line_to_write_and_the_command_that_mends_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(OLD)
+    with pytest.raises(StrategyError) as told:
+        load_strategy(f"{path}:Mine")
+    assert str(told.value) == (
+        f"{path}:1: import os, core.money: keel's modules have other names now: write import os, keel.core.money (and 4 more); "
+        f"or let keel do it: keel systems migrate {path}"
+    )
+    with pytest.raises(ConfigError, match=r"write import os, keel\.core\.money"):
+        load_function(f"{path}:anything")
+
+
+def test_a_rewrite_changes_names_and_nothing_else() -> None:
+    assert rewritten(Path("mine.py"), OLD.encode()) == (NEW.encode(), 6)
+    assert rewritten(Path("mine.py"), NEW.encode()) == (NEW.encode(), 0) and not old_imports(NEW.encode())
+    assert rewritten(Path("broken.py"), b"from core.messages import (((") == (b"from core.messages import (((", 0)
+    system = b"strategy: strategies.momentum:MomentumStrategy\nfeatures:\n  own: {fn: a.py:f}\n  it:\n    fn: 'core.timeframe:tf_ms'\n"
+    new, lines = rewritten(Path("mine.yaml"), system)
+    assert lines == 2 and new == system.replace(b" strategies.", b" keel.strategies.").replace(b"'core.", b"'keel.core.")
+
+
+def test_letters_of_other_alphabets_do_not_move_the_rewrite() -> None:
+    source = "import core.money\n\ndef f(x): return 'äöü€😀', core.money.UNIT\n".encode()
+    assert rewritten(Path("a.py"), source)[0].decode() == "import keel.core.money\n\ndef f(x): return 'äöü€😀', keel.core.money.UNIT\n"
+
+
+def test_the_rewritten_file_runs_and_is_the_same_code_to_every_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(NEW)
+    fingerprint = source_fingerprint(load_strategy(f"{path}:Mine"))
+    assert identity_bytes(OLD.encode()) == identity_bytes(NEW.encode()) == OLD.encode()
+    path.write_text(OLD)
+    assert not matches(f"{path}:Mine", [], fingerprint)  # its base is a name that leads nowhere now: it is not run
+    path.write_text(NEW + "# more\n")
+    assert source_fingerprint(load_strategy(f"{path}:Mine")) != fingerprint
+
+
+def test_a_system_that_names_a_strategy_by_its_old_module_is_told_the_new_name() -> None:
+    with pytest.raises(ConfigError, match=r"write keel\.strategies\.momentum:MomentumStrategy"):
+        load_strategy("strategies.momentum:MomentumStrategy")
+    with pytest.raises(ConfigError, match=r"write keel\.core\.timeframe"):
+        load_function("core.timeframe:tf_ms")
+
+
+def test_a_users_own_packages_of_these_names_are_his(elsewhere: Path) -> None:
+    for name, text in {"core/__init__.py": "", "core/messages.py": "LEVEL = 7\n", "strategies/__init__.py": ""}.items():
+        (elsewhere / name).parent.mkdir(exist_ok=True)
+        (elsewhere / name).write_text(text)
+    (elsewhere / "strategies" / "own.py").write_text(
+        "from core.messages import LEVEL\nfrom keel import BaseStrategy\n\nclass Own(BaseStrategy):\n    level = LEVEL\n"
+    )
+    assert not is_old("core.messages") and is_old("core.money")  # he has the first, and keel alone the second
+    assert load_strategy("strategies.own:Own").level == 7  # type: ignore[attr-defined]
+    assert load_strategy(str(elsewhere / "strategies" / "own.py")).level == 7  # type: ignore[attr-defined]
