@@ -6,6 +6,7 @@ nothing; all else is in keel.core, keel.sim, keel.strategies, keel.adapters and 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from keel.runners.tools import backtest_run_tool, sweep_run_tool
     from keel.sim.exchange import SimulatedExchange
     from keel.strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
+
+if not os.path.isdir(os.path.join(os.path.dirname(__file__), "core")):  # noqa: PTH112, PTH118, PTH120  # pathlib would cost as much as all
+    raise ImportError(
+        f"{os.path.dirname(__file__)} has no links to the folders core, sim, strategies, adapters and runners of its checkout: "  # noqa: PTH120
+        "git config core.symlinks true && git checkout -- src (on Windows in developer mode), or install the wheel: make wheel"
+    )
 
 _PLACES = {
     "HistoricalDataStore": "keel.adapters.store",

@@ -66,6 +66,18 @@ def test_migrate_rewrites_the_homes_files_and_says_which(home: Path, keel: Calla
     assert lacking.code != 0 and "No such file" in lacking.err and "nothing was rewritten" in lacking.err
 
 
+def test_a_checkout_without_links_says_so_and_how_to_have_them(tmp_path: Path) -> None:
+    (tmp_path / "keel").mkdir()
+    (tmp_path / "keel" / "__init__.py").write_text((PROJECT / "src" / "keel" / "__init__.py").read_text())
+    (tmp_path / "keel" / "core").write_text("../../core")  # what git leaves where it may not make links
+    code = "import keel.core.money"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == (
+        f"ImportError: {tmp_path / 'keel'} has no links to the folders core, sim, strategies, adapters and runners of its checkout: "
+        "git config core.symlinks true && git checkout -- src (on Windows in developer mode), or install the wheel: make wheel"
+    )
+
+
 @pytest.mark.long
 def test_the_wheel_runs_beside_packages_of_the_users_own_that_have_the_rooms_names(tmp_path: Path) -> None:
     """The wheel is built, unpacked before everything else on the path, and used from a folder whose packages would break another layout."""
