@@ -74,3 +74,21 @@ def test_every_row_says_what_raises_it_and_what_ends_it() -> None:
     for cause in CAUSES.values():
         assert cause.raised_when and cause.ends_when and cause.state is not TradingState.ACTIVE
         assert ("a person says so" in cause.ends_when) == (cause.lifted_by == "person")
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_each_row_raised_forbids_what_it_says_ends_and_lets_trade_again(name: str) -> None:
+    """The table by itself; tests/faults/test_causes.py raises and ends each in a session."""
+    row = CAUSES[name]
+    gate, states, entries = gate_of(A, B)
+    for symbol in (None,) if row.scope == "account" else (A, B):
+        assert gate.close(name, "made by the test", symbol)
+        (entry,) = gate.against(A) if symbol in (None, A) else gate.against(B)
+        assert entry.row is row and bool(gate.against(A, is_allowed=True)) == (not row.counts)
+    assert gate.state is row.state and gate.why.startswith(f"{name}: made by the test")
+    lifter = "anna" if row.lifted_by == "person" else "keel"
+    for symbol in (None,) if row.scope == "account" else (A, B):
+        assert gate.open(name, symbol, by=lifter)
+    assert gate.state is TradingState.ACTIVE and gate.why == "" and not gate.against(A) and not gate.against(B)
+    assert [state.partition(" ")[0] for state in states] == [row.state.name, "ACTIVE"]
+    assert {by for _, by in entries} == {None, lifter}
