@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 from keel.adapters.bybit import translate
 from keel.adapters.bybit.outcomes import PayloadError
@@ -70,18 +71,13 @@ def risk_tiers(symbol: str, rows: list[TierRow]) -> tuple[RiskTier, ...]:
 
 
 def _linear(row: InstrumentRow, known_since: int, tiers: list[TierRow], fees: FeeRow | None) -> Instrument:
-    lot, risk = row.lotSizeFilter, row.riskParameters
+    lot = row.lotSizeFilter
     if lot.qtyStep is None or row.leverageFilter is None:
         raise PayloadError(f"{row.symbol}: no quantity step or no leverage")
-    qty_grid, largest = _grid(lot.qtyStep, "qtyStep"), _amount(lot.maxOrderQty, "maxOrderQty")
+    largest = _amount(lot.maxOrderQty, "maxOrderQty")
     return Instrument(
-        symbol=row.symbol,
+        **_common(row, _grid(lot.qtyStep, "qtyStep"), known_since),
         category="linear",
-        base=row.baseCoin,
-        quote=row.quoteCoin,
-        price_grid=_grid(row.priceFilter.tickSize, "tickSize"),
-        qty_grid=qty_grid,
-        min_qty=_amount(lot.minOrderQty, "minOrderQty"),
         max_qty=largest,
         max_market_qty=_amount(lot.maxMktOrderQty, "maxMktOrderQty") if lot.maxMktOrderQty else largest,
         min_notional=translate.units(lot.minNotionalValue, "minNotionalValue") or 5 * UNIT,
@@ -90,40 +86,42 @@ def _linear(row: InstrumentRow, known_since: int, tiers: list[TierRow], fees: Fe
         max_leverage=translate.units(row.leverageFilter.maxLeverage),
         tiers=risk_tiers(row.symbol, tiers),
         funding_interval_min=row.fundingInterval or 480,
-        price_limit_x=translate.units(risk.priceLimitRatioX, "priceLimitRatioX") if risk else 0,
-        price_limit_y=translate.units(risk.priceLimitRatioY, "priceLimitRatioY") if risk else 0,
-        base_unit=_base_unit(qty_grid),
-        known_since=known_since,
-        source="exchange",
     )
 
 
 def _spot(row: InstrumentRow, known_since: int, fees: FeeRow | None) -> Instrument:
-    lot, risk = row.lotSizeFilter, row.riskParameters
+    lot = row.lotSizeFilter
     if lot.basePrecision is None:
         raise PayloadError(f"{row.symbol}: no base precision")
-    qty_grid = _grid(lot.basePrecision, "basePrecision")
     largest = _amount(lot.maxLimitOrderQty or lot.maxOrderQty, "maxLimitOrderQty")
     return Instrument(
-        symbol=row.symbol,
+        **_common(row, _grid(lot.basePrecision, "basePrecision"), known_since),
         category="spot",
-        base=row.baseCoin,
-        quote=row.quoteCoin,
-        price_grid=_grid(row.priceFilter.tickSize, "tickSize"),
-        qty_grid=qty_grid,
-        min_qty=_amount(lot.minOrderQty, "minOrderQty"),
         max_qty=largest,
         max_market_qty=_amount(lot.maxMarketOrderQty, "maxMarketOrderQty") if lot.maxMarketOrderQty else largest,
         min_notional=translate.units(lot.minOrderAmt, "minOrderAmt") or 5 * UNIT,
         taker_fee=_rate(fees, SPOT_FEE, is_taker=True),
         maker_fee=_rate(fees, SPOT_FEE, is_taker=False),
         max_leverage=UNIT,
-        price_limit_x=translate.units(risk.priceLimitRatioX, "priceLimitRatioX") if risk else 0,
-        price_limit_y=translate.units(risk.priceLimitRatioY, "priceLimitRatioY") if risk else 0,
-        base_unit=_base_unit(qty_grid),
-        known_since=known_since,
-        source="exchange",
     )
+
+
+def _common(row: InstrumentRow, qty_grid: Grid, known_since: int) -> dict[str, Any]:
+    """What perpetuals and spot pairs say in the same way."""
+    risk = row.riskParameters
+    return {
+        "symbol": row.symbol,
+        "base": row.baseCoin,
+        "quote": row.quoteCoin,
+        "price_grid": _grid(row.priceFilter.tickSize, "tickSize"),
+        "qty_grid": qty_grid,
+        "min_qty": _amount(row.lotSizeFilter.minOrderQty, "minOrderQty"),
+        "price_limit_x": translate.units(risk.priceLimitRatioX, "priceLimitRatioX") if risk else 0,
+        "price_limit_y": translate.units(risk.priceLimitRatioY, "priceLimitRatioY") if risk else 0,
+        "base_unit": _base_unit(qty_grid),
+        "known_since": known_since,
+        "source": "exchange",
+    }
 
 
 def _grid(step: str, what: str) -> Grid:

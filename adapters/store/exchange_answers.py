@@ -192,16 +192,11 @@ def _what_it_is(item: dict[str, Any]) -> str:
 
 
 def _linear(item: dict[str, Any], since: int) -> Instrument:
-    lot, risk = _part(item, "lotSizeFilter"), _part(item, "riskParameters", needed=False)
+    lot = _part(item, "lotSizeFilter")
     qty_grid, largest = Grid.from_text(lot["qtyStep"]), float(lot["maxOrderQty"])
     return Instrument(
-        symbol=item["symbol"],
+        **_common(item, qty_grid, since),
         category="linear",
-        base=item["baseCoin"],
-        quote=item["quoteCoin"],
-        price_grid=Grid.from_text(_part(item, "priceFilter")["tickSize"]),
-        qty_grid=qty_grid,
-        min_qty=float(lot["minOrderQty"]),
         max_qty=largest,
         max_market_qty=float(lot.get("maxMktOrderQty") or largest),
         min_notional=_units(lot.get("minNotionalValue"), min_notional_of(item["quoteCoin"])),
@@ -209,38 +204,41 @@ def _linear(item: dict[str, Any], since: int) -> Instrument:
         maker_fee=PERPETUAL_MAKER,
         max_leverage=to_units(_part(item, "leverageFilter")["maxLeverage"]),
         funding_interval_min=int(item.get("fundingInterval") or 480),
-        price_limit_x=_units(risk.get("priceLimitRatioX"), 0),
-        price_limit_y=_units(risk.get("priceLimitRatioY"), 0),
-        base_unit=base_unit(qty_grid),
-        known_since=since,
-        source="exchange",
     )
 
 
 def _spot(item: dict[str, Any], since: int) -> Instrument:
-    lot, risk = _part(item, "lotSizeFilter"), _part(item, "riskParameters", needed=False)
+    lot = _part(item, "lotSizeFilter")
     qty_grid = Grid.from_text(lot["basePrecision"])
     largest = float(lot.get("maxLimitOrderQty") or lot["maxOrderQty"])
     return Instrument(
-        symbol=item["symbol"],
+        **_common(item, qty_grid, since),
         category="spot",
-        base=item["baseCoin"],
-        quote=item["quoteCoin"],
-        price_grid=Grid.from_text(_part(item, "priceFilter")["tickSize"]),
-        qty_grid=qty_grid,
-        min_qty=float(lot["minOrderQty"]),
         max_qty=largest,
         max_market_qty=float(lot.get("maxMarketOrderQty") or largest),
         min_notional=_units(lot.get("minOrderAmt"), min_notional_of(item["quoteCoin"])),
         taker_fee=SPOT_FEE,
         maker_fee=SPOT_FEE,
         max_leverage=UNIT,
-        price_limit_x=_units(risk.get("priceLimitRatioX"), 0),
-        price_limit_y=_units(risk.get("priceLimitRatioY"), 0),
-        base_unit=base_unit(qty_grid),
-        known_since=since,
-        source="exchange",
     )
+
+
+def _common(item: dict[str, Any], qty_grid: Grid, since: int) -> dict[str, Any]:
+    """What perpetuals and spot pairs say in the same way."""
+    risk = _part(item, "riskParameters", needed=False)
+    return {
+        "symbol": item["symbol"],
+        "base": item["baseCoin"],
+        "quote": item["quoteCoin"],
+        "price_grid": Grid.from_text(_part(item, "priceFilter")["tickSize"]),
+        "qty_grid": qty_grid,
+        "min_qty": float(_part(item, "lotSizeFilter")["minOrderQty"]),
+        "price_limit_x": _units(risk.get("priceLimitRatioX"), 0),
+        "price_limit_y": _units(risk.get("priceLimitRatioY"), 0),
+        "base_unit": base_unit(qty_grid),
+        "known_since": since,
+        "source": "exchange",
+    }
 
 
 def _tiers(path: Path, symbol: str, rows: list[dict[str, Any]]) -> tuple[RiskTier, ...]:
