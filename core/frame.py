@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 
 
+def doubled(column: np.ndarray, fill: float = 0) -> np.ndarray:
+    """A copy with twice the room along its last axis; what is new holds ``fill``. For columns that grow row by row."""
+    return np.concatenate((column, np.full_like(column, fill)), axis=-1)
+
+
 def as_known(times: np.ndarray, values: np.ndarray, closes: np.ndarray) -> np.ndarray:
     """What was known of a series of points (times ascending, ms) at each of ``closes``: the last value at or before it; nan before the
     first."""

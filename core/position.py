@@ -49,6 +49,11 @@ class PositionBook:
         return self.instrument.book_grid.value(self.steps)
 
     @property
+    def signed_cost(self) -> int:
+        """The cost, negative when short: the unrealised PnL is the value less this."""
+        return self.cost if self.steps > 0 else -self.cost
+
+    @property
     def entry_price(self) -> float:
         """Average entry price, for display, margin and liquidation price; 0 when flat."""
         return average_price(self.cost, abs(self.steps), self.instrument)
@@ -57,8 +62,7 @@ class PositionBook:
         """PnL in quote coins that closing at ``price`` would give, before fees; a valuation, so a float."""
         if not self.steps:
             return 0.0
-        value = price * self.instrument.book_grid.value(self.steps)
-        return value - self.cost / 1e8 if self.steps > 0 else value + self.cost / 1e8
+        return price * self.instrument.book_grid.value(self.steps) - self.signed_cost / 1e8
 
 
 def apply_fill(

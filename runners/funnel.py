@@ -7,7 +7,6 @@ from keel.core.actors.portfolio import Portfolio
 from keel.core.actors.risk import RiskActor
 from keel.core.errors import InvariantError
 from keel.core.funnel import Dust, Funnel, OpenTrade
-from keel.core.money import UNIT
 
 
 def run_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fills: int, takeovers: int) -> Funnel:
@@ -49,8 +48,7 @@ def open_trades(portfolio: Portfolio) -> list[OpenTrade]:
     found = []
     for trade in portfolio.trade_log.open:
         line = portfolio.lines[trade.symbol]
-        cost = line.book.cost if line.book.steps > 0 else -line.book.cost
-        unrealized = round(line.qty * line.mark * UNIT) - cost
+        unrealized = line.worth - line.book.signed_cost
         dust = not portfolio.steps(trade.symbol)
         found.append(
             OpenTrade(
@@ -66,6 +64,5 @@ def dust_left(portfolio: Portfolio) -> list[Dust]:
     found = []
     for symbol, line in portfolio.lines.items():
         if line.book.steps and symbol not in told:
-            value = round(line.qty * line.mark * UNIT)
-            found.append(Dust(symbol, line.qty, line.mark, value, value - line.book.cost))
+            found.append(Dust(symbol, line.qty, line.mark, line.worth, line.worth - line.book.cost))
     return found

@@ -57,12 +57,8 @@ def made_result(
 
 def holdings_value(portfolio: Portfolio) -> tuple[int, int]:
     """(value at the marks, signed cost) of all that is held, in 1e-8 of the quote coin; short positions count negative."""
-    value = cost = 0
-    for line in portfolio.lines.values():
-        if line.book.steps:
-            value += round(line.qty * line.mark * UNIT)
-            cost += line.book.cost if line.book.steps > 0 else -line.book.cost
-    return value, cost
+    held = [line for line in portfolio.lines.values() if line.book.steps]
+    return sum(line.worth for line in held), sum(line.book.signed_cost for line in held)
 
 
 def reconcile(portfolio: Portfolio, venue: SimulatedExchange, instruments: dict[str, Instrument], fills: Sequence[Fill]) -> Reconciliation:

@@ -44,8 +44,13 @@ class Line:
         self.qty = qty = book.qty
         self.size = abs(qty)
         if self.is_linear:
-            self.offset = book.cost / 1e8 if book.steps > 0 else -book.cost / 1e8
+            self.offset = book.signed_cost / 1e8
         self.value = qty * self.mark - self.offset
+
+    @property
+    def worth(self) -> int:
+        """What is held, at its mark: 1e-8 of the quote coin, negative when short."""
+        return round(self.qty * self.mark * UNIT)
 
     def on_mark(self, mark: MarkPrice) -> None:
         """The mark price: it values the position from now on."""

@@ -17,7 +17,7 @@ from keel.core.features.functions import Load, UserFunction
 from keel.core.features.indicators import indicator_lookback, open_stream
 from keel.core.features.spec import FeatureSpec, extra_columns
 from keel.core.features.vector import VectorEngine, broken_input, output_index, series_name
-from keel.core.frame import BAR_COLUMNS, Frame
+from keel.core.frame import BAR_COLUMNS, Frame, doubled
 from keel.core.time_range import to_iso
 
 
@@ -121,8 +121,8 @@ class _Series:
     def _grow(self) -> None:
         if self.rows < len(self._ts):
             return
-        self._ts = np.concatenate((self._ts, np.zeros_like(self._ts)))
-        self._columns = {name: np.concatenate((column, np.full_like(column, np.nan))) for name, column in self._columns.items()}
+        self._ts = doubled(self._ts)
+        self._columns = {name: doubled(column, np.nan) for name, column in self._columns.items()}
 
 
 class _Handle:

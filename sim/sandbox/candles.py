@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from keel.core.frame import doubled
 from keel.core.timeframe import DAY_MS, HOUR_MS
 from keel.sim.sandbox.feed import Floats, Ints, SymbolSeries
 from keel.sim.sandbox.grouping import KINDS, LongCandles, firsts, grouped, turnover
@@ -70,8 +71,8 @@ class Candles:
         if self.forming is None:
             return
         if self.count == len(self._ts):
-            self._ts = np.concatenate((self._ts, np.zeros_like(self._ts)))
-            self._values = np.concatenate((self._values, np.zeros_like(self._values)), axis=1)
+            self._ts = doubled(self._ts)
+            self._values = doubled(self._values)
         self._ts[self.count] = self.forming_ts
         self._values[:, self.count] = self.forming
         self.count += 1
@@ -172,8 +173,8 @@ class Candles:
         if self.forming is None:
             return self._ts[: self.count], self._values[:, : self.count]
         if self.count == len(self._ts):
-            self._ts = np.concatenate((self._ts, np.zeros_like(self._ts)))
-            self._values = np.concatenate((self._values, np.zeros_like(self._values)), axis=1)
+            self._ts = doubled(self._ts)
+            self._values = doubled(self._values)
         self._ts[self.count] = self.forming_ts
         self._values[:, self.count] = self.forming
         return self._ts[: self.count + 1], self._values[:, : self.count + 1]

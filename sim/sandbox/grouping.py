@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from keel.core.frame import doubled
 from keel.sim.sandbox.feed import Floats, Ints
 from keel.sim.sandbox.intervals import end_of, start_of, starts_of
 
@@ -80,8 +81,8 @@ class LongCandles:
 
     def _close(self, bars: Floats) -> None:
         if self._count + 1 == len(self._starts):
-            self._starts = np.concatenate((self._starts, np.zeros_like(self._starts)))
-            self._made = np.concatenate((self._made, np.zeros_like(self._made)), axis=1)
+            self._starts = doubled(self._starts)
+            self._made = doubled(self._made)
         self._put(bars)
         self._count += 1
 

@@ -7,7 +7,7 @@ import pytest
 
 from keel.core.aggregate import aggregate
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import Frame, as_known
+from keel.core.frame import Frame, as_known, doubled
 
 
 def bars(minutes: list[int], timeframe: str = "1m") -> Frame:
@@ -55,3 +55,9 @@ def test_a_point_is_known_at_the_close_of_its_own_time_and_not_before() -> None:
     times, values, closes = np.array([10, 20]), np.array([1.0, 2.0]), np.array([9, 10, 19, 20, 99])
     np.testing.assert_array_equal(as_known(times, values, closes), [np.nan, 1.0, 1.0, 2.0, 2.0])
     assert np.isnan(as_known(times[:0], values[:0], closes)).all()
+
+
+def test_a_column_grows_at_its_end() -> None:
+    np.testing.assert_array_equal(doubled(np.array([1.0, 2.0]), np.nan), [1.0, 2.0, np.nan, np.nan])
+    table = doubled(np.ones((2, 1), dtype=np.int64))
+    assert table.dtype == np.int64 and table.tolist() == [[1, 0], [1, 0]]
