@@ -65,15 +65,15 @@ class Gate:
 
     # --- raising and ending ---
 
-    def close(self, cause: str, text: str, symbol: str | None = None, key: str = "") -> bool:
-        """Let something stand in the way; returns whether it is new. What stands already keeps its time and takes the new words. Raises
-        InvariantError for a cause that the table does not have."""
+    def close(self, cause: str, text: str, symbol: str | None = None, key: str = "", *, since_ms: int = 0) -> bool:
+        """Let something stand in the way; returns whether it is new. What stands keeps its time and takes the new words. since_ms: of
+        what stood before this process (ms UTC), 0: from now on. Raises InvariantError for a cause that the table does not have."""
         if cause not in CAUSES:
             raise InvariantError(f"{cause!r} is no cause of core/risk/causes.py: what raises it, and what ends it?")
         place = (symbol, cause, key)
         standing = self._entries.get(place)
         before = self.state
-        entry = Entry(cause, symbol, key, text, self._now_ms() if standing is None else standing.since_ms)
+        entry = Entry(cause, symbol, key, text, (since_ms or self._now_ms()) if standing is None else standing.since_ms)
         self._entries[place] = entry
         if standing is None:
             self._on_entry(entry, None)

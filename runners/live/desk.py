@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
 from keel.core.ports import Venue
-from keel.core.risk.controls import REPLACED_RESTS, Controls, Denial
+from keel.core.risk.control_table import Denial
+from keel.core.risk.controls import REPLACED_RESTS, Controls
 from keel.runners.live.decisions import Decisions
 from keel.runners.live.dry_run import DryRun
 

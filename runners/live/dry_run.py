@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
-from keel.core.risk.controls import Denial
+from keel.core.risk.control_table import Denial
 
 
 class DryRun:

@@ -110,13 +110,15 @@ class GateChanged(Message, frozen=True):
 
 
 class CauseRaised(Message, frozen=True):
-    """Something stands in the way of orders from here on: a cause of core/risk/causes.py. symbol "": of all; key: which one."""
+    """Something stands in the way of orders from here on: a cause of core/risk/causes.py. symbol "": of all; key: which one; since_ms: when
+    it began, earlier than ts where a session before this one left it standing (0: not written down)."""
 
     ts: int
     cause: str
     symbol: str
     key: str
     text: str
+    since_ms: int = 0
 
 
 class CauseEnded(Message, frozen=True):

@@ -254,7 +254,7 @@ async def _assemble(
         on_entry=lambda entry, by: _tell_entry(entry, by, connection.market_ms, outbox, notify),
     )
     for each in list(books.history.standing.values()):
-        gate.close(each.cause, each.text, each.symbol or None, each.key)
+        gate.close(each.cause, each.text, each.symbol or None, each.key, since_ms=each.since_ms or each.ts)
     watch(books.bus)
     venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify, lambda symbol: reconciler.against(symbol))
     quote = next(iter(instruments.values())).quote
@@ -370,7 +370,7 @@ def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: N
 def _tell_entry(entry: Entry, by: str | None, ts: int, outbox: Outbox, notify: Notify) -> None:
     """What stands in the way from here on, or does not any more: for the journal, and the end of it for people."""
     if by is None:
-        outbox.note(CauseRaised(ts, entry.cause, entry.symbol or "", entry.key, entry.text))
+        outbox.note(CauseRaised(ts, entry.cause, entry.symbol or "", entry.key, entry.text, entry.since_ms))
         return
     outbox.note(CauseEnded(ts, entry.cause, entry.symbol or "", entry.key, by))
     if entry.cause not in _ENDS_QUIETLY:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keel.core.risk.controls import TABLE
+from keel.core.risk.control_table import TABLE
 from keel.runners.live.gate_page import PAGE, renewed
 
 

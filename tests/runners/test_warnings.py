@@ -19,7 +19,7 @@ from keel.core.money import UNIT
 from keel.core.reasons import CONTROLS, DENIALS, VENUE, meaning_of
 from keel.core.result import BacktestResult, StopReason
 from keel.core.risk.causes import CAUSES
-from keel.core.risk.controls import TABLE
+from keel.core.risk.control_table import TABLE
 from keel.core.risk.decision import RENAMED, ControlReason, Reason
 from keel.core.time_range import TimeRange
 from keel.runners.warnings import run_warnings

@@ -11,7 +11,8 @@ import pytest
 from keel.core.messages import SubmitOrder
 from keel.core.orders import OrderRecord
 from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.controls import TABLE, Controls
+from keel.core.risk.control_table import TABLE
+from keel.core.risk.controls import Controls
 from keel.core.risk.gate import Gate
 from tests.builders import START, perpetual
 

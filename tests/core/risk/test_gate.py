@@ -60,9 +60,10 @@ def test_a_cause_may_stand_several_times_and_keeps_its_time() -> None:
     assert gate.close("external_order", "one", A, "1") and gate.close("external_order", "two", A, "2")
     assert not gate.close("external_order", "one, changed", A, "1")
     assert [(entry.key, entry.text, entry.since_ms) for entry in gate.entries()] == [("1", "one, changed", 7), ("2", "two", 7)]
+    assert gate.close("overfilled", "before", A, since_ms=3) and gate.entries("overfilled")[0].since_ms == 3 and gate.open("overfilled", A)
     assert gate.open("external_order", A, "1") and gate.has("external_order", A)
     assert gate.open("external_order", A, None) and not gate.open("external_order", A, None)
-    assert len(entries) == 4
+    assert len(entries) == 6
 
 
 def test_a_cause_that_the_table_does_not_have_cannot_be_raised() -> None:

@@ -199,23 +199,29 @@ def test_what_persists_is_not_lifted(journals: Path, context: ToolContext) -> No
 
 
 def test_what_needs_a_person_survives_a_restart(journals: Path, context: ToolContext) -> None:
-    seen: list[Any] = []
+    seen, since = list[Any](), list[int]()
     with moving_really() as sandbox:
         made = plan(sandbox, journals, "rest")
 
         async def first(live: Live, stop: Stop) -> None:
             live.gate.close("overfilled", "3 steps of 2", "BTCUSDT")
+            since.append(live.gate.entries("overfilled")[0].since_ms)
+
+        async def between(live: Live, stop: Stop) -> None:
+            since.append(live.gate.entries("overfilled")[0].since_ms)
 
         async def second(live: Live, stop: Stop) -> None:
             seen.append(live.gate.frozen)
+            since.append(live.gate.entries("overfilled")[0].since_ms)
             await asyncio.to_thread(session_release_tool.run, ReleaseRequest("test", "overfilled"), context)
 
         async def third(live: Live, stop: Stop) -> None:
             seen.append(live.gate.frozen)
 
-        for act in (first, second, third):
+        for act in (first, between, second, third):
             run(made, None, act)
     assert seen[0]["BTCUSDT"]["overfilled"] == "3 steps of 2" and "BTCUSDT" not in seen[1]
+    assert since[0] > 0 and since == [since[0]] * 3  # it stands since it began, whatever sessions came between
 
 
 def test_none_runs(context: ToolContext) -> None:
