@@ -111,7 +111,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         "message_hash": lambda: message_hash(parts.messages, equity),
         "funnel": lambda: whole_funnel(parts.risk, parts.executor, portfolio, fills=len(venue.fills), takeovers=len(venue.liquidations)),
         "warnings": lambda: [
-            *run_warnings(result, parts.halts, parts.executor.order_log.counts, quote=quote),
+            *run_warnings(result, parts.halts, parts.executor.memory.order_log.counts, quote=quote),
             *_of_the_portfolio(prepared, parts),
         ],
     }
@@ -134,7 +134,7 @@ def _result(prepared: Prepared, parts: BacktestParts) -> BacktestResult:
         timing={},
         stop_reason=venue.stop_reason,
         bars={history.symbol: history.execution for history in prepared.histories},
-        order_log=parts.executor.order_log.entries,
+        order_log=parts.executor.memory.order_log.entries,
     )
     return result
 

@@ -299,7 +299,7 @@ def _wired(prepared: Prepared) -> tuple[BacktestParts, OMSClient]:
 
 def _refusals(parts: BacktestParts) -> list[str]:
     """How many orders came to nothing, by reason."""
-    return [f"{count} x {kind.replace('_', ' ')}: {reason}" for (kind, reason), count in parts.executor.order_log.counts.items()]
+    return [f"{count} x {kind.replace('_', ' ')}: {reason}" for (kind, reason), count in parts.executor.memory.order_log.counts.items()]
 
 
 def _copied(strategy: Any, position_manager: Any) -> Callable[[], tuple[Any, Any]]:

@@ -11,7 +11,7 @@ from keel.core.funnel import Dust, Funnel, OpenTrade
 
 def run_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fills: int, takeovers: int) -> Funnel:
     """What became of every signal and every order so far. fills: how many, takeovers (liquidations) included."""
-    counts, ended = risk.counts.copy(), executor.ended
+    counts, ended = risk.counts.copy(), executor.memory.ended
     return Funnel(
         signals=counts.signals,
         ordered=counts.ordered,
@@ -21,12 +21,12 @@ def run_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fil
         capped=tuple(counts.capped.values()),
         orders=executor.orders_made,
         origins=executor.orders_by_reason,
-        filled=executor.closed_counts["filled"],
+        filled=executor.memory.closed_counts["filled"],
         rejected=tuple(ended["rejected"].values()),
         expired=tuple(ended["expired"].values()),
         cancelled=tuple(ended["cancelled"].values()),
         resting=len(executor.open_orders()) + len(executor.bracket_orders()),
-        exits_refused=tuple(executor.exits_refused.values()),
+        exits_refused=tuple(executor.memory.exits_refused.values()),
         fills=fills,
         takeovers=takeovers,
         trades=len(portfolio.trade_log.closed),

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 
 import msgspec
 
-from keel.core.actors.order_log import Kind, OrderLog, OrderLogState
+from keel.core.actors.order_log import Kind, OrderLog
 from keel.core.clock import Clock
 from keel.core.errors import ConfigError, InvariantError
-from keel.core.funnel import BRACKET, Tally, copied, count_words
+from keel.core.funnel import BRACKET, Tally, count_words
 from keel.core.instrument import Instrument
 from keel.core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
 from keel.core.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
@@ -27,41 +28,35 @@ _REFUSALS = ("cancel_rejected", "amend_rejected")
 _ALPHABET = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
-class ExecutorState(msgspec.Struct, frozen=True):
-    """Everything that an executor remembers, as plain data."""
+class ExecutorMemory(msgspec.Struct):
+    """Everything that an executor remembers, as plain data: a snapshot keeps it, a restart goes on from it."""
 
     prefix: str
-    former: tuple[str, ...]
-    live: list[OrderRecord]
-    children: dict[str, int]
-    reasons: list[str]
-    received: int
-    own_open: int
-    closed_counts: dict[OrderState, int]
-    order_log: OrderLogState
-    ended: dict[OrderState, Tally]
-    exits_refused: Tally
+    """Of the orders from now on, with its dash."""
+    former: tuple[str, ...] = ()
+    """Of orders of earlier sessions."""
+    live: dict[str, OrderRecord] = {}
+    """By client order id, oldest first."""
+    children: dict[str, int] = {}
+    """Number by client order id of every order that the venue ever made out of a bracket."""
+    reasons: list[str] = []
+    """Why each order was made; an order's number is its place, from 1."""
+    received: int = 0
+    """Intents."""
+    own_open: int = 0
+    """Open orders that came from intents."""
+    closed_counts: dict[OrderState, int] = msgspec.field(
+        default_factory=lambda: dict.fromkeys(("filled", "cancelled", "rejected", "expired"), 0)
+    )
+    ended: dict[OrderState, Tally] = msgspec.field(default_factory=lambda: {"rejected": {}, "expired": {}, "cancelled": {}})
+    exits_refused: Tally = {}
+    order_log: OrderLog = msgspec.field(default_factory=OrderLog)
 
 
 class Executor:
     """One account's orders. ``emit`` takes the commands. Raises ConfigError for a prefix that the exchange would not take."""
 
-    __slots__ = (
-        "_children",
-        "_clock",
-        "_emit",
-        "_former",
-        "_grids",
-        "_live",
-        "_prefix",
-        "_reasons",
-        "closed_counts",
-        "ended",
-        "exits_refused",
-        "order_log",
-        "own_open",
-        "received",
-    )
+    __slots__ = ("_clock", "_emit", "_grids", "memory")
 
     def __init__(
         self,
@@ -72,25 +67,17 @@ class Executor:
         *,
         log_capacity: int = 10_000,
     ) -> None:
-        self._prefix = _checked(prefix) + "-"
-        self._former: tuple[str, ...] = ()
+        self.memory = ExecutorMemory(_checked(prefix) + "-", order_log=OrderLog(log_capacity))
         self._grids = {symbol: (each.qty_grid.num, each.qty_grid.den) for symbol, each in instruments.items()}
         self._clock = clock
         self._emit = emit
-        self._live: dict[str, OrderRecord] = {}
-        self._children: dict[str, int] = {}
-        self._reasons: list[str] = []
-        self.received = self.own_open = 0
-        self.closed_counts: dict[OrderState, int] = dict.fromkeys(("filled", "cancelled", "rejected", "expired"), 0)
-        self.order_log = OrderLog(log_capacity)
-        self.ended: dict[OrderState, Tally] = {"rejected": {}, "expired": {}, "cancelled": {}}
-        self.exits_refused: Tally = {}
 
     # --- from risk ---
 
     def on_intent(self, intent: OrderIntent) -> None:
         """Submit an approved order, after cancelling what rests of the symbol when it says so. qty 0: only cancel."""
-        self.received += 1
+        memory = self.memory
+        memory.received += 1
         symbol, qty = intent.symbol, intent.qty
         if qty == 0.0:
             self._cancel_before(intent)
@@ -99,8 +86,8 @@ class Executor:
         if not 0.0 < qty < math.inf or round(qty * den / num) * num / den != qty:  # Grid.is_on, in place
             raise InvariantError(f"{symbol}: an intent of {qty!r}, which is not a positive quantity on the grid")
         reason, side = intent.reason, intent.side
-        number = len(self._reasons) + 1
-        client_order_id = f"{self._prefix}{number}"
+        number = len(memory.reasons) + 1
+        client_order_id = f"{memory.prefix}{number}"
         now = self._clock.now_ms
         command = SubmitOrder(
             client_order_id,
@@ -120,11 +107,11 @@ class Executor:
             intent.bracket,
             reason,
         )  # it refuses what the intent must not hold, before anything is sent
-        if self.own_open:
+        if memory.own_open:
             self._cancel_before(intent)
-        self._reasons.append(reason)
-        self._live[client_order_id] = OrderRecord(number, client_order_id, symbol, side, now, command)
-        self.own_open += 1
+        memory.reasons.append(reason)
+        memory.live[client_order_id] = OrderRecord(number, client_order_id, symbol, side, now, command)
+        memory.own_open += 1
         self._emit(command)
 
     def on_halt(self, halt: Halt) -> None:
@@ -136,19 +123,20 @@ class Executor:
     def on_denied(self, denial: SignalDenied | OrderDenied) -> None:
         """Keep our own no for the order log."""
         kind: Kind = "signal_denied" if denial.__class__ is SignalDenied else "order_denied"
-        self.order_log.add(kind, denial.ts, denial.symbol, denial.reason, value=denial.value, limit=denial.limit)
+        self.memory.order_log.add(kind, denial.ts, denial.symbol, denial.reason, value=denial.value, limit=denial.limit)
 
     # --- from the venue ---
 
     def on_order_update(self, update: OrderUpdate) -> None:
         """Follow an order. Raises InvariantError for a change that the table does not allow, or an order that nobody knows."""
-        record = self._live.get(update.client_order_id)
+        memory = self.memory
+        record = memory.live.get(update.client_order_id)
         if record is None:
             if update.status in _REFUSALS and self.order_number(update.client_order_id):
                 return  # it had ended before the cancellation or amendment arrived
             if update.status == "rejected" and update.client_order_id == trading_stop_id(update.symbol):
-                self.order_log.add("rejected", update.ts, update.symbol, update.reason)
-                count_words(self.exits_refused, update.reason, update.ts, update.symbol)
+                memory.order_log.add("rejected", update.ts, update.symbol, update.reason)
+                count_words(memory.exits_refused, update.reason, update.ts, update.symbol)
                 return
             record = self._adopt(update)
         record.state = state = advance(record.state, update.status)
@@ -158,18 +146,18 @@ class Executor:
                 record.command = self._amended(record.command, update)
             return
         record.reason = update.reason
-        del self._live[update.client_order_id]
-        self.closed_counts[state] += 1
+        del memory.live[update.client_order_id]
+        memory.closed_counts[state] += 1
         if record.parent_id is None:
-            self.own_open -= 1
+            memory.own_open -= 1
         if state != "filled":
-            count_words(self.ended[state], update.reason, update.ts, record.symbol)
+            count_words(memory.ended[state], update.reason, update.ts, record.symbol)
         if state == "rejected" or state == "expired":
-            self.order_log.add(state, update.ts, record.symbol, update.reason, order=record.number)
+            memory.order_log.add(state, update.ts, record.symbol, update.reason, order=record.number)
 
     def on_fill(self, fill: Fill) -> None:
         """Count what was filled. A takeover (kind bust) belongs to no order. Raises InvariantError for more than was ordered."""
-        record = self._live.get(fill.client_order_id)
+        record = self.memory.live.get(fill.client_order_id)
         if record is None:
             return  # its last update was here first, or it is a takeover
         filled = fill.qty
@@ -184,76 +172,75 @@ class Executor:
     def begin_session(self, prefix: str) -> None:
         """Name the orders from now on otherwise; their numbers go on, and earlier orders keep their names. For accounts that outlive a
         program: no name is given twice. Raises ConfigError for a prefix that the exchange would not take."""
-        self._former = (*self._former, self._prefix)
-        self._prefix = _checked(prefix) + "-"
+        memory, named = self.memory, _checked(prefix) + "-"
+        memory.former, memory.prefix = (*memory.former, memory.prefix), named
 
-    def state(self) -> ExecutorState:
-        """What it remembers, to be written at once: its parts are not copied."""
-        return ExecutorState(
-            self._prefix, self._former, list(self._live.values()), self._children, self._reasons, self.received, self.own_open,
-            self.closed_counts, self.order_log.state(), {state: copied(tally) for state, tally in self.ended.items()},
-            copied(self.exits_refused),
-        )  # fmt: skip
+    def state(self) -> ExecutorMemory:
+        """What it remembers, to be written at once: it is not copied."""
+        return self.memory
 
-    def restore(self, state: ExecutorState) -> None:
-        """Go on from a ``state()``."""
-        self._prefix, self._former = state.prefix, state.former
-        self._live = {record.client_order_id: record for record in state.live}
-        self._children, self._reasons = dict(state.children), list(state.reasons)
-        self.received, self.own_open = state.received, state.own_open
-        self.closed_counts = dict(state.closed_counts)
-        self.order_log.restore(state.order_log)
-        self.ended = {name: copied(tally) for name, tally in state.ended.items()}
-        self.exits_refused = copied(state.exits_refused)
+    def restore(self, state: ExecutorMemory) -> None:
+        """Go on from a ``state()``; nothing is shared with it."""
+        self.memory = deepcopy(state)
 
     # --- what others read ---
 
+    @property
+    def received(self) -> int:
+        """How many intents it has taken so far."""
+        return self.memory.received
+
+    @property
+    def own_open(self) -> int:
+        """How many orders are open that came from intents (the venue's bracket orders are not counted)."""
+        return self.memory.own_open
+
     def open_orders(self, symbol: str | None = None) -> list[OrderRecord]:
         """Open orders that came from intents, oldest first; those of brackets are the venue's and not among them."""
-        return [r for r in self._live.values() if r.parent_id is None and (symbol is None or r.symbol == symbol)]
+        return [r for r in self.memory.live.values() if r.parent_id is None and (symbol is None or r.symbol == symbol)]
 
     def bracket_orders(self, symbol: str | None = None) -> list[OrderRecord]:
         """Open orders that the venue made out of brackets, oldest first."""
-        return [r for r in self._live.values() if r.parent_id is not None and (symbol is None or r.symbol == symbol)]
+        return [r for r in self.memory.live.values() if r.parent_id is not None and (symbol is None or r.symbol == symbol)]
 
     def order_number(self, client_order_id: str) -> int:
         """The number under which an order was counted; 0 for one that is not known (a takeover's)."""
-        record = self._live.get(client_order_id)
+        record = self.memory.live.get(client_order_id)
         if record is not None:
             return record.number
-        number = self._children.get(client_order_id)
+        number = self.memory.children.get(client_order_id)
         if number is not None:
             return number
-        prefix = self._prefix
+        prefix = self.memory.prefix
         if not client_order_id.startswith(prefix):
-            prefix = next((each for each in self._former if client_order_id.startswith(each)), "")
+            prefix = next((each for each in self.memory.former if client_order_id.startswith(each)), "")
             if not prefix:
                 return 0
         digits = client_order_id[len(prefix) :]
-        return int(digits) if digits.isdecimal() and int(digits) <= len(self._reasons) else 0
+        return int(digits) if digits.isdecimal() and int(digits) <= len(self.memory.reasons) else 0
 
     @property
     def bracket_names(self) -> list[str]:
         """The id of every order that the venue ever made out of a bracket."""
-        return list(self._children)
+        return list(self.memory.children)
 
     @property
     def orders_by_reason(self) -> dict[str, int]:
         """How many orders there have been by why they were made; those that the venue made stand together, as ``bracket``."""
-        counts = Counter(self._reasons)
-        counts.subtract(self._reasons[number - 1] for number in self._children.values())
-        counts[BRACKET] += len(self._children)
+        counts = Counter(self.memory.reasons)
+        counts.subtract(self.memory.reasons[number - 1] for number in self.memory.children.values())
+        counts[BRACKET] += len(self.memory.children)
         return {reason: number for reason, number in counts.items() if number}
 
     @property
     def orders_made(self) -> int:
         """How many orders there have been, brackets' included; the number of the latest."""
-        return len(self._reasons)
+        return len(self.memory.reasons)
 
     # --- inside ---
 
     def _cancel_before(self, intent: OrderIntent) -> None:
-        if intent.cancel_first and self.own_open:
+        if intent.cancel_first and self.memory.own_open:
             for record in self.open_orders(intent.symbol):
                 self._cancel(record)
 
@@ -270,12 +257,12 @@ class Executor:
         """Take in an order that the venue made: it exists there already, so it begins as accepted."""
         if update.parent_id is None or self.order_number(update.client_order_id):
             raise InvariantError(f"{update.symbol}: {update.status} for order {update.client_order_id!r}, which is not open")
-        self._reasons.append(update.reason or BRACKET)
-        number = len(self._reasons)
+        self.memory.reasons.append(update.reason or BRACKET)
+        number = len(self.memory.reasons)
         record = OrderRecord(number, update.client_order_id, update.symbol, update.side, update.ts, None, update.parent_id)
         record.state = "accepted"
-        self._children[update.client_order_id] = number
-        self._live[update.client_order_id] = record
+        self.memory.children[update.client_order_id] = number
+        self.memory.live[update.client_order_id] = record
         return record
 
 

@@ -117,7 +117,7 @@ def _head(live: Live, stop: Stop) -> Any:
 
 def _funnel(live: Live) -> str:
     """What became of the signals and orders since the journal began."""
-    counts, ends = live.books.actors.risk.counts, live.books.executor.closed_counts
+    counts, ends = live.books.actors.risk.counts, live.books.executor.memory.closed_counts
     denied, ignored = total(counts.denied.values()), total(counts.ignored.values())
     orders = f"orders {live.books.executor.orders_made:,} (filled {ends['filled']:,}, rejected {ends['rejected']:,})"
     return f"signals {counts.signals:,} (ignored {ignored:,}, denied {denied:,})   {orders}"

@@ -53,7 +53,7 @@ def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResu
         timing={"bars": sum(len(history.execution) for history in histories), "total_s": round(wall_s, 3)},
         stop_reason=_stop_reason(live, ending),
         bars={history.symbol: history.execution for history in histories},
-        order_log=actors.executor.order_log.entries,
+        order_log=actors.executor.memory.order_log.entries,
         funnel=funnel,
         warnings=[
             *_untested(live),

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from keel.core.actors.executor import ExecutorState
+from keel.core.actors.executor import ExecutorMemory
 from keel.core.actors.live_series import LiveSeries, SeriesState
 from keel.core.actors.portfolio import PortfolioState
 from keel.core.actors.risk import RiskState
@@ -43,7 +43,7 @@ class SessionState(msgspec.Struct, frozen=True):
     """Everything that follows from a journal's records up to one of them."""
 
     now_ms: int
-    executor: ExecutorState
+    executor: ExecutorMemory
     portfolio: PortfolioState
     risk: RiskState
     strategy: bytes

@@ -178,7 +178,8 @@ def test_a_refused_trading_stop_is_no_order_to_the_executor(venue) -> None:
     (refusal,) = v.events
     executor.on_order_update(refusal)
     assert executor.orders_made == 0 and not executor.open_orders() and not executor.bracket_orders()
-    assert [(entry["kind"], entry["reason"], entry["order"]) for entry in executor.order_log.entries] == [("rejected", refusal.reason, 0)]
+    entries = [(entry["kind"], entry["reason"], entry["order"]) for entry in executor.memory.order_log.entries]
+    assert entries == [("rejected", refusal.reason, 0)]
 
 
 def test_an_exit_that_ends_while_it_waits_for_volume_stays_ended(venue) -> None:

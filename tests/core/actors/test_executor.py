@@ -113,7 +113,7 @@ def test_lives_that_the_table_allows(statuses: list[Any], end: Any) -> None:
     for status in statuses:
         assert actor.own_open == 1
         actor.on_order_update(update(1, status))
-    assert (actor.own_open, actor.open_orders(), actor.closed_counts[end]) == (0, [], 1)
+    assert (actor.own_open, actor.open_orders(), actor.memory.closed_counts[end]) == (0, [], 1)
 
 
 @pytest.mark.parametrize("status", ["accepted", "filled", "cancelled", "triggered", "amended", "partially_filled"])
@@ -247,7 +247,7 @@ def test_the_order_log_keeps_noes_with_their_numbers() -> None:
     for status in ("rejected", "expired", "cancelled"):
         actor.on_intent(intent())
         actor.on_order_update(update(actor.orders_made, status, reason="110007 not enough"))
-    log = actor.order_log
+    log = actor.memory.order_log
     assert log.entries == [
         {"ts": DAY, "symbol": "BTCUSDT", "kind": "signal_denied", "reason": "max_gross_usd", "value": 5.0, "limit": 4.0, "order": 0},
         {"ts": DAY, "symbol": "BTCUSDT", "kind": "order_denied", "reason": "trading_reducing", "value": 0.0, "limit": 0.0, "order": 0},
@@ -279,7 +279,7 @@ def test_only_open_orders_are_kept_and_every_end_is_counted(choices: list[tuple[
     still_open = [number for number, state in states.items() if state not in CLOSED]
     assert [record.number for record in actor.open_orders()] == still_open
     assert actor.own_open == len(still_open)
-    assert sum(actor.closed_counts.values()) == len(states) - len(still_open)
+    assert sum(actor.memory.closed_counts.values()) == len(states) - len(still_open)
 
 
 # --- the bypass ---
@@ -298,11 +298,11 @@ def test_ends_are_counted_by_the_venues_words_and_a_refused_exit_is_no_order() -
     again.restore(actor.state())
     again.on_intent(intent())
     again.on_order_update(update(4, "rejected", reason="110007 no"))
-    assert [(each.reason, each.count, each.detail) for each in again.ended["rejected"].values()] == [
+    assert [(each.reason, each.count, each.detail) for each in again.memory.ended["rejected"].values()] == [
         ("10001 StopLoss:… is above …", 2, "10001 StopLoss:95 is above 90.5"), ("110007 no", 2, ""),
     ]  # fmt: skip
-    assert [each.count for each in actor.ended["rejected"].values()] == [2, 1]
-    assert [(each.reason, each.count) for each in again.exits_refused.values()] == [("10001 zero position", 1)]
+    assert [each.count for each in actor.memory.ended["rejected"].values()] == [2, 1]
+    assert [(each.reason, each.count) for each in again.memory.exits_refused.values()] == [("10001 zero position", 1)]
     assert again.orders_made == 4 and again.orders_by_reason == {"signal": 4}
 
 
