@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import selectors
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -18,10 +17,9 @@ from typing import IO
 
 import msgspec
 
-import keel
 from keel.adapters.whole_file import write_bytes
 from keel.core.errors import InvariantError
-from keel.runners.child_environment import child_environment
+from keel.runners.sweep.child import last_words, start_child
 from keel.runners.sweep.task import Code, Outcome, Task
 from keel.runners.sweep.worker import CODE_FILE
 
@@ -48,12 +46,6 @@ class _Worker:
         with suppress(BrokenPipeError):
             self.process.stdin.write(msgspec.json.encode(task) + b"\n")
             self.process.stdin.flush()
-
-    def last_words(self) -> str:
-        """The end of what it wrote to stderr."""
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
 
     def stop(self) -> None:
         """End it, whatever it does."""
@@ -120,16 +112,9 @@ class LocalPool:
         self._selector.close()
 
     def _start(self) -> _Worker:
-        root = str(Path(keel.__path__[0]).parent)
-        paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         errors = (self._cache / f"worker-{len(list(self._cache.glob('worker-*')))}.log").open("w+b")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "keel.runners.sweep.worker", str(self._cache)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            env={**child_environment(), "PYTHONPATH": paths},
-        )
+        module = "keel.runners.sweep.worker"
+        process = start_child(module, str(self._cache), errors=errors, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         worker = _Worker(process, errors)
         self._workers.append(worker)
         self._selector.register(worker.out, selectors.EVENT_READ, worker)
@@ -153,7 +138,6 @@ class LocalPool:
         """Take a dead worker out; what it died of."""
         self._selector.unregister(worker.out)
         self._workers.remove(worker)
-        code = worker.process.returncode
-        words = worker.last_words()
+        words = last_words(worker.process, worker.errors)
         worker.stop()
-        return (f"signal {-code}" if code < 0 else f"exit code {code}") + (f", {words}" if words else "")
+        return words

@@ -16,6 +16,7 @@ from keel.runners.home import Home
 from keel.runners.kernel_run import kernel_folder
 from keel.runners.preparation import assemble, guarded, make_plan, refuse_peeking, shortened
 from keel.runners.sweep.ask import SweepAsk, SweepRecord, begin, contexts_of, load_begun, read_record, space_of, write_record
+from keel.runners.sweep.compiling import is_ready
 from keel.runners.sweep.data import DataBook
 from keel.runners.sweep.engines import Evaluators, Place
 from keel.runners.sweep.kernel import choose_engine
@@ -122,6 +123,7 @@ class _Run:
     loaded: LoadedSystem = field(init=False)
     contexts: list[Context] = field(init=False)
     book: DataBook = field(init=False)
+    evaluators: Evaluators | None = None
     known: dict[str, Row] = field(default_factory=dict)
     fresh: int = 0
     begun: float = field(default_factory=time.monotonic)
@@ -150,10 +152,10 @@ class _Run:
         shutil.rmtree(cache, ignore_errors=True)
         trials: list[Trial] = []
         engine, why_not = choose_engine(ask.engine, ask.metric, self.loaded)
-        if engine == "kernel" and self.progress is not None:
-            self.progress("the kernel is made ready (compiled once)", 0, total)
         code = collect_code(self.loaded, kernel_folder(self.home))
-        evaluators = Evaluators(self.place, cache, self.book, code, engine, strictly=ask.engine == "kernel")
+        evaluators = self.evaluators = Evaluators(self.place, cache, self.book, code, engine, strictly=ask.engine == "kernel")
+        if engine == "kernel" and self.progress is not None:
+            self.progress("the kernel is made ready" if is_ready(code.kernel_cache) else evaluators.how_compiled, 0, total)
         try:
             with Study(folder) as study:
                 self.known = {row.id: row for row in study.rows()}
@@ -232,7 +234,8 @@ class _Run:
         rate = self.fresh / max(1e-9, time.monotonic() - self.begun)
         left = max(0, total - len(self.known)) / rate if rate else 0.0
         minutes, seconds = divmod(round(left), 60)
-        return f"{self.record.sweep_id} {rate:,.1f} runs/s, {minutes}:{seconds:02d} left"
+        compiles = ", by the actors: the kernel is being compiled" if self.evaluators is not None and self.evaluators.compiles else ""
+        return f"{self.record.sweep_id} {rate:,.1f} runs/s, {minutes}:{seconds:02d} left{compiles}"
 
     def _check_same_data(self) -> None:
         """What the study has must be of the history that the store has now. Raises DataError."""

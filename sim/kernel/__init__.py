@@ -23,7 +23,7 @@ from keel.core.time_range import to_iso
 from keel.sim.kernel import compiled
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.columns import NO_FLOATS, NO_INTS, Floats, KernelColumns, shared
-from keel.sim.kernel.compiled import is_installed, load
+from keel.sim.kernel.compiled import is_installed, is_loaded, load
 from keel.sim.kernel.result import KernelLedger, KernelRefused, KernelResult, KernelSummary, result_of, summary_of
 from keel.sim.kernel.setup import KernelSetup, unsupported
 
@@ -38,6 +38,7 @@ __all__ = [
     "KernelSetup",
     "KernelSummary",
     "is_installed",
+    "is_loaded",
     "load",
     "run",
     "summarize",

@@ -161,6 +161,11 @@ def load(folder: str = "") -> Simulate:
     return _loaded["simulate"]
 
 
+def is_loaded() -> bool:
+    """Whether this process has it already."""
+    return "simulate" in _loaded
+
+
 def is_installed() -> bool:
     """Whether numba can be had (it is not imported for that)."""
     from importlib.util import find_spec

@@ -29,4 +29,4 @@ def test_every_program_is_started_with_it() -> None:
             assert "env" in {word.arg for word in start.keywords}, f"{path}:{start.lineno}: env=child_environment()"
             assert "child_environment(" in text, f"{path}: where does its environment come from?"
             seen.add(path.name)
-    assert seen >= {"trader.py", "flatten.py", "command.py", "panic_button.py", "local.py"}
+    assert seen >= {"trader.py", "flatten.py", "command.py", "panic_button.py", "child.py"}

@@ -64,7 +64,8 @@ def test_the_kernel_gives_the_actors_figures(keel: Keel, small: str) -> None:
     assert [[row[name] for name in shared] for row in ours] == [[row[name] for name in shared] for row in theirs]
 
 
-@pytest.mark.long  # the kernel is compiled
+@pytest.mark.long
+@pytest.mark.usefixtures("compiled_kernel")
 def test_what_the_kernel_does_not_model_is_run_by_the_actors_and_said(keel: Keel, small: str) -> None:
     pytest.importorskip("numba")
     asked = ("sweep", small, "--param", "execution.latency_ms=0,60000", "--windows", "first", "--metric", "net_profit")
@@ -284,7 +285,7 @@ def test_a_thousand_sets_over_nine_months_of_real_bars_with_funding_and_liquidat
         text
         + "risk: {leverage: 50, policy: none}\nexits: {stop_loss: {percent: 5}}\nwindows: {nine: {start: 2025-01-01, end: 2025-10-01}}\n"
     )
-    asked = ("--param", "fast=20:210:10", "--param", "slow=220:710:10", "--windows", "nine", "--json")
+    asked = ("--param", "fast=20:210:10", "--param", "slow=220:710:10", "--windows", "nine", "--engine", "kernel", "--json")
     data = call("sweep", "risky", *asked)
     assert (data["points"], data["done"], data["engine"]) == (1000, 1000, "kernel")
     assert data["region"] is None and "no better than doing nothing" in data["no_region"]  # every neighbourhood loses over these months
