@@ -31,7 +31,7 @@ async def release(live: Live, cause: str, symbol: str | None, by: str) -> list[R
     live.gate.look()
     found = [entry for entry in live.gate.entries(cause) if symbol in (None, entry.symbol)]
     if not found:
-        raise SafetyError(f"{cause} does not stand{'' if symbol is None else f' for {symbol}'}: there is nothing to lift")
+        raise SafetyError(f"{cause} does not stand{'' if symbol is None else f' for {symbol}'}: {_where(live, cause)}")
     row = CAUSES[cause]
     if cause in ADOPTED:
         return await _adopt(live, found, by)
@@ -68,6 +68,14 @@ async def _adopt(live: Live, found: list[Entry], by: str) -> list[Restriction]:
         live.gate.open(entry.cause, entry.symbol, entry.key, by=by)
         lifted += listed
     return lifted
+
+
+def _where(live: Live, cause: str) -> str:
+    """Where it stands instead, with the command that lifts it there."""
+    shown = [each for each in restrictions(live.gate, live.plan.system.system) if each.cause == cause]
+    if not shown:
+        return "there is nothing to lift"
+    return "; ".join(dict.fromkeys(f"it stands for {each.symbol or 'all symbols'}: {each.release or each.text}" for each in shown))
 
 
 def _meant(cause: str) -> str:

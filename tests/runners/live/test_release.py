@@ -24,7 +24,7 @@ def session(cause: str) -> Any:
     gate = Gate([S])
     gate.close(cause, "made by the test", S if CAUSES[cause].scope == "symbol" else None)
     plan = SimpleNamespace(system=SimpleNamespace(system="mine"), arming=None)
-    return SimpleNamespace(gate=gate, plan=plan, instruments={S: None})
+    return SimpleNamespace(gate=gate, plan=plan, instruments={S: None, "ETHUSDT": None})
 
 
 @pytest.mark.parametrize("cause", [row.name for row in KEEPS_ITSELF])
@@ -42,6 +42,21 @@ def test_what_a_person_lifts_is_shown_with_the_whole_command(cause: str) -> None
     (shown,) = restrictions(session(cause).gate, "mine")
     where = f" --symbol {S}" if CAUSES[cause].scope == "symbol" else ""
     assert shown.release == f"keel session release mine{where} --cause {cause}" and shown.line.endswith(shown.release)
+
+
+@pytest.mark.parametrize(
+    ("cause", "symbol", "words"),
+    [
+        ("another_writer", S, f"does not stand for {S}: it stands for all symbols: keel session release mine --cause another_writer"),
+        ("overfilled", "ETHUSDT", f"it stands for {S}: keel session release mine --symbol {S} --cause overfilled"),
+        ("leverage", "ETHUSDT", f"does not stand for ETHUSDT: it stands for {S}: made by the test"),
+    ],
+)
+async def test_a_cause_that_stands_elsewhere_is_named_with_its_command(cause: str, symbol: str, words: str) -> None:
+    live = session(cause)
+    with pytest.raises(SafetyError, match=words):
+        await release(live, cause, symbol, "a test")
+    assert live.gate.entries(cause)
 
 
 @pytest.mark.parametrize("cause", BY_ANOTHER_COMMAND)
