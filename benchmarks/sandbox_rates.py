@@ -6,8 +6,8 @@ One process serves both: an aiohttp application whose only handler reads the bod
 and a sandbox with a long past that stands still. Both get the same requests. A client in another process keeps eight connections busy and
 reads whole answers. A rate is answers per second of the server's CPU time: on two idle cores that is what the clock says, and on busy ones
 the clock says something else. Rounds alternate, each side's fastest counts, and the share of the bare answer's rate is held against GATES.
-Candles are asked for in two ways: again and again, as bots do, whose texts the sandbox keeps; and "anew", each question for others of the
-past, of which nothing is kept.
+Candles and the book are asked for in two ways: again and again, as bots do, whose texts the sandbox keeps; and "anew", each question for
+others, of which nothing is kept: candles further in the past, and a book of one level more or less.
 
 The time for which the loop is held up is the CPU time of one callback of it, of the largest answers that every public endpoint gives
 (nothing is kept of candles) and of lists of an account that has traded. Exits 1 when a share is below its gate (times ``slack``) or an
@@ -43,10 +43,10 @@ TURNS: Final = 4
 """Requests of each connection in a round."""
 ANSWER: Final = {"retCode": 0, "retMsg": "OK", "result": {}, "retExtInfo": {}, "time": 1_700_000_000_000}
 GATES: Final = {
-    "kline-200": 0.3, "kline-1000": 0.08, "kline-200 anew": 0.07, "kline-1000 anew": 0.05, "depth-1000": 0.08, "order/create": 0.3,
+    "kline-200": 0.33, "kline-1000": 0.17, "kline-200 anew": 0.08, "kline-1000 anew": 0.04, "depth-1000": 0.6, "depth-1000 anew": 0.1,
+    "order/create": 0.5,
 }  # fmt: skip
-"""Shares of the bare answer's rate. Goals that are missed: 0.5 of order/create, which the simulated exchange answers; 0.3
-and 0.08 of candles that are written anew."""
+"""Shares of the bare answer's rate. Goals that are missed: 0.3 and 0.08 of candles that are written anew."""
 _KLINE: Final = "/v5/market/kline?category=linear&symbol=BTCUSDT"
 _ASKED: Final = {
     "kline-200": f"{_KLINE}&interval=1&limit=200",
@@ -205,6 +205,18 @@ class Past:
         return get(f"{self._path}&end={self._newest - self._number * self._limit * 60_000}")
 
 
+class Depths:
+    """Books of 1,000 levels and of 999 in turn: only the text of the latest is kept."""
+
+    def __init__(self) -> None:
+        self._depth = 999
+
+    def other(self) -> bytes:
+        """The request for the other one."""
+        self._depth = 1999 - self._depth
+        return get(_ASKED["depth-1000"].replace("limit=1000", f"limit={self._depth}"))
+
+
 class Orders:
     """Limit orders that rest far below the market, each with an id of its own."""
 
@@ -250,6 +262,7 @@ def shares(pipe: Pipe, sandbox: Client, bare: Client, orders: Orders, options: a
     requests: dict[str, Callable[[], bytes]] = {name: lambda path=path: get(path) for name, path in _ASKED.items()}  # type: ignore[misc]  # a default binds it
     for limit in (200, 1000):
         requests[f"kline-{limit} anew"] = Past(_ASKED[f"kline-{limit}"], limit, options.bars).earlier
+    requests["depth-1000 anew"] = Depths().other
     requests["order/create"] = orders.create
     best = {name: [0.0, 0.0] for name in requests}
     for _ in range(options.rounds):

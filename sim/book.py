@@ -115,6 +115,7 @@ class SymbolBook:
         "index",
         "instrument",
         "is_spot",
+        "is_trailing",
         "last",
         "leverage",
         "lot",
@@ -180,6 +181,7 @@ class SymbolBook:
         self.volume_left = -1  # steps that may still be taken from this bar; -1: no cap
         self.ambiguous = False  # whether the bar being walked is to be counted as ambiguous
         self.wake_ts = NEVER
+        self.is_trailing = False  # whether a trailing stop followed the price when the wake levels were set: it moves at any of them
         self.wake_low = -INFINITY
         self.wake_high = INFINITY
 

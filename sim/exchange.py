@@ -47,6 +47,7 @@ from keel.sim.ledger import ACCOUNTS, FREE, ORDER, POSITION, Accounts, Ledger
 from keel.sim.margin import IsolatedMargin
 from keel.sim.matching import Matching
 from keel.sim.metrics import ExchangeMetrics, PositionChange
+from keel.sim.resting import RestingWay
 from keel.sim.rewind import Shared
 from keel.sim.settlement import LinearSettlement
 from keel.sim.spot import SpotSettlement
@@ -151,6 +152,7 @@ class SimulatedExchange(OrderCalls):
         has_direct = DirectWay.is_open_to(execution_config, hedge_mode=hedge_mode)
         self._isolated_way = DirectWay(self._matching, self.metrics, used_ids) if has_direct else None
         self._direct = None if self.cross_accounts else self._isolated_way
+        self._resting: RestingWay | None = RestingWay(self._desk, self._matching)
         share = execution_config.max_volume_share
         self._volume_share = None if share == "none" else share
 
@@ -236,11 +238,13 @@ class SimulatedExchange(OrderCalls):
             book.account.begin(ts_open, ts_close)
         if self._volume_share is not None:
             book.volume_left = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid)
-        direct = self._direct
-        if direct is None or not direct.take(book, ts_open):
+        direct, resting = self._direct, self._resting
+        if direct is not None and direct.take(book, ts_open):
+            refresh_wake(book, self._touch)
+        elif resting is None or not resting.take(book, ts_open):
             self._walk.begin(book, ts_open)
             self._walk.moment(book, ts_open)
-        refresh_wake(book, self._touch)
+            refresh_wake(book, self._touch)
         below, above = book.wake_low, book.wake_high
         if (
             ts_close > book.wake_ts
@@ -258,6 +262,19 @@ class SimulatedExchange(OrderCalls):
         if book.ambiguous:
             self.metrics.ambiguous_bars += 1
         book.last, book.mark, book.index, book.ts = close, mark_close, index_close, ts_close
+
+    def instant(self, book: SymbolBook, ts: int, last: float, mark: float, index: float, volume: float) -> None:
+        """A moment between bars in which no price moves: what has arrived is answered. ``volume``: what a share of it may be taken of."""
+        resting = self._resting
+        if resting is not None and self._volume_share is None:
+            book.last, book.mark, book.index = last, mark, index
+            book.volume, book.volatility_bps = volume, 0.0
+            if resting.take(book, ts):
+                book.ts = ts + 1
+                return
+        self.step(
+            book, ts, ts + 1, last, last, last, last, volume, mark, mark, mark, mark, index, index, index, index
+        )  # fmt: skip
 
     def set_funding(self, symbol: str, stamps: list[int], rates: list[int], marks: list[int]) -> None:
         """The whole funding schedule of a symbol: stamps in ms, rates and marks at the stamps in 1e-8."""

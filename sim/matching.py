@@ -105,7 +105,7 @@ class Matching:
             takers.sort(key=_sequence)
         for order in takers:
             if order.state == FRESH:
-                self._take(book, order)
+                self.take(book, order)
         return True
 
     def check_account(self, book: SymbolBook) -> None:
@@ -195,7 +195,7 @@ class Matching:
 
     # --- takers ---
 
-    def _take(self, book: SymbolBook, order: Order) -> None:
+    def take(self, book: SymbolBook, order: Order) -> None:
         """An order that has just arrived or fired meets the market at the present price."""
         side = order.side
         if order.reduce_only:

@@ -206,14 +206,12 @@ def refresh_wake(book: SymbolBook, touch: bool) -> None:
     if not orders and len(positions) == 1:  # what ``levels`` would say of one position alone
         position = positions[0]
         steps, price = position.steps, position.liquidation_price
-        has_position = steps != 0
-        if has_position and price > 0.0:
+        if steps and price > 0.0:
             if steps > 0:
                 low = price
             else:
                 high = price
     else:
-        has_position = _has_position(book)
         for _, rising, price in levels(book, touch):
             if rising:
                 if price < high:
@@ -221,12 +219,17 @@ def refresh_wake(book: SymbolBook, touch: bool) -> None:
             elif price > low:
                 low = price
     book.wake_low, book.wake_high = low, high
-    if book.pending or book.waiting or (orders and _is_trailing(book)):
-        book.wake_ts = -1
-    elif has_position and not book.is_spot:
-        book.wake_ts = book.funding.next_stamp if book.account is None else -1  # cross margin: the account needs every mark
-    else:
-        book.wake_ts = NEVER
+    book.is_trailing = bool(orders) and _is_trailing(book)
+    book.wake_ts = wake_time(book)
+
+
+def wake_time(book: SymbolBook) -> int:
+    """After which time the symbol must be looked at whatever its prices are. ``is_trailing`` is set already."""
+    if book.pending or book.waiting or book.is_trailing:
+        return -1
+    if book.is_spot or not _has_position(book):
+        return NEVER
+    return book.funding.next_stamp if book.account is None else -1  # cross margin: the account needs every mark
 
 
 def _has_position(book: SymbolBook) -> bool:

@@ -24,6 +24,7 @@ from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 from keel.sim.ledger import FREE
 from keel.sim.margin import IsolatedMargin
 from keel.sim.sandbox import texts
+from keel.sim.sandbox.auth import keyed
 from keel.sim.sandbox.errors import ApiError
 from keel.sim.sandbox.ids import IdSource
 from keel.sim.sandbox.market import SymbolMarket
@@ -53,6 +54,7 @@ class Account:
         self.uid = ACCOUNT_UIDS + number
         self._numbers = first_number
         self.settings = settings
+        self.signer = keyed(settings.secret)
         self.margin_mode: MarginMode = settings.margin_mode or "isolated"
         self.markets = markets
         foreign = [market.symbol for market in markets.values() if market.instrument.quote not in SETTLED_IN]
@@ -101,7 +103,7 @@ class Account:
         """Whether a request waits for the engine's answer: a refusal is then its error, not a push."""
         self._held: Fill | None = None
         self._dirty: dict[str, None] = {}
-        self._balances: dict[str, tuple[int, ...]] = {}
+        self._balances: list[list[int]] = []
         for coin in self.quotes:
             self.statement.transfer(coin, to_units(settings.usdt), clock.now_ms)
         self._remember_balances()
@@ -159,7 +161,7 @@ class Account:
             self.outbox.append(("wallet", wallet_row() if self.is_heard else {}))
 
     def _remember_balances(self) -> bool:
-        now = {coin: tuple(accounts[:3]) for coin, accounts in self.exchange.ledger.coins.items()}
+        now = [accounts[:3] for accounts in self.exchange.ledger.coins.values()]
         has_changed = now != self._balances
         self._balances = now
         return has_changed
@@ -280,15 +282,17 @@ class Account:
     def tell_story(self, record: OrderRecord, status: str = "") -> None:
         """Note what an order is now. One that nobody has looked at yet may fill whole."""
         rest = (record.leaves or record.steps - record.filled) if record.status in OPEN else 0
-        self.story.append((self._times.wall_ms(), "order", *self._named(record), status or record.status, rest, record.price))
+        self.story.append((
+            self._times.wall_ms(), "order", record.order_id, record.link_id, record.market.symbol, record.side, record.reduce_only,
+            status or record.status, rest, record.price,
+        ))  # fmt: skip
 
     def _tell_trade(self, record: OrderRecord, row: Mapping[str, Any]) -> None:
         steps = record.market.instrument.qty_grid.count(float(row["execQty"]))
-        self.story.append((self._times.wall_ms(), "trade", *self._named(record), steps, row["execPrice"]))
-
-    @staticmethod
-    def _named(record: OrderRecord) -> tuple[Any, ...]:
-        return record.order_id, record.link_id, record.market.symbol, record.side, record.reduce_only
+        self.story.append((
+            self._times.wall_ms(), "trade", record.order_id, record.link_id, record.market.symbol, record.side, record.reduce_only, steps,
+            row["execPrice"],
+        ))  # fmt: skip
 
     def _set_price(self, record: OrderRecord, update: OrderUpdate) -> None:
         if update.price is not None and record.order_type == "Limit":

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from keel.core.errors import ConfigError
+from keel.sim.sandbox.front import Handler
 from keel.sim.sandbox.guard import BodyRefused, Guard, body_of
 from keel.sim.sandbox.out_of_band import change
 from keel.sim.sandbox.truth import truth
@@ -26,18 +27,20 @@ class Admin:
         self._server = server
         self.guard = Guard(asyncio.get_running_loop().time)
 
-    def add_to(self, app: web.Application) -> None:
-        """Its routes."""
-        app.router.add_get("/admin/about", self._about)
-        app.router.add_post("/admin/step", self._step)
-        app.router.add_post("/admin/faults", self._put_faults)
-        app.router.add_get("/admin/faults", self._show_faults)
-        app.router.add_post("/admin/account", self._account)
-        app.router.add_get("/admin/truth", self._truth)
-        app.router.add_get("/admin/wire", self._wire)
-        app.router.add_post("/admin/stop", self._stop)
+    def handlers(self) -> dict[tuple[str, str], Handler]:
+        """Its endpoints by method and path."""
+        return {
+            ("GET", "/admin/about"): self._about,
+            ("POST", "/admin/step"): self._step,
+            ("POST", "/admin/faults"): self._put_faults,
+            ("GET", "/admin/faults"): self._show_faults,
+            ("POST", "/admin/account"): self._account,
+            ("GET", "/admin/truth"): self._truth,
+            ("GET", "/admin/wire"): self._wire,
+            ("POST", "/admin/stop"): self._stop,
+        }
 
-    async def _about(self, request: web.Request) -> web.Response:
+    async def _about(self, request: web.BaseRequest) -> web.Response:
         """What a client has to know of this sandbox that the exchange has not: how its market moves, and which one it is."""
         refusal = await self.guard.refusal(request)
         if refusal is not None:
@@ -51,7 +54,7 @@ class Admin:
             "refused": self.guard.refused,
         })  # fmt: skip
 
-    async def _step(self, request: web.Request) -> web.Response:
+    async def _step(self, request: web.BaseRequest) -> web.Response:
         """``{"bars": n}``: so many bars, in lock-step only."""
         refusal = await self.guard.refusal(request)
         if refusal is not None:
@@ -73,7 +76,7 @@ class Admin:
             "private_frames": {key: frames.get(account.uid, 0) for key, account in engine.accounts.items()},
         })  # fmt: skip
 
-    async def _put_faults(self, request: web.Request) -> web.Response:
+    async def _put_faults(self, request: web.BaseRequest) -> web.Response:
         refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
@@ -87,7 +90,7 @@ class Admin:
             return _admin_error(str(error))
         return web.json_response({"rules": self._server.faults.state()})
 
-    async def _account(self, request: web.Request) -> web.Response:
+    async def _account(self, request: web.BaseRequest) -> web.Response:
         """What happens to an account without a request of its own (``keel.sim.sandbox.out_of_band``)."""
         refusal = await self.guard.refusal(request)
         if refusal is not None:
@@ -103,21 +106,21 @@ class Admin:
         self._server.flush()
         return web.json_response({"market_time": self._server.engine.now_ms})
 
-    async def _show_faults(self, request: web.Request) -> web.Response:
+    async def _show_faults(self, request: web.BaseRequest) -> web.Response:
         return await self.guard.refusal(request) or web.json_response({"rules": self._server.faults.state()})
 
-    async def _truth(self, request: web.Request) -> web.Response:
+    async def _truth(self, request: web.BaseRequest) -> web.Response:
         refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
         known = truth(self._server.engine, self._server.private.frames)
         return web.Response(body=msgspec.json.encode(known), content_type="application/json")
 
-    async def _wire(self, request: web.Request) -> web.Response:
+    async def _wire(self, request: web.BaseRequest) -> web.Response:
         """What came in: requests as they were sent, and connections."""
         return await self.guard.refusal(request) or web.json_response(self._server.wire.state())
 
-    async def _stop(self, request: web.Request) -> web.Response:
+    async def _stop(self, request: web.BaseRequest) -> web.Response:
         refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal

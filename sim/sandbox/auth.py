@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from keel.sim.sandbox.account import Account
 from keel.sim.sandbox.errors import ApiError, is_count
+
+if TYPE_CHECKING:
+    from keel.sim.sandbox.account import Account
 
 AHEAD_MS: Final = 1000
 DEFAULT_WINDOW_MS: Final = 5000
 KEY_INVALID: Final = "API key is invalid."
 
 
-def sign(secret: str, text: str) -> str:
-    """HMAC-SHA256 in lower-case hex."""
-    return hmac.digest(secret.encode(), text.encode(), "sha256").hex()
+def keyed(secret: str) -> hmac.HMAC:
+    """HMAC-SHA256 that has taken in the secret: for ``sign``, again and again."""
+    return hmac.new(secret.encode(), digestmod="sha256")
+
+
+def sign(key: hmac.HMAC, text: str) -> str:
+    """The text's signature in lower-case hex."""
+    begun = key.copy()
+    begun.update(text.encode())
+    return begun.hexdigest()
 
 
 def check_time(timestamp: int, window: int, now_ms: int) -> None:
@@ -32,15 +41,16 @@ def check_time(timestamp: int, window: int, now_ms: int) -> None:
 def authenticate(headers: Mapping[str, str], payload: str, accounts: Mapping[str, Account], now_ms: int) -> Account:
     """The account of a REST request; ``payload`` is the raw query or body. Raises ApiError."""
     key, stamp, signature = headers.get("X-BAPI-API-KEY"), headers.get("X-BAPI-TIMESTAMP"), headers.get("X-BAPI-SIGN")
-    window = headers.get("X-BAPI-RECV-WINDOW") or str(DEFAULT_WINDOW_MS)
+    asked = headers.get("X-BAPI-RECV-WINDOW")
+    window = asked or str(DEFAULT_WINDOW_MS)
     if not key or not stamp or not signature or not is_count(stamp) or not is_count(window):
         raise ApiError(10001, "empty value: apiTimestamp[], apiKey[], apiSignature[], openapi sign params error!")  # ASSUMED beginning
     check_time(int(stamp), int(window), now_ms)
     account = accounts.get(key)
     if account is None:
         raise ApiError(10003, KEY_INVALID)
-    origin = f"{stamp}{key}{window if 'X-BAPI-RECV-WINDOW' in headers else ''}{payload}"
-    if not _is_signed(account.settings.secret, origin, signature):
+    origin = f"{stamp}{key}{'' if asked is None else window}{payload}"
+    if not _is_signed(account, origin, signature):
         raise ApiError(10004, f"error sign! origin_string[{origin}]")
     return account
 
@@ -55,10 +65,10 @@ def check_socket(args: object, accounts: Mapping[str, Account], now_ms: int) -> 
     account = accounts.get(key)
     if account is None:
         raise ApiError(10003, "Invalid apikey")
-    if not _is_signed(account.settings.secret, f"GET/realtime{expires}", signature):
+    if not _is_signed(account, f"GET/realtime{expires}", signature):
         raise ApiError(10004, "error sign!")  # ASSUMED words
     return account
 
 
-def _is_signed(secret: str, text: str, signature: str) -> bool:
-    return signature.isascii() and hmac.compare_digest(sign(secret, text), signature)
+def _is_signed(account: Account, text: str, signature: str) -> bool:
+    return signature.isascii() and hmac.compare_digest(sign(account.signer, text), signature)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from keel.sim.sandbox.account import Account
 from keel.sim.sandbox.engine import Engine
@@ -12,8 +13,7 @@ from keel.sim.sandbox.market import SymbolMarket
 from keel.sim.sandbox.params import Params
 
 
-@dataclass(slots=True)
-class Call:
+class Call(msgspec.Struct):
     """A request: what is asked for, by whom, and what it may cost. ``extension`` becomes the envelope's retExtInfo."""
 
     engine: Engine

@@ -26,7 +26,7 @@ class Connection:
     """``channel`` is public, private or trade. ``topics`` are what it is subscribed to, in order."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, request: web.Request, channel: str, conn_id: str, faults: Faults, server: Server
+        self, socket: web.WebSocketResponse, request: web.BaseRequest, channel: str, conn_id: str, faults: Faults, server: Server
     ) -> None:
         self.socket, self._request, self.channel, self.conn_id = socket, request, channel, conn_id
         self.address = request.remote or ""

@@ -214,14 +214,12 @@ class Engine:
                 market.candles.close()
         return Moved(moved, moved if is_end else [], move.ts_open, move.ts_close)
 
-    def let_happen(self, account: Account, name: str) -> None:
-        """A moment without movement: what has arrived at this account's book is answered. Where orders take a share of what is traded, it
-        is a share of the latest piece (ASSUMED): between two moves a market is no less liquid."""
-        market, book = self.markets[name], account.exchange.books[name]
-        now = self.now_ms
+    def let_happen(self, account: Account, name: str, now: int) -> None:
+        """A moment without movement, at this market time: what has arrived at this account's book is answered. Where orders take a share
+        of what is traded, it is a share of the latest piece (ASSUMED): between two moves a market is no less liquid."""
+        market, exchange = self.markets[name], account.exchange
         self.clock.now_ms = now
-        still = Piece((*(market.last,) * 4, *(market.mark,) * 4, *(market.index,) * 4), self._volumes.get(name, 0.0))
-        _pass(account.exchange, book, now, now + 1, still, 0.0)
+        exchange.instant(exchange.books[name], now, market.last, market.mark, market.index, self._volumes.get(name, 0.0))
         self.settle(account)
 
     def settle(self, account: Account) -> None:

@@ -24,9 +24,18 @@ def is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 20
 
 
-def params_error(what: str) -> ApiError:
+Refusal = tuple[int, str]
+"""Code and text of an ApiError that may be raised."""
+
+
+def bad_params(what: str) -> Refusal:
     """10001 in the form that was recorded."""
-    return ApiError(10001, f"params error: {what}")
+    return 10001, f"params error: {what}"
+
+
+def params_error(what: str) -> ApiError:
+    """The error of it."""
+    return ApiError(*bad_params(what))
 
 
 SYMBOL_INVALID: Final = "symbol invalid"

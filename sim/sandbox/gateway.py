@@ -35,33 +35,33 @@ class Gateway:
         for account in self.engine.accounts.values():
             account.keeps_versions = lag_ms > 0
 
-    def apply(self, route: Route, name: str, params: Params, account: Account | None) -> tuple[dict[str, Any], dict[str, str]]:
-        """(envelope, headers) of one request that was let in."""
+    def apply(self, route: Route, name: str, params: Params, account: Account | None, now: int) -> tuple[dict[str, Any], dict[str, str]]:
+        """(envelope, headers) of one request that was let in. now: the server's clock, ms."""
         if account is None:
-            return self._run(route, name, Call(self.engine, params, self.wall_ms(), updates=self._updates(params))), {}
+            return self._run(route, name, Call(self.engine, params, now, updates=self._updates(params))), {}
         budget = self._budget(route, name, params, account)
         items = params.get("request")
         count = len(items) if route.is_order and isinstance(items, list) else 1
-        granted = budget.take(count, self.wall_ms())
-        headers = self.headers(budget, is_exceeded=granted == 0)
+        granted = budget.take(count, now)
+        headers = self._headers(budget, now, is_exceeded=granted == 0)
         if not granted:
-            return self.refused(ApiError(*TOO_MANY)), headers
+            return self.refused(ApiError(*TOO_MANY), now), headers
         if self.engine.settings.profile == "demo" and not route.on_demo:
-            return self.refused(ApiError(*NOT_ON_DEMO)), headers
+            return self.refused(ApiError(*NOT_ON_DEMO), now), headers
         if account.settings.read_only and ("POST", name) in ROUTES:
-            return self.refused(ApiError(10005, "Permission denied, please check your API key permissions.")), headers
-        call = Call(self.engine, params, self.wall_ms(), self.lag_ms, granted, account)
+            return self.refused(ApiError(10005, "Permission denied, please check your API key permissions."), now), headers
+        call = Call(self.engine, params, now, self.lag_ms, granted, account)
         return self._run(route, name, call), headers
 
     def _run(self, route: Route, name: str, call: Call) -> dict[str, Any]:
         wanted = text(call.params, "category")
         if wanted in UNUSED_CATEGORIES and name in LISTS:  # an account that has nothing there: an empty list, never a refusal
-            return self.envelope(0, route.message, _nothing(name, wanted))
+            return self.envelope(call.wall_ms, 0, route.message, _nothing(name, wanted))
         try:
             result = route.handler(call)
         except ApiError as error:
-            return self.refused(error)
-        return self.envelope(0, route.message, result, call.extension)
+            return self.refused(error, call.wall_ms)
+        return self.envelope(call.wall_ms, 0, route.message, result, call.extension)
 
     def _updates(self, params: Params) -> dict[str, int]:
         return {
@@ -74,23 +74,24 @@ class Gateway:
         limit = route.spot if category == "spot" and route.spot else route.limit
         return self.budgets.of(account.uid, name, category, limit, route.window_ms)
 
-    def headers(self, budget: Budget, *, is_exceeded: bool = False) -> dict[str, str]:
+    def _headers(self, budget: Budget, now: int, *, is_exceeded: bool) -> dict[str, str]:
         """The rate headers of an answer; the reset stamp lies in the future when the budget is spent."""
-        now = self.wall_ms()
         self._requests += 1
-        reset = max(budget.reset_ms(now), now + 1) if is_exceeded else now
+        time = str(now)
         return {
-            "X-Bapi-Limit": str(budget.limit), "X-Bapi-Limit-Status": str(budget.left(now)), "X-Bapi-Limit-Reset-Timestamp": str(reset),
-            "Traceid": f"{self._requests:032x}", "Timenow": str(now),
+            "X-Bapi-Limit": str(budget.limit), "X-Bapi-Limit-Status": str(budget.left(now)),
+            "X-Bapi-Limit-Reset-Timestamp": str(max(budget.reset_ms(now), now + 1)) if is_exceeded else time,
+            "Traceid": f"{self._requests:032x}", "Timenow": time,
         }  # fmt: skip
 
-    def envelope(self, code: int, message: str, result: dict[str, Any], extension: dict[str, Any] | None = None) -> dict[str, Any]:
+    @staticmethod
+    def envelope(now: int, code: int, message: str, result: dict[str, Any], extension: dict[str, Any] | None = None) -> dict[str, Any]:
         """The shape of every answer."""
-        return {"retCode": code, "retMsg": message, "result": result, "retExtInfo": extension or {}, "time": self.wall_ms()}
+        return {"retCode": code, "retMsg": message, "result": result, "retExtInfo": extension or {}, "time": now}
 
-    def refused(self, error: ApiError) -> dict[str, Any]:
+    def refused(self, error: ApiError, now: int) -> dict[str, Any]:
         """A no."""
-        return self.envelope(error.code, error.text, error.result or {})
+        return self.envelope(now, error.code, error.text, error.result or {})
 
 
 def _nothing(name: str, category: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Guard:
         self.refused = 0
         """Requests so far that were not let in."""
 
-    async def refusal(self, request: web.Request) -> web.Response | None:
+    async def refusal(self, request: web.BaseRequest) -> web.Response | None:
         """Why a request is not let in, as its answer; None when it is."""
         why = _reason(request)
         if not why:
@@ -58,7 +58,7 @@ class BodyRefused(Exception):
         self.why, self.status = why, status
 
 
-async def body_of(request: web.Request) -> bytes:
+async def body_of(request: web.BaseRequest) -> bytes:
     """The request's body. Raises BodyRefused for one that is too large (413), or nested too deeply to be meant (400)."""
     too_large = BodyRefused(f"the body is larger than {MOST_BYTES} bytes", 413)
     if (request.content_length or 0) > MOST_BYTES:
@@ -91,7 +91,7 @@ def depth(raw: bytes) -> int:
     return deepest
 
 
-def _reason(request: web.Request) -> str:
+def _reason(request: web.BaseRequest) -> str:
     if request.remote not in LOOPBACK:
         return "admin endpoints are for this machine only"
     host, origin = request.headers.get("Host", ""), request.headers.get("Origin")
@@ -102,7 +102,7 @@ def _reason(request: web.Request) -> str:
     return ""
 
 
-def _is_ours(url: str, request: web.Request) -> bool:
+def _is_ours(url: str, request: web.BaseRequest) -> bool:
     try:
         found = urlsplit(url)
         port = found.port

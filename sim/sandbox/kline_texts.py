@@ -37,9 +37,9 @@ class KlineTexts:
         if not starts:
             return msgspec.Raw(b"[]")
         known = self._kept.setdefault((interval, kind), {})
-        found = [known.get(start) for start in starts]
-        if None in found:
-            begin = found.index(None)
+        found = list(map(known.get, starts))
+        if not all(found):  # no text is empty; often it is the newest candle alone that is not kept
+            begin = len(found) - 1 if all(found[:-1]) else found.index(None)
             end = len(found) - found[::-1].index(None)
             found[begin:end] = self._written(interval, kind, starts[begin:end], known)
         found.reverse()

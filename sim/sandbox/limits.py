@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from typing import Final
 
 from keel.core.timeframe import MINUTE_MS
@@ -53,8 +53,8 @@ class Budgets:
     def __init__(self, factor: float, ban_ms: int) -> None:
         self._factor, self._ban_ms = factor, ban_ms
         self._budgets: dict[tuple[int, str, str], Budget] = {}
-        self._addresses: dict[str, deque[int]] = {}
-        self._connections: dict[str, deque[int]] = {}
+        self._addresses: defaultdict[str, deque[int]] = defaultdict(deque)
+        self._connections: defaultdict[str, deque[int]] = defaultdict(deque)
         self._banned: dict[str, int] = {}
 
     def of(self, uid: int, group: str, category: str, limit: int, window_ms: int = SECOND_MS) -> Budget:
@@ -83,9 +83,9 @@ class Budgets:
         self._banned[address] = now_ms + duration_ms
 
 
-def _count(seen: dict[str, deque[int]], address: str, now_ms: int, window_ms: int) -> int:
+def _count(seen: defaultdict[str, deque[int]], address: str, now_ms: int, window_ms: int) -> int:
     """How often an address has come within the window, this time included."""
-    times = seen.setdefault(address, deque())
+    times = seen[address]
     while times and times[0] <= now_ms - window_ms:
         times.popleft()
     times.append(now_ms)

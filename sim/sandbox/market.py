@@ -56,8 +56,11 @@ class SymbolMarket:
 
         self.symbol = instrument.symbol
         self.category: Category = instrument.category
+        self.is_linear = self.category == "linear"
+        """Whether it is a contract."""
         self.name = book_name(self.category, self.symbol)
         self.instrument = instrument
+        self._price_places = instrument.price_grid.decimals
         self.symbol_id = symbol_id
         self.candles = Candles(duration_ms)
         self.klines = KlineTexts(self.candles, instrument.price_grid.decimals)
@@ -77,15 +80,12 @@ class SymbolMarket:
         self._largest = max(1, round(5000 * depth_share))
         self.moves = 0
         """How often the market moved: the book's sizes follow from it."""
+        self._book_asked = (-1, 0)
+        self._book_json = (msgspec.Raw(), msgspec.Raw())
         self.seq = first_number * 100 + 10_000_000 * symbol_id
         self._salt = seed * 7919 + symbol_id
         self._trade_count = first_number * 8
         self._direction = "PlusTick"
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether it is a contract."""
-        return self.category == "linear"
 
     def take(self, ts_open: int, ts_close: int, prices: tuple[float, ...], volume: float, mark: float | None = None) -> None:
         """A piece of market has passed: twelve prices (last, mark, index) and volume in base units. mark: what is published at its end,
@@ -163,8 +163,8 @@ class SymbolMarket:
     # --- texts ---
 
     def price(self, value: float) -> str:
-        """A price with the tick's decimals."""
-        return texts.price(self.instrument, value)
+        """A price with the tick's decimals; it need not be on the grid (mark, index)."""
+        return f"{value:.{self._price_places}f}"
 
     def qty(self, steps: int) -> str:
         """A quantity in steps."""
@@ -176,6 +176,14 @@ class SymbolMarket:
             return self.ladder_json(tuple(np.array(side).T))
         grid, lots = self.instrument.price_grid, self.instrument.qty_grid
         return [[grid.text(ticks), lots.text(steps) if steps else "0"] for ticks, steps in side]
+
+    def book_json(self, depth: int) -> tuple[msgspec.Raw, msgspec.Raw]:
+        """Bids and asks as the wire has them. The latest that were asked for are kept until the market moves."""
+        asked = (self.moves, depth)
+        if asked != self._book_asked:
+            bids, asks = self.ladder(depth)
+            self._book_asked, self._book_json = asked, (self.ladder_json(bids), self.ladder_json(asks))
+        return self._book_json
 
     def ladder_json(self, side: Side) -> msgspec.Raw:
         """The same of columns."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from keel.core.config import ExecutionConfig
 from keel.core.instrument import Instrument
 from keel.core.messages import Bracket, PriceSource, SubmitOrder, TimeInForce
 from keel.core.money import UNIT
 from keel.sim.sandbox.account import Account
-from keel.sim.sandbox.errors import ApiError, params_error
+from keel.sim.sandbox.errors import ApiError, bad_params, params_error
 from keel.sim.sandbox.market import SymbolMarket
 from keel.sim.sandbox.params import Params, flag, link_id, number, text, whole
 from keel.sim.sandbox.records import TRIGGER_NAMES, OrderRecord
@@ -17,6 +18,8 @@ _TIF: Final[dict[str, TimeInForce]] = {"GTC": "GTC", "IOC": "IOC", "FOK": "FOK",
 SOURCE_OF: Final[dict[str, PriceSource]] = {"": "last", "LastPrice": "last", "MarkPrice": "mark", "IndexPrice": "index"}
 _QTY_INVALID: Final = {"linear": (10001, "Qty invalid"), "spot": (170130, "Data sent for paramter 'qty' is not valid.")}
 _PRICE_INVALID: Final = {"linear": (10001, "Price invalid"), "spot": (170130, "Data sent for paramter 'price' is not valid.")}
+TRIGGER_INVALID: Final = bad_params("triggerPrice invalid")
+_EXIT_INVALID: Final = bad_params("takeProfit or stopLoss invalid")
 BOUND: Final = 0.05
 """How far a market order's protective price lies from the mark (recorded: about 5 %)."""
 
@@ -24,17 +27,17 @@ BOUND: Final = 0.05
 class Draft:
     """An order that was read: its command for the engine, and its record."""
 
-    def __init__(self, account: Account, market: SymbolMarket, params: Params, taker_cost: float) -> None:
+    def __init__(self, account: Account, market: SymbolMarket, params: Params) -> None:
         self._params, self._market = params, market
         self.side = _one_of(params, "side", ("Buy", "Sell"))
         self.order_type = _one_of(params, "orderType", ("Market", "Limit"))
         self.link_id = link_id(params)
         self.position_idx = _position_idx(account, market, params)
         self.order_filter = text(params, "orderFilter", "Order")
-        self.trigger = number(params, "triggerPrice", params_error("triggerPrice invalid")) or None
+        self.trigger = number(params, "triggerPrice", TRIGGER_INVALID) or None
         self.reduce_only = flag(params, "reduceOnly") and market.is_linear
         self.close_on_trigger = flag(params, "closeOnTrigger") and market.is_linear
-        self._read_amounts(taker_cost)
+        self._read_amounts(account.exchange.execution_config)
         self.time_in_force = self._read_time_in_force()
         self.bracket = read_bracket(params, market)
 
@@ -53,35 +56,37 @@ class Draft:
     def record(self, account: Account, sim_id: str, order_id: str, ts: int) -> OrderRecord:
         """For the lists."""
         market, params = self._market, self._params
-        grid = market.instrument.qty_grid
-        steps = grid.count(self.qty)
-        bracket = self.bracket
+        steps = market.instrument.qty_grid.count(self.qty)
         direction = text(params, "triggerDirection", "0")
-        return OrderRecord(
+        record = OrderRecord(
             account.next_number(), market, sim_id, order_id, self.link_id, self.side, self.order_type,
             "IOC" if self.order_type == "Market" else text(params, "timeInForce") or "GTC", steps, self._price_text(), ts, ts,
-            "Untriggered" if self.trigger is not None else "New", self.position_idx, self.reduce_only, self.close_on_trigger,
-            "" if self.trigger is None else market.price(self.trigger), int(direction) if direction.isdigit() else 0,
-            "" if self.trigger is None or not market.is_linear else TRIGGER_NAMES[self._source()],
-            _text_of(market, bracket.take_profit if bracket else None), _text_of(market, bracket.stop_loss if bracket else None),
-            _text_of(market, bracket.take_profit_limit if bracket else None),
-            TRIGGER_NAMES[bracket.trigger] if bracket else "", "" if bracket is None else bracket.mode.capitalize(),
-            self._stop_order_type(), "CreateByUser", is_leverage=text(params, "isLeverage", "0") if not market.is_linear else "",
-            market_unit=text(params, "marketUnit") if not market.is_linear else "", smp_type=text(params, "smpType", "None"),
+            position_idx=self.position_idx, reduce_only=self.reduce_only, close_on_trigger=self.close_on_trigger,
+            trigger_direction=int(direction) if direction.isdigit() else 0, smp_type=text(params, "smpType", "None"),
             slippage_type=text(params, "slippageToleranceType", "UNKNOWN"), slippage=text(params, "slippageTolerance"),
             last_price=market.price(market.last), leaves=steps,
         )  # fmt: skip
+        if self.trigger is not None:
+            record.status, record.stop_order_type = "Untriggered", "tpslOrder" if self.order_filter == "tpslOrder" else "Stop"
+            record.trigger_price = market.price(self.trigger)
+            record.trigger_by = TRIGGER_NAMES[self._source()] if market.is_linear else ""
+        if self.bracket is not None:
+            self._record_bracket(record, self.bracket)
+        if not market.is_linear:
+            record.is_leverage, record.market_unit = text(params, "isLeverage", "0"), text(params, "marketUnit")
+        return record
+
+    def _record_bracket(self, record: OrderRecord, bracket: Bracket) -> None:
+        market = self._market
+        record.take_profit, record.stop_loss = _text_of(market, bracket.take_profit), _text_of(market, bracket.stop_loss)
+        record.tp_limit_price = _text_of(market, bracket.take_profit_limit)
+        record.exit_trigger_by, record.tpsl_mode = TRIGGER_NAMES[bracket.trigger], bracket.mode.capitalize()
 
     def _source(self) -> PriceSource:
         given = text(self._params, "triggerBy")
         if given not in SOURCE_OF:
             raise params_error("triggerBy invalid")
         return SOURCE_OF[given]
-
-    def _stop_order_type(self) -> str:
-        if self.trigger is None:
-            return ""
-        return "tpslOrder" if self.order_filter == "tpslOrder" else "Stop"
 
     def _read_time_in_force(self) -> TimeInForce:
         given = text(self._params, "timeInForce") or "GTC"
@@ -93,13 +98,12 @@ class Draft:
             return "FOK" if given == "FOK" else "IOC"
         return _TIF[given]
 
-    def _read_amounts(self, taker_cost: float) -> None:
+    def _read_amounts(self, config: ExecutionConfig) -> None:
         params, market = self._params, self._market
-        refusal = ApiError(*_QTY_INVALID[market.category])
-        qty = number(params, "qty", refusal)
+        qty = number(params, "qty", _QTY_INVALID[market.category])
         if qty is None:
-            raise refusal
-        price = number(params, "price", ApiError(*_PRICE_INVALID[market.category]))
+            raise ApiError(*_QTY_INVALID[market.category])
+        price = number(params, "price", _PRICE_INVALID[market.category])
         if self.order_type == "Limit":
             if price is None:
                 raise ApiError(*_PRICE_INVALID[market.category])
@@ -108,7 +112,8 @@ class Draft:
             self.price = slippage_bound(params, market, self.side) if self.trigger is None else None
         is_quote = self.order_type == "Market" and not market.is_linear
         if is_quote and text(params, "marketUnit", "quoteCoin" if self.side == "Buy" else "baseCoin") == "quoteCoin":
-            qty = _from_quote(market.instrument, qty, market.last, taker_cost if self.side == "Buy" else 0.0)
+            cost = (config.slippage_rate + config.half_spread_rate) / UNIT if self.side == "Buy" else 0.0
+            qty = _from_quote(market.instrument, qty, market.last, cost)
         self.qty = qty
 
     def _price_text(self) -> str:
@@ -121,7 +126,7 @@ class Draft:
 
 def read_bracket(params: Params, market: SymbolMarket) -> Bracket | None:
     """The exits that come with an order; None without. Both legs share one trigger price source (ASSUMED limit of the sandbox)."""
-    bad = params_error("takeProfit or stopLoss invalid")
+    bad = _EXIT_INVALID
     take_profit, stop_loss = number(params, "takeProfit", bad) or None, number(params, "stopLoss", bad) or None
     if take_profit is None and stop_loss is None:
         return None
@@ -152,7 +157,7 @@ def slippage_bound(params: Params, market: SymbolMarket, side: str) -> float | N
     kind = text(params, "slippageToleranceType")
     if not kind:
         return None
-    value = number(params, "slippageTolerance", ApiError(110108, "slippageTolerance invalid")) or 0.0
+    value = number(params, "slippageTolerance", (110108, "slippageTolerance invalid")) or 0.0
     bids, asks = market.book(1)
     best, out = (asks[0][0], 1) if side == "Buy" else (bids[0][0], -1)
     grid = market.instrument.price_grid

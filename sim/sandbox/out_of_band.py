@@ -119,7 +119,7 @@ def _deleverage(engine: Engine, account: Account, wanted: Change) -> None:
         SubmitOrder(order_id, market.name, side, "market", quantity, engine.now_ms, reduce_only=True, position_idx=position.idx)
     )
     if not engine.is_lockstep:
-        engine.let_happen(account, market.name)
+        engine.let_happen(account, market.name, engine.now_ms)
 
 
 def _steps(market: SymbolMarket, qty: str) -> int:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from keel.sim.sandbox.errors import SYMBOL_INVALID, ApiError, params_error
+from keel.sim.sandbox.errors import SYMBOL_INVALID, ApiError, Refusal, params_error
 from keel.sim.sandbox.market import SymbolMarket, book_name
 
 Params = Mapping[str, Any]
@@ -28,12 +28,12 @@ def text(params: Params, name: str, default: str = "") -> str:
 
 def flag(params: Params, name: str) -> bool:
     """A truth value, also as text."""
-    return text(params, name).lower() in ("true", "1")
+    return name in params and text(params, name).lower() in ("true", "1")
 
 
 def whole(params: Params, name: str, default: int, *, low: int | None = None, high: int | None = None) -> int:
     """An integer, also as text; raises 10001 for what is none or lies outside its bounds."""
-    given = text(params, name)
+    given = text(params, name) if name in params else ""
     if not given:
         return default
     try:
@@ -50,19 +50,20 @@ def moment(params: Params, name: str) -> int | None:
     return whole(params, name, 0, low=0, high=LATEST_MS) if text(params, name) else None
 
 
-def number(params: Params, name: str, refusal: ApiError) -> float | None:
-    """A decimal, also as a JSON number; None where it is missing or empty. Raises ``refusal`` for what is no plain decimal."""
-    given = text(params, name)
+def number(params: Params, name: str, refusal: Refusal) -> float | None:
+    """A decimal, also as a JSON number; None where it is missing or empty. Raises ApiError, code and text of ``refusal``, for what is no
+    plain decimal."""
+    given = text(params, name) if name in params else ""
     if not given:
         return None
     if not _NUMBER.fullmatch(given) and not isinstance(params[name], (int, float)):
-        raise refusal
+        raise ApiError(*refusal)
     try:
         value = float(given)
     except ValueError:
-        raise refusal from None
+        raise ApiError(*refusal) from None
     if not math.isfinite(value):
-        raise refusal
+        raise ApiError(*refusal)
     return value
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from keel.sim.sandbox.account import Account
@@ -46,16 +48,18 @@ class PrivateHub:
     def flush(self, account: Account) -> None:
         """Send what an account has to say, in order; rows of one topic that follow each other share a frame."""
         rows, account.outbox = account.outbox, []
-        connections = self._connections.get(account.uid, [])
-        for topic, group in _grouped(rows):
+        connections = self._connections.get(account.uid, ())
+        for topic, group in groupby(rows, key=_topic):
             self.frames[account.uid] = self.frames.get(account.uid, 0) + 1
-            group = [row for row in group if row]
-            if not connections or not group:
+            if not connections:
                 continue
-            stamp = max(_time_of(row) for row in group) or account.clock.now_ms
+            told = [row for _, row in group if row]
+            if not told:
+                continue
+            stamp = max(_time_of(row) for row in told) or account.clock.now_ms
             base = {"id": f"{account.uid}_{self._ids.next('frame')}", "topic": topic, "creationTime": stamp}
             for connection in list(connections):
-                self._send(connection, base, topic, group)
+                self._send(connection, base, topic, told)
 
     def _send(self, connection: Connection, base: dict[str, Any], topic: str, rows: list[dict[str, Any]]) -> None:
         first = rows[0]
@@ -93,14 +97,7 @@ class PrivateHub:
                 connection.send({"topic": name, "creationTime": base["creationTime"], "data": data}, name, **about)
 
 
-def _grouped(rows: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, list[dict[str, Any]]]]:
-    groups: list[tuple[str, list[dict[str, Any]]]] = []
-    for topic, row in rows:
-        if groups and groups[-1][0] == topic:
-            groups[-1][1].append(row)
-        else:
-            groups.append((topic, [row]))
-    return groups
+_topic = itemgetter(0)
 
 
 def _time_of(row: dict[str, Any]) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from keel.core.money import UNIT, mul_div_floor
 from keel.sim.sandbox import texts
@@ -16,8 +18,7 @@ ADL: Final = "CreateByAdl_PassThrough"
 """createType of the order by which the exchange deleverages a position."""
 
 
-@dataclass(slots=True, eq=False)
-class OrderRecord:
+class OrderRecord(msgspec.Struct, eq=False):
     """One order. Quantities in steps, value in 1e-8 of the quote coin; prices are texts as they were given, or as the engine set them."""
 
     number: int
@@ -57,7 +58,7 @@ class OrderRecord:
     leaves: int = 0
     filled: int = 0
     value: int = 0
-    fees: dict[str, int] = field(default_factory=dict)
+    fees: dict[str, int] = {}
     cancel_type: str = "UNKNOWN"
     reject_reason: str = NO_ERROR
     refusal: str = ""
@@ -65,7 +66,7 @@ class OrderRecord:
     closed_pnl: int = 0
     is_announced: bool = False
     """Whether the private stream has told of it."""
-    versions: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    versions: list[tuple[int, dict[str, Any]]] = []
     """(wall time, row) of earlier states, kept only while lists lag."""
 
     @property

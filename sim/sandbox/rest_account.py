@@ -10,7 +10,7 @@ from keel.core.timeframe import DAY_MS, WEEK_MS
 from keel.sim.sandbox import modes, texts
 from keel.sim.sandbox.account import Account
 from keel.sim.sandbox.call import Call
-from keel.sim.sandbox.errors import ApiError, params_error
+from keel.sim.sandbox.errors import ApiError, bad_params, params_error
 from keel.sim.sandbox.market import SymbolMarket
 from keel.sim.sandbox.paging import from_place, listing, page, window
 from keel.sim.sandbox.params import Params, category, market, number, text, whole
@@ -23,17 +23,17 @@ from keel.sim.sandbox.words import check_words
 
 def create(call: Call) -> dict[str, Any]:
     """POST /v5/order/create"""
-    return dict(call.engine.desk.create(call.account, call.params))
+    return call.engine.desk.create(call.account, call.params)
 
 
 def amend(call: Call) -> dict[str, Any]:
     """POST /v5/order/amend"""
-    return dict(call.engine.desk.amend(call.account, call.params))
+    return call.engine.desk.amend(call.account, call.params)
 
 
 def cancel(call: Call) -> dict[str, Any]:
     """POST /v5/order/cancel"""
-    return dict(call.engine.desk.cancel(call.account, call.params))
+    return call.engine.desk.cancel(call.account, call.params)
 
 
 def cancel_all(call: Call) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def positions(call: Call) -> dict[str, Any]:
 def set_leverage(call: Call) -> dict[str, Any]:
     """POST /v5/position/set-leverage"""
     one = _linear(call)
-    bad = params_error("leverage invalid")
+    bad = bad_params("leverage invalid")
     buy, sell = number(call.params, "buyLeverage", bad), number(call.params, "sellLeverage", bad)
     if buy is None or sell is None:
         raise params_error("buyLeverage and sellLeverage are required")  # ASSUMED words
@@ -259,7 +259,7 @@ def trading_stop(call: Call) -> dict[str, Any]:
 def add_margin(call: Call) -> dict[str, Any]:
     """POST /v5/position/add-margin: answers with the position."""
     one = _linear(call)
-    amount = number(call.params, "margin", params_error("margin invalid"))
+    amount = number(call.params, "margin", bad_params("margin invalid"))
     if amount is None:
         raise params_error("margin is required")
     idx = whole(call.params, "positionIdx", 0, low=0, high=2)
@@ -412,7 +412,7 @@ def apply_demo_money(call: Call) -> dict[str, Any]:
         raise params_error("utaDemoApplyMoney is required")
     amounts = []
     for item in items:
-        amount = number(item, "amountStr", params_error("amountStr invalid")) if isinstance(item, dict) else None
+        amount = number(item, "amountStr", bad_params("amountStr invalid")) if isinstance(item, dict) else None
         if amount is None or not 0 < amount <= 100_000 or text(item, "coin") != "USDT":
             raise params_error("amountStr invalid; the sandbox has USDT only, at most 100000 a time")
         amounts.append(to_units(-amount if adjust else amount))

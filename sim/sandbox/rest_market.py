@@ -184,10 +184,10 @@ def orderbook(call: Call) -> dict[str, Any]:
     """The book now; ``u`` is that of the stream's 1000 levels."""
     one = market(call.params, call.engine.markets)
     depth = whole(call.params, "limit", 25 if one.is_linear else 1, low=1, high=1000)
-    bids, asks = one.ladder(depth)
+    bids, asks = one.book_json(depth)
     now = call.engine.now_ms
     return {
-        "s": one.symbol, "b": one.ladder_json(bids), "a": one.ladder_json(asks), "ts": now,
+        "s": one.symbol, "b": bids, "a": asks, "ts": now,
         "u": call.book_update(one), "seq": one.seq, "cts": now,
     }  # fmt: skip
 

@@ -15,6 +15,7 @@ from keel.sim.sandbox.connection import Connection
 from keel.sim.sandbox.engine import Engine, Feed, Moved, piece_length
 from keel.sim.sandbox.errors import is_count
 from keel.sim.sandbox.faults import Action, Faults
+from keel.sim.sandbox.front import Handler, serve_by_path
 from keel.sim.sandbox.gateway import Gateway
 from keel.sim.sandbox.ids import IdSource
 from keel.sim.sandbox.params import CATEGORIES
@@ -22,7 +23,7 @@ from keel.sim.sandbox.private_hub import PrivateHub
 from keel.sim.sandbox.public_hub import PublicHub
 from keel.sim.sandbox.races import Races
 from keel.sim.sandbox.rest_door import RestDoor
-from keel.sim.sandbox.routes import ROUTES, UNUSED_CATEGORIES
+from keel.sim.sandbox.routes import UNUSED_CATEGORIES
 from keel.sim.sandbox.settings import SandboxSettings
 from keel.sim.sandbox.sockets import PrivateChannel, PublicChannel, TradeChannel
 from keel.sim.sandbox.wire_log import WireLog
@@ -54,7 +55,7 @@ class SandboxServer:
         self._connections: dict[Connection, web.WebSocketResponse] = {}
         self._stopped = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
         self._moving = asyncio.Lock()
         self.port = 0
         self.error: BaseException | None = None
@@ -63,16 +64,13 @@ class SandboxServer:
 
     async def start(self, port: int = 0, host: str = "127.0.0.1") -> str:
         """Open the port (0: any free one), set the market going; returns the URL."""
-        app = web.Application(client_max_size=4 * 1024 * 1024)
-        app.router.add_get("/v5/public/{category}", self._public_socket)
-        app.router.add_get("/v5/private", self._private_socket)
-        app.router.add_get("/v5/trade", self._trade_socket)
         self.admin = Admin(self)
-        self.admin.add_to(app)
+        own: dict[tuple[str, str], Handler] = {
+            ("GET", "/v5/private"): self._private_socket, ("GET", "/v5/trade"): self._trade_socket, **self.admin.handlers()
+        }  # fmt: skip
         door = RestDoor(self.gateway, self.faults, self, self.flush_around_answer, self.wire)
-        for path in (*{path: None for _, path in ROUTES}, "/{tail:.*}"):  # a path by itself is found sooner than by a pattern
-            app.router.add_route("*", path, door.answer)
-        self._runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.5)
+        server = serve_by_path(own, self._public_socket, door.answer)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()
@@ -165,7 +163,13 @@ class SandboxServer:
 
     async def flush_around_answer(self) -> None:
         """Send it before the answer of a REST request that goes out next, or some time after that."""
-        if not any(account.outbox for account in self.engine.accounts.values()):
+        is_heard = False
+        for account in self.engine.accounts.values():
+            if account.outbox and account.is_heard:
+                is_heard = True
+            elif account.outbox:
+                self.private.flush(account)  # nobody hears it whenever it is told
+        if not is_heard:
             return
         delay_ms = self.races.push_after_answer_ms()
         if delay_ms:
@@ -216,21 +220,21 @@ class SandboxServer:
 
     # --- WebSocket ---
 
-    async def _public_socket(self, request: web.Request) -> web.StreamResponse:
-        category = request.match_info["category"]
+    async def _public_socket(self, request: web.BaseRequest) -> web.StreamResponse:
+        category = request.path.rpartition("/")[2]
         if category not in CATEGORIES and category not in UNUSED_CATEGORIES:
             return web.Response(status=404)
         return await self._serve(request, "public", PublicChannel(category, self.public, self.settings.ack_ms))
 
-    async def _private_socket(self, request: web.Request) -> web.StreamResponse:
+    async def _private_socket(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self._serve(request, "private", PrivateChannel(self.gateway, self.private))
 
-    async def _trade_socket(self, request: web.Request) -> web.StreamResponse:
+    async def _trade_socket(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.settings.profile == "demo":
             return web.Response(status=404)
         return await self._serve(request, "trade", TradeChannel(self.gateway, self.flush_beside_answer, self.races, self.wire))
 
-    async def _serve(self, request: web.Request, name: str, channel: Channel) -> web.StreamResponse:
+    async def _serve(self, request: web.BaseRequest, name: str, channel: Channel) -> web.StreamResponse:
         self.wire.connect(self.gateway.wall_ms(), name, request.remote or "")
         if not self.gateway.budgets.may_connect(request.remote or "", self.gateway.wall_ms()):
             return web.Response(status=403, text="access too frequent")

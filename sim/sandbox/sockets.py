@@ -219,10 +219,11 @@ class TradeChannel:
             return
         path = TRADE_OPS[op]
         frames = self._gateway.budgets.of(0, "trade stream", connection.address, TRADE_FRAMES)
-        if not frames.take(1, self._gateway.wall_ms()):
+        now = self._gateway.wall_ms()
+        if not frames.take(1, now):
             self._answer(connection, frame, op, 10403, "Exceed IP rate limit.")  # ASSUMED words
             return
-        envelope, headers = self._gateway.apply(ROUTES["POST", path], path, params, account)
+        envelope, headers = self._gateway.apply(ROUTES["POST", path], path, params, account, now)
         answer = {
             "retCode": envelope["retCode"], "retMsg": envelope["retMsg"], "op": op, "data": envelope["result"],
             "retExtInfo": envelope["retExtInfo"], "header": headers, "connId": connection.conn_id,

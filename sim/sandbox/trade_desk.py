@@ -13,14 +13,13 @@ import msgspec
 import numpy as np
 
 from keel.core.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTradingStop, SubmitOrder
-from keel.core.money import UNIT
 from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
 from keel.sim.commands import count_or_zero
 from keel.sim.constraints import check_amend, check_submit
 from keel.sim.sandbox.account import Account
-from keel.sim.sandbox.errors import AMEND_UNKNOWN, DUPLICATE_ID, ORDER_UNKNOWN, ApiError, params_error
+from keel.sim.sandbox.errors import AMEND_UNKNOWN, DUPLICATE_ID, ORDER_UNKNOWN, ApiError, bad_params, params_error
 from keel.sim.sandbox.market import SymbolMarket
-from keel.sim.sandbox.order_entry import Draft, exit_source, read_bracket
+from keel.sim.sandbox.order_entry import TRIGGER_INVALID, Draft, exit_source, read_bracket
 from keel.sim.sandbox.params import Markets, Params, category, market, number, text, whole
 from keel.sim.sandbox.records import TRIGGER_NAMES, OrderRecord
 from keel.sim.sandbox.words import check_words
@@ -41,7 +40,7 @@ class Pulse(Protocol):
     def now_ms(self) -> int: ...
     @property
     def is_lockstep(self) -> bool: ...
-    def let_happen(self, account: Account, name: str) -> None: ...
+    def let_happen(self, account: Account, name: str, now: int) -> None: ...
 
 
 class TradeDesk:
@@ -53,7 +52,7 @@ class TradeDesk:
 
     # --- create ---
 
-    def create(self, account: Account, params: Params) -> dict[str, str]:
+    def create(self, account: Account, params: Params) -> dict[str, Any]:
         """Place an order; returns its ids. Raises ApiError."""
         try:
             placed = self._place(account, params)
@@ -63,24 +62,24 @@ class TradeDesk:
         account.note_create(placed["orderLinkId"], placed["orderId"], 0)
         return placed
 
-    def _place(self, account: Account, params: Params) -> dict[str, str]:
+    def _place(self, account: Account, params: Params) -> dict[str, Any]:
         at = market(params, self._markets)
         check_words(params)
-        config = account.exchange.execution_config
-        draft = Draft(account, at, params, (config.slippage_rate + config.half_spread_rate) / UNIT)
+        draft = Draft(account, at, params)
         if draft.link_id and (at.category, draft.link_id) in account.by_link_id:
             raise ApiError(*DUPLICATE_ID[at.category])
         order_id = account.ids.next("order")
         is_free = bool(draft.link_id) and draft.link_id not in account.orders and draft.link_id not in account.burnt
         sim_id = draft.link_id if is_free else order_id
-        command = draft.command(sim_id, self._pulse.now_ms)
+        now = self._pulse.now_ms
+        command = draft.command(sim_id, now)
         if self._pulse.is_lockstep:
             self._refuse_by_request(account, at, command)
-        record = draft.record(account, sim_id, order_id, self._pulse.now_ms)
+        record = draft.record(account, sim_id, order_id, now)
         account.register(record)
         account.touch(at)
-        account.exchange.submit_order(command)
-        self._answer(account, at.name, record)
+        account.exchange.queue_order(command)
+        self._answer(account, at.name, record, now)
         if record.status == "Rejected":
             account.forget(record)
             raise ApiError.from_reason(record.refusal)
@@ -102,27 +101,26 @@ class TradeDesk:
         if reason.startswith(_BY_REQUEST_ALONE):
             raise ApiError.from_reason(reason)
 
-    def _answer(self, account: Account, name: str, record: OrderRecord) -> None:
-        """Let the engine answer now, unless it may not move."""
+    def _answer(self, account: Account, name: str, record: OrderRecord, now: int) -> None:
+        """Let the engine answer at this market time, unless it may not move."""
         record.refusal = ""
         if self._pulse.is_lockstep:
             return
         account.is_answering = True
         try:
-            self._pulse.let_happen(account, name)
+            self._pulse.let_happen(account, name, now)
         finally:
             account.is_answering = False
 
     # --- amend, cancel ---
 
-    def amend(self, account: Account, params: Params) -> dict[str, str]:
+    def amend(self, account: Account, params: Params) -> dict[str, Any]:
         """Change an open order; returns its ids. Raises ApiError."""
         at = market(params, self._markets)
         check_words(params)
         record = self._find(account, at, params, AMEND_UNKNOWN)
-        refusal = ApiError(10001, "Qty invalid")
-        qty, price = number(params, "qty", refusal), number(params, "price", ApiError(10001, "Price invalid"))
-        trigger = number(params, "triggerPrice", params_error("triggerPrice invalid")) or None
+        qty, price = number(params, "qty", (10001, "Qty invalid")), number(params, "price", (10001, "Price invalid"))
+        trigger = number(params, "triggerPrice", TRIGGER_INVALID) or None
         bracket = self._amended_bracket(record, params)
         if qty is None and price is None and trigger is None and bracket is None:
             raise ApiError(10001, "The order remains unchanged as the parameters entered match the existing ones.")  # ASSUMED words
@@ -130,30 +128,33 @@ class TradeDesk:
         if bracket is not None:
             self._put_bracket(account, at, record, bracket)
         if qty is not None or price is not None or trigger is not None:
-            command = AmendOrder(record.sim_id, at.name, self._pulse.now_ms, qty, price, trigger)
+            now = self._pulse.now_ms
+            command = AmendOrder(record.sim_id, at.name, now, qty, price, trigger)
             if self._pulse.is_lockstep:
                 self._refuse_amendment(account, at, command)
             account.exchange.amend_order(command)
-            self._answer(account, at.name, record)
+            self._answer(account, at.name, record, now)
             if record.refusal and not self._pulse.is_lockstep:
                 raise ApiError.from_reason(record.refusal)
         return {"orderId": record.order_id, "orderLinkId": record.link_id}
 
-    def cancel(self, account: Account, params: Params) -> dict[str, str]:
+    def cancel(self, account: Account, params: Params) -> dict[str, Any]:
         """Cancel an open order; returns its ids. Raises ApiError."""
         at = market(params, self._markets)
         check_words(params)
         record = self._find(account, at, params, ORDER_UNKNOWN)
-        self._cancel(account, record)
-        self._answer(account, at.name, record)
+        now = self._pulse.now_ms
+        self._cancel(account, record, now)
+        self._answer(account, at.name, record, now)
         if record.refusal and not self._pulse.is_lockstep:
             raise ApiError.from_reason(record.refusal)
         return {"orderId": record.order_id, "orderLinkId": record.link_id}
 
-    def _cancel(self, account: Account, record: OrderRecord) -> None:
+    @staticmethod
+    def _cancel(account: Account, record: OrderRecord, now: int) -> None:
         account.touch(record.market)
         account.tell_story(record, "CancelAsked")
-        account.exchange.cancel_order(CancelOrder(record.sim_id, record.market.name, self._pulse.now_ms))
+        account.exchange.cancel_order(CancelOrder(record.sim_id, record.market.name, now))
 
     def _find(self, account: Account, at: SymbolMarket, params: Params, unknown: dict[str, tuple[int, str]]) -> OrderRecord:
         order_id, link = text(params, "orderId"), text(params, "orderLinkId")
@@ -170,11 +171,12 @@ class TradeDesk:
         if len(chosen) > MAX_CANCELLED:
             keep = self._rng.choice(len(chosen), MAX_CANCELLED, replace=False)
             chosen = [chosen[place] for place in sorted(keep.tolist())]
+        now = self._pulse.now_ms
         for record in chosen:
-            self._cancel(account, record)
+            self._cancel(account, record, now)
         for name in dict.fromkeys(record.market.name for record in chosen):
             if not self._pulse.is_lockstep:
-                self._pulse.let_happen(account, name)
+                self._pulse.let_happen(account, name, now)
         return {"list": [{"orderId": record.order_id, "orderLinkId": record.link_id} for record in chosen], "success": "1"}
 
     def _matching(self, account: Account, params: Params) -> list[OrderRecord]:
@@ -246,14 +248,15 @@ class TradeDesk:
             raise ApiError(34040, "not modified")
         account.touch(at)
         refusals = len(account.outbox)
-        account.exchange.set_trading_stop(SetTradingStop(at.name, self._pulse.now_ms, after, idx))
+        now = self._pulse.now_ms
+        account.exchange.set_trading_stop(SetTradingStop(at.name, now, after, idx))
         if not self._pulse.is_lockstep:
             reason = _check_exits(book, idx, after)
             if reason:
                 book.pending.pop()
                 del account.outbox[refusals:]
                 raise ApiError.from_reason(reason)
-            self._pulse.let_happen(account, at.name)
+            self._pulse.let_happen(account, at.name, now)
         return {}
 
     def _amended_bracket(self, record: OrderRecord, params: Params) -> Bracket | None:
@@ -325,7 +328,7 @@ def _merged(book: SymbolBook, idx: int, params: Params, account: Account, at: Sy
         loss.trigger if loss else None, profit.trigger if profit else None, trail.distance if trail else None,
         trail.activation if trail else None, known,
     )  # fmt: skip
-    bad = params_error("takeProfit, stopLoss or trailingStop invalid")
+    bad = bad_params("takeProfit, stopLoss or trailingStop invalid")
 
     def chosen(name: str, old: float | None) -> float | None:
         given = number(params, name, bad)
@@ -350,7 +353,7 @@ def _merged(book: SymbolBook, idx: int, params: Params, account: Account, at: Sy
 
 def _check_partial(params: Params, position: Any, at: SymbolMarket) -> None:
     """Partial exits through trading-stop: only for the whole position, in place of those before (ASSUMED limit of the sandbox)."""
-    size = number(params, "tpSize", params_error("tpSize invalid")) or number(params, "slSize", params_error("slSize invalid"))
+    size = number(params, "tpSize", bad_params("tpSize invalid")) or number(params, "slSize", bad_params("slSize invalid"))
     whole_size = abs(position.steps)
     if size is not None and at.instrument.qty_grid.count(size) != whole_size:
         raise ApiError(10001, "sandbox: partial exits by trading-stop are simulated for the whole position only")

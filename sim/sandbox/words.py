@@ -36,15 +36,19 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 """Parameter -> its words; an empty or missing one is not given."""
 FLAGS: Final = ("reduceOnly", "closeOnTrigger")
+_ORDER: Final = (*WORDS, *FLAGS)
 
 
 def check_words(params: Params) -> None:
-    """Raise 10001 for the first parameter that holds none of its words."""
-    for name, words in WORDS.items():
+    """Raise 10001 for the first parameter, in the order above, that holds none of its words."""
+    wrong = [name for name in params if not _holds_its_word(params, name)]
+    if wrong:
+        raise params_error(f"{min(wrong, key=_ORDER.index)} invalid")
+
+
+def _holds_its_word(params: Params, name: str) -> bool:
+    words = WORDS.get(name)
+    if words is not None:
         given = text(params, name)
-        if given and given not in words:
-            raise params_error(f"{name} invalid")
-    for name in FLAGS:
-        given = text(params, name)
-        if given and given.lower() not in _FLAGS:
-            raise params_error(f"{name} invalid")
+        return not given or given in words
+    return name not in FLAGS or text(params, name).lower() in ("", *_FLAGS)

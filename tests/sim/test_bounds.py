@@ -244,8 +244,9 @@ def test_every_bar_of_thousands_of_worlds_is_bounded_and_counted(kind):
 
 
 NEVER_CHANGED_ON_THE_WAY = {
-    "account", "accounts", "base_accounts", "instrument", "is_spot", "leverage", "lot", "maker_fee", "margin", "min_steps", "min_value",
-    "price_den", "price_num", "qty_den", "qty_num", "symbol", "taker_fee", "volatility_bps", "volume", "wake_high", "wake_low", "wake_ts",
+    "account", "accounts", "base_accounts", "instrument", "is_spot", "is_trailing", "leverage", "lot", "maker_fee", "margin", "min_steps",
+    "min_value", "price_den", "price_num", "qty_den", "qty_num", "symbol", "taker_fee", "volatility_bps", "volume", "wake_high",
+    "wake_low", "wake_ts",
 }  # fmt: skip
 KEPT = {
     "ambiguous", "fresh", "funding", "index", "last", "mark", "orders", "pending", "position_log", "positions", "ts", "volume_left",

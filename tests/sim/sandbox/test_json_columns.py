@@ -97,6 +97,17 @@ def test_a_ladder_is_the_book_level_by_level(depth: int) -> None:
         assert msgspec.json.decode(msgspec.json.encode(gone)) == [[price, "0"] for price, _ in expected]
 
 
+def test_the_text_of_a_book_is_that_of_its_move_and_depth() -> None:
+    market = SymbolMarket(walk_instrument("BTCUSDT", "linear"), 1, MINUTE_MS, 7)
+    market.last = 40.0
+    for price, depth in ((40.0, 5), (40.0, 30), (40.0, 5), (41.0, 5), (41.0, 30), (40.0, 30)):
+        if price != market.last:
+            market.take(0, MINUTE_MS, (price,) * 12, 0.0)
+        expected = [market.ladder_json(side) for side in market.ladder(depth)]
+        assert [bytes(side) for side in market.book_json(depth)] == [bytes(side) for side in expected]
+    assert market.book_json(30) is market.book_json(30)
+
+
 @given(
     st.integers(1, 3000), st.integers(0, 300), st.sampled_from(INTERVALS), st.integers(1, 40), st.integers(-5, 3300), st.integers(-5, 3300),
     st.booleans(), st.booleans(), st.sampled_from([LAST, MARK, INDEX]),

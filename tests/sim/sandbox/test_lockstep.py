@@ -157,7 +157,7 @@ def test_the_candle_is_confirmed_after_everything_that_it_caused() -> None:
 
     import aiohttp
 
-    from keel.sim.sandbox.auth import sign
+    from keel.sim.sandbox.auth import keyed, sign
     from tests.sim.sandbox.conftest import wall_ms
 
     async def listen(url: str, sandbox: Any) -> list[str]:
@@ -168,7 +168,7 @@ def test_the_candle_is_confirmed_after_everything_that_it_caused() -> None:
             session.ws_connect(f"{url}/v5/public/linear") as public,
         ):
             expires = wall_ms() + 5000
-            await private.send_json({"op": "auth", "args": [KEY, str(expires), sign("sandbox-secret", f"GET/realtime{expires}")]})
+            await private.send_json({"op": "auth", "args": [KEY, str(expires), sign(keyed("sandbox-secret"), f"GET/realtime{expires}")]})
             await private.send_json({"op": "subscribe", "args": ["execution"]})
             await public.send_json({"op": "subscribe", "args": ["kline.1.XYZUSDT", "kline.5.XYZUSDT"]})
             for socket, count in ((private, 2), (public, 1)):

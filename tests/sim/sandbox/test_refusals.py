@@ -51,6 +51,12 @@ def test_a_create_is_refused_in_the_recorded_words(raw: Raw, name: str) -> None:
     refused(name, raw.post("/v5/order/create", {**BUY, **CREATES[name]}))
 
 
+def test_of_several_wrong_words_the_same_one_is_named_however_the_request_is_ordered(raw: Raw) -> None:
+    wrong = {"reduceOnly": "maybe", "smpType": "x", "timeInForce": "x", "orderType": "limit", "side": ""}
+    for given in (wrong, dict(reversed(wrong.items()))):
+        assert raw.post("/v5/order/create", {**given, **LINEAR, "qty": "0.01"})[2]["retMsg"] == "params error: orderType invalid"
+
+
 def test_an_order_below_the_smallest_value_or_quantity(market: Sandbox, raw: Raw) -> None:
     price = float(raw.result("/v5/market/tickers", **LINEAR)["list"][0]["lastPrice"])
     small = {**BUY, "orderType": "Limit", "price": str(round(price * 0.995, 1)), "qty": "0.001"}

@@ -10,7 +10,7 @@ import pytest
 
 from keel.core.config import ExecutionConfig
 from keel.core.timeframe import MINUTE_MS
-from keel.sim.sandbox.auth import sign
+from keel.sim.sandbox.auth import keyed, sign
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.settings import SandboxSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, START, flat_bars, lockstep, walk_feed, walking
@@ -64,7 +64,7 @@ def order_of_arrival(seed: int, by_stream: bool, count: int = 24, **changes: Any
             trade = await session.ws_connect(sandbox.ws + "/v5/trade")
             for socket in (private, trade):
                 expires = sandbox.wall_ms() + 5_000
-                await ask(socket, {"op": "auth", "args": [KEY, expires, sign(SECRET, f"GET/realtime{expires}")]})
+                await ask(socket, {"op": "auth", "args": [KEY, expires, sign(keyed(SECRET), f"GET/realtime{expires}")]})
             await ask(private, {"op": "subscribe", "args": ["order"]})
             raw = Raw(sandbox)
             for number in range(count):

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keel.sim.sandbox.auth import sign
+from keel.sim.sandbox.auth import keyed, sign
 from tests.sim.sandbox.conftest import KEY, PATIENCE_S, SECRET, Sandbox, flat_bars, running, stepping, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.sandbox import run_over
@@ -45,7 +45,7 @@ async def hear(socket: Socket, count: int, topic: str = "") -> list[Any]:
 
 def auth_frame(key: str = KEY, secret: str = SECRET, ahead_ms: int = 5_000, **more: Any) -> dict[str, Any]:
     expires = wall_ms() + ahead_ms
-    return {"op": "auth", "args": [key, expires, sign(secret, f"GET/realtime{expires}")], **more}
+    return {"op": "auth", "args": [key, expires, sign(keyed(secret), f"GET/realtime{expires}")], **more}
 
 
 def on(sandbox: Sandbox, path: str, talk: Callable[[Socket], Awaitable[Any]]) -> Any:
@@ -230,6 +230,17 @@ def test_private_rows_come_for_every_change_and_never_on_subscribing() -> None:
         assert "entryPrice" in position and "avgPrice" not in position and position["category"] == "linear"
         assert wallet["coin"][0]["walletBalance"] == str(round(100_000 - float(execution["execFee"]), 8)).rstrip("0")
         assert not any(name.startswith("_") for name in (*order, *execution))
+
+
+def test_rows_that_nobody_hears_wait_for_nothing() -> None:
+    """Where somebody does, it is drawn whether they go out before the answer or after it (``sim.sandbox.races``)."""
+    with running(walking(tick_ms=60_000, ack_ms=10_000), walk_feed()) as sandbox:
+        raw, frames = Raw(sandbox), []
+        for _ in range(6):
+            order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "qty": "0.001", "price": "50000"}
+            assert raw.post("/v5/order/create", order)[2]["retCode"] == 0
+            frames.append(sandbox.truth()["private_frames"])
+    assert frames == [3, 6, 9, 12, 15, 18]  # the order, the position, the wallet
 
 
 def test_level_one_is_sent_again_and_a_silent_socket_is_cut() -> None:
