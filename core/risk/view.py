@@ -186,9 +186,14 @@ class ExpectedView:
 
     def notional(self, symbol: str) -> float:
         """The most that may be held of what is in flight (core/risk/exposure.py), at mark."""
-        held = self._base.steps(symbol)
-        adding = [flight.steps for flight in self._flights if flight.symbol == symbol and not flight.reduce_only]
-        most = largest(held, sum(steps for steps in adding if steps > 0), -sum(steps for steps in adding if steps < 0))
+        held, buys, sells = self._base.steps(symbol), 0, 0
+        for flight in self._flights:
+            if flight.symbol == symbol and not flight.reduce_only:
+                if flight.steps > 0:
+                    buys += flight.steps
+                else:
+                    sells -= flight.steps
+        most = largest(held, buys, sells)
         if most == abs(held):
             return self._base.notional(symbol)
         return self._instruments[symbol].qty_grid.value(most) * self._base.mark(symbol)
