@@ -17,8 +17,8 @@ from keel.core.risk.order_counts import OrderCounts
 class Account(Protocol):
     """The account as controls read it (the portfolio)."""
 
-    equity: float
-
+    @property
+    def equity(self) -> float: ...
     def position_qty(self, symbol: str) -> float: ...
     def mark(self, symbol: str) -> float: ...
 

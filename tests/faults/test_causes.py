@@ -14,7 +14,8 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -22,7 +23,6 @@ import pytest
 from keel.core.config import RiskConfig
 from keel.core.errors import SafetyError
 from keel.core.messages import Halt, OrderIntent, OrderUpdate, Resume, SubmitOrder
-from keel.core.money import UNIT
 from keel.core.risk.causes import CAUSES, TradingState
 from keel.core.timeframe import DAY_MS
 from keel.runners.live.cadence import PERIOD_MS
@@ -329,14 +329,17 @@ def more_may_rest(limit: str) -> Step:
     return step
 
 
-def worth(share: float) -> Step:
-    """The account, as the portfolio has marked it."""
+async def nothing_is_left(walk: Walk) -> None:
+    """The account, as the controls read it."""
+    portfolio = walk.live.books.portfolio
+    broke = SimpleNamespace(equity=0.0, position_qty=portfolio.position_qty, mark=portfolio.mark)
+    walk.live.controls.account = cast("Any", broke)
+    walk.live.gate.look()
 
-    async def step(walk: Walk) -> None:
-        walk.live.books.portfolio.equity = share * walk.live.books.portfolio.cash / UNIT
-        walk.live.gate.look()
 
-    return step
+async def money_comes(walk: Walk) -> None:
+    walk.live.controls.account = walk.live.books.portfolio
+    walk.live.gate.look()
 
 
 SIZE = patched(POSITIONS, "/result/list/0/size", "0.500")
@@ -356,7 +359,7 @@ WALK: dict[str, tuple[Step, Step]] = {
     "cancel_ratio": (many_cancels, released("cancel_ratio")),
     "max_orders_per_minute": (sent(120, "ETHUSDT"), passed(61_000)),
     "max_open_orders": (limited("max_open_orders"), more_may_rest("max_open_orders")),
-    "no_equity": (worth(0.0), worth(1.0)),
+    "no_equity": (nothing_is_left, money_comes),
     "halt": (said(Halt), said(Resume)),
     "daily_loss_percent": (equity(0.4), equity(1.0, days=1)),
     "being_compared": (looked_at("books", SIZE), looked_at("books")),
