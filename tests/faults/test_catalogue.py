@@ -93,7 +93,7 @@ CATALOGUE: dict[int, tuple[str, tuple[str, ...]]] = {
     14: (
         "a storm of rejections on a halted symbol",
         (
-            "runners/live/test_controls.py::test_rejections_in_a_row_pause_the_symbol",
+            "core/risk/test_controls.py::test_rejections_in_a_row_pause_the_symbol",
             "runners/live/test_upkeep.py::test_an_instrument_with_other_rules_is_frozen",
         ),
     ),

@@ -98,7 +98,8 @@ class WatchedExchange:
     def by_hand(self, path: str, **body: Any) -> dict[str, Any]:
         """A second client of the same account: at once, past all faults."""
         params = {"category": "linear", "symbol": script.SYMBOL, **body}
-        envelope, _ = self.server.gateway.apply(ROUTES["POST", path], path, params, self.account)
+        gateway = self.server.gateway
+        envelope, _ = gateway.apply(ROUTES["POST", path], path, params, self.account, gateway.wall_ms())
         self.server.flush()
         return envelope
 

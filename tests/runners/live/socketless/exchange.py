@@ -59,7 +59,7 @@ class Exchange:
     def ask(self, method: str, path: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """One request, as its envelope; what it causes is pushed."""
         plain = {name: value if method == "POST" else str(value) for name, value in params.items() if value is not None}
-        envelope, _ = self._gateway.apply(ROUTES[method, path], path, plain, self.account)
+        envelope, _ = self._gateway.apply(ROUTES[method, path], path, plain, self.account, self._gateway.wall_ms())
         self.tell()
         return self._lied(path, cast("dict[str, Any]", msgspec.json.decode(msgspec.json.encode(envelope))))
 
