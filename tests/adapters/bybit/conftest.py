@@ -123,9 +123,6 @@ class Desk:
             raise AssertionError(f"{what or 'it'} did not come: {heard}; {[(n.code, n.text) for n in self.notices]}") from None
 
 
-OpenDesk = Callable[..., Any]
-
-
 @asynccontextmanager
 async def desk_over(
     *,
