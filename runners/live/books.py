@@ -103,5 +103,5 @@ def make_books(
     actors.strategy.start()
     if shown is not None:
         subscribe_targets(bus, actors, shown)
-    memory, history = StrategyMemory(strategy), History(opened)
+    memory, history = StrategyMemory(strategy), History.begun(opened)
     return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, tape, memory, history, decisions, shown)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -39,48 +39,41 @@ _KEPT_MS: Final = 3 * DAY_MS
 COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop)
 
 
-class HistoryState(msgspec.Struct, frozen=True):
-    """A history as plain data. ``written``: ids of open orders whose command is in the journal."""
+class History(msgspec.Struct):
+    """Notes every message of a journal, once: while it is heard again, and while it is written. It is plain data: a snapshot keeps it."""
 
     opened: Opened
-    written: list[str]
-    last_execution_ms: int
-    last_rate_ms: dict[str, int]
     log_ms: int
+    """Time of the newest row of the exchange's transaction log that was taken over."""
     stated_ms: int
-    standing: list[CauseRaised]
+    """Up to here it was held against our books, row by row."""
+    log_floor_ms: int
+    """Rows up to here are in what the books began with, or were taken over without their keys."""
+    log_rows: dict[str, int]
+    """Keys of the rows that were taken over lately -> when."""
+    written: dict[str, None] = {}
+    """Orders that are not known to have ended, and whose command was written down before it was sent."""
+    last_execution_ms: int = 0
+    last_rate_ms: dict[str, int] = {}
+    standing: dict[str, CauseRaised] = {}
+    """What needs a person and has not been lifted, by cause, symbol and key: a restart does not lift it either."""
     absent: dict[str, tuple[int, int]] = {}
-    log_floor_ms: int = 0
-    log_rows: dict[str, int] = {}
+    """Orders that were looked for in vain: (when first, when the latest request for it may have left), in the exchange's time."""
     taken_over: dict[str, int] = {}
+    """How often our books took the exchange's number over, by the reason (of ``Adjusted``)."""
     without: dict[str, int] = {}
+    """By symbol and series: how many decisions were taken without all of it that was due."""
 
+    @classmethod
+    def begun(cls, opened: Opened) -> History:
+        """Of a journal that holds its opening and nothing else."""
+        floor_ms = opened.ts if opened.log_rows is None else opened.ts - 1
+        return cls(opened, opened.ts, opened.ts, floor_ms, dict.fromkeys(opened.log_rows or (), opened.ts))
 
-class History:
-    """Notes every message of a journal, once: while it is heard again, and while it is written."""
-
-    def __init__(self, opened: Opened) -> None:
-        self.opened = opened
-        self.written: dict[str, None] = {}
-        """Orders that are not known to have ended, and whose command was written down before it was sent."""
-        self.last_execution_ms = 0
-        self.last_rate_ms: dict[str, int] = {}
-        self.log_ms = opened.ts
-        """Time of the newest row of the exchange's transaction log that was taken over."""
-        self._log_floor_ms = opened.ts if opened.log_rows is None else opened.ts - 1
-        """Rows up to here are in what the books began with, or were taken over without their keys."""
-        self._log_rows: dict[str, int] = dict.fromkeys(opened.log_rows or (), opened.ts)
-        """Keys of the rows that were taken over lately -> when."""
-        self.stated_ms = opened.ts
-        """Up to here it was held against our books, row by row."""
-        self.standing: dict[tuple[str, str, str], CauseRaised] = {}
-        """What needs a person and has not been lifted: a restart does not lift it either."""
-        self.absent: dict[str, tuple[int, int]] = {}
-        """Orders that were looked for in vain: (when first, when the latest request for it may have left), in the exchange's time."""
-        self.taken_over: Counter[str] = Counter()
-        """How often our books took the exchange's number over, by the reason (of ``Adjusted``)."""
-        self.without: Counter[str] = Counter()
-        """By symbol and series: how many decisions were taken without all of it that was due."""
+    def restore(self, kept: History) -> None:
+        """Go on from one that a snapshot kept."""
+        for name in self.__struct_fields__:
+            setattr(self, name, deepcopy(getattr(kept, name)))
 
     def note(self, message: Message) -> None:
         """One more record."""
@@ -99,51 +92,43 @@ class History:
         elif isinstance(message, FundingRate):
             self.last_rate_ms[message.symbol] = message.ts
         elif isinstance(message, Adjusted):
-            self.taken_over[message.reason] += 1
+            _add(self.taken_over, message.reason)
             self._note_taken(message)
         elif isinstance(message, InputsKnown):
-            self.without.update(f"{message.symbol} {each.name}" for each in message.series if each.missing)
+            for each in message.series:
+                if each.missing:
+                    _add(self.without, f"{message.symbol} {each.name}")
         elif isinstance(message, Stated):
             self.stated_ms = message.until_ms
         elif isinstance(message, CauseRaised):
             by_hand = message.cause in CAUSES and CAUSES[message.cause].lifted_by == "person"
             if by_hand and message.cause != "panic":  # its latch says whether it stands
-                self.standing[message.cause, message.symbol, message.key] = message
+                self.standing[_place(message)] = message
         elif isinstance(message, CauseEnded):
-            self.standing.pop((message.cause, message.symbol, message.key), None)
+            self.standing.pop(_place(message), None)
 
     def _note_taken(self, message: Adjusted) -> None:
         self.log_ms = max(self.log_ms, message.log_ms)
         if message.log_ms and not message.log_rows:
-            self._log_floor_ms = max(self._log_floor_ms, message.log_ms)
-        kept = {key: ts for key, ts in self._log_rows.items() if ts > self.log_ms - _KEPT_MS}
-        self._log_rows = kept | dict.fromkeys(message.log_rows, message.log_ms)
+            self.log_floor_ms = max(self.log_floor_ms, message.log_ms)
+        kept = {key: ts for key, ts in self.log_rows.items() if ts > self.log_ms - _KEPT_MS}
+        self.log_rows = kept | dict.fromkeys(message.log_rows, message.log_ms)
 
     def log_from_ms(self, late_ms: int) -> int:
         """Where the log is read from to find what was not taken over: rows may come by so much later than others of their time."""
-        return max(self._log_floor_ms + 1, self.log_ms - late_ms)
+        return max(self.log_floor_ms + 1, self.log_ms - late_ms)
 
     def has_taken(self, row: LogRow) -> bool:
         """Whether our cash contains this row already, by a record of the journal or by its beginning."""
-        return row.ts <= self._log_floor_ms or row.key in self._log_rows
+        return row.ts <= self.log_floor_ms or row.key in self.log_rows
 
-    def state(self) -> HistoryState:
-        """What is remembered."""
-        return HistoryState(
-            self.opened, list(self.written), self.last_execution_ms, dict(self.last_rate_ms), self.log_ms, self.stated_ms,
-            list(self.standing.values()), dict(self.absent), self._log_floor_ms, dict(self._log_rows), dict(self.taken_over),
-            dict(self.without),
-        )  # fmt: skip
 
-    def restore(self, state: HistoryState) -> None:
-        """Go on from a ``state()``."""
-        self.written = dict.fromkeys(state.written)
-        self.last_execution_ms, self.last_rate_ms = state.last_execution_ms, dict(state.last_rate_ms)
-        self.log_ms, self.stated_ms = state.log_ms, state.stated_ms
-        self.standing = {(each.cause, each.symbol, each.key): each for each in state.standing}
-        self.absent = dict(state.absent)
-        self._log_floor_ms, self._log_rows = state.log_floor_ms, dict(state.log_rows)
-        self.taken_over, self.without = Counter(state.taken_over), Counter(state.without)
+def _add(counts: dict[str, int], what: str) -> None:
+    counts[what] = counts.get(what, 0) + 1
+
+
+def _place(message: CauseRaised | CauseEnded) -> str:
+    return f"{message.cause} {message.symbol} {message.key}"
 
 
 def known(record: Record) -> Message:

@@ -253,7 +253,7 @@ async def _assemble(
         on_state=lambda state, why: _tell_gate(state, why, connection.market_ms, outbox, notify),
         on_entry=lambda entry, by: _tell_entry(entry, by, connection.market_ms, outbox, notify),
     )
-    for each in list(books.history.standing.values()):
+    for each in sorted(books.history.standing.values(), key=lambda cause: cause.ts):
         gate.close(each.cause, each.text, each.symbol or None, each.key, since_ms=each.since_ms or each.ts)
     watch(books.bus)
     venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify, lambda symbol: reconciler.against(symbol))

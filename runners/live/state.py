@@ -22,7 +22,7 @@ from keel.core.errors import InvariantError
 from keel.core.risk.order_counts import CountsState
 from keel.runners.live.bar_tape import TapedLine
 from keel.runners.live.books import Books
-from keel.runners.live.history import HistoryState
+from keel.runners.live.history import History
 from keel.runners.live.portfolio_history import HeldRows
 from keel.runners.live.records import InputsKnown
 from keel.runners.live.tape import TapeState
@@ -53,7 +53,7 @@ class SessionState(msgspec.Struct, frozen=True):
     inputs: list[InputsKnown]
     tape: TapeState
     controls: CountsState
-    history: HistoryState
+    history: History
     shown: ShownState | None = None
 
 
@@ -74,7 +74,7 @@ def take(books: Books) -> SessionState:
         list(cycle.inputs.latest.values()),
         books.tape.state(),
         books.controls.counts.state(books.clock.now_ms),
-        books.history.state(),
+        books.history,
         _shown(books),
     )
 

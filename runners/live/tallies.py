@@ -25,7 +25,7 @@ def of_journal(history: History) -> dict[str, int]:
     taken = {_TAKEN_OVER.get(reason, reason): count for reason, count in history.taken_over.items()}
     without = history.without
     if len(without) > MOST_NAMED:
-        return taken | {f"decisions without all of a series ({len(without)} series)": without.total()}
+        return taken | {f"decisions without all of a series ({len(without)} series)": sum(without.values())}
     return taken | {f"decisions without all of {series}": count for series, count in without.items()}
 
 

@@ -24,13 +24,13 @@ def opened() -> Opened:
 
 
 def test_what_was_looked_for_in_vain_is_remembered_from_the_first_time_on() -> None:
-    history = History(opened())
+    history = History.begun(opened())
     history.note(SubmitOrder("a", "BTCUSDT", "BUY", "market", 0.1, 1_000))
     history.note(OrderNotFound(5_000, "a", "BTCUSDT", 3_000))
     history.note(OrderNotFound(9_000, "a", "BTCUSDT", 500))  # of a later session, which counts from its own beginning
     assert history.absent == {"a": (5_000, 2_000)}
-    again = History(opened())
-    again.restore(history.state())
+    again = History.begun(opened())
+    again.restore(history)
     assert again.absent == history.absent
     again.note(OrderUpdate("a", "BTCUSDT", 10_000, "accepted"))
     assert again.absent == {}

@@ -92,7 +92,7 @@ class Trader:
         opened = self._past[0]
         assert isinstance(opened, Opened)
         self.portfolio = Portfolio(self.instruments.values(), opened.cash)
-        self.tape, self.history = Tape(self.portfolio, LEVERAGE, self.clock), History(opened)
+        self.tape, self.history = Tape(self.portfolio, LEVERAGE, self.clock), History.begun(opened)
         for kind, handler in self.tape.before_actors.items():
             self.bus.subscribe(kind, handler)
         self.bus.subscribe(Fill, self.portfolio.on_fill)
@@ -102,7 +102,7 @@ class Trader:
         self.gate = Gate([S], now_ms=lambda: self.exchange.now_ms)
         self.gate.listen(on_entry=self._on_entry)
         self.gate.close("starting", "the account is being read")
-        for each in list(self.history.standing.values()):
+        for each in sorted(self.history.standing.values(), key=lambda cause: cause.ts):
             self.gate.close(each.cause, each.text, each.symbol or None, each.key)
         self._make_venue(opened)
         self.books: Any = SimpleNamespace(
