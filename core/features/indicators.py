@@ -95,10 +95,10 @@ def resolve_parameters(
 
 
 def _abstract(name: str) -> Any:
-    talib_module()
-    from talib.abstract import Function  # type: ignore[attr-defined]  # talib's own stub leaves it out
+    talib = talib_module()
+    from talib._ta_lib import Function  # type: ignore[attr-defined]  # talib.abstract would make one of each of its 240 functions
 
-    return Function(name)
+    return Function(name, getattr(talib, name))
 
 
 def _defaults(indicator: Indicator, keys: Sequence[str] | Mapping[str, Any]) -> str:
