@@ -23,7 +23,7 @@ from keel.runners.live.history import History, session_prefix
 from keel.runners.live.plan import Plan
 from keel.runners.live.records import Opened
 from keel.runners.live.strategy_memory import StrategyMemory
-from keel.runners.live.tape import Tape
+from keel.runners.live.tape import Tape, TapeWriter
 from keel.runners.live.warmup import WarmUp
 from keel.runners.portfolio.desk import PortfolioDesk, open_desk
 from keel.strategies.base import BaseStrategy
@@ -95,13 +95,13 @@ def make_books(
     )  # fmt: skip
     decisions = Decisions(clock)
     desk = Desk(controls, say, decisions, plan.dry)
-    tape = Tape(portfolio, system.risk.leverage, clock)
-    subscribe(bus, actors, desk, {**tape.before_actors, OrderUpdate: desk.on_update})
-    bus.subscribe(Fill, tape.after_fill)
+    writer = TapeWriter(portfolio, system.risk.leverage, clock)
+    subscribe(bus, actors, desk, {**writer.before_actors, OrderUpdate: desk.on_update})
+    bus.subscribe(Fill, writer.after_fill)
     bus.subscribe(OrderDenied, controls.counts.note_denied)
     decisions.listen(bus)
     actors.strategy.start()
     if shown is not None:
         subscribe_targets(bus, actors, shown)
     memory, history = StrategyMemory(strategy), History.begun(opened)
-    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, tape, memory, history, decisions, shown)
+    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, writer.tape, memory, history, decisions, shown)

@@ -176,7 +176,7 @@ def _orders(live: Live) -> Any:
 
 def _decisions(live: Live) -> Any:
     table = _table("time", "symbol", "last decisions")
-    for message in list(live.tape.decisions)[-6:]:
+    for message in live.tape.decisions[-6:]:
         table.add_row(to_iso(message.ts), message.symbol, _decision(message))
     if not table.row_count:
         table.add_row("none yet")

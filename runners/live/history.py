@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from copy import deepcopy
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -69,11 +68,6 @@ class History(msgspec.Struct):
         """Of a journal that holds its opening and nothing else."""
         floor_ms = opened.ts if opened.log_rows is None else opened.ts - 1
         return cls(opened, opened.ts, opened.ts, floor_ms, dict.fromkeys(opened.log_rows or (), opened.ts))
-
-    def restore(self, kept: History) -> None:
-        """Go on from one that a snapshot kept."""
-        for name in self.__struct_fields__:
-            setattr(self, name, deepcopy(getattr(kept, name)))
 
     def note(self, message: Message) -> None:
         """One more record."""

@@ -19,13 +19,14 @@ from keel.core.actors.live_series import LiveSeries, SeriesState
 from keel.core.actors.portfolio import PortfolioState
 from keel.core.actors.risk import RiskState
 from keel.core.errors import InvariantError
+from keel.core.memory import take_over
 from keel.core.risk.order_counts import CountsState
 from keel.runners.live.bar_tape import TapedLine
 from keel.runners.live.books import Books
 from keel.runners.live.history import History
 from keel.runners.live.portfolio_history import HeldRows
 from keel.runners.live.records import InputsKnown
-from keel.runners.live.tape import TapeState
+from keel.runners.live.tape import Tape
 from keel.runners.run_folder import code_versions
 
 _MARK_BYTES: Final = 16
@@ -51,7 +52,7 @@ class SessionState(msgspec.Struct, frozen=True):
     closes: bytes
     bars: list[TapedLine]
     inputs: list[InputsKnown]
-    tape: TapeState
+    tape: Tape
     controls: CountsState
     history: History
     shown: ShownState | None = None
@@ -72,7 +73,7 @@ def take(books: Books) -> SessionState:
         cycle.closes.tobytes(),
         cycle.bars.state(),
         list(cycle.inputs.latest.values()),
-        books.tape.state(),
+        books.tape,
         books.controls.counts.state(books.clock.now_ms),
         books.history,
         _shown(books),
@@ -93,9 +94,9 @@ def restore(books: Books, state: SessionState) -> None:
     if cycle.closes:
         cycle.instant.now_ms = cycle.closes[-1]
     cycle.inputs.restore(state.inputs)
-    books.tape.restore(state.tape)
+    take_over(books.tape, state.tape)
     books.controls.counts.restore(state.controls)
-    books.history.restore(state.history)
+    take_over(books.history, state.history)
     shown = books.portfolio_desk
     if shown is not None and state.shown is not None:
         if cycle.inputs.history is not None:

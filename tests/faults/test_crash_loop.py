@@ -8,6 +8,7 @@ import pytest
 
 from keel.adapters.bybit.evidence import OrderDoubted, OrderNotFound
 from keel.adapters.journal import read
+from keel.core.memory import take_over
 from keel.core.messages import OrderUpdate, SubmitOrder
 from keel.runners.live.history import History
 from keel.runners.live.records import TYPES, Opened
@@ -30,7 +31,7 @@ def test_what_was_looked_for_in_vain_is_remembered_from_the_first_time_on() -> N
     history.note(OrderNotFound(9_000, "a", "BTCUSDT", 500))  # of a later session, which counts from its own beginning
     assert history.absent == {"a": (5_000, 2_000)}
     again = History.begun(opened())
-    again.restore(history)
+    take_over(again, history)
     assert again.absent == history.absent
     again.note(OrderUpdate("a", "BTCUSDT", 10_000, "accepted"))
     assert again.absent == {}

@@ -39,7 +39,7 @@ from keel.runners.live.protection import Protection
 from keel.runners.live.reconcile import Reconciler, differences
 from keel.runners.live.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
 from keel.runners.live.statement import Statement
-from keel.runners.live.tape import Tape
+from keel.runners.live.tape import TapeWriter
 from keel.runners.live.transaction_log import log_rows
 from keel.runners.live.upkeep import Upkeep
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
@@ -92,8 +92,9 @@ class Trader:
         opened = self._past[0]
         assert isinstance(opened, Opened)
         self.portfolio = Portfolio(self.instruments.values(), opened.cash)
-        self.tape, self.history = Tape(self.portfolio, LEVERAGE, self.clock), History.begun(opened)
-        for kind, handler in self.tape.before_actors.items():
+        writer, self.history = TapeWriter(self.portfolio, LEVERAGE, self.clock), History.begun(opened)
+        self.tape = writer.tape
+        for kind, handler in writer.before_actors.items():
             self.bus.subscribe(kind, handler)
         self.bus.subscribe(Fill, self.portfolio.on_fill)
         self.bus.subscribe(FundingPayment, self.portfolio.on_funding)
