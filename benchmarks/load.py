@@ -112,11 +112,11 @@ class Watched(SandboxServer):
                 self.candles.append((more["symbol"], row["end"] + 1, time.monotonic_ns()))
             sent(connection, frame, name, **more)
 
-        def applied(route: Any, name: str, params: Any, account: Any) -> Any:
+        def applied(route: Any, name: str, params: Any, account: Any, received: int) -> Any:
             if name.startswith("/v5/order/create"):
                 now = time.monotonic_ns()
                 self.orders += [(item["orderLinkId"], item["symbol"], now) for item in params.get("request", [params])]
-            return apply(route, name, params, account)
+            return apply(route, name, params, account, received)
 
         Connection.send = send  # type: ignore[method-assign]  # the measuring of this benchmark
         self.gateway.apply = applied  # type: ignore[method-assign]  # as above
