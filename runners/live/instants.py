@@ -6,12 +6,15 @@ What is late beyond the grace is left out; the instant goes on without it, and i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import msgspec
 
 from keel.core.messages import Bar
 from keel.core.timeframe import floor_ts, tf_ms
 
+GRACE_MS: Final = 2_000
+"""For so long an instant waits for a late bar, where nobody says otherwise."""
 Line = tuple[str, str]
 """(symbol, timeframe)"""
 
@@ -27,7 +30,7 @@ class Instant(msgspec.Struct, frozen=True):
 class Instants:
     """Takes bars, gives instants, in order of time. ``lines`` in the order of delivery within an instant."""
 
-    def __init__(self, symbols: Sequence[str], timeframes: Iterable[str], *, grace_ms: int = 2_000) -> None:
+    def __init__(self, symbols: Sequence[str], timeframes: Iterable[str], *, grace_ms: int = GRACE_MS) -> None:
         ordered = sorted(dict.fromkeys(timeframes), key=tf_ms)
         self.lines: list[Line] = [(symbol, timeframe) for timeframe in ordered for symbol in symbols]
         self._grace_ms = grace_ms

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from keel.adapters.bybit.endpoints import Environment
 from keel.adapters.store import HistoricalDataStore
 from keel.core.config import SystemConfig
+from keel.runners.live.instants import GRACE_MS
 from keel.runners.systems import LoadedSystem
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Plan:
     store: HistoricalDataStore | None = None
     sandbox_url: str | None = None
     key_file: Path | None = None
-    grace_ms: int = 2_000
+    grace_ms: int = GRACE_MS
     fresh: bool = False
     """Begin a new journal though there is one."""
     about: dict[str, str] = field(default_factory=dict)

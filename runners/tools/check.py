@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from keel.adapters.store import HistoricalDataStore
 from keel.core.time_range import to_iso
 from keel.runners.check.lookahead import Looked, check_lookahead
 from keel.runners.check.warmup import Changed, Settled, check_warmup
 from keel.runners.systems import LoadedSystem, load_system, override_texts, symbol_overrides
-from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.tools.registry import Response, ToolContext, WindowRequest, tool
 from keel.runners.windows import NamedWindow, choose_window
 
 
-class CheckRequest(Request, frozen=True):
+class CheckRequest(WindowRequest, frozen=True):
     """A system by name or file, and a window as for a backtest. overrides: keys of the system file; symbols: in place of the system's."""
-
-    system_id: str
-    window_name: str | None = None
-    overrides: dict[str, Any] | list[str] | None = None
-    start: str | None = None
-    end: str | None = None
-    symbols: tuple[str, ...] = ()
 
 
 class LookaheadResponse(Response, frozen=True, kw_only=True):

@@ -15,20 +15,13 @@ from keel.runners.kernel_run import kernel_folder, kernel_refuses, load_kernel, 
 from keel.runners.parity import Difference, actors_record, compare_records, kernel_record
 from keel.runners.system_run import make_ready
 from keel.runners.systems import load_system, override_texts, symbol_overrides
-from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.tools.registry import Response, ToolContext, WindowRequest, tool
 from keel.runners.windows import choose_window
 from keel.sim.kernel import KernelRefused
 
 
-class ParityRequest(Request, frozen=True):
+class ParityRequest(WindowRequest, frozen=True):
     """What to compare over. window_name, start, end, symbols, overrides: as for a backtest."""
-
-    system_id: str
-    window_name: str | None = None
-    overrides: dict[str, Any] | list[str] | None = None
-    start: str | None = None
-    end: str | None = None
-    symbols: tuple[str, ...] = ()
 
 
 class DifferenceEntry(msgspec.Struct, frozen=True):

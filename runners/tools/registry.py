@@ -56,6 +56,17 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_fields(self)
 
 
+class WindowRequest(Request, frozen=True):
+    """A system over a window, as for a backtest."""
+
+    system_id: str
+    window_name: str | None = None
+    overrides: dict[str, Any] | list[str] | None = None
+    start: str | None = None
+    end: str | None = None
+    symbols: tuple[str, ...] = ()
+
+
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """What a tool answers: plain JSON data."""
 

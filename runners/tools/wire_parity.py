@@ -15,7 +15,7 @@ from keel.core.timeframe import DAY_MS, floor_ts
 from keel.runners.preparation import Prepared
 from keel.runners.system_run import make_ready
 from keel.runners.systems import LoadedSystem, load_system, override_texts, symbol_overrides
-from keel.runners.tools.registry import Request, Response, ToolContext, tool
+from keel.runners.tools.registry import Response, ToolContext, WindowRequest, tool
 from keel.runners.windows import NamedWindow, choose_window
 from keel.runners.wire_parity.compare import WireDifference, first_difference
 from keel.runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
@@ -24,15 +24,8 @@ DAYS: Final = 30
 """Where nobody asks for a span: so many days at the end of the system's window. A bar takes about two milliseconds."""
 
 
-class WireParityRequest(Request, frozen=True):
+class WireParityRequest(WindowRequest, frozen=True):
     """What to compare over. window_name, start, end, symbols, overrides: as for a backtest; none: the last 30 days of its window."""
-
-    system_id: str
-    window_name: str | None = None
-    overrides: dict[str, Any] | list[str] | None = None
-    start: str | None = None
-    end: str | None = None
-    symbols: tuple[str, ...] = ()
 
 
 class WireDifferenceEntry(msgspec.Struct, frozen=True):

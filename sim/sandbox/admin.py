@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -77,21 +78,19 @@ class Admin:
         })  # fmt: skip
 
     async def _put_faults(self, request: web.BaseRequest) -> web.Response:
-        refusal = await self.guard.refusal(request)
-        if refusal is not None:
-            return refusal
-        try:
-            body = await body_of(request)
-        except BodyRefused as error:
-            return await self.guard.refuse(error.why, status=error.status)
-        try:
-            self._server.put_faults(body, request.remote or "")
-        except ConfigError as error:
-            return _admin_error(str(error))
-        return web.json_response({"rules": self._server.faults.state()})
+        refusal = await self._do(request, lambda body: self._server.put_faults(body, request.remote or ""))
+        return refusal or web.json_response({"rules": self._server.faults.state()})
 
     async def _account(self, request: web.BaseRequest) -> web.Response:
         """What happens to an account without a request of its own (``keel.sim.sandbox.out_of_band``)."""
+        refusal = await self._do(request, lambda body: change(self._server.engine, body))
+        if refusal is not None:
+            return refusal
+        self._server.flush()
+        return web.json_response({"market_time": self._server.engine.now_ms})
+
+    async def _do(self, request: web.BaseRequest, what: Callable[[bytes], object]) -> web.Response | None:
+        """Do what the body of a request says; the answer to one that may not, or cannot be done."""
         refusal = await self.guard.refusal(request)
         if refusal is not None:
             return refusal
@@ -100,11 +99,10 @@ class Admin:
         except BodyRefused as error:
             return await self.guard.refuse(error.why, status=error.status)
         try:
-            change(self._server.engine, body)
+            what(body)
         except ConfigError as error:
             return _admin_error(str(error))
-        self._server.flush()
-        return web.json_response({"market_time": self._server.engine.now_ms})
+        return None
 
     async def _show_faults(self, request: web.BaseRequest) -> web.Response:
         return await self.guard.refusal(request) or web.json_response({"rules": self._server.faults.state()})

@@ -35,11 +35,8 @@ class PublicChannel:
 
     async def on_text(self, connection: Connection, text: str) -> None:
         """One frame of the client."""
-        frame = _decode(text)
+        frame = _understood(connection, text)
         if frame is None:
-            connection.send(
-                {"success": False, "ret_msg": f"Failed to decode incoming data:{text[:200]}", "conn_id": connection.conn_id}, "op:error"
-            )
             return
         op = str(frame.get("op", ""))
         actions = connection.before(f"op:{op}", "")
@@ -99,11 +96,8 @@ class PrivateChannel:
 
     async def on_text(self, connection: Connection, text: str) -> None:
         """One frame of the client."""
-        frame = _decode(text)
+        frame = _understood(connection, text)
         if frame is None:
-            connection.send(
-                {"success": False, "ret_msg": f"Failed to decode incoming data:{text[:200]}", "conn_id": connection.conn_id}, "op:error"
-            )
             return
         op = str(frame.get("op", ""))
         if not await connection.is_let_through(connection.before(f"op:{op}", "")):
@@ -256,6 +250,15 @@ class TradeChannel:
     def _answer(self, connection: Connection, frame: dict[str, Any], op: str, code: int, text: str) -> None:
         answer = {"retCode": code, "retMsg": text, "op": op, "data": {}, "retExtInfo": {}, "header": {}, "connId": connection.conn_id}
         connection.send(_with_id(frame, answer, "reqId"), op or "op:error")
+
+
+def _understood(connection: Connection, text: str) -> dict[str, Any] | None:
+    """A frame of a stream's client; what is none is answered."""
+    frame = _decode(text)
+    if frame is None:
+        answer = {"success": False, "ret_msg": f"Failed to decode incoming data:{text[:200]}", "conn_id": connection.conn_id}
+        connection.send(answer, "op:error")
+    return frame
 
 
 def _decode(text: str) -> dict[str, Any] | None:
