@@ -62,11 +62,6 @@ def effective_dict(config: SystemConfig) -> dict[str, Any]:
     return data
 
 
-def canonical_json(config: SystemConfig) -> bytes:
-    """The effective system as JSON with sorted keys: equal systems give equal bytes. For hashing."""
-    return msgspec.json.encode(effective_dict(config), order="sorted")
-
-
 def system_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a system file, for editors: the same in every Python (3.13 dedents docstrings itself)."""
     schema = _with_clean_descriptions(msgspec.json.schema(SystemConfig))

@@ -8,7 +8,7 @@ what is certain to come, exposure by the worst that may.
 ``counts`` says what became of every signal (core/funnel.py).
 
 Portfolio hears fills before risk does (so that ``steps`` is the position after the fill), and risk hears Halt and Resume from the bus,
-its own included. ``needs_instant`` and ``needs_fills`` tell whether the loop has to call at all; ``limits`` and ``next_due`` are public
+its own included. ``needs_fills`` tells whether fills have to be told at all; ``limits`` and ``next_due`` are public
 so that the loop can compare by itself and call ``on_instant`` only when it has something to do.
 """
 
@@ -81,7 +81,6 @@ class RiskActor:
         "limits",
         "manager",
         "needs_fills",
-        "needs_instant",
         "next_due",
     )
 
@@ -123,7 +122,6 @@ class RiskActor:
         """By symbol, the steps of a spot rest of which a no to FLAT has told."""
         self.counts = SignalCounts()
         self.next_due: float = math.inf
-        self.needs_instant = self.limits.is_limited or self._max_bars is not None
         self.needs_fills = self._max_bars is not None or (config.policy == "rules" and config.cooldown_bars > 0)
 
     # --- signals ---

@@ -197,7 +197,7 @@ MAX_BARS = [
 @pytest.mark.parametrize(("entry_ts", "bars", "due"), MAX_BARS)
 def test_max_bars_closes_at_the_nth_decision_close(entry_ts: int, bars: int, due: int) -> None:
     desk = Desk(exits=ExitsConfig(max_bars=bars))
-    assert desk.actor.needs_instant and desk.actor.needs_fills
+    assert desk.actor.needs_fills
     fill(desk, 1.0, entry_ts)
     for ts in range(DAY, due, HOUR // 4):
         desk.actor.on_instant(ts)
@@ -233,7 +233,7 @@ def test_max_bars_is_not_restarted_by_a_second_fill_and_is_asked_again() -> None
 
 def test_an_exit_starts_the_cooldown() -> None:
     desk = Desk(risk={"cooldown_bars": 2})
-    assert desk.actor.needs_fills and not desk.actor.needs_instant
+    assert desk.actor.needs_fills
     fill(desk, 1.0, DAY)
     fill(desk, 0.5, DAY + 1)
     fill(desk, 0.0, DAY + HOUR)
@@ -245,7 +245,7 @@ def test_an_exit_starts_the_cooldown() -> None:
 
 def test_nothing_to_remember_nothing_to_hear() -> None:
     desk = Desk()
-    assert not desk.actor.needs_fills and not desk.actor.needs_instant
+    assert not desk.actor.needs_fills and not desk.actor.limits.is_limited
 
 
 SPOT = instrument(category="spot")

@@ -268,9 +268,9 @@ def test_flatten_closes_everything_and_comes_back_until_it_is() -> None:
 
 
 def test_neither_day_nor_peak_is_watched_without_a_limit() -> None:
-    assert not Desk().actor.needs_instant
-    assert not Desk(risk={"policy": "none", "daily_loss_percent": 5.0}).actor.needs_instant
-    assert Desk(risk={"daily_loss_percent": 5.0}).actor.needs_instant
+    assert not Desk().actor.limits.is_limited
+    assert not Desk(risk={"policy": "none", "daily_loss_percent": 5.0}).actor.limits.is_limited
+    assert Desk(risk={"daily_loss_percent": 5.0}).actor.limits.is_limited
 
 
 def test_halt_and_resume_from_outside() -> None:
