@@ -81,7 +81,7 @@ class PortfolioRiskActor(RiskActor):
         for order in wanted.orders:
             target = self._target(order, wanted)
             if target.symbol in self._left_out:
-                self.counts.note(target.ts, target.symbol, self._deny(_signal(target, closes=False), denied("left_out")))
+                self.memory.counts.note(target.ts, target.symbol, self._deny(_signal(target, closes=False), denied("left_out")))
             else:
                 kept.append(order)
         return msgspec.structs.replace(wanted, orders=tuple(kept))
@@ -92,7 +92,7 @@ class PortfolioRiskActor(RiskActor):
         Raises FieldError for what is no TargetPosition as it was made.
         """
         check_again(target, TargetPosition)
-        self.counts.note(target.ts, target.symbol, self._take_target(target))
+        self.memory.counts.note(target.ts, target.symbol, self._take_target(target))
 
     def _take_target(self, target: TargetPosition) -> Outcome:
         symbol = target.symbol
@@ -123,7 +123,7 @@ class PortfolioRiskActor(RiskActor):
             refusals: Mapping[str, RiskDecision] = getattr(self._filter, "refusals", {})
             no = refusals.get(order.symbol) or denied("position_manager")
             done = self._deny(_signal(target, closes=False), no, closed=done is ORDERED)
-        self.counts.note(target.ts, target.symbol, done)
+        self.memory.counts.note(target.ts, target.symbol, done)
 
     def _screened(self, wanted: PortfolioOrders) -> list[Order]:
         if self._filter is None:
@@ -159,7 +159,7 @@ class PortfolioRiskActor(RiskActor):
         steps = _steps(usd, price, market) if answer.allowed else 0
         no = self._send_entry_of(signal, steps, price, market, answer, closing=abs(held))
         if no is None:
-            self._wishes.pop(signal.symbol, None)
+            self.memory.wishes.pop(signal.symbol, None)
             return ORDERED
         closes = held != 0 and answer.reason not in MALFORMED
         outcome = self._deny(signal, no, closed=closes)
@@ -187,7 +187,7 @@ class PortfolioRiskActor(RiskActor):
             return no
         exits = bracket if isinstance(bracket, Bracket) else None
         if answer.adjusted_size is not None:
-            self.counts.note_capped(signal.ts, signal.symbol, answer.reason, signal.size_usd, answer.adjusted_size)
+            self.memory.counts.note_capped(signal.ts, signal.symbol, answer.reason, signal.size_usd, answer.adjusted_size)
         self._send_parts(signal, steps + closing, price, market, is_buy=signal.direction == "LONG", bracket=exits)
         return None
 

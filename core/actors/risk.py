@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Final
 
 import msgspec
@@ -44,42 +45,47 @@ Wish = tuple[float, float | None, float | None, float | None]
 _OWN_HALTS = ("daily_loss_percent", "max_drawdown_percent")
 
 
+class RiskMemory(msgspec.Struct):
+    """What the actor itself remembers, by symbol."""
+
+    sides: dict[str, int] = {}
+    """Of the position: 1, -1; 0 where it was left."""
+    due: dict[str, int] = {}
+    """When a position has run its bars (ms)."""
+    wishes: dict[str, Wish] = {}
+    """Of the signal by which what is held was opened."""
+    dust: dict[str, int] = {}
+    """The steps of a spot rest of which a no to FLAT has told."""
+    flattening: str = ""
+    """Why everything is being closed; "" where it is not."""
+    counts: SignalCounts = msgspec.field(default_factory=SignalCounts)
+
+
 class RiskState(msgspec.Struct, frozen=True):
     """Everything that risk remembers, as plain data."""
 
-    sides: dict[str, int]
-    due: dict[str, int]
-    flattening: str
-    next_due: float
+    memory: RiskMemory
     halted: str
     """Why a Halt from outside lets nothing in; "" where none does."""
     limits: LimitsState
     policy: PolicyState
-    counts: SignalCounts
-    wishes: dict[str, Wish]
-    dust: dict[str, int] = {}
 
 
 class RiskActor:
     """Signals in, OrderIntents and denials out. ``working`` is the executor, seen read-only."""
 
     __slots__ = (
-        "_due",
-        "_dust",
         "_emit",
         "_flatten_on_limit",
-        "_flattening",
         "_flights",
         "_instruments",
         "_markets",
         "_max_bars",
         "_portfolio",
-        "_sides",
         "_timeframe",
-        "_wishes",
-        "counts",
         "limits",
         "manager",
+        "memory",
         "needs_fills",
         "next_due",
     )
@@ -113,16 +119,15 @@ class RiskActor:
         self._flights = Flights(working, instruments)
         self.limits = self.manager.limits
         self._flatten_on_limit = config.on_limit == "flatten"
-        self._flattening = ""
         self._max_bars = self.manager.exits.max_bars
-        self._sides: dict[str, int] = {}
-        self._due: dict[str, int] = {}
-        self._wishes: dict[str, Wish] = {}
-        self._dust: dict[str, int] = {}
-        """By symbol, the steps of a spot rest of which a no to FLAT has told."""
-        self.counts = SignalCounts()
+        self.memory = RiskMemory()
         self.next_due: float = math.inf
         self.needs_fills = self._max_bars is not None or (config.policy == "rules" and config.cooldown_bars > 0)
+
+    @property
+    def counts(self) -> SignalCounts:
+        """What became of the signals so far."""
+        return self.memory.counts
 
     # --- signals ---
 
@@ -136,7 +141,7 @@ class RiskActor:
 
     def on_stamped(self, signal: Signal) -> None:
         """The same for a signal that the strategy's actor has just made, and so checked."""
-        self.counts.note(signal.ts, signal.symbol, self._take(signal))
+        self.memory.counts.note(signal.ts, signal.symbol, self._take(signal))
 
     def _take(self, signal: Signal) -> Outcome:
         symbol, direction = signal.symbol, signal.direction
@@ -161,11 +166,11 @@ class RiskActor:
             answer = sizing = manager.size(signal, price, state)
             if sizing.allowed:
                 self._send_entry(signal, sizing, held, price, market)
-                self._wishes[signal.symbol] = _wish(signal)
-                if self._dust:
-                    self._dust.pop(signal.symbol, None)
+                self.memory.wishes[signal.symbol] = _wish(signal)
+                if self.memory.dust:
+                    self.memory.dust.pop(signal.symbol, None)
                 if sizing.reason or sizing.asked_usd:
-                    self.counts.note_capped(signal.ts, signal.symbol, sizing.reason or BY_SIZER, sizing.asked_usd, sizing.size_usd)
+                    self.memory.counts.note_capped(signal.ts, signal.symbol, sizing.reason or BY_SIZER, sizing.asked_usd, sizing.size_usd)
                 return ORDERED
         return self._deny_but_close(signal, answer, held)
 
@@ -192,9 +197,9 @@ class RiskActor:
         market = self._markets[symbol]
         instrument = market.instrument
         steps = instrument.qty_grid.floor(self._portfolio.position_qty(symbol)) if market.is_spot and self._flights.is_empty() else 0
-        if steps <= 0 or self._dust.get(symbol) == steps:
+        if steps <= 0 or self.memory.dust.get(symbol) == steps:
             return None
-        self._dust[symbol] = steps
+        self.memory.dust[symbol] = steps
         qty = instrument.qty_grid.value(steps)
         if qty < market.min_qty:
             return self._deny(signal, denied("below_min_qty", qty, market.min_qty))
@@ -215,7 +220,7 @@ class RiskActor:
     def _unheeded(self, signal: Signal) -> Outcome:
         """The direction is held already: what else the signal asks for, compared with the one that opened, is not done."""
         asked = _wish(signal)
-        before = self._wishes.get(signal.symbol, asked)
+        before = self.memory.wishes.get(signal.symbol, asked)
         if asked == before:
             return HELD_ALREADY
         of_size, of_exits = asked[0] != before[0], asked[1:] != before[1:]
@@ -321,14 +326,14 @@ class RiskActor:
             self._emit(Resume(ts, "daily_loss_percent"))
 
     def _close_due(self, ts: int) -> None:
-        if self._flattening:
+        if self.memory.flattening:
             self._flatten(ts)
             return
-        for symbol, due in self._due.items():
+        for symbol, due in self.memory.due.items():
             if ts >= due:
                 self._close_at_market(symbol, ts, "max_bars")
-                self._due[symbol] = floor_ts(ts, self._timeframe) + tf_ms(self._timeframe)  # again, should this one not be filled
-        self.next_due = min(self._due.values(), default=math.inf)
+                self.memory.due[symbol] = floor_ts(ts, self._timeframe) + tf_ms(self._timeframe)  # again, should this one not be filled
+        self._set_next_due()
 
     def close_position(self, symbol: str, ts: int, reason: str) -> None:
         """Close what is held of a symbol, at market, whatever the strategy wants."""
@@ -341,37 +346,31 @@ class RiskActor:
         symbol = fill.symbol
         steps = self._held(symbol, self._portfolio)
         side = (steps > 0) - (steps < 0)
-        before = self._sides.get(symbol, 0)
+        before = self.memory.sides.get(symbol, 0)
         if side == before:
             return
-        self._sides[symbol] = side
+        self.memory.sides[symbol] = side
         if before:
             self.manager.policy.note_exit(symbol, fill.ts)
-            self._due.pop(symbol, None)
+            self.memory.due.pop(symbol, None)
         if side and self._max_bars is not None:
-            self._due[symbol] = floor_ts(fill.ts, self._timeframe) + self._max_bars * tf_ms(self._timeframe)
-        if not self._flattening:
-            self.next_due = min(self._due.values(), default=math.inf)
+            self.memory.due[symbol] = floor_ts(fill.ts, self._timeframe) + self._max_bars * tf_ms(self._timeframe)
+        self._set_next_due()
 
     # --- memory ---
 
     def state(self) -> RiskState:
-        """What is remembered, between two messages (every intent has been taken by the executor then)."""
-        manager = self.manager
-        return RiskState(
-            dict(self._sides), dict(self._due), self._flattening, float(self.next_due), self._halted(), self.limits.state(),
-            manager.policy.state(), self.counts.copy(), dict(self._wishes), dict(self._dust),
-        )  # fmt: skip
+        """What is remembered, between two messages (every intent has been taken by the executor then); to be written at once."""
+        return RiskState(self.memory, self._halted(), self.limits.state(), self.manager.policy.state())
 
     def restore(self, state: RiskState) -> None:
         """Go on from a ``state()``, after the executor did."""
-        self._sides, self._due = dict(state.sides), dict(state.due)
-        self._flattening, self.next_due = state.flattening, state.next_due
+        self.memory = deepcopy(state.memory)
         self.manager.gate.hold("halt", not state.halted, state.halted)
         self.limits.restore(state.limits)
         self.manager.policy.restore(state.policy)
-        self.counts, self._wishes, self._dust = state.counts.copy(), dict(state.wishes), dict(state.dust)
         self._flights.begin()
+        self._set_next_due()
 
     # --- the gate ---
 
@@ -380,7 +379,7 @@ class RiskActor:
         if halt.reason not in _OWN_HALTS:
             self.manager.gate.close("halt", halt.reason or "halt")
         if halt.flatten:
-            self._flattening = "limit" if halt.reason in _OWN_HALTS else "halt"
+            self.memory.flattening = "limit" if halt.reason in _OWN_HALTS else "halt"
             self._flatten(halt.ts)
 
     def on_resume(self, resume: Resume) -> None:
@@ -394,18 +393,22 @@ class RiskActor:
 
     def _flatten(self, ts: int) -> None:
         """Close every position; come back at each instant until nothing is held and nothing is on its way."""
-        reason = self._flattening
+        reason = self.memory.flattening
         is_done = True
         for symbol in self._instruments:
             is_done = not self._close_at_market(symbol, ts, reason) and is_done
         if is_done and self._flights.is_empty():
             self._end_flattening()
         else:
-            self.next_due = -math.inf
+            self._set_next_due()
+
+    def _set_next_due(self) -> None:
+        """While everything is being closed, each instant is due."""
+        self.next_due = -math.inf if self.memory.flattening else min(self.memory.due.values(), default=math.inf)
 
     def _end_flattening(self) -> None:
-        self._flattening = ""
-        self.next_due = min(self._due.values(), default=math.inf)
+        self.memory.flattening = ""
+        self._set_next_due()
 
     def _close_at_market(self, symbol: str, ts: int, reason: str) -> bool:
         held = self._held(symbol, self._expected(symbol))
