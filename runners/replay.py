@@ -1,38 +1,45 @@
-"""The loop of a backtest: history through the venue, the bus and the actors, instant by instant.
+"""The loop of a backtest: history through the venue, the bus and the actors, from one instant at which something can happen to the next.
 
-For each instant T: (1) the venue processes every symbol whose bar closes at T, and what it emitted goes through the actors; (2) funding
-rates, marks and bars of T are delivered; (3) the instant closes: portfolio marks to market, risk looks at its limits, market_data hands
-out snapshots; (4) signals, intents and commands are drained. The venue is asked only when something of it can happen (its wake levels).
+What happens at an instant, and in which order, is ``process`` below. An instant is quiet where the venue sleeps through the bars of every
+symbol (its wake levels), no strategy is asked, no message is due and no limit can be reached: nobody is called then, and the account's
+equity over quiet instants is made in columns, with the same bits. A bus that is tapped, or bars that somebody else wants to hear, make
+every instant one at which something happens.
 """
 
 from __future__ import annotations
 
 import gc
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Any, Final
 
-from keel.adapters.replay.feed import Chunk, Lane, ReplayFeed
-from keel.adapters.replay.history import PriceColumns
-from keel.core.actors.market_data import MarketData, SymbolContext
-from keel.core.actors.portfolio import Line, Portfolio
+from keel.adapters.replay.feed import ReplayFeed
+from keel.core.actors.market_data import MarketData
+from keel.core.actors.portfolio import Portfolio
 from keel.core.actors.risk import RiskActor
-from keel.core.bus import Bus, Handler
+from keel.core.bus import Bus
 from keel.core.clock import ReplayClock
-from keel.core.frame import BAR_COLUMNS
-from keel.core.messages import Bar, MarkPrice
+from keel.core.engine.known_prices import KnownPrices
+from keel.core.engine.limit_watch import LimitWatch
+from keel.core.messages import Bar, MarkPrice, Message
 from keel.core.timeframe import tf_ms
-from keel.sim.book import SymbolBook
+from keel.runners.track import BEYOND, SymbolTrack
 from keel.sim.exchange import SimulatedExchange
 
 COLLECT_EVERY = 2_000_000
 """Instants between two runs of the cyclic collector, which is off in the loop: messages make no cycles, a user's strategy may."""
-Prices = tuple[float, float, float, float]
-"""open, high, low, close"""
-Views = tuple[memoryview, memoryview, memoryview, memoryview]
-_END: tuple[int, Any] = (1 << 62, None)
-"""What a cursor over messages says at its end: a time that never comes."""
+BLOCK: Final = 4096
+"""Instants whose equity is made at once, and for which limits are held to be out of reach or near."""
+_END: Final[tuple[int, Any]] = (BEYOND, None)
+
+Progress = Callable[[int, int], None]
+Messages = deque[tuple[int, Message]]
+"""(row, message), ascending, with _END last."""
+Process = Callable[[int, list[int]], bool]
+"""What happens at the instant of a row; the places of the symbols whose bar is not quiet. Returns whether the run has to stop."""
 
 
 @dataclass(slots=True)
@@ -47,312 +54,275 @@ class Cycle:
     risk: RiskActor
 
 
-def replay(feed: ReplayFeed, cycle: Cycle, progress: Callable[[int, int], None] | None = None) -> int:
-    """Run the whole feed; returns the number of execution bars that went through. Stops early when the venue's stop condition holds."""
+def replay(feed: ReplayFeed, cycle: Cycle, progress: Progress | None = None) -> int:
+    """Run the whole feed; returns the number of execution bars that went through. Stops early when the venue's stop condition holds.
+
+    progress: called with the instants that are done, and all of them, as the run goes on.
+    """
     was_enabled = gc.isenabled()
     gc.freeze()
     gc.disable()
-    bars = start = 0
-    collect_at = COLLECT_EVERY
     try:
-        for chunk in feed.chunks():
-            done, stopped = _replay_chunk(feed, cycle, chunk, start)
-            bars += done
-            start += len(chunk.closes)
-            if stopped:
-                break
-            if start >= collect_at:
-                gc.collect()
-                collect_at = start + COLLECT_EVERY
-            if progress is not None:
-                progress(start, len(feed))
-    finally:
-        gc.unfreeze()
-        if was_enabled:
-            gc.enable()
-    return bars
-
-
-def _replay_chunk(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
-    """One chunk: (execution bars, whether the run stopped)."""
-    is_plain = len(chunk.lanes) == 1 and chunk.lanes[0].present is None and not cycle.bus.is_tapped
-    run = _replay_one if is_plain else _replay_many
-    try:
-        return run(feed, cycle, chunk, start)
+        return _replay(feed, cycle, progress)
     except BaseException as error:
         if cycle.bus.failed is None:
             cycle.bus.fail("replay", error)
         raise
+    finally:
+        cycle.portfolio.stop_following()
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()
 
 
-def _replay_one(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
-    """``_replay_many`` for a single symbol without holes: this is the hot path, in which every name is local and nobody is called who has
-    nothing to do. A test holds that both give the same messages.
+def _replay(feed: ReplayFeed, cycle: Cycle, progress: Progress | None) -> int:
+    is_told = _is_told(feed, cycle)
+    venue, contexts = cycle.venue, cycle.market_data.contexts
+    tracks = [SymbolTrack(feed, place, venue, contexts[each.symbol], is_told=is_told) for place, each in enumerate(feed.histories)]
+    prices: KnownPrices | None = None
+    watch: LimitWatch | None = None
+    if not is_told:
+        prices = feed.known_prices()
+        rows = cycle.portfolio.follow(prices, is_bounded=cycle.risk.limits.is_limited)
+        watch = LimitWatch(cycle.risk, cycle.portfolio, rows)
+    before: Messages = deque()
+    after: Messages = deque()
+    process = _instants(feed, cycle, tracks, before, after, prices, watch)
+    agenda = Agenda(feed, cycle, tracks)
+    collect_at = COLLECT_EVERY
+    for chunk in feed.chunks():
+        before.clear()
+        after.clear()
+        before.extend((*chunk.before, _END))
+        after.extend((*chunk.after, _END))
+        for start in range(chunk.start, chunk.end, BLOCK):
+            end = min(start + BLOCK, chunk.end)
+            if watch is not None:
+                watch.rows.begin(start, end)
+                watch.begin()
+            stopped_at = agenda.run(end, process, before, after, watch)
+            if stopped_at is not None:
+                return sum(track.bars_until(stopped_at + 1) for track in tracks)
+            if watch is not None:
+                watch.observe_until(end)
+                cycle.portfolio.keep_until(end)
+        cycle.clock.now_ms = int(feed.closes[chunk.end - 1])
+        if prices is not None:
+            prices.row = chunk.end - 1
+        if chunk.end >= collect_at:
+            gc.collect()
+            collect_at = chunk.end + COLLECT_EVERY
+        if progress is not None:
+            progress(chunk.end, len(feed))
+    return feed.bars
 
-    Most instants are quiet: the venue sleeps, no message is due, the strategy's array does not change. Where only the portfolio hears their
-    bars, they are not told one by one: their equity is worked out here, and clock and portfolio are told the last of them before anything
-    else happens.
+
+def _instants(
+    feed: ReplayFeed, cycle: Cycle, tracks: list[SymbolTrack], before: Messages, after: Messages,
+    prices: KnownPrices | None, watch: LimitWatch | None,
+) -> Process:  # fmt: skip
+    """``process`` over these parts, which it holds as its own names: it is the hot path.
+
+    prices, watch: where the account follows columns; None: every bar and mark is told.
     """
-    clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
-    deliver, drain, queue = bus.deliver, bus.drain, bus.queue
+    clock, venue, portfolio, risk = cycle.clock, cycle.venue, cycle.portfolio, cycle.risk
+    deliver, drain, queue = cycle.bus.deliver, cycle.bus.drain, cycle.bus.queue
     decide, fresh, limits = cycle.market_data.on_instant, cycle.market_data.fresh, risk.limits
-    keep = portfolio.equity_values.append
-    timeframe = feed.execution_timeframe
-    duration = tf_ms(timeframe)
-    lane = chunk.lanes[0]
-    symbol, has_mark = lane.symbol, lane.has_mark
-    book, stepper, step_plain = venue.books[symbol], Stepper(feed, 0, venue), venue.step
-    step, has_paths = stepper.step, stepper.has_paths
-    context = cycle.market_data.contexts[symbol]
-    hearers = bus.handlers_of(Bar, symbol)
-    others = tuple(hear for hear in hearers if hear != context.on_bar)
-    reads_bars = timeframe == feed.timeframe
-    line = portfolio.lines[symbol]
-    is_alone = others == (line.on_bar,)
-    before, after = iter(chunk.before), iter(chunk.after)
-    next_before, early = next(before, _END)
-    next_after, late = next(after, _END)
-    changed, stopped = True, False
-    untold: float | None = None
-    for ts, open_, high, low, close, volume, reach_low, reach_high, valuation in zip(chunk.closes, *lane.columns(), strict=True):
-        if changed:
-            changed = False
-            wake_ts, wake_low, wake_high = book.wake_ts, book.wake_low, book.wake_high
-            cash, equity, is_held = portfolio.cash_value, portfolio.equity, portfolio.sole is line
-            qty, offset = line.qty, line.offset
-            floor, peak, next_limit = limits.floor, limits.peak, min(limits.day_end, risk.next_due)
-            next_message = min(next_before, next_after)
-            next_decision = context.wake_ts + duration if reads_bars else _END[0]
-        if ts <= wake_ts and reach_low > wake_low and reach_high < wake_high and ts < next_message and ts < next_decision and not has_mark:
-            if is_alone:
-                untold = close
-            else:
-                clock.now_ms = ts
-                bar = Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume)
-                for hear in others:
-                    hear(bar)
-            if is_held:
-                equity = cash + (qty * close - offset)
-            keep(equity)
-            if floor < equity <= peak and ts < next_limit and (is_alone or not queue):
-                continue
-            clock.now_ms = ts
-            if untold is not None:
-                line.on_close(untold)
-                untold = None
-            portfolio.equity = equity
-            risk.on_instant(ts)
-        else:
-            clock.now_ms = ts
-            if untold is not None:
-                line.on_close(untold)
-                untold = None
-            portfolio.equity = equity
-            if ts > wake_ts or reach_low <= wake_low or reach_high >= wake_high:
-                if has_paths:
-                    step(book, ts - duration, ts, start + bisect_left(chunk.closes, ts), open_, high, low, close, volume)
-                else:
-                    prices = (open_, high, low, close)
-                    step_plain(book, ts - duration, ts, *prices, volume, *prices, *prices)
-                if queue:
-                    drain()
-                    stopped = venue.stop_reason is not None
-            while next_before <= ts:
-                deliver(early)
-                next_before, early = next(before, _END)
-            if has_mark:
-                deliver(MarkPrice(symbol, ts, valuation))
-            bar = Bar(symbol, timeframe, ts - duration, ts, open_, high, low, close, volume)
-            for hear in hearers:
-                hear(bar)
-            if queue:
-                drain()
-            while next_after <= ts:
-                deliver(late)
-                next_after, late = next(after, _END)
+    closes, duration = feed.closes.data, tf_ms(feed.execution_timeframe)
+    reads_bars = feed.timeframe == feed.execution_timeframe
+    rows_of = [track.own_rows for track in tracks]
+    places = [(track.book, track.lows, track.highs, track.step) for track in tracks]
+    readers = [(track.context, track.bar) for track in tracks]
+    tell = _teller(cycle, tracks) if prices is None else None
+
+    def process(row: int, touched: list[int]) -> bool:
+        ts = closes[row]
+        ts_open = ts - duration
+        stopped = False
+        clock.now_ms = ts
+        # 1. The venue: what was due within the bars that close now.
+        if prices is not None:
+            prices.row = row - 1
+        for place in touched:
+            book, lows, highs, step = places[place]
+            own = row if rows_of[place] is None else rows_of[place][row]
+            if ts > book.wake_ts or lows[own] <= book.wake_low or highs[own] >= book.wake_high:
+                step(own, ts_open, ts)
+        if queue:
+            drain()
+            stopped = venue.stop_reason is not None
+        # 2. The market: what is known now, the bars, and the coarser ones.
+        while before[0][0] <= row:
+            deliver(before.popleft()[1])
+        if prices is not None:
+            prices.row = row
+            if reads_bars:
+                for place in touched:
+                    context, bar = readers[place]
+                    if ts_open >= context.wake_ts:
+                        context.on_bar(bar(row if rows_of[place] is None else rows_of[place][row], ts_open, ts))
+        elif tell is not None:
+            for place in touched:
+                tell(place, row if rows_of[place] is None else rows_of[place][row], ts_open, ts)
+        if queue:
+            drain()
+        while after[0][0] <= row:
+            deliver(after.popleft()[1])
+        # 3. The account is marked, and risk looks at it.
+        if watch is None:
             equity = portfolio.on_instant(ts)
             if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end or ts >= risk.next_due:
                 risk.on_instant(ts)
-        changed = True
+        elif watch.is_near or watch.rows.is_changed or ts >= limits.day_end or ts >= risk.next_due:
+            watch.close(row, ts)
+        # 4. Decisions, and the orders that they lead to.
         if fresh:
             decide(ts)
         if queue:
             drain()
-        if stopped:
-            return bisect_left(chunk.closes, ts) + 1, True
-    clock.now_ms = chunk.closes[-1]
-    if untold is not None:
-        line.on_close(untold)
-    portfolio.equity = equity
-    return len(chunk.closes), False
+        return stopped
+
+    return process
 
 
-def _replay_many(feed: ReplayFeed, cycle: Cycle, chunk: Chunk, start: int) -> tuple[int, bool]:
-    """Any number of symbols, each with or without a bar at an instant.
+class Agenda:
+    """Which instant comes next, and whose bars are not quiet at it."""
 
-    Bars go to their hearers directly, without the bus's detour, unless it is tapped; a context whose strategy cannot decide at a bar is
-    not called with it. A bar that would be heard by the portfolio alone, which wants its close, is not made into a message.
-    """
-    clock, venue, bus, portfolio, risk = cycle.clock, cycle.venue, cycle.bus, cycle.portfolio, cycle.risk
-    deliver, drain, queue = bus.deliver, bus.drain, bus.queue
-    close_account, decide = portfolio.on_instant, cycle.market_data.on_instant
-    limits, fresh = risk.limits, cycle.market_data.fresh
-    timeframe = feed.execution_timeframe
-    duration = tf_ms(timeframe)
-    is_tapped = bus.is_tapped
-    steppers = [Stepper(feed, position, venue) for position in range(len(chunk.lanes))]
-    books = [(venue.books[lane.symbol], stepper.step_at) for lane, stepper in zip(chunk.lanes, steppers, strict=True)]
-    lanes = [
-        _hearing(cycle, lane, stepper, is_decision=timeframe == feed.timeframe) for lane, stepper in zip(chunk.lanes, steppers, strict=True)
-    ]
-    is_usual = all(line is not None for _, line, *_ in lanes)
-    before, after = iter(chunk.before), iter(chunk.after)
-    next_before, early = next(before, _END)
-    next_after, late = next(after, _END)
-    bars, instant = 0, start
-    all_rows = zip(*(lane.rows(len(chunk.closes)) for lane in chunk.lanes), strict=True)
-    for ts, rows in zip(chunk.closes, all_rows, strict=True):
-        clock.now_ms = ts
-        ts_open = ts - duration
-        stopped = False
-        for (book, step_at), row in zip(books, rows):  # noqa: B905 (strict costs time here, and both have a lane each)
-            if row is not None and (ts > book.wake_ts or row[0] <= book.wake_low or row[1] >= book.wake_high):
-                step_at(book, ts_open, ts, instant)
-        if queue:
-            portfolio.is_deferring = is_usual and ts < next_before  # then nobody looks at equity before the account is closed
-            drain()
-            portfolio.is_deferring = False
-            stopped = venue.stop_reason is not None
-        while next_before <= ts:
-            deliver(early)
-            next_before, early = next(before, _END)
-        for (context, line, symbol, bar_at, marks, hearers), row in zip(lanes, rows):  # noqa: B905
-            if row is None:
-                continue
-            bars += 1
-            if line is not None and ts_open < context.wake_ts:
-                if marks:
-                    line.on_close_and_mark(row[2], row[3])
-                    continue
-                line.last = close = row[2]
-                if not line.has_mark:
-                    line.mark = close
-                    if line.qty:
-                        line.value = line.qty * close - line.offset
-                continue
-            bar = Bar(symbol, timeframe, ts_open, ts, *bar_at(instant))
-            if is_tapped:
-                if marks:
-                    deliver(MarkPrice(symbol, ts, row[3]))
-                deliver(bar)
-                continue
-            for hear in marks:
-                hear(MarkPrice(symbol, ts, row[3]))
-            for hear in hearers:
-                hear(bar)
-        if queue:
-            drain()
-        while next_after <= ts:
-            deliver(late)
-            next_after, late = next(after, _END)
-        equity = close_account(ts)
-        if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end or ts >= risk.next_due:
-            risk.on_instant(ts)
-        if fresh:
-            decide(ts)
-        if queue:
-            drain()
-        instant += 1
-        if stopped:
-            return bars, True
-    return bars, False
+    __slots__ = ("_again", "_closes", "_due_row", "_duration", "_first", "_heap", "_is_regular", "_limits", "_next_row",
+                 "_places", "_risk", "_row", "_wanted", "_woken")  # fmt: skip
 
+    def __init__(self, feed: ReplayFeed, cycle: Cycle, tracks: list[SymbolTrack]) -> None:
+        self._closes, self._duration = feed.closes.data, tf_ms(feed.execution_timeframe)
+        self._first = int(feed.closes[0])
+        self._is_regular = int(feed.closes[-1]) - self._first == (len(feed) - 1) * self._duration
+        self._limits, self._risk, self._woken = cycle.risk.limits, cycle.risk, cycle.venue.woken
+        self._places = {track.symbol: place for place, track in enumerate(tracks)}
+        self._next_row = [track.next_row for track in tracks]
+        self._row = -1  # the latest instant that was processed
+        self._again: list[int] = []  # the places that are awake at the very next instant
+        self._heap: list[tuple[int, int]] = [(BEYOND, len(tracks))]  # (row, place) of the others; stale where ``wanted`` is another
+        self._wanted = [-1] * len(tracks) + [BEYOND]
+        self._due_row = 0  # the first instant, or that at which a day ends or risk has something to close
+        for place, track in enumerate(tracks):
+            self._wanted[place] = row = track.next_row(0)
+            if row < BEYOND:
+                heappush(self._heap, (row, place))
 
-class _Asleep:
-    """Stands for the context of a symbol whose execution bars its context does not read."""
-
-    wake_ts: Final = 1 << 62
-
-
-_Hearing = tuple[
-    SymbolContext | _Asleep,
-    Line | None,
-    str,
-    Callable[[int], tuple[float, ...]],
-    tuple[Handler, ...],
-    tuple[Handler, ...],
-]
-"""One symbol's context; its line of the account where only portfolio and context hear its bars; the symbol; its bar's numbers at an
-instant; who hears its marks; who hears its bars, in order."""
-
-
-def _hearing(cycle: Cycle, lane: Lane, stepper: Stepper, *, is_decision: bool) -> _Hearing:
-    bus, symbol = cycle.bus, lane.symbol
-    context, line = cycle.market_data.contexts[symbol], cycle.portfolio.lines[symbol]
-    hearers, marks = bus.handlers_of(Bar, symbol), bus.handlers_of(MarkPrice, symbol)
-    is_usual = hearers == (line.on_bar, context.on_bar) and marks == (line.on_mark,) and not bus.is_tapped
-    return (
-        context if is_decision else _Asleep(),
-        line if is_usual else None,
-        symbol,
-        stepper.bar_at,
-        marks if lane.has_mark else (),
-        hearers,
-    )
-
-
-class Stepper:
-    """Hands one symbol's bar to the venue with its mark and index paths, which are last's where it has none of its own."""
-
-    __slots__ = ("_bars", "_feed", "_index", "_mark", "_position", "_step", "_volatility")
-
-    def __init__(self, feed: ReplayFeed, position: int, venue: SimulatedExchange) -> None:
-        history = feed.histories[position]
-        self._feed, self._position, self._step = feed, position, venue.step
-        self._mark = _views(history.mark)
-        self._index = _views(history.index)
-        self._volatility = None if history.volatility_bps is None else history.volatility_bps.data
-        open_, high, low, close, volume = (history.execution[name].data for name in BAR_COLUMNS)
-        self._bars = (open_, high, low, close, volume)
-
-    @property
-    def has_paths(self) -> bool:
-        """Whether mark, index or volatility are others than the last price's own."""
-        return self._mark is not None or self._index is not None or self._volatility is not None
-
-    def bar_at(self, instant: int) -> tuple[float, float, float, float, float]:
-        """open, high, low, close and volume of the symbol's bar at an instant's place in the feed, where it has one."""
-        at = self._feed.row_of(self._position, instant)
-        open_, high, low, close, volume = self._bars
-        return open_[at], high[at], low[at], close[at], volume[at]
-
-    def step_at(self, book: SymbolBook, ts_open: int, ts_close: int, instant: int) -> None:
-        """Process the bar at an instant's place in the feed."""
-        self.step(book, ts_open, ts_close, instant, *self.bar_at(instant))
-
-    def step(
-        self, book: SymbolBook, ts_open: int, ts_close: int, instant: int, open: float, high: float, low: float, close: float, volume: float
-    ) -> None:
-        """Process one bar; ``instant`` is its place in the feed."""
-        prices: Prices = (open, high, low, close)
-        mark = index = prices
-        volatility = 0.0
-        if self.has_paths:
-            at = self._feed.row_of(self._position, instant)
-            if self._mark is not None:
-                mark = index = _at(self._mark, at)
-            if self._index is not None:
-                index = _at(self._index, at)
-            if self._volatility is not None:
-                volatility = self._volatility[at]
-        self._step(book, ts_open, ts_close, *prices, volume, *mark, *index, volatility)
-
-
-def _at(views: Views, row: int) -> Prices:
-    return views[0][row], views[1][row], views[2][row], views[3][row]
-
-
-def _views(columns: PriceColumns | None) -> Views | None:
-    if columns is None:
+    def run(self, end: int, process: Process, before: Messages, after: Messages, watch: LimitWatch | None) -> int | None:
+        """Process what happens before row ``end``. Returns the row at which the run stopped, if it did."""
+        heap, wanted, woken, limits, risk = self._heap, self._wanted, self._woken, self._limits, self._risk
+        next_row = self._next_row
+        row, again, due_row = self._row, self._again, self._due_row
+        day_end, next_due = limits.day_end, risk.next_due
+        while True:
+            if again:
+                if row + 1 >= end:
+                    break
+                row, touched = row + 1, again
+            else:
+                while wanted[heap[0][1]] != heap[0][0]:
+                    heappop(heap)
+                found = heap[0][0]
+                if before[0][0] < found:
+                    found = before[0][0]
+                if after[0][0] < found:
+                    found = after[0][0]
+                if due_row < found:
+                    found = due_row
+                if watch is not None and watch.is_near:
+                    found = watch.search(min(found, end))
+                if found >= end:
+                    break
+                row, touched = found, []
+            if heap[0][0] <= row:
+                while heap[0][0] <= row:
+                    at, place = heappop(heap)
+                    if wanted[place] == at:
+                        wanted[place] = -1
+                        touched.append(place)
+                if len(touched) > 1:
+                    touched.sort()
+            if process(row, touched):
+                return row
+            again = []
+            following = row + 1
+            for place in touched:
+                found = next_row[place](following)
+                if found == following:
+                    again.append(place)
+                elif found < BEYOND:
+                    wanted[place] = found
+                    heappush(heap, (found, place))
+            if woken:
+                self._wake(again, following)
+            if due_row <= row or limits.day_end != day_end or risk.next_due != next_due:
+                day_end, next_due = limits.day_end, risk.next_due
+                due_row = max(following, self._row_at(min(day_end, next_due)))
+        self._row, self._again, self._due_row = row, again, due_row
         return None
-    return columns.open.data, columns.high.data, columns.low.data, columns.close.data
+
+    def _wake(self, again: list[int], following: int) -> None:
+        """Commands were queued: ask again when these symbols are not quiet."""
+        wanted = self._wanted
+        for symbol in self._woken:
+            place = self._places[symbol]
+            if place in again:
+                continue
+            found = self._next_row[place](following)
+            if found == following:
+                wanted[place] = -1
+                again.append(place)
+                again.sort()
+            elif found != wanted[place]:
+                wanted[place] = found
+                if found < BEYOND:
+                    heappush(self._heap, (found, place))
+        self._woken.clear()
+
+    def _row_at(self, ts: float) -> int:
+        """The first instant at or after a time; BEYOND where there is none."""
+        closes = self._closes
+        if ts > closes[-1]:
+            return BEYOND
+        if ts <= self._first:
+            return 0
+        return -((self._first - int(ts)) // self._duration) if self._is_regular else bisect_left(closes, ts)
+
+
+def _is_told(feed: ReplayFeed, cycle: Cycle) -> bool:
+    """Whether anybody but the account and market data wants to hear bars or marks."""
+    bus = cycle.bus
+    if bus.is_tapped:
+        return True
+    for history in feed.histories:
+        line, context = cycle.portfolio.lines[history.symbol], cycle.market_data.contexts[history.symbol]
+        if bus.handlers_of(Bar, history.symbol) != (line.on_bar, context.on_bar):
+            return True
+        if bus.handlers_of(MarkPrice, history.symbol) != (line.on_mark,):
+            return True
+    return False
+
+
+def _teller(cycle: Cycle, tracks: list[SymbolTrack]) -> Callable[[int, int, int, int], None]:
+    """Tells a symbol's bar, after its mark, to all who want to hear it: (place, row of its history, open, close)."""
+    bus = cycle.bus
+    deliver, is_tapped = bus.deliver, bus.is_tapped
+    hearers = [(bus.handlers_of(MarkPrice, track.symbol), bus.handlers_of(Bar, track.symbol)) for track in tracks]
+
+    def tell(place: int, own: int, ts_open: int, ts_close: int) -> None:
+        track = tracks[place]
+        bar = track.bar(own, ts_open, ts_close)
+        mark = None if track.valuation is None else MarkPrice(track.symbol, ts_close, track.valuation[own])
+        if is_tapped:
+            if mark is not None:
+                deliver(mark)
+            deliver(bar)
+            return
+        of_marks, of_bars = hearers[place]
+        if mark is not None:
+            for hear in of_marks:
+                hear(mark)
+        for hear in of_bars:
+            hear(bar)
+
+    return tell

@@ -134,6 +134,8 @@ class SimulatedExchange(OrderCalls):
         self.cross_accounts: dict[str, CrossAccount] = {}
         """By quote coin; none with isolated margin."""
         self.books = {name: self._make_book(instrument, hedge_mode) for name, instrument in found.items()}
+        self.woken: dict[str, None] = {}
+        """Symbols for which commands were queued since whoever steps their bars cleared this."""
         one_way_alone = emit is None and not hedge_mode
         self._account = Portfolio(found.values(), to_units(initial_capital)) if one_way_alone else None
         self._equity_log = EquityLog(self.books, initial_capital)
@@ -192,6 +194,7 @@ class SimulatedExchange(OrderCalls):
         book = self._book(symbol)
         book.pending.append((self.clock.now_ms + self._latency_ms, command))
         book.wake_ts = -1
+        self.woken[symbol] = None
 
     # --- what orders by hand ask ---
 

@@ -1,7 +1,7 @@
 """Replays history: the execution bars of all symbols, instant by instant, in chunks, with the rarer messages between them.
 
 Order within one instant T: what a hole has held up, by its own time; funding rates of T; the execution bars that close at T, each after its
-mark, symbols in the order of the system; coarser bars of T, finest first; open interest last. Columns become lists in chunks, never whole.
+mark, symbols in the order of the system; coarser bars of T, finest first; open interest last.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keel.adapters.replay.history import FundingColumns, Ints, SymbolHistory
+from keel.adapters.replay.history import Floats, FundingColumns, Ints, SymbolHistory
+from keel.core.engine.known_prices import KnownPrices
 from keel.core.frame import BAR_COLUMNS, Frame
 from keel.core.messages import Bar, FundingRate, Message, OpenInterest
 from keel.core.timeframe import tf_ms
@@ -21,76 +22,17 @@ CHUNK_ROWS = 8_192
 LEAST_INSTANTS = 1_024
 """Instants of a chunk, however many symbols there are: to begin one costs something for each of them."""
 
-Row = tuple[float, float, float, float]
-"""reach_low, reach_high, close, valuation: reach is the furthest that last, mark and index go in the bar."""
-
-
-@dataclass(slots=True)
-class Lane:
-    """One symbol's execution bars within a chunk: rows ``start`` to ``end`` of its history, and ``present``, the instants (counted within
-    the chunk) at which it has a bar; None when it has one at each."""
-
-    history: SymbolHistory
-    start: int
-    end: int
-    present: list[int] | None
-
-    @property
-    def symbol(self) -> str:
-        """The symbol."""
-        return self.history.symbol
-
-    @property
-    def has_mark(self) -> bool:
-        """Whether it has mark prices of its own."""
-        return self.history.mark is not None
-
-    def columns(self) -> list[list[float]]:
-        """open, high, low, close, volume, and those of Row but close: all that a loop over one symbol reads."""
-        frame = self.history.execution
-        columns = [frame[name][self.start : self.end] for name in BAR_COLUMNS]
-        lists = [column.tolist() for column in columns]
-        return [*lists, *self._reach(lists[2], lists[1]), self._valuation(lists[3])]
-
-    def rows(self, instants: int) -> Iterator[Row | None]:
-        """A row per instant, None where the symbol has no bar; what is not in a Row is read where something happens."""
-        frame = self.history.execution
-        low, high, close = (frame[name][self.start : self.end].tolist() for name in ("low", "high", "close"))
-        rows = zip(*self._reach(low, high), close, self._valuation(close), strict=True)
-        if self.present is None:
-            return rows
-        filled: list[Row | None] = [None] * instants
-        for instant, row in zip(self.present, rows, strict=True):
-            filled[instant] = row
-        return iter(filled)
-
-    def _reach(self, low: list[float], high: list[float]) -> tuple[list[float], list[float]]:
-        history, rows = self.history, slice(self.start, self.end)
-        extras = [extra for extra in (history.mark, history.index) if extra is not None]
-        if not extras:
-            return low, high
-        frame = history.execution
-        lows = [frame["low"][rows], *(extra.low[rows] for extra in extras)]
-        highs = [frame["high"][rows], *(extra.high[rows] for extra in extras)]
-        return np.minimum.reduce(lows).tolist(), np.maximum.reduce(highs).tolist()
-
-    def _valuation(self, close: list[float]) -> list[float]:
-        if self.history.mark is None:
-            return close
-        valuation: list[float] = self.history.mark.valuation[self.start : self.end].tolist()
-        return valuation
-
 
 @dataclass(slots=True)
 class Chunk:
-    """A run of instants: closes of execution bars (ms), a lane per symbol, and what is delivered before and after the bars."""
+    """A run of instants, from row ``start`` of the feed to ``end`` - 1, and what is delivered before and after their bars."""
 
-    closes: list[int]
-    lanes: list[Lane]
+    start: int
+    end: int
     before: list[tuple[int, Message]]
-    """(instant, message), ascending: funding rates and what is late, delivered before the bars of that instant."""
+    """(row, message), ascending: funding rates and what is late, delivered before the bars of that instant."""
     after: list[tuple[int, Message]]
-    """(instant, message), ascending: coarser bars, then open interest."""
+    """(row, message), ascending: coarser bars, then open interest."""
 
 
 class ReplayFeed:
@@ -121,79 +63,108 @@ class ReplayFeed:
         """Execution bars over all symbols."""
         return sum(len(history.execution) for history in self.histories)
 
-    def row_of(self, symbol_index: int, instant: int) -> int:
-        """The execution row of a symbol at an instant's position; -1 where it has none."""
-        rows = self._rows[symbol_index]
-        return instant if rows is None else int(rows[instant])
+    def rows_of(self, place: int) -> Ints | None:
+        """The execution row of a symbol at each instant, -1 where it has none; None where it has one at each."""
+        return self._rows[place]
+
+    def known_prices(self) -> KnownPrices:
+        """What the account's lines know at the end of each instant: last prices, and marks of those who have marks of their own."""
+        lasts, marks = [], []
+        for place, history in enumerate(self.histories):
+            last = self._known(place, history.execution["close"])
+            if self.timeframe != self.execution_timeframe or history.higher:
+                last = self._with_coarser(place, last)
+            lasts.append(last)
+            marks.append(last if history.mark is None else self._known(place, history.mark.valuation))
+        return KnownPrices(lasts, marks)
 
     def chunks(self) -> Iterator[Chunk]:
         """The whole run, chunk by chunk."""
         for start in range(0, len(self.closes), self._step):
             end = min(start + self._step, len(self.closes))
-            closes = self.closes[start:end]
-            lanes = [self._lane(position, history, start, end) for position, history in enumerate(self.histories)]
-            events = self._events(int(self.closes[start - 1]) if start else None, closes)
-            yield Chunk(
-                closes.tolist(),
-                lanes,
-                [(instant, message) for instant, ts, kind, _, message in events if kind == _FUNDING or ts < instant],
-                [(instant, message) for instant, ts, kind, _, message in events if kind != _FUNDING and ts == instant],
-            )
+            before: list[tuple[int, Message]] = []
+            after: list[tuple[int, Message]] = []
+            for row, ts, kind, _, message in self._events(start, end):
+                (before if kind == _FUNDING or ts < self.closes[row] else after).append((row, message))
+            yield Chunk(start, end, before, after)
 
-    def _lane(self, position: int, history: SymbolHistory, start: int, end: int) -> Lane:
-        mapping = self._rows[position]
-        if mapping is None:
-            return Lane(history, start, end, None)
-        wanted = mapping[start:end]
-        present = np.flatnonzero(wanted >= 0)
-        first = int(wanted[present[0]]) if len(present) else 0
-        return Lane(history, first, first + len(present), present.tolist())
+    def _known(self, place: int, column: Floats) -> Floats:
+        """A column of a symbol's execution rows at each instant: the latest value, 0 before the first."""
+        rows = self._rows[place]
+        if rows is None:
+            return column
+        latest = np.maximum.accumulate(rows)
+        return np.where(latest < 0, 0.0, column[latest])
 
-    def _events(self, previous: int | None, closes: Ints) -> list[_Event]:
-        """All that is not an execution bar of the instants after ``previous`` (None: from the beginning), in order of delivery."""
-        until = int(closes[-1])
-        known, closed = (-1, self._start) if previous is None else (previous, previous)
+    def _with_coarser(self, place: int, last: Floats) -> Floats:
+        """Last prices after the coarser bars, most of which repeat them; a close that differs holds until the next execution bar."""
+        bars: list[tuple[int, int, int, float]] = []
+        is_repeated = True
+        for frame in self._coarser(self.histories[place]):
+            part, duration = _closed(frame, self._start, int(self.closes[-1])), tf_ms(frame.timeframe)
+            rows = np.searchsorted(self.closes, part.ts + duration)
+            is_repeated = is_repeated and bool((part["close"] == last[rows]).all())
+            bars += zip(rows.tolist(), (part.ts + duration).tolist(), [duration] * len(rows), part["close"].tolist(), strict=True)
+        if is_repeated:
+            return last
+        mapping = self._rows[place]
+        own = np.arange(len(self.closes)) if mapping is None else np.flatnonzero(mapping >= 0)
+        known = last.copy()
+        for row, ts, _, close in sorted(bars):
+            following = int(np.searchsorted(own, row, side="right"))
+            is_own = following > 0 and own[following - 1] == row
+            if not (is_own and ts < self.closes[row]):  # what is late is told before the instant's own bar
+                known[row : own[following] if following < len(own) else None] = close
+        return known
+
+    def _coarser(self, history: SymbolHistory) -> list[Frame]:
+        frames = [history.decision, *history.higher.values()]
+        return frames[1:] if self.timeframe == self.execution_timeframe else frames
+
+    def _events(self, start: int, end: int) -> list[_Event]:
+        """All that is not an execution bar of the instants from row ``start`` to ``end`` - 1, in order of delivery."""
+        until = int(self.closes[end - 1])
+        known, closed = (int(self.closes[start - 1]),) * 2 if start else (-1, self._start)
         events: list[_Event] = []
         for order, history in enumerate(self.histories):
             if history.funding is not None:
-                events += _rates(history.symbol, history.funding, known, closes, order)
-            coarser = [history.decision, *history.higher.values()]
-            for frame in coarser[1 if self.timeframe == self.execution_timeframe else 0 :]:
-                events += _bars(frame, closed, closes, order)
+                events += self._rates(history.symbol, history.funding, known, until, order)
+            for frame in self._coarser(history):
+                events += self._bars(_closed(frame, closed, until), order)
             if history.open_interest is not None:
                 points = history.open_interest.between(known + 1, until + 1)
-                times, values = points.ts.tolist(), points["open_interest"].tolist()
-                for instant, ts, value in zip(_instants(points.ts, closes), times, values, strict=True):
-                    events.append((instant, ts, _OPEN_INTEREST, order, OpenInterest(history.symbol, ts, value)))
+                for row, ts, value in zip(self._row_at(points.ts), points.ts.tolist(), points["open_interest"].tolist(), strict=True):
+                    events.append((row, ts, _OPEN_INTEREST, order, OpenInterest(history.symbol, ts, value)))
         events.sort()  # no two are alike up to the message, so that messages are never compared
         return events
 
+    def _rates(self, symbol: str, funding: FundingColumns, after: int, until: int, order: int) -> Iterator[_Event]:
+        first, last = np.searchsorted(funding.stamps, (after, until), side="right")
+        stamps, rates = funding.stamps[first:last], funding.rates[first:last].tolist()
+        for row, ts, rate in zip(self._row_at(stamps), stamps.tolist(), rates, strict=True):
+            yield row, ts, _FUNDING, order, FundingRate(symbol, ts, rate)
+
+    def _bars(self, part: Frame, order: int) -> Iterator[_Event]:
+        symbol, timeframe, duration = part.symbol, part.timeframe, tf_ms(part.timeframe)
+        columns = (part[name].tolist() for name in BAR_COLUMNS)
+        for row, ts, *values in zip(self._row_at(part.ts + duration), part.ts.tolist(), *columns, strict=True):
+            yield row, ts + duration, duration, order, Bar(symbol, timeframe, ts, ts + duration, *values)
+
+    def _row_at(self, times: Ints) -> list[int]:
+        """For each time the first instant at or after it: where a hole swallowed its own, the message comes with the next bar."""
+        rows: list[int] = np.searchsorted(self.closes, times).tolist()
+        return rows
+
 
 _Event = tuple[int, int, int, int, Message]
-"""(instant of delivery, own time, kind, place of the symbol, message); kind: the length of a bar, or one of these two."""
+"""(row of delivery, own time, kind, place of the symbol, message); kind: the length of a bar, or one of these two."""
 _FUNDING, _OPEN_INTEREST = -1, 1 << 60
 
 
-def _rates(symbol: str, funding: FundingColumns, after: int, closes: Ints, order: int) -> Iterator[_Event]:
-    first, last = np.searchsorted(funding.stamps, (after, int(closes[-1])), side="right")
-    stamps, rates = funding.stamps[first:last], funding.rates[first:last].tolist()
-    for instant, ts, rate in zip(_instants(stamps, closes), stamps.tolist(), rates, strict=True):
-        yield instant, ts, _FUNDING, order, FundingRate(symbol, ts, rate)
-
-
-def _bars(frame: Frame, after: int, closes: Ints, order: int) -> Iterator[_Event]:
-    """The bars of a frame with after < ts_close <= the last instant."""
-    symbol, timeframe, duration = frame.symbol, frame.timeframe, tf_ms(frame.timeframe)
-    part = frame.between(after - duration + 1, int(closes[-1]) - duration + 1)
-    columns = (part[name].tolist() for name in BAR_COLUMNS)
-    for instant, ts, *values in zip(_instants(part.ts + duration, closes), part.ts.tolist(), *columns, strict=True):
-        yield instant, ts + duration, duration, order, Bar(symbol, timeframe, ts, ts + duration, *values)
-
-
-def _instants(times: Ints, closes: Ints) -> list[int]:
-    """For each time the first instant at or after it: where a hole swallowed its own, the message comes with the next bar."""
-    instants: list[int] = closes[np.searchsorted(closes, times)].tolist()
-    return instants
+def _closed(frame: Frame, after: int, until: int) -> Frame:
+    """The bars of a frame with after < ts_close <= until."""
+    duration = tf_ms(frame.timeframe)
+    return frame.between(after - duration + 1, until - duration + 1)
 
 
 def _union_of_closes(frames: Sequence[Frame], duration: int) -> Ints:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
 from keel.core.actors.trade_log import TradeLog, TradeLogState
 from keel.core.dust import sellable_steps
+from keel.core.engine.equity_rows import FEW, EquityRows
+from keel.core.engine.known_prices import Floats, KnownPrices
 from keel.core.errors import InvariantError
 from keel.core.instrument import Instrument
 from keel.core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
@@ -22,21 +25,51 @@ from keel.core.snapshot import PositionView
 
 
 class Line:
-    """One symbol's line of the account.
+    """One symbol's line of the account. Its prices are those that it heard, or (``follow``) those of a history as far as it is told.
 
     ``value`` is what it adds to cash in the account's equity: qty x mark - offset. A perpetual's offset is its signed cost (so that the
     value is the unrealised PnL); what spot holds was paid for out of cash, and its offset is 0.
     """
 
-    __slots__ = ("book", "funding_rate", "has_mark", "instrument", "is_linear", "last", "mark", "offset", "qty", "size", "value")
+    __slots__ = (
+        "_last", "_lasts", "_mark", "_marks", "_prices", "book", "funding_rate", "has_mark", "instrument", "is_linear", "offset", "place",
+        "qty", "size",
+    )  # fmt: skip
 
-    def __init__(self, instrument: Instrument) -> None:
-        self.instrument = instrument
+    def __init__(self, instrument: Instrument, place: int = 0) -> None:
+        """place: among the account's lines."""
+        self.instrument, self.place = instrument, place
         self.book = PositionBook(instrument)
         self.is_linear = instrument.category == "linear"
-        self.last = self.mark = self.qty = self.size = self.offset = self.value = 0.0
+        self._last = self._mark = self.qty = self.size = self.offset = 0.0
         self.has_mark = False
         self.funding_rate: float | None = None
+        self._prices: KnownPrices | None = None
+        self._lasts: Any = None
+        self._marks: Any = None
+
+    @property
+    def last(self) -> float:
+        """The latest last price; 0 before the first."""
+        prices = self._prices
+        if prices is None or prices.row < 0:
+            return self._last
+        last: float = self._lasts[prices.row]
+        return last
+
+    @property
+    def mark(self) -> float:
+        """The latest mark price; the last price where there is no mark."""
+        prices = self._prices
+        if prices is None or prices.row < 0:
+            return self._mark
+        mark: float = self._marks[prices.row]
+        return mark
+
+    @property
+    def value(self) -> float:
+        """What it adds to cash, in quote coins."""
+        return self.qty * self.mark - self.offset if self.qty else 0.0
 
     def revalue(self) -> None:
         """Take over the book's state after a change of it."""
@@ -45,7 +78,6 @@ class Line:
         self.size = abs(qty)
         if self.is_linear:
             self.offset = book.signed_cost / 1e8
-        self.value = qty * self.mark - self.offset
 
     @property
     def worth(self) -> int:
@@ -55,9 +87,7 @@ class Line:
     def on_mark(self, mark: MarkPrice) -> None:
         """The mark price: it values the position from now on."""
         self.has_mark = True
-        self.mark = price = mark.price
-        if self.qty:
-            self.value = self.qty * price - self.offset
+        self._mark = mark.price
 
     def on_funding_rate(self, rate: FundingRate) -> None:
         """The rate that was settled last."""
@@ -65,22 +95,26 @@ class Line:
 
     def on_bar(self, bar: Bar) -> None:
         """The last price; without a mark it is the mark, too."""
-        self.on_close(bar.close)
-
-    def on_close(self, close: float, _: float = 0.0) -> None:
-        """The same for a bar that nobody else wants to hear."""
-        self.last = close
+        self._last = close = bar.close
         if not self.has_mark:
-            self.mark = close
-            if self.qty:
-                self.value = self.qty * close - self.offset
+            self._mark = close
 
-    def on_close_and_mark(self, close: float, mark: float) -> None:
-        """The same with the mark that came before it."""
-        self.has_mark = True
-        self.last, self.mark = close, mark
-        if self.qty:
-            self.value = self.qty * mark - self.offset
+    def follow(self, prices: KnownPrices) -> None:
+        """Read prices out of a history's columns from now on."""
+        self._prices = prices
+        self._lasts, self._marks = prices.readers(self.place)
+
+    def stop_following(self) -> None:
+        """Keep the prices that are known now, and hear bars and marks from now on."""
+        prices = self._prices
+        if prices is not None:
+            self._last, self._mark = self.last, self.mark
+            self.has_mark = self.has_mark or prices.marks[self.place] is not prices.lasts[self.place]
+            self._prices = self._lasts = self._marks = None
+
+    def restore(self, last: float, mark: float, *, has_mark: bool) -> None:
+        """Go on from prices that were kept."""
+        self._last, self._mark, self.has_mark = last, mark, has_mark
 
 
 class LineState(msgspec.Struct, frozen=True):
@@ -114,7 +148,8 @@ class PortfolioState(msgspec.Struct, frozen=True):
 class Portfolio:
     """Owner of the account's state; others read it. ``equity`` is that of the latest closed instant, or after the latest fill.
 
-    ``is_deferring``: while no mark can move, fills leave the adding up of ``equity`` to whoever asks for it.
+    It hears bars and marks and closes each instant by ``on_instant``; or it follows the columns of a history (``follow``), where only its
+    fills and payments are told, equity is added up when it is asked for, and ``keep_until`` writes the points of many instants at once.
     """
 
     def __init__(
@@ -125,44 +160,70 @@ class Portfolio:
         order_number: Callable[[str], int] = lambda client_order_id: 0,
         strategy: str = "",
     ) -> None:
-        self.lines = {instrument.symbol: Line(instrument) for instrument in instruments}
+        self.lines = {instrument.symbol: Line(instrument, place) for place, instrument in enumerate(instruments)}
         self.cash = self.initial_equity = initial_equity
         self.fees = self.funding = self.realized = self.slippage = self.liquidation_loss = 0
-        self.equity = self.cash_value = initial_equity / UNIT
-        self.is_deferring = False
+        self._equity = self.cash_value = initial_equity / UNIT
+        self._is_due = False
+        self._prices: KnownPrices | None = None
+        self._rows: EquityRows | None = None
+        self._valued_row = -1
         self.trade_log = TradeLog(strategy)
         self._order_number = order_number
         self._open: list[Line] = []
-        self.sole: Line | None = None
-        """The only open line, where there is one; equity is then ``cash_value`` + its value: what most runs have at most bars."""
         self.equity_values = array("d")
-        """Equity at each closed instant."""
-        self._keep = self.equity_values.append
+        """Equity at each closed instant; of those that are followed, at each that is kept."""
 
     @property
     def equity(self) -> float:
         """In quote coins."""
-        if self._is_due:
+        prices = self._prices
+        if self._is_due or (prices is not None and prices.row != self._valued_row):
             self._value()
         return self._equity
-
-    @equity.setter
-    def equity(self, equity: float) -> None:
-        self._equity, self._is_due = equity, False
 
     # --- market ---
 
     def on_instant(self, ts: int) -> float:
         """All bars of this instant are in: mark the account to market, keep the point of the equity curve, and return it."""
-        sole = self.sole
-        if sole is not None:
-            self.equity = equity = self.cash_value + sole.value
-        else:
-            if self._open:
-                self._value()
-            equity = self.equity
-        self._keep(equity)
+        if self._open:
+            self._value()
+        equity = self.equity
+        self.equity_values.append(equity)
         return equity
+
+    # --- a history in columns ---
+
+    def follow(self, prices: KnownPrices, *, is_bounded: bool) -> EquityRows:
+        """Read prices from these columns until ``stop_following``, instead of hearing bars and marks. Returns equity in rows, to be asked.
+
+        is_bounded: whether its bounds will be asked for. Raises InvariantError where there are other columns than lines.
+        """
+        if len(prices.marks) != len(self.lines):
+            raise InvariantError(f"prices of {len(prices.marks)} symbols for an account of {len(self.lines)}")
+        self._prices, self._valued_row = prices, prices.row
+        held = [(line.qty, line.offset) for line in self.lines.values()]
+        self._rows = rows = EquityRows(prices, self.cash_value, held, is_bounded=is_bounded)
+        for line in self.lines.values():
+            line.follow(prices)
+        return rows
+
+    def keep_until(self, row: int) -> Floats:
+        """Keep the equity of the followed rows before this one that are not kept yet, and return it."""
+        if self._rows is None:
+            raise InvariantError("the account follows no columns")
+        equity = self._rows.write(row)
+        self.equity_values.frombytes(equity.tobytes())
+        return equity
+
+    def stop_following(self) -> None:
+        """Keep the equity of what is known, and hear bars and marks from now on."""
+        if self._prices is not None:
+            self.keep_until(self._prices.row + 1)
+            self._value()
+            for line in self.lines.values():
+                line.stop_following()
+            self._prices = self._rows = None
 
     # --- an account that is older than we are ---
 
@@ -172,12 +233,12 @@ class Portfolio:
         line.book.steps, line.book.cost = steps, cost
         line.revalue()
         self._note_open()
-        self._value()
+        self._changed(line)
 
     def transfer(self, amount: int) -> None:
         """Cash that came from outside, or (negative) went there, in 1e-8."""
         self.cash = check_bound(self.cash + amount, "cash")
-        self._value()
+        self._changed()
 
     def state(self) -> PortfolioState:
         """Everything that the account remembers, to be written at once."""
@@ -195,7 +256,8 @@ class Portfolio:
         for kept in state.lines:
             line = self.lines[kept.symbol]
             line.book.steps, line.book.cost = kept.steps, kept.cost
-            line.last, line.mark, line.has_mark, line.funding_rate = kept.last, kept.mark, kept.has_mark, kept.funding_rate
+            line.restore(kept.last, kept.mark, has_mark=kept.has_mark)
+            line.funding_rate = kept.funding_rate
             line.revalue()
         self.cash, self.initial_equity = state.cash, state.initial_equity
         self.fees, self.funding, self.realized = state.fees, state.funding, state.realized
@@ -205,7 +267,7 @@ class Portfolio:
         self.equity_values.frombytes(state.equity_values)
         self._note_open()
         self._value()
-        self.equity = state.equity
+        self._equity = state.equity
 
     # --- venue ---
 
@@ -220,17 +282,14 @@ class Portfolio:
         line.revalue()
         if was_flat or not line.book.steps:
             self._note_open()
-        if self.is_deferring:
-            self.cash_value, self._is_due = self.cash / 1e8, True
-        else:
-            self._value()
+        self._changed(line)
 
     def on_funding(self, payment: FundingPayment) -> None:
         """Book a funding payment; positive is paid."""
         self.funding += payment.amount
         self.cash = check_bound(self.cash - payment.amount, "cash")
         self.trade_log.on_funding(payment.symbol, payment.amount)
-        self._value()
+        self._changed()
 
     def _book_linear(self, line: Line, fill: Fill) -> None:
         instrument, book, fee = line.instrument, line.book, fill.fee
@@ -283,13 +342,29 @@ class Portfolio:
 
     def _note_open(self) -> None:
         self._open = [line for line in self.lines.values() if line.book.steps]
-        self.sole = self._open[0] if len(self._open) == 1 else None
+
+    def _changed(self, line: Line | None = None) -> None:
+        """Cash is another, and this line. Where columns are followed, equity is added up when somebody asks."""
+        self.cash_value = cash = self.cash / 1e8
+        rows = self._rows
+        if rows is None:
+            self._value()
+            return
+        self._is_due = True
+        rows.note_cash(cash)
+        if line is not None:
+            rows.note_line(line.place, line.qty, line.offset)
 
     def _value(self) -> None:
         self.cash_value = equity = self.cash / 1e8
-        for line in self._open:
-            equity += line.value
-        self.equity = equity
+        if self._rows is not None and len(self._open) > FEW:
+            equity = self._rows.value(equity)
+        else:
+            for line in self._open:
+                equity += line.qty * line.mark - line.offset
+        self._equity, self._is_due = equity, False
+        if self._prices is not None:
+            self._valued_row = self._prices.row
 
     # --- what others read ---
 
@@ -331,6 +406,8 @@ class Portfolio:
 
     def gross_notional(self) -> float:
         """Sum of all positions' notionals, in quote coins."""
+        if self._rows is not None and len(self._open) > FEW:
+            return self._rows.gross()
         gross = 0.0
         for line in self._open:
             gross += line.size * line.mark

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from keel.core.clock import Clock
 from keel.core.config import RiskConfig
@@ -18,6 +20,7 @@ from keel.core.risk.gate import Gate
 from keel.core.risk.snapshot_view import SnapshotView
 from keel.core.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
 
+Floats = npt.NDArray[np.float64]
 Breach = Literal["daily_loss_percent", "max_drawdown_percent"]
 
 
@@ -80,6 +83,30 @@ class AccountLimits:
     def observe_picture(self, picture: SnapshotView, ts: int) -> Breach | None:
         """``observe`` of a picture of the account, for those who have no actors. ts: its time, where it does not say one (ms UTC)."""
         return self.observe(ts if picture.ts is None else picture.ts, picture.equity)
+
+    def is_out_of_reach(self, low: float, high: float) -> bool:
+        """Whether nothing can be broken within the day as long as equity stays between these two; it may go to a new peak."""
+        floor = self.floor
+        if high > self.peak and self._drawdown is not None and self._drawdown_value is None:
+            floor = max(floor, floor_of(high, self._drawdown))
+        return low > floor
+
+    def follow(self, equities: Floats) -> int:
+        """``observe`` of instants of the same day, in order, up to the first that breaks a limit. Returns how many come before it: those
+        are taken in, and it is not."""
+        if not len(equities):
+            return 0
+        tops = np.maximum(np.maximum.accumulate(equities), self.peak)
+        floors: Any = self.floor
+        if self._drawdown is not None and self._drawdown_value is None:
+            left = 1.0 - self._drawdown / 100.0  # as ``floor_of`` has it
+            floors = np.where(tops > 0.0, np.maximum(self.floor, tops * left), self.floor)
+        broken = equities <= floors
+        count = int(broken.argmax()) if broken.any() else len(equities)
+        if count and (top := float(tops[count - 1])) > self.peak:
+            self.peak = self._top = top
+            self._set_floor()
+        return count
 
     @property
     def is_day_locked(self) -> bool:

@@ -210,7 +210,7 @@ def test_a_ledger_that_differs_from_the_portfolio_is_our_mistake() -> None:
 
 def test_so_is_an_equity_that_the_books_do_not_have() -> None:
     prepared, parts = linear(OPEN)
-    parts.portfolio.equity += 0.001
+    parts.portfolio._equity += 0.001
     with pytest.raises(InvariantError, match="the run ends with an equity of"):
         reconciled(prepared, parts)
 

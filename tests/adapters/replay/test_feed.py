@@ -14,6 +14,7 @@ import pytest
 from keel.adapters.replay.feed import ReplayFeed
 from keel.adapters.store import HistoricalDataStore
 from keel.core.config import ExecutionConfig
+from keel.core.frame import Frame
 from keel.core.messages import Bar, FundingRate, MarkPrice, OpenInterest
 from keel.core.timeframe import tf_ms
 from keel.runners.replay import replay
@@ -199,24 +200,40 @@ def test_rows_of_a_symbol_with_holes(market):
     """The venue reads marks by row: the row at an instant is that of the bar that closes then."""
     _, _, feed = heard(market(HOLES["both have, at different times"]), 21, 32)
     for position, history in enumerate(feed.histories):
-        for instant, close in enumerate(feed.closes.tolist()):
-            row = feed.row_of(position, instant)
+        for row, close in zip(feed.rows_of(position).tolist(), feed.closes.tolist(), strict=True):
             there = close - FIVE in history.execution.ts
             assert (row >= 0) == there
             assert not there or history.execution.ts[row] == close - FIVE
 
 
-def test_the_reach_of_a_bar_covers_last_mark_and_index(store, walk):
-    for kind, columns in {"last": walk(1152), "mark": walk(1152, basis=True), "index": walk(1152, seed=4)}.items():
-        store.upsert_bars("BTCUSDT", "5m", columns, source="test", kind=kind)
-    store.upsert_funding("BTCUSDT", {"ts": START + HOUR * np.arange(0, 97, 8), "funding_rate": 1e-5 * np.arange(13)}, source="test")
-    store.upsert_open_interest("BTCUSDT", {"ts": START + HOUR * np.arange(97), "open_interest": np.arange(97.0)}, source="test")
-    _, _, feed = heard(store, 21, 32, symbols=("BTCUSDT",))
-    (history,) = feed.histories
-    (chunk,) = feed.chunks()
-    lane = chunk.lanes[0]
-    lows = np.stack([history.execution["low"], history.mark.low, history.index.low])
-    highs = np.stack([history.execution["high"], history.mark.high, history.index.high])
-    assert lane.columns()[5] == lows.min(axis=0).tolist()
-    assert lane.columns()[6] == highs.max(axis=0).tolist()
-    assert lane.columns()[7] == history.mark.valuation.tolist()
+def test_what_is_known_at_each_instant(market):
+    """The latest price of each symbol, its mark beside it; 0 before the first; a coarser bar's close until the next execution bar."""
+    _, _, feed = heard(market(HOLES["both have, at different times"]), 21, 32)
+    prices = feed.known_prices()
+    for place, history in enumerate(feed.histories):
+        bars = dict(zip((history.execution.ts + FIVE).tolist(), history.execution["close"].tolist(), strict=True))
+        marks = dict(zip(bars, history.mark.valuation.tolist(), strict=True))
+        last = mark = 0.0
+        for row, close in enumerate(feed.closes.tolist()):
+            last, mark = bars.get(close, last), marks.get(close, mark)
+            assert (prices.lasts[place][row], prices.marks[place][row]) == (last, mark)
+
+
+def test_a_coarser_bar_that_closes_elsewhere_holds_until_the_next_execution_bar(market):
+    """As the account hears it: the execution bar first, the coarser one after it; one that a hole held up comes before the next bar."""
+    ready = loaded(market((range(284, 292), ())), 21, 32)
+    plain = ReplayFeed(ready.histories, "1h", start_ms=ready.window.start_ms).known_prices()
+    for history in ready.histories:
+        history.decision = Frame(
+            history.decision.ts, {**{name: history.decision[name] for name in history.decision}, "close": history.decision["close"] + 1.0},
+            symbol=history.symbol, timeframe="1h",
+        )  # fmt: skip
+    parts = wire_backtest(replace(ready, strategy=Idle()), "t")
+    prices, known = parts.feed.known_prices(), []
+    parts.cycle.bus.tap(lambda message: None)
+    portfolio = parts.portfolio
+    close_account = portfolio.on_instant
+    portfolio.on_instant = lambda ts: known.append([line.last for line in portfolio.lines.values()]) or close_account(ts)
+    replay(parts.feed, parts.cycle)
+    assert np.array(known).T.tolist() == [column.tolist() for column in prices.lasts]
+    assert all((ours != theirs).any() for ours, theirs in zip(prices.lasts, plain.lasts, strict=True))

@@ -113,11 +113,9 @@ def test_the_mark_values_a_position_and_the_last_price_where_there_is_none() -> 
     assert portfolio.funding_rate(BTC) == 0.0001
 
 
-@pytest.mark.parametrize("is_deferring", [False, True])
-def test_a_point_of_equity_for_each_instant(is_deferring: bool) -> None:
-    """Also while nothing is open; several positions add up; a fill moves equity at once (or when it is asked for), but makes no point."""
+def test_a_point_of_equity_for_each_instant() -> None:
+    """Also while nothing is open; several positions add up; a fill moves equity at once, but makes no point."""
     portfolio, fill = account(perpetual(), perpetual("ETHUSDT")), Fills()
-    portfolio.is_deferring = is_deferring
     other = Fills("ETHUSDT")
     portfolio.on_instant(1)
     for symbol, price in ((BTC, 100.0), ("ETHUSDT", 10.0)):

@@ -1,0 +1,73 @@
+"""The witness of the replay's loop: every bar of every symbol at every instant, one after the other, told to everybody who hears it.
+
+It knows no wake levels, no quiet instants and no columns of equity: the exchange steps through each bar, the account hears each bar and
+mark and keeps a point at each instant, and risk looks at each of them.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Any
+
+from keel.adapters.replay.feed import ReplayFeed
+from keel.adapters.replay.history import PriceColumns, SymbolHistory
+from keel.core.frame import BAR_COLUMNS
+from keel.core.messages import Bar, MarkPrice
+from keel.core.timeframe import tf_ms
+from keel.runners.replay import Cycle
+
+
+def replay_every_instant(feed: ReplayFeed, cycle: Cycle) -> int:
+    """Run the whole feed; returns the number of execution bars that went through. Stops early when the venue's stop condition holds."""
+    bus, venue, duration = cycle.bus, cycle.venue, tf_ms(feed.execution_timeframe)
+    before = [event for chunk in feed.chunks() for event in chunk.before]
+    after = [event for chunk in feed.chunks() for event in chunk.after]
+    bars = 0
+    for row, ts in enumerate(feed.closes.tolist()):
+        cycle.clock.now_ms = ts
+        present = [(history, own) for history in feed.histories if (own := _row_of(history, ts - duration)) is not None]
+        for history, own in present:
+            _step(cycle, history, own, ts - duration, ts)
+        bus.drain()
+        is_over = venue.stop_reason is not None
+        for at, message in before:
+            if at == row:
+                bus.deliver(message)
+        for history, own in present:
+            bars += 1
+            if history.mark is not None:
+                for hear in bus.handlers_of(MarkPrice, history.symbol):
+                    hear(MarkPrice(history.symbol, ts, float(history.mark.valuation[own])))
+            values = [float(history.execution[name][own]) for name in BAR_COLUMNS]
+            bar = Bar(history.symbol, feed.execution_timeframe, ts - duration, ts, *values)
+            for hear in bus.handlers_of(Bar, history.symbol):
+                hear(bar)
+        bus.drain()
+        for at, message in after:
+            if at == row:
+                bus.deliver(message)
+        cycle.portfolio.on_instant(ts)
+        cycle.risk.on_instant(ts)
+        cycle.market_data.on_instant(ts)
+        bus.drain()
+        if is_over:
+            break
+    return bars
+
+
+def _row_of(history: SymbolHistory, ts_open: int) -> int | None:
+    opens = history.execution.ts
+    row = bisect_left(opens, ts_open)
+    return row if row < len(opens) and opens[row] == ts_open else None
+
+
+def _step(cycle: Cycle, history: SymbolHistory, own: int, ts_open: int, ts_close: int) -> None:
+    last = [float(history.execution[name][own]) for name in BAR_COLUMNS]
+    mark = _path(history.mark, own) or last[:4]
+    index = _path(history.index, own) or mark
+    volatility = 0.0 if history.volatility_bps is None else float(history.volatility_bps[own])
+    cycle.venue.step(cycle.venue.books[history.symbol], ts_open, ts_close, *last, *mark, *index, volatility)  # type: ignore[call-arg, misc, arg-type]
+
+
+def _path(columns: PriceColumns | None, own: int) -> list[Any] | None:
+    return None if columns is None else [float(each[own]) for each in (columns.open, columns.high, columns.low, columns.close)]
