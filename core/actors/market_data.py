@@ -18,7 +18,7 @@ from keel.core.frame import BAR_COLUMNS, Frame
 from keel.core.messages import Bar
 from keel.core.snapshot import PositionView, RunSnapshot, RuntimeSnapshot, SeriesReader
 from keel.core.time_range import to_iso
-from keel.core.timeframe import tf_ms
+from keel.core.timeframe import NEVER, tf_ms
 
 Column = npt.NDArray[Any]
 
@@ -181,9 +181,6 @@ class AccountReader(Protocol):
     def funding_rate(self, symbol: str) -> float | None: ...
 
 
-_NEVER = 1 << 62
-
-
 class SymbolContext:
     """One symbol's series and the account: what its snapshots ask when they are read. ``on_bar`` is its part of market_data.
 
@@ -208,7 +205,7 @@ class SymbolContext:
         self.higher = dict(higher)
         self._account = account
         self._changes = None if changes is None else iter(changes)
-        self.wake_ts = 0 if self._changes is None else next(self._changes, _NEVER)
+        self.wake_ts = 0 if self._changes is None else next(self._changes, NEVER)
         self.fresh: list[RuntimeSnapshot] = []
         """Where new snapshots go: market_data's list, handed on at the end of the instant."""
 
@@ -219,7 +216,7 @@ class SymbolContext:
                 target = self.series.advance(bar)
                 self.fresh.append(RunSnapshot(self, bar, self.series.index, target))
                 if self._changes is not None:
-                    self.wake_ts = next(self._changes, _NEVER)
+                    self.wake_ts = next(self._changes, NEVER)
         elif bar.tf in self.higher:
             self.higher[bar.tf].advance(bar)
 
