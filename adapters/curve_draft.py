@@ -12,12 +12,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from keel.core.errors import DataError
 from keel.core.frame import Frame
 
-Write = Callable[[Path, Frame, bool], None]
-"""(file, rows, whether they are the first)"""
+
+class Write(Protocol):
+    """Formats rows into a file; is_first: whether they are the curve's first."""
+
+    def __call__(self, path: Path, rows: Frame, is_first: bool, /) -> None: ...
+    def close(self) -> None: ...
 
 
 class CurveDraft:
@@ -51,6 +56,7 @@ class CurveDraft:
     def close(self) -> None:
         """Take away what was formatted; what is not begun never is."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._write.close()
         self._folder.cleanup()
 
     def __enter__(self) -> CurveDraft:

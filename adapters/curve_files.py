@@ -62,7 +62,7 @@ def _finish(connection: DuckDBPyConnection, begun: Sequence[Path], rest: Frame, 
 
 def new_draft() -> CurveDraft:
     """A draft of a curve's CSV. One thread formats: the others are for the run."""
-    return CurveDraft(_write_block)
+    return CurveDraft(_Blocks())
 
 
 def read_equity(folder: Path) -> Frame:
@@ -132,11 +132,22 @@ def _copy(connection: DuckDBPyConnection, copy: str, curve: Frame, path: Path, *
             raise DataError(f"{told_as or path} could not be written: {error}") from error
 
 
-def _write_block(path: Path, rows: Frame, is_first: bool) -> None:
-    import duckdb
+class _Blocks:
+    """Formats blocks of a curve by one connection, which is opened with the first."""
 
-    with duckdb.connect(config={"threads": 1}) as connection:
-        _copy(connection, _CSV if is_first else _CSV_GOES_ON, rows, path)
+    def __init__(self) -> None:
+        self._connection: DuckDBPyConnection | None = None
+
+    def __call__(self, path: Path, rows: Frame, is_first: bool, /) -> None:
+        import duckdb
+
+        if self._connection is None:
+            self._connection = duckdb.connect(config={"threads": 1})
+        _copy(self._connection, _CSV if is_first else _CSV_GOES_ON, rows, path)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
 
 
 def _same_bytes(a: Path, b: Path) -> bool:

@@ -23,10 +23,8 @@ from keel.adapters.store.coverage import coverage, fingerprint, source_counts
 from keel.adapters.store.export import export_columns
 from keel.adapters.store.files.table import Reading
 from keel.adapters.store.gaps import build_missing, gaps_of
-from keel.adapters.store.importer import import_file
 from keel.adapters.store.inference import Inferred
 from keel.adapters.store.instruments import import_instruments, read_instrument, write_instrument
-from keel.adapters.store.parquet_folder import load_folder
 from keel.adapters.store.quality import verify_group
 from keel.adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, spans_in_words, with_timeframe
 from keel.adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
@@ -72,6 +70,8 @@ class HistoricalDataStore:
         """
         store = cls(MEMORY)
         try:
+            from keel.adapters.store.parquet_folder import load_folder
+
             load_folder(store._db, _file(folder), now_ms)
         except BaseException:
             store.close()
@@ -253,6 +253,8 @@ class HistoricalDataStore:
         ``allow_overwrite``. Bars that have not closed at ``now_ms`` (None: now), and rows of the future, are dropped and told, unless
         ``keep_unfinished``.
         """
+        from keel.adapters.store.importer import import_file
+
         return import_file(
             self._db,
             _file(path),

@@ -15,7 +15,6 @@ from keel.core.money import to_text, to_units
 from keel.core.result import BacktestResult
 from keel.core.system_file import decode_system
 from keel.core.time_range import to_iso
-from keel.runners.sample import has_history, write_sample
 from keel.runners.system_run import ReadySystem, SystemRun, make_ready, run_backtest
 from keel.runners.systems import SystemSource, list_sources, load_system, override_texts, symbol_overrides
 from keel.runners.tools.registry import Request, Response, ToolContext, tool
@@ -199,6 +198,8 @@ def backtest_run_tool(request: BacktestRequest, context: ToolContext) -> Backtes
 @tool("backtest_sample", SampleRunRequest, SampleRunResponse)
 def backtest_sample_tool(request: SampleRunRequest, context: ToolContext) -> SampleRunResponse:
     """The main job: make a sample history where there is none, run a system over its sample window, write the report."""
+    from keel.runners.sample import has_history, write_sample
+
     made = not has_history(context.home)
     if made:
         write_sample(context.home, seed=request.seed, progress=context.progress)

@@ -55,10 +55,14 @@ def test_a_block_that_is_not_the_curve_s_and_those_after_it_are_not_taken(tmp_pa
 
 
 def test_what_could_not_be_written_ahead_is_written_at_the_end(tmp_path: Path) -> None:
-    def refuse(path: Path, rows: Frame, is_first: bool) -> None:
-        raise DataError("no room")
+    class Refuses:
+        def __call__(self, path: Path, rows: Frame, is_first: bool, /) -> None:
+            raise DataError("no room")
 
-    with CurveDraft(refuse) as draft:
+        def close(self) -> None:
+            pass
+
+    with CurveDraft(Refuses()) as draft:
         draft.add(lambda: curve_of(5))
         assert written(tmp_path / "begun", curve_of(5), draft) == written(tmp_path / "whole", curve_of(5), None)
 
