@@ -35,8 +35,8 @@ from typing import Any
 import numpy as np
 
 from keel.adapters.machine import wall_ms
-from keel.sim.sandbox.connection import Connection
-from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.ws.websocket import Connection
+from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
 
@@ -230,7 +230,7 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     """Print what was measured; 1 when something was lost or too slow."""
     from keel.adapters.journal import read as records
     from keel.core.messages import Bar, Fill, SubmitOrder
-    from keel.runners.live.records import TYPES
+    from keel.runners.live.session.records import TYPES
 
     (folder,) = [path.parent for path in home.glob("runs/journals/*/*/lock")]
     kept = [record.message for record in records(folder, types=TYPES)]

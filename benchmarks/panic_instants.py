@@ -19,17 +19,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
 from keel.core.messages import Signal
 from keel.core.snapshot import RuntimeSnapshot
 from keel.runners import safety
-from keel.runners.live import panic_end
-from keel.runners.live.latch import latch_of
-from keel.runners.live.plan import Plan
-from keel.runners.live.session import Session
+from keel.runners.live.panic import panic_end
+from keel.runners.live.panic.latch import latch_of
+from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.session import Session
 from keel.runners.systems import LoadedSystem
-from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import DEFAULT_KEY, DEFAULT_SECRET, SandboxSettings
 from keel.strategies.base import BaseStrategy

@@ -12,7 +12,7 @@ import asyncio
 import time
 from typing import Any
 
-from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import DEFAULT_KEY, AccountSettings, SandboxSettings
 

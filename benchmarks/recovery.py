@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keel.adapters.bybit.endpoints import Environment
-from keel.adapters.bybit.realized import RealizedBooks
+from keel.adapters.bybit.transport.endpoints import Environment
+from keel.adapters.bybit.execution.realized_pnl import RealizedBooks
 from keel.adapters.journal import Journal
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.synthetic import generate_sample
@@ -27,13 +27,13 @@ from keel.core.money import UNIT, mul_div_ceil
 from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.gate import STARTING, Gate
 from keel.core.time_range import to_ms
-from keel.runners.live import state
-from keel.runners.live.books import Books, make_books
-from keel.runners.live.history import hear_again, session_prefix
-from keel.runners.live.outbox import Outbox
-from keel.runners.live.plan import Plan
-from keel.runners.live.records import TYPES, InstantClosed, Opened
-from keel.runners.live.warmup import WarmUp
+from keel.runners.live.memory import state
+from keel.runners.live.session.books import Books, make_books
+from keel.runners.live.memory.history import hear_again, session_prefix
+from keel.runners.live.session.inbox import Outbox
+from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.records import TYPES, InstantClosed, Opened
+from keel.runners.live.startup.warmup import WarmUp
 from keel.runners.systems import load_system
 
 MINUTE = 60_000

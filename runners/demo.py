@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import SafetyError
 from keel.runners.epoch import StrategyEpoch
 from keel.runners.home import Home
-from keel.runners.live.left_out import SomeNotTrading
+from keel.runners.live.startup.left_out import SomeNotTrading
 from keel.runners.promotion import standing
 from keel.runners.promotion_record import place_of, strategy_id
 from keel.runners.session_run import Beside, Course, SessionOptions, SessionRun, plan_session, run_course, without_symbols

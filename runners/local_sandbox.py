@@ -13,7 +13,7 @@ from keel.adapters.machine import wall_ms
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
-from keel.sim.sandbox.truth import truth
+from keel.sim.sandbox.account.oracle import truth
 
 
 class LocalSandbox:

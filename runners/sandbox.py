@@ -23,7 +23,7 @@ from keel.core.money import UNIT, to_units
 from keel.core.time_range import TimeRange, to_iso
 from keel.core.timeframe import DAY_MS, TIMEFRAMES, tf_ms
 from keel.sim.sandbox.engine import Feed
-from keel.sim.sandbox.feed import Floats, Prices, SymbolSeries
+from keel.sim.sandbox.market.bar_source import Floats, Prices, SymbolSeries
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
 
@@ -33,7 +33,7 @@ PAST_BARS = 200_000
 
 @dataclass(slots=True)
 class StoredBars:
-    """Implements ``keel.sim.sandbox.feed.BarSource``."""
+    """Implements ``keel.sim.sandbox.market.bar_source.BarSource``."""
 
     duration_ms: int
     columns: list[SymbolSeries]

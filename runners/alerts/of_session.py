@@ -14,7 +14,7 @@ from keel.runners.alerts.daily import send_daily
 from keel.runners.home import Home
 
 if TYPE_CHECKING:
-    from keel.runners.live.start import Live
+    from keel.runners.live.startup.start import Live
 
 
 class SessionAlerts:

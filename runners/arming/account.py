@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from keel.adapters.bybit.clock import REFUSE_MS
-from keel.adapters.bybit.drift import drift
-from keel.adapters.bybit.endpoints import Environment
-from keel.adapters.bybit.outcomes import ExchangeRefusal, PayloadError
-from keel.adapters.bybit.wire import KeyInfo
+from keel.adapters.bybit.transport.exchange_clock import REFUSE_MS
+from keel.adapters.bybit.execution.settings_drift import drift
+from keel.adapters.bybit.transport.endpoints import Environment
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.wire.shapes import KeyInfo
 from keel.core.config import SystemConfig
 from keel.core.errors import KeelError
 from keel.runners.arming.command_line import LiveCommand
 from keel.runners.arming.missing import UNREAD, Missing
-from keel.runners.live.connection import Connection
+from keel.runners.live.startup.connection import Connection
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from keel.core.risk.gate import STARTING, Gate
 from keel.runners.arming.missing import Missing
-from keel.runners.live.reconcile import Reconciler
+from keel.runners.live.checks.reconcile import Reconciler
 
 _OURS = (STARTING, "arming_expired", "panic")
 """Causes that arming itself ends, or lists by itself."""

@@ -39,7 +39,7 @@ def demo(
 
     A restart goes on where the last session ended, however that was.
     """
-    from keel.adapters.bybit.endpoints import Environment
+    from keel.adapters.bybit.transport.endpoints import Environment
 
     home = session.context().home
     shows = words.shows_screen(session)
@@ -54,8 +54,8 @@ def demo(
         )  # fmt: skip
     from keel.runners.cli.session_end import tell_end
     from keel.runners.demo import DemoOptions, run_demo
-    from keel.runners.live.banner import banner_text
-    from keel.runners.live.display import Display
+    from keel.runners.live.startup.banner import banner_text
+    from keel.runners.live.session.display import Display
     from keel.runners.systems import load_system
 
     words.set_up_logging(session, home, "demo")

@@ -82,7 +82,7 @@ def live(
     What is missing is listed at once, with the way out, and nothing is sent. A person types the account's UID and a phrase; without a
     terminal --arm-token takes what --arm has made. Never run against the real exchange by its makers: see docs/live.md.
     """
-    from keel.adapters.bybit.endpoints import Environment
+    from keel.adapters.bybit.transport.endpoints import Environment
 
     session: Session = ctx.obj
     _refuse_unused(ctx)
@@ -128,8 +128,8 @@ def _names(ctx: click.Context) -> dict[str, str]:
 def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, words: SessionWords) -> int:
     from keel.runners.arming.limits import no_stop
     from keel.runners.cli.session_end import tell_end
-    from keel.runners.live.banner import banner_text
-    from keel.runners.live.display import Display
+    from keel.runners.live.startup.banner import banner_text
+    from keel.runners.live.session.display import Display
     from keel.runners.live_account import run_live
 
     words.set_up_logging(session, home, "live")

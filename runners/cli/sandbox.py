@@ -199,7 +199,7 @@ def _make_feed(
 ) -> Feed:  # fmt: skip
     from keel.adapters.machine import wall_ms
     from keel.core.timeframe import tf_ms
-    from keel.sim.sandbox.feeds import BarFeed, WalkFeed
+    from keel.sim.sandbox.market.feeds import BarFeed, WalkFeed
 
     if name == "walk":
         if start is not None or end is not None:

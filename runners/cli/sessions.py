@@ -12,7 +12,7 @@ from keel.runners.cli.output import pairs
 from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from keel.runners.live.status import SessionStatus
+    from keel.runners.live.session.status import SessionStatus
 
 
 @click.group(
@@ -91,10 +91,10 @@ def rearm(session: Session, environment: str | None, sandbox_url: str | None, re
 
     It needs a person at a terminal, who types the reason and the environment's name; a script is refused (exit code 4).
     """
-    from keel.adapters.bybit.endpoints import Environment
+    from keel.adapters.bybit.transport.endpoints import Environment
     from keel.core.errors import ConfigError, SafetyError
-    from keel.runners.live.latch import is_latched, latch_of, latch_text
-    from keel.runners.live.rearm import rearm as take_away
+    from keel.runners.live.panic.latch import is_latched, latch_of, latch_text
+    from keel.runners.live.panic.rearm import rearm as take_away
 
     environment = environment or (None if sandbox_url is None else "sandbox")
     if sandbox_url is not None and environment != "sandbox":
@@ -128,7 +128,7 @@ def _start_again(latch: Path) -> str:
 
 def _only_latch() -> Path:
     from keel.core.errors import ConfigError
-    from keel.runners.live.latch import rearm_command, standing_latches
+    from keel.runners.live.panic.latch import rearm_command, standing_latches
     from keel.runners.state_folder import state_root
 
     found = standing_latches()

@@ -18,7 +18,7 @@ from keel.runners.compare_live.sides import (
     same_bars,
 )
 from keel.runners.home import Home
-from keel.runners.live.records import Adjusted
+from keel.runners.live.session.records import Adjusted
 from keel.runners.session_journal import SessionJournal
 from keel.runners.systems import LoadedSystem
 from keel.strategies.base import PortfolioStrategy

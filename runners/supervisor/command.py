@@ -14,7 +14,7 @@ import click
 from keel.runners.supervisor.heartbeat import SOCKET_NAME
 
 if TYPE_CHECKING:
-    from keel.adapters.bybit.endpoints import Environment
+    from keel.adapters.bybit.transport.endpoints import Environment
     from keel.adapters.bybit.notices import Notice, Severity
     from keel.runners.home import Home
 

@@ -25,8 +25,8 @@ from keel.runners.session_address import connected
 from keel.runners.supervisor.heartbeat import EVERY_S, RUN_NAME, SOCKET_NAME, Beat, Phase, Vitals, encode
 
 if TYPE_CHECKING:
-    from keel.runners.live.session import Session
-    from keel.runners.live.start import Live
+    from keel.runners.live.session.session import Session
+    from keel.runners.live.startup.start import Live
 
 GONE_S: Final = 1.0
 """Told only after so long without a supervisor: one that is started anew is there at once."""

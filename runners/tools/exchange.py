@@ -12,17 +12,18 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from keel.adapters.bybit import requests, translate
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.wire import request_bodies as requests
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.outcomes import SUCCESS
+from keel.adapters.bybit.wire.return_codes import SUCCESS
 from keel.core.errors import ConfigError, VenueError
 from keel.core.instrument import Category
 from keel.core.messages import CancelOrder, SubmitOrder
 from keel.core.time_range import to_iso
 from keel.core.timeframe import tf_ms
-from keel.runners.live.connection import Connection, connect
-from keel.runners.live.lock import AccountLock
+from keel.runners.live.startup.connection import Connection, connect
+from keel.runners.live.startup.lock import AccountLock
 from keel.runners.own_loop import run_to_end
 from keel.runners.tools.registry import Request, Response, ToolContext, tool
 from keel.runners.user_path import user_path

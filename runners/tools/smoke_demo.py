@@ -28,7 +28,7 @@ from keel.runners.tools.registry import ToolContext, tool
 from keel.runners.tools.smoke import SmokeCheck, SmokeRequest, SmokeResponse
 from keel.runners.windows import NamedWindow
 from keel.sim.sandbox.engine import Feed
-from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.journal import read
 from keel.adapters.replay.history import PriceColumns, SymbolHistory
@@ -23,12 +23,12 @@ from keel.core.instrument import Grid
 from keel.core.messages import Bar, Fill, FundingPayment, Liquidation, MarkPrice, Message
 from keel.core.money import UNIT
 from keel.core.timeframe import tf_ms
-from keel.runners.live.decisions import decided_command
-from keel.runners.live.history import COMMANDS
-from keel.runners.live.plan import Plan
-from keel.runners.live.records import TYPES, Decided
-from keel.runners.live.session import Ending, Session, Stop
-from keel.runners.live.start import Live
+from keel.runners.live.session.decisions import decided_command
+from keel.runners.live.memory.history import COMMANDS
+from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.records import TYPES, Decided
+from keel.runners.live.session.session import Ending, Session, Stop
+from keel.runners.live.startup.start import Live
 from keel.runners.local_sandbox import local_sandbox
 from keel.runners.own_loop import run_to_end
 from keel.runners.preparation import Prepared
@@ -38,7 +38,7 @@ from keel.runners.sandbox import StoredBars, bars_of
 from keel.runners.systems import LoadedSystem, effective_system
 from keel.runners.wire_parity.rows import BAR_FIELDS, Row, Side, Table, message_rows, table
 from keel.runners.wiring import wire_backtest
-from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 
 Progress = Callable[[int, int], None]

@@ -1,4 +1,4 @@
-"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine (``keel.sim.sandbox.guard``)."""
+"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine (``keel.sim.sandbox.http.guard``)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 from aiohttp import web
 
 from keel.core.errors import ConfigError
-from keel.sim.sandbox.front import Handler
-from keel.sim.sandbox.guard import BodyRefused, Guard, body_of
-from keel.sim.sandbox.out_of_band import change
-from keel.sim.sandbox.truth import truth
+from keel.sim.sandbox.http.routing import Handler
+from keel.sim.sandbox.http.guard import BodyRefused, Guard, body_of
+from keel.sim.sandbox.account.out_of_band import change
+from keel.sim.sandbox.account.oracle import truth
 
 if TYPE_CHECKING:
     from keel.sim.sandbox.server import SandboxServer
@@ -82,7 +82,7 @@ class Admin:
         return refusal or web.json_response({"rules": self._server.faults.state()})
 
     async def _account(self, request: web.BaseRequest) -> web.Response:
-        """What happens to an account without a request of its own (``keel.sim.sandbox.out_of_band``)."""
+        """What happens to an account without a request of its own (``keel.sim.sandbox.account.out_of_band``)."""
         refusal = await self._do(request, lambda body: change(self._server.engine, body))
         if refusal is not None:
             return refusal

@@ -16,14 +16,14 @@ from keel.core.clock import ReplayClock
 from keel.core.instrument import Instrument
 from keel.sim.book import SymbolBook
 from keel.sim.exchange import SimulatedExchange
-from keel.sim.sandbox.account import ACCOUNT_UIDS, Account
-from keel.sim.sandbox.feed import SymbolSeries
-from keel.sim.sandbox.ids import IdSource
-from keel.sim.sandbox.market import SymbolMarket
+from keel.sim.sandbox.account.simulated_account import ACCOUNT_UIDS, Account
+from keel.sim.sandbox.market.bar_source import SymbolSeries
+from keel.sim.sandbox.account.ids import IdSource
+from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.settings import SandboxSettings
-from keel.sim.sandbox.trade_desk import TradeDesk
-from keel.sim.sandbox.views import position_push, wallet_row
-from keel.sim.sandbox.walk import Piece
+from keel.sim.sandbox.account.order_requests import TradeDesk
+from keel.sim.sandbox.account.views import position_push, wallet_row
+from keel.sim.sandbox.market.random_walk import Piece
 
 
 @dataclass(slots=True)

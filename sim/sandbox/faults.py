@@ -13,7 +13,7 @@ import numpy as np
 
 from keel.core.errors import ConfigError
 from keel.core.timeframe import DAY_MS
-from keel.sim.sandbox.errors import is_count
+from keel.sim.sandbox.http.errors import is_count
 
 Kind = Literal[
     "drop", "delay", "dup", "reorder", "error", "truncate", "mutate", "close", "abort", "freeze", "clock", "lag_query", "restart", "ban"

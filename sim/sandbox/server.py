@@ -9,23 +9,23 @@ from typing import Any, Final
 from aiohttp import WSMsgType, web
 
 from keel.core.errors import InvariantError
-from keel.sim.sandbox.account import Account
+from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.admin import Admin
-from keel.sim.sandbox.connection import Connection
+from keel.sim.sandbox.ws.websocket import Connection
 from keel.sim.sandbox.engine import Engine, Feed, Moved, piece_length
-from keel.sim.sandbox.errors import is_count
+from keel.sim.sandbox.http.errors import is_count
 from keel.sim.sandbox.faults import Action, Faults
-from keel.sim.sandbox.front import Handler, serve_by_path
-from keel.sim.sandbox.gateway import Gateway
-from keel.sim.sandbox.ids import IdSource
-from keel.sim.sandbox.params import CATEGORIES
-from keel.sim.sandbox.private_hub import PrivateHub
-from keel.sim.sandbox.public_hub import PublicHub
-from keel.sim.sandbox.races import Races
-from keel.sim.sandbox.rest_door import RestDoor
-from keel.sim.sandbox.routes import UNUSED_CATEGORIES
+from keel.sim.sandbox.http.routing import Handler, serve_by_path
+from keel.sim.sandbox.http.gateway import Gateway
+from keel.sim.sandbox.account.ids import IdSource
+from keel.sim.sandbox.http.parameters import CATEGORIES
+from keel.sim.sandbox.ws.private_hub import PrivateHub
+from keel.sim.sandbox.ws.public_hub import PublicHub
+from keel.sim.sandbox.ws.push_order import Races
+from keel.sim.sandbox.http.rest_door import RestDoor
+from keel.sim.sandbox.http.routes import UNUSED_CATEGORIES
 from keel.sim.sandbox.settings import SandboxSettings
-from keel.sim.sandbox.sockets import PrivateChannel, PublicChannel, TradeChannel
+from keel.sim.sandbox.ws.sockets import PrivateChannel, PublicChannel, TradeChannel
 from keel.sim.sandbox.wire_log import WireLog
 
 Channel = PublicChannel | PrivateChannel | TradeChannel

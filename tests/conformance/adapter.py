@@ -12,15 +12,15 @@ from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from keel.adapters.bybit import translate
-from keel.adapters.bybit.endpoints import Environment
-from keel.adapters.bybit.market_stream import MarketStream
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.transport.endpoints import Environment
+from keel.adapters.bybit.market.market_stream import MarketStream
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.core.errors import ConfigError, SafetyError
 from keel.core.messages import BalanceReport, Bar, FundingRate, MarkPrice, Message, PositionReport
 from keel.core.money import to_text
-from keel.runners.live.connection import Connection, connect
+from keel.runners.live.startup.connection import Connection, connect
 from tests.conformance.actors import Actors, ActorsClient, terms_text
 from tests.conformance.market import Market
 from tests.conformance.sandboxed import check_truth, sandbox_of, why

@@ -17,8 +17,8 @@ from keel.core.config import ExecutionConfig
 from keel.core.instrument import Category, Instrument
 from keel.core.money import UNIT, to_units
 from keel.core.timeframe import MINUTE_MS
-from keel.sim.sandbox.feed import SymbolSeries
-from keel.sim.sandbox.walk import walk_instrument
+from keel.sim.sandbox.market.bar_source import SymbolSeries
+from keel.sim.sandbox.market.random_walk import walk_instrument
 from tests.conformance.words import SYMBOL
 from tests.sim.sandbox.conftest import START
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from keel.core.risk.control_table import TABLE
-from keel.runners.live.gate_page import PAGE, renewed
+from keel.runners.live.checks.gate_page import PAGE, renewed
 
 
 def test_the_gates_page_has_every_cause_as_it_is() -> None:
-    """``python -m keel.runners.live.gate_page`` writes it anew."""
+    """``python -m keel.runners.live.checks.gate_page`` writes it anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert renewed(page) == page
 

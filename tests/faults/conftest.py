@@ -44,9 +44,9 @@ from keel.core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
 from keel.core.messages import Fill, Message, Signal
 from keel.core.risk.causes import TradingState
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.records import TYPES
-from keel.runners.live.session import Ending, Session, Stop
-from keel.runners.live.start import Live, Plan
+from keel.runners.live.session.records import TYPES
+from keel.runners.live.session.session import Ending, Session, Stop
+from keel.runners.live.startup.start import Live, Plan
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.faults.checker import check

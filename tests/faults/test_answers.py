@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keel.core.messages import AmendOrder, OrderIntent, OrderUpdate, SubmitOrder
-from keel.runners.live.start import Live
+from keel.runners.live.startup.start import Live
 from tests.faults.conftest import Played, Stage, Still, fills_of, http
 
 CREATE, CANCEL, AMEND = "/v5/order/create", "/v5/order/cancel", "/v5/order/amend"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import ConfigError, KeelError, SafetyError
 from keel.core.messages import OrderUpdate
 from tests.faults.checker import check

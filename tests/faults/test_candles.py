@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keel.core.messages import Bar, FeedGap
-from keel.runners.live.records import InstantClosed
+from keel.runners.live.session.records import InstantClosed
 from tests.faults.conftest import Stage, fills_of, http, ws
 
 KLINE = "kline"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from keel.adapters.bybit.streams import ConnectBudget
+from keel.adapters.bybit.transport.streams import ConnectBudget
 from tests.runners.live.socketless.exchange import START_MS, Exchange
 from tests.runners.live.socketless.trader import Trader, pass_time
 from tests.virtual.loop import run_virtual

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.adapters.bybit.evidence import OrderNotFound
+from keel.adapters.bybit.execution.order_query_records import OrderNotFound
 from keel.adapters.journal import Record, read
 from keel.core.messages import Bar, Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
-from keel.runners.live.records import TYPES, CauseRaised, GateChanged, InstantClosed
+from keel.runners.live.session.records import TYPES, CauseRaised, GateChanged, InstantClosed
 from tests.faults.checker import Limits, Seen, check, findings
 from tests.faults.conftest import http, playing
 from tests.faults.seen_of import candles_of

@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from keel.adapters.bybit.evidence import OrderDoubted, OrderNotFound
+from keel.adapters.bybit.execution.order_query_records import OrderDoubted, OrderNotFound
 from keel.adapters.journal import read
 from keel.core.memory import take_over
 from keel.core.messages import OrderUpdate, SubmitOrder
-from keel.runners.live.history import History
-from keel.runners.live.records import TYPES, Opened
-from keel.runners.live.session import Session
-from keel.runners.live.start import Live
+from keel.runners.live.memory.history import History
+from keel.runners.live.session.records import TYPES, Opened
+from keel.runners.live.session.session import Session
+from keel.runners.live.startup.start import Live
 from tests.faults.conftest import Stage, _with, http
 
 TRY_S = 7.0

@@ -13,8 +13,8 @@ import pytest
 from keel.adapters.artifacts import write_result
 from keel.core.messages import Fill, Signal
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.outcome import ending_lines, session_result
-from keel.runners.live.start import Live
+from keel.runners.live.session.outcome import ending_lines, session_result
+from keel.runners.live.startup.start import Live
 from keel.strategies.base import BaseStrategy
 from tests.faults.conftest import Stage, system_of, ws
 from tests.runners.live.conftest import plan_of

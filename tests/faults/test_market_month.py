@@ -23,9 +23,9 @@ from keel.adapters.bybit.notices import Notice
 from keel.core.messages import Signal
 from keel.core.snapshot import RuntimeSnapshot
 from keel.core.timeframe import DAY_MS, MINUTE_MS, tf_ms
-from keel.runners.live.session import Ending, Session, Stop
-from keel.runners.live.start import Live
-from keel.sim.sandbox.feeds import WalkFeed
+from keel.runners.live.session.session import Ending, Session, Stop
+from keel.runners.live.startup.start import Live
+from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.settings import SandboxSettings
 from keel.strategies.base import BaseStrategy
 from tests.faults.checker import check

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from keel.core.timeframe import MINUTE_MS
-from keel.runners.live.session import Session
-from keel.runners.live.start import Live
-from keel.sim.sandbox.feed import SymbolSeries
-from keel.sim.sandbox.feeds import BarFeed
+from keel.runners.live.session.session import Session
+from keel.runners.live.startup.start import Live
+from keel.sim.sandbox.market.bar_source import SymbolSeries
+from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.settings import SandboxSettings
 from tests.faults.checker import check
 from tests.faults.conftest import Turns, _with, system_of

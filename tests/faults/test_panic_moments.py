@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from benchmarks.panic_instants import adds
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.machine import wall_ms
 from keel.core.errors import SafetyError
 from keel.runners import safety
 from keel.runners.arming.token import panicked_since
-from keel.runners.live.latch import LatchWatch, is_latched, latch_path
-from keel.runners.live.panic_heard import PanicHeard
-from keel.runners.live.rearm import rearm
-from keel.runners.live.start import Live
+from keel.runners.live.panic.latch import LatchWatch, is_latched, latch_path
+from keel.runners.live.panic.panic_heard import PanicHeard
+from keel.runners.live.panic.rearm import rearm
+from keel.runners.live.startup.start import Live
 from tests.faults.virtual import Stage, playing
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.network import LATENCY_S

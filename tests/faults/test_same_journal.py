@@ -15,8 +15,8 @@ import pytest
 
 from keel.adapters.journal import read
 from keel.core.messages import Fill, OrderUpdate
-from keel.runners.live.records import TYPES
-from keel.runners.live.session import Session
+from keel.runners.live.session.records import TYPES
+from keel.runners.live.session.session import Session
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.settings import SandboxSettings
 from tests.faults.virtual import Turns, World, http, playing, running_in, system_of, ws

@@ -17,16 +17,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keel.adapters.bybit.account import AccountReader
-from keel.adapters.bybit.rest import RestClient
+from keel.adapters.bybit.execution.account_reader import AccountReader
+from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.journal import Journal
 from keel.core.config import SystemConfig
 from keel.core.messages import Fill, SubmitOrder
-from keel.runners.live import snapshots
-from keel.runners.live.connection import Connection
-from keel.runners.live.cycle import Cycle
-from keel.runners.live.session import Session, Stop
-from keel.runners.live.start import Live
+from keel.runners.live.memory import snapshots
+from keel.runners.live.startup.connection import Connection
+from keel.runners.live.session.cycle import Cycle
+from keel.runners.live.session.session import Session, Stop
+from keel.runners.live.startup.start import Live
 from keel.strategies.base import BaseStrategy
 from tests.builders import builtin
 from tests.faults.conftest import Turns, run_fast, system_of

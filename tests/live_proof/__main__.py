@@ -17,12 +17,12 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
 from keel.core.errors import KeelError, SafetyError
-from keel.runners.live.connection import connect
-from keel.runners.live.latch import latch_of, refuse_latched
-from keel.runners.live.lock import AccountLock
+from keel.runners.live.startup.connection import connect
+from keel.runners.live.panic.latch import latch_of, refuse_latched
+from keel.runners.live.startup.lock import AccountLock
 from tests.live_proof.proof import Proof
 
 ACCEPTED = "I pay for it"

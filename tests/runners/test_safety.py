@@ -24,11 +24,11 @@ import pybit._helpers
 import pytest
 
 from benchmarks.panic_scene import fill_account, scene
-from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.notices import Notice
 from keel.runners import safety
-from keel.runners.live.latch import is_latched, latch_path, read_latch
-from keel.runners.live.panic_heard import begun_ms
+from keel.runners.live.panic.latch import is_latched, latch_path, read_latch
+from keel.runners.live.panic.panic_heard import begun_ms
 from keel.runners.safety import FLAT, LEFT, Exchange, Panic
 from tests.runners.fake_exchange import FakeExchange, envelope, fake_exchange
 from tests.sim.sandbox.conftest import Sandbox, running

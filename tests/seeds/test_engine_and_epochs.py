@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.logging import log_context, log_context_scope
 from keel.adapters.store import HistoricalDataStore
 from keel.core import metrics as metrics_module

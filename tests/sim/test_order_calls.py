@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.core.config import ExecutionConfig
 from keel.core.errors import ConfigError
 from keel.core.messages import AmendOrder, Bar, CancelOrder, OrderUpdate, SubmitOrder

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.core.errors import ConfigError, DataError, FieldError
 from keel.core.messages import AmendOrder, Bar, Bracket, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
 from keel.sim.exchange import SimulatedExchange

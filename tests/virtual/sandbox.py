@@ -17,11 +17,11 @@ from typing import Any, TypeVar
 import aiohttp
 import msgspec
 
-from keel.runners.live.lock import AccountLock
+from keel.runners.live.startup.lock import AccountLock
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
-from keel.sim.sandbox.truth import truth
+from keel.sim.sandbox.account.oracle import truth
 from tests.sim.sandbox.conftest import KEY, Sandbox
 from tests.virtual.loop import World
 

@@ -13,7 +13,7 @@ ROOMS = ("adapters/bybit", "adapters/journal", "runners/live", "sim/sandbox")
 BANNED = ("time", "uuid", "secrets")
 """Modules that nobody there imports."""
 APART = {
-    "runners/live/rearm.py": "a command of a person's, beside no session",
+    "runners/live/panic/rearm.py": "a command of a person's, beside no session",
 }
 """File -> why it may. A process of its own, which watches a session from outside, may have the computer's clock, too."""
 

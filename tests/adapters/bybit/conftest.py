@@ -17,18 +17,18 @@ import aiohttp
 import msgspec
 import pytest
 
-from keel.adapters.bybit.budget import Budget
-from keel.adapters.bybit.clock import MarketClock, ServerClock
-from keel.adapters.bybit.endpoints import Environment, endpoints
-from keel.adapters.bybit.market import MarketReader
+from keel.adapters.bybit.transport.rate_budget import Budget
+from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.rest import RestClient
-from keel.adapters.bybit.secrets import load_credentials
-from keel.adapters.bybit.venue import BybitVenue
+from keel.adapters.bybit.transport.rest import RestClient
+from keel.adapters.bybit.transport.credentials import load_credentials
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.machine import monotonic_ms, wall_ms
 from keel.core.instrument import Category
 from keel.core.messages import Fill, Message, OrderUpdate, SubmitOrder
-from keel.sim.sandbox.feeds import WalkFeed
+from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
 

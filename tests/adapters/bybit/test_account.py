@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keel.adapters.bybit.account import AccountReader
+from keel.adapters.bybit.execution.account_reader import AccountReader
 from keel.core.errors import SafetyError
 from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 from tests.adapters.bybit.conftest import desk_over

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.budget import BAN_MS, CANCEL_RESERVE, IP_LIMIT, Budget, CircuitOpen, RollingWindow
+from keel.adapters.bybit.transport.rate_budget import BAN_MS, CANCEL_RESERVE, IP_LIMIT, Budget, CircuitOpen, RollingWindow
 
 
 class Time:

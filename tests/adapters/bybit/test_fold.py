@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit import wire
-from keel.adapters.bybit.fold import AccountFold, seen_of
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.execution.order_tracker import AccountFold, seen_of
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.outcomes import PayloadError
+from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.core.messages import Bracket, Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
 from keel.core.orders import OrderState, advance
 from tests.builders import perpetual

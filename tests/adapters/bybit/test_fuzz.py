@@ -13,14 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.adapters.bybit import instruments, translate, wire
-from keel.adapters.bybit.budget import Budget
-from keel.adapters.bybit.clock import ServerClock
-from keel.adapters.bybit.endpoints import Environment, endpoints
-from keel.adapters.bybit.fold import AccountFold
-from keel.adapters.bybit.outcomes import PayloadError
-from keel.adapters.bybit.rest import Answer, RestClient
-from keel.adapters.bybit.streams import Stream
+from keel.adapters.bybit.market import instruments
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.transport.rate_budget import Budget
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.execution.order_tracker import AccountFold
+from keel.adapters.bybit.wire.return_codes import PayloadError
+from keel.adapters.bybit.transport.rest import Answer, RestClient
+from keel.adapters.bybit.transport.streams import Stream
 from keel.core.messages import AmendOrder, CancelOrder, Fill, Message, SetTradingStop, SubmitOrder
 from tests.builders import perpetual
 

@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.adapters.bybit import instruments, translate, wire
-from keel.adapters.bybit.fold import AccountFold
-from keel.adapters.bybit.outcomes import Outcome, PayloadError, of_code
+from keel.adapters.bybit.market import instruments
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.execution.order_tracker import AccountFold
+from keel.adapters.bybit.wire.return_codes import Outcome, PayloadError, of_code
 from keel.core.errors import ConfigError
 from keel.core.instrument import RiskTier
 from keel.core.messages import BalanceReport, Bar, Fill, FundingRate, MarkPrice, Message, PositionReport

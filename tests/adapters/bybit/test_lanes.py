@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.lanes import Command, Errand, Kind, Lanes
+from keel.adapters.bybit.execution.command_queue import Command, Errand, Kind, Lanes
 from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SubmitOrder
 
 

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from keel.adapters.bybit.redirects import RedirectedError, refuse_redirects
+from keel.adapters.bybit.transport.redirects import RedirectedError, refuse_redirects
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit import requests
+from keel.adapters.bybit.wire import request_bodies as requests
 from keel.core.instrument import Grid
 from keel.core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
 from tests.builders import perpetual, spot_pair

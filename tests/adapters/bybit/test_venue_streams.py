@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from keel.adapters.bybit.fold import seen_of
-from keel.adapters.bybit.tracked import TrackedOrder
-from keel.adapters.bybit.venue import RecoveredOrder
+from keel.adapters.bybit.execution.order_tracker import seen_of
+from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.execution.venue import RecoveredOrder
 from keel.core.errors import VenueError
 from keel.core.messages import Bracket, CancelAll, CancelOrder, OrderUpdate, SetTradingStop, SubmitOrder
 from tests.adapters.bybit.conftest import Desk, desk_over

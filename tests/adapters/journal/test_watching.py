@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from keel.adapters.journal import DamagedJournal, Disk, Journal, JournalError
-from keel.runners.live.journal_watch import verify_next, watch_journal
+from keel.runners.live.checks.journal_watch import verify_next, watch_journal
 
 
 def grown(open_journal: Callable[..., Journal], message: Callable[[int], object], **changes: object) -> Journal:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from keel.core.messages import Bar, Message, SubmitOrder
-from keel.runners.live.records import InstantClosed
+from keel.runners.live.session.records import InstantClosed
 from tests.faults.checker.seen import Seen
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from keel.adapters.bybit.endpoints import Environment
-from keel.runners.live.latch import latch_path
+from keel.adapters.bybit.transport.endpoints import Environment
+from keel.runners.live.panic.latch import latch_path
 from keel.sim.sandbox.engine import Moved
-from keel.sim.sandbox.out_of_band import change
-from keel.sim.sandbox.routes import ROUTES
+from keel.sim.sandbox.account.out_of_band import change
+from keel.sim.sandbox.http.routes import ROUTES
 from tests.faults.matrix import script
 from tests.virtual.sandbox import VirtualSandbox
 
@@ -133,7 +133,7 @@ class WatchedExchange:
         return position.steps if position is not None else 0
 
     def happens(self, **what: Any) -> None:
-        """Something that no request of the account's own makes: see ``keel.sim.sandbox.out_of_band``."""
+        """Something that no request of the account's own makes: see ``keel.sim.sandbox.account.out_of_band``."""
         change(self.server.engine, msgspec.json.encode({"account": script.KEY, **what}))
         self.server.flush()
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from keel.adapters.bybit.evidence import OrderDoubted
+from keel.adapters.bybit.execution.order_query_records import OrderDoubted
 from keel.adapters.journal import Record
 from keel.core.messages import Fill
-from keel.runners.live.records import Adjusted, CauseEnded, CauseRaised
+from keel.runners.live.session.records import Adjusted, CauseEnded, CauseRaised
 
 if TYPE_CHECKING:
     from tests.faults.matrix.show import Show

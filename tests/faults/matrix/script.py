@@ -13,8 +13,8 @@ from typing import Any, Final
 from keel.core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.core.messages import Signal
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.plan import Plan
-from keel.sim.sandbox.feeds import BarFeed
+from keel.runners.live.startup.plan import Plan
+from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system

@@ -18,14 +18,14 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
 from keel.core.errors import ConfigError, KeelError
 from keel.core.risk.causes import CAUSES, TradingState
-from keel.runners.live.latch import latch_path
-from keel.runners.live.release import release
-from keel.runners.live.session import Ending, Session
-from keel.runners.live.start import Live
+from keel.runners.live.panic.latch import latch_path
+from keel.runners.live.checks.release import release
+from keel.runners.live.session.session import Ending, Session
+from keel.runners.live.startup.start import Live
 from tests.faults.matrix import script
 from tests.faults.matrix.exchange import WatchedExchange
 from tests.virtual.sandbox import VirtualSandbox

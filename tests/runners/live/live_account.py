@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keel.adapters.bybit.endpoints import Environment, endpoints
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.core.promotion import RuleVerdict
 from keel.core.time_range import to_iso
 from keel.runners import promotion

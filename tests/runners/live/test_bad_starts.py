@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.config import SystemConfig, for_epoch
 from keel.core.errors import ConfigError, KeelError, SafetyError, VenueError
-from keel.runners.live.lock import AccountLock
+from keel.runners.live.startup.lock import AccountLock
 from keel.sim.sandbox.settings import AccountSettings
 from keel.strategies.base import BaseStrategy
 from tests.builders import builtin

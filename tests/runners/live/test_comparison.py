@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keel.core.risk.gate import Gate
-from keel.runners.live.comparison import Comparison, Difference, Doubt, Freeze, Release, Trust, cause_of
+from keel.runners.live.checks.comparison import Comparison, Difference, Doubt, Freeze, Release, Trust, cause_of
 
 S = "BTCUSDT"
 ONE, TWO = Difference(S, 1, 2), Difference(S, 1, 3)

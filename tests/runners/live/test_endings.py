@@ -17,8 +17,8 @@ from keel.adapters.logging import set_up_logging
 from keel.core.errors import KeelError
 from keel.runners.demo import DemoOptions, DemoRun, run_demo
 from keel.runners.home import Home
-from keel.runners.live.session import Session, Stop
-from keel.runners.live.start import Live
+from keel.runners.live.session.session import Session, Stop
+from keel.runners.live.startup.start import Live
 from keel.runners.systems import load_system
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 

@@ -9,8 +9,8 @@ from keel.core.bus import Bus
 from keel.core.messages import Fill, FundingPayment, Halt, OrderDenied, OrderUpdate, Signal
 from keel.core.money import to_text
 from keel.core.portfolio_order import Order, PortfolioOrders
-from keel.runners.live.event_log import log_events
-from keel.runners.live.records import Adjusted
+from keel.runners.live.session.event_log import log_events
+from keel.runners.live.session.records import Adjusted
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store

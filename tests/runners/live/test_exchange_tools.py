@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keel.runners.live.lock import AccountLock
+from keel.runners.live.startup.lock import AccountLock
 from keel.runners.tools import (
     account_fund_tool,
     account_show_tool,

@@ -13,7 +13,7 @@ from keel.core.errors import ConfigError, DataError, KeelError, SafetyError, Ven
 from keel.runners.demo import DemoOptions, run_demo
 from keel.runners.epoch import StrategyEpochTracker
 from keel.runners.home import Home
-from keel.runners.live.lock import AccountLock
+from keel.runners.live.startup.lock import AccountLock
 from keel.runners.registry import list_runs
 from keel.runners.systems import load_system
 from keel.sim.sandbox.settings import AccountSettings

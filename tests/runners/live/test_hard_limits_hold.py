@@ -12,8 +12,8 @@ from keel.core.orders import OrderRecord
 from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.controls import REPLACED_RESTS, Controls
 from keel.core.risk.gate import Gate
-from keel.runners.live.decisions import Decisions
-from keel.runners.live.desk import Desk
+from keel.runners.live.session.decisions import Decisions
+from keel.runners.live.session.order_gateway import Desk
 from tests.builders import START, perpetual
 
 PRICE = {"BTCUSDT": 100.0, "DOGEUSDT": 0.1}

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import ConfigError, SafetyError
 from keel.core.messages import OrderDenied
 from keel.core.risk.causes import TradingState
 from keel.runners import safety
-from keel.runners.live.latch import (
+from keel.runners.live.panic.latch import (
     LatchWatch,
     is_latched,
     latch_of,
@@ -31,8 +31,8 @@ from keel.runners.live.latch import (
     refuse_latched,
     standing_latches,
 )
-from keel.runners.live.rearm import rearm
-from keel.runners.live.records import CauseRaised
+from keel.runners.live.panic.rearm import rearm
+from keel.runners.live.session.records import CauseRaised
 from tests.faults.conftest import BARS, Turns, playing_really
 
 REASON = "the account was looked at and is flat"

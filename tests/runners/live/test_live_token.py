@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import SafetyError
 from keel.runners.arming.token import LONGEST_MS, Terms, Token, make_token, note_use, put_token, read_token, usual_place, was_used
-from keel.runners.live.latch import latch_path
+from keel.runners.live.panic.latch import latch_path
 
 NOW = 1_800_000_000_000
 TERMS = Terms("live", "https://api.bybit.com", "mine", "c" * 64, "d" * 64)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keel.core.errors import SafetyError
-from keel.runners.live.lock import AccountLock
+from keel.runners.live.startup.lock import AccountLock
 from keel.runners.state_folder import state_folder
 
 

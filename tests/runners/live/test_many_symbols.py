@@ -10,15 +10,15 @@ from typing import Any, ClassVar
 
 import pytest
 
-from keel.adapters.bybit.budget import LIMITS
+from keel.adapters.bybit.transport.rate_budget import LIMITS
 from keel.adapters.journal import read
 from keel.adapters.machine import wall_ms
 from keel.core.config import RiskConfig, SystemConfig
 from keel.core.messages import Fill
 from keel.core.portfolio_order import Order
-from keel.runners.live.records import TYPES, InstantClosed
-from keel.runners.live.session import Session
-from keel.runners.live.start import Live
+from keel.runners.live.session.records import TYPES, InstantClosed
+from keel.runners.live.session.session import Session
+from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.settings import SandboxSettings
 from keel.strategies.base import PortfolioStrategy
 from tests.builders import plain_system

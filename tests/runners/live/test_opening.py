@@ -12,9 +12,9 @@ from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
 from keel.core.errors import SafetyError
 from keel.core.messages import Fill, FundingPayment, Signal
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.plan import Plan
-from keel.runners.live.records import Opened
-from keel.sim.sandbox.walk import walk_instrument
+from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.records import Opened
+from keel.sim.sandbox.market.random_walk import walk_instrument
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.runners.live.conftest import Ran, plan_of, run_session
@@ -122,7 +122,7 @@ def test_a_list_that_lags_tells_of_it_late(journals: Path) -> None:
 
 
 def test_an_account_that_is_traded_all_the_while_is_not_opened(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from keel.adapters.bybit.account import AccountReader
+    from keel.adapters.bybit.execution.account_reader import AccountReader
 
     with market("linear") as sandbox:
         wallet = AccountReader.wallet

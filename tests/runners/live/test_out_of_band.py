@@ -16,8 +16,8 @@ import pytest
 
 from keel.core.messages import Bracket, OrderUpdate
 from keel.core.risk.causes import CAUSES
-from keel.runners.live.records import Adjusted
-from keel.runners.live.tallies import of_journal
+from keel.runners.live.session.records import Adjusted
+from keel.runners.live.session.tallies import of_journal
 from tests.runners.live.socketless.exchange import OTHER, START_MS, Exchange, Hearing, S
 from tests.runners.live.socketless.trader import Trader, pass_time
 from tests.virtual.loop import run_virtual

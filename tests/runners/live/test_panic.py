@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 
 from benchmarks.panic_instants import adds
-from keel.adapters.bybit.endpoints import Environment, endpoints
-from keel.adapters.bybit.secrets import load_credentials
-from keel.runners.live.latch import LatchWatch, is_latched, latch_of
-from keel.runners.live.panic_button import PanicButton
-from keel.runners.live.panic_key import panic_key
-from keel.runners.live.rearm import rearm
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.transport.credentials import load_credentials
+from keel.runners.live.panic.latch import LatchWatch, is_latched, latch_of
+from keel.runners.live.panic.panic_button import PanicButton
+from keel.runners.live.panic.panic_key import panic_key
+from keel.runners.live.panic.rearm import rearm
 from keel.runners.supervisor.flatten import Flattener
 from tests.runners.fake_exchange import FakeExchange, fake_exchange
 from tests.runners.live.test_demo_command import FAST, keel

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from benchmarks.panic_instants import adds, press_at_random
-from keel.runners.live.session import Session
+from keel.runners.live.session.session import Session
 
 
 @pytest.mark.long

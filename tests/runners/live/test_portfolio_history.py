@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.outcomes import ExchangeRefusal, Outcome
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome
 from keel.core.aggregate import aggregate
 from keel.core.errors import ConfigError, DataError
 from keel.core.frame import BAR_COLUMNS, Frame
 from keel.core.messages import Bar, FundingRate
-from keel.runners.live.portfolio_history import PortfolioHistory
-from keel.runners.live.records import SeriesRows
-from keel.runners.live.series_reader import SeriesReader
+from keel.runners.live.market.portfolio_history import PortfolioHistory
+from keel.runners.live.session.records import SeriesRows
+from keel.runners.live.market.series_reader import SeriesReader
 from keel.runners.portfolio.archive import DataType
 from keel.runners.portfolio.system import base_timeframes
 from tests.builders import DAY, HOUR, MINUTE, START, bar, perpetual

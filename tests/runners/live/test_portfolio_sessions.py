@@ -18,7 +18,7 @@ from keel.core.portfolio_order import Order
 from keel.core.risk.position_manager import PositionManager
 from keel.core.time_range import to_ms
 from keel.runners.home import Home
-from keel.runners.live.outcome import session_result
+from keel.runners.live.session.outcome import session_result
 from keel.runners.replay import replay
 from keel.runners.session_journal import find_session
 from keel.runners.session_replay import replay_session

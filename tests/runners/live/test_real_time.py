@@ -18,11 +18,11 @@ from keel.core.messages import Bar, Fill, Signal, SubmitOrder
 from keel.core.portfolio_order import Order
 from keel.core.risk.causes import TradingState
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.display import Display
-from keel.runners.live.plan import Plan
-from keel.runners.live.records import TYPES, InstantClosed
-from keel.runners.live.session import Session, Stop
-from keel.runners.live.start import Live
+from keel.runners.live.session.display import Display
+from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.records import TYPES, InstantClosed
+from keel.runners.live.session.session import Session, Stop
+from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.settings import SandboxSettings
 from keel.strategies.base import BaseStrategy, PortfolioStrategy
 from tests.builders import plain_system

@@ -10,8 +10,8 @@ import pytest
 from keel.core.errors import SafetyError
 from keel.core.risk.causes import CAUSES
 from keel.core.risk.gate import Gate
-from keel.runners.live.release import release
-from keel.runners.live.restrictions import ADOPTED, restrictions
+from keel.runners.live.checks.release import release
+from keel.runners.live.session.restrictions import ADOPTED, restrictions
 
 S = "BTCUSDT"
 BY_ANOTHER_COMMAND = ("arming_expired", "panic")

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from keel.core.time_range import TimeRange
-from keel.runners.live.outcome import ending_lines, session_result
-from keel.runners.live.sandbox_end import LOOK_MS, SandboxEnd
-from keel.runners.live.session import Stop
-from keel.runners.live.start import Live
+from keel.runners.live.session.outcome import ending_lines, session_result
+from keel.runners.live.session.sandbox_end import LOOK_MS, SandboxEnd
+from keel.runners.live.session.session import Stop
+from keel.runners.live.startup.start import Live
 from keel.runners.sandbox import stored_bars
-from keel.sim.sandbox.feeds import BarFeed
+from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.settings import SandboxSettings
 from tests.builders import DAY, HOUR, START, plain_system, sample_store
 from tests.runners.live.conftest import Ran, plan_of, run_session
@@ -62,7 +62,7 @@ def test_a_walk_never_ends_and_is_invented_at_any_speed(journals: Path) -> None:
 
 
 def test_an_end_without_an_exchange_says_that_nothing_was_compared(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keel.runners.live.session.STOP_PATIENCE_S", 2.0)
+    monkeypatch.setattr("keel.runners.live.session.session.STOP_PATIENCE_S", 2.0)
     with moving() as sandbox:
 
         async def script(live: Live, stop: Stop) -> None:

@@ -17,9 +17,9 @@ from keel.core.errors import ConfigError, DataError, StrategyError
 from keel.core.messages import Bar, Fill, Message, Signal, SignalDenied, SubmitOrder
 from keel.runners.compare_live.whole import compare_live
 from keel.runners.home import Home
-from keel.runners.live.decisions import decision_text
-from keel.runners.live.outbox import Outbox
-from keel.runners.live.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
+from keel.runners.live.session.decisions import decision_text
+from keel.runners.live.session.inbox import Outbox
+from keel.runners.live.session.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
 from keel.runners.session_journal import find_session, load_code
 from keel.runners.session_replay import Replayed, by_todays_names, replay_session
 from keel.runners.systems import loaded_now
@@ -166,7 +166,7 @@ def test_what_breaks_before_the_books_are_there_is_told_as_it_is(tmp_path: Path)
 
 
 def test_what_a_strategy_notes_beside_a_signal_is_recorded_as_far_as_it_is_plain_data() -> None:
-    from keel.runners.live.decisions import decision_text
+    from keel.runners.live.session.decisions import decision_text
 
     plain = Signal("BTCUSDT", "LONG", metadata={"z": 1.5, "a": [1, "x"]})
     assert json.loads(decision_text(plain))["metadata"] == {"z": 1.5, "a": [1, "x"]}

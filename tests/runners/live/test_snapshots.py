@@ -19,15 +19,16 @@ from keel.core.messages import Bar, Fill, Signal, SubmitOrder
 from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.gate import Gate
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live import snapshots, state
-from keel.runners.live.bar_tape import BarTape
-from keel.runners.live.books import Books, make_books
-from keel.runners.live.history import hear_again
-from keel.runners.live.plan import Plan
-from keel.runners.live.records import TYPES, HearingStopped, InstantClosed
-from keel.runners.live.session import Stop
-from keel.runners.live.start import Live
-from keel.runners.live.warmup import WarmUp
+from keel.runners.live.memory import snapshots
+from keel.runners.live.memory import state
+from keel.runners.live.memory.bar_tape import BarTape
+from keel.runners.live.session.books import Books, make_books
+from keel.runners.live.memory.history import hear_again
+from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.records import TYPES, HearingStopped, InstantClosed
+from keel.runners.live.session.session import Stop
+from keel.runners.live.startup.start import Live
+from keel.runners.live.startup.warmup import WarmUp
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, START, builtin, plain_system
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox

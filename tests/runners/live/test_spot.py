@@ -11,15 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.adapters.bybit import translate, wire
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.store import HistoricalDataStore
 from keel.core.actors.portfolio import Portfolio
 from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.core.messages import Fill, Signal
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.outcome import session_result
-from keel.runners.live.reconcile import differences
-from keel.runners.live.records import Opened
+from keel.runners.live.session.outcome import session_result
+from keel.runners.live.checks.reconcile import differences
+from keel.runners.live.session.records import Opened
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, add_series, coarser, plain_system, sample, spot_pair
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox

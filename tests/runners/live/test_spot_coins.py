@@ -13,10 +13,10 @@ from keel.adapters.journal import read
 from keel.core.config import RiskConfig, SizingConfig
 from keel.core.messages import Fill, Signal
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.records import TYPES, Adjusted
-from keel.runners.live.session import Session
-from keel.runners.live.start import Live
-from keel.sim.sandbox.walk import walk_instrument
+from keel.runners.live.session.records import TYPES, Adjusted
+from keel.runners.live.session.session import Session
+from keel.runners.live.startup.start import Live
+from keel.sim.sandbox.market.random_walk import walk_instrument
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.faults.conftest import _with

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from keel.core.risk.causes import TradingState
-from keel.runners.live import watchdog as watchdog_module
-from keel.runners.live.session import Stop
-from keel.runners.live.start import Live
-from keel.runners.live.watchdog import Watchdog
-from keel.sim.sandbox.feeds import FUNDING_MS
+from keel.runners.live.checks import watchdog as watchdog_module
+from keel.runners.live.session.session import Stop
+from keel.runners.live.startup.start import Live
+from keel.runners.live.checks.watchdog import Watchdog
+from keel.sim.sandbox.market.feeds import FUNDING_MS
 from tests.builders import MINUTE
 from tests.runners.live.test_real_time import moving, plan, run, until
 from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking, wall_ms
@@ -74,7 +74,7 @@ def blocks(seconds: float) -> None:
 
 
 def test_late_is_told_and_two_seconds_halt_until_all_is_well(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keel.runners.live.watchdog.RECOVERED_S", 0.3)
+    monkeypatch.setattr("keel.runners.live.checks.watchdog.RECOVERED_S", 0.3)
     seen: list[Any] = []
     with moving() as sandbox:
 

@@ -15,8 +15,8 @@ from keel.core.config import SystemConfig, for_epoch
 from keel.core.messages import FundingPayment, Message
 from keel.core.time_range import to_ms
 from keel.runners.home import Home
-from keel.runners.live.history import COMMANDS
-from keel.runners.live.outbox import Outbox
+from keel.runners.live.memory.history import COMMANDS
+from keel.runners.live.session.inbox import Outbox
 from keel.runners.sample import write_sample
 from keel.runners.sandbox import StoredBars
 from keel.runners.systems import LoadedSystem

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from keel.core.errors import SafetyError
-from keel.runners.live.session import Stop
-from keel.runners.live.start import Live
+from keel.runners.live.session.session import Stop
+from keel.runners.live.startup.start import Live
 from keel.runners.live_account import run_live
 from keel.runners.supervisor.bar_count import bars_before, of_run
 from keel.runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME

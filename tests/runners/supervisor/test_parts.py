@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from keel.adapters.bybit.endpoints import Environment
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
 from keel.core.config import SupervisionConfig
 from keel.core.errors import SafetyError

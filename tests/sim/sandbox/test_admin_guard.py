@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from keel.sim.sandbox.guard import DEEPEST, MOST_BYTES, depth
+from keel.sim.sandbox.http.guard import DEEPEST, MOST_BYTES, depth
 from tests.sim.sandbox.conftest import Sandbox, made_bars, stepping
 
 PATHS = [

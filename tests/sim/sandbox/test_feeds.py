@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from keel.core.errors import ConfigError
 from keel.core.timeframe import DAY_MS, MINUTE_MS
-from keel.sim.sandbox.candles import INDEX, LAST, MARK, Candles
+from keel.sim.sandbox.market.candles import INDEX, LAST, MARK, Candles
 from keel.sim.sandbox.engine import Engine, piece_length
-from keel.sim.sandbox.feeds import BarFeed
-from keel.sim.sandbox.intervals import end_of, start_of
+from keel.sim.sandbox.market.feeds import BarFeed
+from keel.sim.sandbox.market.intervals import end_of, start_of
 from keel.sim.sandbox.settings import SandboxSettings
 from tests.sim.sandbox.conftest import START, Bars, flat_bars, made_bars, running, until, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keel.sim.sandbox.front import MOST_BYTES
+from keel.sim.sandbox.http.routing import MOST_BYTES
 from tests.sim.sandbox.conftest import PATIENCE_S, Sandbox, flat_bars, stepping
 
 TIME = "/v5/market/time"

@@ -13,7 +13,7 @@ from keel.core.config import ExecutionConfig, MarginMode
 from keel.core.messages import AmendOrder, Bracket, CancelOrder, Message, SetTradingStop, SubmitOrder
 from keel.core.timeframe import MINUTE_MS
 from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
-from keel.sim.sandbox.feed import SymbolSeries
+from keel.sim.sandbox.market.bar_source import SymbolSeries
 from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, START, flat_bars, made_bars, plain, stepping
 from tests.sim.sandbox.raw import Raw
@@ -157,7 +157,7 @@ def test_the_candle_is_confirmed_after_everything_that_it_caused() -> None:
 
     import aiohttp
 
-    from keel.sim.sandbox.auth import keyed, sign
+    from keel.sim.sandbox.http.auth import keyed, sign
     from tests.sim.sandbox.conftest import wall_ms
 
     async def listen(url: str, sandbox: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keel.sim.sandbox.auth import keyed, sign
+from keel.sim.sandbox.http.auth import keyed, sign
 from tests.sim.sandbox.conftest import KEY, PATIENCE_S, SECRET, Sandbox, flat_bars, running, stepping, walk_feed, walking, wall_ms
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.sandbox import run_over

@@ -12,19 +12,19 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from keel.adapters.bybit import wire
-from keel.adapters.bybit.account import AccountReader
-from keel.adapters.bybit.budget import Budget
-from keel.adapters.bybit.clock import MarketClock, ServerClock
-from keel.adapters.bybit.endpoints import Environment, endpoints
-from keel.adapters.bybit.fold import seen_of
-from keel.adapters.bybit.market import MarketReader
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.execution.account_reader import AccountReader
+from keel.adapters.bybit.transport.rate_budget import Budget
+from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.execution.order_tracker import seen_of
+from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.rest import Answer, RestClient
-from keel.adapters.bybit.secrets import Credentials, Secret
-from keel.adapters.bybit.tracked import TrackedOrder
-from keel.adapters.bybit.translate import units
-from keel.adapters.bybit.venue import BybitVenue, RecoveredOrder
+from keel.adapters.bybit.transport.rest import Answer, RestClient
+from keel.adapters.bybit.transport.credentials import Credentials, Secret
+from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.wire.parsing import units
+from keel.adapters.bybit.execution.venue import BybitVenue, RecoveredOrder
 from keel.adapters.machine import monotonic_ms, wall_ms
 from keel.core.actors.portfolio import Portfolio
 from keel.core.bus import Bus
@@ -33,15 +33,15 @@ from keel.core.errors import VenueError
 from keel.core.messages import Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
 from keel.core.orders import CLOSED, advance
 from keel.core.risk.gate import Gate
-from keel.runners.live.comparison import Difference
-from keel.runners.live.history import History
-from keel.runners.live.protection import Protection
-from keel.runners.live.reconcile import Reconciler, differences
-from keel.runners.live.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
-from keel.runners.live.statement import Statement
-from keel.runners.live.tape import TapeWriter
-from keel.runners.live.transaction_log import log_rows
-from keel.runners.live.upkeep import Upkeep
+from keel.runners.live.checks.comparison import Difference
+from keel.runners.live.memory.history import History
+from keel.runners.live.checks.protection import Protection
+from keel.runners.live.checks.reconcile import Reconciler, differences
+from keel.runners.live.session.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
+from keel.runners.live.checks.statement import Statement
+from keel.runners.live.memory.tape import TapeWriter
+from keel.runners.live.checks.transaction_log import log_rows
+from keel.runners.live.checks.health_checks import Upkeep
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
 from tests.sim.sandbox.conftest import KEY, SECRET
 from tests.virtual.loop import run_virtual

@@ -1,0 +1,97 @@
+"""The private stream: orders, executions, positions and the wallet, row by row into the account's fold.
+
+It has no snapshot and no replay. So after each (re)connection, before it counts as ready, ``resync`` reads what may have been missed.
+A row that cannot be read is quarantined, and the lists are read instead: what it said must not be lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import aiohttp
+
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.transport.endpoints import Endpoints
+from keel.adapters.bybit.execution.order_tracker import AccountFold
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.wire.return_codes import PayloadError
+from keel.adapters.bybit.transport.credentials import Credentials
+from keel.adapters.bybit.transport.signing import stream_auth
+from keel.adapters.bybit.transport.streams import Stream
+from keel.adapters.bybit.execution.trade_stream import AUTH_AHEAD_MS
+from keel.core.instrument import Category
+
+T = TypeVar("T")
+
+TOPICS: Final = ("order", "execution", "position", "wallet")
+
+
+class PrivateStream:
+    """Feeds an AccountFold. ``resync``: awaited after each connection; ``on_doubt``: called when a row was lost to us."""
+
+    def __init__(
+        self,
+        where: Endpoints,
+        session: aiohttp.ClientSession,
+        credentials: Credentials,
+        clock: ServerClock,
+        category: Category,
+        fold: AccountFold,
+        *,
+        notify: Notify,
+        resync: Callable[[], Awaitable[None]],
+        on_doubt: Callable[[], None],
+        **stream_options: Any,
+    ) -> None:
+        self._clock, self._category, self._fold, self._notify, self._on_doubt = clock, category, fold, notify, on_doubt
+        url = where.check_url(where.private_url(), private=True)
+        self.stream = Stream(
+            "private",
+            url,
+            session,
+            TOPICS,
+            self._on_data,
+            notify=notify,
+            hide=credentials.without,
+            auth=lambda: stream_auth(credentials, clock.now_ms + AUTH_AHEAD_MS, f"auth-{clock.now_ms}"),
+            on_ready=resync,
+            **stream_options,
+        )
+
+    async def run(self) -> None:
+        """Keep the connection, until cancelled."""
+        await self.stream.run()
+
+    def _on_data(self, topic: str, frame: wire.Frame) -> None:
+        ts = frame.creationTime or self._clock.now_ms
+        fold = self._fold
+        if topic == "order":
+            self._each(wire.OrderRow, frame, lambda row: fold.on_order(row, is_pushed=True))
+        elif topic == "execution":
+            self._each(wire.ExecutionRow, frame, lambda row: fold.on_execution(row, is_pushed=True))
+        elif topic == "position":
+            self._each(wire.PositionRow, frame, lambda row: fold.on_position(row, ts, is_pushed=True))
+        else:
+            self._each(wire.WalletRow, frame, lambda row: fold.on_wallet(row, ts, is_pushed=True))
+
+    def _each(self, shape: type[T], frame: wire.Frame, apply: Callable[[T], object]) -> None:
+        """Every row by itself: a bad one spoils no other."""
+        try:
+            rows = wire.decode_rows(shape, frame.data, self._refuse)
+        except PayloadError as error:
+            self._refuse(error)
+            return
+        for row in rows:
+            if getattr(row, "category", "") not in (self._category, "", None):
+                continue  # the account trades something else, too
+            try:
+                apply(row)
+            except PayloadError as error:
+                self._refuse(error)
+
+    def _refuse(self, error: PayloadError) -> None:
+        self.stream.quarantined += 1
+        self._notify(Notice(self._clock.now_ms, "bad_message", f"private stream: {str(error)[:300]}"))
+        self._on_doubt()

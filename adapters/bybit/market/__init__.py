@@ -1,0 +1,1 @@
+"""Bybit's market data: candles, prices, funding, instruments, and history for the store."""

@@ -1,0 +1,1 @@
+"""What a session remembers: its journal heard again, snapshots, what is kept for its artifacts."""

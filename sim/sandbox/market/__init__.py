@@ -1,0 +1,1 @@
+"""The market that the sandbox shows: where prices come from, candles, trades, the book."""

@@ -1,0 +1,1 @@
+"""The sandbox's WebSockets: connections, channels, and the frames of public and private topics."""
