@@ -35,10 +35,10 @@ from typing import Any
 import numpy as np
 
 from keel.adapters.machine import wall_ms
-from keel.sim.sandbox.ws.websocket import Connection
 from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.ws.websocket import Connection
 
 FACTOR = 60.0
 TURNS_MS = 2

@@ -26,8 +26,8 @@ from keel.core.snapshot import RuntimeSnapshot
 from keel.runners import safety
 from keel.runners.live.panic import panic_end
 from keel.runners.live.panic.latch import latch_of
-from keel.runners.live.startup.plan import Plan
 from keel.runners.live.session.session import Session
+from keel.runners.live.startup.plan import Plan
 from keel.runners.systems import LoadedSystem
 from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer

@@ -27,8 +27,8 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 from benchmarks.panic_instants import GRACE_MS, adds, press_at_random, serving
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.transport.credentials import load_credentials
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.runners.live.panic.latch import is_latched, latch_of
 from keel.runners.live.panic.panic_button import PanicButton
 

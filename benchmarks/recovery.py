@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.execution.realized_pnl import RealizedBooks
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.journal import Journal
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.synthetic import generate_sample
@@ -28,11 +28,11 @@ from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.gate import STARTING, Gate
 from keel.core.time_range import to_ms
 from keel.runners.live.memory import state
-from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.memory.history import hear_again, session_prefix
-from keel.runners.live.session.inbox import Outbox
-from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.books import Books, make_books
+from keel.runners.live.session.inbox import Inbox
 from keel.runners.live.session.records import TYPES, InstantClosed, Opened
+from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.warmup import WarmUp
 from keel.runners.systems import load_system
 
@@ -43,8 +43,8 @@ START = to_ms("2024-03-01")
 class Filling:
     """A venue where every market order is filled at once, at the last price."""
 
-    def __init__(self, books: Books, instruments: dict[str, Instrument], outbox: Outbox) -> None:
-        self._books, self._instruments, self._journal = books, instruments, outbox
+    def __init__(self, books: Books, instruments: dict[str, Instrument], inbox: Inbox) -> None:
+        self._books, self._instruments, self._journal = books, instruments, inbox
         self._realized = RealizedBooks(instruments)
 
     def submit_order(self, command: SubmitOrder) -> None:
@@ -129,9 +129,9 @@ class Bench:
             books, gate = self._books()
             journal.append(self._opened)
             books.executor.begin_session(session_prefix(self._opened, journal.session))
-            outbox = Outbox(journal, _raise)
-            outbox.open(books)
-            books.desk.venue = Filling(books, self._instruments, outbox)  # type: ignore[assignment]  # a venue, as far as it is asked
+            inbox = Inbox(journal, _raise)
+            inbox.open(books)
+            books.desk.venue = Filling(books, self._instruments, inbox)  # type: ignore[assignment]  # a venue, as far as it is asked
             gate.open(STARTING)
             hear = books.cycle.hear
             first = int(columns["ts"].searchsorted(START))

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.core.errors import InvariantError, KeelError, SafetyError
 from keel.runners.arming.arming import Arming, TokenMade
 from keel.runners.arming.command_line import LiveCommand
@@ -20,11 +20,11 @@ from keel.runners.arming.terminal import has_terminal
 from keel.runners.arming.token import LONGEST_MS, Token, put_token, usual_place
 from keel.runners.epoch import StrategyEpoch, StrategyEpochTracker
 from keel.runners.home import Home
+from keel.runners.live.panic.latch import latch_name
+from keel.runners.live.session.session import Session
 from keel.runners.live.startup.connection import connect
 from keel.runners.live.startup.dry_run import DryRun
-from keel.runners.live.panic.latch import latch_name
 from keel.runners.live.startup.plan import Plan
-from keel.runners.live.session.session import Session
 from keel.runners.own_loop import run_to_end
 from keel.runners.private_files import private_files
 from keel.runners.promotion import standing, way_out

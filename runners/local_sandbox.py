@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from keel.adapters.machine import wall_ms
+from keel.sim.sandbox.account.oracle import truth
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
-from keel.sim.sandbox.account.oracle import truth
 
 
 class LocalSandbox:

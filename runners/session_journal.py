@@ -15,8 +15,8 @@ from keel.core.frame import Frame
 from keel.core.system_file import system_from_dict
 from keel.runners.home import Home
 from keel.runners.lifecycle import GATED
-from keel.runners.live.startup.program import WarmUpKey, warm_up_frames
 from keel.runners.live.session.records import TYPES, Opened, ProgramStarted, WarmUpBars
+from keel.runners.live.startup.program import WarmUpKey, warm_up_frames
 from keel.runners.registry import RunInfo, find_run, list_runs
 from keel.runners.systems import LoadedSystem, load_recorded, loaded_now
 from keel.runners.user_path import user_path

@@ -21,12 +21,12 @@ from keel.core.messages import Message, SignalDenied, SubmitOrder
 from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.decision import RENAMED
 from keel.core.risk.gate import Gate
+from keel.runners.live.memory.history import COMMANDS, known, session_prefix
 from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.session.decisions import decided_command, decision_kind, decision_text
-from keel.runners.live.memory.history import COMMANDS, known, session_prefix
+from keel.runners.live.session.records import NOTES, CauseEnded, CauseRaised, Decided, HearingStopped, Opened, ProgramStarted
 from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.program import instruments_of
-from keel.runners.live.session.records import NOTES, CauseEnded, CauseRaised, Decided, HearingStopped, Opened, ProgramStarted
 from keel.runners.live.startup.warmup import WarmUp
 from keel.runners.session_journal import SessionJournal
 from keel.runners.systems import LoadedSystem

@@ -18,9 +18,9 @@ from typing import Any
 
 import msgspec
 
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.credentials import load_credentials
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.logging import Logger, get_logger
 from keel.adapters.store import HistoricalDataStore
 from keel.core.config import for_epoch
@@ -31,12 +31,12 @@ from keel.runners.alerts.of_session import SessionAlerts, session_alerts
 from keel.runners.attentive import attentive
 from keel.runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from keel.runners.home import Home
-from keel.runners.live.session.event_log import log_events
-from keel.runners.live.session.outcome import ending_lines, session_result
 from keel.runners.live.panic.panic_button import PanicButton
 from keel.runners.live.panic.panic_key import panic_key
-from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.event_log import log_events
+from keel.runners.live.session.outcome import ending_lines, session_result
 from keel.runners.live.session.session import Ending, Session, Stop
+from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.start import Live
 from keel.runners.own_loop import run_to_end
 from keel.runners.private_files import private_files

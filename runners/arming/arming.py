@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from keel.adapters.bybit.execution.command_hold import CommandHold
-from keel.adapters.bybit.transport.endpoints import Endpoints
 from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.transport.endpoints import Endpoints
 from keel.adapters.machine import monotonic_ms, wall_ms
 from keel.core.config import SystemConfig
 from keel.core.errors import KeelError, SafetyError
@@ -25,9 +25,9 @@ from keel.runners.arming.limits import limit_lines, limits_missing, no_stop
 from keel.runners.arming.missing import UNREAD, Missing, NotArmedError
 from keel.runners.arming.terminal import ask_person, has_terminal
 from keel.runners.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
-from keel.runners.live.startup.connection import Connection
 from keel.runners.live.panic.latch import is_latched, latch_path, latch_text
 from keel.runners.live.session.records import Armed
+from keel.runners.live.startup.connection import Connection
 from keel.runners.supervisor.arming import armed_before, arming_place
 from keel.runners.systems import LoadedSystem
 

@@ -54,8 +54,8 @@ def demo(
         )  # fmt: skip
     from keel.runners.cli.session_end import tell_end
     from keel.runners.demo import DemoOptions, run_demo
-    from keel.runners.live.startup.banner import banner_text
     from keel.runners.live.session.display import Display
+    from keel.runners.live.startup.banner import banner_text
     from keel.runners.systems import load_system
 
     words.set_up_logging(session, home, "demo")

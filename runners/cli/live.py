@@ -128,8 +128,8 @@ def _names(ctx: click.Context) -> dict[str, str]:
 def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, words: SessionWords) -> int:
     from keel.runners.arming.limits import no_stop
     from keel.runners.cli.session_end import tell_end
-    from keel.runners.live.startup.banner import banner_text
     from keel.runners.live.session.display import Display
+    from keel.runners.live.startup.banner import banner_text
     from keel.runners.live_account import run_live
 
     words.set_up_logging(session, home, "live")

@@ -22,10 +22,10 @@ from keel.core.time_range import TimeRange
 from keel.core.timeframe import floor_ts
 from keel.runners.compare_live.account import HeardAccount
 from keel.runners.compare_live.trips import Prices, Trip, round_trips
-from keel.runners.live.session.decisions import decided_command
 from keel.runners.live.memory.history import known
-from keel.runners.live.startup.program import instruments_of
+from keel.runners.live.session.decisions import decided_command
 from keel.runners.live.session.records import Adjusted, Decided, InputsKnown, InstantClosed, Quoted
+from keel.runners.live.startup.program import instruments_of
 from keel.runners.preparation import Prepared, prepare
 from keel.runners.replay import replay
 from keel.runners.session_journal import SessionJournal

@@ -14,8 +14,8 @@ import click
 from keel.runners.supervisor.heartbeat import SOCKET_NAME
 
 if TYPE_CHECKING:
-    from keel.adapters.bybit.transport.endpoints import Environment
     from keel.adapters.bybit.notices import Notice, Severity
+    from keel.adapters.bybit.transport.endpoints import Environment
     from keel.runners.home import Home
 
 F = TypeVar("F", bound=Callable[..., Any])

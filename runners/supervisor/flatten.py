@@ -14,8 +14,8 @@ from typing import IO
 
 import msgspec
 
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.transport.credentials import load_credentials
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.core.errors import KeelError
 from keel.runners import safety
 from keel.runners.child_environment import child_environment

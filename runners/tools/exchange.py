@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from keel.adapters.bybit.wire import request_bodies as requests
-from keel.adapters.bybit.wire import parsing as translate
-from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.transport.endpoints import Environment
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire import request_bodies as requests
 from keel.adapters.bybit.wire.return_codes import SUCCESS
 from keel.core.errors import ConfigError, VenueError
 from keel.core.instrument import Category

@@ -14,8 +14,8 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.journal import read
 from keel.adapters.replay.history import PriceColumns, SymbolHistory
 from keel.adapters.store import HistoricalDataStore
@@ -23,11 +23,11 @@ from keel.core.instrument import Grid
 from keel.core.messages import Bar, Fill, FundingPayment, Liquidation, MarkPrice, Message
 from keel.core.money import UNIT
 from keel.core.timeframe import tf_ms
-from keel.runners.live.session.decisions import decided_command
 from keel.runners.live.memory.history import COMMANDS
-from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.decisions import decided_command
 from keel.runners.live.session.records import TYPES, Decided
 from keel.runners.live.session.session import Ending, Session, Stop
+from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.start import Live
 from keel.runners.local_sandbox import local_sandbox
 from keel.runners.own_loop import run_to_end

@@ -1,4 +1,4 @@
-"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine (``keel.sim.sandbox.http.guard``)."""
+"""The admin endpoints: steps, faults, what happens to an account, the truth, the end. For this machine (``http/guard.py``)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import msgspec
 from aiohttp import web
 
 from keel.core.errors import ConfigError
-from keel.sim.sandbox.http.routing import Handler
-from keel.sim.sandbox.http.guard import BodyRefused, Guard, body_of
-from keel.sim.sandbox.account.out_of_band import change
 from keel.sim.sandbox.account.oracle import truth
+from keel.sim.sandbox.account.out_of_band import change
+from keel.sim.sandbox.http.guard import BodyRefused, Guard, body_of
+from keel.sim.sandbox.http.routing import Handler
 
 if TYPE_CHECKING:
     from keel.sim.sandbox.server import SandboxServer

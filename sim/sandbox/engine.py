@@ -16,14 +16,14 @@ from keel.core.clock import ReplayClock
 from keel.core.instrument import Instrument
 from keel.sim.book import SymbolBook
 from keel.sim.exchange import SimulatedExchange
-from keel.sim.sandbox.account.simulated_account import ACCOUNT_UIDS, Account
-from keel.sim.sandbox.market.bar_source import SymbolSeries
 from keel.sim.sandbox.account.ids import IdSource
+from keel.sim.sandbox.account.order_requests import OrderRequests
+from keel.sim.sandbox.account.simulated_account import ACCOUNT_UIDS, Account
+from keel.sim.sandbox.account.views import position_push, wallet_row
+from keel.sim.sandbox.market.bar_source import SymbolSeries
+from keel.sim.sandbox.market.random_walk import Piece
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.settings import SandboxSettings
-from keel.sim.sandbox.account.order_requests import TradeDesk
-from keel.sim.sandbox.account.views import position_push, wallet_row
-from keel.sim.sandbox.market.random_walk import Piece
 
 
 @dataclass(slots=True)
@@ -110,7 +110,7 @@ class Engine:
             )
         for account in self.accounts.values():
             self._prepare(account)
-        self.desk = TradeDesk(self.markets, self, settings.seed)
+        self.desk = OrderRequests(self.markets, self, settings.seed)
 
     def _load(self, market: SymbolMarket) -> None:
         series = self.feed.history(market.name)

@@ -9,24 +9,24 @@ from typing import Any, Final
 from aiohttp import WSMsgType, web
 
 from keel.core.errors import InvariantError
+from keel.sim.sandbox.account.ids import IdSource
 from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.admin import Admin
-from keel.sim.sandbox.ws.websocket import Connection
 from keel.sim.sandbox.engine import Engine, Feed, Moved, piece_length
-from keel.sim.sandbox.http.errors import is_count
 from keel.sim.sandbox.faults import Action, Faults
-from keel.sim.sandbox.http.routing import Handler, serve_by_path
+from keel.sim.sandbox.http.errors import is_count
 from keel.sim.sandbox.http.gateway import Gateway
-from keel.sim.sandbox.account.ids import IdSource
 from keel.sim.sandbox.http.parameters import CATEGORIES
+from keel.sim.sandbox.http.rest_door import RestDoor
+from keel.sim.sandbox.http.routes import UNUSED_CATEGORIES
+from keel.sim.sandbox.http.routing import Handler, serve_by_path
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.wire_log import WireLog
 from keel.sim.sandbox.ws.private_hub import PrivateHub
 from keel.sim.sandbox.ws.public_hub import PublicHub
 from keel.sim.sandbox.ws.push_order import Races
-from keel.sim.sandbox.http.rest_door import RestDoor
-from keel.sim.sandbox.http.routes import UNUSED_CATEGORIES
-from keel.sim.sandbox.settings import SandboxSettings
 from keel.sim.sandbox.ws.sockets import PrivateChannel, PublicChannel, TradeChannel
-from keel.sim.sandbox.wire_log import WireLog
+from keel.sim.sandbox.ws.websocket import Connection
 
 Channel = PublicChannel | PrivateChannel | TradeChannel
 _BREATH: Final = 64

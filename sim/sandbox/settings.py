@@ -61,7 +61,7 @@ class SandboxSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the demo profile takes ISOLATED_MARGIN. ASSUMED that it does not (110073): one report says so, the documents do not."""
     execution: ExecutionConfig = ExecutionConfig()
     ack_ms: int = 20
-    """How long a socket takes to acknowledge a subscription, and about an order (ASSUMED; drawn around it, see ``keel.sim.sandbox.ws.push_order``).
+    """How long a socket takes to acknowledge a subscription, and about an order (ASSUMED; drawn around it: ``ws/push_order.py``).
     pybit cannot bear an answer that comes at once: it looks for what it waits for after sending. 0: every push comes before its answer."""
     rest_lag_ms: int = 0
     """How far order, execution and closed-pnl lists are behind the private stream."""

@@ -12,11 +12,11 @@ from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from keel.adapters.bybit.wire import parsing as translate
-from keel.adapters.bybit.transport.endpoints import Environment
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.bybit.market.market_stream import MarketStream
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.execution.venue import BybitVenue
+from keel.adapters.bybit.transport.endpoints import Environment
+from keel.adapters.bybit.wire import parsing as translate
 from keel.core.errors import ConfigError, SafetyError
 from keel.core.messages import BalanceReport, Bar, FundingRate, MarkPrice, Message, PositionReport
 from keel.core.money import to_text
@@ -163,8 +163,8 @@ class AdapterClient(ActorsClient):
     def _resting(self) -> Iterable[tuple[str, str, str, float | None, float | None]]:
         """What the adapter follows; the exchange's own list must have the same."""
         rows = self._run(self.venue.reader.open_orders())
-        assert {row.orderId for row in rows} == {order.order_id for order in self.venue.fold.orders}
-        for order in self.venue.fold.orders:
+        assert {row.orderId for row in rows} == {order.order_id for order in self.venue.tracker.orders}
+        for order in self.venue.tracker.orders:
             yield order.client_order_id, order.side, order.instrument.qty_grid.text(order.qty), order.price, order.trigger
 
     def _check_books(self) -> None:

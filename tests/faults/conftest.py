@@ -252,7 +252,7 @@ class Stage:
             is_whole = is_booked and _resting(truth) == _open(live)
             if is_clear and is_whole and live.gate.state is TradingState.ACTIVE:
                 return "READY"
-            if live.outbox.failure is not None or asyncio.get_running_loop().time() > end:
+            if live.inbox.failure is not None or asyncio.get_running_loop().time() > end:
                 return f"{live.gate.state.name} {live.gate.why} frozen {live.venue.gate.frozen} unknown {live.venue.unknown}"
             await asyncio.sleep(0.2)
 

@@ -70,7 +70,7 @@ async def script(number: int, live: Live) -> None:
     elif turn in (3, 4) and resting(live):
         for name in resting(live) if turn == 3 else resting(live)[:1]:
             now, price = live.cycle.clock.now_ms, 21_000.0 + 100 * turn
-            live.books.desk.amend_order(AmendOrder(name, "BTCUSDT", now, qty=0.03 + turn / 100, price=price))
+            live.books.gateway.amend_order(AmendOrder(name, "BTCUSDT", now, qty=0.03 + turn / 100, price=price))
     elif turn == 6:
         live.cycle.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.0, live.cycle.clock.now_ms, cancel_first=True))
         live.cycle.bus.drain()
@@ -101,7 +101,7 @@ def test_an_order_that_is_amended_upward_fills_beyond_what_it_was(stage: Stage) 
         elif number == 3:
             (name,) = resting(live)
             above = round(live.books.portfolio.lines["BTCUSDT"].mark * 1.02)  # within the collar
-            live.books.desk.amend_order(AmendOrder(name, "BTCUSDT", live.cycle.clock.now_ms, qty=0.04, price=above))
+            live.books.gateway.amend_order(AmendOrder(name, "BTCUSDT", live.cycle.clock.now_ms, qty=0.04, price=above))
 
     played = stage.play(http("drop", AMEND, nth=1), at=0, until=10, bars=12, beat=grow, plan=stage.plan(Still)).check()
     (order,) = [row for row in played.orders() if row["orderStatus"] == "Filled"]

@@ -25,11 +25,11 @@ from keel.core.errors import SafetyError
 from keel.core.messages import Halt, OrderIntent, OrderUpdate, Resume, SubmitOrder
 from keel.core.risk.causes import CAUSES, TradingState
 from keel.core.timeframe import DAY_MS
+from keel.runners.live.checks.health_checks import Upkeep
+from keel.runners.live.checks.release import release
 from keel.runners.live.checks.schedule import PERIOD_MS
 from keel.runners.live.session.records import CauseEnded, CauseRaised
-from keel.runners.live.checks.release import release
 from keel.runners.live.startup.start import Live
-from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.state_folder import state_folder
 from tests.faults.conftest import Stage, Still, http, ws
 from tests.sim.sandbox.conftest import Sandbox

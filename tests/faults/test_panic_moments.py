@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from benchmarks.panic_instants import adds
-from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.machine import wall_ms
 from keel.core.errors import SafetyError
 from keel.runners import safety

@@ -41,7 +41,7 @@ async def until(condition: Any, patience_s: float = 60.0) -> float:
 
 
 def held(live: Live) -> int:
-    return live.venue.fold.books.held("BTCUSDT", 0)
+    return live.venue.tracker.books.held("BTCUSDT", 0)
 
 
 def test_one_refusal_is_tried_again(stage: Stage) -> None:

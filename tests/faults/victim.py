@@ -23,9 +23,9 @@ from keel.adapters.journal import Journal
 from keel.core.config import SystemConfig
 from keel.core.messages import Fill, SubmitOrder
 from keel.runners.live.memory import snapshots
-from keel.runners.live.startup.connection import Connection
 from keel.runners.live.session.cycle import Cycle
 from keel.runners.live.session.session import Session, Stop
+from keel.runners.live.startup.connection import Connection
 from keel.runners.live.startup.start import Live
 from keel.strategies.base import BaseStrategy
 from tests.builders import builtin

@@ -17,11 +17,11 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import KeelError, SafetyError
-from keel.runners.live.startup.connection import connect
 from keel.runners.live.panic.latch import latch_of, refuse_latched
+from keel.runners.live.startup.connection import connect
 from keel.runners.live.startup.lock import AccountLock
 from tests.live_proof.proof import Proof
 

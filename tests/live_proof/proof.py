@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from keel.adapters.bybit.wire import request_bodies as requests
+from keel.adapters.bybit.transport.rest import Answer
 from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire import request_bodies as requests
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import SUCCESS, Outcome, PayloadError
-from keel.adapters.bybit.transport.rest import Answer
 from keel.core.errors import KeelError
 from keel.core.instrument import Instrument
 from keel.core.messages import AmendOrder, CancelOrder, Side, SubmitOrder
 from keel.core.money import UNIT, to_text
 from keel.runners.arming.account import key_missing
-from keel.runners.live.startup.connection import Connection
 from keel.runners.live.checks.transaction_log import log_rows
+from keel.runners.live.startup.connection import Connection
 
 PATIENCE_S = 15.0
 FAR = Fraction(95, 100)

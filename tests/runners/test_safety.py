@@ -24,8 +24,8 @@ import pybit._helpers
 import pytest
 
 from benchmarks.panic_scene import fill_account, scene
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.runners import safety
 from keel.runners.live.panic.latch import is_latched, latch_path, read_latch
 from keel.runners.live.panic.panic_heard import begun_ms

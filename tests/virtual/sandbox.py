@@ -18,10 +18,10 @@ import aiohttp
 import msgspec
 
 from keel.runners.live.startup.lock import AccountLock
+from keel.sim.sandbox.account.oracle import truth
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
-from keel.sim.sandbox.account.oracle import truth
 from tests.sim.sandbox.conftest import KEY, Sandbox
 from tests.virtual.loop import World
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.execution.order_endings import OrderEndings
-from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.bybit.execution.resolver import Resolver
 from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.core.errors import VenueError
 from keel.core.orders import CLOSED
 
@@ -28,7 +28,7 @@ AWAITED_MS: Final = 5_000
 """The same, for what a standing cause ends by."""
 
 
-class Watch:
+class AccountPoller:
     """Runs the checks of one venue."""
 
     def __init__(
@@ -47,7 +47,7 @@ class Watch:
         self._owed: dict[str, int] = {}
         """Key of an execution that only a list told -> since when the stream owes it."""
         self._missing: set[str] = set()
-        self._endings = OrderEndings(venue.gate, venue.fold)
+        self._endings = OrderEndings(venue.gate, venue.tracker)
         self._due: dict[str, int] = {}
         self.stream_misses = 0
         """How often a list knew what the stream had not told within three seconds."""
@@ -102,17 +102,17 @@ class Watch:
     async def read_open_orders(self, *, is_resync: bool = False) -> None:
         """Take in what rests. One of ours that rests no more is looked at; when nobody has it (after a connection at once, else when it was
         missing before), its fate is unknown."""
-        fold = self._venue.fold
-        known = [order.client_order_id for order in fold.orders if order.state != "submitted"]
+        tracker = self._venue.tracker
+        known = [order.client_order_id for order in tracker.orders if order.state != "submitted"]
         asked = self._now_ms()
         rows = await self._venue.reader.open_orders()
         for row in rows:
-            fold.on_order(row)
+            tracker.on_order(row)
         self._endings.look(rows, asked)
-        resting = {found.client_order_id for row in rows if (found := fold.orders.find(row.orderLinkId, row.orderId)) is not None}
+        resting = {found.client_order_id for row in rows if (found := tracker.orders.find(row.orderLinkId, row.orderId)) is not None}
         missing = [name for name in known if name not in resting]  # in the order in which they were sent, and not a set's
         for name in missing:
-            order = fold.orders.get(name)
+            order = tracker.orders.get(name)
             if order is None or not order.is_open:
                 continue
             view = await self._resolver.once(order)
@@ -126,15 +126,15 @@ class Watch:
 
     async def _check_in_flight(self) -> None:
         """What was sent, and what only lists have told: the stream should have told of it within three seconds."""
-        now, fold = self._now_ms(), self._venue.fold
+        now, tracker = self._now_ms(), self._venue.tracker
         for name, (since, pushes, was) in list(self._awaited.items()):
-            order = fold.orders.get(name)
+            order = tracker.orders.get(name)
             if order is None or order.pushes != pushes:
                 del self._awaited[name]
             elif now - since >= IN_FLIGHT_MS:
                 del self._awaited[name]
                 await self._look_behind_the_stream(order, was)
-        self._owed = {key: self._owed.get(key, now) for key in fold.owed}
+        self._owed = {key: self._owed.get(key, now) for key in tracker.owed}
         late = [key for key, since in self._owed.items() if now - since >= IN_FLIGHT_MS]
         if late:
             await self._replace_stream(f"the list had executions that the private stream had not told: {', '.join(late[:3])}")
@@ -157,7 +157,7 @@ class Watch:
     def forget(self) -> None:
         """A new connection: it owes us nothing of what was before it."""
         self._owed.clear()
-        self._venue.fold.owed.clear()
+        self._venue.tracker.owed.clear()
 
     async def _check_clock(self) -> None:
         await self._venue.measure_clock()

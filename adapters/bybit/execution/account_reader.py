@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.transport.rest import Answer, RestClient
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import SUCCESS, PayloadError
-from keel.adapters.bybit.transport.rest import Answer, RestClient
 from keel.core.errors import SafetyError
 from keel.core.instrument import Category
 from keel.core.timeframe import WEEK_MS

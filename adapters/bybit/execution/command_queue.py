@@ -24,7 +24,7 @@ _KINDS: dict[type, Kind] = {
 }
 
 
-class Errand:
+class QueuedCommand:
     """One command on its way; ``answered`` is set when the exchange's answer (or the lack of one) has been dealt with."""
 
     __slots__ = ("after", "answered", "command", "kind", "order_key")
@@ -42,26 +42,26 @@ class Errand:
         return all(event.is_set() for event in self.after)
 
 
-class Lanes:
-    """Queues and their workers. ``send(kind, errands)`` does the awaiting; ``spawn`` starts tasks; ``batch_size`` bounds a group."""
+class CommandQueue:
+    """A queue and a worker for each lane. ``send(kind, commands)`` does the awaiting; ``spawn`` starts tasks; ``batch_size`` bounds a group."""
 
     def __init__(
         self,
-        send: Callable[[Kind, list[Errand]], Awaitable[None]],
+        send: Callable[[Kind, list[QueuedCommand]], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         batch_size: Callable[[Kind], int],
     ) -> None:
         self._send, self._spawn, self._batch_size = send, spawn, batch_size
-        self._queues: dict[tuple[str, bool], deque[Errand]] = {}
-        self._running: dict[tuple[str, bool], list[Errand]] = {}
+        self._queues: dict[tuple[str, bool], deque[QueuedCommand]] = {}
+        self._running: dict[tuple[str, bool], list[QueuedCommand]] = {}
 
     def put(self, command: Command) -> None:
         """Queue a command behind what it has to wait for."""
         symbol = command.symbol or "*"
         is_cancel = isinstance(command, (CancelOrder, CancelAll))
-        errand = Errand(command, (other.answered for other in self._before(command, symbol, is_cancel=is_cancel)))
+        queued = QueuedCommand(command, (other.answered for other in self._before(command, symbol, is_cancel=is_cancel)))
         lane = (symbol, is_cancel)
-        self._queues.setdefault(lane, deque()).append(errand)
+        self._queues.setdefault(lane, deque()).append(queued)
         if lane not in self._running:
             self._running[lane] = []
             self._spawn(self._work(lane))
@@ -73,23 +73,23 @@ class Lanes:
 
     async def idle(self) -> None:
         """Wait until everything that was put in so far is answered."""
-        for errand in [*self._all("*", everything=True)]:
-            await errand.answered.wait()
+        for queued in [*self._all("*", everything=True)]:
+            await queued.answered.wait()
 
-    def _before(self, command: Command, symbol: str, *, is_cancel: bool) -> list[Errand]:
+    def _before(self, command: Command, symbol: str, *, is_cancel: bool) -> list[QueuedCommand]:
         if isinstance(command, CancelAll):
-            return [errand for errand in self._all(symbol, everything=command.symbol is None) if errand.kind != "cancel_all"]
+            return [queued for queued in self._all(symbol, everything=command.symbol is None) if queued.kind != "cancel_all"]
         others = self._all(symbol, everything=False)
         if is_cancel and isinstance(command, CancelOrder):
-            return [errand for errand in others if errand.order_key == command.client_order_id and errand.kind != "cancel"]
-        return [errand for errand in others if errand.kind in ("cancel", "cancel_all")]
+            return [queued for queued in others if queued.order_key == command.client_order_id and queued.kind != "cancel"]
+        return [queued for queued in others if queued.kind in ("cancel", "cancel_all")]
 
-    def _all(self, symbol: str, *, everything: bool) -> list[Errand]:
-        found: list[Errand] = []
+    def _all(self, symbol: str, *, everything: bool) -> list[QueuedCommand]:
+        found: list[QueuedCommand] = []
         for table in (self._running, self._queues):
-            for (name, _), errands in table.items():
+            for (name, _), waiting_commands in table.items():
                 if everything or name in (symbol, "*"):
-                    found += errands
+                    found += waiting_commands
         return found
 
     async def _work(self, lane: tuple[str, bool]) -> None:
@@ -101,17 +101,17 @@ class Lanes:
                 try:
                     await self._send(group[0].kind, group)
                 finally:
-                    for errand in group:
-                        errand.answered.set()
+                    for queued in group:
+                        queued.answered.set()
                     self._running[lane] = []
         finally:
             del self._running[lane]
 
-    async def _next_group(self, queue: deque[Errand]) -> list[Errand]:
+    async def _next_group(self, queue: deque[QueuedCommand]) -> list[QueuedCommand]:
         """The next command, with those of its kind that may go with it. Cancels may pass each other; nothing else may."""
         head = queue[0]
         if head.order_key and head.kind == "cancel":
-            head = next((errand for errand in queue if errand.is_free and errand.kind == "cancel"), head)
+            head = next((queued for queued in queue if queued.is_free and queued.kind == "cancel"), head)
         for event in head.after:
             await event.wait()
         group, limit = [head], self._batch_size(head.kind)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from keel.adapters.bybit.wire import parsing as translate
-from keel.adapters.bybit.execution.order_tracker import AccountFold
+from keel.adapters.bybit.execution.order_tracker import OrderTracker
 from keel.adapters.bybit.execution.resolver import LIST_LAG_MS
+from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import OrderRow
 from keel.core.risk.gate import Entry, Gate
 
@@ -17,8 +17,8 @@ ENDED_BY_THE_LIST: Final = ("external_order", "order_returned", "unknown_status"
 class OrderEndings:
     """Looks at each list of open orders. The list may lag behind the stream: absence counts once the cause has stood for that long."""
 
-    def __init__(self, gate: Gate, fold: AccountFold) -> None:
-        self._gate, self._fold = gate, fold
+    def __init__(self, gate: Gate, tracker: OrderTracker) -> None:
+        self._gate, self._tracker = gate, tracker
         self._since: dict[tuple[str | None, str, str], int] = {}
 
     @property
@@ -35,7 +35,7 @@ class OrderEndings:
             if now_ms - self._since[place] >= LIST_LAG_MS and not any(_is_held_by(entry, row) for row in rows):
                 self._gate.open(entry.cause, entry.symbol, entry.key)
                 if entry.cause == "external_order":
-                    self._fold.forget_foreign(entry.key)
+                    self._tracker.forget_foreign(entry.key)
 
 
 def _is_held_by(entry: Entry, row: OrderRow) -> bool:

@@ -10,16 +10,16 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
+from keel.adapters.bybit.execution.account_reader import AccountReader
+from keel.adapters.bybit.execution.command_queue import Kind, QueuedCommand
+from keel.adapters.bybit.execution.order_tracker import OrderTracker
+from keel.adapters.bybit.execution.resolver import Resolver
+from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.transport.rest import Answer
 from keel.adapters.bybit.wire import request_bodies as requests
 from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.execution.account_reader import AccountReader
-from keel.adapters.bybit.execution.order_tracker import AccountFold
-from keel.adapters.bybit.execution.command_queue import Errand, Kind
-from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import MAY_BE_SENT_AGAIN, NOT_EXECUTED, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code
-from keel.adapters.bybit.execution.resolver import Resolver
-from keel.adapters.bybit.transport.rest import Answer
-from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.core.errors import InvariantError, KeelError
 from keel.core.instrument import Instrument
 from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderStatus, SetTradingStop, SubmitOrder
@@ -44,7 +44,7 @@ class Sender(Protocol):
     async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1) -> Answer: ...
 
 
-class Courier:
+class OrderSender:
     """Deals with one kind of command at a time. ``sender`` chooses the way of the moment, ``hold`` says why an order may not leave.
 
     awaited: called for an order whose answer was good, so that its news are waited for.  unprotected: (symbol, why), called for a position
@@ -54,7 +54,7 @@ class Courier:
     def __init__(
         self,
         instruments: Mapping[str, Instrument],
-        fold: AccountFold,
+        tracker: OrderTracker,
         reader: AccountReader,
         resolver: Resolver,
         *,
@@ -71,26 +71,29 @@ class Courier:
         now_ms: Callable[[], int],
         stamp_ms: Callable[[], int],
     ) -> None:
-        self._instruments, self._fold, self._reader, self._resolver = instruments, fold, reader, resolver
+        self._instruments, self._tracker, self._reader, self._resolver = instruments, tracker, reader, resolver
         self._journal, self._sender, self._hold, self._spawn, self._awaited = journal, sender, hold, spawn, awaited
         self._measure_clock, self._current_price, self._notify = measure_clock, current_price, notify
         self._unprotected = unprotected
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
 
-    async def send(self, kind: Kind, errands: list[Errand]) -> None:
+    async def send(self, kind: Kind, waiting_commands: list[QueuedCommand]) -> None:
         """Journal the commands, send them (as a batch when there are several), deal with the answers. Where the journal does not take one,
         none of them leaves: whoever writes has told its session, and what is to be cancelled then still goes its way."""
         try:
-            for errand in errands:
-                written = self._journal(errand.command)
+            for queued in waiting_commands:
+                written = self._journal(queued.command)
                 if inspect.isawaitable(written):
                     await written
         except KeelError as error:
-            for errand in errands:
-                if isinstance(errand.command, SubmitOrder) and (order := self._fold.orders.get(errand.command.client_order_id)) is not None:
-                    self._fold.end(order, "rejected", f"denied: not journalled, so not sent ({type(error).__name__})")
+            for queued in waiting_commands:
+                if (
+                    isinstance(queued.command, SubmitOrder)
+                    and (order := self._tracker.orders.get(queued.command.client_order_id)) is not None
+                ):
+                    self._tracker.end(order, "rejected", f"denied: not journalled, so not sent ({type(error).__name__})")
             return
-        commands = [errand.command for errand in errands]
+        commands = [queued.command for queued in waiting_commands]
         if kind == "create":
             await self._create([command for command in commands if isinstance(command, SubmitOrder)])
         elif kind == "amend":
@@ -108,7 +111,7 @@ class Courier:
     async def _create(self, commands: list[SubmitOrder]) -> None:
         waiting: list[TrackedOrder] = []
         for command in commands:
-            order = self._fold.orders.get(command.client_order_id)
+            order = self._tracker.orders.get(command.client_order_id)
             if order is None:
                 raise InvariantError(f"{command.client_order_id} is sent without being followed")
             waiting.append(order)
@@ -130,7 +133,7 @@ class Courier:
             return False
         reason = requests.off_grid(order.command, order.instrument) or await self._hold(order.command)
         if reason:
-            self._fold.end(order, "rejected", reason)
+            self._tracker.end(order, "rejected", reason)
         return not reason
 
     def _create_body(self, order: TrackedOrder) -> requests.Body:
@@ -143,12 +146,12 @@ class Courier:
         """Deal with the answer to a create; False: it was certainly not executed and may be sent again."""
         outcome = answer.outcome
         if outcome in SUCCESS:
-            self._fold.acknowledged(order, _order_id(answer))
+            self._tracker.acknowledged(order, _order_id(answer))
             self._awaited(order)
         elif outcome in MAY_BE_SENT_AGAIN and attempt + 1 < _TRIES:
             return False
         elif outcome in NOT_EXECUTED:
-            self._fold.end(order, "rejected", answer.reason)
+            self._tracker.end(order, "rejected", answer.reason)
             self._tell_denial(answer)
         else:
             self._resolver.doubt(order, f"create: {answer.reason}", max(sent_ms, self._now_ms()))
@@ -160,12 +163,12 @@ class Courier:
         refusal: OrderStatus = "amend_rejected" if kind == "amend" else "cancel_rejected"
         live: list[AmendOrder | CancelOrder] = []
         for command in commands:
-            order = self._fold.orders.get(command.client_order_id)
+            order = self._tracker.orders.get(command.client_order_id)
             reason = "" if order is not None and order.is_open else "110001 order not exists or too late"
             if not reason and isinstance(command, AmendOrder):
                 reason = requests.off_grid(command, self._instruments[command.symbol])
             if reason:
-                self._fold.answer(command.client_order_id, command.symbol, refusal, reason)
+                self._tracker.answer(command.client_order_id, command.symbol, refusal, reason)
             else:
                 live.append(command)
         for attempt in range(_TRIES):
@@ -189,10 +192,10 @@ class Courier:
                 return
             await self._resolver.once(order)
         if order.is_open and not _is_amended(command, order):
-            self._fold.answer(command.client_order_id, command.symbol, "amend_rejected", f"not applied: {reason}")
+            self._tracker.answer(command.client_order_id, command.symbol, "amend_rejected", f"not applied: {reason}")
 
     def _change_body(self, command: AmendOrder | CancelOrder) -> requests.Body:
-        order = self._fold.orders.get(command.client_order_id)
+        order = self._tracker.orders.get(command.client_order_id)
         own_id = order.order_id if order is not None and order.parent_id is not None else None
         instrument = self._instruments[command.symbol]
         if isinstance(command, AmendOrder):
@@ -201,7 +204,7 @@ class Courier:
 
     async def _changed(self, command: AmendOrder | CancelOrder, answer: Answer, refusal: OrderStatus, *, is_last: bool) -> bool:
         """Deal with the answer to an amendment or cancel; False: send it again. An order that is gone is looked at, never an error."""
-        order = self._fold.orders.get(command.client_order_id)
+        order = self._tracker.orders.get(command.client_order_id)
         if order is None or not order.is_open:
             return True
         outcome = answer.outcome
@@ -221,7 +224,7 @@ class Courier:
                 return True
             if view is None or view.is_absent or outcome is not Outcome.GONE:
                 self._resolver.doubt(order, f"{command.__class__.__name__}: {answer.reason}", self._now_ms())
-        self._fold.answer(command.client_order_id, command.symbol, refusal, answer.reason)
+        self._tracker.answer(command.client_order_id, command.symbol, refusal, answer.reason)
         self._tell_denial(answer)
         return True
 
@@ -240,7 +243,7 @@ class Courier:
                 reason = str(error)
                 continue
             if not any(command.symbol in (None, row.symbol) for row in resting):
-                for order in self._fold.orders:
+                for order in self._tracker.orders:
                     if command.symbol in (None, order.symbol):
                         self._awaited(order)
                 return
@@ -258,9 +261,9 @@ class Courier:
 
     async def _set_exits(self, command: SetTradingStop) -> None:
         instrument = self._instruments[command.symbol]
-        held = self._fold.books.held(command.symbol, command.position_idx)
+        held = self._tracker.books.held(command.symbol, command.position_idx)
         if command.bracket.mode == "partial":
-            stops = [order for order in self._fold.orders if order.symbol == command.symbol and order.role in ("sl", "tp")]
+            stops = [order for order in self._tracker.orders if order.symbol == command.symbol and order.role in ("sl", "tp")]
             await self._change("cancel", [CancelOrder(order.client_order_id, order.symbol, command.ts) for order in stops])
         for body in requests.trading_stop_bodies(command, instrument, instrument.book_grid.value(held)):
             await self._set(command.symbol, body)
@@ -273,7 +276,11 @@ class Courier:
             answer = await self._sender(_TRADING_STOP).command(_TRADING_STOP, self._within_limits(symbol, body))
             if answer.outcome in SUCCESS:
                 return
-            if answer.outcome is Outcome.REFUSED and refusals + 1 < _REFUSALS and self._fold.books.held(symbol, int(body["positionIdx"])):
+            if (
+                answer.outcome is Outcome.REFUSED
+                and refusals + 1 < _REFUSALS
+                and self._tracker.books.held(symbol, int(body["positionIdx"]))
+            ):
                 refusals += 1
                 await self._sleep(_REFUSED_S)
                 continue
@@ -284,8 +291,8 @@ class Courier:
             await self._sleep(0.2 * 2**attempt)
         is_refused = answer.outcome in NOT_EXECUTED
         if is_refused:
-            self._fold.exits_refused(symbol, answer.reason)
-        if is_refused and not self._fold.books.held(symbol, int(body["positionIdx"])):
+            self._tracker.exits_refused(symbol, answer.reason)
+        if is_refused and not self._tracker.books.held(symbol, int(body["positionIdx"])):
             text = f"{symbol}: the exits were not set ({answer.reason}); there is no position that needs them"
             self._notify(Notice(self._stamp_ms(), "exits_not_set", text, symbol))
             return
@@ -293,7 +300,7 @@ class Courier:
 
     def _within_limits(self, symbol: str, body: requests.Body) -> requests.Body:
         """Without what is refused for certain: an activation price that the market has passed (the stop trails at once then)."""
-        price, held = self._current_price(symbol), self._fold.books.held(symbol, int(body["positionIdx"]))
+        price, held = self._current_price(symbol), self._tracker.books.held(symbol, int(body["positionIdx"]))
         if "activePrice" not in body or price is None or not held:
             return body
         activation = float(body["activePrice"])

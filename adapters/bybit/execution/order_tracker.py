@@ -14,12 +14,12 @@ from typing import Final
 
 import msgspec
 
-from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.execution.bracket_ids import BracketNames
-from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.execution.pushed_state import Pushes
 from keel.adapters.bybit.execution.realized_pnl import RealizedBooks, tolerance
 from keel.adapters.bybit.execution.tracked_order import OrderIndex, TrackedOrder
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import ExecutionRow, OrderRow, PositionRow, WalletRow
 from keel.core.instrument import Instrument
 from keel.core.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, OrderUpdate, PositionReport, SubmitOrder
@@ -51,7 +51,7 @@ def execution_key(row: ExecutionRow) -> str:
     return f"{row.symbol}:{row.execId}"
 
 
-class AccountFold:
+class OrderTracker:
     """The state of one account's orders and positions as told from outside; emits core messages.
 
     seen: keys of every execution ever applied (``seen_key``); it is added to before the event is emitted.

@@ -1,4 +1,4 @@
-"""The private stream: orders, executions, positions and the wallet, row by row into the account's fold.
+"""The private stream: orders, executions, positions and the wallet, row by row into the account's tracker.
 
 It has no snapshot and no replay. So after each (re)connection, before it counts as ready, ``resync`` reads what may have been missed.
 A row that cannot be read is quarantined, and the lists are read instead: what it said must not be lost.
@@ -11,16 +11,16 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 
-from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
-from keel.adapters.bybit.transport.endpoints import Endpoints
-from keel.adapters.bybit.execution.order_tracker import AccountFold
+from keel.adapters.bybit.execution.order_tracker import OrderTracker
+from keel.adapters.bybit.execution.trade_stream import AUTH_AHEAD_MS
 from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.bybit.transport.credentials import Credentials
+from keel.adapters.bybit.transport.endpoints import Endpoints
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.signing import stream_auth
 from keel.adapters.bybit.transport.streams import Stream
-from keel.adapters.bybit.execution.trade_stream import AUTH_AHEAD_MS
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.core.instrument import Category
 
 T = TypeVar("T")
@@ -29,7 +29,7 @@ TOPICS: Final = ("order", "execution", "position", "wallet")
 
 
 class PrivateStream:
-    """Feeds an AccountFold. ``resync``: awaited after each connection; ``on_doubt``: called when a row was lost to us."""
+    """Feeds an OrderTracker. ``resync``: awaited after each connection; ``on_doubt``: called when a row was lost to us."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class PrivateStream:
         credentials: Credentials,
         clock: ServerClock,
         category: Category,
-        fold: AccountFold,
+        tracker: OrderTracker,
         *,
         notify: Notify,
         resync: Callable[[], Awaitable[None]],
         on_doubt: Callable[[], None],
         **stream_options: Any,
     ) -> None:
-        self._clock, self._category, self._fold, self._notify, self._on_doubt = clock, category, fold, notify, on_doubt
+        self._clock, self._category, self._tracker, self._notify, self._on_doubt = clock, category, tracker, notify, on_doubt
         url = where.check_url(where.private_url(), private=True)
         self.stream = Stream(
             "private",
@@ -66,15 +66,15 @@ class PrivateStream:
 
     def _on_data(self, topic: str, frame: wire.Frame) -> None:
         ts = frame.creationTime or self._clock.now_ms
-        fold = self._fold
+        tracker = self._tracker
         if topic == "order":
-            self._each(wire.OrderRow, frame, lambda row: fold.on_order(row, is_pushed=True))
+            self._each(wire.OrderRow, frame, lambda row: tracker.on_order(row, is_pushed=True))
         elif topic == "execution":
-            self._each(wire.ExecutionRow, frame, lambda row: fold.on_execution(row, is_pushed=True))
+            self._each(wire.ExecutionRow, frame, lambda row: tracker.on_execution(row, is_pushed=True))
         elif topic == "position":
-            self._each(wire.PositionRow, frame, lambda row: fold.on_position(row, ts, is_pushed=True))
+            self._each(wire.PositionRow, frame, lambda row: tracker.on_position(row, ts, is_pushed=True))
         else:
-            self._each(wire.WalletRow, frame, lambda row: fold.on_wallet(row, ts, is_pushed=True))
+            self._each(wire.WalletRow, frame, lambda row: tracker.on_wallet(row, ts, is_pushed=True))
 
     def _each(self, shape: type[T], frame: wire.Frame, apply: Callable[[T], object]) -> None:
         """Every row by itself: a bad one spoils no other."""

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 from keel.adapters.bybit.execution.account_reader import AccountReader, OrderView
 from keel.adapters.bybit.execution.order_query_records import AbsenceContradicted, OrderDoubted, OrderNotFound
-from keel.adapters.bybit.execution.order_tracker import AccountFold
-from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
-from keel.adapters.bybit.transport.rest import RECV_WINDOW_MS
+from keel.adapters.bybit.execution.order_tracker import OrderTracker
 from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.transport.rest import RECV_WINDOW_MS
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.core.messages import Message, SubmitOrder
 from keel.core.risk.gate import Gate
 
@@ -42,7 +42,7 @@ class Resolver:
     def __init__(
         self,
         reader: AccountReader,
-        fold: Callable[[], AccountFold],
+        tracker: Callable[[], OrderTracker],
         *,
         notify: Notify,
         gate: Gate,
@@ -55,7 +55,7 @@ class Resolver:
         stamp_ms: Callable[[], int],
         evidence: Mapping[str, tuple[int, int]],
     ) -> None:
-        self._reader, self._fold, self._notify = reader, fold, notify
+        self._reader, self._tracker, self._notify = reader, tracker, notify
         self._gate, self._spawn = gate, spawn
         self._note, self._send_again, self._witness = note, send_again, witness
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
@@ -130,13 +130,13 @@ class Resolver:
     def _prove_absent(self, order: TrackedOrder) -> bool:
         """End what the exchange does not have; True: it is an exit that is still wanted, and goes on."""
         if order.order_id is not None or order.state != "submitted" or order.filled:
-            self._fold().end(order, "cancelled", "no longer known to the exchange")
+            self._tracker().end(order, "cancelled", "no longer known to the exchange")
             return False
-        if order.is_exit and not (order.is_sent_again or order.is_unwanted) and self._fold().reduces(order):
+        if order.is_exit and not (order.is_sent_again or order.is_unwanted) and self._tracker().reduces(order):
             text = f"{order.symbol} {order.client_order_id}: never placed; the position still stands, so that this exit is sent once more"
             self._notify(Notice(self._stamp_ms(), "exit_sent_again", text, order.symbol))
             return True
-        self._fold().end(order, "rejected", "not placed: the exchange has never heard of it")
+        self._tracker().end(order, "rejected", "not placed: the exchange has never heard of it")
         return False
 
     # --- single looks ---
@@ -149,7 +149,7 @@ class Resolver:
             self._spawn(self._look(symbol, client_order_id, order_id))
 
     async def _look(self, symbol: str, client_order_id: str | None, order_id: str | None) -> None:
-        fold = self._fold()
+        tracker = self._tracker()
         try:
             for delay in _LOOK_DELAYS_S:
                 await self._sleep(delay)
@@ -160,12 +160,12 @@ class Resolver:
                     self.apply(view)
             if not self._is_wanted(client_order_id, order_id):
                 return
-            if order_id is not None and any(waiting == order_id for _, waiting in fold.orphans):
-                fold.give_up_on(order_id)
+            if order_id is not None and any(waiting == order_id for _, waiting in tracker.orphans):
+                tracker.give_up_on(order_id)
                 return
-            order = fold.orders.find(client_order_id, order_id)
+            order = tracker.orders.find(client_order_id, order_id)
             if order is not None:
-                fold.write_off(order)
+                tracker.write_off(order)
             text = f"{symbol} {client_order_id or order_id}: executions that the exchange counts are in none of its lists"
             self._notify(
                 Notice(self._stamp_ms(), "executions_missing", text, symbol, "error", freezes=True, key=client_order_id or order_id or "")
@@ -174,10 +174,10 @@ class Resolver:
             self._looking.discard((client_order_id, order_id))
 
     def _is_wanted(self, client_order_id: str | None, order_id: str | None) -> bool:
-        fold = self._fold()
-        if order_id is not None and any(waiting == order_id for _, waiting in fold.orphans):
+        tracker = self._tracker()
+        if order_id is not None and any(waiting == order_id for _, waiting in tracker.orphans):
             return True
-        order = fold.orders.find(client_order_id, order_id)
+        order = tracker.orders.find(client_order_id, order_id)
         return order is not None and order.is_open and not order.is_written_off and order.missing > 0
 
     async def once(self, order: TrackedOrder) -> OrderView | None:
@@ -190,15 +190,15 @@ class Resolver:
     def apply(self, view: OrderView) -> bool:
         """Take in what the lists say: the order first where it is not known yet (its executions need it), else its executions first.
         Returns whether all of it could be understood."""
-        fold = self._fold()
-        is_known = view.row is not None and fold.orders.find(view.row.orderLinkId, view.row.orderId) is not None
+        tracker = self._tracker()
+        is_known = view.row is not None and tracker.orders.find(view.row.orderLinkId, view.row.orderId) is not None
         try:
             if view.row is not None and not is_known:
-                fold.on_order(view.row)
+                tracker.on_order(view.row)
             for row in view.executions:
-                fold.on_execution(row)
+                tracker.on_execution(row)
             if view.row is not None and is_known:
-                fold.on_order(view.row)
+                tracker.on_order(view.row)
         except PayloadError as error:
             self._notify(Notice(self._stamp_ms(), "bad_message", f"lists: {str(error)[:300]}"))
             return False
@@ -207,7 +207,7 @@ class Resolver:
     async def _view(self, symbol: str, client_order_id: str | None, order_id: str | None) -> OrderView | None:
         try:
             # A bracket's order has no client id at the exchange; ours has one, which outlives an id that the exchange may change.
-            orders = self._fold().orders
+            orders = self._tracker().orders
             order = orders.get(client_order_id)
             if order is not None and order.parent_id is not None and order.order_id is None:
                 view = await self._reader.exit(symbol, order.parent_id, order.role, orders.known_ids)

@@ -11,16 +11,16 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.notices import Notify
-from keel.adapters.bybit.wire.return_codes import Outcome, of_code
-from keel.adapters.bybit.transport.rest import RECV_WINDOW_MS, Answer
 from keel.adapters.bybit.transport.credentials import Credentials
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
+from keel.adapters.bybit.transport.rest import RECV_WINDOW_MS, Answer
 from keel.adapters.bybit.transport.send_stop import SendStop, may_add, never_stopped
 from keel.adapters.bybit.transport.signing import stream_auth
 from keel.adapters.bybit.transport.streams import Stream, StreamBroken
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.wire.return_codes import Outcome, of_code
 
 OPERATIONS: Final = {
     "/v5/order/create": "order.create",

@@ -14,22 +14,22 @@ from typing import Any, Final
 import aiohttp
 import msgspec
 
-from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.execution.account_poller import AccountPoller
 from keel.adapters.bybit.execution.account_reader import AccountReader
-from keel.adapters.bybit.transport.exchange_clock import MarketClock
-from keel.adapters.bybit.execution.order_sender import Courier, Journal, Sender
-from keel.adapters.bybit.transport.endpoints import Endpoints
-from keel.adapters.bybit.execution.order_tracker import AccountFold
-from keel.adapters.bybit.execution.command_queue import Lanes
-from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.execution.command_queue import CommandQueue
+from keel.adapters.bybit.execution.order_sender import Journal, OrderSender, Sender
+from keel.adapters.bybit.execution.order_tracker import OrderTracker
 from keel.adapters.bybit.execution.private_stream import PrivateStream
 from keel.adapters.bybit.execution.resolver import Resolver
-from keel.adapters.bybit.transport.rest import RestClient
-from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.execution.trade_stream import OPERATIONS, TradeStream
-from keel.adapters.bybit.execution.account_poller import Watch
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.transport.credentials import Credentials
+from keel.adapters.bybit.transport.endpoints import Endpoints
+from keel.adapters.bybit.transport.exchange_clock import MarketClock
+from keel.adapters.bybit.transport.rest import RestClient
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.machine import monotonic_ms
 from keel.core.errors import ConfigError, InvariantError, SafetyError
 from keel.core.instrument import Category, Instrument
@@ -64,7 +64,7 @@ class BybitVenue(OrderCalls):
     """One account of one category, with the calls of ``OrderCalls``.
 
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
-    seen: keys (``fold.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
+    seen: keys (``tracker.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
     connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
     evidence: what earlier sessions found of orders that were looked for in vain (``Resolver``).
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
@@ -120,19 +120,19 @@ class BybitVenue(OrderCalls):
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
         self._resolver = Resolver(
             self.reader,
-            lambda: self.fold,
+            lambda: self.tracker,
             notify=self._notify,
             gate=self.gate,
             spawn=self._spawn,
             note=note,
-            send_again=lambda command: self._lanes.put(command),
+            send_again=lambda command: self._queue.put(command),
             witness=witness,
             sleep=sleep,
             now_ms=now_ms,
             stamp_ms=lambda: rest.clock.now_ms,
             evidence=evidence,
         )
-        self.fold = AccountFold(
+        self.tracker = OrderTracker(
             instruments,
             publish,
             seen,
@@ -147,7 +147,7 @@ class BybitVenue(OrderCalls):
         circuit = {"banned_ms": lambda: rest.budget.banned_for_ms, "on_forbidden": rest.measure_clock}
         options: dict[str, Any] = {"sleep": sleep, "now_ms": now_ms, **circuit, **stream_options}
         self.private = PrivateStream(
-            where, session, credentials, rest.clock, category, self.fold,
+            where, session, credentials, rest.clock, category, self.tracker,
             notify=self._notify, resync=self.resync, on_doubt=self._read_again_soon, on_up=self._up, on_lost=self._lost,
             **options,
         )  # fmt: skip
@@ -166,17 +166,17 @@ class BybitVenue(OrderCalls):
                 **options,
             )
         )
-        self._watch = Watch(self, self._resolver, self._notify, sleep=sleep, now_ms=now_ms)
-        self._courier = Courier(
+        self._poller = AccountPoller(self, self._resolver, self._notify, sleep=sleep, now_ms=now_ms)
+        self._order_sender = OrderSender(
             instruments,
-            self.fold,
+            self.tracker,
             self.reader,
             self._resolver,
             journal=journal,
             sender=self._sender,
             hold=self._hold,
             spawn=self._spawn,
-            awaited=self._watch.await_news,
+            awaited=self._poller.await_news,
             measure_clock=self._look_at_clock,
             current_price=current_price,
             unprotected=self._tell_unprotected,
@@ -185,7 +185,7 @@ class BybitVenue(OrderCalls):
             now_ms=now_ms,
             stamp_ms=lambda: rest.clock.now_ms,
         )
-        self._lanes = Lanes(self._courier.send, self._spawn, self._batch_size)
+        self._queue = CommandQueue(self._order_sender.send, self._spawn, self._batch_size)
 
     # --- core.ports.Venue ---
 
@@ -193,34 +193,34 @@ class BybitVenue(OrderCalls):
         """Place an order: it is followed from now on, journalled, and sent. This and the next raise FieldError for what a command must
         not hold; nothing is sent then."""
         check_again(command, SubmitOrder)
-        self.fold.submitted(command)
-        self._lanes.put(command)
+        self.tracker.submitted(command)
+        self._queue.put(command)
 
     def amend_order(self, command: AmendOrder) -> None:
         """Change a resting order."""
         check_again(command, AmendOrder)
-        self._lanes.put(command)
+        self._queue.put(command)
 
     def cancel_order(self, command: CancelOrder) -> None:
         """Cancel one order, once what was sent of it before is answered."""
         check_again(command, CancelOrder)
-        order = self.fold.orders.get(command.client_order_id)
+        order = self.tracker.orders.get(command.client_order_id)
         if order is not None:
             order.is_unwanted = True
-        self._lanes.put(command)
+        self._queue.put(command)
 
     def _cancel_all(self, command: CancelAll) -> None:
         """Cancel every resting order of a symbol or of the category."""
         check_again(command, CancelAll)
-        for order in self.fold.orders:
+        for order in self.tracker.orders:
             if command.symbol in (None, order.symbol):
                 order.is_unwanted = True
-        self._lanes.put(command)
+        self._queue.put(command)
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Set or remove the exits of a position."""
         check_again(command, SetTradingStop)
-        self._lanes.put(command)
+        self._queue.put(command)
 
     # --- what orders by hand ask ---
 
@@ -235,12 +235,12 @@ class BybitVenue(OrderCalls):
 
     def _held(self, symbol: str, position_idx: int) -> int:
         instrument = self._traded(symbol)
-        steps = self.fold.books.held(symbol, position_idx)
+        steps = self.tracker.books.held(symbol, position_idx)
         units = instrument.qty_grid.floor(instrument.book_grid.value(abs(steps)))
         return units if steps > 0 else -units
 
     def _has_order(self, client_order_id: str) -> bool:
-        return self.fold.orders.get(client_order_id) is not None
+        return self.tracker.orders.get(client_order_id) is not None
 
     def _stamp(self) -> int:
         return self._market.now_ms or self._since_ms
@@ -261,10 +261,10 @@ class BybitVenue(OrderCalls):
         holdings: symbol -> (signed steps of the book's grid, cost in 1e-8) held at ``since_ms``.
         """
         for symbol, (steps, cost) in (holdings or {}).items():
-            self.fold.books.seed(symbol, steps, cost)
-        self.fold.brackets.restore(used_names, open_brackets)
+            self.tracker.books.seed(symbol, steps, cost)
+        self.tracker.brackets.restore(used_names, open_brackets)
         for known in orders:
-            order = self.fold.submitted(known.command)
+            order = self.tracker.submitted(known.command)
             order.state = known.state
             order.filled = order.instrument.qty_grid.count(known.filled_qty)
 
@@ -275,7 +275,7 @@ class BybitVenue(OrderCalls):
             group.create_task(self.private.run())
             if self.trade is not None:
                 group.create_task(self.trade.run())
-            group.create_task(self._watch.run())
+            group.create_task(self._poller.run())
 
     async def wait_ready(self, timeout_s: float = 30.0) -> None:
         """Raises VenueError with the reason when it is not ready in time. ``run`` must be running."""
@@ -289,12 +289,12 @@ class BybitVenue(OrderCalls):
     @property
     def in_flight(self) -> int:
         """Commands that are not answered yet."""
-        return self._lanes.pending
+        return self._queue.pending
 
     @property
     def stream_misses(self) -> int:
         """How often a list knew what the private stream had not told."""
-        return self._watch.stream_misses
+        return self._poller.stream_misses
 
     @property
     def unknown(self) -> Mapping[str, str]:
@@ -305,8 +305,8 @@ class BybitVenue(OrderCalls):
         """Wait until every command that was given so far has been answered, no order's fate is unknown, and no execution waits for an
         earlier one that lists may still bring."""
         while True:
-            await self._lanes.idle()
-            if not (self._resolver.unknown or self._setting_exits or self._lanes.pending or self._is_catching_up):
+            await self._queue.idle()
+            if not (self._resolver.unknown or self._setting_exits or self._queue.pending or self._is_catching_up):
                 return
             await self._sleep(0.01 if self._setting_exits else 0.05)
 
@@ -316,13 +316,13 @@ class BybitVenue(OrderCalls):
         """Read what may have been missed: executions since the last one, open orders, positions, wallet. Raises what the reads raise."""
         self._synced.clear()
         await self.read_executions()
-        await self._watch.read_open_orders(is_resync=True)
+        await self._poller.read_open_orders(is_resync=True)
         await self.read_positions()
         await self.read_wallet()
-        for order in self.fold.orders:
+        for order in self.tracker.orders:
             if order.state == "submitted":
                 self._resolver.doubt(order, "sent before this connection, not heard of since", self._now_ms())
-        self._watch.forget()
+        self._poller.forget()
         self._synced.set()
 
     async def read_executions(self) -> None:
@@ -333,8 +333,8 @@ class BybitVenue(OrderCalls):
             until = max(until, since + DAY_MS)  # its own time may have run on unseen
         rows = await self.reader.executions(since, until)
         for row in rows:
-            self.fold.on_execution(row)
-        self.fold.heard_list(rows)
+            self.tracker.on_execution(row)
+        self.tracker.heard_list(rows)
         if rows:
             self.listed_until_ms = max(self.listed_until_ms, translate.time_ms(rows[-1].execTime))
 
@@ -343,15 +343,15 @@ class BybitVenue(OrderCalls):
         now = self._market.now_ms or self._since_ms
         rows = await self.reader.positions()
         for row in rows:
-            self.fold.on_position(row, now)
+            self.tracker.on_position(row, now)
         listed = {(row.symbol, row.positionIdx or 0) for row in rows}
-        for key, known in list(self.fold.positions.items()):
+        for key, known in list(self.tracker.positions.items()):
             if known.qty and key not in listed:
-                self.fold.flat(*key, now)
+                self.tracker.flat(*key, now)
 
     async def read_wallet(self) -> None:
         """Balances as the exchange states them."""
-        self.fold.on_wallet(await self.reader.wallet(), self._market.now_ms or self._since_ms)
+        self.tracker.on_wallet(await self.reader.wallet(), self._market.now_ms or self._since_ms)
 
     @property
     def market_ms(self) -> int:
@@ -416,7 +416,7 @@ class BybitVenue(OrderCalls):
 
     def _fate(self, client_order_id: str) -> float | None:
         """What an order was filled by, None while more may come."""
-        order = self.fold.orders.get(client_order_id)
+        order = self.tracker.orders.get(client_order_id)
         if order is None:
             return 0.0
         return None if order.is_open else order.instrument.qty_grid.value(order.filled)
@@ -430,7 +430,7 @@ class BybitVenue(OrderCalls):
 
     async def _set_trailing(self, order: TrackedOrder) -> None:
         try:
-            await self._courier.set_trailing(order)
+            await self._order_sender.set_trailing(order)
         finally:
             self._setting_exits -= 1
 
@@ -456,19 +456,19 @@ class BybitVenue(OrderCalls):
         try:
             for delay in (0.25, 0.5, 1.0, 2.0, 4.0):
                 await self._sleep(delay)
-                if not self.fold.is_waiting:
+                if not self.tracker.is_waiting:
                     return
                 try:
                     await self.read_executions()
                 except (ExchangeRefusal, PayloadError) as error:
                     self._notify(Notice(self.stamp_ms(), "check_failed", str(error)))
-            self.fold.stop_waiting()
+            self.tracker.stop_waiting()
         finally:
             self._is_catching_up = False
 
     def _read_again_soon(self) -> None:
         """A message was lost to us: read the lists instead."""
-        self._watch.hurry()
+        self._poller.hurry()
 
     def _notify(self, notice: Notice) -> None:
         if notice.freezes and not self.gate.close(notice.code, notice.text, notice.symbol, notice.key):

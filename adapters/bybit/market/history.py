@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from keel.adapters.bybit.wire import parsing as translate
-from keel.adapters.bybit.transport.endpoints import Endpoints, Environment
 from keel.adapters.bybit.market.market_data import Kind
+from keel.adapters.bybit.transport.endpoints import Endpoints, Environment
+from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.bybit.wire.shapes import FundingRow
 from keel.core.errors import VenueError

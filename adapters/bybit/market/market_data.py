@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from keel.adapters.bybit.market import instruments
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.transport.exchange_clock import MarketClock
+from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.transport.exchange_clock import MarketClock
-from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome, PayloadError
-from keel.adapters.bybit.transport.rest import RestClient
 from keel.core.errors import ConfigError
 from keel.core.instrument import Category, Instrument
 from keel.core.messages import Bar, FundingRate

@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import aiohttp
 
-from keel.adapters.bybit.wire import parsing as translate
-from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.market.candles import CandleLine
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
-from keel.adapters.bybit.transport.endpoints import Endpoints
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
+from keel.adapters.bybit.transport.endpoints import Endpoints
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.streams import Stream
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.machine import monotonic_ms
 from keel.core.instrument import Category
 from keel.core.messages import Bar, FeedGap, Message
@@ -87,7 +87,7 @@ class MarketStream:
 
     async def run(self) -> None:
         """Keep the connection and watch for candles that do not come, until cancelled."""
-        watching = asyncio.create_task(self._watch())
+        watching = asyncio.create_task(self._poller())
         try:
             await self.stream.run()
         finally:
@@ -187,7 +187,7 @@ class MarketStream:
         """After a (re)connection: what closed meanwhile, before anything new is heard."""
         await asyncio.gather(*(self._fill_line(line) for line in self.lines if self.lines[line].next_open is not None))
 
-    async def _watch(self) -> None:
+    async def _poller(self) -> None:
         """A push that does not come: ask REST once it is due for too long, by the stream's own tale or by the clock."""
         while True:
             await self._sleep(GRACE_MS / 1000)

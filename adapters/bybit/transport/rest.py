@@ -1,8 +1,8 @@
 """REST: signed, budgeted, with a deadline, and with an answer that always says what it is evidence for.
 
 Reads are asked again, with backoff, after whatever may pass. Commands are sent once; whether one may be sent again is decided by who knows
-the order (``keel.adapters.bybit.execution.venue``), never here. GET carries no body (the exchange bans addresses for that) and no redirect is
-followed: a signed request goes where it was meant to go or nowhere.
+the order (``keel.adapters.bybit.execution.venue``), never here. GET carries no body (the exchange bans addresses for that) and no redirect
+is followed: a signed request goes where it was meant to go or nowhere.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import msgspec
 from yarl import URL
 
 from keel.adapters import machine
-from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.execution.command_hold import CommandHold
-from keel.adapters.bybit.transport.endpoints import Endpoints
 from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.transport.credentials import Credentials
+from keel.adapters.bybit.transport.endpoints import Endpoints
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
+from keel.adapters.bybit.transport.send_stop import SendStop, SentBody, may_add, never_stopped
+from keel.adapters.bybit.transport.signing import body_bytes, query_string, rest_headers
+from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import (
     READ_AGAIN,
     SUCCESS,
@@ -34,9 +37,6 @@ from keel.adapters.bybit.wire.return_codes import (
     words_of_page,
     words_of_status,
 )
-from keel.adapters.bybit.transport.credentials import Credentials
-from keel.adapters.bybit.transport.send_stop import SendStop, SentBody, may_add, never_stopped
-from keel.adapters.bybit.transport.signing import body_bytes, query_string, rest_headers
 from keel.core.errors import SafetyError
 
 T = TypeVar("T")

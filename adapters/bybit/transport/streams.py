@@ -17,10 +17,10 @@ import aiohttp
 import msgspec
 
 from keel.adapters import machine
-from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.bybit.transport.redirects import refuse_redirects
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.machine import monotonic_ms
 from keel.core.errors import InvariantError, VenueError
 

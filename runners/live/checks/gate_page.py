@@ -1,4 +1,4 @@
-"""The table of causes in docs/gate.md, printed from core/risk/causes.py: ``python -m keel.runners.live.checks.gate_page`` writes it anew."""
+"""docs/gate.md's table of causes, printed from core/risk/causes.py: ``python -m keel.runners.live.checks.gate_page`` writes it anew."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from keel.core.risk.causes import CAUSES, Cause, TradingState
 
-PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "gate.md"
+PAGE: Final = Path(__file__).resolve().parents[3] / "docs" / "gate.md"
 HEAD: Final = "| cause | of | raised when | forbids | ends when | lifted by |\n|---|---|---|---|---|---|\n"
 FORBIDS: Final = {TradingState.REDUCING: "entries", TradingState.HALTED: "all but cancels"}
 _LIFTED_BY: Final = {"keel": "keel", "time": "time", "person": "a person", "restart": "the next start"}

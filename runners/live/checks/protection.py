@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
-from keel.adapters.bybit.wire import parsing as translate
-from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.execution.venue import BybitVenue
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.bybit.wire.shapes import OrderRow
 from keel.adapters.machine import monotonic_ms
 from keel.core.bus import Bus
@@ -81,13 +81,13 @@ class Protection:
         if self._venue.gate.has("unprotected", fill.symbol) and not self._held(fill.symbol):
             self._soon(fill.symbol, APART_MS)
             return
-        order = self._venue.fold.orders.get(fill.client_order_id)
+        order = self._venue.tracker.orders.get(fill.client_order_id)
         bracket = order.command.bracket if order is not None and order.command is not None else None
         if bracket is not None and (bracket.stop_loss is not None or bracket.trailing is not None):
             self._soon(fill.symbol, AFTER_FILL_MS)
 
     def _on_update(self, update: OrderUpdate) -> None:
-        order = self._venue.fold.orders.get(update.client_order_id)
+        order = self._venue.tracker.orders.get(update.client_order_id)
         is_stop = order is not None and order.role in STOPS and not order.is_unwanted
         if is_stop and update.status in ("cancelled", "rejected", "expired"):
             self._soon(update.symbol, AFTER_END_MS)
@@ -116,10 +116,10 @@ class Protection:
             self._soon(symbol, APART_MS)
 
     def _held(self, symbol: str) -> int:
-        return self._venue.fold.books.held(symbol, 0)
+        return self._venue.tracker.books.held(symbol, 0)
 
     def _has_stop(self, symbol: str) -> bool:
-        return any(order.symbol == symbol and (order.role in STOPS or _is_own_stop(order)) for order in self._venue.fold.orders)
+        return any(order.symbol == symbol and (order.role in STOPS or _is_own_stop(order)) for order in self._venue.tracker.orders)
 
     async def _is_safe(self, symbol: str) -> bool:
         """Whether the exchange says that the position is flat, or has a stop."""

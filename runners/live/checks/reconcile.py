@@ -16,20 +16,32 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.wire.parsing import number, required, units
 from keel.adapters.bybit.wire.parsing import steps as steps_of
-from keel.adapters.bybit.execution.venue import BybitVenue
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.core.actors.portfolio import Line, Portfolio
 from keel.core.money import UNIT, to_text
 from keel.core.timeframe import HOUR_MS, MINUTE_MS, WEEK_MS
-from keel.runners.live.session.books import Books
-from keel.runners.live.checks.comparison import Action, Comparison, Difference, Doubt, Freeze, Release, TakeOver, Trust, Unbooked, cause_of, places
-from keel.runners.live.startup.opening import coin_units
-from keel.runners.live.session.records import Adjusted
+from keel.runners.live.checks.comparison import (
+    Action,
+    Comparison,
+    Difference,
+    Doubt,
+    Freeze,
+    Release,
+    TakeOver,
+    Trust,
+    Unbooked,
+    cause_of,
+    places,
+)
 from keel.runners.live.checks.transaction_log import OWN_TYPES, cash_of, is_own, log_rows
+from keel.runners.live.session.books import Books
+from keel.runners.live.session.records import Adjusted
+from keel.runners.live.startup.opening import coin_units
 
 _LOG_MS: Final = WEEK_MS
 """How far back the transaction log is asked at once: as far as the exchange allows."""
@@ -46,7 +58,7 @@ def differences(portfolio: Portfolio, venue: BybitVenue, quote: str, counts: Map
         each = _position(line, venue) if line.is_linear else _coin(line, venue, counts.get(line.instrument.symbol, 0))
         if each.ours != each.theirs:
             found.append(each)
-    balance = venue.fold.balances.get(quote)
+    balance = venue.tracker.balances.get(quote)
     if balance is not None and balance.wallet != portfolio.cash:
         found.append(Difference(None, portfolio.cash, balance.wallet, rounding=counts.get(None, 0)))
     return found
@@ -54,7 +66,7 @@ def differences(portfolio: Portfolio, venue: BybitVenue, quote: str, counts: Map
 
 def pushed_differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[Difference]:
     """The same, between the portfolio and what the stream pushed last, of that to which nothing was booked later."""
-    pushes = venue.fold.pushes
+    pushes = venue.tracker.pushes
     found: list[Difference] = []
     for line in portfolio.lines.values():
         symbol = line.instrument.symbol
@@ -67,7 +79,7 @@ def pushed_differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> l
 
 def _position(line: Line, venue: BybitVenue) -> Difference:
     symbol = line.instrument.symbol
-    report = venue.fold.positions.get((symbol, 0))
+    report = venue.tracker.positions.get((symbol, 0))
     return Difference(symbol, line.book.steps, 0 if report is None else line.instrument.qty_grid.count(report.qty))
 
 
@@ -75,7 +87,7 @@ def _coin(line: Line, venue: BybitVenue, executions: int = 0) -> Difference:
     """A spot pair's base coin, in 1e-8, rounded as the wallet is (half-even). A coin that the wallet does not list is none. Rounding is
     less than a step, of which orders are made."""
     grid, coin = line.instrument.book_grid, line.instrument.base
-    balance = venue.fold.balances.get(coin)
+    balance = venue.tracker.balances.get(coin)
     ours = round(Fraction(line.book.steps * grid.num * UNIT, grid.den))
     step = line.instrument.qty_grid
     rounding = min(executions, (step.num * UNIT - 1) // step.den)
@@ -279,7 +291,7 @@ class Reconciler:
         """log_ms: up to here every row of the log is contained, where the rows are not known."""
         keys, log_ms = tuple(each.row.key for each in rows), max((each.row.ts for each in rows), default=log_ms)
         if symbol:
-            self._venue.fold.books.seed(symbol, steps, cost)
+            self._venue.tracker.books.seed(symbol, steps, cost)
         self._hear(Adjusted(self._books.clock.now_ms, reason, symbol, steps, cost, cash_change, log_ms, keys))
 
     # --- reading ---

@@ -1,7 +1,7 @@
 """How often a session looks, in one table (BAR 3.8). In lock-step the market waits for us, and nothing here runs by the clock.
 
-``in_flight`` is looked at every second and acts after its threshold; the first five are the adapter's own (``adapters/bybit/execution/account_poller.py``),
-which reads executions, orders, positions and wallet after each reconnection, too.
+``in_flight`` is looked at every second and acts after its threshold; the first five are the adapter's own
+(``adapters/bybit/execution/account_poller.py``), which reads executions, orders, positions and wallet after each reconnection, too.
 """
 
 from __future__ import annotations

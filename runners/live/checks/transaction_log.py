@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.return_codes import PayloadError
-from keel.adapters.bybit.transport.rest import RestClient
 from keel.core.actors.portfolio import Line
 from keel.core.messages import Fill
 from keel.core.timeframe import DAY_MS

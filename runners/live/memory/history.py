@@ -27,8 +27,8 @@ from keel.core.messages import (
 from keel.core.orders import CLOSED, OrderRecord
 from keel.core.risk.causes import CAUSES
 from keel.core.timeframe import DAY_MS
-from keel.runners.live.session.records import NOTES, Adjusted, CauseEnded, CauseRaised, InputsKnown, Opened, Stated
 from keel.runners.live.checks.transaction_log import LogRow
+from keel.runners.live.session.records import NOTES, Adjusted, CauseEnded, CauseRaised, InputsKnown, Opened, Stated
 
 if TYPE_CHECKING:
     from keel.runners.live.session.books import Books
@@ -152,12 +152,12 @@ def hear_again(books: Books, records: Iterable[Record]) -> int:
             _hear(books, record, message)
     for command in written:
         name = command.client_order_id
-        if books.desk.muted.get(name, made.get(name)) != command:
+        if books.gateway.muted.get(name, made.get(name)) != command:
             raise DataError(
                 f"the journal holds the order {name}, and this program, hearing the same, would not have made it, or not so: the code"
                 " has changed since; go on with the version that began, or close the positions and begin anew (--fresh)"
             )
-    books.desk.muted.clear()
+    books.gateway.muted.clear()
     return count
 
 

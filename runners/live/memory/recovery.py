@@ -12,16 +12,16 @@ from keel.core.instrument import Instrument
 from keel.core.messages import Message
 from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.gate import Gate
-from keel.runners.live.memory import state
-from keel.runners.live.session.books import Books, make_books
-from keel.runners.live.startup.connection import Connection
-from keel.runners.live.memory.history import hear_again, known, session_prefix
 from keel.runners.live.market.input_reader import InputReader
+from keel.runners.live.market.series_reader import SeriesReader
+from keel.runners.live.memory import state
+from keel.runners.live.memory.history import hear_again, known, session_prefix
+from keel.runners.live.session.books import Books, make_books
+from keel.runners.live.session.records import Opened, WarmUpBars
+from keel.runners.live.startup.connection import Connection
 from keel.runners.live.startup.opening import check_grids, first_look
 from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.program import warm_up_frames, warm_up_records
-from keel.runners.live.session.records import Opened, WarmUpBars
-from keel.runners.live.market.series_reader import SeriesReader
 from keel.runners.live.startup.warmup import WarmUp
 
 

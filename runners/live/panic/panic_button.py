@@ -16,8 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from keel.adapters.bybit.transport.endpoints import Endpoints, Environment
 from keel.adapters.bybit.transport.credentials import Credentials
+from keel.adapters.bybit.transport.endpoints import Endpoints, Environment
 from keel.runners import safety
 from keel.runners.child_environment import child_environment
 from keel.runners.live.panic.latch import latch_path

@@ -16,14 +16,14 @@ from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.controls import Controls
 from keel.core.risk.gate import Gate
 from keel.runners.actors import Actors, make_actors, subscribe, subscribe_targets
-from keel.runners.live.session.cycle import Cycle
-from keel.runners.live.session.decisions import Decisions
-from keel.runners.live.session.order_gateway import Desk
 from keel.runners.live.memory.history import History, session_prefix
-from keel.runners.live.startup.plan import Plan
-from keel.runners.live.session.records import Opened
 from keel.runners.live.memory.strategy_memory import StrategyMemory
 from keel.runners.live.memory.tape import Tape, TapeWriter
+from keel.runners.live.session.cycle import Cycle
+from keel.runners.live.session.decisions import Decisions
+from keel.runners.live.session.order_gateway import OrderGateway
+from keel.runners.live.session.records import Opened
+from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.warmup import WarmUp
 from keel.runners.portfolio.desk import PortfolioDesk, open_desk
 from keel.strategies.base import BaseStrategy
@@ -41,7 +41,7 @@ class Books:
     actors: Actors
     cycle: Cycle
     controls: Controls
-    desk: Desk
+    gateway: OrderGateway
     tape: Tape
     memory: StrategyMemory
     history: History
@@ -94,9 +94,9 @@ def make_books(
         environment_is_armed=lambda: plan.arming is None or plan.arming.is_dry or plan.arming.token is not None,
     )  # fmt: skip
     decisions = Decisions(clock)
-    desk = Desk(controls, say, decisions, plan.dry)
+    gateway = OrderGateway(controls, say, decisions, plan.dry)
     writer = TapeWriter(portfolio, system.risk.leverage, clock)
-    subscribe(bus, actors, desk, {**writer.before_actors, OrderUpdate: desk.on_update})
+    subscribe(bus, actors, gateway, {**writer.before_actors, OrderUpdate: gateway.on_update})
     bus.subscribe(Fill, writer.after_fill)
     bus.subscribe(OrderDenied, controls.counts.note_denied)
     decisions.listen(bus)
@@ -104,4 +104,4 @@ def make_books(
     if shown is not None:
         subscribe_targets(bus, actors, shown)
     memory, history = StrategyMemory(strategy), History.begun(opened)
-    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, desk, writer.tape, memory, history, decisions, shown)
+    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, gateway, writer.tape, memory, history, decisions, shown)

@@ -17,10 +17,10 @@ from keel.core.clock import ReplayClock
 from keel.core.errors import InvariantError
 from keel.core.messages import Bar, FundingRate, MarkPrice, Message
 from keel.runners.actors import Actors
-from keel.runners.live.session.adjusting import adjust
-from keel.runners.live.memory.bar_tape import BarTape
-from keel.runners.live.market.inputs import Inputs
 from keel.runners.live.market.bar_synchronizer import Instant
+from keel.runners.live.market.inputs import Inputs
+from keel.runners.live.memory.bar_tape import BarTape
+from keel.runners.live.session.adjusting import adjust
 from keel.runners.live.session.records import Adjusted, BarsTooLate, ClosePosition, InputsKnown, InstantClosed
 
 

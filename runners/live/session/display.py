@@ -15,13 +15,13 @@ from keel.core.risk.causes import TradingState
 from keel.core.time_range import to_iso
 from keel.core.timeframe import HOUR_MS, MINUTE_MS
 from keel.runners.arming.limits import no_stop
-from keel.runners.live.startup.banner import banner, border
+from keel.runners.live.memory.tape import Decision
 from keel.runners.live.session.holdings import held_quantities
 from keel.runners.live.session.restrictions import restrictions
 from keel.runners.live.session.session import Stop
-from keel.runners.live.startup.start import Live
 from keel.runners.live.session.tallies import tallies
-from keel.runners.live.memory.tape import Decision
+from keel.runners.live.startup.banner import banner, border
+from keel.runners.live.startup.start import Live
 
 REFRESH_S = 0.5
 ROWS = 12
@@ -161,7 +161,7 @@ def _positions(live: Live) -> Any:
 
 def _orders(live: Live) -> Any:
     table = _table("order", "symbol", "side", "type", "quantity", "price", "state")
-    orders = list(live.venue.fold.orders)
+    orders = list(live.venue.tracker.orders)
     for tracked in orders[:ROWS]:
         price = tracked.price or tracked.trigger
         shown = "" if price is None else _price(live, tracked.symbol, price)

@@ -9,10 +9,10 @@ from keel.adapters.bybit.execution.order_query_records import EVIDENCE
 from keel.adapters.journal import Journal, JournalError
 from keel.adapters.machine import monotonic_ms
 from keel.core.messages import Bar, CancelAll, CancelOrder, FeedGap, FundingRate, MarkPrice, Message
-from keel.runners.live.session.books import Books
-from keel.runners.live.market.input_wait import InputWait
 from keel.runners.live.market.bar_synchronizer import Instants
+from keel.runners.live.market.input_wait import InputWait
 from keel.runners.live.market.prices import Prices
+from keel.runners.live.session.books import Books
 from keel.runners.live.session.records import HearingStopped, InputsKnown
 
 
@@ -22,7 +22,7 @@ class Gather(Protocol):
     def __call__(self, bar: Bar, known: InputsKnown | None = None) -> None: ...
 
 
-class Outbox:
+class Inbox:
     """Hands messages to the cycle until something has failed; from then on they are only written down, so that a restart knows them."""
 
     def __init__(self, journal: Journal, fail: Callable[[BaseException], None]) -> None:

@@ -15,7 +15,7 @@ from keel.runners.live.session.decisions import Decisions
 from keel.runners.live.startup.dry_run import DryRun
 
 
-class Desk:
+class OrderGateway:
     """Implements ``keel.core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message;
     ``dry`` takes what would be sent, and then nothing is."""
 

@@ -15,11 +15,11 @@ from keel.core.time_range import TimeRange
 from keel.core.timeframe import DAY_MS
 from keel.runners.curve import equity_curve
 from keel.runners.funnel import run_funnel
+from keel.runners.live.checks.statement import text_of
 from keel.runners.live.session.cycle import Cycle
 from keel.runners.live.session.session import Ending
-from keel.runners.live.startup.start import Live
-from keel.runners.live.checks.statement import text_of
 from keel.runners.live.session.tallies import tallies
+from keel.runners.live.startup.start import Live
 from keel.runners.outcome import holdings_value, made_result
 from keel.runners.warnings import many_refused
 

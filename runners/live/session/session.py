@@ -23,18 +23,18 @@ from keel.core.errors import StrategyError
 from keel.core.messages import CancelOrder, Fault, Halt
 from keel.core.orders import OrderRecord
 from keel.runners.live.checks.comparison import Difference
-from keel.runners.live.session.holdings import held_quantities
+from keel.runners.live.checks.health_checks import Upkeep
+from keel.runners.live.checks.reconcile import differences
+from keel.runners.live.checks.watchdog import LoopHung, Watchdog
 from keel.runners.live.market.bar_synchronizer import Instant
 from keel.runners.live.panic.panic_end import PanicEnd
 from keel.runners.live.panic.panic_heard import PanicHeard
-from keel.runners.live.startup.plan import Plan
-from keel.runners.live.checks.reconcile import differences
+from keel.runners.live.session.holdings import held_quantities
 from keel.runners.live.session.records import Stated
 from keel.runners.live.session.restrictions import Restriction, restrictions
 from keel.runners.live.session.sandbox_end import SandboxEnd
+from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.start import Live, start
-from keel.runners.live.checks.health_checks import Upkeep
-from keel.runners.live.checks.watchdog import LoopHung, Watchdog
 
 TICK_S: Final = 0.25
 STOP_PATIENCE_S: Final = 15.0
@@ -224,7 +224,7 @@ class Session:
 
     async def _real_time(self, live: Live, upkeep: Upkeep) -> None:
         woken = asyncio.Event()
-        live.outbox.wake = woken.set
+        live.inbox.wake = woken.set
         end, panic = SandboxEnd(live), PanicEnd(live)
         while not self.stop.is_asked:
             try:
@@ -247,7 +247,7 @@ class Session:
     # --- instants ---
 
     def _close_ready(self, live: Live) -> None:
-        if live.outbox.failure is not None:
+        if live.inbox.failure is not None:
             return
         lockstep = live.connection.is_lockstep
         now = monotonic_ms()
@@ -262,7 +262,7 @@ class Session:
             try:
                 live.cycle.close(instant, marks, prices.due_rates(instant.ts), decides=decides, inputs=prices.inputs_of(instant))
             except BaseException as error:  # noqa: BLE001  # kept and told: the session stops for it
-                live.outbox.fail(error)
+                live.inbox.fail(error)
                 return
             for note in live.books.new_notes():
                 self.notify(Notice(instant.ts, "not_screened", note))
@@ -324,7 +324,7 @@ class Session:
                 await live.reconciler.check(at_once=True)
                 left = differences(live.books.portfolio, live.venue, live.quote)
                 is_compared = live.reconciler.was_read
-                if is_compared and failure is None and live.outbox.failure is None:
+                if is_compared and failure is None and live.inbox.failure is None:
                     stated = await live.statement.make(live.connection.market_ms - 1)  # what comes at this very ms is the next session's
         except TimeoutError:
             self.notify(Notice(live.cycle.clock.now_ms, "stop_slow", "not everything was answered before the end; a restart looks again"))
@@ -344,14 +344,14 @@ class Session:
         )  # fmt: skip
 
     async def _wait_for_ends(self, live: Live, entries: list[OrderRecord]) -> None:
-        while any(record.is_open for record in entries) and live.outbox.failure is None:
+        while any(record.is_open for record in entries) and live.inbox.failure is None:
             await asyncio.sleep(0.05)
 
     async def _on_fault(self, live: Live, failure: BaseException) -> None:
         """on_fault halt: nothing is added; flatten: positions are closed, too, past actors that have failed."""
         live.gate.close("fault", f"{type(failure).__name__}: {failure}")
         if live.journal.failed is None:
-            live.outbox.append(Fault(live.cycle.clock.now_ms, "session", f"{type(failure).__name__}: {failure}"))
+            live.inbox.append(Fault(live.cycle.clock.now_ms, "session", f"{type(failure).__name__}: {failure}"))
         if live.plan.system.on_fault != "flatten":
             return
         if live.cycle.bus.failed is None:

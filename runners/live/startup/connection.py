@@ -12,15 +12,15 @@ import aiohttp
 import msgspec
 
 from keel.adapters.bybit.execution.account_reader import AccountReader
-from keel.adapters.bybit.transport.rate_budget import Budget
-from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
-from keel.adapters.bybit.transport.endpoints import Endpoints, Environment, endpoints
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notify
-from keel.adapters.bybit.wire.return_codes import READ_AGAIN, ExchangeRefusal, Outcome, PayloadError
+from keel.adapters.bybit.transport.credentials import Credentials, load_credentials
+from keel.adapters.bybit.transport.endpoints import Endpoints, Environment, endpoints
+from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget
 from keel.adapters.bybit.transport.redirects import refuse_redirects
 from keel.adapters.bybit.transport.rest import RestClient
-from keel.adapters.bybit.transport.credentials import Credentials, load_credentials
+from keel.adapters.bybit.wire.return_codes import READ_AGAIN, ExchangeRefusal, Outcome, PayloadError
 from keel.adapters.machine import monotonic_ms
 from keel.core.errors import SafetyError, VenueError
 from keel.core.instrument import Category

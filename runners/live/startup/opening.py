@@ -10,17 +10,17 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+from keel.adapters.bybit.execution.order_tracker import execution_key
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.execution.order_tracker import execution_key
 from keel.core.errors import SafetyError
 from keel.core.instrument import Instrument
 from keel.core.money import UNIT
 from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, tf_ms
+from keel.runners.live.checks.transaction_log import log_rows
+from keel.runners.live.session.records import Opened
 from keel.runners.live.startup.connection import Connection
 from keel.runners.live.startup.plan import Plan
-from keel.runners.live.session.records import Opened
-from keel.runners.live.checks.transaction_log import log_rows
 
 Held = tuple[str, int, int]
 """(symbol, signed steps of the book's grid, cost in 1e-8)"""

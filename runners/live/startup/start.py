@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
-from keel.adapters.bybit.transport.endpoints import Environment
-from keel.adapters.bybit.market.market_stream import FRESHNESS_MS, MarketStream
-from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.execution.venue import BybitVenue
+from keel.adapters.bybit.market.market_stream import FRESHNESS_MS, MarketStream
+from keel.adapters.bybit.notices import Notice, Notify
+from keel.adapters.bybit.transport.endpoints import Environment
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.journal import Journal
 from keel.adapters.journal.journal import BALLAST_BYTES
 from keel.core.bus import Bus
@@ -39,30 +39,30 @@ from keel.core.timeframe import DAY_MS
 from keel.runners.arming.arming import EXPIRED
 from keel.runners.arming.missing import Missing, NotArmedError
 from keel.runners.arming.reconciliation import unclean
-from keel.runners.live.session.background import background, up
-from keel.runners.live.session.books import Books
-from keel.runners.live.startup.connection import Connection, connect
-from keel.runners.live.session.cycle import Cycle
-from keel.runners.live.session.door import open_door
-from keel.runners.live.memory.history import History, in_flight, seen_executions, session_prefix
-from keel.runners.live.market.input_reader import InputReader
-from keel.runners.live.market.input_wait import InputWait
-from keel.runners.live.market.bar_synchronizer import Instants
 from keel.runners.live.checks.journal_watch import watch_journal
-from keel.runners.live.panic.latch import latch_of, refuse_latched
-from keel.runners.live.startup.left_out import read_instruments, tell_left_out
-from keel.runners.live.startup.lock import AccountLock
-from keel.runners.live.session.inbox import Outbox
-from keel.runners.live.startup.plan import Plan
-from keel.runners.live.market.prices import Prices
-from keel.runners.live.startup.program import program_of
 from keel.runners.live.checks.protection import Protection
 from keel.runners.live.checks.reconcile import Reconciler
-from keel.runners.live.session.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened, Quoted
+from keel.runners.live.checks.statement import Statement
+from keel.runners.live.market.bar_synchronizer import Instants
+from keel.runners.live.market.input_reader import InputReader
+from keel.runners.live.market.input_wait import InputWait
+from keel.runners.live.market.prices import Prices
+from keel.runners.live.memory.history import History, in_flight, seen_executions, session_prefix
 from keel.runners.live.memory.recovery import recover_books
 from keel.runners.live.memory.snapshots import Snapshots
-from keel.runners.live.checks.statement import Statement
 from keel.runners.live.memory.tape import Tape
+from keel.runners.live.panic.latch import latch_of, refuse_latched
+from keel.runners.live.session.background import background, up
+from keel.runners.live.session.books import Books
+from keel.runners.live.session.cycle import Cycle
+from keel.runners.live.session.door import open_door
+from keel.runners.live.session.inbox import Inbox
+from keel.runners.live.session.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened, Quoted
+from keel.runners.live.startup.connection import Connection, connect
+from keel.runners.live.startup.left_out import read_instruments, tell_left_out
+from keel.runners.live.startup.lock import AccountLock
+from keel.runners.live.startup.plan import Plan
+from keel.runners.live.startup.program import program_of
 
 READY_S = 60.0
 QUIET_S = 5.0
@@ -95,7 +95,7 @@ class Live:
     snapshots: Snapshots
     reconciler: Reconciler
     statement: Statement
-    outbox: Outbox
+    inbox: Inbox
     inputs: InputWait | None
     """Where decision bars wait for what features read beside them; None where features read bars only."""
     starting_instant: int
@@ -240,37 +240,37 @@ async def _assemble(
     watch: Callable[[Bus], None],
 ) -> Live:
     """Recover the books, connect the venue, compare, then let the market in."""
-    outbox = Outbox(journal, fail)
+    inbox = Inbox(journal, fail)
     gate = Gate(plan.system.symbols, now_ms=lambda: connection.clock.now_ms)
     gate.close(STARTING, "the account is being read")
     limits = ControlLimits.of(plan.system, live=plan.arming is not None, stale_ms=float("inf") if connection.is_lockstep else STALE_MS)
     found = await recover_books(
-        plan, account, connection, instruments, journal, gate, limits=limits, say=outbox.hear, notify=notify
+        plan, account, connection, instruments, journal, gate, limits=limits, say=inbox.hear, notify=notify
     )  # fmt: skip
     books, prices = found.books, Prices()
-    outbox.open(books)
+    inbox.open(books)
     gate.listen(
-        on_state=lambda state, why: _tell_gate(state, why, connection.market_ms, outbox, notify),
-        on_entry=lambda entry, by: _tell_entry(entry, by, connection.market_ms, outbox, notify),
+        on_state=lambda state, why: _tell_gate(state, why, connection.market_ms, inbox, notify),
+        on_entry=lambda entry, by: _tell_entry(entry, by, connection.market_ms, inbox, notify),
     )
     for each in sorted(books.history.standing.values(), key=lambda cause: cause.ts):
         gate.close(each.cause, each.text, each.symbol or None, each.key, since_ms=each.since_ms or each.ts)
     watch(books.bus)
-    venue = _venue(plan, connection, instruments, books, prices, gate, outbox, notify, lambda symbol: reconciler.against(symbol))
+    venue = _venue(plan, connection, instruments, books, prices, gate, inbox, notify, lambda symbol: reconciler.against(symbol))
     quote = next(iter(instruments.values())).quote
-    reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=outbox.hear)
+    reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=inbox.hear)
     never = _hand_over(books, venue, instruments)
     protection = None
     if plan.system.category == "linear" and plan.dry is None:  # it hears the first reading: a stop may have ended while nobody looked
-        protection = Protection(venue, plan.system.on_unprotected, notify, hear=outbox.hear, now_ms=lambda: books.clock.now_ms)
+        protection = Protection(venue, plan.system.on_unprotected, notify, hear=inbox.hear, now_ms=lambda: books.clock.now_ms)
         venue.on_unprotected = protection.refused
         protection.listen(books.bus)
     await up(background(venue.run(), stack, fail), venue.wait_ready(READY_S))
-    _tell_never_sent(never, outbox.hear, books.clock)
-    statement = Statement(books, venue, connection.rest, quote, notify, write=outbox.append)
+    _tell_never_sent(never, inbox.hear, books.clock)
+    statement = Statement(books, venue, connection.rest, quote, notify, write=inbox.append)
 
     async def compare() -> None:
-        if not outbox.failure:
+        if not inbox.failure:
             await _quiet(venue, connection)
             await reconciler.check(at_once=True)
 
@@ -281,13 +281,13 @@ async def _assemble(
     if plan.arming is None:
         await compare()
     else:
-        await plan.arming.arm(compare_to_arm, notify, outbox.note)
+        await plan.arming.arm(compare_to_arm, notify, inbox.note)
         gate.open(EXPIRED, by=plan.arming.token.by if plan.arming.token is not None else KEEL)
     if protection is not None:
         background(protection.run(), stack, fail)
-    instants, waits = _instants(plan, books, found.reads, outbox, prices, stack, fail, notify)
+    instants, waits = _instants(plan, books, found.reads, inbox, prices, stack, fail, notify)
     prices.rates = await _missed_rates(connection, plan.system, books.history, books.opened.start_ms)
-    market = _market(plan, connection, instants, books, outbox.market(instants, prices, waits, plan.system.timeframe), notify)
+    market = _market(plan, connection, instants, books, inbox.market(instants, prices, waits, plan.system.timeframe), notify)
     books.controls.age_ms = market.age_ms
     conditions = Conditions(
         gate, books.controls, now_ms=lambda: books.clock.now_ms,
@@ -299,12 +299,12 @@ async def _assemble(
         venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, books.clock.now_ms))
     await up(background(market.run(), stack, fail), market.stream.wait_ready(READY_S))
     await market.settle()
-    books.bus.subscribe(SubmitOrder, lambda order: _note_quote(order, market, outbox))
+    books.bus.subscribe(SubmitOrder, lambda order: _note_quote(order, market, inbox))
     gate.look = conditions.look
-    snapshots = Snapshots(books, journal, notify, failure=lambda: outbox.failure)
+    snapshots = Snapshots(books, journal, notify, failure=lambda: inbox.failure)
     return Live(
         plan, account, connection, instruments, books, gate, venue, market, instants, prices, journal, snapshots, reconciler, statement,
-        outbox, waits, connection.market_ms if found.is_first else 0,
+        inbox, waits, connection.market_ms if found.is_first else 0,
     )  # fmt: skip
 
 
@@ -333,7 +333,7 @@ def _venue(
     books: Books,
     prices: Prices,
     gate: Gate,
-    outbox: Outbox,
+    inbox: Inbox,
     notify: Notify,
     witness: Callable[[str], Awaitable[str]],
 ) -> BybitVenue:
@@ -342,37 +342,37 @@ def _venue(
             gate.hold("private_stream", is_ready, venue.private.stream.problem or "the private stream is lost")
 
     venue = BybitVenue(
-        connection.where, connection.session, connection.credentials, connection.rest, plan.system.category, instruments, outbox.hear,
-        journal=outbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
+        connection.where, connection.session, connection.credentials, connection.rest, plan.system.category, instruments, inbox.hear,
+        journal=inbox.write, seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms),
         opened_ms=books.opened.ts, evidence=dict(books.history.absent), notify=notify,
         market=connection.market, current_price=lambda symbol: prices.last.get(symbol) or books.portfolio.last(symbol) or None,
-        note=outbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
+        note=inbox.note, use_trade_stream=False, gate=gate, own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
         witness=witness, on_ready=on_ready,
     )  # fmt: skip
     if not connection.is_lockstep:  # there a cancel comes about with the market's next step, which waits for us
-        venue.last_look = books.desk.last_look
+        venue.last_look = books.gateway.last_look
     return venue
 
 
-def _note_quote(order: SubmitOrder, market: MarketStream, outbox: Outbox) -> None:
+def _note_quote(order: SubmitOrder, market: MarketStream, inbox: Inbox) -> None:
     """The prices that an order meets, for whoever measures its fill later."""
     quote = market.quote(order.symbol)
     if quote is not None:
-        outbox.note(Quoted(order.ts, order.client_order_id, order.symbol, *quote))
+        inbox.note(Quoted(order.ts, order.client_order_id, order.symbol, *quote))
 
 
-def _tell_gate(state: TradingState, why: str, ts: int, outbox: Outbox, notify: Notify) -> None:
-    outbox.note(GateChanged(ts, state.name, why))
+def _tell_gate(state: TradingState, why: str, ts: int, inbox: Inbox, notify: Notify) -> None:
+    inbox.note(GateChanged(ts, state.name, why))
     is_ordinary = state is TradingState.ACTIVE or why.startswith(("starting:", "stopped:"))
     notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info" if is_ordinary else "warning"))
 
 
-def _tell_entry(entry: Entry, by: str | None, ts: int, outbox: Outbox, notify: Notify) -> None:
+def _tell_entry(entry: Entry, by: str | None, ts: int, inbox: Inbox, notify: Notify) -> None:
     """What stands in the way from here on, or does not any more: for the journal, and the end of it for people."""
     if by is None:
-        outbox.note(CauseRaised(ts, entry.cause, entry.symbol or "", entry.key, entry.text, entry.since_ms))
+        inbox.note(CauseRaised(ts, entry.cause, entry.symbol or "", entry.key, entry.text, entry.since_ms))
         return
-    outbox.note(CauseEnded(ts, entry.cause, entry.symbol or "", entry.key, by))
+    inbox.note(CauseEnded(ts, entry.cause, entry.symbol or "", entry.key, by))
     if entry.cause not in _ENDS_QUIETLY:
         where = entry.symbol or "the account"
         lifted = "is over" if by == KEEL else f"was lifted by {by}"
@@ -387,7 +387,7 @@ def _hand_over(books: Books, venue: BybitVenue, instruments: dict[str, Instrumen
     brackets = [(record.parent_id or "", record.client_order_id) for record in executor.bracket_orders()]
     venue.recover(sent, used_names=executor.bracket_names, open_brackets=brackets, holdings=holdings)
     _expect_brackets(executor.bracket_orders(), venue, instruments)
-    books.desk.venue = venue
+    books.gateway.venue = venue
     return never
 
 
@@ -395,7 +395,7 @@ def _instants(
     plan: Plan,
     books: Books,
     reads: InputReader,
-    outbox: Outbox,
+    inbox: Inbox,
     prices: Prices,
     stack: AsyncExitStack,
     fail: Callable[[BaseException], None],
@@ -408,7 +408,7 @@ def _instants(
     instants.last_ts = books.cycle.closes[-1] if books.cycle.closes else books.opened.start_ms
     if not reads.waited_for:
         return instants, None
-    waits = InputWait(reads, outbox.gather(instants, prices), fail=fail, notify=notify)
+    waits = InputWait(reads, inbox.gather(instants, prices), fail=fail, notify=notify)
     stack.push_async_callback(waits.close)
     return instants, waits
 
@@ -433,7 +433,7 @@ def _expect_brackets(records: list[OrderRecord], venue: BybitVenue, instruments:
             record.client_order_id, instruments[record.symbol], record.side, 0, parent_id=record.parent_id, role=role
         )  # fmt: skip
         order.state = record.state
-        venue.fold.orders.add(order)
+        venue.tracker.orders.add(order)
 
 
 def _tell_never_sent(never: list[OrderRecord], hear: Callable[[Message], None], clock: ReplayClock) -> None:

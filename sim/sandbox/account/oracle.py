@@ -10,8 +10,8 @@ from keel.core.money import to_text
 from keel.sim.cross import shown
 from keel.sim.ledger import ACCOUNTS, POSITION
 from keel.sim.sandbox.account.simulated_account import Account
-from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.account.views import position_row, wallet_row
+from keel.sim.sandbox.engine import Engine
 
 
 def truth(engine: Engine, frames: dict[int, int]) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from keel.core.config import ExecutionConfig
 from keel.core.instrument import Instrument
 from keel.core.messages import Bracket, PriceSource, SubmitOrder, TimeInForce
 from keel.core.money import UNIT
+from keel.sim.sandbox.account.records import TRIGGER_NAMES, OrderRecord
 from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.http.errors import ApiError, bad_params, params_error
-from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.http.parameters import Params, flag, link_id, number, text, whole
-from keel.sim.sandbox.account.records import TRIGGER_NAMES, OrderRecord
+from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
 _TIF: Final[dict[str, TimeInForce]] = {"GTC": "GTC", "IOC": "IOC", "FOK": "FOK", "PostOnly": "POST_ONLY"}
 SOURCE_OF: Final[dict[str, PriceSource]] = {"": "last", "LastPrice": "last", "MarkPrice": "mark", "IndexPrice": "index"}

@@ -16,13 +16,13 @@ from keel.core.messages import AmendOrder, Bracket, CancelOrder, PriceSource, Se
 from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
 from keel.sim.commands import count_or_zero
 from keel.sim.constraints import check_amend, check_submit
-from keel.sim.sandbox.account.simulated_account import Account
-from keel.sim.sandbox.http.errors import AMEND_UNKNOWN, DUPLICATE_ID, ORDER_UNKNOWN, ApiError, bad_params, params_error
-from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.account.order_entry import TRIGGER_INVALID, Draft, exit_source, read_bracket
-from keel.sim.sandbox.http.parameters import Markets, Params, category, market, number, text, whole
 from keel.sim.sandbox.account.records import TRIGGER_NAMES, OrderRecord
+from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.http.choices import check_words
+from keel.sim.sandbox.http.errors import AMEND_UNKNOWN, DUPLICATE_ID, ORDER_UNKNOWN, ApiError, bad_params, params_error
+from keel.sim.sandbox.http.parameters import Markets, Params, category, market, number, text, whole
+from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
 MAX_CANCELLED: Final = 500
 _CONDITIONAL: Final = ("Untriggered",)
@@ -43,7 +43,7 @@ class Pulse(Protocol):
     def let_happen(self, account: Account, name: str, now: int) -> None: ...
 
 
-class TradeDesk:
+class OrderRequests:
     """One for all accounts."""
 
     def __init__(self, markets: Markets, pulse: Pulse, seed: int) -> None:

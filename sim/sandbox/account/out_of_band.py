@@ -14,12 +14,12 @@ from keel.core.errors import ConfigError
 from keel.core.messages import Side, SubmitOrder
 from keel.core.money import UNIT, to_units
 from keel.core.nearest import did_you_mean
+from keel.sim.sandbox.account.records import ADL, OrderRecord
 from keel.sim.sandbox.account.simulated_account import SIDES, Account
+from keel.sim.sandbox.account.statement import QUOTE
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http.errors import ApiError
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
-from keel.sim.sandbox.account.records import ADL, OrderRecord
-from keel.sim.sandbox.account.statement import QUOTE
 
 _CHEAPEST, _DEAREST = 1e-6, 1e9
 """A coin's price in USDT: fees stay numbers, and something."""

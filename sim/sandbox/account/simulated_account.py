@@ -24,13 +24,13 @@ from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
 from keel.sim.ledger import FREE
 from keel.sim.margin import IsolatedMargin
 from keel.sim.sandbox import texts
+from keel.sim.sandbox.account.ids import IdSource
+from keel.sim.sandbox.account.records import ADL, NO_ERROR, OPEN, OrderRecord
+from keel.sim.sandbox.account.statement import QUOTE, SETTLED_IN, Statement, Times
 from keel.sim.sandbox.http.auth import keyed
 from keel.sim.sandbox.http.errors import ApiError
-from keel.sim.sandbox.account.ids import IdSource
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
-from keel.sim.sandbox.account.records import ADL, NO_ERROR, OPEN, OrderRecord
 from keel.sim.sandbox.settings import AccountSettings
-from keel.sim.sandbox.account.statement import QUOTE, SETTLED_IN, Statement, Times
 
 BY_CANCEL_TYPE: Final = (
     "CancelByUser", "CancelByReduceOnly", "CancelByTpSlTsClear", "CancelAllBeforeLiq", "CancelByOCOTpCanceledBySlTriggered",

@@ -10,8 +10,8 @@ from keel.core.money import UNIT, mul_div_floor
 from keel.sim.exchange import SimulatedExchange
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.ids import IdSource
-from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.account.records import ClosedPnl, Closing, OrderRecord, PositionState
+from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
 QUOTE: Final = "USDT"
 """What accounts are held in."""

@@ -9,8 +9,8 @@ from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, Position, SymbolBook
 from keel.sim.cross import net_of, shown, value_at_mark
 from keel.sim.ledger import FREE, ORDER, POSITION
 from keel.sim.sandbox import texts
-from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.account.margins import AccountMargins, coin_margins, position_margins, spot_locked
+from keel.sim.sandbox.account.simulated_account import Account
 
 
 def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:

@@ -9,8 +9,8 @@ import msgspec
 from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http.errors import ApiError
-from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.http.parameters import Params
+from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
 
 class Call(msgspec.Struct):

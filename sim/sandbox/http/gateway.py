@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from keel.sim.sandbox.account.simulated_account import Account
-from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.http.errors import NOT_ON_DEMO, TOO_MANY, ApiError
-from keel.sim.sandbox.http.request_limits import Budget, Budgets
 from keel.sim.sandbox.http.paging import listing
 from keel.sim.sandbox.http.parameters import CATEGORIES, Params, text
-from keel.sim.sandbox.ws.public_hub import PublicHub
+from keel.sim.sandbox.http.request_limits import Budget, Budgets
 from keel.sim.sandbox.http.routes import CANCEL_ALL, LISTS, ROUTES, TICKERS, UNUSED_CATEGORIES, Route
+from keel.sim.sandbox.ws.public_hub import PublicHub
 
 
 class Gateway:

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from keel.sim.sandbox import texts
-from keel.sim.sandbox.market.candles import INDEX, LAST, MARK, Candles
-from keel.sim.sandbox.market.bar_source import Floats, Ints
 from keel.sim.sandbox.http.json_columns import as_published, decimal_columns, json_rows, whole_numbers
+from keel.sim.sandbox.market.bar_source import Floats, Ints
+from keel.sim.sandbox.market.candles import INDEX, LAST, MARK, Candles
 
 PREMIUM: Final = 3
 """A kind of its own beside last, mark and index: (mark - index) / index; open and close are exact, the extremes those of the two

@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.http.errors import params_error
-from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.http.paging import after_cursor, page
 from keel.sim.sandbox.http.parameters import moment, text
+from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
 T = TypeVar("T")
 

@@ -9,15 +9,15 @@ from keel.core.money import to_units
 from keel.core.timeframe import DAY_MS, WEEK_MS
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account import modes
+from keel.sim.sandbox.account.records import OPEN, OrderRecord
 from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.views import position_row, wallet_row
 from keel.sim.sandbox.http.call import Call
+from keel.sim.sandbox.http.choices import check_words
 from keel.sim.sandbox.http.errors import ApiError, bad_params, params_error
-from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.http.paging import from_place, listing, page, window
 from keel.sim.sandbox.http.parameters import Params, category, market, number, text, whole
-from keel.sim.sandbox.account.records import OPEN, OrderRecord
-from keel.sim.sandbox.account.views import position_row, wallet_row
-from keel.sim.sandbox.http.choices import check_words
+from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
 # --- orders ---
 

@@ -12,16 +12,16 @@ from aiohttp import web
 
 from keel.core.errors import InvariantError
 from keel.sim.sandbox.account.simulated_account import Account
-from keel.sim.sandbox.http.auth import authenticate
-from keel.sim.sandbox.ws.websocket import Server
-from keel.sim.sandbox.http.errors import NOT_ON_DEMO, ApiError
 from keel.sim.sandbox.faults import AT_ONCE, Action, Event, Faults, When, patched
-from keel.sim.sandbox.http.routing import body_of
+from keel.sim.sandbox.http.auth import authenticate
+from keel.sim.sandbox.http.errors import NOT_ON_DEMO, ApiError
 from keel.sim.sandbox.http.gateway import Gateway
 from keel.sim.sandbox.http.parameters import Params
 from keel.sim.sandbox.http.routes import NOT_SIMULATED, ROUTES
+from keel.sim.sandbox.http.routing import body_of
 from keel.sim.sandbox.http.whole_response import json_answer
 from keel.sim.sandbox.wire_log import WireLog
+from keel.sim.sandbox.ws.websocket import Server
 
 _FOREVER_S: Final = 3600.0
 _ENCODER: Final = msgspec.json.Encoder()

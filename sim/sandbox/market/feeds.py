@@ -10,8 +10,8 @@ from keel.core.money import UNIT
 from keel.core.timeframe import MINUTE_MS
 from keel.sim.sandbox.engine import Move, Schedule
 from keel.sim.sandbox.market.bar_source import BarSource, Floats, SymbolSeries
-from keel.sim.sandbox.market.symbol_market import book_name
 from keel.sim.sandbox.market.random_walk import FUNDING_MS, HISTORY_BARS, Piece, Walk, is_traded, walk_instrument
+from keel.sim.sandbox.market.symbol_market import book_name
 
 
 class WalkFeed:

@@ -19,9 +19,9 @@ from keel.core.timeframe import DAY_MS
 from keel.sim.constraints import band_edge
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.http import json_columns
-from keel.sim.sandbox.market.candles import Candles
-from keel.sim.sandbox.market.bar_source import Floats, Ints, Prices
 from keel.sim.sandbox.http.kline_texts import KlineTexts
+from keel.sim.sandbox.market.bar_source import Floats, Ints, Prices
+from keel.sim.sandbox.market.candles import Candles
 
 Level = tuple[int, int]
 """(price in ticks, size in steps)"""

@@ -6,9 +6,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
+from keel.sim.sandbox.account.ids import IdSource
 from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.ws.websocket import Connection
-from keel.sim.sandbox.account.ids import IdSource
 
 PLAIN: Final = ("order", "execution", "position", "wallet", "greeks", "execution.fast")
 CATEGORISED: Final = tuple(

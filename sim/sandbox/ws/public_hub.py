@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from keel.sim.sandbox.ws.websocket import Connection
 from keel.sim.sandbox.engine import Engine, Moved
+from keel.sim.sandbox.http.parameters import CATEGORIES
 from keel.sim.sandbox.market.intervals import end_of
 from keel.sim.sandbox.market.symbol_market import Level, SymbolMarket, book_name
-from keel.sim.sandbox.http.parameters import CATEGORIES
 from keel.sim.sandbox.texts import decimal
+from keel.sim.sandbox.ws.websocket import Connection
 
 DEPTHS: Final = (1, 50, 200, 1000)
 MAX_TRADES: Final = 1024

@@ -9,16 +9,16 @@ from typing import Any, Final
 import msgspec
 
 from keel.sim.sandbox.account.simulated_account import Account
-from keel.sim.sandbox.http.auth import check_socket, check_time
-from keel.sim.sandbox.ws.websocket import Connection
-from keel.sim.sandbox.http.errors import ApiError, is_count
 from keel.sim.sandbox.faults import Action
+from keel.sim.sandbox.http.auth import check_socket, check_time
+from keel.sim.sandbox.http.errors import ApiError, is_count
 from keel.sim.sandbox.http.gateway import Gateway
+from keel.sim.sandbox.http.routes import ROUTES, TRADE_OPS
+from keel.sim.sandbox.wire_log import WireLog
 from keel.sim.sandbox.ws.private_hub import CATEGORISED, PLAIN, PrivateHub
 from keel.sim.sandbox.ws.public_hub import PublicHub
 from keel.sim.sandbox.ws.push_order import Races
-from keel.sim.sandbox.http.routes import ROUTES, TRADE_OPS
-from keel.sim.sandbox.wire_log import WireLog
+from keel.sim.sandbox.ws.websocket import Connection
 
 MAX_ARGS_TEXT: Final = 21_000
 SPOT_ARGS: Final = 10

@@ -17,14 +17,14 @@ import aiohttp
 import msgspec
 import pytest
 
-from keel.adapters.bybit.transport.rate_budget import Budget
-from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.transport.credentials import load_credentials
-from keel.adapters.bybit.execution.venue import BybitVenue
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget
+from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.machine import monotonic_ms, wall_ms
 from keel.core.instrument import Category
 from keel.core.messages import Fill, Message, OrderUpdate, SubmitOrder

@@ -84,6 +84,6 @@ async def test_positions_and_wallet_are_the_sandbox_s_own() -> None:
         await desk.until(lambda: desk.updates("t-1")[-1:] == ["filled"])
         await desk.venue.resync()
         truth = next(iter((await desk.truth())["accounts"].values()))
-        assert desk.venue.fold.balances["USDT"].wallet == truth["wallet_units"]["USDT"]
-        assert desk.venue.fold.positions["BTCUSDT", 0].qty == 0.01
-        assert desk.venue.fold.books.held("BTCUSDT") == 10
+        assert desk.venue.tracker.balances["USDT"].wallet == truth["wallet_units"]["USDT"]
+        assert desk.venue.tracker.positions["BTCUSDT", 0].qty == 0.01
+        assert desk.venue.tracker.books.held("BTCUSDT") == 10

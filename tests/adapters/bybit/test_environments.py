@@ -11,11 +11,11 @@ import aiohttp
 import msgspec
 import pytest
 
-from keel.adapters.bybit.transport.rate_budget import Budget
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
-from keel.adapters.bybit.transport.endpoints import Endpoints, Environment, endpoints
-from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.transport.credentials import Credentials, Secret, load_credentials
+from keel.adapters.bybit.transport.endpoints import Endpoints, Environment, endpoints
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget
+from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.machine import monotonic_ms
 from keel.core.errors import ConfigError, KeelError, SafetyError
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.execution.order_tracker import AccountFold, seen_of
+from keel.adapters.bybit.execution.order_tracker import OrderTracker, seen_of
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.core.messages import Bracket, Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
 from keel.core.orders import OrderState, advance
@@ -22,14 +22,14 @@ BTC = perpetual()
 
 
 class World:
-    """A fold with what it said."""
+    """A tracker with what it said."""
 
     def __init__(self, seen: set[str] | None = None) -> None:
         self.out: list[Message] = []
         self.notices: list[Notice] = []
         self.looked: list[tuple[str | None, str | None]] = []
         self.seen = seen if seen is not None else set()
-        self.fold = AccountFold(
+        self.tracker = OrderTracker(
             {"BTCUSDT": BTC}, self.out.append, self.seen, lambda: T0, notify=self.notices.append,
             look=lambda symbol, client, order: self.looked.append((client, order)),
             read_executions=lambda: self.looked.append((None, None)),
@@ -40,13 +40,13 @@ class World:
             "client_order_id": f"t-{number}", "symbol": "BTCUSDT", "side": "BUY", "order_type": "limit", "qty": 0.01, "ts": T0,
             "price": 100.0,
         }  # fmt: skip
-        self.fold.submitted(SubmitOrder(**(values | changes)))
+        self.tracker.submitted(SubmitOrder(**(values | changes)))
 
     def hear(self, row: wire.OrderRow | wire.ExecutionRow) -> None:
         if isinstance(row, wire.OrderRow):
-            self.fold.on_order(row)
+            self.tracker.on_order(row)
         else:
-            self.fold.on_execution(row)
+            self.tracker.on_execution(row)
 
     def statuses(self, name: str = "t-1") -> list[str]:
         return [one.status for one in self.out if isinstance(one, OrderUpdate) and one.client_order_id == name]
@@ -133,7 +133,7 @@ def test_an_execution_is_counted_once_for_good_also_after_a_restart() -> None:
     first.hear(execution(1, "0.010", 5))
     second = World(seen_of(first.out))
     second.submit()
-    assert second.fold.on_execution(execution(1, "0.010", 5)) is False
+    assert second.tracker.on_execution(execution(1, "0.010", 5)) is False
     assert second.out == []
 
 
@@ -218,7 +218,7 @@ def test_what_no_list_explains_is_booked_as_it_is_and_told() -> None:
     world = World()
     world.submit(2, side="SELL")
     world.hear(execution(2, "0.010", 9, "t-2", "o-2", side="Sell", price="110.0", execPnl="0.1"))
-    world.fold.stop_waiting()
+    world.tracker.stop_waiting()
     assert [(fill.fill_id, fill.realized_pnl) for fill in world.fills] == [("e-2", 0)]
     assert [notice.code for notice in world.notices] == ["pnl_differs"]
 
@@ -230,9 +230,9 @@ def test_what_is_written_off_holds_nothing_up() -> None:
     world.hear(order("PartiallyFilled", "0.004", 5))
     world.hear(execution(2, "0.010", 9, "t-2", "o-2", side="Sell"))
     assert world.fills == []
-    lacking = world.fold.orders.get("t-1")
+    lacking = world.tracker.orders.get("t-1")
     assert lacking is not None
-    world.fold.write_off(lacking)
+    world.tracker.write_off(lacking)
     assert [fill.fill_id for fill in world.fills] == ["e-2"]
 
 
@@ -257,7 +257,7 @@ def test_funding_moves_money_and_no_quantity_once_per_stamp() -> None:
 @pytest.mark.parametrize("fee", ["0.5", "-0.5"])
 def test_who_paid_settles_the_sign_of_the_rate(sign: int, rate: str, fee: str) -> None:
     world = World()
-    world.fold.books.seed("BTCUSDT", 10 * sign, 10**9)
+    world.tracker.books.seed("BTCUSDT", 10 * sign, 10**9)
     world.hear(execution(2, "0.010", 0, kind="Funding", link="", oid="f", execFee=fee, feeRate=rate, side="Buy"))
     (payment,) = [one for one in world.out if isinstance(one, FundingPayment)]
     assert (payment.amount > 0) == (payment.qty * payment.rate > 0)
@@ -336,7 +336,7 @@ def test_names_are_never_given_twice() -> None:
 
 def test_after_a_restart_an_open_exit_keeps_its_name() -> None:
     world = World()
-    world.fold.brackets.restore(["t-1-sl", "t-1-sl2"], [("t-1", "t-1-sl2")])
+    world.tracker.brackets.restore(["t-1-sl", "t-1-sl2"], [("t-1", "t-1-sl2")])
     world.hear(child("StopLoss", "Untriggered", 1, "s-9", "95", parentOrderLinkId="t-1"))
     world.hear(child("StopLoss", "Untriggered", 2, "s-10", "94", parentOrderLinkId="t-1"))
     assert [one.client_order_id for one in world.out if isinstance(one, OrderUpdate)] == ["t-1-sl2", "t-1-sl3"]
@@ -346,12 +346,12 @@ def test_what_a_list_tells_first_the_stream_owes() -> None:
     world = World()
     world.submit()
     row = execution(1, "0.010", at=1)
-    world.fold.on_execution(row)
-    assert list(world.fold.owed.values()) == ["BTCUSDT"]
-    world.fold.on_execution(row, is_pushed=True)
-    assert not world.fold.owed and len(world.fills) == 1
-    world.fold.on_execution(row)
-    assert not world.fold.owed
+    world.tracker.on_execution(row)
+    assert list(world.tracker.owed.values()) == ["BTCUSDT"]
+    world.tracker.on_execution(row, is_pushed=True)
+    assert not world.tracker.owed and len(world.fills) == 1
+    world.tracker.on_execution(row)
+    assert not world.tracker.owed
 
 
 def test_a_trailing_stop_that_follows_the_market_is_no_amendment() -> None:
@@ -379,7 +379,7 @@ def test_an_execution_that_cannot_be_changes_nothing(row: wire.ExecutionRow) -> 
     world.submit()
     with pytest.raises(PayloadError):
         world.hear(row)
-    assert (world.out, world.seen, world.fold.orphans) == ([], set(), [])
+    assert (world.out, world.seen, world.tracker.orphans) == ([], set(), [])
     world.hear(execution(1, "0.010", 5))
     assert world.statuses() == ["filled"]
 
@@ -394,7 +394,7 @@ def test_an_execution_that_cannot_be_changes_nothing(row: wire.ExecutionRow) -> 
 def test_an_order_refused_at_once_is_told_with_its_own_type_and_prices(order: dict[str, Any], told: tuple[Any, ...]) -> None:
     world = World()
     world.submit(side="SELL", **order)
-    world.fold.end(next(iter(world.fold.orders)), "rejected", "10001 Price invalid")
+    world.tracker.end(next(iter(world.tracker.orders)), "rejected", "10001 Price invalid")
     (update,) = (one for one in world.out if isinstance(one, OrderUpdate))
     assert (update.status, update.side, update.order_type, update.price, update.trigger_price) == ("rejected", "SELL", *told)
 
@@ -403,14 +403,14 @@ def test_an_execution_that_is_pushed_is_news_of_its_order() -> None:
     """Else an answer that comes between an order's last push and its execution would wait for news that have been told, in vain."""
     world = World()
     world.submit()
-    world.fold.on_order(order("Filled", "0.010"), is_pushed=True)
-    tracked = world.fold.orders.get("t-1")
+    world.tracker.on_order(order("Filled", "0.010"), is_pushed=True)
+    tracked = world.tracker.orders.get("t-1")
     assert tracked is not None and tracked.pushes == 1
-    world.fold.on_execution(execution(1, "0.010"), is_pushed=True)
+    world.tracker.on_execution(execution(1, "0.010"), is_pushed=True)
     assert tracked.pushes == 2 and world.statuses() == ["filled"]
     world.submit(2)
-    world.fold.on_execution(execution(2, "0.004", link="t-2", oid="o-2"))
-    listed = world.fold.orders.get("t-2")
+    world.tracker.on_execution(execution(2, "0.004", link="t-2", oid="o-2"))
+    listed = world.tracker.orders.get("t-2")
     assert listed is not None and listed.pushes == 0  # a list is no push
 
 
@@ -421,9 +421,9 @@ def test_an_execution_of_an_unknown_kind_is_booked_once_a_list_tells_a_kind_that
     world.submit()
     odd = execution(1, "0.010", kind="SomethingNew")
     for _ in range(2):
-        world.fold.on_execution(odd, is_pushed=True)
+        world.tracker.on_execution(odd, is_pushed=True)
     assert [notice.code for notice in world.notices] == ["unknown_execution"]
-    assert world.fills == [] and not world.fold.owed
-    world.fold.on_execution(execution(1, "0.010", kind=kind, link="t-1" if kind == "Trade" else ""))
+    assert world.fills == [] and not world.tracker.owed
+    world.tracker.on_execution(execution(1, "0.010", kind=kind, link="t-1" if kind == "Trade" else ""))
     booked = world.fills if kind == "Trade" else [one for one in world.out if isinstance(one, FundingPayment)]
-    assert len(booked) == 1 and not world.fold.owed
+    assert len(booked) == 1 and not world.tracker.owed

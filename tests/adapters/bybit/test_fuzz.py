@@ -13,16 +13,16 @@ from typing import Any
 import msgspec
 import pytest
 
+from keel.adapters.bybit.execution.order_tracker import OrderTracker
 from keel.adapters.bybit.market import instruments
-from keel.adapters.bybit.wire import parsing as translate
-from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.transport.rate_budget import Budget
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.endpoints import Environment, endpoints
-from keel.adapters.bybit.execution.order_tracker import AccountFold
-from keel.adapters.bybit.wire.return_codes import PayloadError
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget
 from keel.adapters.bybit.transport.rest import Answer, RestClient
 from keel.adapters.bybit.transport.streams import Stream
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire import shapes as wire
+from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.core.messages import AmendOrder, CancelOrder, Fill, Message, SetTradingStop, SubmitOrder
 from tests.builders import perpetual
 
@@ -82,8 +82,8 @@ class Everything:
         known = {
             one.symbol: one for one in (perpetual("BTCUSDT"), perpetual("XRPUSDT", "0.0001", "1"), perpetual("ETHUSDT", "0.01", "0.01"))
         }
-        self.fold = AccountFold(known, self.out.append, set(), lambda: 1_700_000_000_000, notify=lambda n: None, look=lambda *a: None)
-        self.fold.submitted(SubmitOrder("test-000005", "ETHUSDT", "BUY", "limit", 0.1, 0, 1600.0))
+        self.tracker = OrderTracker(known, self.out.append, set(), lambda: 1_700_000_000_000, notify=lambda n: None, look=lambda *a: None)
+        self.tracker.submitted(SubmitOrder("test-000005", "ETHUSDT", "BUY", "limit", 0.1, 0, 1600.0))
         self.quarantined = 0
         where = endpoints(Environment.SANDBOX, "http://127.0.0.1:9")
         nobody: Any = None  # no request is made
@@ -122,17 +122,17 @@ class Everything:
             self._each(lambda: translate.mark_price(ticker.symbol, 1, ticker.markPrice))
         elif "execution" in name:
             for row in rows(wire.ExecutionRow):
-                self._each(lambda row=row: self.fold.on_execution(row))
-                self.fold.give_up_on(row.orderId)
+                self._each(lambda row=row: self.tracker.on_execution(row))
+                self.tracker.give_up_on(row.orderId)
         elif "order" in name:
             for row in rows(wire.OrderRow):
-                self._each(lambda row=row: self.fold.on_order(row))
+                self._each(lambda row=row: self.tracker.on_order(row))
         elif "position" in name:
             for row in rows(wire.PositionRow):
-                self._each(lambda row=row: self.fold.on_position(row, 1))
+                self._each(lambda row=row: self.tracker.on_position(row, 1))
         elif "wallet" in name:
             for row in rows(wire.WalletRow):
-                self._each(lambda row=row: self.fold.on_wallet(row, 1))
+                self._each(lambda row=row: self.tracker.on_wallet(row, 1))
         elif "instruments" in name:
             for row in rows(wire.InstrumentRow):
                 self._each(lambda row=row: instruments.instrument(row, "linear", 0, [], None))
@@ -155,12 +155,21 @@ class Everything:
             assert self._state() == before, "a message that was refused has changed something"
 
     def _state(self) -> tuple[Any, ...]:
-        """What the account's fold knows, as far as a row could change it."""
-        fold = self.fold
-        orders = [(one.client_order_id, one.order_id, one.state, one.filled, one.qty, one.told, one.last_ms) for one in fold.orders]
-        waiting = sum(map(len, fold._waiting.values())), sum(map(len, fold._orphans.values()))
-        books = [(key, book.steps, book.cost) for key, book in fold.books._books.items()]
-        return len(self.out), orders, len(fold._seen), waiting, books, len(fold.positions), len(fold.balances), len(fold._foreign)
+        """What the account's tracker knows, as far as a row could change it."""
+        tracker = self.tracker
+        orders = [(one.client_order_id, one.order_id, one.state, one.filled, one.qty, one.told, one.last_ms) for one in tracker.orders]
+        waiting = sum(map(len, tracker._waiting.values())), sum(map(len, tracker._orphans.values()))
+        books = [(key, book.steps, book.cost) for key, book in tracker.books._books.items()]
+        return (
+            len(self.out),
+            orders,
+            len(tracker._seen),
+            waiting,
+            books,
+            len(tracker.positions),
+            len(tracker.balances),
+            len(tracker._foreign),
+        )
 
 
 def run(payloads: Path, count: int, seed: int) -> None:

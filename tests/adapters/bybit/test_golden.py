@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from keel.adapters.bybit.execution.order_tracker import OrderTracker
 from keel.adapters.bybit.market import instruments
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
-from keel.adapters.bybit.execution.order_tracker import AccountFold
 from keel.adapters.bybit.wire.return_codes import Outcome, PayloadError, of_code
 from keel.core.errors import ConfigError
 from keel.core.instrument import RiskTier
@@ -24,10 +24,10 @@ BTC = perpetual("BTCUSDT", "0.1", "0.001")
 ETHPERP = perpetual("ETHPERP", "0.05", "0.01", quote="USDC", base="ETH")
 
 
-def fold_of(*known: Any) -> tuple[AccountFold, list[Message]]:
+def fold_of(*known: Any) -> tuple[OrderTracker, list[Message]]:
     out: list[Message] = []
-    fold = AccountFold({one.symbol: one for one in known}, out.append, set(), lambda: 0, notify=lambda n: None, look=lambda *a: None)
-    return fold, out
+    tracker = OrderTracker({one.symbol: one for one in known}, out.append, set(), lambda: 0, notify=lambda n: None, look=lambda *a: None)
+    return tracker, out
 
 
 def load(folder: Path, name: str) -> Any:
@@ -45,10 +45,10 @@ def rows(folder: Path, name: str, shape: type[Any]) -> list[Any]:
 
 
 def test_an_execution_of_the_stream(payloads: Path) -> None:
-    fold, out = fold_of(XRP)
+    tracker, out = fold_of(XRP)
     (row,) = rows(payloads, "ws/private_execution.gocryptotrader.5.json", wire.ExecutionRow)
-    fold.on_execution(row)
-    fold.give_up_on(row.orderId)
+    tracker.on_execution(row)
+    tracker.give_up_on(row.orderId)
     assert out == [
         Fill(
             "7e2ae69c-4edf-5800-a352-893d52b446aa", "external-7e2ae69c-4edf-5800-a352-893d52b446aa", "XRPUSDT", 1672364174443, "SELL", 25.0,
@@ -112,13 +112,13 @@ def test_positions(payloads: Path) -> None:
 
 
 def test_the_wallet(payloads: Path) -> None:
-    fold, out = fold_of()
+    tracker, out = fold_of()
     (row,) = rows(payloads, "ws/private_wallet.docs.2.example.json", wire.WalletRow)
-    fold.on_wallet(row, 1700034722104)
-    fold.on_wallet(row, 1700034722105)
+    tracker.on_wallet(row, 1700034722104)
+    tracker.on_wallet(row, 1700034722105)
     assert out == [BalanceReport("BTC", 1700034722104, 102_964)]
     (row,) = rows(payloads, "ws/private_wallet.gocryptotrader.7.json", wire.WalletRow)
-    fold.on_wallet(row, 9)
+    tracker.on_wallet(row, 9)
     assert out[1:] == [BalanceReport("BREAK", 9, 20_134_882_644)]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.market.history import History
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.core.errors import VenueError
 from tests.adapters.bybit.conftest import desk_over
 

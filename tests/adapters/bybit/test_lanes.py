@@ -7,22 +7,22 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.execution.command_queue import Command, Errand, Kind, Lanes
+from keel.adapters.bybit.execution.command_queue import Command, CommandQueue, Kind, QueuedCommand
 from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SubmitOrder
 
 
 class Road:
-    """Lanes whose sends end when the test says so."""
+    """CommandQueue whose sends end when the test says so."""
 
     def __init__(self, batch: int = 10) -> None:
         self.begun: list[list[str]] = []
         self.open: list[asyncio.Event] = []
         self.tasks: list[asyncio.Task[None]] = []
-        self.lanes = Lanes(self.send, lambda work: self.tasks.append(asyncio.create_task(work)), lambda kind: batch)
+        self.queue = CommandQueue(self.send, lambda work: self.tasks.append(asyncio.create_task(work)), lambda kind: batch)
 
-    async def send(self, kind: Kind, errands: list[Errand]) -> None:
+    async def send(self, kind: Kind, waiting_commands: list[QueuedCommand]) -> None:
         gate = asyncio.Event()
-        self.begun.append([f"{kind}:{errand.order_key or '*'}" for errand in errands])
+        self.begun.append([f"{kind}:{queued.order_key or '*'}" for queued in waiting_commands])
         self.open.append(gate)
         await gate.wait()
 
@@ -41,10 +41,10 @@ def cancel(number: int) -> CancelOrder:
 
 async def test_creates_that_wait_leave_together_and_behind_the_one_under_way() -> None:
     road = Road()
-    road.lanes.put(create(1))
+    road.queue.put(create(1))
     await road.settle()
     for number in (2, 3, 4):
-        road.lanes.put(create(number))
+        road.queue.put(create(number))
     await road.settle()
     assert road.begun == [["create:o1"]]
     road.open[0].set()
@@ -54,10 +54,10 @@ async def test_creates_that_wait_leave_together_and_behind_the_one_under_way() -
 
 async def test_a_cancel_passes_a_create_that_is_not_its_own() -> None:
     road = Road()
-    road.lanes.put(create(1))
+    road.queue.put(create(1))
     await road.settle()
-    road.lanes.put(cancel(1))
-    road.lanes.put(cancel(7))
+    road.queue.put(cancel(1))
+    road.queue.put(cancel(7))
     await road.settle()
     assert road.begun == [["create:o1"], ["cancel:o7"]]
     road.open[1].set()
@@ -68,8 +68,8 @@ async def test_a_cancel_passes_a_create_that_is_not_its_own() -> None:
 
 async def test_a_create_waits_for_the_cancels_asked_before_it() -> None:
     road = Road()
-    road.lanes.put(cancel(1))
-    road.lanes.put(create(2))
+    road.queue.put(cancel(1))
+    road.queue.put(create(2))
     await road.settle()
     assert road.begun == [["cancel:o1"]]
     road.open[0].set()
@@ -79,8 +79,8 @@ async def test_a_create_waits_for_the_cancels_asked_before_it() -> None:
 
 async def test_cancel_all_waits_for_everything_before_it() -> None:
     road = Road()
-    road.lanes.put(create(1))
-    road.lanes.put(CancelAll(0))
+    road.queue.put(create(1))
+    road.queue.put(CancelAll(0))
     await road.settle()
     assert road.begun == [["create:o1"]]
     road.open[0].set()
@@ -90,14 +90,14 @@ async def test_cancel_all_waits_for_everything_before_it() -> None:
 
 async def test_an_error_of_ours_lets_nobody_wait() -> None:
     class Broken(Road):
-        async def send(self, kind: Kind, errands: list[Errand]) -> None:
+        async def send(self, kind: Kind, waiting_commands: list[QueuedCommand]) -> None:
             raise RuntimeError("ours")
 
     road = Broken()
-    road.lanes.put(create(1))
+    road.queue.put(create(1))
     await road.settle()
     assert isinstance(road.tasks[0].exception(), RuntimeError)
-    await asyncio.wait_for(road.lanes.idle(), 1)
+    await asyncio.wait_for(road.queue.idle(), 1)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["create", "amend", "cancel", "cancel_all"]), st.integers(0, 3)), max_size=30), st.integers(1, 4))
@@ -105,22 +105,22 @@ def test_everything_is_answered_and_one_order_s_commands_keep_their_order(asked:
     begun: list[Command] = []
 
     async def run() -> None:
-        async def send(kind: Kind, errands: list[Errand]) -> None:
-            begun.extend(errand.command for errand in errands)
+        async def send(kind: Kind, waiting_commands: list[QueuedCommand]) -> None:
+            begun.extend(queued.command for queued in waiting_commands)
             await asyncio.sleep(0)
 
         tasks: list[asyncio.Task[None]] = []
-        lanes = Lanes(send, lambda work: tasks.append(asyncio.create_task(work)), lambda kind: batch)
+        queue = CommandQueue(send, lambda work: tasks.append(asyncio.create_task(work)), lambda kind: batch)
         for number, (kind, order) in enumerate(asked):
             name = f"o{order}"
-            lanes.put({
+            queue.put({
                 "create": SubmitOrder(name, "BTCUSDT", "BUY", "limit", 1.0, number, 1.0), "amend": AmendOrder(name, "BTCUSDT", number),
                 "cancel": CancelOrder(name, "BTCUSDT", number), "cancel_all": CancelAll(number),
             }[kind])  # fmt: skip
             if number % 3 == 0:
                 await asyncio.sleep(0)
-        await asyncio.wait_for(lanes.idle(), 5)
-        assert lanes.pending == 0
+        await asyncio.wait_for(queue.idle(), 5)
+        assert queue.pending == 0
         await asyncio.gather(*tasks)
 
     asyncio.run(run())

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.market.candles import CandleLine
-from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.market.market_stream import MarketStream
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
+from keel.adapters.bybit.wire import shapes as wire
 from keel.core.errors import ConfigError
 from keel.core.messages import Bar, FundingRate, MarkPrice, Message
 from tests.adapters.bybit.conftest import Desk, desk_over, fast_ms, fast_sleep

@@ -11,13 +11,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from keel.adapters.bybit.transport.rate_budget import Budget
-from keel.adapters.bybit.transport.exchange_clock import ALERT_MS, REFUSE_MS, ServerClock
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome
-from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.transport.credentials import load_credentials
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.transport.exchange_clock import ALERT_MS, REFUSE_MS, ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget
+from keel.adapters.bybit.transport.rest import RestClient
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome
 from keel.core.errors import SafetyError
 from tests.adapters.bybit.conftest import fast_ms, fast_sleep
 

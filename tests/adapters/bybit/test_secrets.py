@@ -15,13 +15,13 @@ import aiohttp
 import msgspec
 import pytest
 
-from keel.adapters.bybit.transport.rate_budget import Budget
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
-from keel.adapters.bybit.wire.return_codes import ExchangeRefusal
-from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.transport.credentials import Credentials, Secret, load_credentials
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget
+from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.transport.signing import rest_headers
+from keel.adapters.bybit.wire.return_codes import ExchangeRefusal
 from keel.core.errors import ConfigError, KeelError, SafetyError
 from tests.adapters.bybit.conftest import fast_ms, fast_sleep
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from keel.adapters.bybit.wire.return_codes import Outcome
 from keel.adapters.bybit.transport.send_stop import SendStop, may_add
+from keel.adapters.bybit.wire.return_codes import Outcome
 from tests.adapters.bybit.test_rest import envelope, server
 
 CREATE, AMEND, CANCEL, EXITS = "/v5/order/create", "/v5/order/amend", "/v5/order/cancel", "/v5/position/trading-stop"

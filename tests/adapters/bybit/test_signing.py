@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.transport.credentials import Credentials, Secret
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.transport.signing import body_bytes, query_string, rest_headers, sign, stream_auth, string_to_sign
 
 KEYS = Credentials(Environment.DEMO, Secret("XXXXXXXXXX"), Secret("s3cret"))

@@ -274,7 +274,7 @@ async def test_after_a_restart_nothing_is_lost_and_nothing_told_twice() -> None:
             await second.until(lambda: second.updates("t-4") == ["rejected"])
             assert [fill.client_order_id for fill in second.fills()] == ["t-3"]
             assert second.updates("t-1") == []
-            assert second.venue.fold.orders.get("t-2-sl") is not None
+            assert second.venue.tracker.orders.get("t-2-sl") is not None
             assert "external_order" not in second.codes()
 
 
@@ -290,14 +290,14 @@ async def test_an_exit_that_ended_while_we_were_away_is_found_by_its_parent() ->
         await first.step()
 
         def recover(venue: Any) -> None:
-            instrument = venue.fold._instruments["BTCUSDT"]
+            instrument = venue.tracker._instruments["BTCUSDT"]
             venue.recover(
                 [RecoveredOrder(first.order(2, side="SELL", reduce_only=True))],
                 used_names=["t-1-sl"], open_brackets=[("t-1", "t-1-sl")], holdings={"BTCUSDT": (10, round(fill.price * 10) * 10**6)},
             )  # fmt: skip
             stop = TrackedOrder("t-1-sl", instrument, "SELL", 0, parent_id="t-1", role="sl")
             stop.state = "accepted"
-            venue.fold.orders.add(stop)
+            venue.tracker.orders.add(stop)
 
         async with desk_over(known=first, started=False, recover=recover) as second:
             second.seen |= seen_of(first.published)

@@ -12,8 +12,8 @@ import msgspec
 
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.runners.live.panic.latch import latch_path
-from keel.sim.sandbox.engine import Moved
 from keel.sim.sandbox.account.out_of_band import change
+from keel.sim.sandbox.engine import Moved
 from keel.sim.sandbox.http.routes import ROUTES
 from tests.faults.matrix import script
 from tests.virtual.sandbox import VirtualSandbox

@@ -23,8 +23,8 @@ from keel.core.messages import Message
 from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.gate import Gate
 from keel.runners.live.memory import state
-from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.memory.history import hear_again
+from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.session.records import TYPES, InstantClosed, Opened
 from keel.runners.live.startup.warmup import WarmUp
 from tests.faults.matrix import script

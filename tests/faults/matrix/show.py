@@ -18,12 +18,12 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import ConfigError, KeelError
 from keel.core.risk.causes import CAUSES, TradingState
-from keel.runners.live.panic.latch import latch_path
 from keel.runners.live.checks.release import release
+from keel.runners.live.panic.latch import latch_path
 from keel.runners.live.session.session import Ending, Session
 from keel.runners.live.startup.start import Live
 from tests.faults.matrix import script

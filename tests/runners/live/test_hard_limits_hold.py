@@ -13,7 +13,7 @@ from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.controls import REPLACED_RESTS, Controls
 from keel.core.risk.gate import Gate
 from keel.runners.live.session.decisions import Decisions
-from keel.runners.live.session.order_gateway import Desk
+from keel.runners.live.session.order_gateway import OrderGateway
 from tests.builders import START, perpetual
 
 PRICE = {"BTCUSDT": 100.0, "DOGEUSDT": 0.1}
@@ -46,7 +46,7 @@ class Exchange:
         self.count, self.worst = 0, dict.fromkeys(("position", "gross", "net"), 0.0)
         instruments = {symbol: perpetual(symbol, tick="0.0001", step=str(STEPS[symbol])) for symbol in PRICE}
         self.controls = Controls(limits, instruments, self, self, Gate(list(PRICE)), environment_is_armed=lambda: True)
-        self.desk = Desk(self.controls, self.told.append, Decisions(Clock()))  # type: ignore[arg-type]
+        self.desk = OrderGateway(self.controls, self.told.append, Decisions(Clock()))  # type: ignore[arg-type]
         self.desk.venue = self  # type: ignore[assignment]
 
     # as the books see it

@@ -12,8 +12,8 @@ from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
 from keel.core.errors import SafetyError
 from keel.core.messages import Fill, FundingPayment, Signal
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.startup.plan import Plan
 from keel.runners.live.session.records import Opened
+from keel.runners.live.startup.plan import Plan
 from keel.sim.sandbox.market.random_walk import walk_instrument
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system

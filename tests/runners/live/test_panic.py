@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from benchmarks.panic_instants import adds
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.transport.credentials import load_credentials
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.runners.live.panic.latch import LatchWatch, is_latched, latch_of
 from keel.runners.live.panic.panic_button import PanicButton
 from keel.runners.live.panic.panic_key import panic_key

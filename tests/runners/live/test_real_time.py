@@ -19,9 +19,9 @@ from keel.core.portfolio_order import Order
 from keel.core.risk.causes import TradingState
 from keel.core.snapshot import RuntimeSnapshot
 from keel.runners.live.session.display import Display
-from keel.runners.live.startup.plan import Plan
 from keel.runners.live.session.records import TYPES, InstantClosed
 from keel.runners.live.session.session import Session, Stop
+from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.settings import SandboxSettings
 from keel.strategies.base import BaseStrategy, PortfolioStrategy
@@ -139,7 +139,7 @@ def test_at_the_end_entries_are_cancelled_and_exits_stay(journals: Path) -> None
 
         async def act(live: Live, stop: Stop) -> None:
             await until(lambda: live.cycle.actors.executor.open_orders())
-            await until(lambda: [order for order in live.venue.fold.orders if order.state == "accepted"])
+            await until(lambda: [order for order in live.venue.tracker.orders if order.state == "accepted"])
             stop.ask("Ctrl-C")
 
         ran = run(plan(sandbox, journals, "rest"), None, act)

@@ -152,7 +152,12 @@ class Life:
         exchange.by_hand("/v5/position/set-leverage", buyLeverage="10", sellLeverage="10")
         for row in exchange.truth()["orders"]:
             is_open = row["orderStatus"] in ("New", "PartiallyFilled", "Untriggered")
-            if is_open and row["symbol"] == S and not row["stopOrderType"] and trader.venue.fold.orders.find(None, row["orderId"]) is None:
+            if (
+                is_open
+                and row["symbol"] == S
+                and not row["stopOrderType"]
+                and trader.venue.tracker.orders.find(None, row["orderId"]) is None
+            ):
                 exchange.by_hand("/v5/order/cancel", orderId=row["orderId"])
         await self.go_on(BOUND_S)
         for entry in trader.gate.entries():
@@ -189,7 +194,7 @@ class Life:
         self.trader.order("BUY", steps, order_type="limit", price=self.trader.price(0.98))
 
     def _cancels(self, _: Any) -> None:
-        for order in list(self.trader.venue.fold.orders):
+        for order in list(self.trader.venue.tracker.orders):
             if order.command is not None and order.command.order_type == "limit":
                 self.trader.venue.cancel_order(CancelOrder(order.client_order_id, S, self.exchange.now_ms))
 

@@ -18,7 +18,7 @@ from keel.core.messages import Bar, Fill, Message, Signal, SignalDenied, SubmitO
 from keel.runners.compare_live.whole import compare_live
 from keel.runners.home import Home
 from keel.runners.live.session.decisions import decision_text
-from keel.runners.live.session.inbox import Outbox
+from keel.runners.live.session.inbox import Inbox
 from keel.runners.live.session.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
 from keel.runners.session_journal import find_session, load_code
 from keel.runners.session_replay import Replayed, by_todays_names, replay_session
@@ -160,7 +160,7 @@ def test_a_process_that_was_killed_in_the_middle_of_an_instant_is_no_difference(
 def test_what_breaks_before_the_books_are_there_is_told_as_it_is(tmp_path: Path) -> None:
     told: list[BaseException] = []
     with Journal.open(tmp_path / "journal", clock=cast("Any", _Clock()), session={}, types=TYPES, ballast_bytes=0) as journal:
-        outbox, error = Outbox(journal, told.append), ValueError("early")
+        outbox, error = Inbox(journal, told.append), ValueError("early")
         outbox.fail(error)
     assert told == [error] and outbox.failure is error
 

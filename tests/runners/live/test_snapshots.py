@@ -19,14 +19,13 @@ from keel.core.messages import Bar, Fill, Signal, SubmitOrder
 from keel.core.risk.control_limits import ControlLimits
 from keel.core.risk.gate import Gate
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.memory import snapshots
-from keel.runners.live.memory import state
+from keel.runners.live.memory import snapshots, state
 from keel.runners.live.memory.bar_tape import BarTape
-from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.memory.history import hear_again
-from keel.runners.live.startup.plan import Plan
+from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.session.records import TYPES, HearingStopped, InstantClosed
 from keel.runners.live.session.session import Stop
+from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.start import Live
 from keel.runners.live.startup.warmup import WarmUp
 from keel.strategies.base import BaseStrategy

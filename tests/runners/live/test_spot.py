@@ -18,8 +18,8 @@ from keel.core.actors.portfolio import Portfolio
 from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.core.messages import Fill, Signal
 from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.live.session.outcome import session_result
 from keel.runners.live.checks.reconcile import differences
+from keel.runners.live.session.outcome import session_result
 from keel.runners.live.session.records import Opened
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, add_series, coarser, plain_system, sample, spot_pair
@@ -126,5 +126,5 @@ def test_a_wallet_that_is_finer_than_we_compare_differs_from_nothing(wallet: str
     portfolio = Portfolio([pair], 10**12)
     portfolio.seed("BTCUSDT", int(Decimal(wallet).scaleb(10)), 10**10)
     row = wire.CoinRow(coin="BTC", walletBalance=wallet)
-    venue: Any = SimpleNamespace(fold=SimpleNamespace(balances={"BTC": translate.balance_report(row, 0)}))
+    venue: Any = SimpleNamespace(tracker=SimpleNamespace(balances={"BTC": translate.balance_report(row, 0)}))
     assert differences(portfolio, venue, "USDT") == []

@@ -10,10 +10,10 @@ import pytest
 
 from keel.core.money import UNIT, to_units
 from keel.core.time_range import to_ms
+from keel.runners.live.checks.health_checks import STATEMENT_LAG_MS
 from keel.runners.live.session.records import Stated
 from keel.runners.live.session.session import Stop
 from keel.runners.live.startup.start import Live
-from keel.runners.live.checks.health_checks import STATEMENT_LAG_MS
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.test_real_time import moving, plan, run

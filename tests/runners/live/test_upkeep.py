@@ -11,10 +11,10 @@ import pytest
 from keel.adapters.bybit.notices import Notice
 from keel.core.messages import FundingPayment
 from keel.core.risk.causes import TradingState
+from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.schedule import PERIOD_MS, Cadence
 from keel.runners.live.session.session import Stop
 from keel.runners.live.startup.start import Live
-from keel.runners.live.checks.health_checks import Upkeep
 from tests.runners.live.test_real_time import moving, plan, run
 from tests.sim.sandbox.conftest import Sandbox
 from tests.sim.sandbox.raw import Raw

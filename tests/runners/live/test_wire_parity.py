@@ -16,7 +16,7 @@ from keel.core.messages import FundingPayment, Message
 from keel.core.time_range import to_ms
 from keel.runners.home import Home
 from keel.runners.live.memory.history import COMMANDS
-from keel.runners.live.session.inbox import Outbox
+from keel.runners.live.session.inbox import Inbox
 from keel.runners.sample import write_sample
 from keel.runners.sandbox import StoredBars
 from keel.runners.systems import LoadedSystem
@@ -108,15 +108,15 @@ def test_one_altered_bar_is_named() -> None:
 
 
 def test_one_lost_message_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    hear, lost = Outbox.hear, list[Message]()
+    hear, lost = Inbox.hear, list[Message]()
 
-    def forgetful(self: Outbox, message: Message) -> None:
+    def forgetful(self: Inbox, message: Message) -> None:
         if isinstance(message, FundingPayment) and not lost:
             lost.append(message)
             return
         hear(self, message)
 
-    monkeypatch.setattr(Outbox, "hear", forgetful)
+    monkeypatch.setattr(Inbox, "hear", forgetful)
     with marked_store() as store:
         _, _, found, _ = compared(store, *named("hold"), (FROM, SOON))
     assert found is not None and (found.kind, found.number, found.begins_in) == ("funding payments", 0, "funding")

@@ -18,8 +18,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.notices import Notice
+from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.config import SupervisionConfig
 from keel.core.errors import SafetyError
 from keel.runners.session_address import connected

@@ -21,9 +21,9 @@ from keel.core.timeframe import MINUTE_MS
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.market.bar_source import SymbolSeries
 from keel.sim.sandbox.market.feeds import BarFeed, WalkFeed
+from keel.sim.sandbox.market.random_walk import walk_instrument
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
-from keel.sim.sandbox.market.random_walk import walk_instrument
 
 KEY, SECRET = "sandbox-key", "sandbox-secret"
 START = 1_704_067_200_000  # 2024-01-01 00:00 UTC

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keel.core.config import ExecutionConfig
+from keel.sim.sandbox.account.oracle import problems
+from keel.sim.sandbox.account.order_entry import SOURCE_OF
 from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.http.errors import ApiError
-from keel.sim.sandbox.account.order_entry import SOURCE_OF
 from keel.sim.sandbox.http.routes import ROUTES
-from keel.sim.sandbox.account.oracle import problems
 from tests.sim.sandbox.conftest import START
 from tests.sim.sandbox.test_ledger import make_engine
 

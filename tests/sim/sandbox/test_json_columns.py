@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from keel.core.instrument import Grid
 from keel.core.timeframe import MINUTE_MS
 from keel.sim.sandbox.http import json_columns
+from keel.sim.sandbox.http.kline_texts import PREMIUM, KlineTexts
 from keel.sim.sandbox.market.candles import INDEX, LAST, MARK, Candles
 from keel.sim.sandbox.market.intervals import INTERVALS, end_of, start_of
-from keel.sim.sandbox.http.kline_texts import PREMIUM, KlineTexts
-from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from keel.sim.sandbox.market.random_walk import walk_instrument
+from keel.sim.sandbox.market.symbol_market import SymbolMarket
 from tests.sim.sandbox.conftest import made_bars
 
 STEPS = ("0.1", "0.05", "0.25", "5", "10", "1", "0.001", "0.00000001", "2.5")

@@ -11,13 +11,13 @@ import pytest
 from keel.core.config import ExecutionConfig
 from keel.core.money import UNIT, to_units
 from keel.core.timeframe import MINUTE_MS
-from keel.sim.sandbox.http.call import Call
-from keel.sim.sandbox.engine import Engine
-from keel.sim.sandbox.http.errors import ApiError
-from keel.sim.sandbox.market.feeds import BarFeed, WalkFeed
-from keel.sim.sandbox.http.routes import ROUTES
-from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 from keel.sim.sandbox.account.oracle import problems
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.http.call import Call
+from keel.sim.sandbox.http.errors import ApiError
+from keel.sim.sandbox.http.routes import ROUTES
+from keel.sim.sandbox.market.feeds import BarFeed, WalkFeed
+from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 from tests.sim.sandbox.conftest import START, Bars, made_bars, walk_feed
 
 KINDS = ("market", "limit", "stop", "spot", "cancel", "amend", "exits", "leverage", "all", "margin", "mode")

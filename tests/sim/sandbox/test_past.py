@@ -12,12 +12,12 @@ from keel.core.errors import DataError
 from keel.core.time_range import TimeRange
 from keel.core.timeframe import DAY_MS, MINUTE_MS
 from keel.runners.sandbox import shifted_to, stored_bars
+from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http import rest_market
 from keel.sim.sandbox.http.call import Call
-from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.market.feeds import BarFeed
-from keel.sim.sandbox.settings import SandboxSettings
 from keel.sim.sandbox.market.random_walk import FUNDING_MS
+from keel.sim.sandbox.settings import SandboxSettings
 from tests.builders import DAY, START, sample_store
 from tests.sim.sandbox.conftest import walk_feed
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from keel.sim.sandbox.http.choices import FLAGS, WORDS
 from keel.sim.sandbox.http.request_limits import Budget, Budgets
 from keel.sim.sandbox.settings import AccountSettings
-from keel.sim.sandbox.http.choices import FLAGS, WORDS
 from tests.sim.sandbox.conftest import Sandbox, flat_bars, running, stepping, walk_feed, walking
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.sandbox import running_virtually

@@ -10,8 +10,8 @@ import pytest
 
 from keel.core.config import ExecutionConfig
 from keel.core.timeframe import MINUTE_MS
-from keel.sim.sandbox.http.auth import keyed, sign
 from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.http.auth import keyed, sign
 from keel.sim.sandbox.settings import SandboxSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, START, flat_bars, lockstep, walk_feed, walking
 from tests.sim.sandbox.raw import Raw

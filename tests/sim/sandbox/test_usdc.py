@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from keel.sim.sandbox.engine import Engine
-from keel.sim.sandbox.settings import SandboxSettings
 from keel.sim.sandbox.account.oracle import problems
 from keel.sim.sandbox.account.views import wallet_row
+from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.market.random_walk import FUNDING_MS
+from keel.sim.sandbox.settings import SandboxSettings
 from tests.sim.sandbox.conftest import START, walk_feed
 
 PERP = {"category": "linear", "symbol": "BTCPERP"}

@@ -12,14 +12,14 @@ from keel.adapters.machine import wall_ms
 from keel.core.instrument import Instrument
 from keel.core.timeframe import DAY_MS
 from keel.sim.sandbox.account import out_of_band
-from keel.sim.sandbox.engine import Engine
-from keel.sim.sandbox.market.feeds import WalkFeed
-from keel.sim.sandbox.http.gateway import Gateway
-from keel.sim.sandbox.ws.public_hub import PublicHub
-from keel.sim.sandbox.http.routes import ROUTES
-from keel.sim.sandbox.settings import SandboxSettings
 from keel.sim.sandbox.account.oracle import of_account
 from keel.sim.sandbox.account.views import position_row
+from keel.sim.sandbox.engine import Engine
+from keel.sim.sandbox.http.gateway import Gateway
+from keel.sim.sandbox.http.routes import ROUTES
+from keel.sim.sandbox.market.feeds import WalkFeed
+from keel.sim.sandbox.settings import SandboxSettings
+from keel.sim.sandbox.ws.public_hub import PublicHub
 from tests.sim.sandbox.conftest import KEY
 
 START_MS: Final = 1_750_000_000_000 - 1_750_000_000_000 % DAY_MS + DAY_MS - 20_000

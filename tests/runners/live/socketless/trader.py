@@ -12,19 +12,19 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.execution.account_reader import AccountReader
-from keel.adapters.bybit.transport.rate_budget import Budget
-from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
-from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.execution.order_tracker import seen_of
+from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.execution.venue import BybitVenue, RecoveredOrder
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notice
-from keel.adapters.bybit.transport.rest import Answer, RestClient
 from keel.adapters.bybit.transport.credentials import Credentials, Secret
-from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.transport.endpoints import Environment, endpoints
+from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
+from keel.adapters.bybit.transport.rate_budget import Budget
+from keel.adapters.bybit.transport.rest import Answer, RestClient
+from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.parsing import units
-from keel.adapters.bybit.execution.venue import BybitVenue, RecoveredOrder
 from keel.adapters.machine import monotonic_ms, wall_ms
 from keel.core.actors.portfolio import Portfolio
 from keel.core.bus import Bus
@@ -34,14 +34,14 @@ from keel.core.messages import Fill, FundingPayment, Message, OrderUpdate, Submi
 from keel.core.orders import CLOSED, advance
 from keel.core.risk.gate import Gate
 from keel.runners.live.checks.comparison import Difference
-from keel.runners.live.memory.history import History
+from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.protection import Protection
 from keel.runners.live.checks.reconcile import Reconciler, differences
-from keel.runners.live.session.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
 from keel.runners.live.checks.statement import Statement
-from keel.runners.live.memory.tape import TapeWriter
 from keel.runners.live.checks.transaction_log import log_rows
-from keel.runners.live.checks.health_checks import Upkeep
+from keel.runners.live.memory.history import History
+from keel.runners.live.memory.tape import TapeWriter
+from keel.runners.live.session.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
 from tests.sim.sandbox.conftest import KEY, SECRET
 from tests.virtual.loop import run_virtual
@@ -160,7 +160,7 @@ class Trader:
             open_, used_names=names, open_brackets=[(one.parent_id or "", one.client_order_id) for one in brackets], holdings=holdings
         )
         for order in brackets:
-            self.venue.fold.orders.add(order)
+            self.venue.tracker.orders.add(order)
         self.venue.private.stream.reconnect = self._reconnect  # type: ignore[method-assign]
 
     def _recovered(self) -> tuple[list[RecoveredOrder], list[TrackedOrder], list[str]]:
@@ -190,7 +190,7 @@ class Trader:
     async def _venue_runs(self) -> None:
         async with asyncio.TaskGroup() as group:
             self.venue._group = group
-            group.create_task(self.venue._watch.run())
+            group.create_task(self.venue._poller.run())
 
     async def _connect(self) -> None:
         """A connection is made: everything is read, as often as it takes."""
@@ -262,7 +262,7 @@ class Trader:
         self.venue.private._on_data(topic, frame)
 
     def _close_position(self, wanted: ClosePosition) -> None:
-        held = self.venue.fold.books.held(S)
+        held = self.venue.tracker.books.held(S)
         if held:
             side: Literal["BUY", "SELL"] = "SELL" if held > 0 else "BUY"
             self.order(side, abs(held), reduce_only=True)
@@ -301,7 +301,7 @@ class Trader:
 
     def resting(self) -> set[str]:
         """The exchange's ids of what rests for us, and is followed."""
-        return {order.order_id or order.client_order_id for order in self.venue.fold.orders}
+        return {order.order_id or order.client_order_id for order in self.venue.tracker.orders}
 
 
 Script = Callable[[Exchange, Trader], Awaitable[None]]
