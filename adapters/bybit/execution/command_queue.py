@@ -43,7 +43,7 @@ class QueuedCommand:
 
 
 class CommandQueue:
-    """A queue and a worker for each lane. ``send(kind, commands)`` does the awaiting; ``spawn`` starts tasks; ``batch_size`` bounds a group."""
+    """``send(kind, commands)`` does the awaiting; ``spawn`` starts tasks; ``batch_size`` bounds a group."""
 
     def __init__(
         self,
