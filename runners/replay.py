@@ -130,7 +130,8 @@ def _instants(
     decide, fresh, limits = cycle.market_data.on_instant, cycle.market_data.fresh, risk.limits
     closes, duration = feed.closes.data, tf_ms(feed.execution_timeframe)
     reads_bars = feed.timeframe == feed.execution_timeframe
-    rows_of = [track.own_rows for track in tracks]
+    is_whole = all(track.own_rows is None for track in tracks)
+    rows_of = [range(len(feed)) if track.own_rows is None else track.own_rows for track in tracks]
     places = [(track.book, track.lows, track.highs, track.step) for track in tracks]
     readers = [(track.context, track.bar) for track in tracks]
     tell = _teller(cycle, tracks) if prices is None else None
@@ -145,7 +146,7 @@ def _instants(
             prices.row = row - 1
         for place in touched:
             book, lows, highs, step = places[place]
-            own = row if rows_of[place] is None else rows_of[place][row]
+            own = row if is_whole else rows_of[place][row]
             if ts > book.wake_ts or lows[own] <= book.wake_low or highs[own] >= book.wake_high:
                 step(own, ts_open, ts)
         if queue:
@@ -160,10 +161,10 @@ def _instants(
                 for place in touched:
                     context, bar = readers[place]
                     if ts_open >= context.wake_ts:
-                        context.on_bar(bar(row if rows_of[place] is None else rows_of[place][row], ts_open, ts))
+                        context.on_bar(bar(row if is_whole else rows_of[place][row], ts_open, ts))
         elif tell is not None:
             for place in touched:
-                tell(place, row if rows_of[place] is None else rows_of[place][row], ts_open, ts)
+                tell(place, row if is_whole else rows_of[place][row], ts_open, ts)
         if queue:
             drain()
         while after[0][0] <= row:

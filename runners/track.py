@@ -86,9 +86,9 @@ class SymbolTrack:
         wake_ts = self.book.wake_ts
         opened = self.context.wake_ts if self._reads_bars else NEVER
         if wake_ts >= 0 and opened > self._first and not self.is_told:
+            if wake_ts < NEVER and wake_ts + 1 - self.duration < opened:
+                opened = wake_ts + 1 - self.duration
             stop = count if opened == NEVER else self._opened_at(opened)
-            if wake_ts < NEVER:
-                stop = min(stop, self._opened_at(wake_ts + 1 - self.duration))
             if stop > own:
                 own = self._met(own, stop, self.book.wake_low, self.book.wake_high)
                 if own >= count:

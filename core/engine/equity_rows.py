@@ -78,11 +78,11 @@ class EquityRows:
         if self._is_wide:
             self._qtys[place], self._offsets[place], self._sizes[place] = qty, offset, abs(qty)
         if self.is_bounded:
-            low, high, size = self._bounds[place]
+            old = self._bounds[place]
             self._bounds[place] = new = _bounds(qty, offset, self._lows[place], self._highs[place])
-            self._low += new[0] - low
-            self._high += new[1] - high
-            self._size += new[2] - size
+            self._low += new[0] - old[0]
+            self._high += new[1] - old[1]
+            self._size += new[2] - old[2]
             self.is_changed = True
 
     # --- a block of rows ---

@@ -40,7 +40,8 @@ class LimitWatch:
             low, high = rows.bounds()
             if high > self._top:
                 self._top = high
-            self.is_near = not limits.is_out_of_reach(low, self._top)
+            is_far = low > limits.floor and self._top <= limits.peak  # what most accounts are at most times
+            self.is_near = not (is_far or limits.is_out_of_reach(low, self._top))
 
     def search(self, end: int) -> int:
         """Near: observe what comes before row ``end`` if nothing else happens; returns the row that breaks a limit, or ``end``."""
