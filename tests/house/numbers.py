@@ -2,8 +2,8 @@
 
 usage: python -m tests.house.numbers [CHECKOUT]
 
-The five rooms are counted (core, sim, strategies, adapters, runners), tests apart. It reads sources and runs none, so that an older checkout
-can be counted, too: its imports may say core or keel.core.
+The five rooms are counted (core, sim, strategies, adapters, runners), tests apart. Sources are read and none is run, so that an older
+checkout can be counted, too: its imports may say core or keel.core.
 """
 
 from __future__ import annotations
