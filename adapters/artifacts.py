@@ -25,7 +25,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import asdict
 
-from keel.adapters.curve_draft import CurveDraft
 from keel.adapters.curve_files import CURVE_FILES, check_curve, write_curve
 from keel.adapters.plain_data import plain, without_columns
 from keel.adapters.whole_file import json_text, write_bytes
@@ -94,8 +93,7 @@ def write_result(folder: Path, result: BacktestResult, outcome: Mapping[str, Any
     texts: dict[str, bytes] = {}
     try:
         with ThreadPoolExecutor(1) as beside:
-            draft = result.curve_draft if isinstance(result.curve_draft, CurveDraft) else None
-            equity = beside.submit(write_curve, folder, curve, draft)  # DuckDB formats it while we make the other texts
+            equity = beside.submit(write_curve, folder, curve)  # DuckDB formats it while we make the other texts
             texts = _texts(result, outcome or {})
             equity.result()
         for name, content in texts.items():

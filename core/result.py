@@ -98,8 +98,6 @@ class BacktestResult(Mapping[str, Any]):
     """What the run was made of, as its config.json has it: system, window, warm-up, fingerprints; empty where the caller keeps that."""
     message_hash: str = ""
     artifacts: Path | None = None
-    curve_draft: object | None = field(default=None, repr=False, compare=False)
-    """What the run has formatted of its curve already (adapters/curve_draft.py); None: nothing."""
     deferred: dict[str, Callable[[], Any]] = field(default_factory=dict, repr=False)
     """Attributes that are computed when they are first read, by name: what a sweep of many runs does not pay for."""
 

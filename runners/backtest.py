@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from keel.adapters.curve_draft import CurveDraft
 from keel.adapters.store import HistoricalDataStore
 from keel.core.actors.portfolio_risk import PortfolioRiskActor
 from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
@@ -29,7 +28,7 @@ from keel.core.timeframe import tf_ms
 from keel.core.trade import Trade
 from keel.core.words import check_number
 from keel.runners.current_run import tell_configuration
-from keel.runners.curve import buy_and_hold, drafting, equity_curve
+from keel.runners.curve import buy_and_hold, equity_curve
 from keel.runners.funnel import whole_funnel
 from keel.runners.identity import engine_config
 from keel.runners.lineage import fingerprint_of, is_named, reference_of, short_name, state_of
@@ -65,22 +64,13 @@ def run_system(
     return run_prepared(prepared, uid=uid, progress=progress, load_s=time.perf_counter() - began)
 
 
-def run_prepared(
-    prepared: Prepared, *, uid: str = "", progress: Progress | None = None, load_s: float = 0.0, draft: CurveDraft | None = None
-) -> BacktestResult:
-    """Run what ``prepare`` has loaded. load_s: how long that took, for the timing. draft: of the curve's file, begun while it runs.
-
-    Raises KeelErrors for what a person can mend.
+def run_prepared(prepared: Prepared, *, uid: str = "", progress: Progress | None = None, load_s: float = 0.0) -> BacktestResult:
+    """Run what ``prepare`` has loaded. load_s: how long that took, for the timing. Raises KeelErrors for what a person can mend.
 
     An error ends a backtest where it is raised, whatever the system's ``on_fault`` says: that key tells demo and live what to do with
     positions at a real exchange, and here there are none.
     """
-    parts = wire_backtest(prepared, (uid or "0" * 8)[:8])
-    if draft is not None:
-        progress = drafting(draft, prepared, parts, progress)
-    result = run_wired(prepared, parts, uid=uid, progress=progress, load_s=load_s)
-    result.curve_draft = draft
-    return result
+    return run_wired(prepared, wire_backtest(prepared, (uid or "0" * 8)[:8]), uid=uid, progress=progress, load_s=load_s)
 
 
 def run_wired(

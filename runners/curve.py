@@ -6,13 +6,10 @@ whole columns here, and costs the loop nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keel.adapters.curve_draft import CurveDraft
 from keel.adapters.replay.history import Floats, Ints, SymbolHistory
 from keel.core.config import ExecutionConfig
 from keel.core.costs import taker_ticks
@@ -22,14 +19,7 @@ from keel.core.timeframe import tf_ms
 from keel.sim.execution import reference_ticks
 from keel.sim.metrics import PositionLog
 
-if TYPE_CHECKING:
-    from keel.runners.preparation import Prepared
-    from keel.runners.wiring import BacktestParts
-
 _CHUNK = 65_536
-BLOCK: Final = 65_536
-"""Rows that are formatted together while a run goes on."""
-Progress = Callable[[int, int], None]
 
 
 def equity_curve(
@@ -66,33 +56,6 @@ def equity_curve(
     stamps = np.empty(rows + 1, dtype=np.int64)
     stamps[0], stamps[1:] = start_ms, times
     return Frame(stamps, curve, kind="equity")
-
-
-def drafting(draft: CurveDraft, prepared: Prepared, parts: BacktestParts, progress: Progress | None) -> Progress:
-    """A listener to a run's progress, which hands over what the run has done of its curve, block by block."""
-    begun = 0
-
-    def listen(done: int, total: int) -> None:
-        nonlocal begun
-        values = parts.portfolio.equity_values
-        while len(values) - begun >= BLOCK:
-            rows = slice(begun, begun + BLOCK)
-            logs = {symbol: list(log) for symbol, log in parts.venue.position_log.items()}
-            made = partial(
-                equity_curve, parts.feed.closes[rows], np.array(values[rows]), prepared.histories, logs, prepared.window.start_ms,
-                prepared.system.initial_equity,
-            )  # fmt: skip
-            draft.add(made if begun == 0 else partial(_without_first, made))
-            begun += BLOCK
-        if progress is not None:
-            progress(done, total)
-
-    return listen
-
-
-def _without_first(made: Callable[[], Frame]) -> Frame:
-    rows: Frame = made()[1:]
-    return rows
 
 
 def _add(times: Ints, curve: Mapping[str, Floats], history: SymbolHistory, log: PositionLog) -> None:

@@ -10,13 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from keel.adapters.artifacts import read_trades
-from keel.adapters.curve_draft import CurveDraft
-from keel.adapters.curve_files import new_draft, read_equity
+from keel.adapters.curve_files import read_equity
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import SystemConfig
 from keel.core.errors import DataError, StrategyError
 from keel.core.result import BacktestResult
 from keel.core.time_range import TimeRange
@@ -99,21 +96,10 @@ def run_backtest(
     seed: recorded; ``load_system`` has handed it to the strategy already. promote: judge the system's rules for the next epoch.
     """
     config = effective_config(ready.loaded, ready.window, ready.prepared, seed)
-    with new_draft() as draft:
-        attempt = _Attempt(ready, config["system_uid"], progress, draft)
-        done = _as_epoch(ready.loaded.config, attempt, config, home, promote)
-    if attempt.result is None or done.status == "failed":
-        error = attempt.error or StrategyError(done.error or "the run failed without saying why")
-        error.add_note(f"{done.run_id} is marked failed: {done.artifacts}")
-        raise error
-    attempt.result.curve_draft = None
-    path = write_run_report(attempt.result, done.artifacts) if report else None
-    return SystemRun(done, attempt.result, ready.window, path)
-
-
-def _as_epoch(system: SystemConfig, attempt: _Attempt, config: dict[str, Any], home: Home, promote: bool) -> EpochResult:
+    attempt = _Attempt(ready, config["system_uid"], progress)
+    system = ready.loaded.config
     rules = system.promotion.get("demo") if promote else None
-    return run_epoch(
+    done = run_epoch(
         StrategyEpoch.BACKTEST,
         ",".join(system.symbols),
         system.system,
@@ -125,6 +111,12 @@ def _as_epoch(system: SystemConfig, attempt: _Attempt, config: dict[str, Any], h
         effective_config=config,
         home=home,
     )
+    if attempt.result is None or done.status == "failed":
+        error = attempt.error or StrategyError(done.error or "the run failed without saying why")
+        error.add_note(f"{done.run_id} is marked failed: {done.artifacts}")
+        raise error
+    path = write_run_report(attempt.result, done.artifacts) if report else None
+    return SystemRun(done, attempt.result, ready.window, path)
 
 
 def write_run_report(result: BacktestResult, folder: Path, kind: str = "backtest") -> Path:
@@ -168,8 +160,8 @@ def run_again(run: RunInfo, store: HistoricalDataStore, home: Home) -> BacktestR
 class _Attempt:
     """What ``run_epoch`` calls: keeps the result, or the error as it was raised."""
 
-    def __init__(self, ready: ReadySystem, uid: str, progress: Progress | None, draft: CurveDraft) -> None:
-        self._ready, self._uid, self._progress, self._draft = ready, uid, progress, draft
+    def __init__(self, ready: ReadySystem, uid: str, progress: Progress | None) -> None:
+        self._ready, self._uid, self._progress = ready, uid, progress
         self.result: BacktestResult | None = None
         self.error: Exception | None = None
 
@@ -178,7 +170,7 @@ class _Attempt:
         try:
             if ready.prepared is None:
                 raise ready.failure or StrategyError(f"{symbol}: the strategy failed")
-            self.result = run_prepared(ready.prepared, uid=self._uid, progress=self._progress, load_s=ready.load_s, draft=self._draft)
+            self.result = run_prepared(ready.prepared, uid=self._uid, progress=self._progress, load_s=ready.load_s)
         except Exception as error:
             self.error = error
             raise
