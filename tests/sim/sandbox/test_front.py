@@ -120,8 +120,8 @@ def test_another_expectation_is_refused(line: Line) -> None:
     )
 
 
-@pytest.mark.parametrize(("size", "status"), [(MOST_BYTES, "200 OK"), (MOST_BYTES + 1, "413 Request Entity Too Large")])
+@pytest.mark.parametrize(("size", "status"), [(MOST_BYTES, "200"), (MOST_BYTES + 1, "413")])
 def test_a_body_may_be_so_large_and_no_larger(line: Line, size: int, status: str) -> None:
     body = b'{"a":"' + b"x" * (size - 8) + b'"}'
     head, _ = line.ask(f"POST /v5/order/create HTTP/1.1\nHost: x\nContent-Length: {size}", body)
-    assert head[0] == f"HTTP/1.1 {status}"
+    assert head[0].split()[:2] == ["HTTP/1.1", status]  # what follows are Python's words, and differ by version
