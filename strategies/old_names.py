@@ -8,19 +8,25 @@ imported to find that out. Fingerprints of code and configuration are taken unde
 from __future__ import annotations
 
 import ast
+import io
 import re
-from collections.abc import Iterator
+import tokenize
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
 import keel
+from keel.core.errors import ConfigError
 
 ROOMS: Final = ("core", "sim", "strategies", "adapters", "runners")
 _NEW: Final = re.compile(rb"\bkeel\.(?=(?:core|sim|strategies|adapters|runners)\b)")
+_FROM: Final = re.compile(rb"from(?:\s|\\)*")
 _REFERENCE: Final = re.compile(
-    r"^(?P<key>[ \t]*(?:- )?(?:strategy|fn)[ \t]*:[ \t]*[\"']?)(?P<module>(?:core|sim|strategies|adapters|runners)(?:\.\w+)+)(?=:\w)",
+    r"(?P<key>(?:^[ \t]*(?:- )?|[{,][ \t]*)[\"']?(?:strategy|fn)[\"']?[ \t]*:[ \t]*[\"']?)"
+    r"(?P<module>(?:core|sim|strategies|adapters|runners)(?:\.\w+)+)(?=:\w)",
     re.MULTILINE,
 )
 
@@ -71,9 +77,17 @@ def command(path: Path | str) -> str:
 
 
 def rewritten(path: Path, content: bytes) -> tuple[bytes, int]:
-    """(the content of a strategy's or a system's file with keel's names of now, how many lines of it are others). What is neither stays."""
-    new = _rewritten_yaml(content) if path.suffix in (".yaml", ".yml") else _rewritten_python(content)
-    before, after = content.split(b"\n"), new.split(b"\n")
+    """(the content of a strategy's or a system's file with keel's names of now, how many lines of it are others).
+
+    Raises ConfigError for what is neither Python nor YAML, and for what cannot be rewritten without a look at what is meant.
+    """
+    if path.suffix in (".yaml", ".yml"):
+        new = _rewritten_yaml(content)
+    elif path.suffix == ".py":
+        new = _rewritten_python(path, content)
+    else:
+        raise ConfigError(f"{path} is neither Python (.py) nor a system file (.yaml, .yml): write keel. before keel's modules by hand")
+    before, after = content.splitlines(), new.splitlines()
     return new, sum(one != other for one, other in zip(before, after, strict=True))
 
 
@@ -87,29 +101,63 @@ def _rewritten_yaml(content: bytes) -> bytes:
     return _REFERENCE.sub(new, content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
-def _rewritten_python(source: bytes) -> bytes:
+def _rewritten_python(path: Path, source: bytes) -> bytes:
     """keel. before each old name: in the import itself, and, where a package is imported whole, wherever it is used."""
-    tree = _tree(source)
-    places: list[tuple[int, int]] = []
-    whole: set[str] = set()
-    lines = source.split(b"\n")
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise ConfigError(f"{path}:{error.lineno or 1}: this is no Python, and cannot be rewritten: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: this is no Python, and cannot be rewritten: {error}") from error
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+    text = source.decode(encoding).encode()  # columns of the tree are counted in UTF-8
+    starts = [0, *accumulate(map(len, text.splitlines(keepends=True)))]
+    places: set[int] = set()
+    whole: dict[str, int] = {}
     for node in _imports(tree):
         if isinstance(node, ast.ImportFrom):
             if is_old(node.module or ""):
-                places.append((node.lineno, lines[node.lineno - 1].index(b"from", node.col_offset) + len(b"from ")))
+                word = _FROM.match(text, starts[node.lineno - 1] + node.col_offset)
+                assert word is not None
+                places.add(word.end())
             continue
-        for alias in node.names:
-            if is_old(alias.name):
-                places.append((alias.lineno, alias.col_offset))
-                if alias.asname is None:
-                    whole.add(alias.name.partition(".")[0])
-    if tree is not None:
-        uses = (node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in whole)
-        places += [(node.lineno, node.col_offset) for node in uses]
-    for line, column in sorted(set(places), reverse=True):
-        text = lines[line - 1]
-        lines[line - 1] = text[:column] + b"keel." + text[column:]
-    return b"\n".join(lines)
+        for alias in filter(lambda each: is_old(each.name), node.names):
+            places.add(starts[alias.lineno - 1] + alias.col_offset)
+            if alias.asname is None:
+                whole.setdefault(alias.name.partition(".")[0], alias.lineno)
+    for each in ast.walk(tree):
+        _check_one_meaning(path, each, whole)
+        if isinstance(each, ast.Name) and each.id in whole:
+            places.add(starts[each.lineno - 1] + each.col_offset)
+    ends = sorted(places)
+    parts = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
+    return b"keel.".join(parts).decode().encode(encoding)
+
+
+def _check_one_meaning(path: Path, node: ast.AST, whole: Mapping[str, int]) -> None:
+    """Refuse a name that is a package of keel's, imported whole, and elsewhere in the file something else: which is meant where, the file's
+    writer knows. whole: each such package, with the line of its import."""
+    names: list[str | None] = []
+    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        names = [node.id]
+    elif isinstance(node, ast.arg):
+        names = [node.arg]
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+        names = [node.name]
+    elif isinstance(node, ast.MatchMapping):
+        names = [node.rest]
+    elif isinstance(node, (ast.Global, ast.Nonlocal)):
+        names = list(node.names)
+    elif isinstance(node, ast.ImportFrom):
+        names = [alias.asname or alias.name for alias in node.names]
+    elif isinstance(node, ast.Import):
+        names = [alias.asname or alias.name.partition(".")[0] for alias in node.names if alias.asname or not is_old(alias.name)]
+    for name in names:
+        if name is not None and name in whole:
+            raise ConfigError(
+                f"{path}:{getattr(node, 'lineno', 1)}: {name} is also what line {whole[name]} imports of keel: write keel. there by hand, "
+                f"and where that {name} is used"
+            )
 
 
 def _tree(source: bytes) -> ast.Module | None:

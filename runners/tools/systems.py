@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import stat
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import msgspec
 import keel.runners
 from keel.adapters.logging import get_logger
 from keel.adapters.store import HistoricalDataStore
-from keel.adapters.whole_file import write_bytes
+from keel.adapters.whole_file import whole_file
 from keel.core.config import SystemConfig
 from keel.core.errors import ConfigError, DataError, KeelError
 from keel.core.features import parse_features
@@ -140,17 +142,41 @@ def systems_migrate_tool(request: MigrateRequest, context: ToolContext) -> Migra
     found: dict[Path, tuple[bytes, int]] = {}
     for place in places:
         try:
-            content = place.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"{shown(str(place))}: cannot be read: {error.strerror}; nothing was rewritten") from error
-        new, lines = rewritten(place, content)
-        if lines:
-            found[place] = new, lines
+            new, lines = rewritten(place, _content(place))
+            if lines:
+                _check_writable(place)
+                found[place] = new, lines
+        except ConfigError as error:
+            raise ConfigError(f"{error}; nothing was rewritten") from error
     for place, (new, _) in found.items():
         if not request.dry:
-            write_bytes(place, new)
+            _overwrite(place, new)
     files = [MigratedFile(file=str(place), lines=lines) for place, (_, lines) in found.items()]
     return MigrateResponse(rewritten=files, looked_at=len(places), dry=request.dry)
+
+
+def _content(place: Path) -> bytes:
+    if place.is_dir():
+        raise ConfigError(f"{place} is a folder: name its files, such as {place / '*.py'}")
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{shown(str(place))}: cannot be read: {error.strerror}") from error
+
+
+def _check_writable(place: Path) -> None:
+    """A file is replaced by another one of its name, which its folder allows: that it is not to be written, its mode says."""
+    if not place.stat().st_mode & stat.S_IWUSR:
+        raise ConfigError(f"{place} is read-only: chmod u+w {shlex.quote(str(place))}")
+
+
+def _overwrite(place: Path, content: bytes) -> None:
+    """Another content for a file: where it is a link, for what it leads to; its mode stays."""
+    target = place.resolve()
+    mode = stat.S_IMODE(target.stat().st_mode)
+    with whole_file(target) as part:
+        part.write_bytes(content)
+        part.chmod(mode)
 
 
 def _own_files(home: Home) -> list[Path]:

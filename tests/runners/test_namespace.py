@@ -66,6 +66,28 @@ def test_migrate_rewrites_the_homes_files_and_says_which(home: Path, keel: Calla
     assert lacking.code != 0 and "No such file" in lacking.err and "nothing was rewritten" in lacking.err
 
 
+def test_migrate_keeps_a_link_and_a_mode_and_leaves_what_it_may_not_write(home: Path, keel: Callable[..., Any]) -> None:
+    kept, link, read_only, note = home / "kept.py", home / "link.py", home / "read_only.py", home / "note.ipynb"
+    for path in (kept, read_only, note):
+        path.write_text(OLD)
+    kept.chmod(0o750)
+    link.symlink_to(kept)
+    read_only.chmod(0o444)
+    for refused, why in (
+        (read_only, f"{read_only} is read-only: chmod u+w {read_only}"),
+        (note, f"{note} is neither Python (.py) nor a system file"),
+        (home, f"{home} is a folder: name its files, such as {home}/*.py"),
+    ):
+        for dry in ((), ("--dry",)):
+            answer = keel("systems", "migrate", str(link), str(refused), *dry)
+            assert answer.code == 2 and why in answer.err and "; nothing was rewritten" in answer.err
+            assert kept.read_text() == read_only.read_text() == note.read_text() == OLD
+    answer = keel("systems", "migrate", str(link), "--json")
+    assert answer.data["rewritten"] == [{"file": str(link), "lines": 2}] and answer.data["looked_at"] == 1
+    assert link.is_symlink() and kept.read_text() == OLD.replace("from ", "from keel.")
+    assert kept.stat().st_mode & 0o777 == 0o750
+
+
 def test_a_checkout_without_links_says_so_and_how_to_have_them(tmp_path: Path) -> None:
     (tmp_path / "keel").mkdir()
     (tmp_path / "keel" / "__init__.py").write_text((PROJECT / "src" / "keel" / "__init__.py").read_text())

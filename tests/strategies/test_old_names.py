@@ -77,7 +77,6 @@ def test_an_old_import_is_refused_with_the_line_to_write_and_the_command_that_me
 def test_a_rewrite_changes_names_and_nothing_else() -> None:
     assert rewritten(Path("mine.py"), OLD.encode()) == (NEW.encode(), 6)
     assert rewritten(Path("mine.py"), NEW.encode()) == (NEW.encode(), 0) and not old_imports(NEW.encode())
-    assert rewritten(Path("broken.py"), b"from core.messages import (((") == (b"from core.messages import (((", 0)
     system = b"strategy: strategies.momentum:MomentumStrategy\nfeatures:\n  own: {fn: a.py:f}\n  it:\n    fn: 'core.timeframe:tf_ms'\n"
     new, lines = rewritten(Path("mine.yaml"), system)
     assert lines == 2 and new == system.replace(b" strategies.", b" keel.strategies.").replace(b"'core.", b"'keel.core.")
@@ -86,6 +85,52 @@ def test_a_rewrite_changes_names_and_nothing_else() -> None:
 def test_letters_of_other_alphabets_do_not_move_the_rewrite() -> None:
     source = "import core.money\n\ndef f(x): return 'äöü€😀', core.money.UNIT\n".encode()
     assert rewritten(Path("a.py"), source)[0].decode() == "import keel.core.money\n\ndef f(x): return 'äöü€😀', keel.core.money.UNIT\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "new"),
+    [
+        ("\ufeffimport core.money\r\ncore.money\r\n".encode(), "\ufeffimport keel.core.money\r\nkeel.core.money\r\n".encode()),
+        (b"# coding: latin-1\ns='\xe4\xe4'; import core.money\n", b"# coding: latin-1\ns='\xe4\xe4'; import keel.core.money\n"),
+        (b"import core.money\r\rx=1\rcore.money\r", b"import keel.core.money\r\rx=1\rkeel.core.money\r"),
+        (b"if 1:\n\tfrom\\\n\t  core.money import UNIT\n", b"if 1:\n\tfrom\\\n\t  keel.core.money import UNIT\n"),
+        (b"from  core import *\nfrom\tcore.money import *\n", b"from  keel.core import *\nfrom\tkeel.core.money import *\n"),
+        (b"import core as c, os\nc.core\n", b"import keel.core as c, os\nc.core\n"),
+        (b"import core.money\nx.core = f(core=f'{core.money}')\n", b"import keel.core.money\nx.core = f(core=f'{keel.core.money}')\n"),
+    ],
+)  # fmt: skip
+def test_files_as_people_have_them(source: bytes, new: bytes) -> None:
+    assert rewritten(Path("a.py"), source)[0] == new and identity_bytes(new) == source
+
+
+@pytest.mark.parametrize(
+    ("after", "line"),
+    [
+        ("try:\n    import core.money\nexcept ImportError:\n    core = None\n", 4),
+        ("import core.money\ndef f(core): return core.money\n", 2),
+        ("import core.money\nfrom mine import core\n", 2),
+        ("import core.money\nimport core.own\n", 2),
+        ("import core.money\ntry: pass\nexcept OSError as core: pass\n", 3),
+        ("import core.money\nclass core: pass\n", 2),
+        ("import core.money\nmatch x:\n    case core: pass\n", 3),
+    ],
+)
+def test_a_package_s_name_that_is_something_else_too_is_left_to_its_writer(after: str, line: int) -> None:
+    with pytest.raises(ConfigError, match=rf"^a\.py:{line}: core is also what line \d imports of keel: write keel\. there by hand"):
+        rewritten(Path("a.py"), after.encode())
+
+
+def test_what_cannot_be_rewritten_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^a\.ipynb is neither Python \(\.py\) nor a system file"):
+        rewritten(Path("a.ipynb"), b'{"cells": [{"source": ["import core.money"]}]}')
+    with pytest.raises(ConfigError, match=r"^a\.py:2: this is no Python, and cannot be rewritten: '\(' was never closed"):
+        rewritten(Path("a.py"), b"import os\nfrom core.messages import (")
+
+
+def test_functions_in_any_form_of_yaml() -> None:
+    old = 'features: {own: {fn: core.timeframe:tf_ms}, two: {n: 3, \'fn\': "core.timeframe:tf_ms"}}\n"strategy": strategies.hold:Hold\r\n'
+    new = old.replace("core.", "keel.core.").replace("strategies.", "keel.strategies.")
+    assert rewritten(Path("a.yaml"), old.encode()) == (new.encode(), 2)
 
 
 def test_the_rewritten_file_runs_and_is_the_same_code_to_every_fingerprint(tmp_path: Path) -> None:
