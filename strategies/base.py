@@ -25,6 +25,9 @@ HOLD: Final = 2
 _DIRECTIONS: Final[Mapping[int, Any]] = {1: "LONG", -1: "SHORT", 0: "FLAT"}
 """What a vector strategy's values say; any other goes into the Signal as it is, which refuses it."""
 
+TARGET: Final = "signal"
+"""The name under which a vector strategy's array is revealed, like a feature."""
+
 Features = Mapping[str, Mapping[str, Any]]
 """Name -> {fn, parameters, timeframe, input, output}; ``$name`` takes a strategy parameter. The same form as in a system file."""
 

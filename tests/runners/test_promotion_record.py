@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import stat
@@ -12,6 +13,8 @@ from typing import Any
 import msgspec
 import pytest
 
+import keel.strategies.base as strategies_base
+from keel.adapters.plain_data import canonical_json
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError, DataError, SafetyError
 from keel.core.promotion import RuleVerdict
@@ -21,11 +24,25 @@ from keel.runners.demo import check_promotion
 from keel.runners.epoch import StrategyEpoch, StrategyEpochTracker, run_epoch
 from keel.runners.events import read_events
 from keel.runners.home import Home
-from keel.runners.promotion_record import Judged, Kept, PromotionRecord, identity, kept_records, sealed, session_data, write_record
+from keel.runners.promotion_record import (
+    UNBOUND_KEYS,
+    Judged,
+    Kept,
+    PromotionRecord,
+    configuration_hash,
+    identity,
+    kept_records,
+    sealed,
+    session_data,
+    write_record,
+)
 from keel.runners.registry import list_runs
 from keel.runners.system_run import make_ready, run_backtest
-from keel.runners.systems import LoadedSystem, load_system
+from keel.runners.systems import LoadedSystem, effective_system, load_system
+from keel.runners.tools.registry import ToolContext
+from keel.runners.tools.systems import MigrateRequest, systems_migrate_tool
 from keel.runners.windows import NamedWindow
+from keel.strategies.verification import file_digest
 
 SYSTEM = """
 system: mine
@@ -275,3 +292,38 @@ def test_old_rules_of_recorded_runs_are_read_as_they_were_meant(place: Home) -> 
 def test_the_runs_are_still_listed(place: Home) -> None:
     backtest(place)
     assert [run.passed for run in list_runs(place)] == [True]
+
+
+def test_a_record_that_was_earned_under_the_old_names_holds_after_the_rewrite(place: Home) -> None:
+    """What it is bound to is worked out here from the sources and the system as they were written then."""
+    old_strategy = STRATEGY.replace("keel.", "")
+    (place.strategies / "mine.py").write_text(old_strategy)
+    assert systems_migrate_tool.run(MigrateRequest(), ToolContext(home=place)).rewritten[0].lines == 1
+    run_id = backtest(place)
+    base = Path(strategies_base.__file__).read_text().replace("from keel.", "from ")
+    source = hashlib.sha256(f"{old_strategy}{base}Mine".encode()).hexdigest()
+    system = loaded(place)
+    effective = {key: value for key, value in effective_system(system).items() if key not in UNBOUND_KEYS}
+    code, configuration = (
+        hashlib.sha256(canonical_json(content, "")).hexdigest() for content in ({"functions": {}, "strategy": source}, effective)
+    )
+    (record,) = kept_records(place, "mine", "demo", ("exchange",)).records
+    assert (record.judged and record.judged.run_id, record.code, record.configuration) == (run_id, code, configuration)
+    assert promotion.standing(system, "demo", place).holds
+
+
+def test_a_system_that_names_its_strategy_by_module_is_bound_as_under_the_old_name(place: Home) -> None:
+    old = SYSTEM.replace("mine.py:Mine", "strategies.hold:Hold") + "features: {own: {fn: core.timeframe:floor_time}}\n"
+    path = place.systems / "mine.yaml"
+    path.write_text(old)
+    assert systems_migrate_tool.run(MigrateRequest((str(path),)), ToolContext(home=place)).rewritten[0].lines == 2
+    effective = effective_system(loaded(place))
+    assert effective["strategy"] == "keel.strategies.hold:Hold"
+    then = {**effective, "strategy": "strategies.hold:Hold", "features": {"own": {"fn": "core.timeframe:floor_time"}}}
+    bound = {key: value for key, value in then.items() if key not in UNBOUND_KEYS}
+    assert configuration_hash(effective) == hashlib.sha256(canonical_json(bound, "")).hexdigest()
+
+
+def test_what_every_strategy_is_derived_from_is_what_the_records_were_earned_with() -> None:
+    """A change of one letter in strategies/base.py voids every promotion of every user: it needs a reason, and a line in the changelog."""
+    assert file_digest(Path(strategies_base.__file__)) == "bf54cd3a9b4f4d5ad3c50cebae0542d8e735965fe439ec2ca5f1b41a590c3338"
