@@ -1,18 +1,25 @@
 """The kernel, compiled by a process of its own, so that a sweep's first points need not wait for it.
 
 A first compile takes some 20 s. Until it is done the actors run the points: what they give is what the kernel gives (``keel parity``).
+A sweep that is done before it leaves the process to finish, so that the next one has the kernel; Ctrl-C ends both.
 """
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from keel.runners.sweep.child import last_words, start_child
 from keel.sim.kernel import is_loaded, load
+
+LONGEST_S: Final = 300
+"""After so long a process that compiles is ended, whatever it does."""
 
 
 def is_ready(folder: str) -> bool:
@@ -23,16 +30,18 @@ def is_ready(folder: str) -> bool:
     if not folder or is_loaded():
         return True
     version = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return any(Path(folder).rglob(f"*.{version}.nbi"))
+    return any(Path(folder).rglob(f"*.{version}.*.nbc"))  # the code itself, which numba writes last
 
 
 class Compiling:
-    """A process that compiles the kernel into a folder.
+    """A process that compiles the kernel into a folder. Of several for one folder one compiles, and the others wait for it.
 
-    is_unfinished: as far as ``is_running`` has looked; it stays so where it was ended before.  failure: why it could not, in words.
+    is_unfinished: as far as ``is_running`` has looked.  failure: why it could not, in words.
     """
 
     def __init__(self, folder: str) -> None:
+        with suppress(OSError):  # the process cannot work there, and its last words say why
+            Path(folder).mkdir(parents=True, exist_ok=True)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (close closes it)
         self._process = start_child(__spec__.name, folder, errors=self._errors, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.is_unfinished = True
@@ -47,13 +56,19 @@ class Compiling:
         return self.is_unfinished
 
     def close(self) -> None:
-        """End it, whether it is done or not."""
-        if self.is_running:
-            self._process.kill()
-            self._process.wait()
+        """Look no longer. It is not ended: it finishes by itself, within ``LONGEST_S``."""
         self._errors.close()
 
 
+def main(folder: str) -> None:
+    """Compile the kernel into a folder that is there: one whose home is removed meanwhile is not made again."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while the sweep runs ends this process at once, without a word
+    signal.alarm(LONGEST_S)
+    with (Path(folder) / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        load(folder)
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer, which ends this process
-    load(sys.argv[1])
+    main(sys.argv[1])

@@ -134,7 +134,9 @@ class Evaluators:
         if self._compiling is not None and self._compiling.failure:
             notes.append(f"the actors ran, not the kernel, which could not be compiled: {self._compiling.failure}")
         elif self._compiling is not None and self._compiling.is_unfinished:
-            notes.append(f"{self._early:,} runs by the actors: the kernel was still being compiled (--engine kernel waits for it)")
+            notes.append(
+                f"{self._early:,} runs by the actors: the kernel was still being compiled, for later sweeps (--engine kernel waits)"
+            )
         elif self._early:
             notes.append(f"{self._early:,} runs by the actors, while the kernel was being compiled")
         return "; ".join(notes)
