@@ -68,9 +68,10 @@ class FeatureView(Mapping[str, float]):
         self._index = index
 
     def __getitem__(self, name: str) -> float:
-        if name not in self._reader.feature_names:
-            raise KeyError(f"no feature {name!r}; declared are: {', '.join(self._reader.feature_names) or 'none'}")
-        return self._reader.value(name, self._index)
+        reader = self._reader
+        if name not in reader.feature_names:
+            raise KeyError(f"no feature {name!r}; declared are: {', '.join(reader.feature_names) or 'none'}")
+        return reader.value(name, self._index)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._reader.feature_names)

@@ -112,11 +112,13 @@ class ReplaySeries:
         Raises DataError when the series has no such row: a bar that is not its own.
         """
         ts, known, ts_open = self._ts, self.index, bar.ts_open
-        index = known + (ts_open - ts[known]) // self.duration if known >= 0 else 0  # where it is when no bar is missing in between
-        if not known < index < self._rows or ts[index] != ts_open:
-            index = int(np.searchsorted(self._frame.ts, ts_open))
+        index = known + 1  # where it is when every bar is told
+        if index >= self._rows or ts[index] != ts_open:
+            index = known + (ts_open - ts[known]) // self.duration if known >= 0 else 0  # where it is when no bar is missing in between
             if not known < index < self._rows or ts[index] != ts_open:
-                raise DataError(f"{self.symbol} {self.timeframe}: the bar of {to_iso(bar.ts_open)} is not a later one of its series")
+                index = int(np.searchsorted(self._frame.ts, ts_open))
+                if not known < index < self._rows or ts[index] != ts_open:
+                    raise DataError(f"{self.symbol} {self.timeframe}: the bar of {to_iso(bar.ts_open)} is not a later one of its series")
         self.index = index
         target: int = self._targets[index]
         return target
@@ -131,7 +133,8 @@ class ReplaySeries:
 
     def value(self, name: str, index: int) -> float:
         """A column's value at a row that has been reached."""
-        self._check(index)
+        if not 0 <= index <= self.index:
+            self._check(index)
         value: float = self._values[name][index]
         return value
 

@@ -420,9 +420,10 @@ class Portfolio:
     def position_view(self, symbol: str) -> PositionView:
         """The position as strategies see it; dust is flat."""
         line = self.lines[symbol]
-        if not line.is_linear and not self.steps(symbol):
-            return PositionView(symbol, 0.0, 0.0, line.mark, 0.0)
-        return PositionView(symbol, line.qty, line.book.entry_price, line.mark, line.book.unrealized(line.mark))
+        mark, book = line.mark, line.book
+        if not book.steps or not (line.is_linear or self.steps(symbol)):
+            return PositionView(symbol, 0.0, 0.0, mark, 0.0)
+        return PositionView(symbol, line.qty, book.entry_price, mark, book.unrealized(mark))
 
 
 def spot_fee_value(fill: Fill, instrument: Instrument) -> int:

@@ -148,14 +148,15 @@ class RiskActor:
         market = self._markets.get(symbol)
         if market is None:
             return self._deny(signal, denied("unknown_symbol"))
-        state = self._portfolio if self._flights.is_empty() else self._expected(symbol)
+        is_free = self._flights.is_empty()
+        state = self._portfolio if is_free else self._expected(symbol)
         held = state.steps(symbol)
         if held and market.is_spot:
             held = _sellable(held, market, state)
         if direction == "FLAT":
             return self._exit(signal, held, state)
         if held and (held > 0) == (direction == "LONG"):
-            return self._reached(signal) or self._unheeded(signal)
+            return (None if is_free else self._reached(signal)) or self._unheeded(signal)
         return self._enter(signal, held, state, market)
 
     def _enter(self, signal: Signal, held: int, state: PortfolioView, market: Market) -> Outcome:
