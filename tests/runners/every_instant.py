@@ -7,14 +7,16 @@ mark and keeps a point at each instant, and risk looks at each of them.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any
 
 from keel.adapters.replay.feed import ReplayFeed
-from keel.adapters.replay.history import PriceColumns, SymbolHistory
+from keel.adapters.replay.history import Floats, PriceColumns, SymbolHistory
 from keel.core.frame import BAR_COLUMNS
 from keel.core.messages import Bar, MarkPrice
 from keel.core.timeframe import tf_ms
 from keel.runners.replay import Cycle
+
+Prices = tuple[float, float, float, float]
+"""open, high, low, close"""
 
 
 def replay_every_instant(feed: ReplayFeed, cycle: Cycle) -> int:
@@ -62,12 +64,18 @@ def _row_of(history: SymbolHistory, ts_open: int) -> int | None:
 
 
 def _step(cycle: Cycle, history: SymbolHistory, own: int, ts_open: int, ts_close: int) -> None:
-    last = [float(history.execution[name][own]) for name in BAR_COLUMNS]
-    mark = _path(history.mark, own) or last[:4]
+    bars = history.execution
+    last = _prices(bars["open"], bars["high"], bars["low"], bars["close"], own)
+    mark = _path(history.mark, own) or last
     index = _path(history.index, own) or mark
     volatility = 0.0 if history.volatility_bps is None else float(history.volatility_bps[own])
-    cycle.venue.step(cycle.venue.books[history.symbol], ts_open, ts_close, *last, *mark, *index, volatility)  # type: ignore[call-arg, misc, arg-type]
+    book, volume = cycle.venue.books[history.symbol], float(bars["volume"][own])
+    cycle.venue.step(book, ts_open, ts_close, *last, volume, *mark, *index, volatility)
 
 
-def _path(columns: PriceColumns | None, own: int) -> list[Any] | None:
-    return None if columns is None else [float(each[own]) for each in (columns.open, columns.high, columns.low, columns.close)]
+def _path(columns: PriceColumns | None, own: int) -> Prices | None:
+    return None if columns is None else _prices(columns.open, columns.high, columns.low, columns.close, own)
+
+
+def _prices(open_: Floats, high: Floats, low: Floats, close: Floats, own: int) -> Prices:
+    return float(open_[own]), float(high[own]), float(low[own]), float(close[own])

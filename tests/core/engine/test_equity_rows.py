@@ -8,6 +8,7 @@ import pytest
 from keel.core.actors.portfolio import Portfolio
 from keel.core.engine.known_prices import KnownPrices
 from keel.core.errors import InvariantError
+from keel.core.messages import Side
 from keel.core.money import to_units
 from tests.builders import Fills, bar, perpetual
 
@@ -22,11 +23,11 @@ def account(width: int) -> Portfolio:
     return Portfolio([perpetual(name) for name in names(width)], to_units("10000"))
 
 
-def drawn(width: int, seed: int) -> tuple[list[np.ndarray], list[tuple[int, int, str, float]]]:
+def drawn(width: int, seed: int) -> tuple[list[np.ndarray], list[tuple[int, int, Side, float]]]:
     """Closes by symbol, and fills (row, place, side, quantity) at the close of the row before; opens only, so that no PnL is realised."""
     rng = np.random.default_rng(seed)
     closes = [np.round(100 + np.cumsum(rng.normal(0, 1, ROWS)) * 0.3, 1) for _ in range(width)]
-    sides = ["BUY" if rng.random() < 0.5 else "SELL" for _ in range(width)]
+    sides: list[Side] = ["BUY" if rng.random() < 0.5 else "SELL" for _ in range(width)]
     fills = [
         (row, place, sides[place], round(float(rng.uniform(0.1, 3)), 3))
         for row in range(1, ROWS)
@@ -56,7 +57,7 @@ def test_the_same_bits_as_bar_by_bar(width: int, seed: int) -> None:
             if at == row:
                 name = names(width)[place]
                 for portfolio, maker in zip((told, followed), makers[name], strict=True):
-                    portfolio.on_fill(maker(side, qty, float(closes[place][row - 1]), fee="0.01"))  # type: ignore[arg-type]
+                    portfolio.on_fill(maker(side, qty, float(closes[place][row - 1]), fee="0.01"))
                 ahead = np.empty(0)
         assert followed.equity == told.equity
         for place, name in enumerate(names(width)):
@@ -79,8 +80,10 @@ def test_the_same_bits_as_bar_by_bar(width: int, seed: int) -> None:
 
 def test_it_is_written_up_to_any_row_and_then_goes_on() -> None:
     closes, fills = drawn(3, 9)
-    whole, parts = [], []
-    for kept, stops in ((whole, []), (parts, [1, 2, 40, 41, 77])):
+    whole: list[float] = []
+    parts: list[float] = []
+    cuts: tuple[tuple[list[float], list[int]], ...] = ((whole, []), (parts, [1, 2, 40, 41, 77]))
+    for kept, stops in cuts:
         portfolio, maker = account(3), {name: Fills(name) for name in names(3)}
         prices = KnownPrices(closes, closes)
         portfolio.follow(prices, is_bounded=False).begin(0, ROWS)
@@ -88,7 +91,7 @@ def test_it_is_written_up_to_any_row_and_then_goes_on() -> None:
             prices.row = row - 1
             for at, place, side, qty in fills:
                 if at == row:
-                    portfolio.on_fill(maker[names(3)[place]](side, qty, float(closes[place][row - 1])))  # type: ignore[arg-type]
+                    portfolio.on_fill(maker[names(3)[place]](side, qty, float(closes[place][row - 1])))
             prices.row = row
             if row in stops:
                 portfolio.keep_until(row)

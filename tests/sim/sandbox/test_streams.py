@@ -233,7 +233,7 @@ def test_private_rows_come_for_every_change_and_never_on_subscribing() -> None:
 
 
 def test_rows_that_nobody_hears_wait_for_nothing() -> None:
-    """Where somebody does, it is drawn whether they go out before the answer or after it (``sim.sandbox.races``)."""
+    """Where somebody does, it is drawn whether they go out before the answer or after it (``Races`` in sim/sandbox/ws/push_order.py)."""
     with running(walking(tick_ms=60_000, ack_ms=10_000), walk_feed()) as sandbox:
         raw, frames = Raw(sandbox), []
         for _ in range(6):
