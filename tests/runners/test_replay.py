@@ -21,6 +21,7 @@ from keel.runners.replay import replay
 from keel.runners.wiring import BacktestParts, wire_backtest
 from keel.strategies.base import BaseStrategy
 from keel.strategies.ema_cross import EmaCross
+from keel.strategies.hold import Hold
 from keel.strategies.rsi_reversion import RsiReversion
 from tests.builders import DAY, HOUR, MINUTE, START, add_series, builtin, made_ready, perpetual, plain_system, run, sample_store, store_of
 
@@ -312,6 +313,24 @@ def test_a_limit_of_risk_closes_and_the_run_goes_on() -> None:
         ("BUY", 1, "signal"), ("SELL", 3, "limit"), ("BUY", 24, "signal"),
     ]  # fmt: skip
     assert control == [Halt(START + 3 * HOUR, "daily_loss_percent", True), Resume(START + 24 * HOUR, "daily_loss_percent")]
+
+
+@pytest.mark.parametrize("way", [None, in_general])
+def test_a_new_day_s_floor_is_watched_though_nothing_else_happens(way: Way | None) -> None:
+    """100 becomes 120 on the first day: 112 would be a gain there, and is a loss of more than 5 % on the second. The strategy decides by an
+    array that does not change, so that nobody is asked in between."""
+    closes = [100.0, 100.0, *np.linspace(101.0, 120.0, 22).tolist(), 120.0, 119.0, 118.0, 112.0, 112.0, 112.0]
+    rows = [(before, max(before, close), min(before, close), close) for before, close in zip([100.0, *closes], closes, strict=False)]
+    system = plain_system(
+        initial_equity=100.0, risk=RiskConfig(daily_loss_percent=5.0, margin_reserve_percent=0.0),
+        execution=ExecutionConfig.frictionless(),
+    )  # fmt: skip
+    parts = wire_backtest(made_ready(store_of(rows), system, START, START + len(rows) * HOUR, Hold()), "t")
+    if way is not None:
+        way(parts)
+    replay(parts.feed, parts.cycle)
+    assert parts.halts == [Halt(START + 28 * HOUR, "daily_loss_percent", True)]
+    assert [(fill.side, (fill.ts - START) // HOUR) for fill in parts.venue.fills] == [("BUY", 1), ("SELL", 28)]
 
 
 def test_progress_is_told_and_the_collector_is_left_as_it_was() -> None:
