@@ -131,7 +131,7 @@ class Bench:
             books.executor.begin_session(session_prefix(self._opened, journal.session))
             inbox = Inbox(journal, _raise)
             inbox.open(books)
-            books.desk.venue = Filling(books, self._instruments, inbox)  # type: ignore[assignment]  # a venue, as far as it is asked
+            books.gateway.venue = Filling(books, self._instruments, inbox)  # type: ignore[assignment]  # a venue, as far as it is asked
             gate.open(STARTING)
             hear = books.cycle.hear
             first = int(columns["ts"].searchsorted(START))
