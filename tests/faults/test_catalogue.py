@@ -60,8 +60,8 @@ CATALOGUE: dict[int, tuple[str, tuple[str, ...]]] = {
     8: (
         "partly filled, then cancelled: the filled part is lost",
         (
-            "adapters/bybit/test_fold.py::test_any_order_of_the_news_ends_the_same",
-            "adapters/bybit/test_fold.py::test_a_late_fill_after_a_cancel_is_booked_and_ends_nothing_again",
+            "adapters/bybit/test_order_tracker.py::test_any_order_of_the_news_ends_the_same",
+            "adapters/bybit/test_order_tracker.py::test_a_late_fill_after_a_cancel_is_booked_and_ends_nothing_again",
         ),
     ),
     9: ("a cancel overtakes its create", ("adapters/bybit/test_venue_outcomes.py::test_a_cancel_waits_for_its_own_create_only",)),
@@ -69,26 +69,26 @@ CATALOGUE: dict[int, tuple[str, tuple[str, ...]]] = {
         "orders that were given up fill hours later",
         (
             "adapters/bybit/test_venue_outcomes.py::test_an_order_that_waits_at_the_exchange_is_not_taken_for_lost",
-            "adapters/bybit/test_fold.py::test_an_order_that_returns_from_the_dead_freezes_its_symbol",
+            "adapters/bybit/test_order_tracker.py::test_an_order_that_returns_from_the_dead_freezes_its_symbol",
         ),
     ),
     11: (
         "an amendment looks like a cancel and a new order",
         (
             "adapters/bybit/test_venue_outcomes.py::test_an_amendment_whose_answer_is_lost_is_found_out",
-            "adapters/bybit/test_fold.py::test_an_order_that_returns_from_the_dead_freezes_its_symbol",
+            "adapters/bybit/test_order_tracker.py::test_an_order_that_returns_from_the_dead_freezes_its_symbol",
         ),
     ),
     12: (
         "filled while it was replaced",
         (
             "faults/test_answers.py::test_an_order_that_is_amended_upward_fills_beyond_what_it_was",
-            "adapters/bybit/test_fold.py::test_an_amendment_upward_is_told_before_the_fill_that_shows_it",
+            "adapters/bybit/test_order_tracker.py::test_an_amendment_upward_is_told_before_the_fill_that_shows_it",
         ),
     ),
     13: (
         "an old order is in no list any more",
-        ("faults/test_matrix.py::test_a_cell", "adapters/bybit/test_fold.py::test_what_is_written_off_holds_nothing_up"),
+        ("faults/test_matrix.py::test_a_cell", "adapters/bybit/test_order_tracker.py::test_what_is_written_off_holds_nothing_up"),
     ),
     14: (
         "a storm of rejections on a halted symbol",
@@ -101,8 +101,8 @@ CATALOGUE: dict[int, tuple[str, tuple[str, ...]]] = {
     15: (
         "funding is counted as a fill",
         (
-            "adapters/bybit/test_fold.py::test_funding_moves_money_and_no_quantity_once_per_stamp",
-            "adapters/bybit/test_fold.py::test_an_unknown_kind_moves_nothing_and_freezes",
+            "adapters/bybit/test_order_tracker.py::test_funding_moves_money_and_no_quantity_once_per_stamp",
+            "adapters/bybit/test_order_tracker.py::test_an_unknown_kind_moves_nothing_and_freezes",
         ),
     ),
     16: (
@@ -114,7 +114,7 @@ CATALOGUE: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     17: (
         "the same fill comes once more much later",
-        ("adapters/bybit/test_fold.py::test_an_execution_is_counted_once_for_good_also_after_a_restart",),
+        ("adapters/bybit/test_order_tracker.py::test_an_execution_is_counted_once_for_good_also_after_a_restart",),
     ),
     18: (
         "a fill is lost in the gap of a reconnection",
@@ -126,7 +126,7 @@ CATALOGUE: dict[int, tuple[str, tuple[str, ...]]] = {
     19: (
         "filled comes before its executions, an execution before its order",
         (
-            "adapters/bybit/test_fold.py::test_any_order_of_the_news_ends_the_same",
+            "adapters/bybit/test_order_tracker.py::test_any_order_of_the_news_ends_the_same",
             "faults/test_private_stream.py::test_the_books_are_right_whatever_the_stream_does",
         ),
     ),
@@ -151,7 +151,7 @@ CATALOGUE: dict[int, tuple[str, tuple[str, ...]]] = {
     23: (
         "liquidation and auto-deleveraging are not seen",
         (
-            "adapters/bybit/test_fold.py::test_a_takeover_is_told_with_its_loss",
+            "adapters/bybit/test_order_tracker.py::test_a_takeover_is_told_with_its_loss",
             "runners/live/test_out_of_band.py::test_it_is_found_in_time_handled_by_rule_and_ended",
         ),
     ),
@@ -167,7 +167,7 @@ CATALOGUE: dict[int, tuple[str, tuple[str, ...]]] = {
         "a closing order goes twice, and turns the position round",
         ("faults/test_catalogue.py::test_closing_twice_never_turns_a_position_round",),
     ),
-    27: ("a simulator fills more than was ordered", ("adapters/bybit/test_fold.py::test_more_than_was_ordered_is_never_silent",)),
+    27: ("a simulator fills more than was ordered", ("adapters/bybit/test_order_tracker.py::test_more_than_was_ordered_is_never_silent",)),
     # streams and market data
     28: (
         "the feed is silent, and the socket open",

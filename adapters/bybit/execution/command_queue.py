@@ -60,11 +60,11 @@ class CommandQueue:
         symbol = command.symbol or "*"
         is_cancel = isinstance(command, (CancelOrder, CancelAll))
         queued = QueuedCommand(command, (other.answered for other in self._before(command, symbol, is_cancel=is_cancel)))
-        lane = (symbol, is_cancel)
-        self._queues.setdefault(lane, deque()).append(queued)
-        if lane not in self._running:
-            self._running[lane] = []
-            self._spawn(self._work(lane))
+        place = (symbol, is_cancel)
+        self._queues.setdefault(place, deque()).append(queued)
+        if place not in self._running:
+            self._running[place] = []
+            self._spawn(self._work(place))
 
     @property
     def pending(self) -> int:
@@ -87,25 +87,25 @@ class CommandQueue:
     def _all(self, symbol: str, *, everything: bool) -> list[QueuedCommand]:
         found: list[QueuedCommand] = []
         for table in (self._running, self._queues):
-            for (name, _), waiting_commands in table.items():
+            for (name, _), commands in table.items():
                 if everything or name in (symbol, "*"):
-                    found += waiting_commands
+                    found += commands
         return found
 
-    async def _work(self, lane: tuple[str, bool]) -> None:
-        queue = self._queues[lane]
+    async def _work(self, place: tuple[str, bool]) -> None:
+        queue = self._queues[place]
         try:
             while queue:
                 group = await self._next_group(queue)
-                self._running[lane] = group
+                self._running[place] = group
                 try:
                     await self._send(group[0].kind, group)
                 finally:
                     for queued in group:
                         queued.answered.set()
-                    self._running[lane] = []
+                    self._running[place] = []
         finally:
-            del self._running[lane]
+            del self._running[place]
 
     async def _next_group(self, queue: deque[QueuedCommand]) -> list[QueuedCommand]:
         """The next command, with those of its kind that may go with it. Cancels may pass each other; nothing else may."""

@@ -64,8 +64,9 @@ class BybitVenue(OrderCalls):
     """One account of one category, with the calls of ``OrderCalls``.
 
     publish: takes the events, in order.  journal: makes a command durable; it is awaited before the command's first byte leaves.
-    seen: keys (``tracker.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the first
-    connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where known.
+    seen: keys (``order_tracker.seen_key``) of every execution that was ever applied.  since_ms: executions from here on are read at the
+    first connection (market time).  opened_ms: everything before is in the opening balances.  current_price: last price of a symbol, where
+    known.
     evidence: what earlier sessions found of orders that were looked for in vain (``Resolver``).
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
     own_prefix: what the names of all our orders begin with, where others' are to be told apart.  witness: see ``Resolver``.

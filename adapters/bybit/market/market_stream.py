@@ -87,7 +87,7 @@ class MarketStream:
 
     async def run(self) -> None:
         """Keep the connection and watch for candles that do not come, until cancelled."""
-        watching = asyncio.create_task(self._poller())
+        watching = asyncio.create_task(self._watch())
         try:
             await self.stream.run()
         finally:
@@ -187,7 +187,7 @@ class MarketStream:
         """After a (re)connection: what closed meanwhile, before anything new is heard."""
         await asyncio.gather(*(self._fill_line(line) for line in self.lines if self.lines[line].next_open is not None))
 
-    async def _poller(self) -> None:
+    async def _watch(self) -> None:
         """A push that does not come: ask REST once it is due for too long, by the stream's own tale or by the clock."""
         while True:
             await self._sleep(GRACE_MS / 1000)

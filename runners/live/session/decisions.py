@@ -20,7 +20,7 @@ from keel.runners.live.memory.history import COMMANDS
 from keel.runners.live.session.records import Decided
 
 SAID: Final = (Signal, PortfolioOrders, TargetPosition, SignalDenied, OrderDenied)
-"""Decisions that pass on the bus; commands are noted where they leave it (gateway.py)."""
+"""Decisions that pass on the bus; commands are noted where they leave it (order_gateway.py)."""
 
 
 class Decisions:

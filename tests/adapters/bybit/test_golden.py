@@ -24,7 +24,7 @@ BTC = perpetual("BTCUSDT", "0.1", "0.001")
 ETHPERP = perpetual("ETHPERP", "0.05", "0.01", quote="USDC", base="ETH")
 
 
-def fold_of(*known: Any) -> tuple[OrderTracker, list[Message]]:
+def tracker_of(*known: Any) -> tuple[OrderTracker, list[Message]]:
     out: list[Message] = []
     tracker = OrderTracker({one.symbol: one for one in known}, out.append, set(), lambda: 0, notify=lambda n: None, look=lambda *a: None)
     return tracker, out
@@ -45,7 +45,7 @@ def rows(folder: Path, name: str, shape: type[Any]) -> list[Any]:
 
 
 def test_an_execution_of_the_stream(payloads: Path) -> None:
-    tracker, out = fold_of(XRP)
+    tracker, out = tracker_of(XRP)
     (row,) = rows(payloads, "ws/private_execution.gocryptotrader.5.json", wire.ExecutionRow)
     tracker.on_execution(row)
     tracker.give_up_on(row.orderId)
@@ -112,7 +112,7 @@ def test_positions(payloads: Path) -> None:
 
 
 def test_the_wallet(payloads: Path) -> None:
-    tracker, out = fold_of()
+    tracker, out = tracker_of()
     (row,) = rows(payloads, "ws/private_wallet.docs.2.example.json", wire.WalletRow)
     tracker.on_wallet(row, 1700034722104)
     tracker.on_wallet(row, 1700034722105)

@@ -46,8 +46,8 @@ class Exchange:
         self.count, self.worst = 0, dict.fromkeys(("position", "gross", "net"), 0.0)
         instruments = {symbol: perpetual(symbol, tick="0.0001", step=str(STEPS[symbol])) for symbol in PRICE}
         self.controls = Controls(limits, instruments, self, self, Gate(list(PRICE)), environment_is_armed=lambda: True)
-        self.desk = OrderGateway(self.controls, self.told.append, Decisions(Clock()))  # type: ignore[arg-type]
-        self.desk.venue = self  # type: ignore[assignment]
+        self.gateway = OrderGateway(self.controls, self.told.append, Decisions(Clock()))
+        self.gateway.venue = self  # type: ignore[assignment]
 
     # as the books see it
     def position_qty(self, symbol: str) -> float:
@@ -59,7 +59,7 @@ class Exchange:
     def open_orders(self, symbol: str | None = None) -> list[OrderRecord]:
         return [record for record in self.records.values() if symbol in (None, record.symbol)]
 
-    # as the desk sends it
+    # as the gateway sends it
     def submit_order(self, command: SubmitOrder) -> None:
         record = OrderRecord(self.count, command.client_order_id, command.symbol, command.side, command.ts, command)
         record.state = "accepted"
@@ -93,12 +93,12 @@ class Exchange:
         self.count += 1
         kind = self.random.choice(("market", "limit"))
         price = PRICE[symbol] if kind == "limit" else None
-        self.desk.submit_order(SubmitOrder(f"c{self.count}", symbol, side, kind, round(qty, 8), START + self.count, price))
+        self.gateway.submit_order(SubmitOrder(f"c{self.count}", symbol, side, kind, round(qty, 8), START + self.count, price))
 
     def cancel(self) -> None:
         if self.records:
             name = self.random.choice(list(self.records))
-            self.desk.cancel_order(CancelOrder(name, self.records[name].symbol, START))
+            self.gateway.cancel_order(CancelOrder(name, self.records[name].symbol, START))
 
     def amend(self) -> None:
         if self.records:
@@ -107,14 +107,14 @@ class Exchange:
             assert command is not None
             qty = round(round(command.qty * self.random.choice((0.5, 2.0, 4.0)) / STEPS[command.symbol]) * STEPS[command.symbol], 8)
             if qty > 0:
-                self.desk.amend_order(AmendOrder(name, command.symbol, START, qty=qty))
+                self.gateway.amend_order(AmendOrder(name, command.symbol, START, qty=qty))
 
     def leave(self) -> None:
         """The next queued order of a symbol leaves, if it still may."""
         for name, command in list(self.queued.items())[:1]:
             if command.symbol not in PRICE:
                 continue
-            why = self.desk.last_look(command, self.fate)
+            why = self.gateway.last_look(command, self.fate)
             if why is None:
                 self.end_cancels()
                 return
@@ -152,7 +152,7 @@ class Exchange:
 
     def end(self, name: str, status: Any) -> None:
         record = self.records.pop(name)
-        self.desk.on_update(OrderUpdate(name, record.symbol, START, status, order_type="market", side=record.side))
+        self.gateway.on_update(OrderUpdate(name, record.symbol, START, status, order_type="market", side=record.side))
 
     def look(self) -> None:
         usd = {symbol: qty * PRICE[symbol] for symbol, qty in self.truth.items()}
@@ -179,7 +179,7 @@ def test_no_order_of_events_leads_beyond_them(seed: int) -> None:
 def test_a_cancelled_order_that_is_filled_after_all_keeps_back_what_was_to_replace_it() -> None:
     exchange = Exchange(0)
     exchange.submit_order(SubmitOrder("old", "BTCUSDT", "BUY", "limit", 4.0, START, 100.0))
-    exchange.desk.cancel_order(CancelOrder("old", "BTCUSDT", START))
+    exchange.gateway.cancel_order(CancelOrder("old", "BTCUSDT", START))
     new = SubmitOrder("new", "BTCUSDT", "BUY", "limit", 4.0, START + 1, 100.0)
     assert exchange.controls.check(new) is None
     assert (waits := exchange.controls.last_look(new, exchange.fate)) is not None and waits.code == REPLACED_RESTS
@@ -193,7 +193,7 @@ def test_what_the_venue_knows_counts_before_the_books_hear_it() -> None:
     for filled, code in ((0.0, ""), (0.9, ""), (1.1, "max_net_usd"), (4.0, "max_position_usd")):
         exchange = Exchange(0)
         exchange.submit_order(SubmitOrder("old", "BTCUSDT", "BUY", "limit", 4.0, START, 100.0))
-        exchange.desk.cancel_order(CancelOrder("old", "BTCUSDT", START))
+        exchange.gateway.cancel_order(CancelOrder("old", "BTCUSDT", START))
         new = SubmitOrder("new", "BTCUSDT", "BUY", "limit", 3.0, START + 1, 100.0)
         assert exchange.controls.check(new) is None
         exchange.is_ahead, exchange.ahead = True, filled
@@ -204,7 +204,7 @@ def test_what_the_venue_knows_counts_before_the_books_hear_it() -> None:
 def test_one_that_was_cancelled_lets_its_replacement_go_and_a_lost_cancel_does_not_bind_another_symbol_loosely() -> None:
     exchange = Exchange(0)
     exchange.submit_order(SubmitOrder("old", "BTCUSDT", "BUY", "limit", 4.0, START, 100.0))
-    exchange.desk.cancel_order(CancelOrder("old", "BTCUSDT", START))
+    exchange.gateway.cancel_order(CancelOrder("old", "BTCUSDT", START))
     other = SubmitOrder("other", "DOGEUSDT", "BUY", "market", 4_000.0, START + 1)
     assert (denial := exchange.controls.check(other)) is not None and denial.code == "max_gross_usd"
     new = SubmitOrder("new", "BTCUSDT", "BUY", "limit", 4.0, START + 1, 100.0)
@@ -215,13 +215,13 @@ def test_one_that_was_cancelled_lets_its_replacement_go_and_a_lost_cancel_does_n
 
 def test_an_amendment_is_asked_as_the_order_that_it_makes() -> None:
     exchange = Exchange(0)
-    exchange.desk.submit_order(SubmitOrder("one", "BTCUSDT", "BUY", "limit", 3.0, START, 100.0))
-    exchange.desk.amend_order(AmendOrder("one", "BTCUSDT", START + 1, qty=6.0))
+    exchange.gateway.submit_order(SubmitOrder("one", "BTCUSDT", "BUY", "limit", 3.0, START, 100.0))
+    exchange.gateway.amend_order(AmendOrder("one", "BTCUSDT", START + 1, qty=6.0))
     assert [(told.reason, getattr(told, "status", "")) for told in exchange.told] == [
         ("max_position_usd", ""), ("denied: max_position_usd", "amend_rejected")
     ]  # fmt: skip
     assert exchange.records["one"].command is not None and exchange.records["one"].command.qty == 3.0
-    exchange.desk.amend_order(AmendOrder("one", "BTCUSDT", START + 2, qty=3.9))
+    exchange.gateway.amend_order(AmendOrder("one", "BTCUSDT", START + 2, qty=3.9))
     assert exchange.records["one"].command.qty == 3.9
 
 

@@ -160,9 +160,9 @@ def test_a_process_that_was_killed_in_the_middle_of_an_instant_is_no_difference(
 def test_what_breaks_before_the_books_are_there_is_told_as_it_is(tmp_path: Path) -> None:
     told: list[BaseException] = []
     with Journal.open(tmp_path / "journal", clock=cast("Any", _Clock()), session={}, types=TYPES, ballast_bytes=0) as journal:
-        outbox, error = Inbox(journal, told.append), ValueError("early")
-        outbox.fail(error)
-    assert told == [error] and outbox.failure is error
+        inbox, error = Inbox(journal, told.append), ValueError("early")
+        inbox.fail(error)
+    assert told == [error] and inbox.failure is error
 
 
 def test_what_a_strategy_notes_beside_a_signal_is_recorded_as_far_as_it_is_plain_data() -> None:
