@@ -2,6 +2,6 @@
 say "now"."""
 
 from keel.adapters.machine import wall_ms
-from keel.core.time_range import TimeRange
+from keel.core.model.time_range import TimeRange
 
 TimeRange.clock = staticmethod(wall_ms)

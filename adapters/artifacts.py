@@ -29,12 +29,12 @@ from keel.adapters.curve_files import CURVE_FILES, check_curve, write_curve
 from keel.adapters.plain_data import plain, without_columns
 from keel.adapters.whole_file import json_text, write_bytes
 from keel.core.errors import DataError, InvariantError
-from keel.core.funnel import Funnel
-from keel.core.messages import FundingPayment, Liquidation
-from keel.core.money import to_text, to_units
-from keel.core.result import BacktestResult, Reconciliation
-from keel.core.time_range import to_iso
-from keel.core.trade import Trade
+from keel.core.model.messages import FundingPayment, Liquidation
+from keel.core.model.money import to_text, to_units
+from keel.core.model.time_range import to_iso
+from keel.core.model.trade import Trade
+from keel.core.results.funnel import Funnel
+from keel.core.results.result import BacktestResult, Reconciliation
 
 MONEY_FIELDS = ("entry_notional", "exit_notional", "gross_pnl", "fees", "funding", "slippage", "entry_fees", "entry_slippage")
 """The fields of a Trade that are money."""

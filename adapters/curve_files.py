@@ -13,8 +13,8 @@ import numpy as np
 
 from keel.adapters.whole_file import whole_file
 from keel.core.errors import DataError, InvariantError
-from keel.core.frame import Frame
-from keel.core.time_range import to_iso
+from keel.core.model.frame import Frame
+from keel.core.model.time_range import to_iso
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

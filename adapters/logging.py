@@ -23,7 +23,7 @@ import msgspec
 from keel.adapters.log_file import LogFile
 from keel.adapters.machine import wall_ms
 from keel.core.errors import ConfigError
-from keel.core.time_range import to_iso
+from keel.core.model.time_range import to_iso
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 """The levels by name, as numbers that compare."""

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from keel.core.errors import InvariantError
-from keel.core.frame import Frame
+from keel.core.model.frame import Frame
 
 LONGEST_LIST = 100
 """Lists longer than this are columns: they have their own files."""

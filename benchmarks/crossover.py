@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 
 START_MS = 1_577_836_800_000  # 2020-01-01
 MINUTE_MS = 60_000

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from keel.adapters.journal import Journal
-from keel.core.clock import ReplayClock
-from keel.core.messages import Bar, Message, SubmitOrder
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.messages import Bar, Message, SubmitOrder
 
 START_MS = 1_735_689_600_000
 

@@ -41,11 +41,11 @@ import talib
 from benchmarks.bare_loop import orders_and_equity
 from benchmarks.crossover import CASH, FAST, FEE, MINUTE_MS, SLOW, START_MS, crossover_system, random_walk
 from benchmarks.gates import Gate, hold
-from keel.core.config import ExecutionConfig
-from keel.core.instrument import Grid, Instrument, generic_tiers
-from keel.core.money import UNIT, to_units
+from keel.core.model.instrument import Grid, Instrument, generic_tiers
+from keel.core.model.money import UNIT, to_units
+from keel.core.system.config import ExecutionConfig
+from keel.runners.backtest.kernel_run import load_kernel
 from keel.runners.home import Home
-from keel.runners.kernel_run import load_kernel
 from keel.sim.kernel import KernelColumns, KernelRoom, KernelSetup, run, summarize
 
 THREADS = os.cpu_count() or 1

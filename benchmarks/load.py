@@ -48,7 +48,7 @@ GATE_MS = 10.0
 STRATEGY = '''
 import atexit, json, os, re, time
 from asyncio.selector_events import _SelectorSocketTransport as Transport
-from keel.core.messages import Signal
+from keel.core.model.messages import Signal
 from keel.strategies.base import BaseStrategy
 
 _stamps, _written = [], []
@@ -229,7 +229,7 @@ def main() -> None:
 def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[str, Any], options: argparse.Namespace) -> int:
     """Print what was measured; 1 when something was lost or too slow."""
     from keel.adapters.journal import read as records
-    from keel.core.messages import Bar, Fill, SubmitOrder
+    from keel.core.model.messages import Bar, Fill, SubmitOrder
     from keel.runners.live.session.records import TYPES
 
     (folder,) = [path.parent for path in home.glob("runs/journals/*/*/lock")]

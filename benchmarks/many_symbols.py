@@ -57,9 +57,9 @@ def work(path: Path, symbols: int, rows: int) -> dict[str, Any]:
     """One measurement."""
     import talib  # noqa: F401 (imports are not measured)
 
-    from keel.core.time_range import TimeRange
-    from keel.runners.backtest import run_prepared
-    from keel.runners.preparation import prepare as prepare_run
+    from keel.core.model.time_range import TimeRange
+    from keel.runners.backtest.engine import run_prepared
+    from keel.runners.backtest.preparation import prepare as prepare_run
     from keel.runners.user_code import load_function
     from keel.strategies.ema_cross import EmaCross
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from keel.adapters.bybit.transport.endpoints import Environment
-from keel.core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import Distance, ExitsConfig, SizingConfig, SystemConfig
 from keel.runners import safety
 from keel.runners.live.panic import panic_end
 from keel.runners.live.panic.latch import latch_of

@@ -43,7 +43,7 @@ SILENT_S = 3.0
 FROZEN_SOCKETS = [{"match": {"side": "ws", "topic": ""}, "action": {"kind": "freeze", "keep_pong": False}}]
 HOLDS = """
 import time
-from keel.core.messages import Signal
+from keel.core.model.messages import Signal
 from keel.strategies.base import BaseStrategy
 
 

@@ -18,7 +18,7 @@ from benchmarks.gates import Gate, hold
 from keel.runners.home import Home
 from keel.runners.sample import write_sample
 from keel.runners.tools.registry import ToolContext
-from keel.runners.tools.sweep import SweepRequest, SweepResponse, sweep_run_tool
+from keel.runners.tools.research.sweep import SweepRequest, SweepResponse, sweep_run_tool
 
 _SYSTEM = """
 system: lively

@@ -20,13 +20,13 @@ from keel.adapters.journal import Journal
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.synthetic import generate_sample
 from keel.core.actors.bar_builder import BarBuilder
-from keel.core.clock import ReplayClock
-from keel.core.instrument import Instrument
-from keel.core.messages import Bar, CancelOrder, Fill, MarkPrice, OrderUpdate, SubmitOrder
-from keel.core.money import UNIT, mul_div_ceil
-from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.gate import STARTING, Gate
-from keel.core.time_range import to_ms
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Bar, CancelOrder, Fill, MarkPrice, OrderUpdate, SubmitOrder
+from keel.core.model.money import UNIT, mul_div_ceil
+from keel.core.model.time_range import to_ms
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.risk.gate.gate import STARTING, Gate
 from keel.runners.live.memory import state
 from keel.runners.live.memory.history import hear_again, session_prefix
 from keel.runners.live.session.books import Books, make_books

@@ -23,7 +23,7 @@ from benchmarks.crossover import MINUTE_MS, START_MS, crossover_system, random_w
 from benchmarks.gates import Gate, hold
 from benchmarks.peers import ROOT, write_parquet
 from keel.adapters.store import HistoricalDataStore
-from keel.core.time_range import to_iso
+from keel.core.model.time_range import to_iso
 
 ROWS = 525_600
 GATE = 0.45

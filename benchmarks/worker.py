@@ -20,9 +20,9 @@ def keel(store_path: Path, rows: int) -> dict[str, Any]:
     import talib  # noqa: F401 (imports are not measured, on either side)
 
     from keel.adapters.store import HistoricalDataStore
-    from keel.core.time_range import TimeRange
-    from keel.runners.backtest import run_prepared
-    from keel.runners.preparation import prepare
+    from keel.core.model.time_range import TimeRange
+    from keel.runners.backtest.engine import run_prepared
+    from keel.runners.backtest.preparation import prepare
     from keel.runners.user_code import load_function
     from keel.strategies.ema_cross import EmaCross
 

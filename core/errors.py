@@ -15,7 +15,7 @@ from typing import Any
 class KeelError(Exception):
     """An error for a person: what is wrong, where (file, line, key, symbol, time), and what to do.
 
-    ``evidence``: what else is known of it, as plain data that a failed run keeps (core/raised.py); empty for most.
+    ``evidence``: what else is known of it, as plain data that a failed run keeps (core/strategy/raised.py); empty for most.
     """
 
     exit_code = 2

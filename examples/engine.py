@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
-from keel.core.messages import Direction, Signal
-from keel.core.money import to_text
-from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.backtest import BacktestEngine
+from keel.core.model.messages import Direction, Signal
+from keel.core.model.money import to_text
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.runners.backtest.engine import BacktestEngine
 
 
 def weekend_out(snapshot: RuntimeSnapshot, params: Mapping[str, Any]) -> Signal | None:

@@ -11,8 +11,8 @@ from typing import Any
 
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.synthetic import SOURCE, generate_sample
-from keel.core.result import BacktestResult
-from keel.runners.backtest import BacktestEngine
+from keel.core.results.result import BacktestResult
+from keel.runners.backtest.engine import BacktestEngine
 from keel.runners.epoch import ExperimentTracker, StrategyEpoch, run_epoch
 from keel.strategies.base import BaseStrategy
 from keel.strategies.ema_cross import EmaCross

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from keel.adapters.store import HistoricalDataStore
+from keel.core.model.time_range import to_datetime
 from keel.core.risk.position_manager import PositionManager
-from keel.core.time_range import to_datetime
-from keel.runners.backtester import Backtester
+from keel.runners.portfolio.backtester import Backtester
 from keel.strategies.hold import HoldStrategy
 
 NAMES = ["BTC-USDT", "ETH-USDT"]

@@ -11,10 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.tools import backtest_run_tool
-from keel.strategies.base import BaseStrategy, Features
+from keel import BaseStrategy, RuntimeSnapshot, Signal, backtest_run_tool
+from keel.strategies.base import Features
 
 
 class BandReversion(BaseStrategy):

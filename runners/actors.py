@@ -17,12 +17,12 @@ from keel.core.actors.portfolio_risk import PortfolioRiskActor
 from keel.core.actors.portfolio_strategy import PortfolioStrategyActor
 from keel.core.actors.risk import RiskActor
 from keel.core.actors.strategy import StrategyActor, StrategyHost
-from keel.core.bus import Bus
-from keel.core.clock import Clock
-from keel.core.config import SystemConfig
+from keel.core.engine.bus import Bus
+from keel.core.engine.clock import Clock
+from keel.core.engine.ports import Strategy, Venue
 from keel.core.errors import InvariantError
-from keel.core.instrument import Instrument
-from keel.core.messages import (
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import (
     AmendOrder,
     Bar,
     CancelAll,
@@ -43,9 +43,9 @@ from keel.core.messages import (
     SignalDenied,
     SubmitOrder,
 )
-from keel.core.portfolio_order import PortfolioOrders, TargetPosition
-from keel.core.ports import Strategy, Venue
-from keel.core.risk.gate import Gate
+from keel.core.risk.gate.gate import Gate
+from keel.core.strategy.portfolio_order import PortfolioOrders, TargetPosition
+from keel.core.system.config import SystemConfig
 from keel.runners.portfolio.desk import PortfolioDesk
 
 LOGGED = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop, OrderUpdate, Fill, FundingPayment, Liquidation)

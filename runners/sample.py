@@ -10,7 +10,7 @@ import msgspec
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.synthetic import SOURCE, SyntheticSeries, generate_sample
 from keel.core.errors import ConfigError
-from keel.core.time_range import Moment, TimeRange
+from keel.core.model.time_range import Moment, TimeRange
 from keel.runners.home import Home
 
 _BARS = ("last", "mark", "index")

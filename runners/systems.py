@@ -14,15 +14,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from keel.core.config import SystemConfig
 from keel.core.errors import ConfigError, DataError, KeelError
-from keel.core.nearest import did_you_mean, nearest_name
-from keel.core.system_file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
+from keel.core.system.config import SystemConfig
+from keel.core.system.file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
+from keel.core.system.nearest import did_you_mean, nearest_name
 from keel.runners.home import Home
 from keel.runners.user_path import user_path
 from keel.strategies import verification
 from keel.strategies.base import BaseStrategy
-from keel.strategies.old_names import is_old
+from keel.strategies.old_names import is_old, new_name
 from keel.strategies.registry import builtin_systems, check_params, load_strategy, source_fingerprint
 
 Origin = Literal["built-in", "own", "file", "run"]
@@ -177,7 +177,8 @@ def _of_now(effective: Mapping[str, Any]) -> Mapping[str, Any]:
     the epoch that they leave moved to the one that they open."""
     strategy = effective.get("strategy")
     if isinstance(strategy, str) and is_old(strategy.partition(":")[0]):
-        effective = {**effective, "strategy": f"keel.{strategy}"}
+        module, _, name = strategy.partition(":")
+        effective = {**effective, "strategy": f"{new_name(module)}:{name}"}
     rules = effective.get("promotion")
     if not isinstance(rules, Mapping) or "backtest" not in rules:
         return effective

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keel.core.errors import ConfigError
-from keel.core.file_names import name_problem, shown
+from keel.core.system.file_names import name_problem, shown
 from keel.strategies.loading import FreshSource
 from keel.strategies.old_names import is_old, refusal
 

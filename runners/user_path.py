@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from keel.core.errors import ConfigError
-from keel.core.file_names import name_problem, shown
+from keel.core.system.file_names import name_problem, shown
 
 
 def user_path(text: str | Path) -> Path:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.strategies.base import BaseStrategy, Features
 
 

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from keel.core.errors import ConfigError
-from keel.core.frame import Frame
-from keel.core.messages import Signal
-from keel.core.portfolio_order import DataView, OMSView, Order
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Signal
+from keel.core.strategy.portfolio_order import DataView, OMSView, Order
 from keel.core.risk.position_manager import PositionManager
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.strategy.snapshot import RuntimeSnapshot
 
 HOLD: Final = 2
 """In a vector strategy's array: keep what is."""

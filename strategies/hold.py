@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.frame import Frame
-from keel.core.portfolio_order import DataView, InstrumentType, OMSView, Order
+from keel.core.model.frame import Frame
+from keel.core.strategy.portfolio_order import DataView, InstrumentType, OMSView, Order
 from keel.strategies.base import PortfolioStrategy, VectorStrategy
 
 

@@ -1,5 +1,5 @@
-"""The names under which keel's modules were imported before version 0.2 (``core.messages``; now ``keel.core.messages``): found in a user's
-files, refused with the line to write, and rewritten.
+"""The names under which keel's modules were imported before version 0.2 (``core.messages``; now ``keel.core.model.messages``): found in a
+user's files, refused with the line to write, and rewritten.
 
 A user may have a package ``core`` or ``strategies`` of his own: a name is an old one only where it leads to no module of his. Nothing is
 imported to find that out. Fingerprints of code and configuration are taken under the old names, so that a rewrite changes none of them.
@@ -20,9 +20,12 @@ from typing import Final
 
 import keel
 from keel.core.errors import ConfigError
+from keel.strategies.moved import MOVED, NEW_PACKAGES
 
 ROOMS: Final = ("core", "sim", "strategies", "adapters", "runners")
 _NEW: Final = re.compile(rb"\bkeel\.(?=(?:core|sim|strategies|adapters|runners)\b)")
+_OLD: Final = {new.encode(): old.encode() for new, old in [*((new, old) for old, new in MOVED.items()), *NEW_PACKAGES.items()]}
+_MOVED: Final = re.compile(rb"\b(?:" + b"|".join(map(re.escape, sorted(_OLD, key=len, reverse=True))) + rb")\b")
 _FROM: Final = re.compile(rb"from(?:\s|\\)*")
 _REFERENCE: Final = re.compile(
     r"(?P<key>(?:^[ \t]*(?:- )?|[{,][ \t]*)[\"']?(?:strategy|fn)[\"']?[ \t]*:[ \t]*[\"']?)"
@@ -42,7 +45,7 @@ class OldImport:
 
 def identity_bytes(content: bytes) -> bytes:
     """Source or configuration with keel's modules under their old names: what its fingerprint is taken of."""
-    return _NEW.sub(b"", content)
+    return _NEW.sub(b"", _MOVED.sub(lambda new: _OLD[new[0]], content))
 
 
 def old_imports(source: bytes) -> list[OldImport]:
@@ -57,6 +60,12 @@ def old_imports(source: bytes) -> list[OldImport]:
 def is_old(module: str) -> bool:
     """Whether the name of a module is an old one of keel's, and leads nowhere else."""
     return module.partition(".")[0] in ROOMS and _is_keels(module) and not _is_users(module)
+
+
+def new_name(module: str) -> str:
+    """The name of now of a module that ``is_old``."""
+    found = [old for old in (module, *(module[:end] for end in _dots(module))) if old in MOVED]
+    return MOVED[found[0]] + module.removeprefix(found[0]) if found else f"keel.{module}"
 
 
 def refusal(path: Path, source: bytes) -> str:
@@ -96,13 +105,13 @@ def rewritten(path: Path, content: bytes) -> tuple[bytes, int]:
 
 def _rewritten_yaml(content: bytes) -> bytes:
     def new(match: re.Match[str]) -> str:
-        return f"{match['key']}{'keel.' if is_old(match['module']) else ''}{match['module']}"
+        return match["key"] + (new_name(match["module"]) if is_old(match["module"]) else match["module"])
 
     return _REFERENCE.sub(new, content.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 def _rewritten_python(path: Path, source: bytes) -> bytes:
-    """keel. before each old name: in the import itself, and, where a package is imported whole, wherever it is used."""
+    """New names in the imports themselves, and, where a package is imported whole, wherever it is used."""
     try:
         tree = ast.parse(source)
     except SyntaxError as error:
@@ -110,28 +119,102 @@ def _rewritten_python(path: Path, source: bytes) -> bytes:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: this is no Python, and cannot be rewritten: {error}") from error
     encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
-    text = source.decode(encoding).encode()  # columns of the tree are counted in UTF-8
-    starts = [0, *accumulate(map(len, text.splitlines(keepends=True)))]
-    places: set[int] = set()
+    text = _Text(path, source.decode(encoding).encode())  # columns of the tree are counted in UTF-8
     whole: dict[str, int] = {}
     for node in _imports(tree):
         if isinstance(node, ast.ImportFrom):
-            if is_old(node.module or ""):
-                word = _FROM.match(text, starts[node.lineno - 1] + node.col_offset)
-                assert word is not None
-                places.add(word.end())
+            if any(map(is_old, _modules(node))):
+                text.rename_from(node)
             continue
         for alias in filter(lambda each: is_old(each.name), node.names):
-            places.add(starts[alias.lineno - 1] + alias.col_offset)
+            text.rename(alias, alias.name)
             if alias.asname is None:
                 whole.setdefault(alias.name.partition(".")[0], alias.lineno)
     for each in ast.walk(tree):
         _check_one_meaning(path, each, whole)
-        if isinstance(each, ast.Name) and each.id in whole:
-            places.add(starts[each.lineno - 1] + each.col_offset)
-    ends = sorted(places)
-    parts = [text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True)]
-    return b"keel.".join(parts).decode().encode(encoding)
+    _Uses(text, whole).visit(tree)
+    return text.rewritten().decode().encode(encoding)
+
+
+class _Text:
+    """The text of a file (UTF-8), and what is to stand at some of its places."""
+
+    def __init__(self, path: Path, text: bytes) -> None:
+        self._path, self._text = path, text
+        self._starts = [0, *accumulate(map(len, text.splitlines(keepends=True)))]
+        self._new: dict[int, tuple[int, bytes]] = {}
+
+    def rename(self, node: ast.expr | ast.alias, module: str) -> None:
+        """A module where a node begins."""
+        self._rename(self._starts[node.lineno - 1] + node.col_offset, module, new_name(module), node.lineno)
+
+    def rename_from(self, node: ast.ImportFrom) -> None:
+        """The module of ``from module import ...``."""
+        word = _FROM.match(self._text, self._starts[node.lineno - 1] + node.col_offset)
+        assert word is not None
+        self._rename(word.end(), node.module or "", _new_from(self._path, node), node.lineno)
+
+    def _rename(self, start: int, module: str, new: str, line: int) -> None:
+        if new == f"keel.{module}":
+            self._new[start] = (start, b"keel.")
+            return
+        end = start + len(module.encode())
+        if self._text[start:end] != module.encode():
+            raise ConfigError(f"{self._path}:{line}: {module} stands there in pieces; write {new} by hand")
+        self._new[start] = (end, new.encode())
+
+    def rewritten(self) -> bytes:
+        parts, at = [], 0
+        for start, (end, new) in sorted(self._new.items()):
+            parts += [self._text[at:start], new]
+            at = end
+        return b"".join([*parts, self._text[at:]])
+
+
+class _Uses(ast.NodeVisitor):
+    """Where packages that are imported whole are used: the longest dotted name that has another place now, else its first part."""
+
+    def __init__(self, text: _Text, whole: Mapping[str, int]) -> None:
+        self._text, self._whole = text, whole
+
+    def visit_Attribute(self, node: ast.Attribute) -> None:  # ast calls it by this name
+        dotted = _dotted(node)
+        if dotted is not None and dotted.partition(".")[0] in self._whole and dotted in MOVED:
+            self._text.rename(node, dotted)
+        else:
+            self.generic_visit(node)
+
+    def visit_Name(self, node: ast.Name) -> None:
+        if node.id in self._whole:
+            self._text.rename(node, node.id)
+
+
+def _dotted(node: ast.expr) -> str | None:
+    """``a.b.c`` of an expression that is nothing else."""
+    if isinstance(node, ast.Attribute):
+        first = _dotted(node.value)
+        return None if first is None else f"{first}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else None
+
+
+def _new_from(path: Path, node: ast.ImportFrom) -> str:
+    """The module of now of ``from module import names``. Raises ConfigError where names that are modules have gone to several places."""
+    module = node.module or ""
+    lines = _new_lines(node)
+    if len(lines) == 1 and all(each.name == new.name for each, new in zip(node.names, lines[0].names, strict=True)):
+        return lines[0].module or ""
+    says = "; ".join(map(ast.unparse, lines))
+    raise ConfigError(f"{path}:{node.lineno}: what is imported of {module} is in other places now: write {says}")
+
+
+def _new_lines(node: ast.ImportFrom) -> list[ast.ImportFrom]:
+    """An import from one of keel's modules as it is to be: a line for each module of now."""
+    lines: dict[str, list[ast.alias]] = {}
+    for each in node.names:
+        new = MOVED.get(f"{node.module}.{each.name}")
+        place, _, name = (f"{new_name(node.module or '')}.{each.name}" if new is None else new).rpartition(".")
+        lines.setdefault(place, []).append(ast.alias(name, each.asname or (each.name if each.name != name else None)))
+    return [ast.ImportFrom(place, names, 0) for place, names in lines.items()]
 
 
 def _check_one_meaning(path: Path, node: ast.AST, whole: Mapping[str, int]) -> None:
@@ -179,13 +262,20 @@ def _modules(node: ast.Import | ast.ImportFrom) -> list[str]:
 
 def _new_statement(node: ast.Import | ast.ImportFrom) -> str:
     if isinstance(node, ast.ImportFrom):
-        return ast.unparse(ast.ImportFrom(f"keel.{node.module}", node.names, 0))
-    names = [ast.alias(f"keel.{each.name}" if is_old(each.name) else each.name, each.asname) for each in node.names]
+        return "; ".join(map(ast.unparse, _new_lines(node)))
+    names = [ast.alias(new_name(each.name) if is_old(each.name) else each.name, each.asname) for each in node.names]
     return ast.unparse(ast.Import(names))
 
 
+def _dots(module: str) -> list[int]:
+    """Where the dots of a name are, the last first."""
+    return [at for at in range(len(module) - 1, 0, -1) if module[at] == "."]
+
+
 def _is_keels(module: str) -> bool:
-    """Whether keel has a module of this name, by its files."""
+    """Whether keel has or had a module of this name."""
+    if any(old in MOVED for old in (module, *(module[:end] for end in _dots(module)))):
+        return True
     place = Path(keel.__path__[0]).joinpath(*module.split("."))
     return place.is_dir() or place.with_suffix(".py").is_file()
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.frame import Frame
+from keel.core.model.frame import Frame
 from keel.strategies.base import HOLD, Features, VectorStrategy
 
 

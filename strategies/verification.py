@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from keel.core.errors import ConfigError
-from keel.core.file_names import name_problem, shown
+from keel.core.system.file_names import name_problem, shown
 from keel.strategies.loading import source_bytes
 from keel.strategies.old_names import identity_bytes
 from keel.strategies.registry import strategy_ids

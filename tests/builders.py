@@ -11,16 +11,16 @@ import numpy as np
 
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.synthetic import SOURCE, SyntheticSample, generate_sample
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
-from keel.core.instrument import Grid, Instrument, generic_tiers
-from keel.core.messages import Bar, Fill, Side
-from keel.core.money import UNIT, to_units
-from keel.core.result import BacktestResult
-from keel.core.system_file import apply_overrides, decode_system
-from keel.core.time_range import Moment, TimeRange
-from keel.core.timeframe import tf_ms
-from keel.runners.backtest import run_system
-from keel.runners.preparation import Prepared, prepare
+from keel.core.model.instrument import Grid, Instrument, generic_tiers
+from keel.core.model.messages import Bar, Fill, Side
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.time_range import Moment, TimeRange
+from keel.core.model.timeframe import tf_ms
+from keel.core.results.result import BacktestResult
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.core.system.file import apply_overrides, decode_system
+from keel.runners.backtest.engine import run_system
+from keel.runners.backtest.preparation import Prepared, prepare
 from keel.runners.user_code import load_function
 from keel.strategies.base import BaseStrategy
 from keel.strategies.registry import builtin_systems, check_params, load_strategy

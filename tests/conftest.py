@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from keel.core.config import SystemConfig
-from keel.core.frame import Frame
-from keel.core.messages import FundingPayment
-from keel.core.result import BacktestResult, Reconciliation
-from keel.core.time_range import TimeRange
-from keel.core.trade import Trade
+from keel.core.model.frame import Frame
+from keel.core.model.messages import FundingPayment
+from keel.core.model.time_range import TimeRange
+from keel.core.model.trade import Trade
+from keel.core.results.result import BacktestResult, Reconciliation
+from keel.core.system.config import SystemConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 if sys.dont_write_bytecode:
@@ -78,7 +78,7 @@ def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 def compiled_kernel(pytestconfig: pytest.Config) -> None:
     """The kernel, from pytest's cache; where that has none yet one worker compiles it, and the others wait for it: it takes longer than
     what they test."""
-    from keel.runners.kernel_run import kernel_fingerprint
+    from keel.runners.backtest.kernel_run import kernel_fingerprint
     from keel.sim.kernel import load
 
     folder = pytestconfig.cache.mkdir("keel-kernel")

@@ -11,7 +11,7 @@ Severity = Literal["info", "warning", "error"]
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """``code`` is a stable word; ``freezes``: it is a cause of core/risk/causes.py as well, and stands for this symbol (None: for all)
+    """``code`` is a stable word; ``freezes``: it is a cause of core/risk/gate/causes.py as well, and stands for this symbol (None: for all)
     until it ends; ``key``: which order or execution it is about, where several may stand."""
 
     ts: int

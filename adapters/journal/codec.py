@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 
 from keel.adapters.journal.layout import KindTable
-from keel.core import messages
 from keel.core.errors import InvariantError
-from keel.core.messages import Message
+from keel.core.model import messages
+from keel.core.model.messages import Message
 
 Decode = Callable[[bytes | memoryview], Any]
 

@@ -30,9 +30,9 @@ from keel.adapters.journal.recovery import Recovered, RecoveryReport, recover, r
 from keel.adapters.journal.snapshots import Snapshot, write_snapshot
 from keel.adapters.journal.watching import changed, known, verify_segment
 from keel.adapters.journal.writer import SegmentWriter
-from keel.core.clock import Clock
+from keel.core.engine.clock import Clock
 from keel.core.errors import InvariantError
-from keel.core.messages import Message
+from keel.core.model.messages import Message
 
 SEGMENT_BYTES = 64 << 20
 BUFFER_BYTES = 64 << 10

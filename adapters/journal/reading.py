@@ -12,7 +12,7 @@ from keel.adapters.journal.codec import Codec, known_types
 from keel.adapters.journal.errors import DamagedJournal
 from keel.adapters.journal.layout import Head, Mark, Scan, read_head, segment_paths
 from keel.core.errors import DataError
-from keel.core.messages import Message
+from keel.core.model.messages import Message
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

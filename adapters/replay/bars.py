@@ -13,17 +13,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from keel.adapters.store import HistoricalDataStore
-from keel.adapters.store.agreement import first_disagreement
 from keel.adapters.store.gaps import bar_gaps
+from keel.adapters.store.importing.agreement import first_disagreement
 from keel.adapters.store.records import Disagreement, Gap
 from keel.adapters.store.series import short_time
-from keel.core.aggregate import aggregate
-from keel.core.config import ExecutionConfig
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.instrument import Category, Instrument
-from keel.core.time_range import TimeRange, to_iso
-from keel.core.timeframe import floor_ts, is_finer, tf_ms
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.time_range import TimeRange, to_iso
+from keel.core.model.timeframe import floor_ts, is_finer, tf_ms
+from keel.core.system.config import ExecutionConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ import numpy as np
 
 from keel.adapters.replay.history import Floats, FundingColumns, Ints, SymbolHistory
 from keel.core.engine.known_prices import KnownPrices
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.messages import Bar, FundingRate, Message, OpenInterest
-from keel.core.timeframe import tf_ms
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.messages import Bar, FundingRate, Message, OpenInterest
+from keel.core.model.timeframe import tf_ms
 
 CHUNK_ROWS = 8_192
 """Rows of a chunk, over all symbols together."""

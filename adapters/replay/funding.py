@@ -12,13 +12,13 @@ import numpy as np
 from keel.adapters.replay.history import Floats, FundingColumns, Ints, PriceColumns
 from keel.adapters.replay.marks import Kind, rows_at
 from keel.adapters.store import HistoricalDataStore
-from keel.adapters.store.funding_intervals import INTERVALS_MS, LATE_MS, is_interval
-from keel.core.config import ConstantFunding, ExecutionConfig
+from keel.adapters.store.instruments.funding_intervals import INTERVALS_MS, LATE_MS, is_interval
 from keel.core.errors import DataError
-from keel.core.frame import Frame
-from keel.core.instrument import Instrument
-from keel.core.time_range import TimeRange, to_iso
-from keel.core.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Instrument
+from keel.core.model.time_range import TimeRange, to_iso
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from keel.core.system.config import ConstantFunding, ExecutionConfig
 
 _WAY_OUT = "import it with `keel data import FILE --kind funding`, or set execution.funding to none or {constant: RATE}"
 _MARK: Kind = "mark"

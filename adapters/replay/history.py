@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.frame import Frame
-from keel.core.instrument import Instrument
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Instrument
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -9,9 +9,9 @@ from keel.adapters.replay.marks import price_columns
 from keel.adapters.replay.trust import trust_of
 from keel.adapters.replay.volatility import rolling_volatility_bps
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ImpactConfig
 from keel.core.errors import ConfigError
-from keel.core.frame import Frame
+from keel.core.model.frame import Frame
+from keel.core.system.config import ImpactConfig
 
 __all__ = ["ReplayPlan", "load_histories"]
 

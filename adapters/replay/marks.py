@@ -16,8 +16,8 @@ import numpy as np
 from keel.adapters.replay.history import Floats, Ints, PriceColumns
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.store.series import short_time
-from keel.core.frame import Frame
-from keel.core.timeframe import TIMEFRAMES, is_finer, tf_ms
+from keel.core.model.frame import Frame
+from keel.core.model.timeframe import TIMEFRAMES, is_finer, tf_ms
 
 Kind = Literal["mark", "index"]
 PATH = ("open", "high", "low", "close")

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from keel.adapters.report.holes import emptied, hole_rows, lifted, segments
 from keel.adapters.report.resample import SCREEN_BUCKETS, extreme_band, extreme_rows
 from keel.adapters.report.text import duration, esc, money, percent, price, quantity, when
-from keel.core.frame import Frame
 from keel.core.metrics.curve import Curve
 from keel.core.metrics.drawdown import Drawdowns
-from keel.core.timeframe import TIMEFRAMES
-from keel.core.trade import Trade
+from keel.core.model.frame import Frame
+from keel.core.model.timeframe import TIMEFRAMES
+from keel.core.model.trade import Trade
 
 Figure = dict[str, Any]
 Floats = npt.NDArray[np.float64]

@@ -10,10 +10,10 @@ import numpy as np
 from keel.adapters.report.charts import Figure, Floats, floats, times, trade_words, unit
 from keel.adapters.report.resample import extreme_rows
 from keel.adapters.report.text import money
-from keel.core.money import to_float
-from keel.core.result import Reconciliation
-from keel.core.timeframe import MINUTE_MS
-from keel.core.trade import Trade
+from keel.core.model.money import to_float
+from keel.core.model.timeframe import MINUTE_MS
+from keel.core.model.trade import Trade
+from keel.core.results.result import Reconciliation
 
 HOLDING_TICKS = ((1, "1 min"), (5, "5 min"), (15, "15 min"), (60, "1 h"), (240, "4 h"), (720, "12 h"), (1440, "1 d"), (4320, "3 d"))
 HOLDING_TICKS_LONG = ((10_080, "1 w"), (43_200, "30 d"), (129_600, "90 d"), (525_600, "1 y"))

@@ -9,7 +9,7 @@ import msgspec
 
 from keel.adapters.report.page import document, section, write_page
 from keel.adapters.report.text import esc, money, sign_class, table
-from keel.core.money import to_units
+from keel.core.model.money import to_units
 
 MEANINGS: Mapping[str, str] = {
     "data": "the store's bars or marks are not those that the session heard",

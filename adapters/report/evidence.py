@@ -11,7 +11,7 @@ import numpy as np
 
 from keel.adapters.report.text import esc, label, missing, percent, scalar, table, when
 from keel.core.metrics.performance import METRICS
-from keel.core.result import BacktestResult
+from keel.core.results.result import BacktestResult
 
 EXPLAINED = {
     "synthetic": "Whether any price was invented.",

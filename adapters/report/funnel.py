@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from keel.adapters.report.text import esc, number, table, when
-from keel.core.funnel import Counted, Funnel, total
-from keel.core.reasons import IGNORED, NOT_ACTED_ON, USUAL, example_of, meaning_of
+from keel.core.results.funnel import Counted, Funnel, total
+from keel.core.results.reasons import IGNORED, NOT_ACTED_ON, USUAL, example_of, meaning_of
 
 Part = tuple[str, int, str]
 """A part of a stage: its name, how many, and the tone in which it is drawn."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from keel.adapters.report.text import day, duration, esc, is_synthetic, missing, money, number, percent, quote_coin, sign_class
 from keel.core.metrics.performance import METRICS
-from keel.core.result import BacktestResult
+from keel.core.results.result import BacktestResult
 
 GRAVE = ("stopped early", "liquidated", "limit broke", "nothing traded")
 """Warnings about what happened to the account; the others are about what it traded on."""

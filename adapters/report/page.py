@@ -16,8 +16,8 @@ from keel.core.errors import DataError
 from keel.core.metrics.curve import Curve, read_curve
 from keel.core.metrics.daily import daily_equity
 from keel.core.metrics.drawdown import Drawdowns, find_drawdowns
-from keel.core.money import to_float
-from keel.core.result import BacktestResult
+from keel.core.model.money import to_float
+from keel.core.results.result import BacktestResult
 
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 Figures = dict[str, list[dict[str, Any]]]

@@ -20,14 +20,14 @@ from keel.adapters.report.text import (
     table,
     when,
 )
-from keel.core.funnel import Dust, OpenTrade
 from keel.core.metrics.curve import Curve
 from keel.core.metrics.daily import monthly_returns
 from keel.core.metrics.drawdown import DrawdownEpisode
-from keel.core.money import to_float
-from keel.core.result import BacktestResult, Reconciliation
-from keel.core.timeframe import DAY_MS
-from keel.core.trade import Trade
+from keel.core.model.money import to_float
+from keel.core.model.timeframe import DAY_MS
+from keel.core.model.trade import Trade
+from keel.core.results.funnel import Dust, OpenTrade
+from keel.core.results.result import BacktestResult, Reconciliation
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 TRADE_COLUMNS = (

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from keel.core.money import UNIT
-from keel.core.time_range import to_datetime
-from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.money import UNIT
+from keel.core.model.time_range import to_datetime
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
 
 MINUS = "\u2212"
 SPELLED = {"pnl": "PnL", "pct": "%", "cagr": "CAGR", "avg": "mean", "usd": "USD", "mae": "MAE", "mfe": "MFE", "ts": "time"}

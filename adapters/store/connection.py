@@ -17,7 +17,7 @@ import numpy as np
 
 from keel.adapters.store.words import printable, shortened
 from keel.core.errors import DataError
-from keel.core.file_names import name_problem, shown
+from keel.core.system.file_names import name_problem, shown
 
 MEMORY = ":memory:"
 FIRST_STEPS = "import history first (keel data import FILE), or invent a sample (keel data synth)"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keel.adapters.store.checks import Columns
 from keel.adapters.store.connection import guarded
+from keel.adapters.store.importing.checks import Columns
 from keel.adapters.store.schema import SeriesKey
 from keel.adapters.whole_file import whole_file
 from keel.core.errors import DataError
-from keel.core.file_names import name_problem, shown
+from keel.core.system.file_names import name_problem, shown
 
 _FORMATS = (".parquet", ".csv")
 

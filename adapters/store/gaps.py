@@ -10,13 +10,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keel.adapters.store.funding_intervals import INTERVALS_MS, interval_inside, is_interval
+from keel.adapters.store.instruments.funding_intervals import INTERVALS_MS, interval_inside, is_interval
 from keel.adapters.store.records import Gap
 from keel.adapters.store.schema import BAR_KINDS
 from keel.adapters.store.series import EARLIEST, LATEST
-from keel.core.aggregate import aggregate
-from keel.core.frame import Frame
-from keel.core.timeframe import floor_ts, tf_ms
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import Frame
+from keel.core.model.timeframe import floor_ts, tf_ms
 
 
 def gaps_of(kind: str, timeframe: str, ts: np.ndarray, start: int = EARLIEST, end: int = LATEST) -> list[Gap]:

@@ -8,21 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from keel.adapters.store.agreement import first_disagreement
 from keel.adapters.store.connection import Database
-from keel.adapters.store.funding_intervals import INTERVALS_MS, LATE_MS
 from keel.adapters.store.gaps import gaps_of
-from keel.adapters.store.inference import off_grid_rows
+from keel.adapters.store.importing.agreement import first_disagreement
+from keel.adapters.store.importing.unfinished import is_unfinished
+from keel.adapters.store.instruments.funding_intervals import INTERVALS_MS, LATE_MS
+from keel.adapters.store.instruments.inference import off_grid_rows
 from keel.adapters.store.records import Finding, Severity
 from keel.adapters.store.schema import BAR_KINDS, SeriesKey
 from keel.adapters.store.series import EARLIEST, LATEST
-from keel.adapters.store.unfinished import is_unfinished
-from keel.core.aggregate import aggregate
 from keel.core.errors import DataError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.instrument import Grid, Instrument
-from keel.core.time_range import to_iso
-from keel.core.timeframe import is_finer
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.instrument import Grid, Instrument
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import is_finer
 
 OUTLIER_SIGMAS = 25.0
 OUTLIER_LEAST = 0.05

@@ -7,11 +7,11 @@ import numpy as np
 from keel.adapters.store.connection import FIRST_STEPS, Database
 from keel.adapters.store.schema import BAR_KINDS, SeriesKey
 from keel.adapters.store.series import EARLIEST, LATEST, all_series, describe_span, own_timeframes, read, span
-from keel.core.aggregate import aggregate
 from keel.core.errors import DataError
-from keel.core.frame import Frame
-from keel.core.time_range import to_iso
-from keel.core.timeframe import floor_ts, is_finer, tf_ms
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import Frame
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import floor_ts, is_finer, tf_ms
 
 
 def frame_of(db: Database, key: SeriesKey, start: int, end: int) -> Frame:

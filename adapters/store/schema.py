@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from keel.adapters.store.words import shortened
 from keel.core.errors import ConfigError
-from keel.core.timeframe import tf_ms
+from keel.core.model.timeframe import tf_ms
 
 SCHEMA_VERSION = 1
 

@@ -7,8 +7,8 @@ import numpy as np
 from keel.adapters.store.connection import Database
 from keel.adapters.store.schema import SeriesKey
 from keel.core.errors import ConfigError
-from keel.core.time_range import Moment, TimeRange, to_iso, to_ms
-from keel.core.timeframe import NEVER, TIMEFRAMES
+from keel.core.model.time_range import Moment, TimeRange, to_iso, to_ms
+from keel.core.model.timeframe import NEVER, TIMEFRAMES
 
 EARLIEST, LATEST = -NEVER, NEVER
 """The bounds of a read without a start or an end."""

@@ -16,15 +16,15 @@ from typing import Self
 
 import numpy as np
 
-from keel.adapters.store.agreement import first_disagreement
-from keel.adapters.store.checks import prepare
 from keel.adapters.store.connection import MEMORY, Database
 from keel.adapters.store.coverage import coverage, fingerprint, source_counts
 from keel.adapters.store.export import export_columns
 from keel.adapters.store.files.table import Reading
 from keel.adapters.store.gaps import build_missing, gaps_of
-from keel.adapters.store.inference import Inferred
-from keel.adapters.store.instruments import import_instruments, read_instrument, write_instrument
+from keel.adapters.store.importing.agreement import first_disagreement
+from keel.adapters.store.importing.checks import prepare
+from keel.adapters.store.instruments.inference import Inferred
+from keel.adapters.store.instruments.instruments import import_instruments, read_instrument, write_instrument
 from keel.adapters.store.quality import verify_group
 from keel.adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, spans_in_words, with_timeframe
 from keel.adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
@@ -32,13 +32,13 @@ from keel.adapters.store.schema import BAR_KINDS, CATEGORIES, CREATE, ENVS, SCHE
 from keel.adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
 from keel.adapters.store.upkeep import delete_series, rename_series
 from keel.adapters.store.writes import write
-from keel.core.aggregate import aggregate
 from keel.core.errors import DataError
-from keel.core.frame import Frame
-from keel.core.instrument import Category, Instrument
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import floor_ts, tf_ms
-from keel.core.words import check_word
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import floor_ts, tf_ms
+from keel.core.model.words import check_word
 
 STORE_PATH = Path("data") / "keel.duckdb"
 """Where the store lies in a home folder."""
@@ -70,7 +70,7 @@ class HistoricalDataStore:
         """
         store = cls(MEMORY)
         try:
-            from keel.adapters.store.parquet_folder import load_folder
+            from keel.adapters.store.importing.parquet_folder import load_folder
 
             load_folder(store._db, _file(folder), now_ms)
         except BaseException:
@@ -253,7 +253,7 @@ class HistoricalDataStore:
         ``allow_overwrite``. Bars that have not closed at ``now_ms`` (None: now), and rows of the future, are dropped and told, unless
         ``keep_unfinished``.
         """
-        from keel.adapters.store.importer import import_file
+        from keel.adapters.store.importing.importer import import_file
 
         return import_file(
             self._db,

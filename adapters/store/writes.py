@@ -6,13 +6,13 @@ Rows that are there already stay untouched, rows with other values are replaced 
 
 from __future__ import annotations
 
-from keel.adapters.store.checks import Columns
 from keel.adapters.store.connection import Database
+from keel.adapters.store.importing.checks import Columns
 from keel.adapters.store.records import WriteReport
 from keel.adapters.store.schema import SeriesKey
 from keel.adapters.store.series import series_id
 from keel.core.errors import DataError
-from keel.core.time_range import to_iso
+from keel.core.model.time_range import to_iso
 
 
 def write(db: Database, key: SeriesKey, columns: Columns, source: str, *, overwrite: bool) -> WriteReport:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keel.core.instrument import Grid
+from keel.core.model.instrument import Grid
 
 Columns = dict[str, np.ndarray]
 """Columns of one series, by name: ts (int64, ms) and float64 values."""

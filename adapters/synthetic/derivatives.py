@@ -10,8 +10,8 @@ from keel.adapters.synthetic.candles import Columns
 from keel.adapters.synthetic.market import HOUR_MIN, REGIMES
 from keel.adapters.synthetic.profiles import FUNDING_INTERVAL_MIN
 from keel.adapters.synthetic.streams import stream, unit_t
-from keel.core.instrument import Grid
-from keel.core.timeframe import MINUTE_MS, tf_ms
+from keel.core.model.instrument import Grid
+from keel.core.model.timeframe import MINUTE_MS, tf_ms
 
 _BP = 1e-4
 INTEREST = 1 * _BP

@@ -13,7 +13,7 @@ from itertools import accumulate
 import numpy as np
 
 from keel.adapters.synthetic.streams import stream, unit_t
-from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
 
 HOUR_MIN = 60
 

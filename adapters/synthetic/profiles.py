@@ -8,8 +8,8 @@ from decimal import Decimal
 from zlib import crc32
 
 from keel.core.errors import ConfigError
-from keel.core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
-from keel.core.money import to_units
+from keel.core.model.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, Grid, Instrument, generic_tiers
+from keel.core.model.money import to_units
 
 FUNDING_INTERVAL_MIN = 480
 _SYMBOL = re.compile(r"^([A-Z0-9]{1,20}?)(USDT|USDC)$")

@@ -18,9 +18,9 @@ from keel.adapters.synthetic.market import Market, clustering, make_jumps, make_
 from keel.adapters.synthetic.profiles import Profile, instrument_of, profile_of
 from keel.adapters.synthetic.streams import stream, unit_t
 from keel.core.errors import ConfigError
-from keel.core.instrument import Grid, Instrument
-from keel.core.time_range import Moment, TimeRange
-from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.instrument import Grid, Instrument
+from keel.core.model.time_range import Moment, TimeRange
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
 
 SOURCE = "synthetic"
 TIMEFRAME = "1m"

@@ -13,10 +13,10 @@ from copy import copy
 import msgspec
 
 from keel.core.errors import ConfigError, DataError, InvariantError
-from keel.core.instrument import Grid
-from keel.core.messages import Bar, FeedGap
-from keel.core.time_range import to_iso
-from keel.core.timeframe import floor_ts, is_finer, tf_ms
+from keel.core.model.instrument import Grid
+from keel.core.model.messages import Bar, FeedGap
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import floor_ts, is_finer, tf_ms
 
 Report = Callable[[FeedGap], None]
 

@@ -3,7 +3,7 @@
 It takes OrderIntent and nothing else, and only risk makes those: there is no other way to an order. Client order ids are
 ``<prefix>-<number>``, counted. Orders that the venue makes out of a bracket are adopted when it first speaks of them (an OrderUpdate with
 parent_id, before any fill of theirs) and take the next number. Closed orders are let go; their numbers and reasons stay, and ``ended``
-counts by reason what was not filled (core/funnel.py).
+counts by reason what was not filled (core/results/funnel.py).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from copy import deepcopy
 import msgspec
 
 from keel.core.actors.order_log import Kind, OrderLog
-from keel.core.clock import Clock
+from keel.core.engine.clock import Clock
 from keel.core.errors import ConfigError, InvariantError
-from keel.core.funnel import BRACKET, Tally, count_words
-from keel.core.instrument import Instrument
-from keel.core.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
-from keel.core.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
+from keel.core.model.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
+from keel.core.results.funnel import BRACKET, Tally, count_words
 
 _MAX_PREFIX_LENGTH = 24  # of the 36 that the exchange takes: leaves eleven digits for the number
 _REFUSALS = ("cancel_rejected", "amend_rejected")

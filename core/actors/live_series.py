@@ -20,12 +20,12 @@ from keel.core.actors.bar_builder import BarBuilder, BuilderState, Report
 from keel.core.actors.market_data import HistoryBuffer
 from keel.core.errors import DataError, InvariantError
 from keel.core.features import FeatureSpec, Load, StreamEngine, extra_columns
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.instrument import Grid
-from keel.core.messages import Bar, FeedGap
-from keel.core.projection import project
-from keel.core.time_range import to_iso
-from keel.core.timeframe import floor_ts, tf_ms
+from keel.core.features.projection import project
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.instrument import Grid
+from keel.core.model.messages import Bar, FeedGap
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import floor_ts, tf_ms
 
 Targets = Callable[[Frame], npt.NDArray[np.int8]]
 """A vector strategy's array over a frame of bars and features."""

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from keel.core.errors import DataError, InvariantError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.messages import Bar
-from keel.core.snapshot import PositionView, RunSnapshot, RuntimeSnapshot, SeriesReader
-from keel.core.time_range import to_iso
-from keel.core.timeframe import NEVER, tf_ms
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.messages import Bar
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import NEVER, tf_ms
+from keel.core.strategy.snapshot import PositionView, RunSnapshot, RuntimeSnapshot, SeriesReader
 
 Column = npt.NDArray[Any]
 

@@ -13,15 +13,15 @@ from typing import Any
 import msgspec
 
 from keel.core.actors.trade_log import TradeLog, TradeLogState
-from keel.core.dust import sellable_steps
 from keel.core.engine.equity_rows import FEW, EquityRows
 from keel.core.engine.known_prices import Floats, KnownPrices
 from keel.core.errors import InvariantError
-from keel.core.instrument import Instrument
-from keel.core.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
-from keel.core.money import UNIT, check_bound
-from keel.core.position import PositionBook, base_fee_value
-from keel.core.snapshot import PositionView
+from keel.core.model.dust import sellable_steps
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Bar, Fill, FundingPayment, FundingRate, MarkPrice
+from keel.core.model.money import UNIT, check_bound
+from keel.core.model.position import PositionBook, base_fee_value
+from keel.core.strategy.snapshot import PositionView
 
 
 class Line:

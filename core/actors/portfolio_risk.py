@@ -18,18 +18,18 @@ import msgspec
 
 from keel.core.actors.risk import RiskActor
 from keel.core.errors import KeelError, StrategyError
-from keel.core.funnel import HELD_ALREADY, ORDERED, Outcome
-from keel.core.instrument import Category, order_parts, size_count
-from keel.core.messages import Bracket, OrderIntent, Signal
-from keel.core.money import UNIT
-from keel.core.portfolio_order import DataView, OMSView, Order, PortfolioOrders, TargetPosition, market_symbol
-from keel.core.raised import user_error
+from keel.core.model.instrument import Category, order_parts, size_count
+from keel.core.model.messages import Bracket, OrderIntent, Signal
+from keel.core.model.money import UNIT
+from keel.core.model.time_range import to_iso
+from keel.core.model.words import check_again
+from keel.core.results.funnel import HELD_ALREADY, ORDERED, Outcome
 from keel.core.risk.decision import APPROVED, MALFORMED, Reason, RiskDecision, denied
 from keel.core.risk.market import Market
 from keel.core.risk.position_manager import as_order
 from keel.core.risk.view import PortfolioView
-from keel.core.time_range import to_iso
-from keel.core.words import check_again
+from keel.core.strategy.portfolio_order import DataView, OMSView, Order, PortfolioOrders, TargetPosition, market_symbol
+from keel.core.strategy.raised import user_error
 
 
 class OrderFilter(Protocol):

@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 from keel.core.actors.strategy import StrategyHost
 from keel.core.errors import ConfigError, StrategyError
-from keel.core.instrument import Category
-from keel.core.messages import Message
-from keel.core.portfolio_order import INSTRUMENT_TYPES, DataView, OMSView, Order, PortfolioOrders, market_symbol
+from keel.core.model.instrument import Category
+from keel.core.model.messages import Message
+from keel.core.model.time_range import to_iso
 from keel.core.risk.position_manager import as_order
-from keel.core.time_range import to_iso
+from keel.core.strategy.portfolio_order import INSTRUMENT_TYPES, DataView, OMSView, Order, PortfolioOrders, market_symbol
 
 
 class StepKeeper(Protocol):

@@ -1,11 +1,11 @@
 """The risk actor: the only way to an order. It screens and sizes signals, attaches exits, watches the day and the peak; what it
-forbids altogether is a cause of the gate (core/risk/gate.py).
+forbids altogether is a cause of the gate (core/risk/gate/gate.py).
 
 A signal is a target. In the direction that is held already it changes nothing (no pyramiding); in the other it is a flip, one order of
 (target - position); FLAT closes. A reduction always passes: where the entry of a flip is denied, its closing half is still done, unless
-the signal itself is malformed or a SHORT on spot, which sells nothing. Dust (core/dust.py) is flat. Orders in flight count: positions by
-what is certain to come, exposure by the worst that may.
-``counts`` says what became of every signal (core/funnel.py).
+the signal itself is malformed or a SHORT on spot, which sells nothing. Dust (core/model/dust.py) is flat. Orders in flight count: positions
+by what is certain to come, exposure by the worst that may.
+``counts`` says what became of every signal (core/results/funnel.py).
 
 Portfolio hears fills before risk does (so that ``steps`` is the position after the fill), and risk hears Halt and Resume from the bus,
 its own included. ``needs_fills`` tells whether fills have to be told at all; ``limits`` and ``next_due`` are public
@@ -21,23 +21,23 @@ from typing import Final
 
 import msgspec
 
-from keel.core.clock import Clock
-from keel.core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
-from keel.core.dust import sellable_steps
-from keel.core.funnel import BY_SIZER, FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
-from keel.core.instrument import Instrument, order_parts
-from keel.core.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
-from keel.core.money import UNIT
+from keel.core.engine.clock import Clock
+from keel.core.model.dust import sellable_steps
+from keel.core.model.instrument import Instrument, order_parts
+from keel.core.model.messages import Fill, Halt, Message, OrderIntent, OrderType, Resume, Signal, SignalDenied
+from keel.core.model.money import UNIT
+from keel.core.model.timeframe import floor_ts, tf_ms
+from keel.core.model.words import check_again
+from keel.core.results.funnel import BY_SIZER, FLAT_ALREADY, HELD_ALREADY, ORDERED, WITHDRAWN, Outcome, SignalCounts
 from keel.core.risk.decision import MALFORMED, RiskDecision, Sizing, denied
 from keel.core.risk.exits import ReadFeature
-from keel.core.risk.gate import Gate
+from keel.core.risk.gate.gate import Gate
 from keel.core.risk.limits import LimitsState
 from keel.core.risk.manager import RiskManager
 from keel.core.risk.market import Market
 from keel.core.risk.rules import PolicyState
 from keel.core.risk.view import ExpectedView, Flights, PortfolioView, WorkingOrders
-from keel.core.timeframe import floor_ts, tf_ms
-from keel.core.words import check_again
+from keel.core.system.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
 
 Wish = tuple[float, float | None, float | None, float | None]
 """What a signal asks for beside its direction: size_usd, stop_loss, take_profit, trailing."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from keel.core.engine.ports import Strategy
 from keel.core.errors import FieldError, InvariantError, KeelError, StrategyError
-from keel.core.messages import Fill, Message, OrderUpdate, Signal
-from keel.core.ports import Strategy
-from keel.core.raised import evidence_lines, seen_at, user_error
-from keel.core.snapshot import RuntimeSnapshot
-from keel.core.time_range import to_iso
+from keel.core.model.messages import Fill, Message, OrderUpdate, Signal
+from keel.core.model.time_range import to_iso
+from keel.core.strategy.raised import evidence_lines, seen_at, user_error
+from keel.core.strategy.snapshot import RuntimeSnapshot
 
 
 class StrategyHost:

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from keel.core.instrument import Instrument
-from keel.core.messages import Fill
-from keel.core.money import UNIT, mul_div_floor
-from keel.core.trade import Trade
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Fill
+from keel.core.model.money import UNIT, mul_div_floor
+from keel.core.model.trade import Trade
 
 
 class RoundTrip(msgspec.Struct, gc=False, eq=False):

@@ -9,8 +9,8 @@ import numpy as np
 
 from keel.core.errors import ConfigError, InvariantError, StrategyError
 from keel.core.features.spec import FeatureSpec
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.raised import seen_in, user_error
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.strategy.raised import seen_in, user_error
 
 Load = Callable[[str], Callable[..., Any]]
 """Fetches a function by ``path/to/file.py:function`` or ``package.module:function``. A runner passes it: fetching is I/O."""

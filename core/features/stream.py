@@ -17,8 +17,8 @@ from keel.core.features.functions import Load, UserFunction
 from keel.core.features.indicators import indicator_lookback, open_stream
 from keel.core.features.spec import FeatureSpec, extra_columns
 from keel.core.features.vector import VectorEngine, broken_input, output_index, series_name
-from keel.core.frame import BAR_COLUMNS, Frame, doubled
-from keel.core.time_range import to_iso
+from keel.core.model.frame import BAR_COLUMNS, Frame, doubled
+from keel.core.model.time_range import to_iso
 
 
 class StreamEngine:

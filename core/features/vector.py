@@ -10,8 +10,8 @@ from keel.core.errors import DataError, InvariantError
 from keel.core.features.functions import Load, UserFunction
 from keel.core.features.indicators import find_indicator, indicator_lookback, vector_form
 from keel.core.features.spec import FeatureSpec
-from keel.core.frame import Frame
-from keel.core.time_range import to_iso
+from keel.core.model.frame import Frame
+from keel.core.model.time_range import to_iso
 
 
 class VectorEngine:

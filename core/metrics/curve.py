@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import Frame
-from keel.core.time_range import to_iso
+from keel.core.model.frame import Frame
+from keel.core.model.time_range import to_iso
 
 EquityCurve = Frame | tuple[Sequence[int] | np.ndarray, Sequence[float] | np.ndarray] | Sequence[tuple[int, float]]
 """A Frame with a column ``equity`` (and those of ``Curve``), or (times in ms, equity), or a list of (time in ms, equity)."""

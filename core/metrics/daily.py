@@ -12,8 +12,8 @@ import numpy as np
 
 from keel.core.metrics.curve import Curve
 from keel.core.metrics.missing import Missing
-from keel.core.time_range import to_iso
-from keel.core.timeframe import DAY_MS
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import DAY_MS
 
 MIN_DAYS = 30
 """Daily returns that a ratio needs."""

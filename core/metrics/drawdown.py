@@ -13,7 +13,7 @@ import numpy as np
 from keel.core.metrics.curve import Curve
 from keel.core.metrics.missing import Missing, Value
 from keel.core.metrics.ratios import NO_DRAWDOWN
-from keel.core.timeframe import DAY_MS
+from keel.core.model.timeframe import DAY_MS
 
 
 class DrawdownEpisode(msgspec.Struct, frozen=True):

@@ -8,8 +8,8 @@ import numpy as np
 
 from keel.core.metrics.curve import Curve
 from keel.core.metrics.missing import Missing, Value
-from keel.core.money import UNIT
-from keel.core.trade import Trade
+from keel.core.model.money import UNIT
+from keel.core.model.trade import Trade
 
 NO_GROSS = Missing("the equity curve has no column gross_notional")
 _NO_SPAN = Missing("the window has no length")

@@ -14,9 +14,9 @@ from keel.core.metrics.exposure import time_in_market
 from keel.core.metrics.missing import Value, split
 from keel.core.metrics.ratios import cagr, calmar, sharpe, sortino, volatility
 from keel.core.metrics.trades import trade_metrics
-from keel.core.money import UNIT, to_units
-from keel.core.timeframe import DAY_MS
-from keel.core.trade import Trade, Trades
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.timeframe import DAY_MS
+from keel.core.model.trade import Trade, Trades
 
 METRICS: dict[str, str] = {
     "initial_equity": "equity before the first bar; quote coins",

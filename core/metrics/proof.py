@@ -9,8 +9,6 @@ import msgspec
 import numpy as np
 
 from keel.core.errors import InvariantError
-from keel.core.frame import Frame
-from keel.core.messages import Fill, FundingPayment, Liquidation
 from keel.core.metrics import ratios
 from keel.core.metrics.curve import Curve, read_curve
 from keel.core.metrics.daily import Daily, daily_equity, monthly_returns
@@ -21,8 +19,10 @@ from keel.core.metrics.performance import drawdown_values, profit_values, ratio_
 from keel.core.metrics.proof_parts import BacktestMetricsV2
 from keel.core.metrics.stress import friction_metrics, liquidation_metrics, margin_metrics
 from keel.core.metrics.trades import exit_reasons, trade_quality
-from keel.core.timeframe import DAY_MS
-from keel.core.trade import Trade
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Fill, FundingPayment, Liquidation
+from keel.core.model.timeframe import DAY_MS
+from keel.core.model.trade import Trade
 
 TOP_DRAWDOWNS = 10
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from keel.core.metrics.daily import Daily
 from keel.core.metrics.missing import Missing, Value
-from keel.core.timeframe import DAY_MS
+from keel.core.model.timeframe import DAY_MS
 
 YEAR_DAYS = 365
 NO_DRAWDOWN = Missing("equity never fell below an earlier peak")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keel.core.messages import Fill, FundingPayment, Liquidation
 from keel.core.metrics.curve import Curve
 from keel.core.metrics.missing import Missing, Value
-from keel.core.money import UNIT
-from keel.core.trade import Trade
+from keel.core.model.messages import Fill, FundingPayment, Liquidation
+from keel.core.model.money import UNIT
+from keel.core.model.trade import Trade
 
 _BPS = 10_000.0
 _NO_FILL = Missing("no fill")

@@ -14,8 +14,8 @@ import numpy as np
 
 from keel.core.errors import DataError
 from keel.core.metrics.missing import Missing, Value
-from keel.core.money import UNIT
-from keel.core.trade import Trade
+from keel.core.model.money import UNIT
+from keel.core.model.trade import Trade
 
 NO_TRADE = Missing("no closed trade")
 _NO_WIN = Missing("no winning trade")

@@ -6,7 +6,7 @@ from typing import Final, Literal, final
 
 import msgspec
 
-from keel.core.messages import Bracket
+from keel.core.model.messages import Bracket
 
 Reason = Literal[
     "trading_reducing",

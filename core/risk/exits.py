@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keel.core.config import Distance, ExitsConfig, SizingConfig
-from keel.core.instrument import Grid, grid_ceil, grid_floor, grid_value
-from keel.core.messages import Bracket, Signal
+from keel.core.model.instrument import Grid, grid_ceil, grid_floor, grid_value
+from keel.core.model.messages import Bracket, Signal
 from keel.core.risk.decision import Reason, RiskDecision, denied
+from keel.core.system.config import Distance, ExitsConfig, SizingConfig
 
 ReadFeature = Callable[[str, str], float]
 """(symbol, name) -> the feature's value at the latest decision bar; nan where it has none."""

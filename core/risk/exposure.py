@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from keel.core.messages import SubmitOrder
-from keel.core.orders import OrderRecord
+from keel.core.model.messages import SubmitOrder
+from keel.core.model.orders import OrderRecord
 
 Qty = TypeVar("Qty", int, float)
 """Steps, or base units."""

@@ -13,12 +13,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.clock import Clock
-from keel.core.config import RiskConfig
+from keel.core.engine.clock import Clock
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
 from keel.core.risk.decision import APPROVED, RiskDecision, denied
-from keel.core.risk.gate import Gate
+from keel.core.risk.gate.gate import Gate
 from keel.core.risk.snapshot_view import SnapshotView
-from keel.core.timeframe import DAY_MS, MINUTE_MS, floor_ts, tf_ms
+from keel.core.system.config import RiskConfig
 
 Floats = npt.NDArray[np.float64]
 Breach = Literal["daily_loss_percent", "max_drawdown_percent"]

@@ -11,20 +11,20 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from keel.core.clock import Clock, ReplayClock
-from keel.core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
-from keel.core.instrument import Instrument
-from keel.core.messages import Bracket, Signal
+from keel.core.engine.clock import Clock, ReplayClock
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Bracket, Signal
+from keel.core.model.words import check_again
 from keel.core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
 from keel.core.risk.exits import ExitRules, ReadFeature
-from keel.core.risk.gate import Gate
+from keel.core.risk.gate.gate import Gate
 from keel.core.risk.limits import AccountLimits, Breach
 from keel.core.risk.market import Market
 from keel.core.risk.rules import NoPolicy, RiskPolicy, RulesPolicy
 from keel.core.risk.sizing import PRICELESS, build_sizer, floor_to_market, size_without_market
 from keel.core.risk.snapshot_view import SnapshotView, as_view
 from keel.core.risk.view import PortfolioView
-from keel.core.words import check_again
+from keel.core.system.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
 
 
 def _no_feature(symbol: str, name: str) -> float:

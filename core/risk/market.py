@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from keel.core.config import ExecutionConfig
-from keel.core.costs import MAX_COST_RATE
-from keel.core.instrument import Instrument
-from keel.core.money import UNIT, to_units
+from keel.core.model.costs import MAX_COST_RATE
+from keel.core.model.instrument import Instrument
+from keel.core.model.money import UNIT, to_units
+from keel.core.system.config import ExecutionConfig
 
 
 class Market:

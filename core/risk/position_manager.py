@@ -18,11 +18,11 @@ import msgspec
 import numpy as np
 
 from keel.core.errors import ConfigError, DataError
-from keel.core.nearest import did_you_mean
-from keel.core.portfolio_order import DataView, InstrumentType, OMSView, Order
+from keel.core.model.timeframe import DAY_MS, tf_ms
+from keel.core.model.words import check_again
 from keel.core.risk.decision import RiskDecision, denied
-from keel.core.timeframe import DAY_MS, tf_ms
-from keel.core.words import check_again
+from keel.core.strategy.portfolio_order import DataView, InstrumentType, OMSView, Order
+from keel.core.system.nearest import did_you_mean
 
 DATA_TYPES: Final[Mapping[InstrumentType, str]] = {"future": "mark_ohlcv_futures", "spot": "ohlcv_spot"}
 """The candles by which an instrument is screened and weighed."""

@@ -12,18 +12,18 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from keel.core.clock import Clock
-from keel.core.config import RiskConfig
-from keel.core.costs import taker_price
-from keel.core.dust import sellable_steps
-from keel.core.messages import Signal
-from keel.core.money import UNIT
+from keel.core.engine.clock import Clock
+from keel.core.model.costs import taker_price
+from keel.core.model.dust import sellable_steps
+from keel.core.model.messages import Signal
+from keel.core.model.money import UNIT
 from keel.core.risk.decision import APPROVED, Reason, RiskDecision, denied
-from keel.core.risk.gate import Gate
+from keel.core.risk.gate.gate import Gate
 from keel.core.risk.limits import AccountLimits, Cooldown, Throttle
 from keel.core.risk.market import Market
 from keel.core.risk.snapshot_view import SnapshotView, as_view
 from keel.core.risk.view import PortfolioView
+from keel.core.system.config import RiskConfig
 
 Room = tuple[float, Reason, float]
 """The largest notional that a position may have, the limit that says so, and that limit as the system file states it."""

@@ -11,15 +11,15 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Final, Literal
 
-from keel.core.config import SizingConfig
 from keel.core.errors import ConfigError
-from keel.core.instrument import size_count
-from keel.core.messages import Bracket, Signal
-from keel.core.money import UNIT
+from keel.core.model.instrument import size_count
+from keel.core.model.messages import Bracket, Signal
+from keel.core.model.money import UNIT
 from keel.core.risk.decision import Reason, RiskDecision, Sizing, denied, unsized
 from keel.core.risk.exits import ReadFeature, atr_feature, volatility_feature
 from keel.core.risk.market import Market
 from keel.core.risk.view import PortfolioView
+from keel.core.system.config import SizingConfig
 
 Sizer = Callable[[Signal, float, Bracket | None, PortfolioView], float | RiskDecision]
 """(signal, decision price, its exits, account) -> quantity in base units, or a no."""
@@ -55,7 +55,7 @@ def floor_to_market(
 
     price: of the decision. order_price: what the exchange's minimum value is counted at (a limit order's own price).
     ``limited_by``, ``limit``: what has already made it smaller; that is then the reason when too little is left.
-    Grids are worked out in place (core/instrument.py says how): every entry comes through here.
+    Grids are worked out in place (core/model/instrument.py says how): every entry comes through here.
     """
     if most < qty:
         qty, limited_by, limit = most, "max_qty", most

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from keel.core.errors import ConfigError
-from keel.core.instrument import Instrument
-from keel.core.money import to_units
-from keel.core.nearest import did_you_mean
+from keel.core.model.instrument import Instrument
+from keel.core.model.money import to_units
+from keel.core.model.time_range import to_ms
 from keel.core.risk.view import PortfolioView
-from keel.core.time_range import to_ms
+from keel.core.system.nearest import did_you_mean
 
 _SIDES: Final = ("LONG", "SHORT", "BUY", "SELL", "FLAT", "NONE")
 """What a position of a picture may call its side, in any case; exchanges say Buy and Sell, and an empty one says that the sign counts."""

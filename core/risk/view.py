@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol
 
-from keel.core.costs import taker_ticks
-from keel.core.instrument import Instrument
-from keel.core.messages import Direction, OrderIntent, SubmitOrder
-from keel.core.orders import OrderRecord
+from keel.core.model.costs import taker_ticks
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Direction, OrderIntent, SubmitOrder
+from keel.core.model.orders import OrderRecord
 from keel.core.risk.exposure import largest
 from keel.core.risk.market import Market
 
@@ -25,7 +25,7 @@ class PortfolioView(Protocol):
         """The wallet in 1e-8: margin of open positions included, unrealised PnL not."""
 
     def steps(self, symbol: str) -> int:
-        """The position in steps of the quantity grid; what of a spot holding is dust (core/dust.py) is none."""
+        """The position in steps of the quantity grid; what of a spot holding is dust (core/model/dust.py) is none."""
 
     def position_qty(self, symbol: str) -> float:
         """The position in base units."""

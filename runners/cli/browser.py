@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 
-from keel.runners.child_environment import child_environment
+from keel.runners.process.child_environment import child_environment
 
 
 def open_quietly(path: str, environment: Mapping[str, str] = os.environ) -> bool:

@@ -9,7 +9,7 @@ import click
 from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from keel.runners.tools.diagnostics import DoctorResponse
+    from keel.runners.tools.research.diagnostics import DoctorResponse
 
 
 @click.command(epilog=example("keel doctor", "keel doctor --json"))
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def doctor(session: Session) -> int:
     """Look at Python, packages, home, disk, store, indicators, clock and terminal; exit code 1 when one of them fails."""
-    from keel.runners.tools.diagnostics import DoctorRequest, doctor_tool
+    from keel.runners.tools.research.diagnostics import DoctorRequest, doctor_tool
 
     answer = doctor_tool.run(DoctorRequest(), session.context())
     session.answer(answer, lambda: _show(answer))

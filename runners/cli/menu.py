@@ -13,8 +13,8 @@ from keel.core.errors import ConfigError, KeelError
 from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from keel.runners.tools.backtest import BacktestResponse, WindowEntry
     from keel.runners.tools.registry import ToolContext
+    from keel.runners.tools.research.backtest import BacktestResponse, WindowEntry
 
 SPAN_BACK, GO, LEAVE = "\x00span", "\x00go", "\x00leave"
 """Choices that are no names."""
@@ -47,7 +47,7 @@ def menu(session: Session) -> None:
 
 def loop_menu(session: Session, prompter: Prompter, open_report: Callable[[str], bool]) -> None:
     """Run after run, until the menu is left. What cannot be run is told, and the menu begins anew."""
-    from keel.runners.cli.figures import show_backtest
+    from keel.runners.cli.research.figures import show_backtest
 
     context = session.context()
     while True:
@@ -76,7 +76,7 @@ def _offer_report(path: str, prompter: Prompter, open_report: Callable[[str], bo
 
 def run_menu(context: ToolContext, prompter: Prompter) -> BacktestResponse | None:
     """Ask and run once; None when it was left. Parameters that cannot be used are told, and asked again."""
-    from keel.runners.tools.backtest import BacktestRequest, SystemsRequest, backtest_list_systems_tool, backtest_run_tool
+    from keel.runners.tools.research.backtest import BacktestRequest, SystemsRequest, backtest_list_systems_tool, backtest_run_tool
 
     entries = {entry.name: entry for entry in backtest_list_systems_tool.run(SystemsRequest(), context).systems if not entry.error}
     system = prompter.choose("System", [(name, f"{name}: {entry.description}") for name, entry in entries.items()])
@@ -94,7 +94,7 @@ def run_menu(context: ToolContext, prompter: Prompter) -> BacktestResponse | Non
 
 def _ask_window(system: str, context: ToolContext, prompter: Prompter) -> str | None:
     """A window's name, or a span back. The first window that is covered comes first; those without data say so."""
-    from keel.runners.tools.backtest import WindowsRequest, backtest_list_windows_tool
+    from keel.runners.tools.research.backtest import WindowsRequest, backtest_list_windows_tool
 
     found = backtest_list_windows_tool.run(WindowsRequest(system), context)
     entries = sorted(found.windows, key=lambda entry: entry.name != found.first)
@@ -130,7 +130,7 @@ def _ask_params(system: str, context: ToolContext, prompter: Prompter) -> dict[s
 
 
 def _effective(system: str, overrides: dict[str, str], context: ToolContext) -> dict[str, Any]:
-    from keel.runners.tools.systems import ShowRequest, systems_show_tool
+    from keel.runners.tools.research.systems import ShowRequest, systems_show_tool
 
     texts = [f"params.{name}={text}" for name, text in overrides.items()]
     params: dict[str, Any] = systems_show_tool.run(ShowRequest(system, texts), context).effective["params"]

@@ -59,7 +59,7 @@ def warn(warnings: Sequence[str]) -> None:
 
 def moment(ts: int) -> str:
     """ms UTC as a date, with the time where there is one."""
-    from keel.core.time_range import to_iso
+    from keel.core.model.time_range import to_iso
 
     text = to_iso(ts)
     return text[:10] if text.endswith("T00:00:00Z") else text[:16].replace("T", " ")

@@ -12,12 +12,12 @@ import numpy as np
 
 from keel.core.actors.market_data import HistoryBuffer
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import Frame
-from keel.core.instrument import Category
-from keel.core.nearest import did_you_mean
-from keel.core.portfolio_order import market_symbol
-from keel.core.time_range import Moment, to_ms
-from keel.core.timeframe import tf_ms
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Category
+from keel.core.model.time_range import Moment, to_ms
+from keel.core.model.timeframe import tf_ms
+from keel.core.strategy.portfolio_order import market_symbol
+from keel.core.system.nearest import did_you_mean
 from keel.runners.portfolio.archive import POINTS, Archive, DataType, as_data_type, known_rows
 
 

@@ -12,11 +12,11 @@ import numpy as np
 from keel.core.actors.portfolio import Portfolio
 from keel.core.actors.portfolio_risk import OrderFilter
 from keel.core.actors.portfolio_strategy import StepSchedule
-from keel.core.clock import Clock
-from keel.core.frame import Frame
-from keel.core.instrument import Category
-from keel.core.messages import Message
-from keel.core.timeframe import tf_ms
+from keel.core.engine.clock import Clock
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Category
+from keel.core.model.messages import Message
+from keel.core.model.timeframe import tf_ms
 from keel.runners.portfolio.archive import Archive
 from keel.runners.portfolio.data_collector import HistoricalDataCollector
 from keel.runners.portfolio.oms_client import OMSClient

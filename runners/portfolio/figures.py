@@ -13,7 +13,7 @@ from keel.core.metrics.curve import read_curve
 from keel.core.metrics.daily import daily_equity
 from keel.core.metrics.missing import Missing
 from keel.core.metrics.ratios import sharpe
-from keel.core.time_range import to_ms
+from keel.core.model.time_range import to_ms
 
 STATISTICS: Final = ("total_return", "sharpe_ratio", "max_drawdown")
 """Figures that a permutation test can be made of."""

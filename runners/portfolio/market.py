@@ -18,14 +18,14 @@ from keel.adapters.replay.history import SymbolHistory
 from keel.adapters.replay.volatility import rolling_volatility_bps
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.store.gaps import bar_gaps
-from keel.core.config import ExecutionConfig, ImpactConfig
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import Frame
-from keel.core.instrument import Category, Grid, Instrument
-from keel.core.money import UNIT
-from keel.core.portfolio_order import market_symbol
-from keel.core.time_range import Moment, TimeRange, to_iso
-from keel.core.timeframe import DAY_MS, floor_ts, tf_ms
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Category, Grid, Instrument
+from keel.core.model.money import UNIT
+from keel.core.model.time_range import Moment, TimeRange, to_iso
+from keel.core.model.timeframe import DAY_MS, floor_ts, tf_ms
+from keel.core.strategy.portfolio_order import market_symbol
+from keel.core.system.config import ExecutionConfig, ImpactConfig
 from keel.runners.portfolio.archive import DataType, StoredArchive
 
 EXECUTED: Final[dict[Category, DataType]] = {"linear": "mark_ohlcv_futures", "spot": "ohlcv_spot"}

@@ -13,16 +13,16 @@ from typing import Any, overload
 
 from keel.adapters.logging import get_logger
 from keel.core.actors.portfolio import Line, Portfolio, spot_fee_value
-from keel.core.clock import Clock
-from keel.core.dust import held_steps
+from keel.core.engine.clock import Clock
 from keel.core.errors import ConfigError
-from keel.core.instrument import Category
-from keel.core.messages import Fill, Message
-from keel.core.money import UNIT, mul_div_floor
-from keel.core.nearest import did_you_mean
-from keel.core.portfolio_order import INSTRUMENT_TYPES, DataView, InstrumentType, TargetPosition, TargetSide, market_symbol
-from keel.core.position import apply_fill
-from keel.core.time_range import to_datetime, to_ms
+from keel.core.model.dust import held_steps
+from keel.core.model.instrument import Category
+from keel.core.model.messages import Fill, Message
+from keel.core.model.money import UNIT, mul_div_floor
+from keel.core.model.position import apply_fill
+from keel.core.model.time_range import to_datetime, to_ms
+from keel.core.strategy.portfolio_order import INSTRUMENT_TYPES, DataView, InstrumentType, TargetPosition, TargetSide, market_symbol
+from keel.core.system.nearest import did_you_mean
 
 Entry = Mapping[str, Any]
 _log = get_logger("portfolio")

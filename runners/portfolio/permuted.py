@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keel.core.aggregate import aggregate
 from keel.core.errors import DataError
-from keel.core.frame import Frame
-from keel.core.instrument import Grid
-from keel.core.timeframe import is_finer, tf_ms
-from keel.runners.permutation import BarOrder, follow, travel
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Grid
+from keel.core.model.timeframe import is_finer, tf_ms
 from keel.runners.portfolio.archive import POINTS, Archive, DataType
+from keel.runners.research.permutation import BarOrder, follow, travel
 
 
 class PermutedArchive:

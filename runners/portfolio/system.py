@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import SystemConfig
 from keel.core.errors import ConfigError
-from keel.core.portfolio_order import market_symbol
+from keel.core.model.time_range import TimeRange, to_iso
+from keel.core.model.timeframe import DAY_MS, is_finer, tf_ms
 from keel.core.risk.exits import hidden_features
-from keel.core.time_range import TimeRange, to_iso
-from keel.core.timeframe import DAY_MS, is_finer, tf_ms
+from keel.core.strategy.portfolio_order import market_symbol
+from keel.core.system.config import SystemConfig
 from keel.runners.portfolio.archive import Archive, DataType, StoredArchive, as_data_type
 from keel.runners.portfolio.desk import PortfolioSetup
 from keel.strategies.base import PortfolioStrategy

@@ -17,30 +17,30 @@ import msgspec
 
 from keel.adapters.machine import wall_ms
 from keel.core.errors import ConfigError, InvariantError, KeelError
-from keel.core.nearest import did_you_mean
-from keel.core.words import check_fields
+from keel.core.model.words import check_fields
+from keel.core.system.nearest import did_you_mean
 from keel.runners.home import Home
 
 MODULES = (
-    "keel.runners.tools.data",
-    "keel.runners.tools.data_import",
-    "keel.runners.tools.data_upkeep",
-    "keel.runners.tools.systems",
-    "keel.runners.tools.backtest",
-    "keel.runners.tools.check",
-    "keel.runners.tools.sweep",
-    "keel.runners.tools.parity",
-    "keel.runners.tools.runs",
-    "keel.runners.tools.diagnostics",
-    "keel.runners.tools.smoke",
-    "keel.runners.tools.smoke_demo",
-    "keel.runners.tools.exchange",
-    "keel.runners.tools.journal",
-    "keel.runners.tools.session",
-    "keel.runners.tools.alerts",
-    "keel.runners.tools.replay",
-    "keel.runners.tools.wire_parity",
-    "keel.runners.tools.compare_live",
+    "keel.runners.tools.research.data",
+    "keel.runners.tools.research.data_import",
+    "keel.runners.tools.research.data_upkeep",
+    "keel.runners.tools.research.systems",
+    "keel.runners.tools.research.backtest",
+    "keel.runners.tools.research.check",
+    "keel.runners.tools.research.sweep",
+    "keel.runners.tools.research.parity",
+    "keel.runners.tools.research.runs",
+    "keel.runners.tools.research.diagnostics",
+    "keel.runners.tools.trading.smoke",
+    "keel.runners.tools.trading.smoke_demo",
+    "keel.runners.tools.trading.exchange",
+    "keel.runners.tools.trading.journal",
+    "keel.runners.tools.trading.session",
+    "keel.runners.tools.trading.alerts",
+    "keel.runners.tools.trading.replay",
+    "keel.runners.tools.trading.wire_parity",
+    "keel.runners.tools.trading.compare_live",
 )
 """Where tools are. Imported when all of them are asked for, so that a command pays only for its own."""
 

@@ -5,8 +5,8 @@
     result = run(columns, signals, setup)                                                           # orders, fills, trades, equity, ledger
     summary = summarize(columns, signals, setup)                                                    # the figures that a sweep ranks by
 
-``runners/kernel_run.py`` makes the three out of a prepared system, and says where the kernel does not serve. What it models, what it
-refuses and how it is proven: docs/kernel.md.
+``runners/backtest/kernel_run.py`` makes the three out of a prepared system, and says where the kernel does not serve. What it models, what
+it refuses and how it is proven: docs/kernel.md.
 
 Both calls release Python's lock while they simulate, write to nothing that is shared, and may run in any number of threads.
 """
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keel.core.errors import DataError
-from keel.core.time_range import to_iso
+from keel.core.model.time_range import to_iso
 from keel.sim.kernel import compiled
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.columns import NO_FLOATS, NO_INTS, Floats, KernelColumns, shared

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keel.core.errors import DataError
-from keel.core.timeframe import DAY_MS, NEVER
+from keel.core.model.timeframe import DAY_MS, NEVER
 from keel.sim.kernel.layout import BLOCK
 
 Ints = npt.NDArray[np.int64]

@@ -16,41 +16,41 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-import keel.core.costs
-import keel.core.instrument
-import keel.core.money
-import keel.core.position
+import keel.core.model.costs
+import keel.core.model.instrument
+import keel.core.model.money
+import keel.core.model.position
+import keel.core.model.timeframe
 import keel.core.risk.exits
 import keel.core.risk.limits
 import keel.core.risk.rules
 import keel.core.risk.sizing
-import keel.core.timeframe
-import keel.sim.execution
-import keel.sim.funding
-import keel.sim.liquidation
-import keel.sim.margin
-import keel.sim.pricing
-import keel.sim.settlement
-import keel.sim.stopping
-import keel.sim.triggers
+import keel.sim.exchange.stopping
+import keel.sim.margin.funding
+import keel.sim.margin.isolated
+import keel.sim.margin.liquidation
+import keel.sim.margin.settlement
+import keel.sim.matching.execution
+import keel.sim.matching.pricing
+import keel.sim.matching.triggers
 from keel.core.errors import ConfigError
 from keel.sim.kernel import layout, logs, loop, money, risk, trips, venue, walk
 
 SHARED: Final[tuple[Callable[..., Any], ...]] = (
-    keel.core.instrument.grid_count,
-    keel.core.instrument.grid_value,
-    keel.core.instrument.grid_floor,
-    keel.core.instrument.grid_ceil,
-    keel.core.instrument.nearly,
-    keel.core.instrument.size_count,
-    keel.core.instrument.notional_of,
-    keel.core.instrument.notional_up,
-    keel.core.money.fee_on,
-    keel.core.position.apply_fill,
-    keel.core.position.released_cost,
-    keel.core.position.realized_pnl,
-    keel.core.position.unrealized_at,
-    keel.core.timeframe.floor_time,
+    keel.core.model.instrument.grid_count,
+    keel.core.model.instrument.grid_value,
+    keel.core.model.instrument.grid_floor,
+    keel.core.model.instrument.grid_ceil,
+    keel.core.model.instrument.nearly,
+    keel.core.model.instrument.size_count,
+    keel.core.model.instrument.notional_of,
+    keel.core.model.instrument.notional_up,
+    keel.core.model.money.fee_on,
+    keel.core.model.position.apply_fill,
+    keel.core.model.position.released_cost,
+    keel.core.model.position.realized_pnl,
+    keel.core.model.position.unrealized_at,
+    keel.core.model.timeframe.floor_time,
     keel.core.risk.exits.percent_of,
     keel.core.risk.exits.is_beyond,
     keel.core.risk.exits.outward,
@@ -58,32 +58,32 @@ SHARED: Final[tuple[Callable[..., Any], ...]] = (
     keel.core.risk.rules.affordable_usd,
     keel.core.risk.rules.carried_usd,
     keel.core.risk.sizing.equity_share,
-    keel.core.costs.taker_ticks,
-    keel.core.costs.reference_count,
-    keel.core.costs.taker_price,
-    keel.sim.funding.funding_payment,
-    keel.sim.funding.charge_parts,
-    keel.sim.margin.initial_margin,
-    keel.sim.margin.fee_to_close,
-    keel.sim.margin.margin_to_hold,
-    keel.sim.margin.order_margin,
-    keel.sim.margin.bankruptcy_price,
-    keel.sim.margin.liquidation_price,
-    keel.sim.margin.liquidation_price_by_tier,
-    keel.sim.margin.tier_leverage,
-    keel.sim.liquidation.is_touched,
-    keel.sim.liquidation.isolated_loss,
-    keel.sim.pricing.low_comes_first,
-    keel.sim.pricing.points,
-    keel.sim.pricing.fraction_met,
-    keel.sim.pricing.fraction_due,
-    keel.sim.pricing.time_at,
-    keel.sim.pricing.price_at,
-    keel.sim.settlement.settle_linear,
-    keel.sim.settlement.shortfall,
-    keel.sim.stopping.smallest_notional,
-    keel.sim.triggers.is_reached,
-    keel.sim.triggers.trailing_trigger,
+    keel.core.model.costs.taker_ticks,
+    keel.core.model.costs.reference_count,
+    keel.core.model.costs.taker_price,
+    keel.sim.margin.funding.funding_payment,
+    keel.sim.margin.funding.charge_parts,
+    keel.sim.margin.isolated.initial_margin,
+    keel.sim.margin.isolated.fee_to_close,
+    keel.sim.margin.isolated.margin_to_hold,
+    keel.sim.margin.isolated.order_margin,
+    keel.sim.margin.isolated.bankruptcy_price,
+    keel.sim.margin.isolated.liquidation_price,
+    keel.sim.margin.isolated.liquidation_price_by_tier,
+    keel.sim.margin.isolated.tier_leverage,
+    keel.sim.margin.liquidation.is_touched,
+    keel.sim.margin.liquidation.isolated_loss,
+    keel.sim.matching.pricing.low_comes_first,
+    keel.sim.matching.pricing.points,
+    keel.sim.matching.pricing.fraction_met,
+    keel.sim.matching.pricing.fraction_due,
+    keel.sim.matching.pricing.time_at,
+    keel.sim.matching.pricing.price_at,
+    keel.sim.margin.settlement.settle_linear,
+    keel.sim.margin.settlement.shortfall,
+    keel.sim.exchange.stopping.smallest_notional,
+    keel.sim.matching.triggers.is_reached,
+    keel.sim.matching.triggers.trailing_trigger,
 )
 """What the exchange, the actors and the kernel all call."""
 
@@ -91,10 +91,10 @@ OWN: Final[tuple[ModuleType, ...]] = (logs, money, trips, venue, walk, risk, loo
 """The kernel's own modules, whose functions are all compiled."""
 
 SOURCES: Final[tuple[ModuleType, ...]] = (
-    keel.core.money, keel.core.instrument, keel.core.costs, keel.core.position, keel.core.timeframe,
+    keel.core.model.money, keel.core.model.instrument, keel.core.model.costs, keel.core.model.position, keel.core.model.timeframe,
     keel.core.risk.exits, keel.core.risk.limits, keel.core.risk.rules, keel.core.risk.sizing,
-    keel.sim.execution, keel.sim.funding, keel.sim.margin, keel.sim.liquidation, keel.sim.pricing, keel.sim.settlement,
-    keel.sim.stopping, keel.sim.triggers,
+    keel.sim.matching.execution, keel.sim.margin.funding, keel.sim.margin.isolated, keel.sim.margin.liquidation, keel.sim.matching.pricing,
+    keel.sim.margin.settlement, keel.sim.exchange.stopping, keel.sim.matching.triggers,
     layout, *OWN,
     sys.modules[__name__],
 )  # fmt: skip
@@ -182,8 +182,8 @@ def _compile(folder: str) -> Simulate:
         raise ConfigError(MISSING) from error
     overload(loop.bare)(lambda column: _address_of(types, intrinsic, column))
     overload(loop.fetch)(lambda column, row: _fetch_of(types, intrinsic))
-    overload(keel.core.money.mul_div_floor)(lambda a, b, c: exact_floor)
-    overload(keel.core.money.mul_div_ceil)(lambda a, b, c: exact_ceil)
+    overload(keel.core.model.money.mul_div_floor)(lambda a, b, c: exact_floor)
+    overload(keel.core.model.money.mul_div_ceil)(lambda a, b, c: exact_ceil)
     for function in SHARED:
         register_jitable(forceinline=True)(function)
     for module in OWN:

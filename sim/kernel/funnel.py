@@ -1,12 +1,12 @@
-"""The funnel of a run of the kernel (core/funnel.py): counts, without examples."""
+"""The funnel of a run of the kernel (core/results/funnel.py): counts, without examples."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any, Final
 
-from keel.core.funnel import BRACKET, Funnel, counted_only
-from keel.sim import constraints
+from keel.core.results.funnel import BRACKET, Funnel, counted_only
+from keel.sim.exchange import constraints
 from keel.sim.kernel import layout as at
 
 WORDS: Final = (

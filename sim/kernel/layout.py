@@ -52,8 +52,8 @@ ORIGINS: Final = TRIP_FILLS + 5
 ENDS: Final = ORIGINS + 7
 CAPPED: Final = ENDS + 14
 STATE_SIZE: Final = CAPPED + 4
-"""The funnel's counts (core/funnel.py) come last: of signals; of orders by why they were made (a place for each of ORDER_REASONS from
-ORIGINS on); of orders that have ended by the venue's word (a place for each from ENDS on; NO_WORD: filled);
+"""The funnel's counts (core/results/funnel.py) come last: of signals; of orders by why they were made (a place for each of ORDER_REASONS
+from ORIGINS on); of orders that have ended by the venue's word (a place for each from ENDS on; NO_WORD: filled);
 of sizes that a limit made smaller (a place for each from DENY_LEVERAGE to DENY_MAX_QTY, from CAPPED on)."""
 
 # --- the state: floats ---
@@ -101,7 +101,7 @@ ORDER_STATUSES: Final = ("pending", "filled", "cancelled", "rejected")
     NO_WORD, WORD_MARGIN, WORD_TIER, WORD_LIQUIDATED, WORD_NOTIONAL, WORD_STOP_LOSS, WORD_TAKE_PROFIT, WORD_FLAT, WORD_QTY_SMALL,
     WORD_QTY_LARGE, WORD_BEFORE_LIQUIDATION, WORD_CLEAR, WORD_TP_BY_SL, WORD_SL_BY_TP,
 ) = range(14)  # fmt: skip
-"""The venue's word for a refusal or cancellation (``keel.sim.constraints`` has the texts)."""
+"""The venue's word for a refusal or cancellation (``keel.sim.exchange.constraints`` has the texts)."""
 
 (
     NO_DENIAL, DENY_DAILY_LOSS, DENY_DRAWDOWN, DENY_COOLDOWN, DENY_POSITIONS, DENY_NO_PRICE, DENY_NO_EQUITY, DENY_STOP_UNKNOWN,
@@ -132,7 +132,7 @@ TRADE_COLUMNS: Final = (
     "entry_ts", "exit_ts", "side", "steps", "entry_notional", "exit_notional", "gross_pnl", "fees", "funding", "slippage", "reason",
     "fills",
 )  # fmt: skip
-"""Closed round trips, as ``keel.core.trade.Trade`` has them; steps: the most that were open."""
+"""Closed round trips, as ``keel.core.model.trade.Trade`` has them; steps: the most that were open."""
 
 ORDER_WIDTH: Final = len(ORDER_COLUMNS)
 FILL_WIDTH: Final = len(FILL_COLUMNS)

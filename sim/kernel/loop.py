@@ -1,4 +1,4 @@
-"""The kernel's loop: quiet bars in a tight run, the others one by one. As runners/replay.py goes through a history of one symbol.
+"""The kernel's loop: quiet bars in a tight run, the others one by one. As runners/backtest/replay.py goes through a history of one symbol.
 
 A bar is quiet when nothing is on its way, no wake level is reached, no funding falls due, no limit is met and the target does not change:
 then only its equity is written.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keel.core.timeframe import NEVER
+from keel.core.model.timeframe import NEVER
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.logs import Floats, Ints, Tables, Terms
 from keel.sim.kernel.risk import close_bar, decide

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keel.core.money import LIMIT
+from keel.core.model.money import LIMIT
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.logs import Ints
 

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.funnel import Funnel
 from keel.core.metrics.daily import MIN_DAYS, Daily
 from keel.core.metrics.missing import Missing
 from keel.core.metrics.ratios import sharpe
-from keel.core.money import to_units
-from keel.core.timeframe import DAY_MS
+from keel.core.model.money import to_units
+from keel.core.model.timeframe import DAY_MS
+from keel.core.results.funnel import Funnel
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.columns import KernelColumns
 from keel.sim.kernel.funnel import funnel_of
@@ -27,7 +27,8 @@ class KernelRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KernelLedger:
-    """The exchange's accounts at the end, in 1e-8 (``keel.sim.ledger``), and the position. They sum to zero; order margin is always 0."""
+    """The exchange's accounts at the end, in 1e-8 (``keel.sim.margin.ledger``), and the position. They sum to zero; order margin is always
+    0."""
 
     free: int
     position_margin: int

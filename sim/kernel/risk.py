@@ -3,14 +3,14 @@ sizers behind it, for a strategy that decides by an array."""
 
 from __future__ import annotations
 
-from keel.core.costs import taker_price
-from keel.core.instrument import grid_count, grid_value, notional_of, size_count
-from keel.core.money import UNIT
+from keel.core.model.costs import taker_price
+from keel.core.model.instrument import grid_count, grid_value, notional_of, size_count
+from keel.core.model.money import UNIT
+from keel.core.model.timeframe import DAY_MS, floor_time
 from keel.core.risk.exits import is_beyond, outward, percent_of
 from keel.core.risk.limits import floor_of
 from keel.core.risk.rules import affordable_usd, carried_usd
 from keel.core.risk.sizing import equity_share
-from keel.core.timeframe import DAY_MS, floor_time
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.logs import Floats, Ints, Tables, Terms, log_order
 from keel.sim.kernel.money import within_bounds

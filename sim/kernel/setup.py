@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.config import Distance, SystemConfig
-from keel.core.costs import MAX_COST_RATE
-from keel.core.instrument import Instrument, generic_tiers
-from keel.core.money import LIMIT, UNIT, to_units
+from keel.core.model.costs import MAX_COST_RATE
+from keel.core.model.instrument import Instrument, generic_tiers
+from keel.core.model.money import LIMIT, UNIT, to_units
+from keel.core.model.timeframe import tf_ms, tf_origin
 from keel.core.risk.exits import atr_feature, volatility_feature
 from keel.core.risk.rules import carry_margin, unit_margin
-from keel.core.timeframe import tf_ms, tf_origin
-from keel.sim.book import SOURCES
+from keel.core.system.config import Distance, SystemConfig
+from keel.sim.exchange.book import SOURCES
 from keel.sim.kernel import layout as at
-from keel.sim.margin import leverage_caps, leverage_limit, tiers_as_floats
+from keel.sim.margin.isolated import leverage_caps, leverage_limit, tiers_as_floats
 
 _MODELS = {
     "fixed_qty": at.FIXED_QTY, "fixed_usd": at.FIXED_USD, "percent_equity": at.PERCENT_EQUITY, "risk_per_trade": at.RISK_PER_TRADE,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keel.core.instrument import notional_of
-from keel.core.money import mul_div_floor
+from keel.core.model.instrument import notional_of
+from keel.core.model.money import mul_div_floor
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.logs import Ints
 

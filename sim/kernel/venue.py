@@ -1,4 +1,4 @@
-"""The kernel's exchange: what happens at one place of the path, in the order of sim/matching.py, by the formulas that it calls.
+"""The kernel's exchange: what happens at one place of the path, in the order of sim/matching/matching.py, by the formulas that it calls.
 
 Everything here is plain Python that compiles: functions of numbers and arrays, which say by a status what they cannot go on with. There are
 at most two orders on their way at once (a close, then an entry) and three exits on a position.
@@ -6,20 +6,20 @@ at most two orders on their way at once (a close, then an entry) and three exits
 
 from __future__ import annotations
 
-from keel.core.costs import reference_count, taker_ticks
-from keel.core.instrument import grid_count, grid_floor, grid_value, notional_of
-from keel.core.money import LIMIT, fee_on
-from keel.core.timeframe import NEVER, floor_time
-from keel.sim.funding import charge_parts, funding_payment
+from keel.core.model.costs import reference_count, taker_ticks
+from keel.core.model.instrument import grid_count, grid_floor, grid_value, notional_of
+from keel.core.model.money import LIMIT, fee_on
+from keel.core.model.timeframe import NEVER, floor_time
+from keel.sim.exchange.stopping import smallest_notional
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.logs import Floats, Ints, Tables, Terms, end_order, log_fill, log_liquidation, log_order, log_payment
 from keel.sim.kernel.money import post, within_bounds
 from keel.sim.kernel.trips import book_trip, fund_trip
-from keel.sim.liquidation import is_touched, isolated_loss
-from keel.sim.margin import bankruptcy_price, liquidation_price_by_tier, margin_to_hold, order_margin
-from keel.sim.settlement import BEYOND_CASH, BEYOND_TIER, SHORT_OF_CASH, settle_linear, shortfall
-from keel.sim.stopping import smallest_notional
-from keel.sim.triggers import is_reached, trailing_trigger
+from keel.sim.margin.funding import charge_parts, funding_payment
+from keel.sim.margin.isolated import bankruptcy_price, liquidation_price_by_tier, margin_to_hold, order_margin
+from keel.sim.margin.liquidation import is_touched, isolated_loss
+from keel.sim.margin.settlement import BEYOND_CASH, BEYOND_TIER, SHORT_OF_CASH, settle_linear, shortfall
+from keel.sim.matching.triggers import is_reached, trailing_trigger
 
 # --- orders arrive ---
 
@@ -42,7 +42,7 @@ def arrive(state: Ints, levels: Floats, terms: Terms, tables: Tables) -> None:
 
 
 def _check_entry(state: Ints, levels: Floats, terms: Terms) -> int:
-    """sim/constraints.py, for a market order that opens: quantity, value, exits on their sides of the price."""
+    """sim/exchange/constraints.py, for a market order that opens: quantity, value, exits on their sides of the price."""
     rules, rates = terms[0], terms[1]
     steps, side, base = state[at.ENTRY_STEPS], state[at.ENTRY_SIDE], levels[at.LAST]
     if steps < rules[at.MIN_STEPS]:
@@ -160,7 +160,7 @@ def _take_entry(state: Ints, levels: Floats, terms: Terms, tables: Tables) -> No
 
 
 def execute(state: Ints, levels: Floats, terms: Terms, tables: Tables, side: int, steps: int, order: int, reason: int) -> int:
-    """A market order of ``steps`` at the present price, and what follows from it; sim/settlement.py's verdict."""
+    """A market order of ``steps`` at the present price, and what follows from it; sim/margin/settlement.py's verdict."""
     rules, rates = terms[0], terms[1]
     reference = reference_count(levels[at.LAST], rules[at.PRICE_NUM], rules[at.PRICE_DEN], side)
     ticks = taker_ticks(reference, rules[at.COST_RATE], side)
@@ -264,7 +264,7 @@ def _note_side(state: Ints, rules: Ints) -> None:
 
 
 def look(state: Ints, levels: Floats, terms: Terms) -> None:
-    """sim/stopping.py: whether anything can still be done with what is left."""
+    """sim/exchange/stopping.py: whether anything can still be done with what is left."""
     rules = terms[0]
     if state[at.STOP_CODE]:
         return

@@ -1,17 +1,17 @@
 """The kernel's time: at each moment of a bar funding, then orders that arrive, then the price point; from moment to moment along the path.
 
-As sim/walk.py and sim/exchange.py have it, for one symbol whose orders all arrive at the open.
+As sim/matching/walk.py and sim/exchange/exchange.py have it, for one symbol whose orders all arrive at the open.
 """
 
 from __future__ import annotations
 
-from keel.core.money import LIMIT
-from keel.core.position import unrealized_at
-from keel.core.timeframe import NEVER
+from keel.core.model.money import LIMIT
+from keel.core.model.position import unrealized_at
+from keel.core.model.timeframe import NEVER
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.logs import Floats, Ints, Tables, Terms
 from keel.sim.kernel.venue import arrive, has_exits, meet_prices, settle_funding, trail
-from keel.sim.pricing import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
+from keel.sim.matching.pricing import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
 
 Funding = tuple[Ints, Ints, Ints, Ints]
 """Stamps (ms), rates and marks (1e-8), and the row of the bar in which each stamp falls due."""
@@ -88,7 +88,7 @@ def along(
 
 def brings_nothing(state: Ints, levels: Floats, rules: Ints, ts_open: int, last: Ohlc, mark: Ohlc, index: Ohlc) -> bool:
     """Whether a bar that woke a trailing stop causes nothing, in either order of its extremes; the stop has then seen its best price.
-    As sim/ambiguity.py has it."""
+    As sim/matching/ambiguity.py has it."""
     steps, source = state[at.STEPS], rules[at.SOURCE]
     if state[at.TRAIL_STATE] != at.LIVE or not steps or state[at.NEXT_STAMP] < ts_open + rules[at.BAR_MS]:
         return False
@@ -145,7 +145,7 @@ def _try(
 
 
 def worth(state: Ints, levels: Floats, rules: Ints) -> int:
-    """Equity at the present mark, in 1e-8, as sim/rewind.py has it; UNCOUNTED where 64 bits do not count it."""
+    """Equity at the present mark, in 1e-8, as sim/exchange/rewind.py has it; UNCOUNTED where 64 bits do not count it."""
     steps, wallet = state[at.STEPS], state[at.FREE] + state[at.MARGIN]
     if state[at.STATUS] != at.DONE:
         return at.UNCOUNTED

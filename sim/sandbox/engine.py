@@ -12,10 +12,10 @@ from typing import Protocol
 
 import msgspec
 
-from keel.core.clock import ReplayClock
-from keel.core.instrument import Instrument
-from keel.sim.book import SymbolBook
-from keel.sim.exchange import SimulatedExchange
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Instrument
+from keel.sim.exchange.book import SymbolBook
+from keel.sim.exchange.exchange import SimulatedExchange
 from keel.sim.sandbox.account.ids import IdSource
 from keel.sim.sandbox.account.order_requests import OrderRequests
 from keel.sim.sandbox.account.simulated_account import ACCOUNT_UIDS, Account

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from keel.core.errors import ConfigError
-from keel.core.timeframe import DAY_MS
+from keel.core.model.timeframe import DAY_MS
 from keel.sim.sandbox.http.errors import is_count
 
 Kind = Literal[

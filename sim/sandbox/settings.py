@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from keel.core.config import ExecutionConfig, MarginMode
-from keel.core.words import check_fields
+from keel.core.model.words import check_fields
+from keel.core.system.config import ExecutionConfig, MarginMode
 
 Profile = Literal["mainnet", "demo"]
 Pace = Literal["real", "max", "lockstep"]

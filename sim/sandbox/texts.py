@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from keel.core.instrument import Instrument
-from keel.core.money import UNIT, to_text
+from keel.core.model.instrument import Instrument
+from keel.core.model.money import UNIT, to_text
 
 money = to_text
 """An integer of 1e-8 as decimal text."""

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keel.adapters.store import HistoricalDataStore
     from keel.core.errors import KeelError
-    from keel.core.frame import Frame
-    from keel.core.messages import Bar, Signal
-    from keel.core.result import BacktestResult
+    from keel.core.model.frame import Frame
+    from keel.core.model.messages import Bar, Signal
+    from keel.core.model.time_range import TimeRange
+    from keel.core.results.result import BacktestResult
     from keel.core.risk.manager import RiskManager
     from keel.core.risk.position_manager import PositionManager
-    from keel.core.snapshot import RuntimeSnapshot
-    from keel.core.time_range import TimeRange
-    from keel.runners.backtest import BacktestEngine
-    from keel.runners.backtester import Backtester
+    from keel.core.strategy.snapshot import RuntimeSnapshot
+    from keel.runners.backtest.engine import BacktestEngine
     from keel.runners.epoch import StrategyEpoch, StrategyEpochTracker, run_epoch
     from keel.runners.home import Home
+    from keel.runners.portfolio.backtester import Backtester
     from keel.runners.tools import backtest_run_tool, sweep_run_tool
-    from keel.sim.exchange import SimulatedExchange
+    from keel.sim.exchange.exchange import SimulatedExchange
     from keel.strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
 
 if not os.path.isdir(os.path.join(os.path.dirname(__file__), "core")):  # noqa: PTH112, PTH118, PTH120  # pathlib would cost as much as all
@@ -36,23 +36,23 @@ if not os.path.isdir(os.path.join(os.path.dirname(__file__), "core")):  # noqa: 
 _PLACES = {
     "HistoricalDataStore": "keel.adapters.store",
     "KeelError": "keel.core.errors",
-    "Frame": "keel.core.frame",
-    "Bar": "keel.core.messages",
-    "Signal": "keel.core.messages",
-    "BacktestResult": "keel.core.result",
+    "Frame": "keel.core.model.frame",
+    "Bar": "keel.core.model.messages",
+    "Signal": "keel.core.model.messages",
+    "BacktestResult": "keel.core.results.result",
     "RiskManager": "keel.core.risk.manager",
     "PositionManager": "keel.core.risk.position_manager",
-    "RuntimeSnapshot": "keel.core.snapshot",
-    "TimeRange": "keel.core.time_range",
-    "BacktestEngine": "keel.runners.backtest",
-    "Backtester": "keel.runners.backtester",
+    "RuntimeSnapshot": "keel.core.strategy.snapshot",
+    "TimeRange": "keel.core.model.time_range",
+    "BacktestEngine": "keel.runners.backtest.engine",
+    "Backtester": "keel.runners.portfolio.backtester",
     "StrategyEpoch": "keel.runners.epoch",
     "StrategyEpochTracker": "keel.runners.epoch",
     "run_epoch": "keel.runners.epoch",
     "Home": "keel.runners.home",
     "backtest_run_tool": "keel.runners.tools",
     "sweep_run_tool": "keel.runners.tools",
-    "SimulatedExchange": "keel.sim.exchange",
+    "SimulatedExchange": "keel.sim.exchange.exchange",
     "HOLD": "keel.strategies.base",
     "BaseStrategy": "keel.strategies.base",
     "PortfolioStrategy": "keel.strategies.base",

@@ -32,12 +32,12 @@ from keel.adapters.curve_files import read_equity, same_curve, write_curve
 from keel.adapters.plain_data import canonical_json, plain
 from keel.adapters.whole_file import append_line, whole_file, write_bytes
 from keel.core.errors import ConfigError, DataError, InvariantError
-from keel.core.frame import Frame
-from keel.core.funnel import Funnel, OpenTrade
-from keel.core.messages import Liquidation
-from keel.core.money import UNIT, to_text
-from keel.core.result import BacktestResult, Reconciliation, StopReason
-from keel.core.trade import Trade
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Liquidation
+from keel.core.model.money import UNIT, to_text
+from keel.core.model.trade import Trade
+from keel.core.results.funnel import Funnel, OpenTrade
+from keel.core.results.result import BacktestResult, Reconciliation, StopReason
 from tests.builders import START
 
 Make = Callable[..., BacktestResult]

@@ -12,8 +12,8 @@ import pytest
 from keel.adapters.synthetic import SyntheticSample, SyntheticSeries, generate_sample
 from keel.adapters.synthetic.derivatives import make_funding, mark_over_index
 from keel.core.errors import ConfigError
-from keel.core.time_range import to_ms
-from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.time_range import to_ms
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
 
 BP = 1e-4
 KINDS = ("last", "mark", "index", "funding", "open_interest")

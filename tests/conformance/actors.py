@@ -17,13 +17,13 @@ from keel.core.actors.executor import Executor
 from keel.core.actors.live_series import LiveSeries
 from keel.core.actors.market_data import SymbolContext
 from keel.core.actors.portfolio import Portfolio
-from keel.core.bus import Bus
-from keel.core.clock import ReplayClock
-from keel.core.config import RiskConfig, SystemConfig
+from keel.core.engine.bus import Bus
+from keel.core.engine.clock import ReplayClock
+from keel.core.engine.ports import Venue
 from keel.core.errors import InvariantError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.instrument import Instrument
-from keel.core.messages import (
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import (
     AmendOrder,
     Bar,
     Bracket,
@@ -40,10 +40,10 @@ from keel.core.messages import (
     SignalDenied,
     SubmitOrder,
 )
-from keel.core.messages import CancelAll as CancelAllOrders
-from keel.core.money import UNIT, to_text, to_units
-from keel.core.orders import OrderState, advance, trading_stop_id
-from keel.core.ports import Venue
+from keel.core.model.messages import CancelAll as CancelAllOrders
+from keel.core.model.money import UNIT, to_text, to_units
+from keel.core.model.orders import OrderState, advance, trading_stop_id
+from keel.core.system.config import RiskConfig, SystemConfig
 from keel.runners.actors import make_actors, subscribe
 from tests.conformance.words import (
     SYMBOL,

@@ -18,8 +18,8 @@ from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.wire import parsing as translate
 from keel.core.errors import ConfigError, SafetyError
-from keel.core.messages import BalanceReport, Bar, FundingRate, MarkPrice, Message, PositionReport
-from keel.core.money import to_text
+from keel.core.model.messages import BalanceReport, Bar, FundingRate, MarkPrice, Message, PositionReport
+from keel.core.model.money import to_text
 from keel.runners.live.startup.connection import Connection, connect
 from tests.conformance.actors import Actors, ActorsClient, terms_text
 from tests.conformance.market import Market

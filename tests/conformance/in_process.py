@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from decimal import Decimal
 
 from keel.core.errors import ConfigError
-from keel.core.messages import Bar, FundingRate, Message
-from keel.core.money import UNIT
-from keel.core.timeframe import MINUTE_MS
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.model.messages import Bar, FundingRate, Message
+from keel.core.model.money import UNIT
+from keel.core.model.timeframe import MINUTE_MS
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 from tests.conformance.actors import Actors, ActorsClient, terms_text
 from tests.conformance.market import Market
 from tests.conformance.words import SYMBOL, Account, Question, Refused, plain

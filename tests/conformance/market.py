@@ -13,10 +13,10 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from keel.core.config import ExecutionConfig
-from keel.core.instrument import Category, Instrument
-from keel.core.money import UNIT, to_units
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.timeframe import MINUTE_MS
+from keel.core.system.config import ExecutionConfig
 from keel.sim.sandbox.market.bar_source import SymbolSeries
 from keel.sim.sandbox.market.random_walk import walk_instrument
 from tests.conformance.words import SYMBOL

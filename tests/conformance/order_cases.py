@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keel.core.config import ExecutionConfig
+from keel.core.system.config import ExecutionConfig
 from tests.conformance.cases import BOUGHT, BUY, FLAT_90, FLAT_100, UNTOUCHED, UP_TO_95, Case, Then
 from tests.conformance.market import Market
 from tests.conformance.words import Amend, Batch, Cancel, CancelAll, Exits, Place, Step

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from keel.core.money import to_text
+from keel.core.model.money import to_text
 from keel.sim.sandbox.settings import AccountSettings
 from tests.conformance.market import Market
 from tests.conformance.words import SYMBOL, UNSAID, Account

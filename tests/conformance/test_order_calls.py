@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from keel.core.engine.ports import Venue
 from keel.core.errors import ConfigError
-from keel.core.messages import AmendOrder, CancelOrder, Fill, OrderUpdate, SubmitOrder
-from keel.core.order_calls import OrderCalls
-from keel.core.ports import Venue
+from keel.core.model.messages import AmendOrder, CancelOrder, Fill, OrderUpdate, SubmitOrder
+from keel.core.strategy.order_calls import OrderCalls
 from tests.conformance import adapter, in_process
 from tests.conformance.actors import Actors
 from tests.conformance.cases import FLAT_90

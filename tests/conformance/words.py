@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Literal, Protocol
 
-from keel.core.messages import Side, TimeInForce
+from keel.core.model.messages import Side, TimeInForce
 
 SYMBOL: Final = "XYZUSDT"
 

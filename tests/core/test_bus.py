@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from keel.core.bus import Bus
+from keel.core.engine.bus import Bus
 from keel.core.errors import InvariantError
-from keel.core.messages import FundingRate, Halt, MarkPrice, Message, Resume
+from keel.core.model.messages import FundingRate, Halt, MarkPrice, Message, Resume
 
 
 def mark(price: float, symbol: str = "BTCUSDT") -> MarkPrice:

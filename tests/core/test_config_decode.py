@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.config import Distance, ExitsConfig, ImpactConfig, SystemConfig, Window
 from keel.core.errors import ConfigError
-from keel.core.system_file import decode_system, locate_key
+from keel.core.system.config import Distance, ExitsConfig, ImpactConfig, SystemConfig, Window
+from keel.core.system.file import decode_system, locate_key
 
 BASE = """\
 system: sample

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keel.core.config import DemoConfig, for_epoch
-from keel.core.system_file import decode_system, effective_dict
+from keel.core.system.config import DemoConfig, for_epoch
+from keel.core.system.file import decode_system, effective_dict
 
 BASE = "system: s\nstrategy: ema_cross\nsymbols: [BTCUSDT]\ntimeframe: 1h\nrisk: {leverage: 3, margin_mode: isolated}\n"
 

@@ -10,9 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.config import Distance, ExitsConfig, ImpactConfig, SystemConfig
 from keel.core.errors import ConfigError
-from keel.core.system_file import apply_overrides, decode_system, effective_dict, system_from_dict
+from keel.core.system.config import Distance, ExitsConfig, ImpactConfig, SystemConfig
+from keel.core.system.file import apply_overrides, decode_system, effective_dict, system_from_dict
 
 SYSTEM = SystemConfig(system="s", strategy="ema_cross", symbols=["BTCUSDT"], timeframe="1h", params={"fast": 20, "slow": 50})
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keel.core.errors import ConfigError
-from keel.core.promotion import PromotionRule
+from keel.core.system.promotion import PromotionRule
 
 PARSED = [
     ("sharpe > 1.0", "sharpe", ">", 1.0),

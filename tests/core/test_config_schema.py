@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from keel.core.config import SystemConfig
-from keel.core.system_file import SCHEMA_ID, system_schema
-from keel.core.timeframe import TIMEFRAMES
+from keel.core.model.timeframe import TIMEFRAMES
+from keel.core.system.config import SystemConfig
+from keel.core.system.file import SCHEMA_ID, system_schema
 
 
 def references(node: Any) -> Iterator[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from keel.core.actors.portfolio import Portfolio
-from keel.core.dust import sellable_steps
-from keel.core.instrument import Instrument
-from keel.core.money import to_units
+from keel.core.model.dust import sellable_steps
+from keel.core.model.instrument import Instrument
+from keel.core.model.money import to_units
 from tests.builders import Fills, bar, spot_pair
 
 UNITS = 10**8

@@ -12,7 +12,7 @@ import talib
 from keel.core.errors import ConfigError, DataError, InvariantError, KeelError, StrategyError
 from keel.core.features import FeatureSpec, StreamEngine, VectorEngine, parse_features
 from keel.core.features.indicators import find_indicator
-from keel.core.frame import Frame
+from keel.core.model.frame import Frame
 
 HOUR_MS = 3_600_000
 START = 1_735_689_600_000  # 2025-01-01

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keel.core.aggregate import aggregate
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import Frame, as_known, doubled
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import Frame, as_known, doubled
 
 
 def bars(minutes: list[int], timeframe: str = "1m") -> Frame:

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.core.errors import ConfigError
-from keel.core.instrument import Grid, Instrument, build_tiers, generic_tiers, order_parts
-from keel.core.money import UNIT, to_units
+from keel.core.model.instrument import Grid, Instrument, build_tiers, generic_tiers, order_parts
+from keel.core.model.money import UNIT, to_units
 
 STEPS = ["0.1", "0.10", "0.01", "0.5", "5", "10", "100", "0.0001", "0.00000001", "0.25", "1"]
 

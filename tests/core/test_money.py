@@ -10,9 +10,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from keel.core.config import bps_rate
 from keel.core.errors import ConfigError, InvariantError
-from keel.core.money import LIMIT, UNIT, check_bound, mul_div_ceil, mul_div_floor, to_text, to_units
+from keel.core.model.money import LIMIT, UNIT, check_bound, mul_div_ceil, mul_div_floor, to_text, to_units
+from keel.core.system.config import bps_rate
 
 factor = st.integers(-LIMIT, LIMIT)
 divisor = st.integers(1, 2**45 - 1)

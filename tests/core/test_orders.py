@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keel.core.errors import InvariantError
-from keel.core.orders import CLOSED, TRANSITIONS, advance, fires_when_rising
+from keel.core.model.orders import CLOSED, TRANSITIONS, advance, fires_when_rising
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.core.errors import InvariantError
-from keel.core.money import UNIT, fee_on, to_units
-from keel.core.position import PositionBook, apply_fill, base_fee_value
+from keel.core.model.money import UNIT, fee_on, to_units
+from keel.core.model.position import PositionBook, apply_fill, base_fee_value
 from tests.core.test_instrument import instrument
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from keel.core.errors import ConfigError
-from keel.core.frame import Frame
-from keel.core.messages import Bar, Signal
-from keel.core.snapshot import PositionView, RuntimeSnapshot
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Bar, Signal
+from keel.core.strategy.snapshot import PositionView, RuntimeSnapshot
 from keel.strategies.base import HOLD
 from keel.strategies.ema_cross import EmaCross
 from keel.strategies.hold import Hold

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from keel.adapters.machine import wall_ms
 from keel.core.errors import ConfigError
-from keel.core.time_range import TimeRange, to_datetime, to_iso, to_ms
-from keel.core.timeframe import TIMEFRAMES, floor_ts, is_finer, tf_duration, tf_ms
+from keel.core.model.time_range import TimeRange, to_datetime, to_iso, to_ms
+from keel.core.model.timeframe import TIMEFRAMES, floor_ts, is_finer, tf_duration, tf_ms
 
 NOW = datetime(2025, 3, 31, 12, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
@@ -86,14 +86,14 @@ def test_without_now_windows_reach_back_from_the_present() -> None:
     assert half_year == TimeRange.from_window_string("6M", half_year.end_ms)
 
 
-@pytest.mark.parametrize("module", ["keel.adapters.store", "keel.runners.backtest", "keel.runners.epoch"])
+@pytest.mark.parametrize("module", ["keel.adapters.store", "keel.runners.backtest.engine", "keel.runners.epoch"])
 def test_whatever_a_user_works_with_brings_the_clock(module: str) -> None:
-    code = f"import {module}; from keel.core.time_range import TimeRange; print(len(TimeRange.last_24h().to_tuple_ms()))"
+    code = f"import {module}; from keel.core.model.time_range import TimeRange; print(len(TimeRange.last_24h().to_tuple_ms()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "2\n"
 
 
 def test_core_alone_has_no_clock_and_says_so() -> None:
-    code = "from keel.core.time_range import TimeRange; TimeRange.last_24h()"
+    code = "from keel.core.model.time_range import TimeRange; TimeRange.last_24h()"
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "ConfigError: core has no clock of its own to know what is now: import adapters before, or say now=" in failed.stderr
 

@@ -13,14 +13,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core import messages as messages_module
-from keel.core.config import ConstantFunding, ExecutionConfig, ExitsConfig, ImpactConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.core.errors import ConfigError, FieldError
-from keel.core.messages import AmendOrder, Bracket, Direction, Fill, Halt, OrderIntent, OrderUpdate, SetTradingStop, Signal, SubmitOrder
-from keel.core.portfolio_order import Order, TargetPosition
+from keel.core.model import messages as messages_module
+from keel.core.model.messages import (
+    AmendOrder,
+    Bracket,
+    Direction,
+    Fill,
+    Halt,
+    OrderIntent,
+    OrderUpdate,
+    SetTradingStop,
+    Signal,
+    SubmitOrder,
+)
+from keel.core.model.words import check_again
 from keel.core.risk.manager import RiskManager
-from keel.core.words import check_again
-from keel.sim.exchange import RiskProfileConfig
+from keel.core.strategy.portfolio_order import Order, TargetPosition
+from keel.core.system.config import ConstantFunding, ExecutionConfig, ExitsConfig, ImpactConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.sim.exchange.exchange import RiskProfileConfig
 from tests.builders import perpetual
 
 MADE: list[tuple[type[msgspec.Struct], dict[str, Any]]] = [

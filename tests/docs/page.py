@@ -26,10 +26,10 @@ import msgspec
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
-from keel.core.config import SystemConfig
-from keel.core.system_file import decode_system, system_from_dict
-from keel.runners.alerts.config import decode_alerts
+from keel.core.system.config import SystemConfig
+from keel.core.system.file import decode_system, system_from_dict
 from keel.runners.cli.main import run as run_keel
+from keel.runners.live.alerts.config import decode_alerts
 
 PROJECT = Path(__file__).resolve().parents[2]
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").glob("*.md"))]

@@ -1,10 +1,10 @@
-"""The table of causes in docs/gate.md is printed from core/risk/causes.py, and the controls' table has every code in its order."""
+"""The table of causes in docs/gate.md is printed from core/risk/gate/causes.py, and the controls' table has every code in its order."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from keel.core.risk.control_table import TABLE
+from keel.core.risk.controls.table import TABLE
 from keel.runners.live.checks.gate_page import PAGE, renewed
 
 

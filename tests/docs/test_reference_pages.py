@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from keel.adapters.store.schema import CREATE
-from keel.core import config
 from keel.core.errors import KeelError
 from keel.core.metrics import METRICS, proof_parts
 from keel.core.risk.decision import Reason
+from keel.core.system import config
 from keel.runners.cli.main import INTERRUPTED, cli
 from keel.runners.tools import backtest_run_tool
 from keel.runners.tools.registry import all_tools

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from keel.runners.alerts.runbook import PAGE, renewed
+from keel.runners.live.alerts.runbook import PAGE, renewed
 
 
 def test_the_page_is_as_the_table_says() -> None:
-    """``python -m keel.runners.alerts.runbook`` writes it anew."""
+    """``python -m keel.runners.live.alerts.runbook`` writes it anew."""
     page = PAGE.read_text(encoding="utf-8")
     assert page == renewed(page)

@@ -40,10 +40,10 @@ import pytest
 from keel.adapters import machine
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.journal import read
-from keel.core.config import Distance, ExitsConfig, SizingConfig, SystemConfig
-from keel.core.messages import Fill, Message, Signal
-from keel.core.risk.causes import TradingState
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Fill, Message, Signal
+from keel.core.risk.gate.causes import TradingState
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import Distance, ExitsConfig, SizingConfig, SystemConfig
 from keel.runners.live.session.records import TYPES
 from keel.runners.live.session.session import Ending, Session, Stop
 from keel.runners.live.startup.start import Live, Plan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.timeframe import MINUTE_MS
 from keel.sim.sandbox.server import SandboxServer
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keel.core.messages import AmendOrder, OrderIntent, OrderUpdate, SubmitOrder
+from keel.core.model.messages import AmendOrder, OrderIntent, OrderUpdate, SubmitOrder
 from keel.runners.live.startup.start import Live
 from tests.faults.conftest import Played, Stage, Still, fills_of, http
 

@@ -9,7 +9,7 @@ import pytest
 
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import ConfigError, KeelError, SafetyError
-from keel.core.messages import OrderUpdate
+from keel.core.model.messages import OrderUpdate
 from tests.faults.checker import check
 from tests.faults.conftest import Stage, Turns, fills_of, http, system_of, ws
 from tests.runners.live.conftest import plan_of, run_session

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keel.core.messages import Bar, FeedGap
+from keel.core.model.messages import Bar, FeedGap
 from keel.runners.live.session.records import InstantClosed
 from tests.faults.conftest import Stage, fills_of, http, ws
 

@@ -20,17 +20,17 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from keel.core.config import RiskConfig
 from keel.core.errors import SafetyError
-from keel.core.messages import Halt, OrderIntent, OrderUpdate, Resume, SubmitOrder
-from keel.core.risk.causes import CAUSES, TradingState
-from keel.core.timeframe import DAY_MS
+from keel.core.model.messages import Halt, OrderIntent, OrderUpdate, Resume, SubmitOrder
+from keel.core.model.timeframe import DAY_MS
+from keel.core.risk.gate.causes import CAUSES, TradingState
+from keel.core.system.config import RiskConfig
 from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.release import release
 from keel.runners.live.checks.schedule import PERIOD_MS
 from keel.runners.live.session.records import CauseEnded, CauseRaised
 from keel.runners.live.startup.start import Live
-from keel.runners.state_folder import state_folder
+from keel.runners.process.state_folder import state_folder
 from tests.faults.conftest import Stage, Still, http, ws
 from tests.sim.sandbox.conftest import Sandbox
 from tests.sim.sandbox.raw import Raw

@@ -15,7 +15,7 @@ import pytest
 
 from keel.adapters.bybit.execution.order_query_records import OrderNotFound
 from keel.adapters.journal import Record, read
-from keel.core.messages import Bar, Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
+from keel.core.model.messages import Bar, Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
 from keel.runners.live.session.records import TYPES, CauseRaised, GateChanged, InstantClosed
 from tests.faults.checker import Limits, Seen, check, findings
 from tests.faults.conftest import http, playing

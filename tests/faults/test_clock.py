@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keel.core.errors import SafetyError
-from keel.core.messages import OrderUpdate
+from keel.core.model.messages import OrderUpdate
 from tests.faults.conftest import Stage, fills_of
 
 

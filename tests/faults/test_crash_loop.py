@@ -8,8 +8,8 @@ import pytest
 
 from keel.adapters.bybit.execution.order_query_records import OrderDoubted, OrderNotFound
 from keel.adapters.journal import read
-from keel.core.memory import take_over
-from keel.core.messages import OrderUpdate, SubmitOrder
+from keel.core.actors.memory import take_over
+from keel.core.model.messages import OrderUpdate, SubmitOrder
 from keel.runners.live.memory.history import History
 from keel.runners.live.session.records import TYPES, Opened
 from keel.runners.live.session.session import Session

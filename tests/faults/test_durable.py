@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from keel.adapters.journal.disk import Disk
-from keel.core.messages import AmendOrder, CancelOrder, SubmitOrder
+from keel.core.model.messages import AmendOrder, CancelOrder, SubmitOrder
 from tests.faults.conftest import Stage, http
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from keel.runners.replay import replay
-from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from tests.builders import DAY, HOUR, START, made_ready
 from tests.faults.checker import check
 from tests.faults.victim import main, system_named

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from keel.adapters.artifacts import write_result
-from keel.core.messages import Fill, Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Fill, Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.runners.live.session.outcome import ending_lines, session_result
 from keel.runners.live.startup.start import Live
 from keel.strategies.base import BaseStrategy

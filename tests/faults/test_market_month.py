@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from keel.adapters.bybit.notices import Notice
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
-from keel.core.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from keel.core.model.messages import Signal
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.runners.live.session.session import Ending, Session, Stop
 from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.market.feeds import WalkFeed

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.timeframe import MINUTE_MS
 from keel.runners.live.session.session import Session
 from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.market.bar_source import SymbolSeries

@@ -17,7 +17,7 @@ from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.machine import wall_ms
 from keel.core.errors import SafetyError
 from keel.runners import safety
-from keel.runners.arming.token import panicked_since
+from keel.runners.live.arming.token import panicked_since
 from keel.runners.live.panic.latch import LatchWatch, is_latched, latch_path
 from keel.runners.live.panic.panic_heard import PanicHeard
 from keel.runners.live.panic.rearm import rearm

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from keel.core.config import ExecutionConfig, RiskConfig, SystemConfig
-from keel.core.portfolio_order import Order
 from keel.core.risk.position_manager import PositionManager
-from keel.runners.replay import replay
-from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.core.strategy.portfolio_order import Order
+from keel.core.system.config import ExecutionConfig, RiskConfig, SystemConfig
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from keel.strategies.base import BaseStrategy, PortfolioStrategy
 from tests.builders import DAY, HOUR, START, made_ready, plain_system
 from tests.faults import victim

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from keel.adapters.journal import read
-from keel.core.messages import Fill, OrderUpdate
+from keel.core.model.messages import Fill, OrderUpdate
 from keel.runners.live.session.records import TYPES
 from keel.runners.live.session.session import Session
 from keel.sim.sandbox.engine import Feed

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from keel.core.config import Distance, ExitsConfig
-from keel.core.messages import Fill, Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Fill, Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import Distance, ExitsConfig
 from keel.runners.live.session.records import CauseEnded, ClosePosition
 from keel.runners.live.startup.start import Live
 from keel.strategies.base import BaseStrategy

@@ -20,8 +20,8 @@ from typing import Any
 from keel.adapters.bybit.execution.account_reader import AccountReader
 from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.journal import Journal
-from keel.core.config import SystemConfig
-from keel.core.messages import Fill, SubmitOrder
+from keel.core.model.messages import Fill, SubmitOrder
+from keel.core.system.config import SystemConfig
 from keel.runners.live.memory import snapshots
 from keel.runners.live.session.cycle import Cycle
 from keel.runners.live.session.session import Session, Stop

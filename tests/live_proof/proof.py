@@ -18,10 +18,10 @@ from keel.adapters.bybit.wire import request_bodies as requests
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import SUCCESS, Outcome, PayloadError
 from keel.core.errors import KeelError
-from keel.core.instrument import Instrument
-from keel.core.messages import AmendOrder, CancelOrder, Side, SubmitOrder
-from keel.core.money import UNIT, to_text
-from keel.runners.arming.account import key_missing
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import AmendOrder, CancelOrder, Side, SubmitOrder
+from keel.core.model.money import UNIT, to_text
+from keel.runners.live.arming.account import key_missing
 from keel.runners.live.checks.transaction_log import log_rows
 from keel.runners.live.startup.connection import Connection
 

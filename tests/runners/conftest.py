@@ -102,7 +102,7 @@ def strategy(home: Path) -> Callable[[str, str], str]:
 _STRATEGY_HEAD = """
 import os, signal
 from keel.core.errors import InvariantError
-from keel.core.messages import Signal
+from keel.core.model.messages import Signal
 from keel.strategies.base import BaseStrategy, VectorStrategy
 
 """

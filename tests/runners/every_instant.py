@@ -10,10 +10,10 @@ from bisect import bisect_left
 
 from keel.adapters.replay.feed import ReplayFeed
 from keel.adapters.replay.history import Floats, PriceColumns, SymbolHistory
-from keel.core.frame import BAR_COLUMNS
-from keel.core.messages import Bar, MarkPrice
-from keel.core.timeframe import tf_ms
-from keel.runners.replay import Cycle
+from keel.core.model.frame import BAR_COLUMNS
+from keel.core.model.messages import Bar, MarkPrice
+from keel.core.model.timeframe import tf_ms
+from keel.runners.backtest.replay import Cycle
 
 Prices = tuple[float, float, float, float]
 """open, high, low, close"""

@@ -9,15 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from keel.adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
-from keel.core.aggregate import aggregate
-from keel.core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
-from keel.core.frame import Frame
-from keel.core.messages import Signal
-from keel.core.money import UNIT, to_units
-from keel.core.snapshot import RuntimeSnapshot
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import tf_ms
-from keel.runners.preparation import Prepared, SymbolColumns
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Signal
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import tf_ms
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.runners.backtest.preparation import Prepared, SymbolColumns
 from keel.strategies.base import HOLD, BaseStrategy, VectorStrategy
 from tests.builders import HOUR, START, perpetual, spot_pair
 

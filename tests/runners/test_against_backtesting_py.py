@@ -15,13 +15,13 @@ import pytest
 
 from benchmarks.crossover import MINUTE_MS, SLOW, START_MS, crossover_system, random_walk, run_peer
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import SystemConfig
-from keel.core.result import BacktestResult
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import tf_ms
-from keel.core.trade import Trade
-from keel.runners.backtest import run_prepared
-from keel.runners.preparation import prepare
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import tf_ms
+from keel.core.model.trade import Trade
+from keel.core.results.result import BacktestResult
+from keel.core.system.config import SystemConfig
+from keel.runners.backtest.engine import run_prepared
+from keel.runners.backtest.preparation import prepare
 from keel.runners.user_code import load_function
 from keel.strategies.ema_cross import EmaCross
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from keel.runners.attentive import attentive
+from keel.runners.process.attentive import attentive
 
 
 def test_threads_wait_less_and_what_was_there_is_not_collected_again() -> None:

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
 from keel.core.errors import ConfigError, DataError, StrategyError
-from keel.core.frame import BAR_COLUMNS
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
-from keel.core.time_range import TimeRange
-from keel.runners.backtest import BacktestEngine, PreparedFrame, run_system
-from keel.runners.backtester import Backtester
+from keel.core.model.frame import BAR_COLUMNS
+from keel.core.model.messages import Signal
+from keel.core.model.time_range import TimeRange
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.runners.backtest.engine import BacktestEngine, PreparedFrame, run_system
 from keel.runners.epoch import StrategyEpoch, run_epoch
+from keel.runners.portfolio.backtester import Backtester
 from keel.strategies.atr_breakout import AtrBreakout
 from keel.strategies.base import BaseStrategy
 from keel.strategies.hold import Hold

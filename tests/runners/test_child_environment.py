@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from keel.runners.child_environment import child_environment
+from keel.runners.process.child_environment import child_environment
 
 ROOT = Path(__file__).parents[2]
 STARTS = ("Popen", "run", "call", "check_call", "check_output")

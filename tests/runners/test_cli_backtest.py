@@ -14,7 +14,7 @@ import pytest
 from keel.adapters.report.evidence import EXPLAINED
 from keel.core.metrics import METRICS
 from keel.runners.cli.output import money
-from keel.runners.tools.backtest import MONEY_METRICS
+from keel.runners.tools.research.backtest import MONEY_METRICS
 
 WINDOW = ("--start", "2024-01-15", "--end", "2024-01-22")
 SHORT_WARMUP = ("--set", "warmup_bars=250")

@@ -13,8 +13,8 @@ import pytest
 
 from keel.adapters.store import HistoricalDataStore
 from keel.runners.home import Home
-from keel.runners.tools.data_import import ImportRequest, data_import_tool
 from keel.runners.tools.registry import ToolContext
+from keel.runners.tools.research.data_import import ImportRequest, data_import_tool
 
 Keel = Callable[..., Any]
 HOUR = 3_600_000

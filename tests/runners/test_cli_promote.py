@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keel.core.time_range import TimeRange
+from keel.core.model.time_range import TimeRange
 from keel.runners.live.session.outcome import session_result
 from tests.runners.conftest import Keel
 from tests.runners.live.conftest import plan_of, run_session

@@ -6,9 +6,9 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.money import UNIT
-from keel.runners.compare_live.parts import PARTS, pair, rows_of, split, totals
-from keel.runners.compare_live.trips import Leg, Trip
+from keel.core.model.money import UNIT
+from keel.runners.research.compare_live.parts import PARTS, pair, rows_of, split, totals
+from keel.runners.research.compare_live.trips import Leg, Trip
 
 
 def usd(*values: float) -> list[int]:

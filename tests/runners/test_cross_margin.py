@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keel.core.messages import Bar
-from keel.runners.backtest import run_prepared
-from keel.runners.replay import replay
-from keel.runners.wiring import wire_backtest
+from keel.core.model.messages import Bar
+from keel.runners.backtest.engine import run_prepared
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import wire_backtest
 from tests.builders import builtin, made_ready, run, sample_store
 
 PAIR = ("BTCUSDT", "ETHUSDT")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from keel.adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
-from keel.core.config import ExecutionConfig
-from keel.core.frame import Frame
-from keel.core.instrument import Instrument
-from keel.core.money import UNIT
-from keel.runners.curve import buy_and_hold, equity_curve
-from keel.sim.pricing import Path
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Instrument
+from keel.core.model.money import UNIT
+from keel.core.system.config import ExecutionConfig
+from keel.runners.backtest.curve import buy_and_hold, equity_curve
+from keel.sim.matching.pricing import Path
 from tests.builders import HOUR, START, perpetual, spot_pair
 
 Bars = Sequence[tuple[float, float, float, float]]

@@ -14,12 +14,12 @@ import pytest
 
 from keel.adapters.logging import log_context
 from keel.core.errors import ConfigError, DataError, InvariantError, SafetyError
-from keel.core.frame import Frame
-from keel.core.result import BacktestResult
+from keel.core.model.frame import Frame
+from keel.core.results.result import BacktestResult
 from keel.runners.epoch import EpochResult, ExperimentTracker, StrategyEpoch, StrategyEpochTracker, run_epoch
-from keel.runners.events import read_events
 from keel.runners.home import Home
-from keel.runners.registry import list_runs
+from keel.runners.lifecycle.events import read_events
+from keel.runners.lifecycle.registry import list_runs
 
 START = 1_765_503_298_000  # 2025-12-12 01:34:58 UTC
 METRICS = {
@@ -119,7 +119,7 @@ def test_the_configuration_is_written_before_anything_runs(run: Callable[..., Ep
         assert kinds(tmp_path) == ["epoch_started"]
         assert config["arguments"] == {
             "timeframe": "1h",
-            "strategy": "keel.runners.lifecycle.StrategyEpoch",
+            "strategy": "keel.runners.lifecycle.stages.StrategyEpoch",
             "prices": "array of float64 (3,)",
             "limit": "inf",
         }

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from keel.core.errors import ConfigError, SafetyError
 from keel.runners.epoch import LifeCycle, StrategyEpoch, StrategyEpochTracker
-from keel.runners.events import read_events
 from keel.runners.home import Home
+from keel.runners.lifecycle.events import read_events
 
 IDEA, CREATION, BACKTEST, DEMO, LIVE, ARCHIVED = StrategyEpoch
 Tracker = Callable[..., StrategyEpochTracker]
@@ -221,7 +221,7 @@ def test_events_of_two_processes_are_all_there_and_whole(tmp_path: Path) -> None
         "import sys\n"
         "from pathlib import Path\n"
         "from keel.adapters.whole_file import append_line\n"
-        "from keel.runners.events import append_event\n"
+        "from keel.runners.lifecycle.events import append_event\n"
         "from keel.runners.home import Home\n"
         "home, name = Home.find(sys.argv[1]), sys.argv[2]\n"
         "(home.root / name).touch()\n"

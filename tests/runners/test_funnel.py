@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from keel.adapters.report.page import render
-from keel.core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
-from keel.core.funnel import Counted, Funnel, total, why_no_trades
-from keel.core.instrument import Instrument
-from keel.core.messages import Direction, Message, OrderIntent, OrderUpdate, Signal, SignalDenied, SubmitOrder
-from keel.core.money import UNIT
-from keel.core.reasons import funnel_lines
-from keel.core.result import BacktestResult
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Direction, Message, OrderIntent, OrderUpdate, Signal, SignalDenied, SubmitOrder
+from keel.core.model.money import UNIT
+from keel.core.results.funnel import Counted, Funnel, total, why_no_trades
+from keel.core.results.reasons import funnel_lines
+from keel.core.results.result import BacktestResult
 from keel.core.risk.position_manager import PositionManager
-from keel.runners.backtest import run_wired
-from keel.runners.cli.figures import show_funnel
-from keel.runners.wiring import wire_backtest
+from keel.core.system.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.runners.backtest.engine import run_wired
+from keel.runners.backtest.wiring import wire_backtest
+from keel.runners.cli.research.figures import show_funnel
 from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, made_ready, perpetual, plain_system, spot_pair, store_of
 from tests.runners.portfolio.scripted import BTC, ETH, Scripted, future, market

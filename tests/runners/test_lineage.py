@@ -14,19 +14,19 @@ import numpy as np
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.messages import Signal
-from keel.core.result import BacktestResult
-from keel.core.snapshot import RuntimeSnapshot
-from keel.core.time_range import TimeRange
-from keel.runners.backtest import BacktestEngine
+from keel.core.model.messages import Signal
+from keel.core.model.time_range import TimeRange
+from keel.core.results.result import BacktestResult
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.runners.backtest.engine import BacktestEngine
+from keel.runners.backtest.system_run import make_ready, run_backtest
+from keel.runners.backtest.windows import NamedWindow
 from keel.runners.epoch import EpochResult, ExperimentTracker, StrategyEpochTracker, run_epoch
 from keel.runners.home import Home
-from keel.runners.kept_result import kept_result
-from keel.runners.lineage import fingerprint_of, reference_of, state_of
-from keel.runners.registry import run_info
-from keel.runners.system_run import make_ready, run_backtest
+from keel.runners.lifecycle.kept_result import kept_result
+from keel.runners.lifecycle.lineage import fingerprint_of, reference_of, state_of
+from keel.runners.lifecycle.registry import run_info
 from keel.runners.systems import load_system
-from keel.runners.windows import NamedWindow
 from keel.strategies.base import BaseStrategy
 from keel.strategies.ema_cross import EmaCross
 from keel.strategies.hold import Hold

@@ -15,18 +15,18 @@ from keel.adapters.store import HistoricalDataStore
 from keel.core.actors.live_series import LiveSeries
 from keel.core.actors.market_data import SymbolContext
 from keel.core.actors.portfolio import Portfolio
-from keel.core.config import SystemConfig
 from keel.core.features import by_timeframe, parse_features
-from keel.core.frame import Frame
-from keel.core.messages import FeedGap, Fill
+from keel.core.model.frame import Frame
+from keel.core.model.messages import FeedGap, Fill
+from keel.core.model.time_range import Moment
+from keel.core.model.timeframe import tf_ms
 from keel.core.risk.exits import hidden_features
-from keel.core.time_range import Moment
-from keel.core.timeframe import tf_ms
-from keel.runners.outcome import message_hash
-from keel.runners.preparation import Prepared, SymbolColumns, vector_targets
-from keel.runners.replay import replay
+from keel.core.system.config import SystemConfig
+from keel.runners.backtest.outcome import message_hash
+from keel.runners.backtest.preparation import Prepared, SymbolColumns, vector_targets
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from keel.runners.user_code import load_function
-from keel.runners.wiring import BacktestParts, wire_backtest
 from keel.strategies.base import BaseStrategy, Features, VectorStrategy
 from tests.builders import DAY, START, add_series, builtin, coarser, made_ready, sample, sample_store
 

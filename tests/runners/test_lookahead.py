@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import SystemConfig
 from keel.core.errors import StrategyError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.replay import replay
-from keel.runners.wiring import wire_backtest
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.messages import Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import SystemConfig
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import wire_backtest
 from keel.strategies.base import BaseStrategy, Features, VectorStrategy
 from tests.builders import DAY, HOUR, MINUTE, START, builtin, coarser, grow, made_ready, plain_system, sample, sample_store, store_of
 

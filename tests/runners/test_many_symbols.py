@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.outcome import message_hash
-from keel.runners.replay import replay
-from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.core.model.messages import Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.runners.backtest.outcome import message_hash
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, START, add_series, builtin, made_ready, perpetual, plain_system, run, sample_store
 

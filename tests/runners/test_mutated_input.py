@@ -19,7 +19,7 @@ import pytest
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError, KeelError
 from keel.runners.epoch import StrategyEpochTracker
-from keel.runners.registry import find_run
+from keel.runners.lifecycle.registry import find_run
 from keel.strategies.registry import load_strategy
 from tests.runners.mutated import LONG, mutated_line, mutated_system
 
@@ -54,7 +54,7 @@ def told(keel: Keel, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     async def serve_nothing(*_: Any, **__: Any) -> None:
         return None
 
-    monkeypatch.setattr("keel.runners.sandbox._serve", serve_nothing)
+    monkeypatch.setattr("keel.runners.sandbox.assembly._serve", serve_nothing)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff no text")))  # what a request "-" reads
     monkeypatch.setenv("KEEL_STATE", str(tmp_path / "state"))
     (tmp_path / "here").mkdir()

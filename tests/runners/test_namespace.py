@@ -19,7 +19,7 @@ OLD = "from core.messages import Signal\nfrom strategies.base import BaseStrateg
 SYSTEM = "system: mine\nstrategy: mine\nsymbols: [BTCUSDT]\ntimeframe: 1h\n"
 OWN = {
     "core/__init__.py": "",
-    "core/messages.py": "raise SystemExit('the user has a core of his own')\n",
+    "core/model/messages.py": "raise SystemExit('the user has a core of his own')\n",
     "runners/__init__.py": "raise SystemExit('and runners')\n",
     "strategies/__init__.py": "",
     "strategies/levels.py": "FAST = 8\n",
@@ -59,7 +59,9 @@ def test_migrate_rewrites_the_homes_files_and_says_which(home: Path, keel: Calla
     assert dry.code == 0 and dry.out == f"would rewrite {strategy}: 2 lines\n" and strategy.read_text() == OLD
     done = keel("systems", "migrate")
     assert done.code == 0 and done.out == f"rewrote {strategy}: 2 lines\n"
-    assert strategy.read_text() == OLD.replace("from core", "from keel.core").replace("from strategies", "from keel.strategies")
+    assert strategy.read_text() == OLD.replace("from core.messages", "from keel.core.model.messages").replace(
+        "from strategies", "from keel.strategies"
+    )
     assert keel("systems", "validate", "mine").code == 0
     assert keel("systems", "migrate").out == "nothing to rewrite in 2 files\n"
     lacking = keel("systems", "migrate", str(home / "no.py"))
@@ -84,7 +86,9 @@ def test_migrate_keeps_a_link_and_a_mode_and_leaves_what_it_may_not_write(home: 
             assert kept.read_text() == read_only.read_text() == note.read_text() == OLD
     answer = keel("systems", "migrate", str(link), "--json")
     assert answer.data["rewritten"] == [{"file": str(link), "lines": 2}] and answer.data["looked_at"] == 1
-    assert link.is_symlink() and kept.read_text() == OLD.replace("from ", "from keel.")
+    assert link.is_symlink() and kept.read_text() == OLD.replace("from core.messages", "from keel.core.model.messages").replace(
+        "from strat", "from keel.strat"
+    )
     assert kept.stat().st_mode & 0o777 == 0o750
 
 
@@ -92,7 +96,7 @@ def test_a_checkout_without_links_says_so_and_how_to_have_them(tmp_path: Path) -
     (tmp_path / "keel").mkdir()
     (tmp_path / "keel" / "__init__.py").write_text((PROJECT / "src" / "keel" / "__init__.py").read_text())
     (tmp_path / "keel" / "core").write_text("../../core")  # what git leaves where it may not make links
-    code = "import keel.core.money"
+    code = "import keel.core.model.money"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and done.stderr.splitlines()[-1] == (
         f"ImportError: {tmp_path / 'keel'} has no links to the folders core, sim, strategies, adapters and runners of its checkout: "
@@ -129,7 +133,7 @@ def test_the_wheel_runs_beside_packages_of_the_users_own_that_have_the_rooms_nam
         assert done.returncode == 0, f"{words}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    asked = [sys.executable, "-c", "import keel.core.money as money; print(money.__file__)"]
+    asked = [sys.executable, "-c", "import keel.core.model.money as money; print(money.__file__)"]
     where = subprocess.run(asked, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
     assert where.startswith(str(site))
     keel_says("--home", ".", "data", "synth", "--symbol", "BTCUSDT", "--start", "2024-01-01", "--end", "2024-01-21")

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ConstantFunding, ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.core.errors import InvariantError
-from keel.core.instrument import Grid
-from keel.core.messages import Bar, Direction, Fill, Signal
-from keel.core.money import UNIT, to_units
-from keel.core.result import Reconciliation
-from keel.runners.curve import equity_curve
-from keel.runners.outcome import message_hash, reconcile, trust
-from keel.runners.preparation import Prepared
-from keel.runners.replay import replay
-from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.core.model.instrument import Grid
+from keel.core.model.messages import Bar, Direction, Fill, Signal
+from keel.core.model.money import UNIT, to_units
+from keel.core.results.result import Reconciliation
+from keel.core.system.config import ConstantFunding, ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.runners.backtest.curve import equity_curve
+from keel.runners.backtest.outcome import message_hash, reconcile, trust
+from keel.runners.backtest.preparation import Prepared
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, add_series, made_ready, perpetual, plain_system, spot_pair, store_of
 

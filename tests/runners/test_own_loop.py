@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from keel.runners.own_loop import run_to_end
+from keel.runners.process.own_loop import run_to_end
 
 name: contextvars.ContextVar[str] = contextvars.ContextVar("name", default="nobody")
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig, SizingConfig
-from keel.core.time_range import TimeRange, to_iso
-from keel.runners.backtest import run_prepared
-from keel.runners.kernel_run import kernel_refuses, run_kernel
-from keel.runners.parity import KINDS, Record, actors_record, compare, compare_records, kernel_record
-from keel.runners.preparation import Prepared, prepare
+from keel.core.model.time_range import TimeRange, to_iso
+from keel.core.system.config import ExecutionConfig, SizingConfig
+from keel.runners.backtest.engine import run_prepared
+from keel.runners.backtest.kernel_run import kernel_refuses, run_kernel
+from keel.runners.backtest.preparation import Prepared, prepare
+from keel.runners.research.parity import KINDS, Record, actors_record, compare, compare_records, kernel_record
 from keel.runners.tools.registry import ToolContext
 from keel.runners.user_code import load_function
 from keel.strategies.base import VectorStrategy
@@ -161,8 +161,8 @@ def test_without_numba_it_says_what_to_install(keel_process, tmp_path):
 
 
 def test_a_difference_is_shown_and_fails(prepared, both, capsys):
-    from keel.runners.cli.parity import show
-    from keel.runners.tools.parity import ParityResponse, entry_of
+    from keel.runners.cli.research.parity import show
+    from keel.runners.tools.research.parity import ParityResponse, entry_of
 
     kernel = copy.deepcopy(both[0])
     kernel.rows["fills"][5]["fee"] += 1

@@ -10,8 +10,8 @@ import talib
 
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError, DataError, StrategyError
-from keel.core.timeframe import tf_ms
-from keel.runners.preparation import Prepared, vector_targets
+from keel.core.model.timeframe import tf_ms
+from keel.runners.backtest.preparation import Prepared, vector_targets
 from keel.strategies.base import HOLD, BaseStrategy, VectorStrategy
 from tests.builders import DAY, HOUR, MINUTE, START, coarser, grow, made_ready, plain_system, sample, sample_store, store_of
 
@@ -142,7 +142,7 @@ def test_the_default_warm_up_is_500_bars_or_five_times_the_largest_period() -> N
 
 
 def test_hidden_features_of_exits_and_sizing_are_there() -> None:
-    from keel.core.config import Distance, ExitsConfig
+    from keel.core.system.config import Distance, ExitsConfig
 
     exits = ExitsConfig(stop_loss=Distance(atr=2.0, period=3))
     with sample_store(days=3) as store:

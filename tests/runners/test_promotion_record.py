@@ -17,14 +17,15 @@ import keel.strategies.base as strategies_base
 from keel.adapters.plain_data import canonical_json
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError, DataError, SafetyError
-from keel.core.promotion import RuleVerdict
-from keel.core.time_range import TimeRange
-from keel.runners import promotion
-from keel.runners.demo import check_promotion
+from keel.core.model.time_range import TimeRange
+from keel.core.system.promotion import RuleVerdict
+from keel.runners.backtest.system_run import make_ready, run_backtest
+from keel.runners.backtest.windows import NamedWindow
 from keel.runners.epoch import StrategyEpoch, StrategyEpochTracker, run_epoch
-from keel.runners.events import read_events
 from keel.runners.home import Home
-from keel.runners.promotion_record import (
+from keel.runners.lifecycle import promotion
+from keel.runners.lifecycle.events import read_events
+from keel.runners.lifecycle.promotion_record import (
     UNBOUND_KEYS,
     Judged,
     Kept,
@@ -36,12 +37,11 @@ from keel.runners.promotion_record import (
     session_data,
     write_record,
 )
-from keel.runners.registry import list_runs
-from keel.runners.system_run import make_ready, run_backtest
+from keel.runners.lifecycle.registry import list_runs
+from keel.runners.live.demo import check_promotion
 from keel.runners.systems import LoadedSystem, effective_system, load_system
 from keel.runners.tools.registry import ToolContext
-from keel.runners.tools.systems import MigrateRequest, systems_migrate_tool
-from keel.runners.windows import NamedWindow
+from keel.runners.tools.research.systems import MigrateRequest, systems_migrate_tool
 from keel.strategies.verification import file_digest
 
 SYSTEM = """
@@ -300,7 +300,13 @@ def test_a_record_that_was_earned_under_the_old_names_holds_after_the_rewrite(pl
     (place.strategies / "mine.py").write_text(old_strategy)
     assert systems_migrate_tool.run(MigrateRequest(), ToolContext(home=place)).rewritten[0].lines == 1
     run_id = backtest(place)
-    base = Path(strategies_base.__file__).read_text().replace("from keel.", "from ")
+    base = (
+        Path(strategies_base.__file__)
+        .read_text()
+        .replace("from keel.core.model", "from core")
+        .replace("from keel.core.strategy", "from core")
+        .replace("from keel.", "from ")
+    )
     source = hashlib.sha256(f"{old_strategy}{base}Mine".encode()).hexdigest()
     system = loaded(place)
     effective = {key: value for key, value in effective_system(system).items() if key not in UNBOUND_KEYS}

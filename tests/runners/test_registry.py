@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from keel.core.errors import ConfigError, DataError, InvariantError
 from keel.runners.epoch import EpochResult, ExperimentTracker, StrategyEpochTracker, run_epoch
-from keel.runners.registry import Difference, compare_runs, find_run, list_runs, reconciliation, system_uid
+from keel.runners.lifecycle.registry import Difference, compare_runs, find_run, list_runs, reconciliation, system_uid
 
 Run = Callable[..., EpochResult]
 

@@ -12,13 +12,13 @@ import pytest
 
 from keel.adapters.replay.feed import ReplayFeed
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.core.errors import InvariantError, StrategyError
-from keel.core.messages import Bar, Fill, FundingRate, Halt, MarkPrice, Message, OrderUpdate, Resume, Signal
-from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.outcome import message_hash
-from keel.runners.replay import replay
-from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.core.model.messages import Bar, Fill, FundingRate, Halt, MarkPrice, Message, OrderUpdate, Resume, Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.runners.backtest.outcome import message_hash
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from keel.strategies.base import BaseStrategy
 from keel.strategies.ema_cross import EmaCross
 from keel.strategies.hold import Hold

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import keel.runners.replay
-import keel.runners.track
+import keel.runners.backtest.replay
+import keel.runners.backtest.track
 from keel.adapters.replay.feed import ReplayFeed
-from keel.core.messages import Bar, Fill, Halt, Resume
-from keel.runners.outcome import message_hash
-from keel.runners.replay import replay
-from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.core.model.messages import Bar, Fill, Halt, Resume
+from keel.runners.backtest.outcome import message_hash
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from tests.builders import START
 from tests.runners.every_instant import replay_every_instant
 from tests.runners.replay_worlds import world
@@ -72,8 +72,8 @@ def test_from_event_to_event_as_through_every_instant(seed: int, monkeypatch: py
     """Marks and indices of their own, holes, coarser bars that differ, brackets, limits near and far, halts, liquidations, spot, cross."""
     expected = outcome(seed, replay_every_instant)
     same(outcome(seed, replay), expected)
-    monkeypatch.setattr(keel.runners.replay, "BLOCK", 1 + seed * 7 % 90)
-    monkeypatch.setattr(keel.runners.track, "BLOCK_BITS", 1 + seed % 5)
+    monkeypatch.setattr(keel.runners.backtest.replay, "BLOCK", 1 + seed * 7 % 90)
+    monkeypatch.setattr(keel.runners.backtest.track, "BLOCK_BITS", 1 + seed % 5)
 
     def in_small_chunks(parts: BacktestParts) -> None:
         parts.feed = ReplayFeed(parts.feed.histories, parts.feed.timeframe, start_ms=START, chunk_rows=20 + seed * 13 % 400)

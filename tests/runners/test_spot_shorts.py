@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig
 from keel.sim.kernel import unsupported
 from keel.strategies.base import VectorStrategy
 from tests.builders import HOUR, START, plain_system, run, spot_pair, store_of

@@ -12,13 +12,13 @@ import pytest
 
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError, DataError
-from keel.core.messages import AmendOrder, Bar, CancelOrder, FundingRate, SetTradingStop, SubmitOrder
 from keel.core.metrics import ProofConfig, compute_backtest_metrics, compute_proof_metrics
-from keel.core.result import BacktestResult
-from keel.core.timeframe import tf_ms
-from keel.runners.backtest import run_wired
-from keel.runners.wiring import wire_backtest
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.model.messages import AmendOrder, Bar, CancelOrder, FundingRate, SetTradingStop, SubmitOrder
+from keel.core.model.timeframe import tf_ms
+from keel.core.results.result import BacktestResult
+from keel.runners.backtest.engine import run_wired
+from keel.runners.backtest.wiring import wire_backtest
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, builtin, made_ready, sample_store
 
@@ -113,7 +113,7 @@ def _close(one: Any, other: Any) -> bool:
 
 def bought() -> SimulatedExchange:
     """A taker fee of 0.055 % on 500 is 0.275; no slippage."""
-    from keel.core.config import ExecutionConfig
+    from keel.core.system.config import ExecutionConfig
 
     exchange = SimulatedExchange("BTCUSDT", 1000.0, ExecutionConfig(slippage_bps=0.0))
     exchange.submit_order(SubmitOrder("c1", "BTCUSDT", "BUY", "market", 5.0, 0))

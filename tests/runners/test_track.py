@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import keel.runners.track as module
+import keel.runners.backtest.track as module
 from keel.adapters.replay.feed import ReplayFeed
-from keel.core.timeframe import NEVER, tf_ms
-from keel.runners.track import BEYOND, SymbolTrack
-from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.core.model.timeframe import NEVER, tf_ms
+from keel.runners.backtest.track import BEYOND, SymbolTrack
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from tests.runners.replay_worlds import world
 
 

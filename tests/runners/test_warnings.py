@@ -12,17 +12,17 @@ import msgspec
 import numpy as np
 import pytest
 
-from keel.core.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
-from keel.core.funnel import Counted, Funnel
-from keel.core.messages import Direction, Halt, Resume, Signal
-from keel.core.money import UNIT
-from keel.core.reasons import CONTROLS, DENIALS, VENUE, meaning_of
-from keel.core.result import BacktestResult, StopReason
-from keel.core.risk.causes import CAUSES
-from keel.core.risk.control_table import TABLE
+from keel.core.model.messages import Direction, Halt, Resume, Signal
+from keel.core.model.money import UNIT
+from keel.core.model.time_range import TimeRange
+from keel.core.results.funnel import Counted, Funnel
+from keel.core.results.reasons import CONTROLS, DENIALS, VENUE, meaning_of
+from keel.core.results.result import BacktestResult, StopReason
+from keel.core.risk.controls.table import TABLE
 from keel.core.risk.decision import RENAMED, ControlReason, Reason
-from keel.core.time_range import TimeRange
-from keel.runners.warnings import run_warnings
+from keel.core.risk.gate.causes import CAUSES
+from keel.core.system.config import ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from keel.runners.backtest.warnings import run_warnings
 from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, plain_system, run, store_of
 from tests.runners.test_outcome import Script

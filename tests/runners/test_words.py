@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from keel.adapters.artifacts import read_run
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig
 from keel.core.errors import StrategyError
-from keel.core.frame import Frame
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
-from keel.runners.backtest import BacktestEngine
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import ExecutionConfig
+from keel.runners.backtest.engine import BacktestEngine
 from keel.runners.epoch import run_epoch
 from keel.strategies.base import BaseStrategy, Features, VectorStrategy
 from tests.builders import store_of

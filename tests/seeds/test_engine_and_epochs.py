@@ -20,23 +20,23 @@ from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.logging import log_context, log_context_scope
 from keel.adapters.store import HistoricalDataStore
 from keel.core import metrics as metrics_module
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.core.errors import ConfigError
-from keel.core.frame import BAR_COLUMNS
-from keel.core.messages import Bar, Signal, SubmitOrder
 from keel.core.metrics import ProofConfig, compute_backtest_metrics, compute_proof_metrics
-from keel.core.order_calls import OrderCalls
-from keel.core.result import BacktestResult
+from keel.core.model.frame import BAR_COLUMNS
+from keel.core.model.messages import Bar, Signal, SubmitOrder
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import tf_duration
+from keel.core.results.result import BacktestResult
 from keel.core.risk.manager import RiskManager
-from keel.core.snapshot import RuntimeSnapshot
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import tf_duration
-from keel.runners.backtest import BacktestEngine
+from keel.core.strategy.order_calls import OrderCalls
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.runners.backtest.engine import BacktestEngine
 from keel.runners.cli.main import run as keel
 from keel.runners.epoch import ExperimentTracker, StrategyEpoch, StrategyEpochTracker, run_epoch
 from keel.runners.tools import backtest_list_systems_tool, backtest_run_tool
 from keel.runners.tools.registry import all_tools
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 from keel.strategies.base import BaseStrategy
 from keel.strategies.ema_cross import EmaCross
 from keel.strategies.momentum import MomentumStrategy
@@ -259,7 +259,8 @@ result = exchange.process_bar(bar, prev_bar)
 
 EXCHANGE_CHANGES: list[Change] = [
     ("from src.backtest.sim import SimulatedExchange, ExecutionConfig",
-     "from keel.core.config import ExecutionConfig\nfrom keel.sim.exchange import RiskProfileConfig, SimulatedExchange", "import"),
+     "from keel.core.system.config import ExecutionConfig\n"
+     "from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange", "import"),
     ("ExecutionConfig(...)", "ExecutionConfig(slippage_bps=2.0)", "an ellipsis"),
     ("RiskProfileConfig(...)", "RiskProfileConfig(leverage=2.0, taker_fee_rate=0.001, maker_fee_rate=0.0)", "an ellipsis"),
 ]  # fmt: skip
@@ -546,7 +547,7 @@ result = run_epoch(
 INTEGRATION_NAMES: list[Change] = [
     *LOCATION,
     ("StrategyEpoch\n",
-     "StrategyEpoch\nfrom keel.runners.backtest import BacktestEngine\nfrom keel.strategies.momentum import MomentumStrategy\n",
+     "StrategyEpoch\nfrom keel.runners.backtest.engine import BacktestEngine\nfrom keel.strategies.momentum import MomentumStrategy\n",
      "undefined names"),
 ]  # fmt: skip
 
@@ -586,7 +587,7 @@ if risk_check.allowed:
 """
 RISK_IMPORTS: list[Change] = [
     ("from src.core.risk_manager import RiskManager, Signal",
-     "from keel.core.messages import Signal\nfrom keel.core.risk.manager import RiskManager", "import"),
+     "from keel.core.model.messages import Signal\nfrom keel.core.risk.manager import RiskManager", "import"),
 ]  # fmt: skip
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keel.core.portfolio_order import Order
 from keel.core.risk.position_manager import PositionManager
-from keel.runners.backtester import Backtester
+from keel.core.strategy.portfolio_order import Order
+from keel.runners.portfolio.backtester import Backtester
 from keel.runners.portfolio.data_collector import HistoricalDataCollector
 from keel.runners.portfolio.oms_client import OMSClient
 from keel.strategies.base import PortfolioStrategy
@@ -61,7 +61,7 @@ print("p_value:", results.get("p_value"))
 """
 
 IMPORTS_AND_NAME: list[Change] = [
-    ("from backtester import", "from keel.runners.backtester import", "import"),
+    ("from backtester import", "from keel.runners.portfolio.backtester import", "import"),
     ("from position_manager import", "from keel.core.risk.position_manager import", "import"),
     ("from keel.strategies.v1_hold import", "from keel.strategies.hold import", "import"),
     ("results = backtester.run", "first = results\nresults = bt.run", "undefined name: the object is called bt; the first result is kept"),

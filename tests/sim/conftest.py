@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig
-from keel.core.instrument import Grid, Instrument, build_tiers, generic_tiers
-from keel.core.messages import (
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Grid, Instrument, build_tiers, generic_tiers
+from keel.core.model.messages import (
     AmendOrder,
     Bracket,
     CancelAll,
@@ -22,8 +21,9 @@ from keel.core.messages import (
     SetTradingStop,
     SubmitOrder,
 )
-from keel.core.money import UNIT, to_text, to_units
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.model.money import UNIT, to_text, to_units
+from keel.core.system.config import ExecutionConfig
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 
 HOUR = 3_600_000
 FREE_OF_COSTS = ExecutionConfig(slippage_bps=0.0, taker_fee=0.0, maker_fee=0.0)

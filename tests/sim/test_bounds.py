@@ -15,19 +15,19 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig
-from keel.core.instrument import Grid, Instrument, generic_tiers
-from keel.core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
-from keel.core.money import UNIT, to_units
-from keel.core.position import PositionBook
-from keel.sim.book import Position, SymbolBook
-from keel.sim.events import Outbox
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
-from keel.sim.funding import FundingSchedule
-from keel.sim.pricing import Path, points
-from keel.sim.stopping import StopWatch
-from keel.sim.walk import Walk
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Grid, Instrument, generic_tiers
+from keel.core.model.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.position import PositionBook
+from keel.core.system.config import ExecutionConfig
+from keel.sim.exchange.book import Position, SymbolBook
+from keel.sim.exchange.events import Outbox
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.exchange.stopping import StopWatch
+from keel.sim.margin.funding import FundingSchedule
+from keel.sim.matching.pricing import Path, points
+from keel.sim.matching.walk import Walk
 from tests.sim.test_invariants import CONFIGS, LADDER, QTY, SOURCE, brackets, candles, orders
 
 HOUR = 3_600_000
@@ -255,7 +255,7 @@ KEPT = {
 
 
 def test_whoever_adds_state_to_the_venue_decides_whether_a_bar_changes_it():
-    """A new field of these belongs into sim/rewind.py when the walk along a bar changes it; then it is listed here."""
+    """A new field of these belongs into sim/exchange/rewind.py when the walk along a bar changes it; then it is listed here."""
     assert set(SymbolBook.__slots__) == KEPT | NEVER_CHANGED_ON_THE_WAY
     assert set(Position.__slots__) - {"idx", "bracket_count"} == {"children", "liquidation_price", "margin", "parent_id"}
     assert set(PositionBook.__slots__) - {"instrument"} == {"cost", "steps"}

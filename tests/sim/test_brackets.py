@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from keel.core.actors.executor import Executor
-from keel.core.config import ExecutionConfig
-from keel.core.messages import Bracket
+from keel.core.model.messages import Bracket
+from keel.core.system.config import ExecutionConfig
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 UP = (100.0, 110.0, 90.0, 105.0)  # O L H C

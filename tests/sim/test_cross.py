@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from keel.core.actors.portfolio import Portfolio
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig
-from keel.core.instrument import Grid, Instrument, build_tiers, generic_tiers
-from keel.core.messages import AmendOrder, Bracket, CancelAll, Fill, FundingPayment, Liquidation, SubmitOrder
-from keel.core.money import UNIT, to_text, to_units
-from keel.sim.cross import margins_at_mark
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
-from keel.sim.margin import IsolatedMargin
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Grid, Instrument, build_tiers, generic_tiers
+from keel.core.model.messages import AmendOrder, Bracket, CancelAll, Fill, FundingPayment, Liquidation, SubmitOrder
+from keel.core.model.money import UNIT, to_text, to_units
+from keel.core.system.config import ExecutionConfig
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.margin.cross import margins_at_mark
+from keel.sim.margin.isolated import IsolatedMargin
 from tests.sim.test_invariants import CONFIGS, HOUR, LADDER, QTY, SIDE, candles, orders, walks
 
 FREE_OF_COSTS = ExecutionConfig(slippage_bps=0.0, taker_fee=0.0, maker_fee=0.0)
@@ -548,7 +548,7 @@ def test_what_is_left_out_changes_nothing(data, hedge, leverage, config, walked)
                 if number != 1 or close > book.wake_ts or low <= book.wake_low or high >= book.wake_high:
                     with pytest.MonkeyPatch.context() as patch:
                         if number == 0:
-                            patch.setattr("keel.sim.exchange.must_walk", lambda *_: True)
+                            patch.setattr("keel.sim.exchange.exchange.must_walk", lambda *_: True)
                         exchange.step(book, start, close, *last, 50.0, *mark, *last, 30.0)
     whole, whole_events, _ = sides[0]
     for other, events, _ in sides[1:]:

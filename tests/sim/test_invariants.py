@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from keel.core.actors.portfolio import Portfolio
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig, ImpactConfig
-from keel.core.instrument import Grid, Instrument, generic_tiers
-from keel.core.messages import (
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Grid, Instrument, generic_tiers
+from keel.core.model.messages import (
     AmendOrder,
     Bracket,
     CancelAll,
@@ -24,9 +23,10 @@ from keel.core.messages import (
     SetTradingStop,
     SubmitOrder,
 )
-from keel.core.money import UNIT, to_units
-from keel.core.orders import OrderState, advance
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.orders import OrderState, advance
+from keel.core.system.config import ExecutionConfig, ImpactConfig
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 
 HOUR = 3_600_000
 SYMBOL = "XUSDT"

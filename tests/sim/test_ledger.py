@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.config import ConstantFunding, ExecutionConfig
 from keel.core.errors import ConfigError, DataError, InvariantError
-from keel.core.messages import Bar, CancelOrder, FundingRate, SubmitOrder
-from keel.core.money import LIMIT, to_units
-from keel.sim.exchange import LedgerUpdate, RiskProfileConfig, SimulatedExchange
-from keel.sim.ledger import Ledger, post
+from keel.core.model.messages import Bar, CancelOrder, FundingRate, SubmitOrder
+from keel.core.model.money import LIMIT, to_units
+from keel.core.system.config import ConstantFunding, ExecutionConfig
+from keel.sim.exchange.exchange import LedgerUpdate, RiskProfileConfig, SimulatedExchange
+from keel.sim.margin.ledger import Ledger, post
 
 HOUR = 3_600_000
 

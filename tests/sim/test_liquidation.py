@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from keel.core.config import ExecutionConfig
 from keel.core.errors import ConfigError
-from keel.core.messages import Bracket
-from keel.core.money import UNIT, to_text, to_units
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.model.messages import Bracket
+from keel.core.model.money import UNIT, to_text, to_units
+from keel.core.system.config import ExecutionConfig
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 FEES = ExecutionConfig(slippage_bps=0.0)

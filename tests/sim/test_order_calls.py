@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from keel.adapters.bybit.execution.venue import BybitVenue
-from keel.core.config import ExecutionConfig
 from keel.core.errors import ConfigError
-from keel.core.messages import AmendOrder, Bar, CancelOrder, OrderUpdate, SubmitOrder
-from keel.core.money import to_units
-from keel.core.order_calls import ItemFate, OrderCalls
-from keel.sim.exchange import SimulatedExchange
+from keel.core.model.messages import AmendOrder, Bar, CancelOrder, OrderUpdate, SubmitOrder
+from keel.core.model.money import to_units
+from keel.core.strategy.order_calls import ItemFate, OrderCalls
+from keel.core.system.config import ExecutionConfig
+from keel.sim.exchange.exchange import SimulatedExchange
 from tests.sim.conftest import perpetual, spot
 
 HOUR = 3_600_000

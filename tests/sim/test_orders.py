@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.config import ExecutionConfig, ImpactConfig
-from keel.core.instrument import Grid
-from keel.core.money import to_units
-from keel.sim.execution import impact_rate, volume_cap_steps
+from keel.core.model.instrument import Grid
+from keel.core.model.money import to_units
+from keel.core.system.config import ExecutionConfig, ImpactConfig
+from keel.sim.matching.execution import impact_rate, volume_cap_steps
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 DIP = (100.0, 104.0, 90.0, 102.0)  # O L H C

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from keel.core.config import ExecutionConfig
 from keel.core.errors import DataError
-from keel.core.money import to_text, to_units
+from keel.core.model.money import to_text, to_units
+from keel.core.system.config import ExecutionConfig
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 UP = (100.0, 110.0, 90.0, 105.0)  # O L H C
@@ -63,7 +63,7 @@ OPENED_INSIDE = [
 
 @pytest.mark.parametrize(("order", "exits", "bar", "low_first", "high_first"), OPENED_INSIDE)
 def test_a_position_that_is_opened_inside_the_bar_is_bounded_and_counted(venue, order, exits, bar, low_first, high_first) -> None:
-    from keel.core.messages import Bracket
+    from keel.core.model.messages import Bracket
 
     side, more = order
     usual = low_first if bar[3] >= bar[0] else high_first
@@ -77,7 +77,7 @@ def test_a_position_that_is_opened_inside_the_bar_is_bounded_and_counted(venue, 
 @pytest.mark.parametrize("latency", [0, 250, 600_000])
 def test_an_entry_on_its_way_is_bounded_and_counted(venue, latency) -> None:
     """Bought at the open, or soon after it, with a stop and a target that the bar both reaches: the stop first, whatever the latency."""
-    from keel.core.messages import Bracket
+    from keel.core.model.messages import Bracket
 
     exits = []
     for path in ("ohlc", "pessimistic"):
@@ -107,7 +107,7 @@ def test_a_bar_that_reaches_one_of_the_two_is_not_ambiguous(venue) -> None:
 @pytest.mark.parametrize(("target", "ambiguous"), [(107.0, 1), (105.0, 0)])
 def test_a_fill_of_one_side_and_an_exit_of_the_other_are_ambiguous(venue, target, ambiguous) -> None:
     """A limit at the low whose take-profit is at the high: with the high first the bar ends at 105 without it. One at 105 is met."""
-    from keel.core.messages import Bracket
+    from keel.core.model.messages import Bracket
 
     v = venue().send("a", "BUY", 1.0, price=95.0, bracket=Bracket(take_profit=target))
     assert v.bar(UP)[-3:] == ["triggered a-tp", f"fill a-tp SELL 1 @ {target:g} taker", "filled a-tp"]
@@ -166,7 +166,7 @@ def test_an_entry_sent_at_the_stamp_does_not_pay(venue) -> None:
 
 def test_a_stamp_inside_the_bar_is_paid_at_its_place(venue) -> None:
     """Filled by the low at a third of the hour, stopped out at two thirds: the stamp between finds the position."""
-    from keel.core.messages import Bracket
+    from keel.core.model.messages import Bracket
 
     v = venue()
     v.exchange.set_funding(v.symbol, [1_000_000, 1_800_000, 3_000_000], [to_units("0.001")] * 3, [to_units("100")] * 3)

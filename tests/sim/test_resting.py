@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keel.core.config import ExecutionConfig
-from keel.core.messages import Bracket
-from keel.core.money import to_units
+from keel.core.model.messages import Bracket
+from keel.core.model.money import to_units
+from keel.core.system.config import ExecutionConfig
 
 HOUR = 3_600_000
 FLAT = (100.0, 100.0, 100.0, 100.0)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
-from keel.core.funnel import Funnel
-from keel.core.instrument import Instrument
-from keel.core.messages import Fill, OrderUpdate, Signal, SubmitOrder
-from keel.core.reasons import funnel_lines
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Fill, OrderUpdate, Signal, SubmitOrder
+from keel.core.results.funnel import Funnel
+from keel.core.results.reasons import funnel_lines
 from keel.core.risk.manager import RiskManager
 from keel.core.risk.view import ExpectedView, InFlight
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 from tests.builders import START, perpetual, run, spot_pair, store_of
 from tests.builders import builtin as builtin_system
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig
-from keel.core.instrument import Instrument
-from keel.core.messages import SubmitOrder
-from keel.core.money import to_units
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
-from keel.sim.stopping import least_need, smallest_order
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import SubmitOrder
+from keel.core.model.money import to_units
+from keel.core.system.config import ExecutionConfig
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.exchange.stopping import least_need, smallest_order
 
 HOUR = 3_600_000
 

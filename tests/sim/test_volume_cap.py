@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from keel.core.config import ExecutionConfig
-from keel.core.messages import Bracket
+from keel.core.model.messages import Bracket
+from keel.core.system.config import ExecutionConfig
 
 CAPPED = ExecutionConfig(slippage_bps=0.0, taker_fee=0.0, maker_fee=0.0, max_volume_share=0.01)
 FALL = (100.0, 101.0, 94.0, 95.0)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from keel.core.config import ExecutionConfig
-from keel.core.messages import Bracket
-from keel.core.timeframe import NEVER
+from keel.core.model.messages import Bracket
+from keel.core.model.timeframe import NEVER
+from keel.core.system.config import ExecutionConfig
 
 FLAT = (100.0, 100.0, 100.0, 100.0)
 NONE = float("inf")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.core.errors import ConfigError, DataError, FieldError
-from keel.core.messages import AmendOrder, Bar, Bracket, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
-from keel.sim.exchange import SimulatedExchange
+from keel.core.model.messages import AmendOrder, Bar, Bracket, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
+from keel.sim.exchange.exchange import SimulatedExchange
 from keel.sim.kernel import run, summarize
 from tests.sim.kernel.test_kernel import made, parts
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from keel.core.config import ExecutionConfig
-from keel.core.money import UNIT, to_text, to_units
-from keel.sim.funding import funding_payment
-from keel.sim.margin import (
+from keel.core.model.money import UNIT, to_text, to_units
+from keel.core.system.config import ExecutionConfig
+from keel.sim.margin.funding import funding_payment
+from keel.sim.margin.isolated import (
     IsolatedMargin,
     bankruptcy_price,
     fee_to_close,

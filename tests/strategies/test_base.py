@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.messages import Bar, Signal
-from keel.core.snapshot import RunSnapshot, RuntimeSnapshot
+from keel.core.model.messages import Bar, Signal
+from keel.core.strategy.snapshot import RunSnapshot, RuntimeSnapshot
 from keel.strategies.base import HOLD, BaseStrategy, PortfolioStrategy, VectorStrategy
 
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pytest
 import talib
 
-from keel.core.frame import Frame
-from keel.core.messages import Bar, Signal
-from keel.core.snapshot import PositionView, RunSnapshot, SnapshotContext
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Bar, Signal
+from keel.core.strategy.snapshot import PositionView, RunSnapshot, SnapshotContext
 from keel.strategies.atr_breakout import AtrBreakout
 from keel.strategies.base import HOLD, BaseStrategy, VectorStrategy
 from keel.strategies.registry import check_params, load_strategy

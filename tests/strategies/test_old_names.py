@@ -11,6 +11,7 @@ import pytest
 
 from keel.core.errors import ConfigError, StrategyError
 from keel.runners.user_code import load_function
+from keel.strategies.moved import MOVED, NEW_PACKAGES
 from keel.strategies.old_names import identity_bytes, is_old, old_imports, rewritten
 from keel.strategies.registry import load_strategy, source_fingerprint
 from keel.strategies.verification import matches
@@ -31,9 +32,9 @@ class Mine(BaseStrategy):
 
         return Signal(snapshot.symbol, "LONG") if core.money.UNIT and isinstance(snapshot, RuntimeSnapshot) else None
 """
-NEW = """import os, keel.core.money
+NEW = """import os, keel.core.model.money
 import keel.strategies.base as base
-from keel.core.messages import (
+from keel.core.model.messages import (
     Signal,  # said twice: from core.messages
 )
 from keel.strategies import BaseStrategy
@@ -43,9 +44,9 @@ class Mine(BaseStrategy):
     \"\"\"from core.messages import nothing\"\"\"
 
     def generate_signal(self, snapshot, params):
-        from keel.core.snapshot import RuntimeSnapshot
+        from keel.core.strategy.snapshot import RuntimeSnapshot
 
-        return Signal(snapshot.symbol, "LONG") if keel.core.money.UNIT and isinstance(snapshot, RuntimeSnapshot) else None
+        return Signal(snapshot.symbol, "LONG") if keel.core.model.money.UNIT and isinstance(snapshot, RuntimeSnapshot) else None
 """
 
 
@@ -67,10 +68,10 @@ def test_an_old_import_is_refused_with_the_line_to_write_and_the_command_that_me
     with pytest.raises(StrategyError) as told:
         load_strategy(f"{path}:Mine")
     assert str(told.value) == (
-        f"{path}:1: import os, core.money: keel's modules have other names now: write import os, keel.core.money (and 4 more); "
+        f"{path}:1: import os, core.money: keel's modules have other names now: write import os, keel.core.model.money (and 4 more); "
         f"or let keel do it: keel systems migrate {path}"
     )
-    with pytest.raises(ConfigError, match=r"write import os, keel\.core\.money"):
+    with pytest.raises(ConfigError, match=r"write import os, keel\.core\.model\.money"):
         load_function(f"{path}:anything")
 
 
@@ -79,24 +80,29 @@ def test_a_rewrite_changes_names_and_nothing_else() -> None:
     assert rewritten(Path("mine.py"), NEW.encode()) == (NEW.encode(), 0) and not old_imports(NEW.encode())
     system = b"strategy: strategies.momentum:MomentumStrategy\nfeatures:\n  own: {fn: a.py:f}\n  it:\n    fn: 'core.timeframe:tf_ms'\n"
     new, lines = rewritten(Path("mine.yaml"), system)
-    assert lines == 2 and new == system.replace(b" strategies.", b" keel.strategies.").replace(b"'core.", b"'keel.core.")
+    moved = system.replace(b" strategies.", b" keel.strategies.").replace(b"core.timeframe", b"keel.core.model.timeframe")
+    assert lines == 2 and new == moved
 
 
 def test_letters_of_other_alphabets_do_not_move_the_rewrite() -> None:
     source = "import core.money\n\ndef f(x): return 'äöü€😀', core.money.UNIT\n".encode()
-    assert rewritten(Path("a.py"), source)[0].decode() == "import keel.core.money\n\ndef f(x): return 'äöü€😀', keel.core.money.UNIT\n"
+    assert (
+        rewritten(Path("a.py"), source)[0].decode()
+        == "import keel.core.model.money\n\ndef f(x): return 'äöü€😀', keel.core.model.money.UNIT\n"
+    )
 
 
 @pytest.mark.parametrize(
     ("source", "new"),
     [
-        ("\ufeffimport core.money\r\ncore.money\r\n".encode(), "\ufeffimport keel.core.money\r\nkeel.core.money\r\n".encode()),
-        (b"# coding: latin-1\ns='\xe4\xe4'; import core.money\n", b"# coding: latin-1\ns='\xe4\xe4'; import keel.core.money\n"),
-        (b"import core.money\r\rx=1\rcore.money\r", b"import keel.core.money\r\rx=1\rkeel.core.money\r"),
-        (b"if 1:\n\tfrom\\\n\t  core.money import UNIT\n", b"if 1:\n\tfrom\\\n\t  keel.core.money import UNIT\n"),
-        (b"from  core import *\nfrom\tcore.money import *\n", b"from  keel.core import *\nfrom\tkeel.core.money import *\n"),
+        ("\ufeffimport core.money\r\ncore.money\r\n".encode(), "\ufeffimport keel.core.model.money\r\nkeel.core.model.money\r\n".encode()),
+        (b"# coding: latin-1\ns='\xe4\xe4'; import core.money\n", b"# coding: latin-1\ns='\xe4\xe4'; import keel.core.model.money\n"),
+        (b"import core.money\r\rx=1\rcore.money\r", b"import keel.core.model.money\r\rx=1\rkeel.core.model.money\r"),
+        (b"if 1:\n\tfrom\\\n\t  core.money import UNIT\n", b"if 1:\n\tfrom\\\n\t  keel.core.model.money import UNIT\n"),
+        (b"from  core import *\nfrom\tcore.money import *\n", b"from  keel.core import *\nfrom\tkeel.core.model.money import *\n"),
+        (b"from core import money, orders\n", b"from keel.core.model import money, orders\n"),
         (b"import core as c, os\nc.core\n", b"import keel.core as c, os\nc.core\n"),
-        (b"import core.money\nx.core = f(core=f'{core.money}')\n", b"import keel.core.money\nx.core = f(core=f'{keel.core.money}')\n"),
+        (b"import core.money\nx.core=f(core=f'{core.money}')", b"import keel.core.model.money\nx.core=f(core=f'{keel.core.model.money}')"),
     ],
 )  # fmt: skip
 def test_files_as_people_have_them(source: bytes, new: bytes) -> None:
@@ -127,9 +133,25 @@ def test_what_cannot_be_rewritten_is_refused() -> None:
         rewritten(Path("a.py"), b"import os\nfrom core.messages import (")
 
 
+def test_names_that_have_gone_to_several_places_are_refused_with_the_lines_to_write() -> None:
+    with pytest.raises(ConfigError) as told:
+        rewritten(Path("a.py"), b"\nfrom core import money, features, system_file as files\n")
+    lines = "from keel.core.model import money; from keel.core import features; from keel.core.system import file as files"
+    assert str(told.value) == f"a.py:2: what is imported of core is in other places now: write {lines}"
+    with pytest.raises(ConfigError, match=r"a\.py:1: core\.money stands there in pieces; write keel\.core\.model\.money by hand"):
+        rewritten(Path("a.py"), b"import core . money\n")
+
+
+def test_every_module_that_has_moved_is_where_the_table_says() -> None:
+    from importlib.util import find_spec
+
+    assert all(find_spec(new) is not None for new in MOVED.values())
+    assert all(find_spec(new) is not None and find_spec(f"keel.{old}") is not None for new, old in NEW_PACKAGES.items())
+
+
 def test_functions_in_any_form_of_yaml() -> None:
     old = 'features: {own: {fn: core.timeframe:tf_ms}, two: {n: 3, \'fn\': "core.timeframe:tf_ms"}}\n"strategy": strategies.hold:Hold\r\n'
-    new = old.replace("core.", "keel.core.").replace("strategies.", "keel.strategies.")
+    new = old.replace("core.timeframe", "keel.core.model.timeframe").replace("strategies.", "keel.strategies.")
     assert rewritten(Path("a.yaml"), old.encode()) == (new.encode(), 2)
 
 

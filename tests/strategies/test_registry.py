@@ -16,7 +16,7 @@ from keel.strategies.registry import check_params, load_strategy, source_fingerp
 
 BUILT_IN = ["atr_breakout", "ema_cross", "hold", "inverse_vol_hold", "momentum", "rsi_reversion"]
 OWN = """\
-from keel.core.messages import Signal
+from keel.core.model.messages import Signal
 from keel.strategies.base import BaseStrategy
 
 class Own(BaseStrategy):
@@ -87,7 +87,7 @@ UNKNOWN = [
     ("a b:Class", "'a b' is not the name of a module"),
     ("missing.py", "there is no file missing.py, "),
     ("missing.py:Own", "there is no file missing.py, "),
-    ("keel.core.frame:Frame", "Frame is no strategy: derive it from"),
+    ("keel.core.model.frame:Frame", "Frame is no strategy: derive it from"),
     ("keel.strategies.base:VectorStrategy", "VectorStrategy is the interface"),
     ("keel.strategies.base:PortfolioStrategy", "PortfolioStrategy is the interface"),
 ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from keel.core.system_file import decode_system, effective_dict, system_from_dict
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import tf_ms
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import tf_ms
+from keel.core.system.file import decode_system, effective_dict, system_from_dict
 from keel.strategies.registry import builtin_systems, check_params, load_strategy, strategy_ids
 
 SYSTEMS = builtin_systems()

@@ -15,7 +15,7 @@ from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.core.errors import VenueError
-from keel.core.orders import CLOSED
+from keel.core.model.orders import CLOSED
 
 if TYPE_CHECKING:
     from keel.adapters.bybit.execution.venue import BybitVenue

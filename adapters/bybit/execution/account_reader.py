@@ -17,8 +17,8 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import SUCCESS, PayloadError
 from keel.core.errors import SafetyError
-from keel.core.instrument import Category
-from keel.core.timeframe import WEEK_MS
+from keel.core.model.instrument import Category
+from keel.core.model.timeframe import WEEK_MS
 
 MarginMode = translate.MarginMode
 

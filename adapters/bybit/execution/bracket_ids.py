@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from keel.adapters.bybit.execution.tracked_order import OrderIndex, TrackedOrder
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import OrderRow
-from keel.core.messages import Bracket
+from keel.core.model.messages import Bracket
 
 
 class BracketNames:

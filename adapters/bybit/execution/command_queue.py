@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Literal
 
-from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
+from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
 
 Kind = Literal["create", "amend", "cancel", "cancel_all", "stop"]
 Command = SubmitOrder | AmendOrder | CancelOrder | CancelAll | SetTradingStop

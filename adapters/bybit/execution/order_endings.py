@@ -9,7 +9,7 @@ from keel.adapters.bybit.execution.order_tracker import OrderTracker
 from keel.adapters.bybit.execution.resolver import LIST_LAG_MS
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import OrderRow
-from keel.core.risk.gate import Entry, Gate
+from keel.core.risk.gate.gate import Entry, Gate
 
 ENDED_BY_THE_LIST: Final = ("external_order", "order_returned", "unknown_status", "cancel_all_failed")
 

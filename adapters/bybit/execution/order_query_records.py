@@ -5,7 +5,7 @@ A journal with these shows on what evidence an order was ended that the exchange
 
 from __future__ import annotations
 
-from keel.core.messages import Message
+from keel.core.model.messages import Message
 
 
 class OrderDoubted(Message, frozen=True):

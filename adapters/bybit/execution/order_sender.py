@@ -21,9 +21,9 @@ from keel.adapters.bybit.wire import request_bodies as requests
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import MAY_BE_SENT_AGAIN, NOT_EXECUTED, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code
 from keel.core.errors import InvariantError, KeelError
-from keel.core.instrument import Instrument
-from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderStatus, SetTradingStop, SubmitOrder
-from keel.core.orders import CLOSED
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderStatus, SetTradingStop, SubmitOrder
+from keel.core.model.orders import CLOSED
 
 Journal = Callable[[Message], Awaitable[None] | None]
 

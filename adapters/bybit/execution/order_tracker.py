@@ -21,10 +21,10 @@ from keel.adapters.bybit.execution.tracked_order import OrderIndex, TrackedOrder
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import ExecutionRow, OrderRow, PositionRow, WalletRow
-from keel.core.instrument import Instrument
-from keel.core.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, OrderUpdate, PositionReport, SubmitOrder
-from keel.core.money import to_text
-from keel.core.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, OrderUpdate, PositionReport, SubmitOrder
+from keel.core.model.money import to_text
+from keel.core.model.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
 
 _MAX_FOREIGN: Final = 10_000
 _ENDS: Final = ("filled", "cancelled", "rejected", "expired")

@@ -21,7 +21,7 @@ from keel.adapters.bybit.transport.signing import stream_auth
 from keel.adapters.bybit.transport.streams import Stream
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import PayloadError
-from keel.core.instrument import Category
+from keel.core.model.instrument import Category
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ was booked after it: another push should follow, and may be lost.
 
 from __future__ import annotations
 
-from keel.core.messages import BalanceReport, PositionReport
+from keel.core.model.messages import BalanceReport, PositionReport
 
 
 class Pushes:

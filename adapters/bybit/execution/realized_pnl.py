@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import ceil
 
-from keel.core.instrument import Instrument
-from keel.core.messages import Fill
-from keel.core.money import mul_div_floor
-from keel.core.position import PositionBook, base_fee_value
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Fill
+from keel.core.model.money import mul_div_floor
+from keel.core.model.position import PositionBook, base_fee_value
 
 
 class RealizedBooks:

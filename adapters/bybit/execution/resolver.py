@@ -21,8 +21,8 @@ from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.rest import RECV_WINDOW_MS
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
-from keel.core.messages import Message, SubmitOrder
-from keel.core.risk.gate import Gate
+from keel.core.model.messages import Message, SubmitOrder
+from keel.core.risk.gate.gate import Gate
 
 APART_MS: Final = 10_000
 LIST_LAG_MS: Final = 5_000

@@ -8,9 +8,9 @@ from typing import Final
 
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import OrderRow
-from keel.core.instrument import Instrument
-from keel.core.messages import OrderStatus, OrderType, OrderUpdate, Side, SubmitOrder
-from keel.core.orders import CLOSED, OrderState
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import OrderStatus, OrderType, OrderUpdate, Side, SubmitOrder
+from keel.core.model.orders import CLOSED, OrderState
 
 _KEEP_CLOSED: Final = 20_000
 

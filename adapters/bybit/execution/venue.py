@@ -1,7 +1,7 @@
 """The exchange as the bus sees it: commands in, events out, and everything between them awaited in tasks of its own.
 
-Implements ``keel.core.ports.Venue``. Ready means: the private stream is authenticated and acknowledged, and since its connection all lists
-have been read. Nothing that adds exposure leaves before that, nor for a frozen symbol; what reduces, and cancels, always may.
+Implements ``keel.core.engine.ports.Venue``. Ready means: the private stream is authenticated and acknowledged, and since its connection all
+lists have been read. Nothing that adds exposure leaves before that, nor for a frozen symbol; what reduces, and cancels, always may.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.machine import monotonic_ms
 from keel.core.errors import ConfigError, InvariantError, SafetyError
-from keel.core.instrument import Category, Instrument
-from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
-from keel.core.order_calls import OrderCalls
-from keel.core.orders import OrderState
-from keel.core.risk.gate import Gate
-from keel.core.timeframe import DAY_MS, MINUTE_MS
-from keel.core.words import check_again
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, Message, SetTradingStop, SubmitOrder
+from keel.core.model.orders import OrderState
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.words import check_again
+from keel.core.risk.gate.gate import Gate
+from keel.core.strategy.order_calls import OrderCalls
 
 BATCH: Final = 10
 READY_WAIT_MS: Final = 5_000

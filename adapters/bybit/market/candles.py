@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keel.core.messages import Bar
+from keel.core.model.messages import Bar
 
 _REMEMBERED: Final = 20
 """How many candles back a later push is still compared with what it said first."""

@@ -15,9 +15,9 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.bybit.wire.shapes import FundingRow
 from keel.core.errors import VenueError
-from keel.core.instrument import Category
-from keel.core.messages import Bar, FundingRate
-from keel.core.timeframe import floor_ts, tf_ms
+from keel.core.model.instrument import Category
+from keel.core.model.messages import Bar, FundingRate
+from keel.core.model.timeframe import floor_ts, tf_ms
 
 _CANDLES: Final = 1_000
 _RATES: Final = 200

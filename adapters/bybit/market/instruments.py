@@ -9,8 +9,8 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.bybit.wire.shapes import FeeRow, InstrumentRow, Number, TierRow
 from keel.core.errors import ConfigError
-from keel.core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
-from keel.core.money import UNIT
+from keel.core.model.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, RiskTier, build_tiers
+from keel.core.model.money import UNIT
 
 
 class NotTrading(ConfigError):

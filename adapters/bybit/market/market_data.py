@@ -17,9 +17,9 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome, PayloadError
 from keel.core.errors import ConfigError
-from keel.core.instrument import Category, Instrument
-from keel.core.messages import Bar, FundingRate
-from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, floor_ts, tf_ms
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.messages import Bar, FundingRate
+from keel.core.model.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, floor_ts, tf_ms
 
 Kind = Literal["last", "mark", "index", "premium"]
 

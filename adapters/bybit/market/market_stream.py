@@ -23,9 +23,9 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.machine import monotonic_ms
-from keel.core.instrument import Category
-from keel.core.messages import Bar, FeedGap, Message
-from keel.core.timeframe import tf_ms
+from keel.core.model.instrument import Category
+from keel.core.model.messages import Bar, FeedGap, Message
+from keel.core.model.timeframe import tf_ms
 
 FRESHNESS_MS: Final = {"tickers": 15_000, "kline": 90_000}
 GRACE_MS: Final = 3_000

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from keel.core.errors import ConfigError, SafetyError
-from keel.core.instrument import Category
+from keel.core.model.instrument import Category
 
 
 class Environment(Enum):

@@ -21,8 +21,8 @@ from keel.adapters.bybit.wire.shapes import (
     PositionRow,
 )
 from keel.core.errors import ConfigError
-from keel.core.instrument import Grid, Instrument
-from keel.core.messages import (
+from keel.core.model.instrument import Grid, Instrument
+from keel.core.model.messages import (
     BalanceReport,
     Bar,
     Fill,
@@ -35,8 +35,8 @@ from keel.core.messages import (
     PositionReport,
     Side,
 )
-from keel.core.money import UNIT, to_units
-from keel.core.timeframe import MINUTE_MS, tf_ms
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.timeframe import MINUTE_MS, tf_ms
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
 _MOST_DIGITS: Final = 15

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from keel.core.instrument import Instrument
-from keel.core.messages import (
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import (
     AmendOrder,
     Bracket,
     CancelOrder,
@@ -17,7 +17,7 @@ from keel.core.messages import (
     SubmitOrder,
     TimeInForce,
 )
-from keel.core.orders import fires_when_rising
+from keel.core.model.orders import fires_when_rising
 
 Body = dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keel.adapters.store.columns import is_known_name, plain_names
+from keel.adapters.store.columns.names import is_known_name, plain_names
 from keel.adapters.store.files.text_layout import numbered
 from keel.adapters.store.symbols import symbol_in_name
 from keel.adapters.store.words import printable, shortened

@@ -21,7 +21,7 @@ from keel.adapters.store.files.table import RawFile, Reading, column_name
 from keel.adapters.store.files.text_layout import read_layout
 from keel.adapters.store.words import printable
 from keel.core.errors import DataError
-from keel.core.file_names import name_problem, shown
+from keel.core.system.file_names import name_problem, shown
 
 _RECORD = re.compile(r"(?P<what>CSV Error on Line: )(?P<number>\d+)")
 

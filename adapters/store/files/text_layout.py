@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from keel.adapters.store.columns import is_known_name, plain_names
+from keel.adapters.store.columns.names import is_known_name, plain_names
 from keel.adapters.store.words import printable, shortened
 from keel.core.errors import DataError
 

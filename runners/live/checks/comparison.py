@@ -16,8 +16,8 @@ from typing import Final
 
 import msgspec
 
-from keel.core.money import to_text
-from keel.core.risk.gate import Gate
+from keel.core.model.money import to_text
+from keel.core.risk.gate.gate import Gate
 from keel.runners.live.checks.transaction_log import LogRow
 
 MOST_READINGS: Final = 3

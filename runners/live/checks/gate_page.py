@@ -1,11 +1,11 @@
-"""docs/gate.md's table of causes, printed from core/risk/causes.py: ``python -m keel.runners.live.checks.gate_page`` writes it anew."""
+"""docs/gate.md's table of causes, out of core/risk/gate/causes.py: ``python -m keel.runners.live.checks.gate_page`` writes it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
 
-from keel.core.risk.causes import CAUSES, Cause, TradingState
+from keel.core.risk.gate.causes import CAUSES, Cause, TradingState
 
 PAGE: Final = Path(__file__).resolve().parents[3] / "docs" / "gate.md"
 HEAD: Final = "| cause | of | raised when | forbids | ends when | lifted by |\n|---|---|---|---|---|---|\n"

@@ -11,9 +11,9 @@ from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome, PayloadError
 from keel.adapters.machine import monotonic_ms
 from keel.core.errors import ConfigError, SafetyError
-from keel.core.instrument import Instrument
-from keel.core.messages import FundingPayment, OrderUpdate
-from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import FundingPayment, OrderUpdate
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
 from keel.runners.live.checks.schedule import AWAITED_MS, Cadence
 from keel.runners.live.startup.left_out import what_is_there
 

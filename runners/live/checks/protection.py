@@ -17,8 +17,8 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.bybit.wire.shapes import OrderRow
 from keel.adapters.machine import monotonic_ms
-from keel.core.bus import Bus
-from keel.core.messages import Fill, OrderUpdate
+from keel.core.engine.bus import Bus
+from keel.core.model.messages import Fill, OrderUpdate
 from keel.runners.live.session.records import ClosePosition
 
 STOPS: Final = ("sl", "ts")

@@ -23,8 +23,8 @@ from keel.adapters.bybit.wire.parsing import number, required, units
 from keel.adapters.bybit.wire.parsing import steps as steps_of
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.core.actors.portfolio import Line, Portfolio
-from keel.core.money import UNIT, to_text
-from keel.core.timeframe import HOUR_MS, MINUTE_MS, WEEK_MS
+from keel.core.model.money import UNIT, to_text
+from keel.core.model.timeframe import HOUR_MS, MINUTE_MS, WEEK_MS
 from keel.runners.live.checks.comparison import (
     Action,
     Comparison,

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.core.errors import ConfigError, SafetyError
-from keel.core.nearest import did_you_mean, nearest_name
-from keel.core.risk.causes import CAUSES
 from keel.core.risk.decision import RENAMED
-from keel.core.risk.gate import Entry
+from keel.core.risk.gate.causes import CAUSES
+from keel.core.risk.gate.gate import Entry
+from keel.core.system.nearest import did_you_mean, nearest_name
 from keel.runners.live.session.restrictions import ADOPTED, Restriction, restrictions
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Final
 
 from keel.adapters.bybit.execution.account_poller import IN_FLIGHT_MS, PERIODS_MS
-from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
+from keel.core.model.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 
 PERIOD_MS: Final = {
     "in_flight": IN_FLIGHT_MS,

@@ -16,9 +16,9 @@ from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
-from keel.core.money import to_text
-from keel.core.time_range import to_iso
-from keel.core.timeframe import HOUR_MS, MINUTE_MS
+from keel.core.model.money import to_text
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import HOUR_MS, MINUTE_MS
 from keel.runners.live.checks.transaction_log import LogRow, cash_of, is_own, log_rows
 from keel.runners.live.session.books import Books
 from keel.runners.live.session.records import Stated

@@ -11,8 +11,8 @@ from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.core.actors.portfolio import Line
-from keel.core.messages import Fill
-from keel.core.timeframe import DAY_MS
+from keel.core.model.messages import Fill
+from keel.core.model.timeframe import DAY_MS
 
 OWN_TYPES: Final = frozenset({"TRADE", "SETTLEMENT", "DELIVERY", "LIQUIDATION", "ADL"})
 """Types of rows that trading makes, our orders or the exchange's own; every other one, a type that nobody knows too, is money from

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.machine import MACHINE, present
-from keel.core.risk.gate import Gate
+from keel.core.risk.gate.gate import Gate
 
 if TYPE_CHECKING:
     from keel.runners.live.startup.start import Live

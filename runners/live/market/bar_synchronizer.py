@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from keel.core.messages import Bar
-from keel.core.timeframe import floor_ts, tf_ms
+from keel.core.model.messages import Bar
+from keel.core.model.timeframe import floor_ts, tf_ms
 
 GRACE_MS: Final = 2_000
 """For so long an instant waits for a late bar, where nobody says otherwise."""

@@ -16,11 +16,11 @@ from keel.adapters.bybit.market.market_data import INTEREST_STEPS, Kind
 from keel.adapters.replay.marks import price_columns
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import Frame, as_known
-from keel.core.instrument import Category, Instrument
-from keel.core.messages import Bar, FundingRate
-from keel.core.time_range import to_iso
-from keel.core.timeframe import DAY_MS, MINUTE_MS, tf_ms
+from keel.core.model.frame import Frame, as_known
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.messages import Bar, FundingRate
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS, tf_ms
 from keel.runners.live.market.interest_step import interest_step
 from keel.runners.live.market.series_reader import SeriesReader
 from keel.runners.live.session.records import InputsKnown

@@ -10,8 +10,8 @@ from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.machine import monotonic_ms
 from keel.core.errors import VenueError
-from keel.core.messages import Bar
-from keel.core.time_range import to_iso
+from keel.core.model.messages import Bar
+from keel.core.model.time_range import to_iso
 from keel.runners.live.market.input_reader import InputReader
 from keel.runners.live.session.records import InputsKnown
 

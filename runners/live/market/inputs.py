@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from keel.core.errors import InvariantError
-from keel.core.messages import Bar
+from keel.core.model.messages import Bar
 from keel.runners.live.market.portfolio_history import PortfolioHistory
 from keel.runners.live.session.records import InputsKnown
 

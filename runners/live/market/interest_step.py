@@ -7,8 +7,8 @@ import numpy as np
 from keel.adapters.bybit.market.market_data import INTEREST_STEPS
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import DataError
-from keel.core.instrument import Category
-from keel.core.timeframe import NEVER
+from keel.core.model.instrument import Category
+from keel.core.model.timeframe import NEVER
 
 
 def interest_step(store: HistoricalDataStore | None, symbol: str, category: Category) -> str:

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 
 from keel.core.actors.market_data import HistoryBuffer
-from keel.core.aggregate import aggregate
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.time_range import to_iso
-from keel.core.timeframe import DAY_MS, is_finer, tf_ms
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import DAY_MS, is_finer, tf_ms
 from keel.runners.live.session.records import SeriesRows
 from keel.runners.portfolio.archive import POINTS, SERIES, DataType, as_data_type
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from keel.core.messages import FundingRate
+from keel.core.model.messages import FundingRate
 from keel.runners.live.market.bar_synchronizer import Instant
 from keel.runners.live.session.records import InputsKnown
 

@@ -15,11 +15,11 @@ from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome
 from keel.adapters.machine import monotonic_ms
 from keel.adapters.store import HistoricalDataStore
-from keel.core.frame import BAR_COLUMNS
-from keel.core.instrument import Category, Instrument
-from keel.core.messages import Bar, FundingRate
-from keel.core.time_range import to_iso
-from keel.core.timeframe import MINUTE_MS, floor_ts, tf_ms
+from keel.core.model.frame import BAR_COLUMNS
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.messages import Bar, FundingRate
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import MINUTE_MS, floor_ts, tf_ms
 from keel.runners.live.market.interest_step import interest_step
 from keel.runners.live.market.portfolio_history import POINT_COLUMNS, Key, PortfolioHistory
 from keel.runners.live.session.records import SeriesRows

@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.messages import Bar
-from keel.core.timeframe import tf_ms
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.messages import Bar
+from keel.core.model.timeframe import tf_ms
 from keel.runners.live.market.bar_synchronizer import Line
 
 

@@ -12,7 +12,7 @@ from keel.adapters.bybit.execution.order_tracker import seen_of
 from keel.adapters.bybit.execution.venue import RecoveredOrder
 from keel.adapters.journal import Record, SessionStarted, UnknownMessage
 from keel.core.errors import DataError
-from keel.core.messages import (
+from keel.core.model.messages import (
     AmendOrder,
     CancelAll,
     CancelOrder,
@@ -24,9 +24,9 @@ from keel.core.messages import (
     SetTradingStop,
     SubmitOrder,
 )
-from keel.core.orders import CLOSED, OrderRecord
-from keel.core.risk.causes import CAUSES
-from keel.core.timeframe import DAY_MS
+from keel.core.model.orders import CLOSED, OrderRecord
+from keel.core.model.timeframe import DAY_MS
+from keel.core.risk.gate.causes import CAUSES
 from keel.runners.live.checks.transaction_log import LogRow
 from keel.runners.live.session.records import NOTES, Adjusted, CauseEnded, CauseRaised, InputsKnown, Opened, Stated
 

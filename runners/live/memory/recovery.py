@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.journal import Journal, Record, SessionStarted
-from keel.core.instrument import Instrument
-from keel.core.messages import Message
-from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.gate import Gate
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Message
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.risk.gate.gate import Gate
 from keel.runners.live.market.input_reader import InputReader
 from keel.runners.live.market.series_reader import SeriesReader
 from keel.runners.live.memory import state

@@ -13,7 +13,7 @@ from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.journal import Journal, JournalError
 from keel.adapters.machine import monotonic_s
 from keel.core.errors import StrategyError
-from keel.core.timeframe import DAY_MS
+from keel.core.model.timeframe import DAY_MS
 from keel.runners.live.memory import state
 from keel.runners.live.session.books import Books
 

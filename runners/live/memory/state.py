@@ -16,18 +16,18 @@ import numpy as np
 
 from keel.core.actors.executor import ExecutorMemory
 from keel.core.actors.live_series import LiveSeries, SeriesState
+from keel.core.actors.memory import take_over
 from keel.core.actors.portfolio import PortfolioState
 from keel.core.actors.risk import RiskState
 from keel.core.errors import InvariantError
-from keel.core.memory import take_over
-from keel.core.risk.order_counts import CountsState
+from keel.core.risk.controls.order_counts import CountsState
+from keel.runners.lifecycle.run_folder import code_versions
 from keel.runners.live.market.portfolio_history import HeldRows
 from keel.runners.live.memory.bar_tape import TapedLine
 from keel.runners.live.memory.history import History
 from keel.runners.live.memory.tape import Tape
 from keel.runners.live.session.books import Books
 from keel.runners.live.session.records import InputsKnown
-from keel.runners.run_folder import code_versions
 
 _MARK_BYTES: Final = 16
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from keel.core.engine.ports import Strategy
 from keel.core.errors import KeelError, StrategyError
-from keel.core.ports import Strategy
 from keel.strategies.base import VectorStrategy
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 
 from keel.core.actors.portfolio import Portfolio
-from keel.core.clock import Clock
-from keel.core.messages import Fill, FundingPayment, Liquidation, OrderDenied, Signal, SignalDenied
-from keel.core.portfolio_order import PortfolioOrders, TargetPosition
-from keel.sim.metrics import PositionChange
+from keel.core.engine.clock import Clock
+from keel.core.model.messages import Fill, FundingPayment, Liquidation, OrderDenied, Signal, SignalDenied
+from keel.core.strategy.portfolio_order import PortfolioOrders, TargetPosition
+from keel.sim.exchange.metrics import PositionChange
 
 LAST = 12
 Decision = Signal | TargetPosition | SignalDenied | OrderDenied

@@ -16,7 +16,7 @@ import msgspec
 
 from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.core.errors import SafetyError
-from keel.runners.state_folder import state_root, state_variable
+from keel.runners.process.state_folder import state_root, state_variable
 
 VERSION = 1
 _MAX_BYTES = 65_536

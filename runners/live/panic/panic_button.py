@@ -1,7 +1,7 @@
 """What a trader (and whoever watches it) does when panic is pressed: the latch, and one byte to a process that stands by, warm, to act.
 
-The standby is ``keel.runners.panic_standby`` in a process of its own, warm; the key came by its pipe, never on a command line. It acts on
-the byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends without doing anything.
+The standby is ``keel.runners.live.panic.standby`` in a process of its own, warm; the key came by its pipe, never on a command line. It acts
+on the byte P, ends in order on B, and when its pipe ends without a B (its trader was killed) it ends without doing anything.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Final
 from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.transport.endpoints import Endpoints, Environment
 from keel.runners import safety
-from keel.runners.child_environment import child_environment
+from keel.runners.live.panic.command import panic_command
 from keel.runners.live.panic.latch import latch_path
-from keel.runners.panic_command import panic_command
-from keel.runners.state_folder import state_folder
+from keel.runners.process.child_environment import child_environment
+from keel.runners.process.state_folder import state_folder
 
 _BYE_S: Final = 2.0
 
@@ -125,7 +125,7 @@ class PanicButton:
         return self._acting is not None and self._acting.poll() is None
 
     def _start(self) -> None:
-        words = [sys.executable, "-P", "-m", "keel.runners.panic_standby", "--env", self._where.environment.value, "--by", self._owner]
+        words = [sys.executable, "-P", "-m", "keel.runners.live.panic.standby", "--env", self._where.environment.value, "--by", self._owner]
         if self._where.environment is Environment.SANDBOX:
             words += ["--sandbox", self._where.rest]
         variables = {name: value for name, value in child_environment().items() if not name.startswith("BYBIT_")}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from keel.core.errors import ConfigError, SafetyError
 from keel.runners.live.panic.latch import is_latched
-from keel.runners.state_folder import user_name
+from keel.runners.process.state_folder import user_name
 
 MIN_REASON = 10
 _REASON = ".reason.json"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from keel.core.actors.executor import Executor
 from keel.core.actors.portfolio import Portfolio
 from keel.core.actors.portfolio_risk import PortfolioRiskActor
-from keel.core.bus import Bus
-from keel.core.clock import ReplayClock
-from keel.core.instrument import Instrument
-from keel.core.messages import Fill, Message, OrderDenied, OrderUpdate
-from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.controls import Controls
-from keel.core.risk.gate import Gate
+from keel.core.engine.bus import Bus
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Fill, Message, OrderDenied, OrderUpdate
+from keel.core.risk.controls.controls import Controls
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.risk.gate.gate import Gate
 from keel.runners.actors import Actors, make_actors, subscribe, subscribe_targets
 from keel.runners.live.memory.history import History, session_prefix
 from keel.runners.live.memory.strategy_memory import StrategyMemory

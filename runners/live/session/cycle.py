@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from keel.core.bus import Bus
-from keel.core.clock import ReplayClock
+from keel.core.engine.bus import Bus
+from keel.core.engine.clock import ReplayClock
 from keel.core.errors import InvariantError
-from keel.core.messages import Bar, FundingRate, MarkPrice, Message
+from keel.core.model.messages import Bar, FundingRate, MarkPrice, Message
 from keel.runners.actors import Actors
 from keel.runners.live.market.bar_synchronizer import Instant
 from keel.runners.live.market.inputs import Inputs

@@ -12,10 +12,10 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from keel.core.bus import Bus
-from keel.core.clock import Clock
-from keel.core.messages import Message, OrderDenied, Signal, SignalDenied
-from keel.core.portfolio_order import PortfolioOrders, TargetPosition
+from keel.core.engine.bus import Bus
+from keel.core.engine.clock import Clock
+from keel.core.model.messages import Message, OrderDenied, Signal, SignalDenied
+from keel.core.strategy.portfolio_order import PortfolioOrders, TargetPosition
 from keel.runners.live.memory.history import COMMANDS
 from keel.runners.live.session.records import Decided
 

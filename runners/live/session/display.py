@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from keel.adapters.bybit.notices import Notice
-from keel.core.funnel import total
-from keel.core.messages import Signal
-from keel.core.money import UNIT
-from keel.core.portfolio_order import TargetPosition
-from keel.core.risk.causes import TradingState
-from keel.core.time_range import to_iso
-from keel.core.timeframe import HOUR_MS, MINUTE_MS
-from keel.runners.arming.limits import no_stop
+from keel.core.model.messages import Signal
+from keel.core.model.money import UNIT
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import HOUR_MS, MINUTE_MS
+from keel.core.results.funnel import total
+from keel.core.risk.gate.causes import TradingState
+from keel.core.strategy.portfolio_order import TargetPosition
+from keel.runners.live.arming.limits import no_stop
 from keel.runners.live.memory.tape import Decision
 from keel.runners.live.session.holdings import held_quantities
 from keel.runners.live.session.restrictions import restrictions

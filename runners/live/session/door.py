@@ -19,11 +19,11 @@ import msgspec
 
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.core.errors import KeelError, SafetyError
-from keel.core.time_range import to_iso
+from keel.core.model.time_range import to_iso
 from keel.runners.live.checks.release import release
 from keel.runners.live.session.restrictions import Restriction
 from keel.runners.live.session.status import SessionStatus, status_of
-from keel.runners.session_address import Card, bound, put_card, socket_path, take_away
+from keel.runners.live.session_address import Card, bound, put_card, socket_path, take_away
 
 if TYPE_CHECKING:
     from keel.runners.live.startup.start import Live

@@ -6,11 +6,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from keel.core.bus import Bus
-from keel.core.messages import Fill, FundingPayment, Halt, Liquidation, Message, OrderDenied, OrderUpdate, Resume, Signal, SignalDenied
-from keel.core.money import to_text
-from keel.core.portfolio_order import PortfolioOrders
-from keel.core.time_range import to_iso
+from keel.core.engine.bus import Bus
+from keel.core.model.messages import (
+    Fill,
+    FundingPayment,
+    Halt,
+    Liquidation,
+    Message,
+    OrderDenied,
+    OrderUpdate,
+    Resume,
+    Signal,
+    SignalDenied,
+)
+from keel.core.model.money import to_text
+from keel.core.model.time_range import to_iso
+from keel.core.strategy.portfolio_order import PortfolioOrders
 from keel.runners.live.session.records import Adjusted
 
 _TOLD: Final = frozenset({"accepted", "triggered", "filled", "cancelled", "rejected", "expired"})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keel.core.instrument import order_parts
-from keel.core.messages import SubmitOrder
+from keel.core.model.instrument import order_parts
+from keel.core.model.messages import SubmitOrder
 from keel.runners.live.memory.history import session_prefix
 
 if TYPE_CHECKING:

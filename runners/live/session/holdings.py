@@ -1,9 +1,9 @@
-"""What counts as held: without dust (core/dust.py)."""
+"""What counts as held: without dust (core/model/dust.py)."""
 
 from __future__ import annotations
 
 from keel.core.actors.portfolio import Portfolio
-from keel.core.dust import held_steps
+from keel.core.model.dust import held_steps
 
 
 def held_quantities(portfolio: Portfolio) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Protocol
 from keel.adapters.bybit.execution.order_query_records import EVIDENCE
 from keel.adapters.journal import Journal, JournalError
 from keel.adapters.machine import monotonic_ms
-from keel.core.messages import Bar, CancelAll, CancelOrder, FeedGap, FundingRate, MarkPrice, Message
+from keel.core.model.messages import Bar, CancelAll, CancelOrder, FeedGap, FundingRate, MarkPrice, Message
 from keel.runners.live.market.bar_synchronizer import Instants
 from keel.runners.live.market.input_wait import InputWait
 from keel.runners.live.market.prices import Prices

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keel.core.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
-from keel.core.ports import Venue
-from keel.core.risk.control_table import Denial
-from keel.core.risk.controls import REPLACED_RESTS, Controls
+from keel.core.engine.ports import Venue
+from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderDenied, OrderUpdate, SetTradingStop, SubmitOrder
+from keel.core.risk.controls.controls import REPLACED_RESTS, Controls
+from keel.core.risk.controls.table import Denial
 from keel.runners.live.session.decisions import Decisions
 from keel.runners.live.startup.dry_run import DryRun
 
 
 class OrderGateway:
-    """Implements ``keel.core.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present message;
-    ``dry`` takes what would be sent, and then nothing is."""
+    """Implements ``keel.core.engine.ports.Venue``. ``say`` takes what is to be told instead of the venue's answer, after the present
+    message; ``dry`` takes what would be sent, and then nothing is."""
 
     def __init__(self, controls: Controls, say: Callable[[Message], None], decisions: Decisions, dry: DryRun | None = None) -> None:
         self._controls, self._say, self._decisions, self._dry = controls, say, decisions, dry

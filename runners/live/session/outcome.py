@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 
 from keel.adapters.replay.history import Floats, Ints, SymbolHistory
-from keel.core.instrument import Instrument
-from keel.core.money import UNIT, to_text
-from keel.core.result import BacktestResult, Reconciliation, StopReason
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import DAY_MS
-from keel.runners.curve import equity_curve
-from keel.runners.funnel import run_funnel
+from keel.core.model.instrument import Instrument
+from keel.core.model.money import UNIT, to_text
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import DAY_MS
+from keel.core.results.result import BacktestResult, Reconciliation, StopReason
+from keel.runners.backtest.curve import equity_curve
+from keel.runners.backtest.funnel import run_funnel
+from keel.runners.backtest.outcome import holdings_value, made_result
+from keel.runners.backtest.warnings import many_refused
 from keel.runners.live.checks.statement import text_of
 from keel.runners.live.session.cycle import Cycle
 from keel.runners.live.session.session import Ending
 from keel.runners.live.session.tallies import tallies
 from keel.runners.live.startup.start import Live
-from keel.runners.outcome import holdings_value, made_result
-from keel.runners.warnings import many_refused
 
 
 def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResult:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from keel.adapters.bybit.execution.order_query_records import EVIDENCE
-from keel.core.messages import Message
+from keel.core.model.messages import Message
 
 
 class Opened(Message, frozen=True):
@@ -110,8 +110,8 @@ class GateChanged(Message, frozen=True):
 
 
 class CauseRaised(Message, frozen=True):
-    """Something stands in the way of orders from here on: a cause of core/risk/causes.py. symbol "": of all; key: which one; since_ms: when
-    it began, earlier than ts where a session before this one left it standing (0: not written down)."""
+    """Something stands in the way of orders from here on: a cause of core/risk/gate/causes.py. symbol "": of all; key: which one; since_ms:
+    when it began, earlier than ts where a session before this one left it standing (0: not written down)."""
 
     ts: int
     cause: str

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
-from keel.core.risk.gate import Entry, Gate
-from keel.core.time_range import to_iso
+from keel.core.model.time_range import to_iso
+from keel.core.risk.gate.gate import Entry, Gate
 
 ADOPTED: Final = ("position_differs", "cash_differs")
 """Causes that end, too, when a person takes the exchange's number over: the same command does it."""

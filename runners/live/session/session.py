@@ -18,10 +18,10 @@ from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.streams import StreamBroken
 from keel.adapters.journal import JournalError
 from keel.adapters.machine import monotonic_ms
-from keel.core.bus import Bus
+from keel.core.engine.bus import Bus
 from keel.core.errors import StrategyError
-from keel.core.messages import CancelOrder, Fault, Halt
-from keel.core.orders import OrderRecord
+from keel.core.model.messages import CancelOrder, Fault, Halt
+from keel.core.model.orders import OrderRecord
 from keel.runners.live.checks.comparison import Difference
 from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.reconcile import differences

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from keel.core.time_range import to_iso
+from keel.core.model.time_range import to_iso
 from keel.runners.live.session.holdings import held_quantities
 from keel.runners.live.session.restrictions import Restriction, restrictions
 from keel.runners.live.session.tallies import tallies

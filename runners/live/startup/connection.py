@@ -23,7 +23,7 @@ from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.bybit.wire.return_codes import READ_AGAIN, ExchangeRefusal, Outcome, PayloadError
 from keel.adapters.machine import monotonic_ms
 from keel.core.errors import SafetyError, VenueError
-from keel.core.instrument import Category
+from keel.core.model.instrument import Category
 from keel.runners.live.panic.latch import LatchWatch, latch_path
 
 _FIRST_TRIES, _FIRST_PAUSE_S = 3, 0.5

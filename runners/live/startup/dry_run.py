@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
-from keel.core.risk.control_table import Denial
+from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
+from keel.core.risk.controls.table import Denial
 
 
 class DryRun:

@@ -11,7 +11,7 @@ from keel.adapters.bybit.market.instruments import NotTrading
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.core.errors import ConfigError
-from keel.core.instrument import Instrument
+from keel.core.model.instrument import Instrument
 from keel.runners.live.startup.connection import Connection
 from keel.runners.live.startup.plan import Plan
 

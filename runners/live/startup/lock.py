@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from keel.core.errors import SafetyError
-from keel.runners.state_folder import state_folder
+from keel.runners.process.state_folder import state_folder
 
 
 class AccountLock:

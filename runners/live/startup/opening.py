@@ -14,9 +14,9 @@ from keel.adapters.bybit.execution.order_tracker import execution_key
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
 from keel.core.errors import SafetyError
-from keel.core.instrument import Instrument
-from keel.core.money import UNIT
-from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, tf_ms
+from keel.core.model.instrument import Instrument
+from keel.core.model.money import UNIT
+from keel.core.model.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, tf_ms
 from keel.runners.live.checks.transaction_log import log_rows
 from keel.runners.live.session.records import Opened
 from keel.runners.live.startup.connection import Connection

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import SystemConfig
+from keel.core.system.config import SystemConfig
 from keel.runners.live.market.bar_synchronizer import GRACE_MS
 from keel.runners.systems import LoadedSystem
 
 if TYPE_CHECKING:
-    from keel.runners.arming.arming import Arming
+    from keel.runners.live.arming.arming import Arming
     from keel.runners.live.startup.dry_run import DryRun
 
 

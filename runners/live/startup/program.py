@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 
 from keel.core.errors import ConfigError, StrategyError
-from keel.core.frame import Frame
-from keel.core.instrument import Instrument
-from keel.core.system_file import effective_dict
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Instrument
+from keel.core.system.file import effective_dict
+from keel.runners.lifecycle.run_folder import code_versions
 from keel.runners.live.session.records import ProgramStarted, WarmUpBars
 from keel.runners.live.startup.plan import Plan
-from keel.runners.run_folder import code_versions
 from keel.runners.systems import function_fingerprints
 
 

@@ -23,22 +23,22 @@ from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.journal import Journal
 from keel.adapters.journal.journal import BALLAST_BYTES
-from keel.core.bus import Bus
-from keel.core.clock import Clock, ReplayClock
-from keel.core.config import SystemConfig
+from keel.core.engine.bus import Bus
+from keel.core.engine.clock import Clock, ReplayClock
 from keel.core.errors import KeelError, VenueError
-from keel.core.instrument import Instrument
-from keel.core.messages import CancelOrder, FundingRate, Message, OrderUpdate, SubmitOrder
-from keel.core.orders import OrderRecord
-from keel.core.risk.causes import TradingState
-from keel.core.risk.conditions import Conditions
-from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.controls import Controls
-from keel.core.risk.gate import KEEL, STARTING, Entry, Gate
-from keel.core.timeframe import DAY_MS
-from keel.runners.arming.arming import EXPIRED
-from keel.runners.arming.missing import Missing, NotArmedError
-from keel.runners.arming.reconciliation import unclean
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import CancelOrder, FundingRate, Message, OrderUpdate, SubmitOrder
+from keel.core.model.orders import OrderRecord
+from keel.core.model.timeframe import DAY_MS
+from keel.core.risk.controls.controls import Controls
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.risk.gate.causes import TradingState
+from keel.core.risk.gate.conditions import Conditions
+from keel.core.risk.gate.gate import KEEL, STARTING, Entry, Gate
+from keel.core.system.config import SystemConfig
+from keel.runners.live.arming.arming import EXPIRED
+from keel.runners.live.arming.missing import Missing, NotArmedError
+from keel.runners.live.arming.reconciliation import unclean
 from keel.runners.live.checks.journal_watch import watch_journal
 from keel.runners.live.checks.protection import Protection
 from keel.runners.live.checks.reconcile import Reconciler

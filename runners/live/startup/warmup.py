@@ -15,21 +15,21 @@ from keel.adapters.store import HistoricalDataStore
 from keel.core.actors.live_series import LiveSeries, SeriesState
 from keel.core.actors.market_data import SymbolContext
 from keel.core.actors.portfolio import Portfolio
-from keel.core.config import SystemConfig
 from keel.core.errors import DataError
 from keel.core.features import FeatureSpec, by_timeframe, default_warmup, extra_columns, parse_features
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.instrument import Instrument
-from keel.core.messages import Bar
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Bar
+from keel.core.model.time_range import to_iso
+from keel.core.model.timeframe import floor_ts, tf_ms
 from keel.core.risk.exits import hidden_features
-from keel.core.time_range import to_iso
-from keel.core.timeframe import floor_ts, tf_ms
+from keel.core.system.config import SystemConfig
+from keel.runners.backtest.preparation import vector_targets
 from keel.runners.live.market.inputs import Inputs
 from keel.runners.live.market.portfolio_history import PortfolioHistory
 from keel.runners.live.startup.program import WarmUpKey
 from keel.runners.portfolio.desk import PortfolioSetup
 from keel.runners.portfolio.system import history_start, lookback, session_series, setup_over
-from keel.runners.preparation import vector_targets
 from keel.runners.user_code import load_function
 from keel.strategies.base import BaseStrategy, PortfolioStrategy, VectorStrategy
 

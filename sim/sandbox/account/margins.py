@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from keel.core.money import UNIT, mul_div_ceil
-from keel.sim.book import Position, SymbolBook
-from keel.sim.cross import margins_at_mark, net_of, value_at_mark
-from keel.sim.ledger import ORDER
+from keel.core.model.money import UNIT, mul_div_ceil
+from keel.sim.exchange.book import Position, SymbolBook
+from keel.sim.margin.cross import margins_at_mark, net_of, value_at_mark
+from keel.sim.margin.ledger import ORDER
 from keel.sim.sandbox.account.simulated_account import Account
 
 

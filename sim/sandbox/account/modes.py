@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from keel.core.config import MarginMode
 from keel.core.errors import ConfigError
-from keel.core.instrument import generic_tiers
-from keel.core.money import UNIT, mul_div_ceil, to_units
-from keel.sim.book import Order, Position, SymbolBook
-from keel.sim.cross import CrossAccount, net_of, value_at_mark
-from keel.sim.ledger import FREE, post
-from keel.sim.liquidation import is_touched
-from keel.sim.margin import IsolatedMargin, max_leverage
+from keel.core.model.instrument import generic_tiers
+from keel.core.model.money import UNIT, mul_div_ceil, to_units
+from keel.core.system.config import MarginMode
+from keel.sim.exchange.book import Order, Position, SymbolBook
+from keel.sim.margin.cross import CrossAccount, net_of, value_at_mark
+from keel.sim.margin.isolated import IsolatedMargin, max_leverage
+from keel.sim.margin.ledger import FREE, post
+from keel.sim.margin.liquidation import is_touched
+from keel.sim.margin.settlement import liquidation_price
 from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.http.errors import ApiError, params_error
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
-from keel.sim.settlement import liquidation_price
 
 MARGIN_MODES: Final[dict[MarginMode, str]] = {"isolated": "ISOLATED_MARGIN", "cross": "REGULAR_MARGIN"}
 _MODE_NAMES: Final = {name: mode for mode, name in MARGIN_MODES.items()}

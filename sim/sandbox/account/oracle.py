@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from keel.core.money import to_text
-from keel.sim.cross import shown
-from keel.sim.ledger import ACCOUNTS, POSITION
+from keel.core.model.money import to_text
+from keel.sim.margin.cross import shown
+from keel.sim.margin.ledger import ACCOUNTS, POSITION
 from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.account.views import position_row, wallet_row
 from keel.sim.sandbox.engine import Engine

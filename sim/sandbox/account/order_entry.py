@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from keel.core.config import ExecutionConfig
-from keel.core.instrument import Instrument
-from keel.core.messages import Bracket, PriceSource, SubmitOrder, TimeInForce
-from keel.core.money import UNIT
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Bracket, PriceSource, SubmitOrder, TimeInForce
+from keel.core.model.money import UNIT
+from keel.core.system.config import ExecutionConfig
 from keel.sim.sandbox.account.records import TRIGGER_NAMES, OrderRecord
 from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.http.errors import ApiError, bad_params, params_error

@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol
 import msgspec
 import numpy as np
 
-from keel.core.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTradingStop, SubmitOrder
-from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
-from keel.sim.commands import count_or_zero
-from keel.sim.constraints import check_amend, check_submit
+from keel.core.model.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTradingStop, SubmitOrder
+from keel.sim.exchange.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
+from keel.sim.exchange.commands import count_or_zero
+from keel.sim.exchange.constraints import check_amend, check_submit
 from keel.sim.sandbox.account.order_entry import TRIGGER_INVALID, Draft, exit_source, read_bracket
 from keel.sim.sandbox.account.records import TRIGGER_NAMES, OrderRecord
 from keel.sim.sandbox.account.simulated_account import Account
@@ -293,7 +293,7 @@ class OrderRequests:
 
 def _as_order(book: SymbolBook, command: SubmitOrder) -> Any:
     """The order that the engine would make of a command, to be looked at only."""
-    from keel.sim.book import SOURCES, Order
+    from keel.sim.exchange.book import SOURCES, Order
 
     side = 1 if command.side == "BUY" else -1
     order = Order(
@@ -308,8 +308,8 @@ def _as_order(book: SymbolBook, command: SubmitOrder) -> Any:
 
 
 def _check_exits(book: SymbolBook, idx: int, bracket: Bracket) -> str:
-    from keel.sim.book import SOURCES
-    from keel.sim.constraints import check_bracket
+    from keel.sim.exchange.book import SOURCES
+    from keel.sim.exchange.constraints import check_bracket
 
     position = book.position(idx)
     if position is None:

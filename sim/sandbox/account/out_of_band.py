@@ -11,9 +11,9 @@ from typing import Final, Literal
 import msgspec
 
 from keel.core.errors import ConfigError
-from keel.core.messages import Side, SubmitOrder
-from keel.core.money import UNIT, to_units
-from keel.core.nearest import did_you_mean
+from keel.core.model.messages import Side, SubmitOrder
+from keel.core.model.money import UNIT, to_units
+from keel.core.system.nearest import did_you_mean
 from keel.sim.sandbox.account.records import ADL, OrderRecord
 from keel.sim.sandbox.account.simulated_account import SIDES, Account
 from keel.sim.sandbox.account.statement import QUOTE

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from keel.core.money import UNIT, mul_div_floor
+from keel.core.model.money import UNIT, mul_div_floor
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
 

@@ -13,16 +13,16 @@ from typing import Any, Final
 
 import msgspec
 
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig, MarginMode
+from keel.core.engine.clock import ReplayClock
 from keel.core.errors import ConfigError
-from keel.core.instrument import Instrument, generic_tiers
-from keel.core.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, Side
-from keel.core.money import UNIT, to_units
-from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
-from keel.sim.ledger import FREE
-from keel.sim.margin import IsolatedMargin
+from keel.core.model.instrument import Instrument, generic_tiers
+from keel.core.model.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, Side
+from keel.core.model.money import UNIT, to_units
+from keel.core.system.config import ExecutionConfig, MarginMode
+from keel.sim.exchange.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
+from keel.sim.margin.isolated import IsolatedMargin
+from keel.sim.margin.ledger import FREE
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.ids import IdSource
 from keel.sim.sandbox.account.records import ADL, NO_ERROR, OPEN, OrderRecord

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from keel.core.messages import Fill, FundingPayment
-from keel.core.money import UNIT, mul_div_floor
-from keel.sim.exchange import SimulatedExchange
+from keel.core.model.messages import Fill, FundingPayment
+from keel.core.model.money import UNIT, mul_div_floor
+from keel.sim.exchange.exchange import SimulatedExchange
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.ids import IdSource
 from keel.sim.sandbox.account.records import ClosedPnl, Closing, OrderRecord, PositionState

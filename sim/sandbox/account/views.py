@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from keel.core.money import UNIT
-from keel.sim.book import STOP_LOSS, TAKE_PROFIT, TRAILING, Position, SymbolBook
-from keel.sim.cross import net_of, shown, value_at_mark
-from keel.sim.ledger import FREE, ORDER, POSITION
+from keel.core.model.money import UNIT
+from keel.sim.exchange.book import STOP_LOSS, TAKE_PROFIT, TRAILING, Position, SymbolBook
+from keel.sim.margin.cross import net_of, shown, value_at_mark
+from keel.sim.margin.ledger import FREE, ORDER, POSITION
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.margins import AccountMargins, coin_margins, position_margins, spot_locked
 from keel.sim.sandbox.account.simulated_account import Account

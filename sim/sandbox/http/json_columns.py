@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.instrument import Grid
+from keel.core.model.instrument import Grid
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.market.bar_source import Floats, Ints
 

@@ -7,7 +7,7 @@ from itertools import dropwhile, islice
 from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
-from keel.core.timeframe import WEEK_MS
+from keel.core.model.timeframe import WEEK_MS
 from keel.sim.sandbox.http.errors import is_count, params_error
 from keel.sim.sandbox.http.parameters import Params, moment, text, whole
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
+from keel.core.model.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.http.errors import params_error
 from keel.sim.sandbox.http.paging import after_cursor, page

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import Final
 
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.timeframe import MINUTE_MS
 
 SECOND_MS: Final = 1000
 IP_REQUESTS: Final = 600

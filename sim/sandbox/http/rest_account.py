@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from keel.core.money import to_units
-from keel.core.timeframe import DAY_MS, WEEK_MS
+from keel.core.model.money import to_units
+from keel.core.model.timeframe import DAY_MS, WEEK_MS
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account import modes
 from keel.sim.sandbox.account.records import OPEN, OrderRecord

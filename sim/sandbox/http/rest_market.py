@@ -8,8 +8,8 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from keel.core.instrument import Instrument, generic_tiers
-from keel.core.money import UNIT
+from keel.core.model.instrument import Instrument, generic_tiers
+from keel.core.model.money import UNIT
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.http.errors import ApiError, params_error

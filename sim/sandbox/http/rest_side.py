@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from keel.core.money import UNIT
-from keel.sim.ledger import FREE
+from keel.core.model.money import UNIT
+from keel.sim.margin.ledger import FREE
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.simulated_account import Account
 from keel.sim.sandbox.http.call import Call

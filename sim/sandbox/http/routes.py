@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.timeframe import MINUTE_MS
 from keel.sim.sandbox.http import rest_account as private
 from keel.sim.sandbox.http import rest_market as public
 from keel.sim.sandbox.http import rest_side as side

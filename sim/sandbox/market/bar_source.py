@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.instrument import Instrument
+from keel.core.model.instrument import Instrument
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

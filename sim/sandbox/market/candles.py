@@ -6,8 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from keel.core.frame import doubled
-from keel.core.timeframe import DAY_MS, HOUR_MS
+from keel.core.model.frame import doubled
+from keel.core.model.timeframe import DAY_MS, HOUR_MS
 from keel.sim.sandbox.market.bar_source import Floats, Ints, SymbolSeries
 from keel.sim.sandbox.market.grouping import KINDS, LongCandles, firsts, grouped, turnover
 from keel.sim.sandbox.market.intervals import INTERVALS, end_of, interval_ms, start_of, starts_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from keel.core.errors import ConfigError
-from keel.core.instrument import Category, Instrument
-from keel.core.money import UNIT
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.money import UNIT
+from keel.core.model.timeframe import MINUTE_MS
 from keel.sim.sandbox.engine import Move, Schedule
 from keel.sim.sandbox.market.bar_source import BarSource, Floats, SymbolSeries
 from keel.sim.sandbox.market.random_walk import FUNDING_MS, HISTORY_BARS, Piece, Walk, is_traded, walk_instrument

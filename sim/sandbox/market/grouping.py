@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from keel.core.frame import doubled
+from keel.core.model.frame import doubled
 from keel.sim.sandbox.market.bar_source import Floats, Ints
 from keel.sim.sandbox.market.intervals import end_of, start_of, starts_of
 

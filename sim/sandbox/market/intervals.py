@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from keel.core.timeframe import DAY_MS, MINUTE_MS, WEEK_MS, tf_origin
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS, WEEK_MS, tf_origin
 from keel.sim.sandbox.market.bar_source import Ints
 
 INTERVALS: Final = ("1", "3", "5", "15", "30", "60", "120", "240", "360", "720", "D", "W", "M")

@@ -7,9 +7,9 @@ from typing import Final
 
 import numpy as np
 
-from keel.core.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, generic_tiers
-from keel.core.money import UNIT, to_units
-from keel.core.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
+from keel.core.model.instrument import PERPETUAL_MAKER, PERPETUAL_TAKER, SPOT_FEE, Category, Grid, Instrument, generic_tiers
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from keel.sim.sandbox.market.bar_source import Floats, SymbolSeries
 
 HISTORY_BARS: Final = 10_080

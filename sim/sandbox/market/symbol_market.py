@@ -13,10 +13,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from keel.core.instrument import Category, Instrument
-from keel.core.money import to_text
-from keel.core.timeframe import DAY_MS
-from keel.sim.constraints import band_edge
+from keel.core.model.instrument import Category, Instrument
+from keel.core.model.money import to_text
+from keel.core.model.timeframe import DAY_MS
+from keel.sim.exchange.constraints import band_edge
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.http import json_columns
 from keel.sim.sandbox.http.kline_texts import KlineTexts

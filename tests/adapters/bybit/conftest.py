@@ -26,8 +26,8 @@ from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerCloc
 from keel.adapters.bybit.transport.rate_budget import Budget
 from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.machine import monotonic_ms, wall_ms
-from keel.core.instrument import Category
-from keel.core.messages import Fill, Message, OrderUpdate, SubmitOrder
+from keel.core.model.instrument import Category
+from keel.core.model.messages import Fill, Message, OrderUpdate, SubmitOrder
 from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings

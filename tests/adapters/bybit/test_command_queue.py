@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.adapters.bybit.execution.command_queue import Command, CommandQueue, Kind, QueuedCommand
-from keel.core.messages import AmendOrder, CancelAll, CancelOrder, SubmitOrder
+from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, SubmitOrder
 
 
 class Road:

@@ -23,7 +23,7 @@ from keel.adapters.bybit.transport.streams import Stream
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import PayloadError
-from keel.core.messages import AmendOrder, CancelOrder, Fill, Message, SetTradingStop, SubmitOrder
+from keel.core.model.messages import AmendOrder, CancelOrder, Fill, Message, SetTradingStop, SubmitOrder
 from tests.builders import perpetual
 
 VALUES: list[Any] = [

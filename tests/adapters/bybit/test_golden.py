@@ -14,9 +14,9 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import Outcome, PayloadError, of_code
 from keel.core.errors import ConfigError
-from keel.core.instrument import RiskTier
-from keel.core.messages import BalanceReport, Bar, Fill, FundingRate, MarkPrice, Message, PositionReport
-from keel.core.money import to_units
+from keel.core.model.instrument import RiskTier
+from keel.core.model.messages import BalanceReport, Bar, Fill, FundingRate, MarkPrice, Message, PositionReport
+from keel.core.model.money import to_units
 from tests.builders import perpetual, spot_pair
 
 XRP = perpetual("XRPUSDT", "0.0001", "1")

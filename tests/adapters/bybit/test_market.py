@@ -20,7 +20,7 @@ from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
 from keel.adapters.bybit.wire import shapes as wire
 from keel.core.errors import ConfigError
-from keel.core.messages import Bar, FundingRate, MarkPrice, Message
+from keel.core.model.messages import Bar, FundingRate, MarkPrice, Message
 from tests.adapters.bybit.conftest import Desk, desk_over, fast_ms, fast_sleep
 from tests.adapters.bybit.test_venue_streams import ws
 from tests.builders import bar

@@ -13,8 +13,8 @@ from keel.adapters.bybit.execution.order_tracker import OrderTracker, seen_of
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import PayloadError
-from keel.core.messages import Bracket, Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
-from keel.core.orders import OrderState, advance
+from keel.core.model.messages import Bracket, Fill, FundingPayment, Liquidation, Message, OrderUpdate, SubmitOrder
+from keel.core.model.orders import OrderState, advance
 from tests.builders import perpetual
 
 T0 = 1_700_000_000_000

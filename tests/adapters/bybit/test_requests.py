@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.adapters.bybit.wire import request_bodies as requests
-from keel.core.instrument import Grid
-from keel.core.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
+from keel.core.model.instrument import Grid
+from keel.core.model.messages import AmendOrder, Bracket, CancelOrder, SetTradingStop, SubmitOrder
 from tests.builders import perpetual, spot_pair
 
 PLAIN = re.compile(r"^[0-9]+(\.[0-9]+)?$")

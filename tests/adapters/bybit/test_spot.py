@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from keel.core.actors.portfolio import Portfolio
-from keel.core.messages import CancelAll
-from keel.core.money import to_units
+from keel.core.model.messages import CancelAll
+from keel.core.model.money import to_units
 from tests.adapters.bybit.conftest import desk_over
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from keel.core.messages import AmendOrder, CancelOrder, OrderUpdate
+from keel.core.model.messages import AmendOrder, CancelOrder, OrderUpdate
 from tests.adapters.bybit.conftest import SPEED, Desk, desk_over
 
 CREATE, CANCEL, AMEND = "/v5/order/create", "/v5/order/cancel", "/v5/order/amend"

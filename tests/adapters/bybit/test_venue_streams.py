@@ -11,7 +11,7 @@ from keel.adapters.bybit.execution.order_tracker import seen_of
 from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.execution.venue import RecoveredOrder
 from keel.core.errors import VenueError
-from keel.core.messages import Bracket, CancelAll, CancelOrder, OrderUpdate, SetTradingStop, SubmitOrder
+from keel.core.model.messages import Bracket, CancelAll, CancelOrder, OrderUpdate, SetTradingStop, SubmitOrder
 from tests.adapters.bybit.conftest import Desk, desk_over
 from tests.adapters.bybit.test_venue_outcomes import fault, resting, sandbox_orders
 

@@ -13,8 +13,8 @@ import pytest
 
 from keel.core.actors.executor import Executor
 from keel.core.actors.portfolio import Portfolio
-from keel.core.clock import ReplayClock
-from keel.core.messages import (
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.messages import (
     AmendOrder,
     Bracket,
     CancelOrder,
@@ -26,7 +26,7 @@ from keel.core.messages import (
     Side,
     SubmitOrder,
 )
-from keel.core.money import to_units
+from keel.core.model.money import to_units
 from tests.adapters.bybit.conftest import Desk, desk_over
 from tests.adapters.bybit.test_venue_streams import executions, ws
 from tests.virtual.loop import run_virtual

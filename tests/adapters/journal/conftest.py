@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from keel.adapters.journal import Disk, Journal
-from keel.core.clock import ReplayClock
-from keel.core.messages import Bar, Message, SubmitOrder
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.messages import Bar, Message, SubmitOrder
 
 START = 1_735_689_600_000
 

@@ -184,8 +184,8 @@ _FULL = """
 import resource, sys
 from pathlib import Path
 from keel.adapters.journal import Journal, JournalError
-from keel.core.clock import ReplayClock
-from keel.core.messages import MarkPrice
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.messages import MarkPrice
 journal = Journal.open(Path(sys.argv[1]), clock=ReplayClock(1), session={}, ballast_bytes=1000)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 acknowledged = 0

@@ -18,8 +18,8 @@ _KILLS = """
 import os, random, signal, struct, sys
 from pathlib import Path
 from keel.adapters.journal import Journal, read
-from keel.core.clock import ReplayClock
-from keel.core.messages import MarkPrice
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.messages import MarkPrice
 
 folder, generator = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
 

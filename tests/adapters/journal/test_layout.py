@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from keel.adapters.journal import Record, SessionStarted, read
-from keel.core.messages import Bar, Bracket, Fill, Halt, Signal, SubmitOrder
+from keel.core.model.messages import Bar, Bracket, Fill, Halt, Signal, SubmitOrder
 
 GOLDEN = Path(__file__).with_name("golden_v1")
 """Written once by version 1 and never again: a folder like it is added with each version of the format."""

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from keel.adapters.journal import Journal, SessionStarted, UnknownMessage, read
 from keel.adapters.journal.codec import Codec, known_types
-from keel.core.bus import Bus
-from keel.core.clock import ReplayClock
+from keel.core.engine.bus import Bus
+from keel.core.engine.clock import ReplayClock
 from keel.core.errors import DataError, FieldError, InvariantError
-from keel.core.messages import Bar, Bracket, FundingRate, MarkPrice, Message, Signal
+from keel.core.model.messages import Bar, Bracket, FundingRate, MarkPrice, Message, Signal
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=5),

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 def test_a_journal_that_is_open_is_refused_and_its_holder_named(folder, open_journal):
     journal = open_journal(session={"system": "ema_cross", "account": "demo 12345"})
     script = (
-        "import sys; from pathlib import Path; from keel.adapters.journal import Journal; from keel.core.clock import ReplayClock\n"
+        "import sys; from pathlib import Path; from keel.adapters.journal import Journal; from keel.core.engine.clock import ReplayClock\n"
         "from keel.core.errors import SafetyError\n"
         "try: Journal.open(Path(sys.argv[1]), clock=ReplayClock(1), session={}, ballast_bytes=0)\n"
         "except SafetyError as error: print(error); sys.exit(error.exit_code)"

@@ -10,9 +10,9 @@ import pytest
 
 from keel.adapters.replay.loader import ReplayPlan
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import tf_ms
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import tf_ms
+from keel.core.system.config import ExecutionConfig
 from tests.builders import HOUR, START, emptied, perpetual
 
 Columns = dict[str, np.ndarray]

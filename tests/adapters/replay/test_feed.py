@@ -13,12 +13,12 @@ import pytest
 
 from keel.adapters.replay.feed import ReplayFeed
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig
-from keel.core.frame import Frame
-from keel.core.messages import Bar, FundingRate, MarkPrice, OpenInterest
-from keel.core.timeframe import tf_ms
-from keel.runners.replay import replay
-from keel.runners.wiring import wire_backtest
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Bar, FundingRate, MarkPrice, OpenInterest
+from keel.core.model.timeframe import tf_ms
+from keel.core.system.config import ExecutionConfig
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import wire_backtest
 from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, MINUTE, START, made_ready, perpetual, plain_system
 

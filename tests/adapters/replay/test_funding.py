@@ -7,9 +7,9 @@ import pytest
 
 from keel.adapters.replay.funding import funding_columns, refuse_holes
 from keel.adapters.replay.marks import price_columns
-from keel.core.config import ConstantFunding, ExecutionConfig
 from keel.core.errors import DataError
-from keel.core.time_range import TimeRange
+from keel.core.model.time_range import TimeRange
+from keel.core.system.config import ConstantFunding, ExecutionConfig
 from tests.builders import HOUR, START, perpetual, spot_pair
 
 WINDOW = TimeRange(START + 24 * HOUR, START + 48 * HOUR)

@@ -10,8 +10,8 @@ import pytest
 from keel.adapters.replay.loader import load_histories
 from keel.adapters.replay.trust import oddities
 from keel.adapters.replay.volatility import rolling_volatility_bps
-from keel.core.config import ExecutionConfig, ImpactConfig
 from keel.core.errors import ConfigError, DataError
+from keel.core.system.config import ExecutionConfig, ImpactConfig
 from tests.builders import HOUR, MINUTE, START, perpetual
 
 FIVE = 5 * MINUTE

@@ -7,7 +7,7 @@ import pytest
 
 from keel.adapters.replay.marks import PATH, derive, price_columns
 from keel.adapters.store import HistoricalDataStore
-from keel.core.frame import Frame
+from keel.core.model.frame import Frame
 from tests.builders import HOUR, START
 
 FIVE = 300_000

@@ -12,8 +12,8 @@ from keel.adapters.replay.funding import funding_columns
 from keel.adapters.replay.history import SymbolHistory
 from keel.adapters.replay.loader import ReplayPlan, load_histories
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig
-from keel.core.time_range import TimeRange, to_ms
+from keel.core.model.time_range import TimeRange, to_ms
+from keel.core.system.config import ExecutionConfig
 from tests.builders import HOUR, MINUTE
 
 WINDOW = TimeRange.from_dates("2025-01-01", "2025-09-30")

@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from keel.core.config import SystemConfig
-from keel.core.frame import Frame
-from keel.core.messages import Fill, Liquidation, Side
 from keel.core.metrics import METRICS, compute_backtest_metrics
-from keel.core.money import UNIT, to_float
-from keel.core.result import BacktestResult, Reconciliation, StopReason
-from keel.core.time_range import TimeRange, to_ms
-from keel.core.trade import Trade
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Fill, Liquidation, Side
+from keel.core.model.money import UNIT, to_float
+from keel.core.model.time_range import TimeRange, to_ms
+from keel.core.model.trade import Trade
+from keel.core.results.result import BacktestResult, Reconciliation, StopReason
+from keel.core.system.config import SystemConfig
 
 START = to_ms("2024-01-01")
 MINUTE = 60_000

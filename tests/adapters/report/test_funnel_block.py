@@ -8,10 +8,10 @@ from collections.abc import Callable
 from keel.adapters.report.funnel import funnel_block
 from keel.adapters.report.page import render
 from keel.adapters.report.tables import trade_table
-from keel.core.funnel import Counted, Funnel, OpenTrade
-from keel.core.money import UNIT
-from keel.core.result import BacktestResult
-from keel.core.trade import Trade
+from keel.core.model.money import UNIT
+from keel.core.model.trade import Trade
+from keel.core.results.funnel import Counted, Funnel, OpenTrade
+from keel.core.results.result import BacktestResult
 from tests.builders import START
 
 IGNORED = (Counted("held_already", 1_100), Counted("other_exits", 8, START, "BTCUSDT", 95.0, 90.0))

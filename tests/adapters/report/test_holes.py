@@ -17,10 +17,10 @@ from keel.adapters.report.evidence import EXPLAINED
 from keel.adapters.report.holes import MOST, hole_rows, lifted
 from keel.adapters.report.page import render
 from keel.adapters.report.resample import extreme_rows
-from keel.core.frame import Frame
 from keel.core.metrics.curve import read_curve
-from keel.core.money import to_float
-from keel.core.result import BacktestResult
+from keel.core.model.frame import Frame
+from keel.core.model.money import to_float
+from keel.core.results.result import BacktestResult
 
 MINUTE = 60_000
 Build = Callable[..., BacktestResult]

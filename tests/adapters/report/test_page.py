@@ -18,12 +18,12 @@ import pytest
 from keel.adapters.report import write_report
 from keel.adapters.report.page import POLICY, render
 from keel.adapters.report.text import money, number, percent
-from keel.core.config import SystemConfig
 from keel.core.errors import DataError
 from keel.core.metrics.curve import read_curve
 from keel.core.metrics.drawdown import find_drawdowns
-from keel.core.money import to_float
-from keel.core.result import BacktestResult, Reconciliation, StopReason
+from keel.core.model.money import to_float
+from keel.core.results.result import BacktestResult, Reconciliation, StopReason
+from keel.core.system.config import SystemConfig
 
 LOADING = {"src", "srcset", "href", "data", "poster", "action", "background", "formaction", "xlink:href"}
 Build = Callable[..., BacktestResult]

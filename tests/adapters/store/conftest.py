@@ -11,7 +11,7 @@ import pytest
 
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import DataError
-from keel.core.timeframe import tf_ms
+from keel.core.model.timeframe import tf_ms
 from tests.builders import emptied
 
 START = 1_735_689_600_000  # 2025-01-01

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from keel.adapters.store.gaps import bar_gaps, point_gaps
 from keel.core.errors import DataError
-from keel.core.timeframe import WEEK_MS, floor_ts, tf_ms
+from keel.core.model.timeframe import WEEK_MS, floor_ts, tf_ms
 
 START = 1_735_689_600_000
 HOUR = 3_600_000

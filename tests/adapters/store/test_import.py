@@ -9,8 +9,8 @@ import duckdb
 import numpy as np
 import pytest
 
-from keel.adapters.store.names import path_hints
-from keel.adapters.store.times import timeframe_of_spacing, to_milliseconds
+from keel.adapters.store.columns.times import timeframe_of_spacing, to_milliseconds
+from keel.adapters.store.importing.names import path_hints
 from keel.core.errors import DataError
 
 START = 1_735_689_600_000

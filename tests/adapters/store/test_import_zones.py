@@ -7,7 +7,7 @@ import shlex
 
 import pytest
 
-from keel.adapters.store.zones import is_certain, zone_of
+from keel.adapters.store.columns.zones import is_certain, zone_of
 from keel.core.errors import DataError
 
 START = 1_735_689_600_000  # 2025-01-01

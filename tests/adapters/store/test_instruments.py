@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from keel.adapters.store.inference import infer_grid, split_symbol
+from keel.adapters.store.instruments.inference import infer_grid, split_symbol
 from keel.core.errors import ConfigError, DataError
-from keel.core.instrument import Grid, generic_tiers
-from keel.core.money import UNIT, to_text, to_units
-from keel.core.time_range import to_ms
+from keel.core.model.instrument import Grid, generic_tiers
+from keel.core.model.money import UNIT, to_text, to_units
+from keel.core.model.time_range import to_ms
 
 TOLD = 1_735_809_771_618
 LINEAR = {

@@ -7,8 +7,8 @@ import pytest
 
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import DataError
-from keel.core.instrument import Grid
-from keel.core.time_range import to_ms
+from keel.core.model.instrument import Grid
+from keel.core.model.time_range import to_ms
 
 pytestmark = pytest.mark.real_data
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.store.connection import explain
 from keel.core.errors import ConfigError, DataError
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import floor_ts, tf_ms
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import floor_ts, tf_ms
 
 START = 1_735_689_600_000
 MINUTE = 60_000

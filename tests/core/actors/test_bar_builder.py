@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.core.actors.bar_builder import BarBuilder
-from keel.core.aggregate import aggregate
 from keel.core.errors import ConfigError, DataError, InvariantError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.instrument import Grid
-from keel.core.messages import Bar, FeedGap
-from keel.core.timeframe import is_finer, tf_ms
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.instrument import Grid
+from keel.core.model.messages import Bar, FeedGap
+from keel.core.model.timeframe import is_finer, tf_ms
 from tests.builders import HOUR, START, bar
 
 GRID = Grid.from_text("0.001")

@@ -12,10 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.core.actors.executor import Executor
-from keel.core.clock import ReplayClock
+from keel.core.engine.clock import ReplayClock
 from keel.core.errors import ConfigError, InvariantError
-from keel.core.funnel import MOST_WORDS, Tally, count_words
-from keel.core.messages import (
+from keel.core.model.messages import (
     Bracket,
     CancelOrder,
     Fill,
@@ -27,7 +26,8 @@ from keel.core.messages import (
     SignalDenied,
     SubmitOrder,
 )  # fmt: skip
-from keel.core.orders import CLOSED, TRANSITIONS, trading_stop_id
+from keel.core.model.orders import CLOSED, TRANSITIONS, trading_stop_id
+from keel.core.results.funnel import MOST_WORDS, Tally, count_words
 from tests.core.risk.account import DAY, instrument
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -336,5 +336,5 @@ def test_only_risk_makes_intents_and_only_the_executor_makes_orders() -> None:
     assert makers("OrderIntent") == {"core/actors/risk.py", "core/actors/portfolio_risk.py"}
     assert {path for path in makers("SubmitOrder") if path.startswith(("core/", "strategies/"))} == {
         "core/actors/executor.py",
-        "core/order_calls.py",
+        "core/strategy/order_calls.py",
     }

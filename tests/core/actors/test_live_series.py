@@ -7,12 +7,12 @@ import pytest
 
 from keel.core.actors.live_series import LiveSeries
 from keel.core.actors.market_data import ReplaySeries
-from keel.core.aggregate import aggregate
 from keel.core.errors import DataError, InvariantError
 from keel.core.features import FeatureSpec, VectorEngine, by_timeframe, parse_features
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.messages import Bar, FeedGap
-from keel.core.projection import project
+from keel.core.features.aggregate import aggregate
+from keel.core.features.projection import project
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.messages import Bar, FeedGap
 from tests.builders import HOUR, START, bar
 
 DECLARED = {

@@ -8,10 +8,10 @@ import pytest
 from keel.core.actors.market_data import HistoryBuffer, MarketData, ReplaySeries, SymbolContext
 from keel.core.actors.portfolio import Portfolio
 from keel.core.errors import ConfigError, DataError, InvariantError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.messages import Bar
-from keel.core.money import to_units
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.messages import Bar
+from keel.core.model.money import to_units
+from keel.core.strategy.snapshot import RuntimeSnapshot
 from tests.builders import HOUR, START, bar, perpetual
 
 BTC = "BTCUSDT"

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.core.actors.portfolio import Portfolio
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig
+from keel.core.engine.clock import ReplayClock
 from keel.core.errors import InvariantError
-from keel.core.instrument import Instrument
-from keel.core.messages import Fill, FundingPayment, FundingRate, MarkPrice, Message, SubmitOrder
-from keel.core.money import UNIT, to_units
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Fill, FundingPayment, FundingRate, MarkPrice, Message, SubmitOrder
+from keel.core.model.money import UNIT, to_units
+from keel.core.system.config import ExecutionConfig
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 from tests.builders import HOUR, START, Fills, bar, perpetual, spot_pair
 
 BTC = "BTCUSDT"

@@ -8,10 +8,10 @@ import pytest
 
 from keel.core.actors.executor import Executor
 from keel.core.actors.portfolio_risk import PortfolioRiskActor
-from keel.core.clock import ReplayClock
-from keel.core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
-from keel.core.messages import Halt, Message, OrderIntent, SignalDenied
-from keel.core.portfolio_order import Order, PortfolioOrders, TargetPosition
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.messages import Halt, Message, OrderIntent, SignalDenied
+from keel.core.strategy.portfolio_order import Order, PortfolioOrders, TargetPosition
+from keel.core.system.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from tests.core.risk.account import DAY, HOUR, Account, instrument
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

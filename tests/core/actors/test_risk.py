@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from keel.core.config import ExitsConfig
-from keel.core.messages import CancelOrder, Fill, Halt, Message, OrderIntent, OrderUpdate, Signal, SignalDenied
+from keel.core.model.messages import CancelOrder, Fill, Halt, Message, OrderIntent, OrderUpdate, Signal, SignalDenied
+from keel.core.system.config import ExitsConfig
 from tests.core.risk.account import DAY, HOUR, Account, Desk, instrument
 
 

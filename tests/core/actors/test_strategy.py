@@ -10,8 +10,8 @@ import pytest
 
 from keel.core.actors.strategy import StrategyActor
 from keel.core.errors import ConfigError, InvariantError, StrategyError
-from keel.core.messages import Fill, Message, OrderUpdate, Signal
-from keel.core.snapshot import RunSnapshot, RuntimeSnapshot
+from keel.core.model.messages import Fill, Message, OrderUpdate, Signal
+from keel.core.strategy.snapshot import RunSnapshot, RuntimeSnapshot
 from tests.builders import HOUR, START, Fills, bar
 
 BTC = "BTCUSDT"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from keel.core.actors.portfolio import Portfolio
-from keel.core.messages import FundingPayment
-from keel.core.money import to_units
-from keel.core.trade import Trade
+from keel.core.model.messages import FundingPayment
+from keel.core.model.money import to_units
+from keel.core.model.trade import Trade
 from tests.builders import HOUR, MINUTE, START, Fills, perpetual
 
 BTC = "BTCUSDT"

@@ -8,8 +8,8 @@ import pytest
 from keel.core.actors.portfolio import Portfolio
 from keel.core.engine.known_prices import KnownPrices
 from keel.core.errors import InvariantError
-from keel.core.messages import Side
-from keel.core.money import to_units
+from keel.core.model.messages import Side
+from keel.core.model.money import to_units
 from tests.builders import Fills, bar, perpetual
 
 ROWS = 120

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from keel.core.frame import Frame
-from keel.core.timeframe import DAY_MS
-from keel.core.trade import Trade
+from keel.core.model.frame import Frame
+from keel.core.model.timeframe import DAY_MS
+from keel.core.model.trade import Trade
 
 START = 1_704_067_200_000  # 2024-01-01T00:00Z, a midnight
 UNIT = 10**8

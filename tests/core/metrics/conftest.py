@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from keel.core.frame import Frame
 from keel.core.metrics import BacktestMetricsV2, ProofConfig, compute_proof_metrics
+from keel.core.model.frame import Frame
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keel.core.metrics.curve import read_curve
 from keel.core.metrics.drawdown import Drawdowns, find_drawdowns
 from keel.core.metrics.missing import Missing
-from keel.core.timeframe import DAY_MS
+from keel.core.model.timeframe import DAY_MS
 from tests.core.metrics.build import START, curve
 
 equities = st.lists(st.floats(1.0, 1e6), min_size=2, max_size=60)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.config import SystemConfig
-from keel.core.messages import Fill, FundingPayment, Liquidation
 from keel.core.metrics import METRICS, ProofConfig, compute_backtest_metrics, compute_proof_metrics
 from keel.core.metrics.missing import Missing, split
-from keel.core.timeframe import DAY_MS
+from keel.core.model.messages import Fill, FundingPayment, Liquidation
+from keel.core.model.timeframe import DAY_MS
+from keel.core.system.config import SystemConfig
 from tests.core.metrics.build import START, UNIT, curve, trade
 
 NAN = float("nan")

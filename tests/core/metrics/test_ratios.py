@@ -14,8 +14,8 @@ from keel.core.metrics import compute_backtest_metrics, compute_proof_metrics
 from keel.core.metrics.curve import read_curve
 from keel.core.metrics.daily import daily_equity, monthly_returns
 from keel.core.metrics.proof import ProofConfig
-from keel.core.result import BacktestResult
-from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
+from keel.core.results.result import BacktestResult
 from tests.core.metrics.build import START, curve
 
 HOUR_MS = 60 * MINUTE_MS

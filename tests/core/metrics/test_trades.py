@@ -7,7 +7,7 @@ import pytest
 from keel.core.errors import DataError
 from keel.core.metrics import compute_backtest_metrics
 from keel.core.metrics.trades import exit_reasons, trade_quality
-from keel.core.timeframe import DAY_MS
+from keel.core.model.timeframe import DAY_MS
 from tests.core.metrics.build import START, UNIT, curve, trade
 
 # net PnL: +30, -10, 0, +10, -20, -20

@@ -8,12 +8,12 @@ from typing import Any
 
 from keel.core.actors.executor import Executor
 from keel.core.actors.risk import RiskActor
-from keel.core.clock import ReplayClock
-from keel.core.config import ExitsConfig, RiskConfig, SizingConfig
-from keel.core.instrument import Grid, Instrument
-from keel.core.messages import Message, OrderIntent
-from keel.core.money import to_units
-from keel.core.risk.gate import Gate
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.instrument import Grid, Instrument
+from keel.core.model.messages import Message, OrderIntent
+from keel.core.model.money import to_units
+from keel.core.risk.gate.gate import Gate
+from keel.core.system.config import ExitsConfig, RiskConfig, SizingConfig
 
 DAY = 1_735_689_600_000  # 2025-01-01 00:00 UTC
 HOUR = 3_600_000

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from keel.core.messages import SubmitOrder
-from keel.core.orders import OrderRecord
-from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.control_table import TABLE
-from keel.core.risk.controls import Controls
-from keel.core.risk.gate import Gate
+from keel.core.model.messages import SubmitOrder
+from keel.core.model.orders import OrderRecord
+from keel.core.risk.controls.controls import Controls
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.risk.controls.table import TABLE
+from keel.core.risk.gate.gate import Gate
 from tests.builders import START, perpetual
 
 

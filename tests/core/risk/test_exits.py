@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from keel.core.config import Distance, ExitsConfig, SizingConfig
 from keel.core.features.spec import parse_features
 from keel.core.features.vector import VectorEngine
-from keel.core.messages import Bracket, Message, OrderIntent, Signal, SignalDenied
+from keel.core.model.messages import Bracket, Message, OrderIntent, Signal, SignalDenied
 from keel.core.risk.exits import hidden_features
+from keel.core.system.config import Distance, ExitsConfig, SizingConfig
 from tests.core.risk.account import DAY, Account, Desk
 
 PERCENT = ExitsConfig(stop_loss=Distance(percent=2.0), take_profit=Distance(percent=4.0))
@@ -108,7 +108,7 @@ def test_hidden_volatility_is_the_deviation_of_log_returns() -> None:
     """Against numpy, on a wandering price."""
     import numpy as np
 
-    from keel.core.frame import Frame
+    from keel.core.model.frame import Frame
 
     closes = 100.0 * np.exp(np.cumsum(np.random.default_rng(5).normal(0.0, 0.01, 200)))
     columns = {"open": closes, "high": closes, "low": closes, "close": closes, "volume": np.ones(200)}

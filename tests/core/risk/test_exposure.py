@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.core.messages import Side, SubmitOrder
-from keel.core.orders import OrderRecord
+from keel.core.model.messages import Side, SubmitOrder
+from keel.core.model.orders import OrderRecord
 from keel.core.risk.exposure import worst_case
 from keel.core.risk.view import ExpectedView, InFlight
 from tests.builders import perpetual

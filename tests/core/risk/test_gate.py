@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from keel.core.errors import InvariantError
-from keel.core.risk.causes import CAUSES, TradingState
-from keel.core.risk.gate import Entry, Gate
+from keel.core.risk.gate.causes import CAUSES, TradingState
+from keel.core.risk.gate.gate import Entry, Gate
 
 A, B = "BTCUSDT", "ETHUSDT"
 
@@ -67,7 +67,7 @@ def test_a_cause_may_stand_several_times_and_keeps_its_time() -> None:
 
 
 def test_a_cause_that_the_table_does_not_have_cannot_be_raised() -> None:
-    with pytest.raises(InvariantError, match="no cause of core/risk/causes"):
+    with pytest.raises(InvariantError, match="no cause of core/risk/gate/causes"):
         Gate().close("because", "I say so")
 
 

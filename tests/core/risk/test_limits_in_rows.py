@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keel.core.config import RiskConfig
 from keel.core.risk.limits import AccountLimits
+from keel.core.system.config import RiskConfig
 from tests.builders import HOUR, START
 
 LIMITS = [(None, None), (2.0, None), (None, 3.0), (2.0, 3.0), (3.0, 2.0)]

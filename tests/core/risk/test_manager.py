@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.core.engine.clock import ReplayClock
 from keel.core.errors import ConfigError
-from keel.core.messages import Bar, Halt, OrderIntent, Resume, Signal, SubmitOrder
-from keel.core.risk.causes import TradingState
-from keel.core.risk.gate import Gate
+from keel.core.model.messages import Bar, Halt, OrderIntent, Resume, Signal, SubmitOrder
+from keel.core.risk.gate.causes import TradingState
+from keel.core.risk.gate.gate import Gate
 from keel.core.risk.manager import RiskManager
 from keel.core.risk.snapshot_view import as_view
-from keel.sim.exchange import SimulatedExchange
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig
+from keel.sim.exchange.exchange import SimulatedExchange
 from tests.core.risk.account import DAY, Account, Desk, instrument
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import Frame
-from keel.core.portfolio_order import Order
+from keel.core.model.frame import Frame
 from keel.core.risk.position_manager import PositionManager, inverse_weights
+from keel.core.strategy.portfolio_order import Order
 
 NOW = datetime(2025, 1, 1, 4, tzinfo=UTC)
 A, B, C = "A-USDT", "B-USDT", "C-USDT"

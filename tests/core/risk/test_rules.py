@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keel.core.messages import Halt, Message, OrderIntent, OrderUpdate, Resume, Signal, SignalDenied
+from keel.core.model.messages import Halt, Message, OrderIntent, OrderUpdate, Resume, Signal, SignalDenied
 from tests.core.risk.account import DAY, HOUR, MINUTE, Account, Desk, instrument
 
 LONG = Signal("BTCUSDT", "LONG", ts=DAY, strategy="s")

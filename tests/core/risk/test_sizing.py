@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from keel.core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from keel.core.errors import ConfigError
-from keel.core.instrument import Grid, Instrument
-from keel.core.messages import Signal
-from keel.core.money import to_units
+from keel.core.model.instrument import Grid, Instrument
+from keel.core.model.messages import Signal
+from keel.core.model.money import to_units
 from keel.core.risk.manager import RiskManager
+from keel.core.system.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from tests.core.risk.account import DAY, Account, instrument
 
 BIG = {"leverage": 100.0, "margin_reserve_percent": 0.0}

@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from keel.adapters.journal import Record, read
-from keel.core.messages import Message
+from keel.core.model.messages import Message
 from keel.runners.live.session.records import TYPES, Opened
 from tests.faults.checker.canary import canaries
 from tests.faults.checker.candles import candles

@@ -9,7 +9,7 @@ from typing import Final
 
 from keel.adapters.bybit.execution.order_query_records import OrderNotFound
 from keel.adapters.journal import Record
-from keel.core.messages import AmendOrder, Fill, OrderUpdate, SubmitOrder
+from keel.core.model.messages import AmendOrder, Fill, OrderUpdate, SubmitOrder
 
 LEGAL: Final = {
     "": ("accepted", "triggered", "partially_filled", "filled", "cancelled", "rejected", "expired"),

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from keel.adapters.journal import Record
-from keel.core.risk.causes import CAUSES
+from keel.core.risk.gate.causes import CAUSES
 from keel.runners.live.session.records import CauseEnded, CauseRaised, GateChanged, InstantClosed
 from tests.faults.checker.fold import Told
 from tests.faults.checker.seen import Seen

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from keel.core.messages import Fill, FundingPayment, Message
+from keel.core.model.messages import Fill, FundingPayment, Message
 from keel.runners.live.session.records import Adjusted, Opened
 from tests.faults.checker.fold import signed
 

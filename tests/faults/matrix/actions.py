@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keel.adapters.journal import Journal
 from keel.adapters.journal.disk import Disk
-from keel.core.messages import OrderIntent
+from keel.core.model.messages import OrderIntent
 from tests.faults.matrix import script
 
 if TYPE_CHECKING:

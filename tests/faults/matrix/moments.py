@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from keel.core.messages import AmendOrder
+from keel.core.model.messages import AmendOrder
 from tests.faults.matrix import script
 from tests.faults.matrix.show import Show
 

@@ -18,10 +18,10 @@ from typing import Any, Final
 from keel.adapters.journal import Record, read
 from keel.adapters.journal.snapshots import newest_snapshot
 from keel.core.errors import InvariantError
-from keel.core.instrument import Instrument
-from keel.core.messages import Message
-from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.gate import Gate
+from keel.core.model.instrument import Instrument
+from keel.core.model.messages import Message
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.risk.gate.gate import Gate
 from keel.runners.live.memory import state
 from keel.runners.live.memory.history import hear_again
 from keel.runners.live.session.books import Books, make_books

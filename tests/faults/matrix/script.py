@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from keel.core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
-from keel.core.messages import Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.runners.live.startup.plan import Plan
 from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.settings import AccountSettings, SandboxSettings

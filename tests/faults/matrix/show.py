@@ -21,7 +21,7 @@ import pytest
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import ConfigError, KeelError
-from keel.core.risk.causes import CAUSES, TradingState
+from keel.core.risk.gate.causes import CAUSES, TradingState
 from keel.runners.live.checks.release import release
 from keel.runners.live.panic.latch import latch_path
 from keel.runners.live.session.session import Ending, Session

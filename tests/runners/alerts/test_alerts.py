@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from keel.adapters.bybit.notices import Notice, Severity
-from keel.runners.alerts.alerts import Alerts, open_alerts, try_targets
-from keel.runners.alerts.config import AlertsConfig, CommandConfig, LimitsConfig
-from keel.runners.alerts.message import Message
-from keel.runners.alerts.outcome import Outcome
-from keel.runners.alerts.scrub import scrubber
 from keel.runners.home import Home
+from keel.runners.live.alerts.alerts import Alerts, open_alerts, try_targets
+from keel.runners.live.alerts.config import AlertsConfig, CommandConfig, LimitsConfig
+from keel.runners.live.alerts.message import Message
+from keel.runners.live.alerts.outcome import Outcome
+from keel.runners.live.alerts.scrub import scrubber
 from tests.runners.alerts.servers import http_server
 
 SECRET = "canaryCANARYcanary0123456789"
@@ -114,7 +114,7 @@ def test_the_end_sends_the_sum_of_what_is_still_counted(make: Make) -> None:
 
 
 def test_what_is_not_taken_is_said_on_the_screen_and_elsewhere_and_tried_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keel.runners.alerts.backlog.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("keel.runners.live.alerts.backlog.FIRST_PAUSE_S", 0.01)
     shown: list[Notice] = []
     moody, other = Box("moody", outcomes=(Outcome(False, f"error=500 {SECRET}\x1b[2J"), Outcome(False, "error=500"))), Box("other", "info")
     make(moody, other, shown=shown).notify(notice())
@@ -153,7 +153,7 @@ def test_nobody_waits_and_the_end_takes_one_attempts_time(make: Make) -> None:
 
 
 def test_a_sender_that_breaks_breaks_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keel.runners.alerts.backlog.FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("keel.runners.live.alerts.backlog.FIRST_PAUSE_S", 0.01)
     shown: list[Notice] = []
     box, send = Box(), Box.send
     broken = [ValueError(SECRET)]

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from keel.core.errors import ConfigError, SafetyError
-from keel.runners.alerts.config import AlertsConfig, TelegramConfig, decode_alerts, load_alerts
 from keel.runners.home import Home
+from keel.runners.live.alerts.config import AlertsConfig, TelegramConfig, decode_alerts, load_alerts
 
 ENVIRON = {
     "TOKEN": "123456789:abcdefghijklmnopqrstuvwxyzabcdefghij",

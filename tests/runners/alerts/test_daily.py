@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from keel.runners.alerts.alerts import Alerts
-from keel.runners.alerts.config import AlertsConfig, CommandConfig
-from keel.runners.alerts.daily import Figures, figures_of, is_due, later, send_daily, summary_text
+from keel.runners.live.alerts.alerts import Alerts
+from keel.runners.live.alerts.config import AlertsConfig, CommandConfig
+from keel.runners.live.alerts.daily import Figures, figures_of, is_due, later, send_daily, summary_text
 from keel.runners.live.session.session import Stop
 from keel.runners.live.startup.start import Live
 from tests.runners.alerts.test_alerts import Box
@@ -54,7 +54,7 @@ def test_what_it_says() -> None:
 
 
 def test_it_is_made_of_a_session_that_trades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keel.runners.alerts.daily.is_due", lambda last, now, minute: True)
+    monkeypatch.setattr("keel.runners.live.alerts.daily.is_due", lambda last, now, minute: True)
     box = Box("box")
     alerts = Alerts(AlertsConfig(targets={"box": CommandConfig(command=["x"])}), [box], "demo ema", lambda told: None, str)
     with moving() as sandbox:

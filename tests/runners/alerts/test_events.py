@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 import pytest
 
-from keel.core.risk.causes import CAUSES
-from keel.runners.alerts.events import EVENTS
+from keel.core.risk.gate.causes import CAUSES
+from keel.runners.live.alerts.events import EVENTS
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted(path for folder in ("adapters", "runners") for path in (ROOT / folder).rglob("*.py"))
@@ -83,14 +83,14 @@ def _told(name: str, place: int) -> Iterator[tuple[str, set[str]]]:
 def test_every_code_that_is_told_has_a_row() -> None:
     seen, lacking = 0, set[str]()
     for where, codes in _told("Notice", 1):
-        if where.startswith("runners/alerts/alerts.py"):
+        if where.startswith("runners/live/alerts/alerts.py"):
             codes |= {"alert_failed"}
-        if where.startswith(("runners/alerts/of_session.py", "runners/supervisor/command.py")):
+        if where.startswith(("runners/live/alerts/of_session.py", "runners/live/supervisor/command.py")):
             continue  # a code that its callers give: below
         assert codes, f"{where}: which code is this? write it as a literal, or pass it on as a parameter"
         lacking |= {f"{where}: {code}" for code in codes - set(EVENTS)}
         seen += 1
-    assert not lacking, f"a row in runners/alerts/events.py, then python -m keel.runners.alerts.runbook: {sorted(lacking)}"
+    assert not lacking, f"a row in runners/live/alerts/events.py, then python -m keel.runners.live.alerts.runbook: {sorted(lacking)}"
     assert seen > 50
 
 

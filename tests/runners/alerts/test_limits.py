@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.adapters.bybit.notices import Severity
-from keel.runners.alerts.backlog import LONGEST_ASKED_S, LONGEST_PAUSE_S, Backlog
-from keel.runners.alerts.limits import Limits
-from keel.runners.alerts.message import LONGEST, Message
+from keel.runners.live.alerts.backlog import LONGEST_ASKED_S, LONGEST_PAUSE_S, Backlog
+from keel.runners.live.alerts.limits import Limits
+from keel.runners.live.alerts.message import LONGEST, Message
 
 
 def message(code: str = "loop_late", severity: Severity = "warning", text: str = "late") -> Message:

@@ -14,11 +14,11 @@ import msgspec
 import pytest
 
 from keel.core.errors import ConfigError
-from keel.runners.alerts.config import AlertsConfig, decode_alerts
-from keel.runners.alerts.message import Message
-from keel.runners.alerts.outcome import Outcome, Sender
-from keel.runners.alerts.scrub import scrubber, secrets_for
-from keel.runners.alerts.targets import build_senders
+from keel.runners.live.alerts.config import AlertsConfig, decode_alerts
+from keel.runners.live.alerts.message import Message
+from keel.runners.live.alerts.outcome import Outcome, Sender
+from keel.runners.live.alerts.scrub import scrubber, secrets_for
+from keel.runners.live.alerts.targets import build_senders
 from tests.runners.alerts.servers import HttpServer, MailServer, http_server, mail_server, unused_port
 
 CANARY = "canaryCANARYcanary0123456789abcdef012345"
@@ -202,7 +202,7 @@ def test_a_command_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_missing_apprise_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keel.runners.alerts.targets.find_spec", lambda name: None)
+    monkeypatch.setattr("keel.runners.live.alerts.targets.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=rf'{sys.executable} -m pip install "keel-trader\[alerts\]"'):
         built(TELEGRAM, tmp_path)
 

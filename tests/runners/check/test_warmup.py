@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keel.runners.check.warmup import _difference, _settled
+from keel.runners.research.check.warmup import _difference, _settled
 
 Keel = Callable[..., Any]
 LAST = ("--start", "2024-01-24", "--end", "2024-01-28")

@@ -16,15 +16,15 @@ from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.journal import read
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import SystemConfig
-from keel.core.messages import Message
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import tf_ms
+from keel.core.model.messages import Message
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import tf_ms
+from keel.core.system.config import SystemConfig
 from keel.runners.live.session.records import TYPES
 from keel.runners.live.session.session import Ending, Session
 from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.start import Live
-from keel.runners.sandbox import stored_bars
+from keel.runners.sandbox.assembly import stored_bars
 from keel.runners.systems import LoadedSystem
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.market.feeds import BarFeed

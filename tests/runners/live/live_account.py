@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from keel.adapters.bybit.transport.endpoints import Environment, endpoints
-from keel.core.promotion import RuleVerdict
-from keel.core.time_range import to_iso
-from keel.runners import promotion
-from keel.runners.arming import terminal
-from keel.runners.arming.token import make_token, put_token, terms_of
+from keel.core.model.time_range import to_iso
+from keel.core.system.promotion import RuleVerdict
 from keel.runners.home import Home
-from keel.runners.live_account import LiveOptions
-from keel.runners.promotion_record import Judged, PromotionRecord, identity, sealed, session_data, write_record
+from keel.runners.lifecycle import promotion
+from keel.runners.lifecycle.promotion_record import Judged, PromotionRecord, identity, sealed, session_data, write_record
+from keel.runners.live.arming import terminal
+from keel.runners.live.arming.token import make_token, put_token, terms_of
+from keel.runners.live.live_account import LiveOptions
 from keel.runners.systems import LoadedSystem, load_system
 from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, made_bars, stepping, wall_ms

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from keel.adapters.bybit.transport.endpoints import Environment
-from keel.core.config import SystemConfig, for_epoch
 from keel.core.errors import ConfigError, KeelError, SafetyError, VenueError
+from keel.core.system.config import SystemConfig, for_epoch
 from keel.runners.live.startup.lock import AccountLock
 from keel.sim.sandbox.settings import AccountSettings
 from keel.strategies.base import BaseStrategy

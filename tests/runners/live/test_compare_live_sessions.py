@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.messages import Fill
-from keel.core.money import UNIT
-from keel.runners.compare_live.parts import PARTS
-from keel.runners.compare_live.whole import Comparison, compare_live
+from keel.core.model.messages import Fill
+from keel.core.model.money import UNIT
 from keel.runners.home import Home
-from keel.runners.session_journal import find_session, load_code
+from keel.runners.live.session_journal import find_session, load_code
+from keel.runners.research.compare_live.parts import PARTS
+from keel.runners.research.compare_live.whole import Comparison, compare_live
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import marked_store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keel.core.risk.gate import Gate
+from keel.core.risk.gate.gate import Gate
 from keel.runners.live.checks.comparison import Comparison, Difference, Doubt, Freeze, Release, Trust, cause_of
 
 S = "BTCUSDT"

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from keel.core.timeframe import DAY_MS
+from keel.core.model.timeframe import DAY_MS
 from keel.runners.live.checks.health_checks import STATEMENT_LAG_MS
 from keel.runners.live.session.records import Stated
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S

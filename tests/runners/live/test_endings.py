@@ -15,8 +15,8 @@ import pytest
 from keel.adapters.journal.disk import Disk
 from keel.adapters.logging import set_up_logging
 from keel.core.errors import KeelError
-from keel.runners.demo import DemoOptions, DemoRun, run_demo
 from keel.runners.home import Home
+from keel.runners.live.demo import DemoOptions, DemoRun, run_demo
 from keel.runners.live.session.session import Session, Stop
 from keel.runners.live.startup.start import Live
 from keel.runners.systems import load_system

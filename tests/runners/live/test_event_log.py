@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from keel.core.bus import Bus
-from keel.core.messages import Fill, FundingPayment, Halt, OrderDenied, OrderUpdate, Signal
-from keel.core.money import to_text
-from keel.core.portfolio_order import Order, PortfolioOrders
+from keel.core.engine.bus import Bus
+from keel.core.model.messages import Fill, FundingPayment, Halt, OrderDenied, OrderUpdate, Signal
+from keel.core.model.money import to_text
+from keel.core.strategy.portfolio_order import Order, PortfolioOrders
 from keel.runners.live.session.event_log import log_events
 from keel.runners.live.session.records import Adjusted
 from tests.builders import DAY, START, builtin

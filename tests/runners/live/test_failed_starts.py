@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from keel.core.errors import ConfigError, DataError, KeelError, SafetyError, VenueError
-from keel.runners.demo import DemoOptions, run_demo
 from keel.runners.epoch import StrategyEpochTracker
 from keel.runners.home import Home
+from keel.runners.lifecycle.registry import list_runs
+from keel.runners.live.demo import DemoOptions, run_demo
 from keel.runners.live.startup.lock import AccountLock
-from keel.runners.registry import list_runs
 from keel.runners.systems import load_system
 from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, lockstep, made_bars, running

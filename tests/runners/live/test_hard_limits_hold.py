@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from keel.core.messages import AmendOrder, CancelOrder, OrderUpdate, SubmitOrder
-from keel.core.orders import OrderRecord
-from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.controls import REPLACED_RESTS, Controls
-from keel.core.risk.gate import Gate
+from keel.core.model.messages import AmendOrder, CancelOrder, OrderUpdate, SubmitOrder
+from keel.core.model.orders import OrderRecord
+from keel.core.risk.controls.controls import REPLACED_RESTS, Controls
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.risk.gate.gate import Gate
 from keel.runners.live.session.decisions import Decisions
 from keel.runners.live.session.order_gateway import OrderGateway
 from tests.builders import START, perpetual

@@ -12,10 +12,10 @@ import pytest
 
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig, SizingConfig, SystemConfig
 from keel.core.errors import ConfigError, DataError, VenueError
-from keel.core.messages import Bar, FundingRate, Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Bar, FundingRate, Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import ExecutionConfig, SizingConfig, SystemConfig
 from keel.runners.live.market.input_reader import InputReader
 from keel.runners.live.market.input_wait import PATIENCE_MS, InputWait
 from keel.runners.live.session.records import InputsKnown

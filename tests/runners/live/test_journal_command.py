@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keel.adapters.journal import Journal, read
-from keel.core.clock import ReplayClock
+from keel.core.engine.clock import ReplayClock
 from keel.runners.cli.main import run
 from tests.builders import START, bar
 

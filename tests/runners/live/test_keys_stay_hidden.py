@@ -16,8 +16,8 @@ from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal
 from keel.adapters.logging import set_up_logging
 from keel.core.errors import KeelError
-from keel.runners.demo import DemoOptions, run_demo
 from keel.runners.home import Home
+from keel.runners.live.demo import DemoOptions, run_demo
 from keel.runners.live.session.session import Session, Stop
 from keel.runners.live.startup.connection import connect
 from keel.runners.live.startup.start import Live

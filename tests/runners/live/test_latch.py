@@ -17,8 +17,8 @@ import pytest
 
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import ConfigError, SafetyError
-from keel.core.messages import OrderDenied
-from keel.core.risk.causes import TradingState
+from keel.core.model.messages import OrderDenied
+from keel.core.risk.gate.causes import TradingState
 from keel.runners import safety
 from keel.runners.live.panic.latch import (
     LatchWatch,
@@ -240,7 +240,7 @@ def test_rearming_needs_a_person_at_a_terminal(state: Path) -> None:
 
 def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
     """What every text says, `keel session rearm`, can be typed as it is."""
-    from keel.runners.cli.sessions import _only_latch
+    from keel.runners.cli.trading.sessions import _only_latch
 
     with pytest.raises(ConfigError, match="no panic latch stands"):
         _only_latch()
@@ -261,7 +261,7 @@ def test_rearming_without_a_name_takes_the_one_that_stands(state: Path) -> None:
     ("name", "commands"), [("demo", {"keel demo"}), ("live", {"keel live"}), ("sandbox-127.0.0.1-8686", {"keel demo", "keel live"})]
 )
 def test_after_a_re_arming_the_command_that_starts_again_is_that_of_the_environment(name: str, commands: set[str]) -> None:
-    from keel.runners.cli.sessions import _start_again
+    from keel.runners.cli.trading.sessions import _start_again
 
     said = _start_again(Path(f"{name}.latch"))
     assert {command for command in ("keel demo", "keel live") if command in said} == commands

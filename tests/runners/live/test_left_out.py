@@ -9,8 +9,8 @@ import pytest
 
 from keel.core.errors import ConfigError
 from keel.runners.cli.main import run
-from keel.runners.demo import DemoOptions, run_demo
 from keel.runners.home import Home
+from keel.runners.live.demo import DemoOptions, run_demo
 from keel.runners.systems import load_system
 from tests.runners.live.test_endings import TEXTS
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.core.config import Distance, ExitsConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
-from keel.core.messages import Fill, Liquidation, Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Fill, Liquidation, Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import Distance, ExitsConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
 from keel.runners.live.session.outcome import session_result
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system

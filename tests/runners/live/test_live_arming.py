@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from keel.adapters.bybit.transport.endpoints import Environment
-from keel.runners.arming.missing import Missing, NotArmedError
 from keel.runners.cli.main import run
 from keel.runners.home import Home
+from keel.runners.live.arming.missing import Missing, NotArmedError
+from keel.runners.live.live_account import LiveOptions, run_live
 from keel.runners.live.panic.latch import latch_path
-from keel.runners.live_account import LiveOptions, run_live
 from keel.sim.sandbox.settings import AccountSettings
 from tests.runners.live.live_account import (
     SYSTEM,

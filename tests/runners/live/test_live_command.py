@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from keel.runners import live_account
-from keel.runners.arming.command_line import LiveCommand
-from keel.runners.arming.token import Terms, terms_of, usual_place
-from keel.runners.cli.live import live
 from keel.runners.cli.session import Session
+from keel.runners.cli.trading.live import live
 from keel.runners.home import Home
-from keel.runners.live_account import LiveOptions
-from keel.runners.session_address import Card, bound, put_card
-from keel.runners.session_run import without_symbols
-from keel.runners.state_folder import state_folder
+from keel.runners.live import live_account
+from keel.runners.live.arming.command_line import LiveCommand
+from keel.runners.live.arming.token import Terms, terms_of, usual_place
+from keel.runners.live.live_account import LiveOptions
+from keel.runners.live.session_address import Card, bound, put_card
+from keel.runners.live.session_run import without_symbols
+from keel.runners.process.state_folder import state_folder
 from keel.runners.systems import load_system
 from tests.runners.live.live_account import SYSTEM, home_of
 

@@ -10,7 +10,7 @@ import pytest
 from keel.core.errors import KeelError
 from keel.runners.cli.main import run
 from keel.runners.home import Home
-from keel.runners.live_account import DryEnding, run_dry, run_live
+from keel.runners.live.live_account import DryEnding, run_dry, run_live
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, private_posts, promoted, token_for
 from tests.sim.sandbox.conftest import Sandbox
 

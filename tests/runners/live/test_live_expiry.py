@@ -11,19 +11,19 @@ import pytest
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.core.errors import SafetyError
-from keel.core.risk.gate import Gate
-from keel.runners.arming import arming as arming_module
-from keel.runners.arming.arming import Arming
-from keel.runners.arming.command_line import LiveCommand
-from keel.runners.arming.missing import NotArmedError
-from keel.runners.arming.token import read_token, terms_of, usual_place
+from keel.core.risk.gate.gate import Gate
+from keel.runners.live.arming import arming as arming_module
+from keel.runners.live.arming.arming import Arming
+from keel.runners.live.arming.command_line import LiveCommand
+from keel.runners.live.arming.missing import NotArmedError
+from keel.runners.live.arming.token import read_token, terms_of, usual_place
 from keel.runners.live.checks.release import release
+from keel.runners.live.live_account import run_live
 from keel.runners.live.panic.latch import latch_path
 from keel.runners.live.session.records import Armed
 from keel.runners.live.session.session import Stop
 from keel.runners.live.session.status import status_of
 from keel.runners.live.startup.start import Live
-from keel.runners.live_account import run_live
 from tests.runners.live.conftest import TYPES, read
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, private_posts, promoted, token_for, uid_of
 from tests.sim.sandbox.conftest import Sandbox

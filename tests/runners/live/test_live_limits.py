@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.core.config import Distance, ExitsConfig, LiveConfig, RiskConfig, SystemConfig
 from keel.core.errors import FieldError
-from keel.core.risk.control_limits import ControlLimits
-from keel.runners.arming.limits import limit_lines, limits_missing, no_stop
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.system.config import Distance, ExitsConfig, LiveConfig, RiskConfig, SystemConfig
+from keel.runners.live.arming.limits import limit_lines, limits_missing, no_stop
+from keel.runners.live.live_account import run_live
 from keel.runners.live.startup.banner import banner_text
-from keel.runners.live_account import run_live
 from tests.core.risk.test_controls import Room
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
 

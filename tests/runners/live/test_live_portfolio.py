@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keel.core.errors import KeelError
-from keel.runners.live_account import run_dry, run_live
+from keel.runners.live.live_account import run_dry, run_live
 from keel.sim.sandbox.settings import AccountSettings
 from tests.runners.live.live_account import SYSTEM, armed_system, home_of, options, private_posts, promoted, token_for
 from tests.sim.sandbox.conftest import KEY, SECRET, Sandbox, made_bars, stepping

@@ -13,7 +13,7 @@ import pytest
 
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.core.errors import SafetyError
-from keel.runners.arming.token import LONGEST_MS, Terms, Token, make_token, note_use, put_token, read_token, usual_place, was_used
+from keel.runners.live.arming.token import LONGEST_MS, Terms, Token, make_token, note_use, put_token, read_token, usual_place, was_used
 from keel.runners.live.panic.latch import latch_path
 
 NOW = 1_800_000_000_000

@@ -9,7 +9,7 @@ import pytest
 
 from keel.core.errors import SafetyError
 from keel.runners.live.startup.lock import AccountLock
-from keel.runners.state_folder import state_folder
+from keel.runners.process.state_folder import state_folder
 
 
 @pytest.fixture

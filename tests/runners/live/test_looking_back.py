@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.time_range import to_ms
+from keel.core.model.time_range import to_ms
 from keel.runners.cli.main import run
 from keel.runners.home import Home
 from keel.runners.sample import write_sample
-from keel.runners.tools.backtest import BacktestRequest, backtest_run_tool
 from keel.runners.tools.registry import ToolContext
+from keel.runners.tools.research.backtest import BacktestRequest, backtest_run_tool
 from tests.builders import builtin
 from tests.runners.live.conftest import stored_sandbox
 from tests.sim.sandbox.conftest import running

@@ -13,9 +13,9 @@ import pytest
 from keel.adapters.bybit.transport.rate_budget import LIMITS
 from keel.adapters.journal import read
 from keel.adapters.machine import wall_ms
-from keel.core.config import RiskConfig, SystemConfig
-from keel.core.messages import Fill
-from keel.core.portfolio_order import Order
+from keel.core.model.messages import Fill
+from keel.core.strategy.portfolio_order import Order
+from keel.core.system.config import RiskConfig, SystemConfig
 from keel.runners.live.session.records import TYPES, InstantClosed
 from keel.runners.live.session.session import Session
 from keel.runners.live.startup.start import Live

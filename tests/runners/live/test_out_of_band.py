@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import pytest
 
-from keel.core.messages import Bracket, OrderUpdate
-from keel.core.risk.causes import CAUSES
+from keel.core.model.messages import Bracket, OrderUpdate
+from keel.core.risk.gate.causes import CAUSES
 from keel.runners.live.session.records import Adjusted
 from keel.runners.live.session.tallies import of_journal
 from tests.runners.live.socketless.exchange import OTHER, START_MS, Exchange, Hearing, S

@@ -25,7 +25,7 @@ from keel.runners.live.panic.latch import LatchWatch, is_latched, latch_of
 from keel.runners.live.panic.panic_button import PanicButton
 from keel.runners.live.panic.panic_key import panic_key
 from keel.runners.live.panic.rearm import rearm
-from keel.runners.supervisor.flatten import Flattener
+from keel.runners.live.supervisor.flatten import Flattener
 from tests.runners.fake_exchange import FakeExchange, fake_exchange
 from tests.runners.live.test_demo_command import FAST, keel
 from tests.runners.live.test_watchdog import HANGS, SYSTEM
@@ -76,7 +76,7 @@ def latched_ms(sandbox: Sandbox) -> int:
 
 
 def standby(fake: FakeExchange, *bytes_: bytes) -> tuple[int, str]:
-    words = [sys.executable, "-P", "-m", "keel.runners.panic_standby", "--env", "sandbox", "--sandbox", fake.url]
+    words = [sys.executable, "-P", "-m", "keel.runners.live.panic.standby", "--env", "sandbox", "--sandbox", fake.url]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stderr is not None
         process.stdin.write(json.dumps({"key": "Canary-Key-1", "secret": "Canary-Secret-1"}).encode() + b"\n")

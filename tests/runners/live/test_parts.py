@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keel.core.messages import Bar
+from keel.core.model.messages import Bar
 from keel.runners.live.market.bar_synchronizer import Instant, Instants
 from keel.runners.live.market.prices import Prices
 from tests.builders import HOUR, MINUTE, START, bar

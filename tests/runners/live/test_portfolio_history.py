@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome
-from keel.core.aggregate import aggregate
 from keel.core.errors import ConfigError, DataError
-from keel.core.frame import BAR_COLUMNS, Frame
-from keel.core.messages import Bar, FundingRate
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import BAR_COLUMNS, Frame
+from keel.core.model.messages import Bar, FundingRate
 from keel.runners.live.market.portfolio_history import PortfolioHistory
 from keel.runners.live.market.series_reader import SeriesReader
 from keel.runners.live.session.records import SeriesRows

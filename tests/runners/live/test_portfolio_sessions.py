@@ -11,19 +11,19 @@ import msgspec
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
-from keel.core.frame import Frame
-from keel.core.messages import Fill, SubmitOrder
-from keel.core.portfolio_order import Order
+from keel.core.model.frame import Frame
+from keel.core.model.messages import Fill, SubmitOrder
+from keel.core.model.time_range import to_ms
 from keel.core.risk.position_manager import PositionManager
-from keel.core.time_range import to_ms
+from keel.core.strategy.portfolio_order import Order
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import wire_backtest
 from keel.runners.home import Home
 from keel.runners.live.session.outcome import session_result
-from keel.runners.replay import replay
-from keel.runners.session_journal import find_session
-from keel.runners.session_replay import replay_session
+from keel.runners.live.session_journal import find_session
+from keel.runners.research.session_replay import replay_session
 from keel.runners.systems import LoadedSystem
-from keel.runners.wiring import wire_backtest
 from keel.strategies.base import PortfolioStrategy
 from keel.strategies.hold import HoldStrategy
 from tests.builders import DAY, HOUR, add_series, builtin, coarser, made_ready, plain_system, sample, spot_pair

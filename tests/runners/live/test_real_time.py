@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 import pytest
 
 from keel.adapters.journal import read
-from keel.core.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from keel.core.errors import StrategyError
-from keel.core.messages import Bar, Fill, Signal, SubmitOrder
-from keel.core.portfolio_order import Order
-from keel.core.risk.causes import TradingState
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Bar, Fill, Signal, SubmitOrder
+from keel.core.risk.gate.causes import TradingState
+from keel.core.strategy.portfolio_order import Order
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from keel.runners.live.session.display import Display
 from keel.runners.live.session.records import TYPES, InstantClosed
 from keel.runners.live.session.session import Session, Stop

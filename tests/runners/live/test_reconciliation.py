@@ -22,8 +22,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keel.core.messages import Bracket, CancelOrder, Fill
-from keel.core.risk.causes import CAUSES
+from keel.core.model.messages import Bracket, CancelOrder, Fill
+from keel.core.risk.gate.causes import CAUSES
 from keel.runners.live.session.records import Adjusted
 from tests.runners.live.socketless.exchange import OTHER, START_MS, Exchange, Hearing, S
 from tests.runners.live.socketless.trader import Trader, pass_time

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from keel.core.errors import SafetyError
-from keel.core.risk.causes import CAUSES
-from keel.core.risk.gate import Gate
+from keel.core.risk.gate.causes import CAUSES
+from keel.core.risk.gate.gate import Gate
 from keel.runners.live.checks.release import release
 from keel.runners.live.session.restrictions import ADOPTED, restrictions
 

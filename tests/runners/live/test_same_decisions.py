@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import SystemConfig, for_epoch
-from keel.core.messages import Fill, FundingPayment, Message, SubmitOrder
-from keel.runners.replay import replay
-from keel.runners.wiring import BacktestParts, wire_backtest
+from keel.core.model.messages import Fill, FundingPayment, Message, SubmitOrder
+from keel.core.system.config import SystemConfig, for_epoch
+from keel.runners.backtest.replay import replay
+from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, START, SharedStore, add_series, builtin, coarser, made_ready, sample
 from tests.runners.live.conftest import Ran, plain_of, plan_of, run_session, stored_sandbox

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from keel.core.time_range import TimeRange
+from keel.core.model.time_range import TimeRange
 from keel.runners.live.session.outcome import ending_lines, session_result
 from keel.runners.live.session.sandbox_end import LOOK_MS, SandboxEnd
 from keel.runners.live.session.session import Stop
 from keel.runners.live.startup.start import Live
-from keel.runners.sandbox import stored_bars
+from keel.runners.sandbox.assembly import stored_bars
 from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.settings import SandboxSettings
 from tests.builders import DAY, HOUR, START, plain_system, sample_store

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from keel.core.funnel import Funnel
-from keel.runners.funnel import run_funnel
+from keel.core.results.funnel import Funnel
+from keel.runners.backtest.funnel import run_funnel
 from keel.runners.live.session.outcome import session_result
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox

@@ -14,18 +14,18 @@ import pytest
 
 from keel.adapters.journal import Journal, SessionStarted, read
 from keel.core.errors import ConfigError, DataError, StrategyError
-from keel.core.messages import Bar, Fill, Message, Signal, SignalDenied, SubmitOrder
-from keel.runners.compare_live.whole import compare_live
+from keel.core.model.messages import Bar, Fill, Message, Signal, SignalDenied, SubmitOrder
 from keel.runners.home import Home
 from keel.runners.live.session.decisions import decision_text
 from keel.runners.live.session.inbox import Inbox
 from keel.runners.live.session.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
-from keel.runners.session_journal import find_session, load_code
-from keel.runners.session_replay import Replayed, by_todays_names, replay_session
+from keel.runners.live.session_journal import find_session, load_code
+from keel.runners.research.compare_live.whole import compare_live
+from keel.runners.research.session_replay import Replayed, by_todays_names, replay_session
 from keel.runners.systems import loaded_now
-from keel.runners.tools.compare_live import CompareLiveRequest, session_compare_tool
 from keel.runners.tools.registry import ToolContext
-from keel.runners.tools.replay import ReplayRequest, session_replay_tool
+from keel.runners.tools.trading.compare_live import CompareLiveRequest, session_compare_tool
+from keel.runners.tools.trading.replay import ReplayRequest, session_replay_tool
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.elsewhere import NEWEST, replayed_elsewhere
@@ -234,7 +234,7 @@ def test_what_a_killed_process_had_half_written_is_told(ran: Ran, tmp_path: Path
 
 STRATEGY = """
 from keel.strategies.base import BaseStrategy
-from keel.core.messages import Signal
+from keel.core.model.messages import Signal
 
 class Flipper(BaseStrategy):
     defaults = {"every": 7}

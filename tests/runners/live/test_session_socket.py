@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from keel.core.errors import ConfigError, KeelError, SafetyError
-from keel.core.messages import SubmitOrder
-from keel.core.risk.causes import TradingState
+from keel.core.model.messages import SubmitOrder
+from keel.core.risk.gate.causes import TradingState
 from keel.runners.cli.main import cli
 from keel.runners.cli.main import run as keel
 from keel.runners.home import Home
@@ -26,11 +26,11 @@ from keel.runners.live.session.door import Ask
 from keel.runners.live.session.outcome import session_result
 from keel.runners.live.session.records import Adjusted, CauseEnded
 from keel.runners.live.session.session import Stop
+from keel.runners.live.session_address import Card, bound, connected, put_card, sessions, socket_path
 from keel.runners.live.startup.start import Live
-from keel.runners.session_address import Card, bound, connected, put_card, sessions, socket_path
 from keel.runners.tools import session_release_tool, session_status_tool
 from keel.runners.tools.registry import ToolContext
-from keel.runners.tools.session import Hung, NoSession, ReleaseRequest, SessionRequest, _exchange
+from keel.runners.tools.trading.session import Hung, NoSession, ReleaseRequest, SessionRequest, _exchange
 from tests.runners.live.conftest import Ran
 from tests.runners.live.test_real_time import moving_really, plan, run, until
 from tests.sim.sandbox.raw import Raw

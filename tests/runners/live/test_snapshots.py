@@ -15,10 +15,10 @@ from hypothesis import settings
 from keel.adapters.journal import Record, read
 from keel.adapters.journal.snapshots import newest_snapshot, snapshot_paths
 from keel.core.errors import InvariantError
-from keel.core.messages import Bar, Fill, Signal, SubmitOrder
-from keel.core.risk.control_limits import ControlLimits
-from keel.core.risk.gate import Gate
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Bar, Fill, Signal, SubmitOrder
+from keel.core.risk.controls.limits import ControlLimits
+from keel.core.risk.gate.gate import Gate
+from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.runners.live.memory import snapshots, state
 from keel.runners.live.memory.bar_tape import BarTape
 from keel.runners.live.memory.history import hear_again

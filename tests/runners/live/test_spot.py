@@ -15,9 +15,9 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.store import HistoricalDataStore
 from keel.core.actors.portfolio import Portfolio
-from keel.core.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
-from keel.core.messages import Fill, Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Fill, Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.runners.live.checks.reconcile import differences
 from keel.runners.live.session.outcome import session_result
 from keel.runners.live.session.records import Opened

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from keel.adapters.journal import read
-from keel.core.config import RiskConfig, SizingConfig
-from keel.core.messages import Fill, Signal
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Fill, Signal
+from keel.core.strategy.snapshot import RuntimeSnapshot
+from keel.core.system.config import RiskConfig, SizingConfig
 from keel.runners.live.session.records import TYPES, Adjusted
 from keel.runners.live.session.session import Session
 from keel.runners.live.startup.start import Live

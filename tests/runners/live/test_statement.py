@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from keel.core.money import UNIT, to_units
-from keel.core.time_range import to_ms
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.time_range import to_ms
 from keel.runners.live.checks.health_checks import STATEMENT_LAG_MS
 from keel.runners.live.session.records import Stated
 from keel.runners.live.session.session import Stop

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from keel.adapters.bybit.notices import Notice
-from keel.core.messages import FundingPayment
-from keel.core.risk.causes import TradingState
+from keel.core.model.messages import FundingPayment
+from keel.core.risk.gate.causes import TradingState
 from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.schedule import PERIOD_MS, Cadence
 from keel.runners.live.session.session import Stop

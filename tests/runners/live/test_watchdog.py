@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from keel.core.risk.causes import TradingState
+from keel.core.risk.gate.causes import TradingState
 from keel.runners.live.checks import watchdog as watchdog_module
 from keel.runners.live.checks.watchdog import Watchdog
 from keel.runners.live.session.session import Stop
@@ -28,7 +28,7 @@ from tests.virtual.loop import VirtualLoop
 PROJECT = Path(__file__).resolve().parents[3]
 HANGS = """
 import time
-from keel.core.messages import Signal
+from keel.core.model.messages import Signal
 from keel.strategies.base import BaseStrategy
 
 

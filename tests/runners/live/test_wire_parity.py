@@ -11,20 +11,20 @@ import msgspec
 import pytest
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import SystemConfig, for_epoch
-from keel.core.messages import FundingPayment, Message
-from keel.core.time_range import to_ms
+from keel.core.model.messages import FundingPayment, Message
+from keel.core.model.time_range import to_ms
+from keel.core.system.config import SystemConfig, for_epoch
 from keel.runners.home import Home
 from keel.runners.live.memory.history import COMMANDS
 from keel.runners.live.session.inbox import Inbox
+from keel.runners.research.wire_parity.compare import WireDifference, first_difference, guess
+from keel.runners.research.wire_parity.rows import KINDS, Side
+from keel.runners.research.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
 from keel.runners.sample import write_sample
-from keel.runners.sandbox import StoredBars
+from keel.runners.sandbox.assembly import StoredBars
 from keel.runners.systems import LoadedSystem
 from keel.runners.tools.registry import ToolContext
-from keel.runners.tools.wire_parity import WireParityRequest, wire_parity_check_tool
-from keel.runners.wire_parity.compare import WireDifference, first_difference, guess
-from keel.runners.wire_parity.rows import KINDS, Side
-from keel.runners.wire_parity.sides import as_on_the_wire, backtest_side, sandbox_bars, session_side
+from keel.runners.tools.trading.wire_parity import WireParityRequest, wire_parity_check_tool
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, START, builtin, made_ready
 from tests.runners.live.elsewhere import NEWEST, replayed_elsewhere

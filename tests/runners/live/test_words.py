@@ -10,8 +10,8 @@ import msgspec
 import pytest
 
 from keel.core.errors import StrategyError
-from keel.core.messages import Fill, Signal, SubmitOrder
-from keel.core.snapshot import RuntimeSnapshot
+from keel.core.model.messages import Fill, Signal, SubmitOrder
+from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, plain_system, store_of
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig
-from keel.core.portfolio_order import Order
-from keel.core.timeframe import tf_ms
-from keel.runners.backtester import Backtester
+from keel.core.model.timeframe import tf_ms
+from keel.core.strategy.portfolio_order import Order
+from keel.core.system.config import ExecutionConfig
+from keel.runners.portfolio.backtester import Backtester
 from tests.builders import START, perpetual, spot_pair
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.config import ExecutionConfig, RiskConfig
-from keel.core.instrument import Category, Instrument, size_count
-from keel.core.portfolio_order import Order
-from keel.core.result import BacktestResult
+from keel.core.model.instrument import Category, Instrument, size_count
+from keel.core.results.result import BacktestResult
+from keel.core.strategy.portfolio_order import Order
+from keel.core.system.config import ExecutionConfig, RiskConfig
 from keel.strategies.base import PortfolioStrategy
 from tests.builders import HOUR, START, add_series, perpetual, plain_system, run, spot_pair
 

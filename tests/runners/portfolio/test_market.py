@@ -10,10 +10,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from keel.core.config import ExecutionConfig
 from keel.core.errors import ConfigError, DataError
 from keel.core.risk.position_manager import PositionManager
-from keel.runners.backtester import Backtester
+from keel.core.system.config import ExecutionConfig
+from keel.runners.portfolio.backtester import Backtester
 from keel.strategies.hold import HoldStrategy
 from tests.builders import DAY, START, perpetual, sample_store
 from tests.builders import HOUR as HOUR_MS

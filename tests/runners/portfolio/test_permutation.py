@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.adapters.store import HistoricalDataStore
-from keel.core.aggregate import aggregate
-from keel.core.config import ExecutionConfig
 from keel.core.errors import ConfigError
-from keel.core.frame import Frame
-from keel.core.instrument import Grid
-from keel.core.portfolio_order import Order
+from keel.core.features.aggregate import aggregate
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Grid
 from keel.core.risk.position_manager import PositionManager
-from keel.runners.backtester import Backtester
-from keel.runners.permutation import MIN_BARS, PRICES, BarOrder, common_bars, follow, p_value, permute_bars, travel
+from keel.core.strategy.portfolio_order import Order
+from keel.core.system.config import ExecutionConfig
 from keel.runners.portfolio.archive import StoredArchive
+from keel.runners.portfolio.backtester import Backtester
 from keel.runners.portfolio.permuted import PermutedArchive
+from keel.runners.research.permutation import MIN_BARS, PRICES, BarOrder, common_bars, follow, p_value, permute_bars, travel
 from keel.strategies.hold import HoldStrategy
 from tests.builders import HOUR as HOUR_MS
 from tests.builders import START, perpetual

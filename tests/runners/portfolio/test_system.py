@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.core.config import ExitsConfig, RiskConfig
 from keel.core.errors import ConfigError
-from keel.core.portfolio_order import Order
 from keel.core.risk.position_manager import PositionManager
+from keel.core.strategy.portfolio_order import Order
+from keel.core.system.config import ExitsConfig, RiskConfig
 from keel.runners.cli.main import run as keel
 from keel.runners.home import Home
 from keel.runners.sample import write_sample

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from keel.core.errors import ConfigError, DataError, StrategyError
-from keel.core.portfolio_order import Order, market_symbol
-from keel.core.time_range import to_ms
+from keel.core.model.time_range import to_ms
+from keel.core.strategy.portfolio_order import Order, market_symbol
 from keel.runners.portfolio.oms_client import OMSReader
 from tests.builders import DAY, MINUTE, START
 from tests.builders import HOUR as HOUR_MS

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from keel.core.errors import SafetyError
+from keel.runners.live.live_account import run_live
 from keel.runners.live.session.session import Stop
 from keel.runners.live.startup.start import Live
-from keel.runners.live_account import run_live
-from keel.runners.supervisor.bar_count import bars_before, of_run
-from keel.runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
+from keel.runners.live.supervisor.bar_count import bars_before, of_run
+from keel.runners.live.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
 
 RUN = "ab" * 16

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from keel.core.config import SupervisionConfig
-from keel.runners.supervisor.decisions import Decider
-from keel.runners.supervisor.rules import Finding
+from keel.core.system.config import SupervisionConfig
+from keel.runners.live.supervisor.decisions import Decider
+from keel.runners.live.supervisor.rules import Finding
 
 Come = Callable[[Decider], list[Any]]
 TERM, INT, KILL = signal.SIGTERM, signal.SIGINT, -signal.SIGKILL

@@ -20,18 +20,18 @@ import pytest
 
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.endpoints import Environment
-from keel.core.config import SupervisionConfig
 from keel.core.errors import SafetyError
-from keel.runners.session_address import connected
-from keel.runners.supervisor import sending, systemd
-from keel.runners.supervisor.address import Place, TraderCard
-from keel.runners.supervisor.flatten import Flattener
-from keel.runners.supervisor.heartbeat import RUN_NAME, SOCKET_NAME, Beat, encode
-from keel.runners.supervisor.listening import TOLD_EVERY_S, Ignored, Listener, peer_process
-from keel.runners.supervisor.screen import Screen
-from keel.runners.supervisor.sending import heartbeats, rss_bytes
-from keel.runners.supervisor.supervisor import Supervisor
-from keel.runners.supervisor.trader import Trader, began, process_of
+from keel.core.system.config import SupervisionConfig
+from keel.runners.live.session_address import connected
+from keel.runners.live.supervisor import sending, systemd
+from keel.runners.live.supervisor.address import Place, TraderCard
+from keel.runners.live.supervisor.flatten import Flattener
+from keel.runners.live.supervisor.heartbeat import RUN_NAME, SOCKET_NAME, Beat, encode
+from keel.runners.live.supervisor.listening import TOLD_EVERY_S, Ignored, Listener, peer_process
+from keel.runners.live.supervisor.screen import Screen
+from keel.runners.live.supervisor.sending import heartbeats, rss_bytes
+from keel.runners.live.supervisor.supervisor import Supervisor
+from keel.runners.live.supervisor.trader import Trader, began, process_of
 
 
 def until(what: Callable[[], object]) -> None:
@@ -135,7 +135,7 @@ line.recv(1)
 def test_a_heartbeat_of_another_process_is_not_the_traders(has_peers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system names the process at the other end no words help; elsewhere it needs the number and the run's id."""
     if not has_peers:
-        monkeypatch.setattr("keel.runners.supervisor.listening.peer_process", lambda line: None)
+        monkeypatch.setattr("keel.runners.live.supervisor.listening.peer_process", lambda line: None)
     ours = place()
     listener = Listener(ours.take())
     forged = Beat(ME.process, "trading", 1, 1, run=ME.run if has_peers else "guessed")
@@ -219,7 +219,7 @@ def test_a_trader_whose_supervisor_died_before_it_wrote_its_number_down_is_found
 def test_a_process_of_before_the_machine_was_started_anew_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = began(os.getpid())
     (tmp_path / "boot").write_text("another-boot")
-    monkeypatch.setattr("keel.runners.supervisor.trader._BOOT", tmp_path / "boot")
+    monkeypatch.setattr("keel.runners.live.supervisor.trader._BOOT", tmp_path / "boot")
     assert now and (sys.platform != "linux" or began(os.getpid()) not in ("", now))
 
 
@@ -345,8 +345,8 @@ def test_a_panic_path_that_nobody_can_hear_is_not_taken_for_stopped(monkeypatch:
 
     said: list[str] = []
     flattener, acting = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, said.append), _Unheard()
-    monkeypatch.setattr("keel.runners.supervisor.flatten.threading", SimpleNamespace(Thread=none, Event=threading.Event))
-    monkeypatch.setattr("keel.runners.supervisor.flatten.WARM_S", 0.0)
+    monkeypatch.setattr("keel.runners.live.supervisor.flatten.threading", SimpleNamespace(Thread=none, Event=threading.Event))
+    monkeypatch.setattr("keel.runners.live.supervisor.flatten.WARM_S", 0.0)
     monkeypatch.setattr(subprocess, "Popen", lambda *given, **more: acting)
     flattener.warm()
     assert flattener.run(lambda: True) and acting.stdout.closed and acting.stdin.closed
@@ -358,8 +358,8 @@ def test_a_panic_path_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatc
     """By one that speaks; and one that does not break off when it is asked is killed."""
     said: list[str] = []
     flattener = Flattener(Environment.SANDBOX, "http://127.0.0.1:9", None, said.append)
-    monkeypatch.setattr("keel.runners.supervisor.flatten.WARM_S", 0.3)
-    monkeypatch.setattr("keel.runners.supervisor.flatten.BREAK_S", 0.3)
+    monkeypatch.setattr("keel.runners.live.supervisor.flatten.WARM_S", 0.3)
+    monkeypatch.setattr("keel.runners.live.supervisor.flatten.BREAK_S", 0.3)
     flattener.warm()
     stopped = flattener._standby
     assert stopped is not None
@@ -379,7 +379,9 @@ def test_a_panic_path_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatc
 
 def test_a_place_whose_files_cannot_be_had_is_refused_in_words(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = place()
-    monkeypatch.setattr("keel.runners.supervisor.address.bound", lambda path: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+    monkeypatch.setattr(
+        "keel.runners.live.supervisor.address.bound", lambda path: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left"))
+    )
     with pytest.raises(SafetyError, match=r"cannot be made \(No space left\).*set KEEL_STATE"):
         ours.take()
     monkeypatch.undo()
@@ -401,7 +403,7 @@ def test_a_full_disk_keeps_no_supervisor_from_its_trader(monkeypatch: pytest.Mon
     told: list[tuple[str, str]] = []
     supervisor = supervisor_of(place, told)
     trader = Trader(TraderCard(os.getpid(), began(os.getpid()), "run"), None)
-    monkeypatch.setattr("keel.runners.supervisor.supervisor.start_trader", lambda *given: trader)
+    monkeypatch.setattr("keel.runners.live.supervisor.supervisor.start_trader", lambda *given: trader)
     monkeypatch.setattr(os, "pwrite", full)
     monkeypatch.setattr(place, "put_card", full)
     place.take().close()

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.core.config import SupervisionConfig
-from keel.runners.supervisor.heartbeat import Beat, Vitals, decode, encode
-from keel.runners.supervisor.rules import GROWTH_BYTES, JOURNAL_S, SETTLED_S, START_S, Finding, Watch
+from keel.core.system.config import SupervisionConfig
+from keel.runners.live.supervisor.heartbeat import Beat, Vitals, decode, encode
+from keel.runners.live.supervisor.rules import GROWTH_BYTES, JOURNAL_S, SETTLED_S, START_S, Finding, Watch
 
 MB = 1 << 20
 POLICY = SupervisionConfig(max_memory_mb=4_000)

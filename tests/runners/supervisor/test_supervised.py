@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from keel.runners.supervisor.trader import began
+from keel.runners.live.supervisor.trader import began
 from tests.sim.sandbox.conftest import Sandbox, running, walk_feed, walking
 
 pytestmark = pytest.mark.long
@@ -27,7 +27,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 STRATEGY = """
 import os, time
 from pathlib import Path
-from keel.core.messages import Signal
+from keel.core.model.messages import Signal
 from keel.strategies.base import BaseStrategy
 
 KEPT = []

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.runners.arming.token import Token
 from keel.runners.home import Home
-from keel.runners.supervisor.arming import armed_before, arming_place
-from keel.runners.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
+from keel.runners.live.arming.supervised import armed_before, arming_place
+from keel.runners.live.arming.token import Token
+from keel.runners.live.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
 from tests.runners.live.live_account import uid_of
 from tests.runners.live.test_live_terminal import Typed, arguments, home, sandbox  # noqa: F401  # fixtures
 from tests.sim.sandbox.conftest import Sandbox

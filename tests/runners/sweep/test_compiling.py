@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-import keel.runners.sweep.compiling as compiling_module
-import keel.runners.sweep.engines as engines
+import keel.runners.research.sweep.workers.compiling as compiling_module
+import keel.runners.research.sweep.workers.engines as engines
 import keel.sim.kernel.compiled as compiled
-from keel.runners.kernel_run import kernel_fingerprint
-from keel.runners.sweep.child import last_words, start_child
-from keel.runners.sweep.compiling import Compiling, is_ready
+from keel.runners.backtest.kernel_run import kernel_fingerprint
+from keel.runners.research.sweep.workers.child import last_words, start_child
+from keel.runners.research.sweep.workers.compiling import Compiling, is_ready
 
 pytest.importorskip("numba")
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from keel.core.features import VectorEngine
-from keel.core.frame import Frame
-from keel.core.time_range import TimeRange
-from keel.runners.identity import data_fingerprint
-from keel.runners.preparation import assemble, guarded, load_inputs, make_plan, prepare, shortened
-from keel.runners.sweep.columns import FolderShelf, MemoryShelf, SharedColumns
-from keel.runners.sweep.data import DataBook
-from keel.runners.sweep.packing import open_saved, pack, save, unpack
-from keel.runners.sweep.study import Row, Study
+from keel.core.model.frame import Frame
+from keel.core.model.time_range import TimeRange
+from keel.runners.backtest.preparation import assemble, guarded, load_inputs, make_plan, prepare, shortened
+from keel.runners.lifecycle.identity import data_fingerprint
+from keel.runners.research.sweep.data import DataBook
+from keel.runners.research.sweep.study import Row, Study
+from keel.runners.research.sweep.workers.columns import FolderShelf, MemoryShelf, SharedColumns
+from keel.runners.research.sweep.workers.packing import open_saved, pack, save, unpack
 from keel.runners.user_code import load_function
 from tests.builders import DAY, START, builtin, sample_store
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.runners.sweep.region import best_by_luck, find_region, judge
-from keel.runners.sweep.space import Dimension, Space
+from keel.runners.research.sweep.region import best_by_luck, find_region, judge
+from keel.runners.research.sweep.space import Dimension, Space
 
 
 def grid(rows: list[list[float | None]]) -> tuple[Space, list[dict[str, int]], list[float | None]]:

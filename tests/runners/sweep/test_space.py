@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from keel.core.errors import ConfigError
-from keel.runners.sweep.search import BATCH, make_search
-from keel.runners.sweep.space import Dimension, Space, parse_space
+from keel.runners.research.sweep.search import BATCH, make_search
+from keel.runners.research.sweep.space import Dimension, Space, parse_space
 from tests.builders import builtin
 
 SYSTEM, STRATEGY = builtin("ema_cross")

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.core.time_range import to_iso
+from keel.core.model.time_range import to_iso
 from keel.runners.cli.main import run
-from keel.runners.sweep.study import Study
+from keel.runners.research.sweep.study import Study
 from tests.runners.sweep.conftest import calls
 
 Keel = Callable[..., Any]

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from keel.core.errors import ConfigError
-from keel.core.system_file import decode_system
+from keel.core.system.file import decode_system
 from keel.runners.home import Home
-from keel.runners.sweep.ask import SweepAsk, SweepRecord, WindowSpan, space_of
-from keel.runners.sweep.kernel import choose_engine
-from keel.runners.sweep.page import region_lines
-from keel.runners.sweep.run import Finished, Trial
-from keel.runners.sweep.study import Row
-from keel.runners.sweep.summary import Summary, summarize
-from keel.runners.sweep.verdict import luck_of, why_no_region
+from keel.runners.research.sweep.ask import SweepAsk, SweepRecord, WindowSpan, space_of
+from keel.runners.research.sweep.page import region_lines
+from keel.runners.research.sweep.run import Finished, Trial
+from keel.runners.research.sweep.study import Row
+from keel.runners.research.sweep.summary import Summary, summarize
+from keel.runners.research.sweep.verdict import luck_of, why_no_region
+from keel.runners.research.sweep.workers.kernel import choose_engine
 from keel.runners.systems import effective_system, load_system
 from keel.strategies.registry import builtin_systems, check_params, load_strategy
 
@@ -243,7 +243,7 @@ def test_what_start_end_and_set_do_not_take(options: list[str], words: str, keel
 
 
 def test_without_numba_the_factor_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keel.runners.sweep.kernel.is_installed", lambda: False)
+    monkeypatch.setattr("keel.runners.research.sweep.workers.kernel.is_installed", lambda: False)
     engine, why = choose_engine("auto", "sharpe", load_system("ema_cross", Home(Path())))
     assert engine == "actors" and "numba is not installed" in why and "times slower" in why
     assert math.isfinite(float(why.partition("about ")[2].split()[0])) and float(why.partition("about ")[2].split()[0]) > 1

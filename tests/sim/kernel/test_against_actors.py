@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from keel.core.metrics.performance import compute_backtest_metrics
-from keel.core.money import LIMIT
-from keel.runners.backtest import run_prepared
-from keel.runners.kernel_run import kernel_refuses, run_kernel, summarize_kernel
-from keel.runners.parity import compare
-from keel.runners.preparation import Prepared
+from keel.core.model.money import LIMIT
+from keel.runners.backtest.engine import run_prepared
+from keel.runners.backtest.kernel_run import kernel_refuses, run_kernel, summarize_kernel
+from keel.runners.backtest.preparation import Prepared
+from keel.runners.research.parity import compare
 from keel.sim.kernel import KernelRefused
 from tests.builders import HOUR, START, builtin, made_ready, store_of
 from tests.sim.kernel.worlds import worlds

@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from keel.core.config import ExecutionConfig, ImpactConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.core.errors import DataError
-from keel.core.messages import Signal
-from keel.runners.kernel_run import kernel_columns, kernel_refuses, kernel_setup, kernel_signals
-from keel.runners.preparation import Prepared
-from keel.runners.sweep.kernel import KernelBench
-from keel.runners.sweep.task import Task
+from keel.core.model.messages import Signal
+from keel.core.system.config import ExecutionConfig, ImpactConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.runners.backtest.kernel_run import kernel_columns, kernel_refuses, kernel_setup, kernel_signals
+from keel.runners.backtest.preparation import Prepared
+from keel.runners.research.sweep.workers.kernel import KernelBench
+from keel.runners.research.sweep.workers.task import Task
 from keel.sim.kernel import KernelRefused, KernelRoom, KernelSetup, run, summarize, unsupported
 from keel.strategies.base import VectorStrategy
 from keel.strategies.ema_cross import EmaCross

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from keel.core.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
-from keel.runners.kernel_run import run_kernel
-from keel.runners.preparation import Prepared
+from keel.core.system.config import Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig
+from keel.runners.backtest.kernel_run import run_kernel
+from keel.runners.backtest.preparation import Prepared
 from keel.sim.kernel import loop
 from keel.sim.kernel.walk import along, follow, wake
 from tests.builders import perpetual, plain_system

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from keel.core.instrument import grid_ceil, grid_count, grid_floor, grid_value
-from keel.core.money import LIMIT, UNIT, mul_div_ceil, mul_div_floor
+from keel.core.model.instrument import grid_ceil, grid_count, grid_floor, grid_value
+from keel.core.model.money import LIMIT, UNIT, mul_div_ceil, mul_div_floor
 from keel.sim.kernel import load
 
 INT64 = 2**63 - 1

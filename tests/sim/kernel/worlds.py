@@ -10,14 +10,14 @@ import numpy as np
 from hypothesis import strategies as st
 
 from keel.adapters.replay.history import FundingColumns, PriceColumns, SymbolHistory
-from keel.core.config import ConstantFunding, Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
-from keel.core.frame import Frame
-from keel.core.instrument import Grid, Instrument, build_tiers, generic_tiers
-from keel.core.money import UNIT, to_units
+from keel.core.model.frame import Frame
+from keel.core.model.instrument import Grid, Instrument, build_tiers, generic_tiers
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import tf_ms
 from keel.core.risk.exits import atr_feature, volatility_feature
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import tf_ms
-from keel.runners.preparation import Prepared, SymbolColumns
+from keel.core.system.config import ConstantFunding, Distance, ExecutionConfig, ExitsConfig, RiskConfig, SizingConfig, SystemConfig
+from keel.runners.backtest.preparation import Prepared, SymbolColumns
 from keel.strategies.base import HOLD, VectorStrategy
 from tests.builders import START, perpetual
 

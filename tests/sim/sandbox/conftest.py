@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from keel.core.config import ExecutionConfig
-from keel.core.instrument import Instrument
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.instrument import Instrument
+from keel.core.model.timeframe import MINUTE_MS
+from keel.core.system.config import ExecutionConfig
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.market.bar_source import SymbolSeries
 from keel.sim.sandbox.market.feeds import BarFeed, WalkFeed

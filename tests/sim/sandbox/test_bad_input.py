@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keel.core.config import ExecutionConfig
+from keel.core.system.config import ExecutionConfig
 from keel.sim.sandbox.account.oracle import problems
 from keel.sim.sandbox.account.order_entry import SOURCE_OF
 from keel.sim.sandbox.http.call import Call

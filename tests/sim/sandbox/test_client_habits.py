@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.timeframe import MINUTE_MS
 from tests.sim.sandbox.conftest import START, Sandbox, flat_bars, made_bars, stepping
 from tests.sim.sandbox.raw import Raw
 from tests.sim.sandbox.test_streams import LINEAR as LINEAR_STREAM

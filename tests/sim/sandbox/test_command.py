@@ -14,12 +14,12 @@ import pytest
 
 from keel.adapters.replay.history import SymbolHistory
 from keel.adapters.replay.loader import ReplayPlan, load_histories
-from keel.core.config import ExecutionConfig
 from keel.core.errors import DataError
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import tf_ms
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import tf_ms
+from keel.core.system.config import ExecutionConfig
 from keel.runners.cli.main import run
-from keel.runners.sandbox import stored_bars
+from keel.runners.sandbox.assembly import stored_bars
 from tests.builders import DAY, START, grow, sample_store
 
 WINDOW = TimeRange(START + 2 * DAY, START + 4 * DAY)

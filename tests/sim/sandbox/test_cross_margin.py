@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keel.core.config import ExecutionConfig
+from keel.core.system.config import ExecutionConfig
 from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import Sandbox, flat_bars, running, stepping, walk_feed, walking
 from tests.sim.sandbox.raw import Raw

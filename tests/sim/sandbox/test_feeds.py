@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.core.errors import ConfigError
-from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
 from keel.sim.sandbox.engine import Engine, piece_length
 from keel.sim.sandbox.market.candles import INDEX, LAST, MARK, Candles
 from keel.sim.sandbox.market.feeds import BarFeed

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from keel.core.instrument import Grid
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.instrument import Grid
+from keel.core.model.timeframe import MINUTE_MS
 from keel.sim.sandbox.http import json_columns
 from keel.sim.sandbox.http.kline_texts import PREMIUM, KlineTexts
 from keel.sim.sandbox.market.candles import INDEX, LAST, MARK, Candles

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keel.core.config import ExecutionConfig
-from keel.core.money import UNIT, to_units
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.money import UNIT, to_units
+from keel.core.model.timeframe import MINUTE_MS
+from keel.core.system.config import ExecutionConfig
 from keel.sim.sandbox.account.oracle import problems
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http.call import Call

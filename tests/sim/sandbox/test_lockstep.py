@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keel.core.clock import ReplayClock
-from keel.core.config import ExecutionConfig, MarginMode
-from keel.core.messages import AmendOrder, Bracket, CancelOrder, Message, SetTradingStop, SubmitOrder
-from keel.core.timeframe import MINUTE_MS
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.engine.clock import ReplayClock
+from keel.core.model.messages import AmendOrder, Bracket, CancelOrder, Message, SetTradingStop, SubmitOrder
+from keel.core.model.timeframe import MINUTE_MS
+from keel.core.system.config import ExecutionConfig, MarginMode
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 from keel.sim.sandbox.market.bar_source import SymbolSeries
 from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, START, flat_bars, made_bars, plain, stepping

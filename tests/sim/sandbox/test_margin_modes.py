@@ -8,10 +8,10 @@ import pybit.unified_trading as pybit
 import pytest
 from pybit.exceptions import InvalidRequestError
 
-from keel.core.config import ExecutionConfig
 from keel.core.errors import ConfigError
-from keel.core.messages import SubmitOrder
-from keel.sim.exchange import RiskProfileConfig, SimulatedExchange
+from keel.core.model.messages import SubmitOrder
+from keel.core.system.config import ExecutionConfig
+from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, SECRET, flat_bars, running, stepping, walk_feed, walking
 from tests.sim.sandbox.raw import Raw

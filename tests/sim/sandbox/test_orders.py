@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from keel.core.config import ExecutionConfig
-from keel.core.timeframe import DAY_MS, MINUTE_MS
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
+from keel.core.system.config import ExecutionConfig
 from keel.sim.sandbox.settings import AccountSettings
 from tests.sim.sandbox.conftest import KEY, START, Sandbox, flat_bars, stepping
 from tests.sim.sandbox.raw import Raw

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from keel.core.config import ExecutionConfig
 from keel.core.errors import DataError
-from keel.core.time_range import TimeRange
-from keel.core.timeframe import DAY_MS, MINUTE_MS
-from keel.runners.sandbox import shifted_to, stored_bars
+from keel.core.model.time_range import TimeRange
+from keel.core.model.timeframe import DAY_MS, MINUTE_MS
+from keel.core.system.config import ExecutionConfig
+from keel.runners.sandbox.assembly import shifted_to, stored_bars
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http import rest_market
 from keel.sim.sandbox.http.call import Call

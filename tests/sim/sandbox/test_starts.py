@@ -8,8 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from keel.core.config import ExecutionConfig
-from keel.core.timeframe import MINUTE_MS
+from keel.core.model.timeframe import MINUTE_MS
+from keel.core.system.config import ExecutionConfig
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http.auth import keyed, sign
 from keel.sim.sandbox.settings import SandboxSettings

@@ -9,8 +9,8 @@ import msgspec
 
 from keel.adapters.bybit.wire.parsing import units
 from keel.adapters.machine import wall_ms
-from keel.core.instrument import Instrument
-from keel.core.timeframe import DAY_MS
+from keel.core.model.instrument import Instrument
+from keel.core.model.timeframe import DAY_MS
 from keel.sim.sandbox.account import out_of_band
 from keel.sim.sandbox.account.oracle import of_account
 from keel.sim.sandbox.account.views import position_row

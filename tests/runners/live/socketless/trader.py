@@ -27,12 +27,12 @@ from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.parsing import units
 from keel.adapters.machine import monotonic_ms, wall_ms
 from keel.core.actors.portfolio import Portfolio
-from keel.core.bus import Bus
-from keel.core.clock import ReplayClock
+from keel.core.engine.bus import Bus
+from keel.core.engine.clock import ReplayClock
 from keel.core.errors import VenueError
-from keel.core.messages import Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
-from keel.core.orders import CLOSED, advance
-from keel.core.risk.gate import Gate
+from keel.core.model.messages import Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
+from keel.core.model.orders import CLOSED, advance
+from keel.core.risk.gate.gate import Gate
 from keel.runners.live.checks.comparison import Difference
 from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.protection import Protection

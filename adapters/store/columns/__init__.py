@@ -1,0 +1,1 @@
+"""The columns of a file: what each is, and its values."""

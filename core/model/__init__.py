@@ -1,0 +1,1 @@
+"""What everything speaks of: messages, instruments, money, orders, positions, trades, time, columns."""

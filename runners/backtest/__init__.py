@@ -1,0 +1,1 @@
+"""A backtest: history in, a result that can be believed out."""

@@ -1,0 +1,1 @@
+"""The commands of research: backtests, sweeps, checks, data, systems, runs."""

@@ -1,0 +1,1 @@
+"""The commands of trading: demo, live, the sandbox, sessions, panic."""

@@ -1,0 +1,1 @@
+"""A sandbox of this machine: put together out of the store's history or a walk, for a command or for a block of code."""

@@ -1,0 +1,1 @@
+"""Functions of research that answer with plain data."""

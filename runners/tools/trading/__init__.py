@@ -1,0 +1,1 @@
+"""Functions about sessions that answer with plain data."""

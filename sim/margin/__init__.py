@@ -1,0 +1,1 @@
+"""Margin and money: isolated, cross and spot settlement, liquidation, funding, the ledger."""
