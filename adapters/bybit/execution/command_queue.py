@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any, Literal
 
+from keel.adapters.bybit.transport.right_of_way import RightOfWay
 from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, SetTradingStop, SubmitOrder
 
 Kind = Literal["create", "amend", "cancel", "cancel_all", "stop"]
@@ -43,15 +44,20 @@ class QueuedCommand:
 
 
 class CommandQueue:
-    """``send(kind, commands)`` does the awaiting; ``spawn`` starts tasks; ``batch_size`` bounds a group."""
+    """``send(kind, commands)`` does the awaiting; ``spawn`` starts tasks; ``batch_size`` bounds a group.
+
+    right_of_way: a command that concerns one order has it, by its ``order_key``, from ``put`` on until its bytes are written (``send``
+    gives it back) or, where none are, until it is answered.
+    """
 
     def __init__(
         self,
         send: Callable[[Kind, list[QueuedCommand]], Awaitable[None]],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         batch_size: Callable[[Kind], int],
+        right_of_way: RightOfWay,
     ) -> None:
-        self._send, self._spawn, self._batch_size = send, spawn, batch_size
+        self._send, self._spawn, self._batch_size, self._right_of_way = send, spawn, batch_size, right_of_way
         self._queues: dict[tuple[str, bool], deque[QueuedCommand]] = {}
         self._running: dict[tuple[str, bool], list[QueuedCommand]] = {}
 
@@ -62,6 +68,8 @@ class CommandQueue:
         queued = QueuedCommand(command, (other.answered for other in self._before(command, symbol, is_cancel=is_cancel)))
         place = (symbol, is_cancel)
         self._queues.setdefault(place, deque()).append(queued)
+        if queued.order_key:
+            self._right_of_way.take(queued.order_key)
         if place not in self._running:
             self._running[place] = []
             self._spawn(self._work(place))
@@ -103,6 +111,7 @@ class CommandQueue:
                 finally:
                     for queued in group:
                         queued.answered.set()
+                    self._right_of_way.give_back(*(queued.order_key for queued in group))
                     self._running[place] = []
         finally:
             del self._running[place]

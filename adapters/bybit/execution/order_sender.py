@@ -17,6 +17,8 @@ from keel.adapters.bybit.execution.resolver import Resolver
 from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.rest import Answer
+from keel.adapters.bybit.transport.right_of_way import RightOfWay
+from keel.adapters.bybit.transport.send_stop import Written, untold
 from keel.adapters.bybit.wire import request_bodies as requests
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import MAY_BE_SENT_AGAIN, NOT_EXECUTED, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code
@@ -41,14 +43,14 @@ _TRADING_STOP: Final = "/v5/position/trading-stop"
 class Sender(Protocol):
     """REST or the trade stream."""
 
-    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1) -> Answer: ...
+    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold) -> Answer: ...
 
 
 class OrderSender:
     """Deals with one kind of command at a time. ``sender`` chooses the way of the moment, ``hold`` says why an order may not leave.
 
     awaited: called for an order whose answer was good, so that its news are waited for.  unprotected: (symbol, why), called for a position
-    whose exits were not set.
+    whose exits were not set.  right_of_way: given back for an order when its bytes are written.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class OrderSender:
         measure_clock: Callable[[], Awaitable[object]],
         current_price: Callable[[str], float | None],
         unprotected: Callable[[str, str], None],
+        right_of_way: RightOfWay,
         notify: Notify,
         sleep: Callable[[float], Awaitable[None]],
         now_ms: Callable[[], int],
@@ -74,7 +77,7 @@ class OrderSender:
         self._instruments, self._tracker, self._reader, self._resolver = instruments, tracker, reader, resolver
         self._journal, self._sender, self._hold, self._spawn, self._awaited = journal, sender, hold, spawn, awaited
         self._measure_clock, self._current_price, self._notify = measure_clock, current_price, notify
-        self._unprotected = unprotected
+        self._unprotected, self._right_of_way = unprotected, right_of_way
         self._sleep, self._now_ms, self._stamp_ms = sleep, now_ms, stamp_ms
 
     async def send(self, kind: Kind, waiting_commands: list[QueuedCommand]) -> None:
@@ -121,7 +124,7 @@ class OrderSender:
                 return
             sent_ms = self._now_ms()
             bodies = [self._create_body(order) for order in waiting]
-            answers = await self._send(_PATHS["create"], bodies)
+            answers = await self._send(_PATHS["create"], bodies, [order.client_order_id for order in waiting])
             again = [order for order, answer in zip(waiting, answers, strict=True) if not self._created(order, answer, sent_ms, attempt)]
             if again:
                 await self._before_again(answers)
@@ -175,7 +178,7 @@ class OrderSender:
             if not live:
                 return
             bodies = [self._change_body(command) for command in live]
-            answers = await self._send(_PATHS[kind], bodies)
+            answers = await self._send(_PATHS[kind], bodies, [command.client_order_id for command in live])
             again: list[AmendOrder | CancelOrder] = []
             for command, answer in zip(live, answers, strict=True):
                 if not await self._changed(command, answer, refusal, is_last=attempt + 1 == _TRIES):
@@ -309,14 +312,18 @@ class OrderSender:
 
     # --- the way there ---
 
-    async def _send(self, path: str, bodies: list[requests.Body]) -> list[Answer]:
-        """One answer per body. A batch has a fate per item; an answer that does not say them leaves each unknown."""
+    async def _send(self, path: str, bodies: list[requests.Body], names: list[str]) -> list[Answer]:
+        """One answer per body. A batch has a fate per item; an answer that does not say them leaves each unknown. names: the orders'."""
+
+        def written() -> None:
+            self._right_of_way.give_back(*names)
+
         if len(bodies) == 1:
-            return [await self._sender(path).command(path, bodies[0])]
+            return [await self._sender(path).command(path, bodies[0], written=written)]
         path += "-batch"
         items = [{name: value for name, value in body.items() if name != "category"} for body in bodies]
         body = {"category": bodies[0]["category"], "request": items}
-        answer = await self._sender(path).command(path, body, amount=len(items))
+        answer = await self._sender(path).command(path, body, amount=len(items), written=written)
         if answer.outcome is not Outcome.OK:
             return [answer] * len(bodies)
         try:

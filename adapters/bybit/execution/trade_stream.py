@@ -16,7 +16,7 @@ from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
 from keel.adapters.bybit.transport.rest import RECV_WINDOW_MS, Answer
-from keel.adapters.bybit.transport.send_stop import SendStop, may_add, never_stopped
+from keel.adapters.bybit.transport.send_stop import SendStop, Written, may_add, never_stopped, untold
 from keel.adapters.bybit.transport.signing import stream_auth
 from keel.adapters.bybit.transport.streams import Stream, StreamBroken
 from keel.adapters.bybit.wire import shapes as wire
@@ -75,8 +75,8 @@ class TradeStream:
         """Keep the connection, until cancelled."""
         await self.stream.run()
 
-    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1) -> Answer:
-        """Send once and wait for the answer. Never raises for what the network does."""
+    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold) -> Answer:
+        """Send once and wait for the answer. Never raises for what the network does. ``written``: as RestClient's."""
         try:
             await self._budget.take(path, amount)
         except CircuitOpen as error:
@@ -91,6 +91,7 @@ class TradeStream:
             if why := self._stop() if may_add(path, body) else "":  # nothing is awaited between this look and the frame's bytes
                 return Answer(Outcome.REFUSED, message=why)
             await self.stream.send({"reqId": request, "header": header, "op": OPERATIONS[path], "args": [body]})
+            written()
             async with asyncio.timeout(self._deadline_s):
                 return self._understand(path, await waiting)
         except (StreamBroken, TimeoutError) as error:

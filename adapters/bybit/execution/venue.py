@@ -28,6 +28,7 @@ from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.transport.endpoints import Endpoints
 from keel.adapters.bybit.transport.exchange_clock import MarketClock
 from keel.adapters.bybit.transport.rest import RestClient
+from keel.adapters.bybit.transport.right_of_way import RightOfWay
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.adapters.machine import monotonic_ms
@@ -108,6 +109,8 @@ class BybitVenue(OrderCalls):
         self._market = market if market is not None else MarketClock(rest.clock)
         self._since_ms = self.listed_until_ms = since_ms
         """Time of the newest execution that a list gave: everything before it has been read. Where the next session may begin."""
+        self.right_of_way = RightOfWay()
+        """Commands take it until they are written: streams of prices that give way wait for them."""
         self._group: asyncio.TaskGroup | None = None
         self._synced = asyncio.Event()
         self._is_catching_up = False
@@ -181,12 +184,13 @@ class BybitVenue(OrderCalls):
             measure_clock=self._look_at_clock,
             current_price=current_price,
             unprotected=self._tell_unprotected,
+            right_of_way=self.right_of_way,
             notify=self._notify,
             sleep=sleep,
             now_ms=now_ms,
             stamp_ms=lambda: rest.clock.now_ms,
         )
-        self._queue = CommandQueue(self._order_sender.send, self._spawn, self._batch_size)
+        self._queue = CommandQueue(self._order_sender.send, self._spawn, self._batch_size, self.right_of_way)
 
     # --- core.ports.Venue ---
 

@@ -23,7 +23,7 @@ from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.transport.endpoints import Endpoints
 from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
-from keel.adapters.bybit.transport.send_stop import SendStop, SentBody, may_add, never_stopped
+from keel.adapters.bybit.transport.send_stop import SendStop, SentBody, Written, may_add, never_stopped, untold
 from keel.adapters.bybit.transport.signing import body_bytes, query_string, rest_headers
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import (
@@ -94,11 +94,12 @@ class RestClient:
 
     # --- commands ---
 
-    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1) -> Answer:
-        """POST once. Never raises for what the exchange or the network does: the outcome says what is certain."""
+    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold) -> Answer:
+        """POST once. Never raises for what the exchange or the network does: the outcome says what is certain. ``written``: called when
+        its bytes have been handed to the connection."""
         if self.hold is not None and (why := await self.hold.passed()):
             return Answer(Outcome.NOT_SENT, message=why)
-        return await self._once("POST", path, body, amount=amount, private=True)
+        return await self._once("POST", path, body, amount=amount, private=True, written=written)
 
     # --- reads ---
 
@@ -167,7 +168,9 @@ class RestClient:
 
     # --- one request ---
 
-    async def _once(self, method: str, path: str, fields: Mapping[str, Any], *, private: bool, amount: int = 1) -> Answer:
+    async def _once(
+        self, method: str, path: str, fields: Mapping[str, Any], *, private: bool, amount: int = 1, written: Written = untold
+    ) -> Answer:
         base = self._where.check_url(self._where.rest + path, private=private)
         if method != "GET" and self.hold is not None and self.hold.stands:
             return Answer(Outcome.NOT_SENT, message=self.hold.why)
@@ -182,7 +185,7 @@ class RestClient:
         if private and self._credentials is not None:
             headers |= rest_headers(self._credentials, self.clock.now_ms, RECV_WINDOW_MS, payload)
         url = URL(f"{base}?{payload}" if method == "GET" and payload else base, encoded=True)
-        data = SentBody(payload.encode(), self.stop if may_add(path, fields) else never_stopped) if method == "POST" else None
+        data = SentBody(payload.encode(), self.stop if may_add(path, fields) else never_stopped, written) if method == "POST" else None
         if data is not None and data.refused():
             return Answer(Outcome.REFUSED, message=data.why)
         try:

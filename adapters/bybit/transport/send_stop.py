@@ -15,6 +15,9 @@ from aiohttp.abc import AbstractStreamWriter
 SendStop = Callable[[], str]
 """Why nothing that adds exposure may leave now; "" while it may. Asked before each such command; it must be quick."""
 
+Written = Callable[[], None]
+"""Told when a command's bytes have been handed to the connection."""
+
 _ADDING: Final = frozenset(
     {"/v5/order/create", "/v5/order/create-batch", "/v5/order/amend", "/v5/order/amend-batch"}
 )  # fmt: skip
@@ -23,6 +26,10 @@ _ADDING: Final = frozenset(
 def never_stopped() -> str:
     """Where nothing stops sending."""
     return ""
+
+
+def untold() -> None:
+    """Where nobody wants to know when a command's bytes were written."""
 
 
 def may_add(path: str, body: Mapping[str, Any]) -> bool:
@@ -38,11 +45,12 @@ class StoppedError(Exception):
 
 
 class SentBody(aiohttp.BytesPayload):
-    """The body of a command, which asks ``stop`` when it is written. ``why``: what stopped it, "" while nothing did."""
+    """The body of a command, which asks ``stop`` when it is written, and calls ``written`` then. ``why``: what stopped it, "" while nothing
+    did."""
 
-    def __init__(self, text: bytes, stop: SendStop) -> None:
+    def __init__(self, text: bytes, stop: SendStop, written: Written = untold) -> None:
         super().__init__(text, content_type="application/json")
-        self._stop = stop
+        self._stop, self._written = stop, written
         self.why = ""
 
     def refused(self) -> bool:
@@ -54,11 +62,13 @@ class SentBody(aiohttp.BytesPayload):
         """Write all of it, or nothing."""
         self._look()
         await super().write(writer)
+        self._written()
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """As ``write``; this is how the client writes it."""
         self._look()
         await super().write_with_length(writer, content_length)
+        self._written()
 
     def _look(self) -> None:
         if self.refused():

@@ -19,6 +19,7 @@ import msgspec
 from keel.adapters import machine
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.redirects import refuse_redirects
+from keel.adapters.bybit.transport.right_of_way import RightOfWay
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.machine import monotonic_ms
@@ -67,7 +68,8 @@ class Stream:
 
     auth: makes the auth frame, for private and trade streams.  hide: takes keys out of what is heard.
     freshness_ms: topic prefix -> longest silence (0 or absent: any).  banned_ms: how long the exchange refuses this address yet: nobody
-    knocks meanwhile.  on_forbidden: awaited after HTTP 403 to a connection, to find out whether it does.
+    knocks meanwhile.  on_forbidden: awaited after HTTP 403 to a connection, to find out whether it does.  gives_way_to: what a stream of
+    prices waits for before each frame.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Stream:
         budget: ConnectBudget | None = None,
         banned_ms: Callable[[], int] = lambda: 0,
         on_forbidden: Callable[[], Awaitable[object]] | None = None,
+        gives_way_to: RightOfWay | None = None,
     ) -> None:
         self.name, self._url, self._session = name, url, session
         self.topics = list(topics)
@@ -100,7 +103,7 @@ class Stream:
         self._freshness_ms = dict(freshness_ms or {})
         self._sleep, self._now_ms = sleep, now_ms
         self._rng = rng if rng is not None else machine.rng()
-        self._banned_ms, self._on_forbidden = banned_ms, on_forbidden
+        self._banned_ms, self._on_forbidden, self._gives_way_to = banned_ms, on_forbidden, gives_way_to
         self._budget = budget if budget is not None else ConnectBudget(now_ms=now_ms)
         self.last_data_ms: dict[str, int] = {}
         """Monotonic time of the latest data per topic."""
@@ -260,7 +263,10 @@ class Stream:
             self._requests.pop(request, None)
 
     async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        right_of_way = self._gives_way_to
         async for message in socket:
+            if right_of_way is not None and right_of_way.is_taken:
+                await right_of_way.cleared()
             if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 self._hear(message.data)
             elif message.type is aiohttp.WSMsgType.ERROR:

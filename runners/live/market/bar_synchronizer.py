@@ -36,6 +36,8 @@ class Instants:
         self._grace_ms = grace_ms
         self._waiting: dict[int, dict[Line, Bar]] = {}
         self._since: dict[int, int] = {}
+        self._awaited: dict[int, list[Line]] = {}
+        """Every series that has a bar which closes then."""
         self.last_ts = 0
         """The latest instant that was given out."""
 
@@ -43,16 +45,26 @@ class Instants:
         """Take a bar (now_ms: monotonic). False: its instant has been given out already."""
         if bar.ts_close <= self.last_ts:
             return False
-        self._waiting.setdefault(bar.ts_close, {})[bar.symbol, bar.tf] = bar
-        self._since.setdefault(bar.ts_close, now_ms)
+        if bar.ts_close not in self._waiting:
+            self._waiting[bar.ts_close], self._since[bar.ts_close] = {}, now_ms
+            self._awaited[bar.ts_close] = self._expected(bar.ts_close)
+        self._waiting[bar.ts_close][bar.symbol, bar.tf] = bar
         return True
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the oldest instant that waits has all its bars."""
+        if not self._waiting:
+            return False
+        ts = min(self._waiting)
+        return not self._missing(ts)
 
     def ready(self, now_ms: int) -> list[Instant]:
         """Instants that are whole, or whose grace is over, oldest first; none is passed over by a younger one."""
         given: list[Instant] = []
         while self._waiting:
             ts = min(self._waiting)
-            missing = [line for line in self._expected(ts) if line not in self._waiting[ts]]
+            missing = self._missing(ts)
             if missing and now_ms - self._since[ts] < self._grace_ms:
                 break
             given.append(self._give(ts, missing))
@@ -60,7 +72,7 @@ class Instants:
 
     def give_all(self) -> list[Instant]:
         """Everything that is here, whole or not."""
-        return [self._give(ts, [line for line in self._expected(ts) if line not in self._waiting[ts]]) for ts in sorted(self._waiting)]
+        return [self._give(ts, self._missing(ts)) for ts in sorted(self._waiting)]
 
     @property
     def is_empty(self) -> bool:
@@ -69,9 +81,13 @@ class Instants:
 
     def _give(self, ts: int, missing: list[Line]) -> Instant:
         bars = self._waiting.pop(ts)
-        del self._since[ts]
+        del self._since[ts], self._awaited[ts]
         self.last_ts = ts
         return Instant(ts, [bars[line] for line in self.lines if line in bars], missing)
+
+    def _missing(self, ts: int) -> list[Line]:
+        bars = self._waiting[ts]
+        return [line for line in self._awaited[ts] if line not in bars]
 
     def _expected(self, ts: int) -> list[Line]:
         return [line for line in self.lines if floor_ts(ts, line[1]) == ts]

@@ -31,7 +31,7 @@ class Inbox:
         self._is_open = False
         self.failure: BaseException | None = None
         self.wake: Callable[[], None] = lambda: None
-        """Called when a bar has come."""
+        """Called when an instant has all its bars."""
 
     def open(self, books: Books) -> None:
         """Write down what these books hear from now on. Nothing comes before that."""
@@ -120,7 +120,8 @@ class Inbox:
                 return
             if known is not None:
                 prices.inputs[bar.symbol, bar.ts_close] = known
-            self.wake()
+            if instants.is_whole:
+                self.wake()
 
         return take
 

@@ -41,6 +41,8 @@ STOP_PATIENCE_S: Final = 15.0
 OLD_MS: Final = 10_000
 """A bar that closed so long ago brings no decision: what it says is no longer so."""
 CHECK_EVERY_STEPS: Final = 2_000
+_INSTANT: Final = "instant"
+"""Under which name an instant that is whole has the right of way."""
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -223,8 +225,13 @@ class Session:
     # --- real time ---
 
     async def _real_time(self, live: Live, upkeep: Upkeep) -> None:
-        woken = asyncio.Event()
-        live.inbox.wake = woken.set
+        woken, right_of_way = asyncio.Event(), live.venue.right_of_way
+
+        def wake() -> None:
+            right_of_way.take(_INSTANT)
+            woken.set()
+
+        live.inbox.wake = wake
         end, panic = SandboxEnd(live), PanicEnd(live)
         while not self.stop.is_asked:
             try:
@@ -235,6 +242,7 @@ class Session:
             woken.clear()
             live.gate.look()
             self._close_ready(live)
+            right_of_way.give_back(_INSTANT)
             if self._max_bars is not None and self.steps >= self._max_bars:
                 self.stop.ask("the number of bars is reached")
             await upkeep.turn()

@@ -20,6 +20,7 @@ from keel.adapters.bybit.market.market_stream import FRESHNESS_MS, MarketStream
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.transport.right_of_way import RightOfWay
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.journal import Journal
 from keel.adapters.journal.journal import BALLAST_BYTES
@@ -287,7 +288,9 @@ async def _assemble(
         background(protection.run(), stack, fail)
     instants, waits = _instants(plan, books, found.reads, inbox, prices, stack, fail, notify)
     prices.rates = await _missed_rates(connection, plan.system, books.history, books.opened.start_ms)
-    market = _market(plan, connection, instants, books, inbox.market(instants, prices, waits, plan.system.timeframe), notify)
+    market = _market(
+        plan, connection, instants, books, inbox.market(instants, prices, waits, plan.system.timeframe), notify, venue.right_of_way
+    )
     books.controls.age_ms = market.age_ms
     conditions = Conditions(
         gate, books.controls, now_ms=lambda: books.clock.now_ms,
@@ -414,14 +417,20 @@ def _instants(
 
 
 def _market(
-    plan: Plan, connection: Connection, instants: Instants, books: Books, publish: Callable[[Message], None], notify: Notify
+    plan: Plan,
+    connection: Connection,
+    instants: Instants,
+    books: Books,
+    publish: Callable[[Message], None],
+    notify: Notify,
+    right_of_way: RightOfWay,
 ) -> MarketStream:
     heard = books.cycle.bars.next_opens()
     return MarketStream(
         connection.where, connection.session, connection.clock, plan.system.category, instants.lines, connection.reader, publish,
         notify=notify, next_open={line: heard.get(line, books.opened.start_ms) for line in instants.lines},
         freshness_ms={} if connection.is_lockstep else FRESHNESS_MS,
-        banned_ms=lambda: connection.budget.banned_for_ms, on_forbidden=connection.rest.measure_clock,
+        banned_ms=lambda: connection.budget.banned_for_ms, on_forbidden=connection.rest.measure_clock, gives_way_to=right_of_way,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keel.adapters.bybit.execution.command_queue import Command, CommandQueue, Kind, QueuedCommand
+from keel.adapters.bybit.transport.right_of_way import RightOfWay
 from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, SubmitOrder
 
 
@@ -18,7 +19,7 @@ class Road:
         self.begun: list[list[str]] = []
         self.open: list[asyncio.Event] = []
         self.tasks: list[asyncio.Task[None]] = []
-        self.queue = CommandQueue(self.send, lambda work: self.tasks.append(asyncio.create_task(work)), lambda kind: batch)
+        self.queue = CommandQueue(self.send, lambda work: self.tasks.append(asyncio.create_task(work)), lambda kind: batch, RightOfWay())
 
     async def send(self, kind: Kind, waiting_commands: list[QueuedCommand]) -> None:
         gate = asyncio.Event()
@@ -110,7 +111,7 @@ def test_everything_is_answered_and_one_order_s_commands_keep_their_order(asked:
             await asyncio.sleep(0)
 
         tasks: list[asyncio.Task[None]] = []
-        queue = CommandQueue(send, lambda work: tasks.append(asyncio.create_task(work)), lambda kind: batch)
+        queue = CommandQueue(send, lambda work: tasks.append(asyncio.create_task(work)), lambda kind: batch, RightOfWay())
         for number, (kind, order) in enumerate(asked):
             name = f"o{order}"
             queue.put({

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+from keel.adapters.journal import Journal
 from keel.core.model.messages import Bar
 from keel.runners.live.market.bar_synchronizer import Instant, Instants
 from keel.runners.live.market.prices import Prices
+from keel.runners.live.session.inbox import Inbox
 from tests.builders import HOUR, MINUTE, START, bar
 
 
@@ -40,6 +44,21 @@ def test_after_the_grace_it_goes_on_without_the_late_one_which_then_comes_too_la
     assert first.missing == [("ETHUSDT", "1m")] and second.missing == []
     assert not instants.add(minute(0, "ETHUSDT"), 1_100)
     assert instants.last_ts == START + 2 * MINUTE
+
+
+def test_the_session_is_woken_when_an_instant_is_whole_and_not_by_each_bar() -> None:
+    instants, wakes = Instants(("BTCUSDT", "ETHUSDT", "SOLUSDT"), ("1m",), grace_ms=1_000), list[int]()
+    inbox = Inbox(cast("Journal", None), lambda error: None)
+    inbox.wake = lambda: wakes.append(len(instants.ready(0)))
+    take = inbox.gather(instants, Prices())
+    for symbol in ("ETHUSDT", "SOLUSDT", "BTCUSDT"):
+        assert wakes == []
+        take(minute(0, symbol))
+    assert wakes == [1]
+    take(minute(2))
+    for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
+        take(minute(1, symbol))
+    assert wakes == [1, 1], "the older one is whole, and the younger one waits"
 
 
 class Account:
