@@ -38,7 +38,7 @@ class SessionStarted(Message, frozen=True):
 
 
 def known_types(types: Sequence[type[Message]] = ()) -> list[type[Message]]:
-    """The journal's own message type, those of core.messages in the order of its text, and ``types``."""
+    """The journal's own message type, those of core.model.messages in the order of its text, and ``types``."""
     found = [value for value in vars(messages).values() if isinstance(value, type) and issubclass(value, Message)]
     return [SessionStarted, *(kind for kind in found if kind is not Message), *types]
 

@@ -13,7 +13,7 @@ index over a million rows costs seconds per import; ``writes.py`` keeps (series,
 | funding | series_id, source_id, ts (settlement, ms UTC), funding_rate (fraction per interval) |
 | open_interest | series_id, source_id, ts, open_interest (base units) |
 | trades | series_id, source_id, ts, price, qty, side (+1 the taker bought, -1 sold), trade_id |
-| instruments | category, symbol, known_since and the fields of core.instrument.Instrument; rates and money in 1e-8 |
+| instruments | category, symbol, known_since and the fields of core.model.instrument.Instrument; rates and money in 1e-8 |
 | risk_tiers | category, symbol, known_since, tier (0 is the lowest), limit_value, initial_rate, maintenance_rate, max_leverage, deduction |
 """
 

@@ -1,4 +1,4 @@
-"""The executor owns every order's life: it turns approved intents into commands, and follows each order through core.orders' table.
+"""The executor owns every order's life: it turns approved intents into commands, and follows each through the table of core.model.orders.
 
 It takes OrderIntent and nothing else, and only risk makes those: there is no other way to an order. Client order ids are
 ``<prefix>-<number>``, counted. Orders that the venue makes out of a bracket are adopted when it first speaks of them (an OrderUpdate with

@@ -1,7 +1,7 @@
 """The live runner: a system on the real account, or by all of its rules on a sandbox of this machine, as its LIVE epoch.
 
-It is the demo runner with another venue and other rules: nothing leaves before everything that ``runners/arming`` lists is there, and a
-person, or a token that a person made, has armed it. ``run_dry`` goes the same way and sends nothing.
+It is the demo runner with another venue and other rules: nothing leaves before everything that ``runners/live/arming`` lists is there, and
+a person, or a token that a person made, has armed it. ``run_dry`` goes the same way and sends nothing.
 """
 
 from __future__ import annotations

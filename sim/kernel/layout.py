@@ -72,7 +72,7 @@ LEVELS_ROOM: Final = 2 * LEVELS_SIZE
 UNCOUNTED: Final = -(2**62)
 """An equity that 64 bits do not count."""
 
-# LAST, MARK and INDEX are the numbers of the price sources, too (sim.book): ``levels[source]`` is the price of a source.
+# LAST, MARK and INDEX are the numbers of the price sources, too (sim.exchange.book): ``levels[source]`` is the price of a source.
 
 NOTHING, SENT, ARRIVED, LIVE, FIRED = range(5)
 """Where an order stands: none; on its way; at the venue, taking at this moment; an exit that waits; one that fired."""

@@ -123,7 +123,7 @@ def test_iso_text_shows_milliseconds_only_where_there_are_any() -> None:
 
 
 def test_units_of_time_have_one_home() -> None:
-    """An hour, a day or a week in ms is a name of core.timeframe, and a number nowhere."""
+    """An hour, a day or a week in ms is a name of core.model.timeframe, and a number nowhere."""
     written = {3_600_000, 86_400_000, 604_800_000}
     files = [path for room in ("core", "sim", "strategies", "adapters", "runners") for path in sorted((ROOT / room).rglob("*.py"))]
     found = [

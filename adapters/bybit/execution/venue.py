@@ -192,7 +192,7 @@ class BybitVenue(OrderCalls):
         )
         self._queue = CommandQueue(self._order_sender.send, self._spawn, self._batch_size, self.right_of_way)
 
-    # --- core.ports.Venue ---
+    # --- keel.core.engine.ports.Venue ---
 
     def submit_order(self, command: SubmitOrder) -> None:
         """Place an order: it is followed from now on, journalled, and sent. This and the next raise FieldError for what a command must

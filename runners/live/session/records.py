@@ -160,8 +160,8 @@ class ProgramStarted(Message, frozen=True):
 
     config: every key of the system as its epoch runs it.  filename: of the system file.  strategy: SHA-256 of the strategy's sources;
     functions: of the file of each function that the system's own features name.  instruments: as the exchange stated them at this start
-    (plain data of core.instrument.Instrument).  versions: of Python and of the packages that a result depends on.  without: symbols that
-    were left out.
+    (plain data of core.model.instrument.Instrument).  versions: of Python and of the packages that a result depends on.  without: symbols
+    that were left out.
     """
 
     ts: int

@@ -1,4 +1,4 @@
-"""The panic path from a supervisor: a warm process that waits for a word (panic_standby.py), else a cold one (safety.py)."""
+"""The panic path from a supervisor: a warm process that waits for a word (runners/live/panic/standby.py), else runners/safety.py."""
 
 from __future__ import annotations
 
