@@ -58,6 +58,10 @@ def worst_case(
     for symbol in symbols:
         own = order if symbol == order.symbol else None
         now, mark = held.position_qty(symbol), held.mark(symbol)
+        if own is None and symbol not in counted:  # nothing may change it: most symbols, for every order that is asked about
+            gross += _usd(abs(now), mark)
+            net += _usd(now, mark)
+            continue
         buys, sells = _coming(counted.get(symbol, ()), own)
         long, short = reach(now, buys, sells)
         value = _usd(largest(now, buys, sells) if own is None else _largest_after(now, long, short), mark)

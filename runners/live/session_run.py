@@ -250,7 +250,7 @@ class _Attempt:
 
     async def _run(self, begin: Callable[..., str]) -> tuple[Live, Ending]:
         session = self._session = Session(
-            self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus: log_events(bus, self._log)
+            self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus, later: log_events(bus, self._log, later)
         )
         self._beats.follow(session)
         where = endpoints(self._plan.environment, self._plan.sandbox_url)

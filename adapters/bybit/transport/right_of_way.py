@@ -10,6 +10,7 @@ budget, its turn, a slow disk) does not keep prices back, and what is never give
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -26,6 +27,7 @@ class RightOfWay:
         self._until: dict[Hashable, float] = {}
         """Who -> when it is lost."""
         self._free = asyncio.Event()
+        self._later: deque[Callable[[], None]] = deque()
 
     @property
     def is_taken(self) -> bool:
@@ -43,6 +45,22 @@ class RightOfWay:
             self._until.pop(who, None)
         if not self._until:
             self._free.set()
+            if self._later:
+                asyncio.get_running_loop().call_soon(self.catch_up)
+
+    def then(self, work: Callable[[], None]) -> None:
+        """Do this as soon as nobody goes first, and after ``PATIENCE_S`` at the latest; what was given first is done first."""
+        if not self._until and not self._later:
+            work()
+            return
+        if not self._later:
+            asyncio.get_running_loop().call_later(PATIENCE_S, self.catch_up)
+        self._later.append(work)
+
+    def catch_up(self) -> None:
+        """Do what waits at once, whoever goes first: at the end of a session."""
+        while self._later:
+            self._later.popleft()()
 
     async def cleared(self) -> None:
         """Return when nobody goes first any more."""

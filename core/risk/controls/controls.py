@@ -40,19 +40,19 @@ class Controls(ControlInputs):
         if resting.total() >= limits.max_open_orders:
             found["max_open_orders", None] = f"{resting.total()} orders rest, at most {limits.max_open_orders}"
         sent = Counter(order.symbol for _, order in counts.sent)
+        ages_count, rejects = not math.isinf(limits.stale_ms), counts.rejects
         for symbol in self.instruments:
-            if resting[symbol] >= limits.max_open_orders_per_symbol:
+            if resting.get(symbol, 0) >= limits.max_open_orders_per_symbol:
                 text = f"{resting[symbol]} orders rest, at most {limits.max_open_orders_per_symbol}"
                 found["max_open_orders_per_symbol", symbol] = text
-            own = sent[symbol]
+            own = sent.get(symbol, 0)
             if own >= limits.max_orders_per_symbol_per_minute:
                 found["max_orders_per_symbol_per_minute", symbol] = (
                     f"{own} orders within a minute, at most {limits.max_orders_per_symbol_per_minute}"
                 )
-            if rejections := self.rejections(symbol, now_ms):
+            if symbol in rejects and (rejections := self.rejections(symbol, now_ms)):
                 found["reject_breaker", symbol] = f"{rejections} rejections in a row"
-            age = self.age_ms(symbol)
-            if not math.isinf(limits.stale_ms) and (age is None or age > limits.stale_ms):
+            if ages_count and ((age := self.age_ms(symbol)) is None or age > limits.stale_ms):
                 found["price_stale", symbol] = "no price has come yet" if age is None else f"the latest price is {age / 1000:.0f} s old"
         return found
 

@@ -1,5 +1,5 @@
 """What a session did, one log line each: decisions, ends of orders, fills, payments, numbers taken over, halts. The journal has all of it;
-this is for grep."""
+this is for grep. No line is written between a decision and its order's bytes: lines wait until orders have left."""
 
 from __future__ import annotations
 
@@ -36,10 +36,28 @@ class Log(Protocol):
     def warning(self, event: str, **fields: Any) -> None: ...
 
 
-def log_events(bus: Bus, log: Log) -> None:
+Later = Callable[[Callable[[], None]], None]
+"""Takes what can wait until orders have left."""
+Watch = Callable[[Bus, Later], None]
+"""Is given the bus when what is new begins to pass on it."""
+
+
+def nobody_watches(bus: Bus, later: Later) -> None:
+    """Where nobody wants to hear what passes."""
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Where nothing goes first."""
+    work()
+
+
+def log_events(bus: Bus, log: Log, later: Later = at_once) -> None:
     """From now on write a line for what passes on the bus; ``code`` says of what kind it is, ``at`` is the market's time."""
 
     def write(message: Message) -> None:
+        later(lambda: write_now(message))
+
+    def write_now(message: Message) -> None:
         name, fields = _LINES[type(message)](message)
         tell = log.warning if isinstance(message, _ALERTS) or fields.get("status") == "rejected" else log.info
         kept = {key: value for key, value in fields.items() if value not in (None, "")}
@@ -50,6 +68,9 @@ def log_events(bus: Bus, log: Log) -> None:
             write(update)
 
     def of_orders(wanted: PortfolioOrders) -> None:
+        later(lambda: write_targets(wanted))
+
+    def write_targets(wanted: PortfolioOrders) -> None:
         for order in wanted.orders:
             fields = {"symbol": order.symbol, "side": order.side, "value": order.value}
             kept = {key: value for key, value in fields.items() if value is not None}

@@ -116,7 +116,7 @@ class Inbox:
         def take(bar: Bar, known: InputsKnown | None = None) -> None:
             if not instants.add(bar, monotonic_ms()):
                 if self.failure is None:
-                    self._guarded(lambda: self._books.cycle.late(bar, known))
+                    self.guarded(lambda: self._books.cycle.late(bar, known))
                 return
             if known is not None:
                 prices.inputs[bar.symbol, bar.ts_close] = known
@@ -125,7 +125,8 @@ class Inbox:
 
         return take
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def guarded(self, work: Callable[[], None]) -> None:
+        """Do something of the session's own; what it raises stops the session."""
         try:
             work()
         except BaseException as error:  # noqa: BLE001  # as above

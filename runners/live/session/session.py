@@ -18,7 +18,6 @@ from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.streams import StreamBroken
 from keel.adapters.journal import JournalError
 from keel.adapters.machine import monotonic_ms
-from keel.core.engine.bus import Bus
 from keel.core.errors import StrategyError
 from keel.core.model.messages import CancelOrder, Fault, Halt
 from keel.core.model.orders import OrderRecord
@@ -29,6 +28,7 @@ from keel.runners.live.checks.watchdog import LoopHung, Watchdog
 from keel.runners.live.market.bar_synchronizer import Instant
 from keel.runners.live.panic.panic_end import PanicEnd
 from keel.runners.live.panic.panic_heard import PanicHeard
+from keel.runners.live.session.event_log import Watch, nobody_watches
 from keel.runners.live.session.holdings import held_quantities
 from keel.runners.live.session.records import Stated
 from keel.runners.live.session.restrictions import Restriction, restrictions
@@ -116,7 +116,8 @@ class Stop:
 
 
 class Session:
-    """One run of a plan. ``live`` is there once the start is through; ``watch`` is given the bus when what is new begins to pass on it."""
+    """One run of a plan. ``live`` is there once the start is through; ``watch`` is given the bus when what is new begins to pass on it,
+    and what takes work that can wait until orders have left."""
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class Session:
         notify: Callable[[Notice], None],
         *,
         max_bars: int | None = None,
-        watch: Callable[[Bus], None] = lambda bus: None,
+        watch: Watch = nobody_watches,
     ) -> None:
         self._plan, self._user_notify, self._max_bars, self._watch = plan, notify, max_bars, watch
         self.stop = Stop()

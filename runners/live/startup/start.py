@@ -24,7 +24,6 @@ from keel.adapters.bybit.transport.right_of_way import RightOfWay
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.journal import Journal
 from keel.adapters.journal.journal import BALLAST_BYTES
-from keel.core.engine.bus import Bus
 from keel.core.engine.clock import Clock, ReplayClock
 from keel.core.errors import KeelError, VenueError
 from keel.core.model.instrument import Instrument
@@ -57,6 +56,7 @@ from keel.runners.live.session.background import background, up
 from keel.runners.live.session.books import Books
 from keel.runners.live.session.cycle import Cycle
 from keel.runners.live.session.door import open_door
+from keel.runners.live.session.event_log import Watch, nobody_watches
 from keel.runners.live.session.inbox import Inbox
 from keel.runners.live.session.records import TYPES, CauseEnded, CauseRaised, GateChanged, Opened, Quoted
 from keel.runners.live.startup.connection import Connection, connect
@@ -132,7 +132,7 @@ class Live:
 
 @asynccontextmanager
 async def start(
-    plan: Plan, notify: Callable[[Notice], None], fail: Callable[[BaseException], None], watch: Callable[[Bus], None] = lambda bus: None
+    plan: Plan, notify: Callable[[Notice], None], fail: Callable[[BaseException], None], watch: Watch = nobody_watches
 ) -> AsyncIterator[Live]:
     """Start or recover. Raises SafetyError (locked, hedge mode, settings refused, journal damaged by other hands), ConfigError, VenueError,
     DataError: before anything that adds exposure could leave. ``fail`` hears of an error in what runs in the background; ``watch`` is given
@@ -152,9 +152,7 @@ async def start(
         yield live
 
 
-async def _begin(
-    plan: Plan, stack: AsyncExitStack, notify: Notify, fail: Callable[[BaseException], None], watch: Callable[[Bus], None]
-) -> Live:
+async def _begin(plan: Plan, stack: AsyncExitStack, notify: Notify, fail: Callable[[BaseException], None], watch: Watch) -> Live:
     system, arming = plan.system, plan.arming
     if arming is None:
         refuse_latched(latch_of(plan.environment, plan.sandbox_url))
@@ -238,7 +236,7 @@ async def _assemble(
     stack: AsyncExitStack,
     notify: Notify,
     fail: Callable[[BaseException], None],
-    watch: Callable[[Bus], None],
+    watch: Watch,
 ) -> Live:
     """Recover the books, connect the venue, compare, then let the market in."""
     inbox = Inbox(journal, fail)
@@ -256,8 +254,9 @@ async def _assemble(
     )
     for each in sorted(books.history.standing.values(), key=lambda cause: cause.ts):
         gate.close(each.cause, each.text, each.symbol or None, each.key, since_ms=each.since_ms or each.ts)
-    watch(books.bus)
     venue = _venue(plan, connection, instruments, books, prices, gate, inbox, notify, lambda symbol: reconciler.against(symbol))
+    watch(books.bus, lambda work: venue.right_of_way.then(lambda: inbox.guarded(work)))
+    stack.callback(venue.right_of_way.catch_up)
     quote = next(iter(instruments.values())).quote
     reconciler = Reconciler(books, venue, connection.rest, quote, notify, hear=inbox.hear)
     never = _hand_over(books, venue, instruments)

@@ -143,3 +143,30 @@ async def test_it_is_told_when_the_bytes_are_written_and_not_when_they_are_answe
         rest.stop = lambda: "latched"
         await rest.command("/v5/order/create", {"qty": "1"}, written=lambda: told.append(len(heard)))
         assert told == [0]
+
+
+def test_what_can_wait_is_done_when_nobody_goes_first_in_its_order() -> None:
+    async def wait() -> list[int]:
+        right_of_way, done = RightOfWay(), list[int]()
+        right_of_way.then(lambda: done.append(1))
+        assert done == [1]
+        right_of_way.take("o1")
+        for number in (2, 3):
+            right_of_way.then(lambda number=number: done.append(number))  # type: ignore[misc]  # bound to each number
+        await asyncio.sleep(0)
+        assert done == [1]
+        right_of_way.give_back("o1")
+        assert done == [1], "not in the step in which an order is written"
+        right_of_way.then(lambda: done.append(4))
+        await asyncio.sleep(0)
+        assert done == [1, 2, 3, 4]
+        right_of_way.take("o2")
+        right_of_way.then(lambda: done.append(5))
+        await asyncio.sleep(PATIENCE_S + 0.001)
+        assert done == [1, 2, 3, 4, 5], "it is never given back"
+        right_of_way.take("o3")
+        right_of_way.then(lambda: done.append(6))
+        right_of_way.catch_up()
+        return done
+
+    assert run_virtual(wait()) == [1, 2, 3, 4, 5, 6]
