@@ -28,7 +28,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterable
-from multiprocessing.connection import Connection as Pipe
+from multiprocessing.connection import WebSocketConnection as Pipe
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from keel.adapters.machine import wall_ms
 from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import SandboxSettings
-from keel.sim.sandbox.ws.websocket import Connection
+from keel.sim.sandbox.ws.websocket import WebSocketConnection
 
 FACTOR = 60.0
 TURNS_MS = 2
@@ -104,9 +104,9 @@ class Watched(SandboxServer):
 
     def watch(self) -> None:
         """Note what leaves and what comes from now on."""
-        sent, apply = Connection.send, self.gateway.apply
+        sent, apply = WebSocketConnection.send, self.gateway.apply
 
-        def send(connection: Connection, frame: dict[str, Any], name: str, **more: Any) -> None:
+        def send(connection: WebSocketConnection, frame: dict[str, Any], name: str, **more: Any) -> None:
             if more.get("state") == "confirm":
                 row = frame["data"][0]
                 self.candles.append((more["symbol"], row["end"] + 1, time.monotonic_ns()))
@@ -118,7 +118,7 @@ class Watched(SandboxServer):
                 self.orders += [(item["orderLinkId"], item["symbol"], now) for item in params.get("request", [params])]
             return apply(route, name, params, account, received)
 
-        Connection.send = send  # type: ignore[method-assign]  # the measuring of this benchmark
+        WebSocketConnection.send = send  # type: ignore[method-assign]  # the measuring of this benchmark
         self.gateway.apply = applied  # type: ignore[method-assign]  # as above
 
     def _marks(self, symbol: str) -> list[str]:

@@ -39,7 +39,7 @@ def scene(symbols: int, *, hedge: bool = False, limit_factor: float = 1.0) -> tu
 
 def fill_account(server: SandboxServer, orders: int, key: str = DEFAULT_KEY) -> None:
     """So many orders per symbol, and a position in each."""
-    account, desk = server.engine.accounts[key], server.engine.desk
+    account, desk = server.engine.accounts[key], server.engine.order_requests
     for market in server.engine.markets.values():
         if not market.is_linear:
             continue

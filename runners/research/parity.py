@@ -242,7 +242,7 @@ def _side(side: int) -> str:
 
 
 def _stop(instrument: Instrument, result: KernelResult) -> StopReason | None:
-    """The stop in the exchange's words (sim/exchange/stopping.py)."""
+    """The stop in the exchange's words (sim/exchange/exhaustion.py)."""
     if result.stop is None:
         return None
     ts, need, equity = result.stop

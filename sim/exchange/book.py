@@ -47,7 +47,7 @@ FRESH, RESTING, UNTRIGGERED, WAITING = range(4)
 STOP_LOSS, TAKE_PROFIT, TRAILING = "stop_loss", "take_profit", "trailing"
 
 
-class Order(msgspec.Struct, eq=False):
+class WorkingOrder(msgspec.Struct, eq=False):
     """One live order. Quantities in steps, limit in ticks, trigger as a float price (mark and index are not on the grid)."""
 
     client_order_id: str
@@ -77,7 +77,7 @@ class Order(msgspec.Struct, eq=False):
     """Of a bracket's child: stop_loss, take_profit or trailing."""
     is_full: bool = False
     parent_id: str | None = None
-    partner: Order | None = None
+    partner: WorkingOrder | None = None
     """The other leg of a partial bracket."""
     distance: float = 0.0
     activation: float | None = None
@@ -96,7 +96,7 @@ class Position(PositionBook):
         self.margin = 0
         self.liquidation_price = 0.0  # 0: none
         self.parent_id = ""  # the order that opened or last increased it
-        self.children: list[Order] = []
+        self.children: list[WorkingOrder] = []
 
 
 class SymbolBook:
@@ -170,9 +170,9 @@ class SymbolBook:
         self.min_value = -(-instrument.min_notional * denominator // numerator)  # smallest ticks x steps worth the smallest notional
         self.positions = [Position(instrument, idx) for idx in ((1, 2) if hedge else (0,))]
         self.position_log: list[PositionChange] = []
-        self.orders: dict[str, Order] = {}
-        self.fresh: list[Order] = []  # what takes at this moment, in order of sequence
-        self.waiting: list[Order] = []  # takers that found no volume left in the bar
+        self.orders: dict[str, WorkingOrder] = {}
+        self.fresh: list[WorkingOrder] = []  # what takes at this moment, in order of sequence
+        self.waiting: list[WorkingOrder] = []  # takers that found no volume left in the bar
         self.pending: deque[tuple[int, Command]] = deque()
         self.funding = FundingSchedule()
         self.ts = 0

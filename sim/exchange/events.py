@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from keel.core.model.messages import Fill, FillKind, FundingPayment, Liquidation, Message, OrderStatus, OrderUpdate, SubmitOrder
-from keel.sim.exchange.book import Order, SymbolBook
+from keel.sim.exchange.book import SymbolBook, WorkingOrder
 
 UsedIds = dict[str, None]
 """Every client order id that the venue has taken on, in order (a dict, so that the latest can be given back)."""
@@ -49,7 +49,7 @@ class Outbox:
         finally:
             self.emit = emit
 
-    def order(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str = "") -> None:
+    def order(self, book: SymbolBook, order: WorkingOrder, status: OrderStatus, reason: str = "") -> None:
         """State of one order, as it is now."""
         num, den, limit = book.qty_num, book.qty_den, order.limit
         self.emit(
@@ -85,7 +85,7 @@ class Outbox:
     def fill(
         self,
         book: SymbolBook,
-        order: Order,
+        order: WorkingOrder,
         steps: int,
         ticks: int,
         reference: int,

@@ -37,21 +37,21 @@ from keel.core.strategy.order_calls import OrderCalls
 from keel.core.system.config import ConstantFunding, ExecutionConfig, MarginMode, RiskConfig
 from keel.sim.exchange.alone import EquityLog, Span, check_bars
 from keel.sim.exchange.book import Command, SymbolBook
-from keel.sim.exchange.commands import CommandDesk
 from keel.sim.exchange.events import Numbering, Outbox, UsedIds
+from keel.sim.exchange.exhaustion import ExhaustionCheck
 from keel.sim.exchange.metrics import ExchangeMetrics, PositionChange
+from keel.sim.exchange.order_entry import OrderEntry
 from keel.sim.exchange.rewind import Shared
-from keel.sim.exchange.stopping import StopWatch
 from keel.sim.margin.cross import CrossAccount, shown
 from keel.sim.margin.cross_settlement import CrossSettlement
 from keel.sim.margin.isolated import IsolatedMargin
 from keel.sim.margin.ledger import ACCOUNTS, FREE, ORDER, POSITION, Accounts, Ledger
 from keel.sim.margin.settlement import LinearSettlement
 from keel.sim.margin.spot import SpotSettlement
-from keel.sim.matching.direct import DirectWay
 from keel.sim.matching.execution import volume_cap_steps
+from keel.sim.matching.fast_path import FastPath
 from keel.sim.matching.matching import Matching
-from keel.sim.matching.resting import RestingWay
+from keel.sim.matching.resting import RestingPath
 from keel.sim.matching.walk import Walk, must_walk, refresh_wake
 
 
@@ -144,17 +144,17 @@ class SimulatedExchange(OrderCalls):
         self._latency_ms = execution_config.latency_ms
         numbering = Numbering()
         self._used_ids = used_ids = UsedIds()
-        self._stop = StopWatch(self.books, self.ledger)
+        self._stop = ExhaustionCheck(self.books, self.ledger)
         settlements = self._margin_by(risk_profile.margin_mode)
         self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, numbering.next, self._stop)
-        self._desk = CommandDesk(self._matching, self._outbox, self.metrics, used_ids, numbering.next)
+        self._order_entry = OrderEntry(self._matching, self._outbox, self.metrics, used_ids, numbering.next)
         shared = Shared(self.ledger, self._outbox, self.metrics, used_ids, numbering, self._stop)
-        self._walk = Walk(self._desk, self._matching, shared, execution_config.path == "pessimistic")
+        self._walk = Walk(self._order_entry, self._matching, shared, execution_config.path == "pessimistic")
         self._touch = self._matching.touch
-        has_direct = DirectWay.is_open_to(execution_config, hedge_mode=hedge_mode)
-        self._isolated_way = DirectWay(self._matching, self.metrics, used_ids) if has_direct else None
-        self._direct = None if self.cross_accounts else self._isolated_way
-        self._resting: RestingWay | None = RestingWay(self._desk, self._matching)
+        has_fast_path = FastPath.is_open_to(execution_config, hedge_mode=hedge_mode)
+        self._isolated_fast_path = FastPath(self._matching, self.metrics, used_ids) if has_fast_path else None
+        self._direct = None if self.cross_accounts else self._isolated_fast_path
+        self._resting: RestingPath | None = RestingPath(self._order_entry, self._matching)
         share = execution_config.max_volume_share
         self._volume_share = None if share == "none" else share
 
@@ -241,8 +241,8 @@ class SimulatedExchange(OrderCalls):
             book.account.begin(ts_open, ts_close)
         if self._volume_share is not None:
             book.volume_left = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid)
-        direct, resting = self._direct, self._resting
-        if direct is not None and direct.take(book, ts_open):
+        fast_path, resting = self._direct, self._resting
+        if fast_path is not None and fast_path.take(book, ts_open):
             refresh_wake(book, self._touch)
         elif resting is None or not resting.take(book, ts_open):
             self._walk.begin(book, ts_open)
@@ -292,7 +292,7 @@ class SimulatedExchange(OrderCalls):
             if book.orders or book.pending or book.waiting or (not book.is_spot and any(position.steps for position in book.positions)):
                 raise ConfigError(f"{book.symbol}: the margin mode is changed without positions and orders only; close and cancel first")
         self._matching.settle_by(self._margin_by(mode))
-        self._direct = None if self.cross_accounts else self._isolated_way
+        self._direct = None if self.cross_accounts else self._isolated_fast_path
 
     def process_bar(
         self,

@@ -15,10 +15,10 @@ import msgspec
 
 from keel.core.model.money import UNIT
 from keel.core.model.position import unrealized_at
-from keel.sim.exchange.book import Order, Position, SymbolBook
+from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import Numbering, Outbox, UsedIds
+from keel.sim.exchange.exhaustion import ExhaustionCheck
 from keel.sim.exchange.metrics import ExchangeMetrics
-from keel.sim.exchange.stopping import StopWatch
 from keel.sim.margin.ledger import Ledger
 
 
@@ -31,7 +31,7 @@ class Shared:
     metrics: ExchangeMetrics
     used_ids: UsedIds
     numbering: Numbering
-    stop_watch: StopWatch
+    exhaustion: ExhaustionCheck
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Checkpoint:
         self._lengths = (
             len(outbox.fills), len(outbox.funding_payments), len(outbox.liquidations), len(outbox.warnings), len(shared.used_ids)
         )  # fmt: skip
-        self._stop = (shared.stop_watch.reason, shared.numbering.last)
+        self._stop = (shared.exhaustion.reason, shared.numbering.last)
 
     def restore(self) -> None:
         """Make everything what it was. What was emitted since stays with who heard it: mute or hold the outbox meanwhile."""
@@ -71,7 +71,7 @@ class Checkpoint:
         del outbox.fills[fills:], outbox.funding_payments[payments:], outbox.liquidations[liquidations:], outbox.warnings[warnings:]
         while len(shared.used_ids) > ids:
             shared.used_ids.popitem()
-        shared.stop_watch.reason, shared.numbering.last = self._stop
+        shared.exhaustion.reason, shared.numbering.last = self._stop
 
     def outcome(self) -> Outcome:
         """What came of the bar since then; the book stands at its close."""
@@ -119,7 +119,7 @@ class _PositionFields:
     margin: int
     liquidation_price: float
     parent_id: str
-    children: tuple[Order, ...]
+    children: tuple[WorkingOrder, ...]
 
     @classmethod
     def of(cls, position: Position) -> _PositionFields:
@@ -135,8 +135,8 @@ class _PositionFields:
         position.children = list(self.children)
 
 
-_ORDER_FIELDS: Final = Order.__struct_fields__
-Fields = tuple[int, float, float, float, int, bool, tuple[Order, ...], tuple[Order, ...]]
+_ORDER_FIELDS: Final = WorkingOrder.__struct_fields__
+Fields = tuple[int, float, float, float, int, bool, tuple[WorkingOrder, ...], tuple[WorkingOrder, ...]]
 
 
 def _fields_of(book: SymbolBook) -> Fields:

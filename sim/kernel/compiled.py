@@ -25,13 +25,13 @@ import keel.core.risk.exits
 import keel.core.risk.limits
 import keel.core.risk.rules
 import keel.core.risk.sizing
-import keel.sim.exchange.stopping
+import keel.sim.exchange.exhaustion
 import keel.sim.margin.funding
 import keel.sim.margin.isolated
 import keel.sim.margin.liquidation
 import keel.sim.margin.settlement
 import keel.sim.matching.execution
-import keel.sim.matching.pricing
+import keel.sim.matching.intrabar_path
 import keel.sim.matching.triggers
 from keel.core.errors import ConfigError
 from keel.sim.kernel import layout, logs, loop, money, risk, trips, venue, walk
@@ -73,15 +73,15 @@ SHARED: Final[tuple[Callable[..., Any], ...]] = (
     keel.sim.margin.isolated.tier_leverage,
     keel.sim.margin.liquidation.is_touched,
     keel.sim.margin.liquidation.isolated_loss,
-    keel.sim.matching.pricing.low_comes_first,
-    keel.sim.matching.pricing.points,
-    keel.sim.matching.pricing.fraction_met,
-    keel.sim.matching.pricing.fraction_due,
-    keel.sim.matching.pricing.time_at,
-    keel.sim.matching.pricing.price_at,
+    keel.sim.matching.intrabar_path.low_comes_first,
+    keel.sim.matching.intrabar_path.points,
+    keel.sim.matching.intrabar_path.fraction_met,
+    keel.sim.matching.intrabar_path.fraction_due,
+    keel.sim.matching.intrabar_path.time_at,
+    keel.sim.matching.intrabar_path.price_at,
     keel.sim.margin.settlement.settle_linear,
     keel.sim.margin.settlement.shortfall,
-    keel.sim.exchange.stopping.smallest_notional,
+    keel.sim.exchange.exhaustion.smallest_notional,
     keel.sim.matching.triggers.is_reached,
     keel.sim.matching.triggers.trailing_trigger,
 )
@@ -93,8 +93,8 @@ OWN: Final[tuple[ModuleType, ...]] = (logs, money, trips, venue, walk, risk, loo
 SOURCES: Final[tuple[ModuleType, ...]] = (
     keel.core.model.money, keel.core.model.instrument, keel.core.model.costs, keel.core.model.position, keel.core.model.timeframe,
     keel.core.risk.exits, keel.core.risk.limits, keel.core.risk.rules, keel.core.risk.sizing,
-    keel.sim.matching.execution, keel.sim.margin.funding, keel.sim.margin.isolated, keel.sim.margin.liquidation, keel.sim.matching.pricing,
-    keel.sim.margin.settlement, keel.sim.exchange.stopping, keel.sim.matching.triggers,
+    keel.sim.matching.execution, keel.sim.margin.funding, keel.sim.margin.isolated, keel.sim.margin.liquidation,
+    keel.sim.matching.intrabar_path, keel.sim.margin.settlement, keel.sim.exchange.exhaustion, keel.sim.matching.triggers,
     layout, *OWN,
     sys.modules[__name__],
 )  # fmt: skip

@@ -6,13 +6,13 @@ from collections import Counter
 from typing import Any, Final
 
 from keel.core.results.funnel import BRACKET, Funnel, counted_only
-from keel.sim.exchange import constraints
+from keel.sim.exchange import order_validation
 from keel.sim.kernel import layout as at
 
 WORDS: Final = (
-    "", constraints.NOT_ENOUGH_MARGIN, constraints.EXCEEDS_TIER, constraints.WOULD_LIQUIDATE, "110094", "10001 StopLoss",
-    "10001 TakeProfit", constraints.REDUCE_ONLY_FLAT, constraints.QTY_TOO_SMALL[False], constraints.QTY_TOO_LARGE[False],
-    constraints.BEFORE_LIQUIDATION, constraints.BY_CLEAR, constraints.TP_BY_SL, constraints.SL_BY_TP,
+    "", order_validation.NOT_ENOUGH_MARGIN, order_validation.EXCEEDS_TIER, order_validation.WOULD_LIQUIDATE, "110094", "10001 StopLoss",
+    "10001 TakeProfit", order_validation.REDUCE_ONLY_FLAT, order_validation.QTY_TOO_SMALL[False], order_validation.QTY_TOO_LARGE[False],
+    order_validation.BEFORE_LIQUIDATION, order_validation.BY_CLEAR, order_validation.TP_BY_SL, order_validation.SL_BY_TP,
 )  # fmt: skip
 """How the venue's reason for an end begins, by the kernel's word for it."""
 

@@ -101,7 +101,7 @@ ORDER_STATUSES: Final = ("pending", "filled", "cancelled", "rejected")
     NO_WORD, WORD_MARGIN, WORD_TIER, WORD_LIQUIDATED, WORD_NOTIONAL, WORD_STOP_LOSS, WORD_TAKE_PROFIT, WORD_FLAT, WORD_QTY_SMALL,
     WORD_QTY_LARGE, WORD_BEFORE_LIQUIDATION, WORD_CLEAR, WORD_TP_BY_SL, WORD_SL_BY_TP,
 ) = range(14)  # fmt: skip
-"""The venue's word for a refusal or cancellation (``keel.sim.exchange.constraints`` has the texts)."""
+"""The venue's word for a refusal or cancellation (``keel.sim.exchange.order_validation`` has the texts)."""
 
 (
     NO_DENIAL, DENY_DAILY_LOSS, DENY_DRAWDOWN, DENY_COOLDOWN, DENY_POSITIONS, DENY_NO_PRICE, DENY_NO_EQUITY, DENY_STOP_UNKNOWN,

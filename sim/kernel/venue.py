@@ -10,7 +10,7 @@ from keel.core.model.costs import reference_count, taker_ticks
 from keel.core.model.instrument import grid_count, grid_floor, grid_value, notional_of
 from keel.core.model.money import LIMIT, fee_on
 from keel.core.model.timeframe import NEVER, floor_time
-from keel.sim.exchange.stopping import smallest_notional
+from keel.sim.exchange.exhaustion import smallest_notional
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.logs import Floats, Ints, Tables, Terms, end_order, log_fill, log_liquidation, log_order, log_payment
 from keel.sim.kernel.money import post, within_bounds
@@ -42,7 +42,7 @@ def arrive(state: Ints, levels: Floats, terms: Terms, tables: Tables) -> None:
 
 
 def _check_entry(state: Ints, levels: Floats, terms: Terms) -> int:
-    """sim/exchange/constraints.py, for a market order that opens: quantity, value, exits on their sides of the price."""
+    """sim/exchange/order_validation.py, for a market order that opens: quantity, value, exits on their sides of the price."""
     rules, rates = terms[0], terms[1]
     steps, side, base = state[at.ENTRY_STEPS], state[at.ENTRY_SIDE], levels[at.LAST]
     if steps < rules[at.MIN_STEPS]:
@@ -264,7 +264,7 @@ def _note_side(state: Ints, rules: Ints) -> None:
 
 
 def look(state: Ints, levels: Floats, terms: Terms) -> None:
-    """sim/exchange/stopping.py: whether anything can still be done with what is left."""
+    """sim/exchange/exhaustion.py: whether anything can still be done with what is left."""
     rules = terms[0]
     if state[at.STOP_CODE]:
         return

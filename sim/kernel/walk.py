@@ -11,7 +11,7 @@ from keel.core.model.timeframe import NEVER
 from keel.sim.kernel import layout as at
 from keel.sim.kernel.logs import Floats, Ints, Tables, Terms
 from keel.sim.kernel.venue import arrive, has_exits, meet_prices, settle_funding, trail
-from keel.sim.matching.pricing import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
+from keel.sim.matching.intrabar_path import NOT_AHEAD, fraction_due, fraction_met, low_comes_first, points, price_at, time_at
 
 Funding = tuple[Ints, Ints, Ints, Ints]
 """Stamps (ms), rates and marks (1e-8), and the row of the bar in which each stamp falls due."""

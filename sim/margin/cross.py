@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from keel.core.model.money import UNIT
-from keel.sim.exchange.book import Order, Position, SymbolBook
+from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
 from keel.sim.margin.isolated import IsolatedMargin
 from keel.sim.margin.ledger import FREE, ORDER, POSITION, Accounts
 
@@ -115,7 +115,7 @@ class CrossAccount:
         return is_open and maintenance >= balance
 
     def liquidate(
-        self, stepped: SymbolBook, end: Callable[[SymbolBook, Order], None], take_over: Callable[[SymbolBook, Position], None]
+        self, stepped: SymbolBook, end: Callable[[SymbolBook, WorkingOrder], None], take_over: Callable[[SymbolBook, Position], None]
     ) -> None:
         """Free the account of what it cannot margin: orders by ``end``, positions by ``take_over``, which books each of them."""
         for book in self.books:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from keel.core.model.messages import FillKind
 from keel.core.model.money import fee_on
-from keel.sim.exchange.book import Order, Position, SymbolBook
-from keel.sim.exchange.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN
+from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import Outbox
 from keel.sim.exchange.metrics import ExchangeMetrics
+from keel.sim.exchange.order_validation import EXCEEDS_TIER, NOT_ENOUGH_MARGIN
 from keel.sim.margin.cross import CrossAccount, net_of, value_at_mark
 from keel.sim.margin.isolated import max_leverage
 from keel.sim.margin.ledger import post
@@ -23,7 +23,7 @@ class CrossSettlement:
         """``accounts``: by quote coin."""
         self._outbox, self._metrics, self._accounts = outbox, metrics, accounts
 
-    def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str:
+    def fill(self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
         held, saved_cost = position.steps, position.cost
         total = book.instrument.notional(ticks, steps)
@@ -46,7 +46,7 @@ class CrossSettlement:
         self._outbox.fill(book, order, steps, ticks, reference, fee, book.instrument.quote, pnl + paid, maker, kind)
         return ""
 
-    def _refusal(self, book: SymbolBook, order: Order, opened: int, share: int, change: int) -> str:
+    def _refusal(self, book: SymbolBook, order: WorkingOrder, opened: int, share: int, change: int) -> str:
         """Why the position that an order has just made in the book may not be. ``change``: of the wallet, by pnl and fee.
 
         What an order reserved is its own, whatever has become of the account since: one that rests is not refused when it fills.
@@ -59,7 +59,7 @@ class CrossSettlement:
             return EXCEEDS_TIER
         return ""
 
-    def reserve(self, book: SymbolBook, position: Position, order: Order) -> str:
+    def reserve(self, book: SymbolBook, position: Position, order: WorkingOrder) -> str:
         """Hold margin for what a limit order would open, at its limit. Returns "" or the reason why it cannot be held."""
         needed = order_margin_of(book, position, order)
         if needed is None:
@@ -69,7 +69,7 @@ class CrossSettlement:
         hold_reserve(book.accounts, order, needed)
         return ""
 
-    def release(self, book: SymbolBook, order: Order) -> None:
+    def release(self, book: SymbolBook, order: WorkingOrder) -> None:
         """Give back what an order still holds."""
         release_reserve(book.accounts, order)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from keel.core.model.messages import Liquidation
 from keel.core.model.money import fee_on
-from keel.sim.exchange.book import Order, Position, SymbolBook
+from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import Outbox
 from keel.sim.exchange.metrics import ExchangeMetrics
 from keel.sim.margin.cross import CrossAccount
@@ -66,9 +66,9 @@ class Takeover:
         order = self._order(liquidation, steps)
         self._outbox.fill(book, order, steps, terms.ticks, terms.ticks, terms.fee, instrument.quote, terms.pnl, False, "bust")
 
-    def _order(self, liquidation: Liquidation, steps: int) -> Order:
+    def _order(self, liquidation: Liquidation, steps: int) -> WorkingOrder:
         name, side = f"liquidation-{self._metrics.liquidations}", liquidation.side
-        order = Order(name, side, 1 if side == "BUY" else -1, "market", steps, 0)
+        order = WorkingOrder(name, side, 1 if side == "BUY" else -1, "market", steps, 0)
         order.reason, order.position_idx = "liquidation", liquidation.position_idx
         return order
 

@@ -9,10 +9,10 @@ from keel.core.model.instrument import Instrument
 from keel.core.model.messages import FillKind
 from keel.core.model.money import check_bound, fee_on, mul_div_ceil
 from keel.core.model.position import apply_fill, released_cost
-from keel.sim.exchange.book import UNTRIGGERED, Order, Position, SymbolBook
-from keel.sim.exchange.constraints import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
+from keel.sim.exchange.book import UNTRIGGERED, Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import Outbox
 from keel.sim.exchange.metrics import ExchangeMetrics
+from keel.sim.exchange.order_validation import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
 from keel.sim.margin.isolated import Caps, Tiers, liquidation_price_by_tier, margin_to_hold, tier_leverage
 from keel.sim.margin.ledger import FREE, Accounts, post
 
@@ -26,7 +26,7 @@ class LinearSettlement:
         self._outbox = outbox
         self._metrics = metrics
 
-    def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str:
+    def fill(self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
         instrument: Instrument = book.instrument
         accounts = book.accounts
@@ -58,7 +58,7 @@ class LinearSettlement:
         self,
         book: SymbolBook,
         position: Position,
-        order: Order,
+        order: WorkingOrder,
         steps: int,
         ticks: int,
         reference: int,
@@ -88,7 +88,7 @@ class LinearSettlement:
         kind: FillKind = "bust" if insurance else "trade"
         self._outbox.fill(book, order, steps, ticks, reference, fee, book.instrument.quote, pnl + insurance, maker, kind)
 
-    def reserve(self, book: SymbolBook, position: Position, order: Order) -> str:
+    def reserve(self, book: SymbolBook, position: Position, order: WorkingOrder) -> str:
         """Hold margin for what a limit order would open, at its limit. Returns "" or the reason why it cannot be held."""
         needed = order_margin_of(book, position, order)
         if needed is None:
@@ -98,12 +98,12 @@ class LinearSettlement:
         hold_reserve(book.accounts, order, needed)
         return ""
 
-    def release(self, book: SymbolBook, order: Order) -> None:
+    def release(self, book: SymbolBook, order: WorkingOrder) -> None:
         """Give back what an order still holds."""
         release_reserve(book.accounts, order)
 
 
-def order_margin_of(book: SymbolBook, position: Position, order: Order) -> int | None:
+def order_margin_of(book: SymbolBook, position: Position, order: WorkingOrder) -> int | None:
     """The margin for what a limit order would open, at its limit; None for an order that holds none: it opens nothing, or has no limit."""
     if order.limit is None or order.reduce_only:
         return None
@@ -111,27 +111,27 @@ def order_margin_of(book: SymbolBook, position: Position, order: Order) -> int |
     return book.margin.to_order(book.instrument.notional(order.limit, opening), order.side) if opening > 0 else None
 
 
-def hold_reserve(accounts: Accounts, order: Order, needed: int) -> None:
+def hold_reserve(accounts: Accounts, order: WorkingOrder, needed: int) -> None:
     """Set free units of the coin that an order would spend aside for it."""
     post(accounts, free=-needed, order=needed)
     order.reserve = needed
 
 
-def release_reserve(accounts: Accounts, order: Order) -> None:
+def release_reserve(accounts: Accounts, order: WorkingOrder) -> None:
     """What an order still holds goes back into what is free."""
     if order.reserve:
         post(accounts, free=order.reserve, order=-order.reserve)
         order.reserve = 0
 
 
-def reserve_share(order: Order, steps: int) -> int:
+def reserve_share(order: WorkingOrder, steps: int) -> int:
     """The part of an order's reserve that belongs to ``steps`` of what is left of it."""
     if not order.reserve or steps == order.leaves:
         return order.reserve
     return mul_div_ceil(order.reserve, steps, order.leaves)
 
 
-def closing_steps(book: SymbolBook, position: Position, order: Order) -> int:
+def closing_steps(book: SymbolBook, position: Position, order: WorkingOrder) -> int:
     """How much of the position an order would close, after what earlier resting orders of its side would close."""
     if position.steps * order.side >= 0:
         return 0

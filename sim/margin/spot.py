@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 from keel.core.model.money import fee_on
 from keel.core.model.position import base_fee_value
-from keel.sim.exchange.book import Order, Position, SymbolBook
-from keel.sim.exchange.constraints import BALANCE_INSUFFICIENT
+from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import Outbox
+from keel.sim.exchange.order_validation import BALANCE_INSUFFICIENT
 from keel.sim.margin.cross import CrossAccount
 from keel.sim.margin.ledger import FREE, Accounts, post
 from keel.sim.margin.settlement import hold_reserve, release_reserve, reserve_share
@@ -27,7 +27,7 @@ class SpotSettlement:
         """``cross``: the coins whose cash is margin of linear positions, too: spot may spend what is available of it."""
         self._outbox, self._cross = outbox, cross
 
-    def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str:
+    def fill(self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
         units = steps * book.lot
         total = book.instrument.notional(ticks, steps, up=order.side > 0)
@@ -38,7 +38,7 @@ class SpotSettlement:
         return self._sell(book, position, order, (steps, units, ticks, reference, total, share), rate, maker)
 
     def _buy(
-        self, book: SymbolBook, position: Position, order: Order, deal: tuple[int, int, int, int, int, int], rate: int, maker: bool
+        self, book: SymbolBook, position: Position, order: WorkingOrder, deal: tuple[int, int, int, int, int, int], rate: int, maker: bool
     ) -> str:
         steps, units, ticks, reference, total, share = deal
         if total > self._free(book.instrument.quote, book.accounts) + share:
@@ -58,7 +58,7 @@ class SpotSettlement:
         return ""
 
     def _sell(
-        self, book: SymbolBook, position: Position, order: Order, deal: tuple[int, int, int, int, int, int], rate: int, maker: bool
+        self, book: SymbolBook, position: Position, order: WorkingOrder, deal: tuple[int, int, int, int, int, int], rate: int, maker: bool
     ) -> str:
         steps, units, ticks, reference, total, share = deal
         if units > book.base_accounts[FREE] + share or units > position.steps:
@@ -71,7 +71,7 @@ class SpotSettlement:
         self._outbox.fill(book, order, steps, ticks, reference, fee, book.instrument.quote, pnl, maker)
         return ""
 
-    def reserve(self, book: SymbolBook, position: Position, order: Order) -> str:
+    def reserve(self, book: SymbolBook, position: Position, order: WorkingOrder) -> str:
         """Hold what a limit order would spend: quote for a buy, base for a sell. Returns "" or the reason why it cannot be held."""
         if order.limit is None:
             return ""
@@ -87,10 +87,10 @@ class SpotSettlement:
         account = self._cross.get(coin)
         return accounts[FREE] if account is None else min(accounts[FREE], account.available())
 
-    def release(self, book: SymbolBook, order: Order) -> None:
+    def release(self, book: SymbolBook, order: WorkingOrder) -> None:
         """Give back what an order still holds."""
         release_reserve(_spent(book, order), order)
 
 
-def _spent(book: SymbolBook, order: Order) -> list[int]:
+def _spent(book: SymbolBook, order: WorkingOrder) -> list[int]:
     return book.accounts if order.side > 0 else book.base_accounts

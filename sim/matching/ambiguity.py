@@ -9,7 +9,7 @@ price, whichever way the path goes.
 from __future__ import annotations
 
 from keel.core.model.instrument import Grid
-from keel.sim.exchange.book import LAST, RESTING, UNTRIGGERED, Order, SymbolBook
+from keel.sim.exchange.book import LAST, RESTING, UNTRIGGERED, SymbolBook, WorkingOrder
 from keel.sim.margin.cross import CrossAccount, has_position
 from keel.sim.matching.triggers import follow, through_level, trailing_trigger
 
@@ -73,7 +73,7 @@ def _may_be_due(book: SymbolBook, account: CrossAccount, marks: tuple[float, flo
     return is_due
 
 
-def _is_met(order: Order, touch: bool, grid: Grid, bars: Bars) -> bool:
+def _is_met(order: WorkingOrder, touch: bool, grid: Grid, bars: Bars) -> bool:
     """Whether the bar comes to the price at which this order fills or fires."""
     if order.state == RESTING:
         level, rising, source = through_level(order, touch, grid.num, grid.den), order.side < 0, LAST
@@ -85,7 +85,7 @@ def _is_met(order: Order, touch: bool, grid: Grid, bars: Bars) -> bool:
     return high >= level if rising else low <= level
 
 
-def _may_fire(order: Order, bar: Ohlc, grid: Grid) -> bool:
+def _may_fire(order: WorkingOrder, bar: Ohlc, grid: Grid) -> bool:
     """Whether a trailing stop fires even if it has seen the best price of the bar before the worst."""
     _, high, low, _ = bar
     out = -order.side  # +1: it protects a long
@@ -101,7 +101,7 @@ def _may_fire(order: Order, bar: Ohlc, grid: Grid) -> bool:
     return trigger is not None and (worst - trigger) * out <= 0.0
 
 
-def _ends_everything(book: SymbolBook, order: Order) -> bool:
+def _ends_everything(book: SymbolBook, order: WorkingOrder) -> bool:
     """Whether this exit, by the last price, closes all there is and leaves nothing in the book."""
     return (
         order.is_full

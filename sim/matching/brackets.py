@@ -10,14 +10,14 @@ from collections.abc import Callable
 from typing import Final
 
 from keel.core.model.messages import Bracket
-from keel.sim.exchange.book import SOURCES, STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
-from keel.sim.exchange.constraints import BY_CLEAR, SL_BY_TP, TP_BY_SL
+from keel.sim.exchange.book import SOURCES, STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import Outbox, UsedIds
+from keel.sim.exchange.order_validation import BY_CLEAR, SL_BY_TP, TP_BY_SL
 from keel.sim.matching.triggers import follow
 
 _SUFFIX: Final = {STOP_LOSS: "sl", TAKE_PROFIT: "tp", TRAILING: "ts"}
 
-EndOrder = Callable[[SymbolBook, Order, str], None]
+EndOrder = Callable[[SymbolBook, WorkingOrder, str], None]
 
 
 class Brackets:
@@ -52,7 +52,7 @@ class Brackets:
         for child in list(position.children):
             self._cancel(book, child, BY_CLEAR)
 
-    def on_fired(self, book: SymbolBook, position: Position, fired: Order) -> None:
+    def on_fired(self, book: SymbolBook, position: Position, fired: WorkingOrder) -> None:
         """One leg fired: the other one of its pair (or of the full set) ends."""
         if fired.role == TRAILING:
             return
@@ -88,11 +88,11 @@ class Brackets:
 
     def _make(
         self, book: SymbolBook, position: Position, bracket: Bracket, role: str, parent_id: str, steps: int, *, is_full: bool
-    ) -> Order:
+    ) -> WorkingOrder:
         grid = book.instrument.price_grid
         out = 1 if position.steps > 0 else -1
         limit = bracket.take_profit_limit if role == TAKE_PROFIT else None
-        child = Order(
+        child = WorkingOrder(
             self._new_id(parent_id, _SUFFIX[role]),
             "SELL" if out > 0 else "BUY",
             -out,
@@ -118,7 +118,7 @@ class Brackets:
         return child
 
     @staticmethod
-    def _begin_trailing(book: SymbolBook, child: Order, bracket: Bracket) -> None:
+    def _begin_trailing(book: SymbolBook, child: WorkingOrder, bracket: Bracket) -> None:
         price = book.price(child.source)
         child.distance = bracket.trailing or 0.0
         child.activation = price if bracket.activation is None else bracket.activation

@@ -12,12 +12,12 @@ from keel.core.model.costs import MAX_COST_RATE, taker_ticks
 from keel.core.model.messages import OrderStatus
 from keel.core.model.time_range import to_iso
 from keel.core.system.config import ExecutionConfig
-from keel.sim.exchange import constraints
-from keel.sim.exchange.book import FRESH, RESTING, UNTRIGGERED, WAITING, Order, Position, SymbolBook
-from keel.sim.exchange.constraints import check_band, check_spot_value, closable_steps
+from keel.sim.exchange import order_validation
+from keel.sim.exchange.book import FRESH, RESTING, UNTRIGGERED, WAITING, Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import Outbox, UsedIds
+from keel.sim.exchange.exhaustion import ExhaustionCheck
 from keel.sim.exchange.metrics import ExchangeMetrics
-from keel.sim.exchange.stopping import StopWatch
+from keel.sim.exchange.order_validation import check_band, check_spot_value, closable_steps
 from keel.sim.margin.liquidation import Takeover, is_touched
 from keel.sim.matching.brackets import Brackets
 from keel.sim.matching.execution import crosses, impact_rate, reference_ticks
@@ -27,9 +27,11 @@ from keel.sim.matching.triggers import fires, through_level
 class Settlement(Protocol):
     """How fills and reserves are booked: linear and spot differ."""
 
-    def fill(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> str: ...
-    def reserve(self, book: SymbolBook, position: Position, order: Order) -> str: ...
-    def release(self, book: SymbolBook, order: Order) -> None: ...
+    def fill(
+        self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool
+    ) -> str: ...
+    def reserve(self, book: SymbolBook, position: Position, order: WorkingOrder) -> str: ...
+    def release(self, book: SymbolBook, order: WorkingOrder) -> None: ...
 
 
 class Matching:
@@ -38,13 +40,13 @@ class Matching:
     __slots__ = (
         "_base_bps",
         "_coefficient",
+        "_exhaustion",
         "_half_spread",
         "_has_impact",
         "_linear",
         "_metrics",
         "_outbox",
         "_spot",
-        "_stop_watch",
         "_takeover",
         "brackets",
         "taker_rate",
@@ -59,11 +61,11 @@ class Matching:
         settlements: tuple[Settlement, Settlement],
         used_ids: UsedIds,
         next_sequence: Callable[[], int],
-        stop_watch: StopWatch,
+        exhaustion: ExhaustionCheck,
     ) -> None:
         self._outbox, self._metrics = outbox, metrics
         self.settle_by(settlements)
-        self._stop_watch = stop_watch
+        self._exhaustion = exhaustion
         self._half_spread = config.half_spread_rate
         self.taker_rate = min(config.half_spread_rate + config.slippage_rate, MAX_COST_RATE)
         self._has_impact = config.impact != "none"
@@ -96,7 +98,7 @@ class Matching:
             if not self._take_all(book, book.fresh) and not has_filled:  # what they brought to life may be due at once
                 return
 
-    def _take_all(self, book: SymbolBook, takers: list[Order]) -> bool:
+    def _take_all(self, book: SymbolBook, takers: list[WorkingOrder]) -> bool:
         """Some of the fresh orders meet the market, the oldest first. Returns whether there were any."""
         if not takers:
             return False
@@ -114,8 +116,8 @@ class Matching:
         if account is not None and account.is_due():
             account.liquidate(book, self._end_before_liquidation, self.liquidate)
 
-    def _end_before_liquidation(self, book: SymbolBook, order: Order) -> None:
-        self.end(book, order, "cancelled", constraints.BEFORE_LIQUIDATION)
+    def _end_before_liquidation(self, book: SymbolBook, order: WorkingOrder) -> None:
+        self.end(book, order, "cancelled", order_validation.BEFORE_LIQUIDATION)
 
     def liquidate(self, book: SymbolBook, position: Position) -> None:
         """Cancel the symbol's orders, then take the position over."""
@@ -132,7 +134,7 @@ class Matching:
         position.children = []
         self._takeover.take_over(book, position)
         log_position(book, position)
-        self._stop_watch.on_flat(book)
+        self._exhaustion.on_flat(book)
 
     def _fire_triggers(self, book: SymbolBook) -> None:
         due = [order for order in book.orders.values() if order.state == UNTRIGGERED and fires(order, book.price(order.source))]
@@ -142,7 +144,7 @@ class Matching:
             if order.client_order_id in book.orders:
                 self._fire(book, order)
 
-    def _fire(self, book: SymbolBook, order: Order) -> None:
+    def _fire(self, book: SymbolBook, order: WorkingOrder) -> None:
         position = book.position(order.position_idx)
         if position is None:
             return
@@ -152,7 +154,7 @@ class Matching:
         if order.reduce_only or order.close_on_trigger:
             order.leaves = min(order.leaves, closable)
             if not order.leaves:
-                self.end(book, order, "cancelled", constraints.BY_REDUCE_ONLY)
+                self.end(book, order, "cancelled", order_validation.BY_REDUCE_ONLY)
                 return
         order.state = FRESH
         self._outbox.order(book, order, "triggered")
@@ -166,11 +168,11 @@ class Matching:
             return
         book.fresh.append(order)
 
-    def _end_entries(self, book: SymbolBook, fired: Order) -> None:
+    def _end_entries(self, book: SymbolBook, fired: WorkingOrder) -> None:
         """An exit of a position fired: what is left of the orders that opened it would open it again, and ends."""
         for order in list(book.orders.values()):
             if order.filled and order.side != fired.side and order.position_idx == fired.position_idx and not order.reduce_only:
-                self.cancel(book, order, constraints.BY_EXIT)
+                self.cancel(book, order, order_validation.BY_EXIT)
 
     def _fill_resting(self, book: SymbolBook) -> bool:
         last, touch, num, den = book.last, self.touch, book.price_num, book.price_den
@@ -195,14 +197,14 @@ class Matching:
 
     # --- takers ---
 
-    def take(self, book: SymbolBook, order: Order) -> None:
+    def take(self, book: SymbolBook, order: WorkingOrder) -> None:
         """An order that has just arrived or fired meets the market at the present price."""
         side = order.side
         if order.reduce_only:
             position = book.position(order.position_idx)
             order.leaves = min(order.leaves, closable_steps(book, position, side)) if position is not None else 0
             if not order.leaves:
-                self.refuse(book, order, constraints.REDUCE_ONLY_FLAT)
+                self.refuse(book, order, order_validation.REDUCE_ONLY_FLAT)
                 return
         if book.is_spot and not order.filled and (order.reduce_only or order.trigger is not None):
             refusal = check_spot_value(book, None if order.limit is None else book.instrument.price_grid.value(order.limit), order.leaves)
@@ -218,7 +220,7 @@ class Matching:
             steps = self._within_cap(book, steps)
             if steps < order.leaves:
                 if order.time_in_force == "FOK":
-                    self._expire(book, order, constraints.NOT_WHOLE)
+                    self._expire(book, order, order_validation.NOT_WHOLE)
                     return
                 if steps == 0:
                     self._wait(book, order)
@@ -228,7 +230,7 @@ class Matching:
         if self._execute(book, order, steps, ticks, reference, maker=False) and order.leaves:
             self._wait(book, order)
 
-    def _take_limit(self, book: SymbolBook, order: Order, reference: int) -> None:
+    def _take_limit(self, book: SymbolBook, order: WorkingOrder, reference: int) -> None:
         position, limit = book.position(order.position_idx), order.limit
         if position is None or limit is None:
             return
@@ -238,15 +240,15 @@ class Matching:
             return
         side = order.side
         if not crosses(limit, taker_ticks(reference, self._half_spread, side), side):
-            self._rest(book, order, constraints.NOT_WHOLE if order.time_in_force == "FOK" else constraints.NO_LIQUIDITY)
+            self._rest(book, order, order_validation.NOT_WHOLE if order.time_in_force == "FOK" else order_validation.NO_LIQUIDITY)
             return
         if order.time_in_force == "POST_ONLY":
-            self._expire(book, order, constraints.POST_ONLY)
+            self._expire(book, order, order_validation.POST_ONLY)
             return
         steps = self._within_cap(book, order.leaves)
         if steps < order.leaves:
             if order.time_in_force == "FOK":
-                self._expire(book, order, constraints.NOT_WHOLE)
+                self._expire(book, order, order_validation.NOT_WHOLE)
                 return
             self.announce(book, order)
         if steps:
@@ -254,7 +256,7 @@ class Matching:
             ticks = min(ticks, limit) if side > 0 else max(ticks, limit)
             if not self._execute(book, order, steps, ticks, reference, maker=False) or not order.leaves:
                 return
-        self._rest(book, order, constraints.NO_LIQUIDITY)
+        self._rest(book, order, order_validation.NO_LIQUIDITY)
 
     def _cost_rate(self, book: SymbolBook, steps: int) -> int:
         if not self._has_impact:
@@ -270,12 +272,14 @@ class Matching:
         self._metrics.capped += 1
         return book.volume_left
 
-    def _execute(self, book: SymbolBook, order: Order, steps: int, ticks: int, reference: int, *, maker: bool) -> bool:
+    def _execute(self, book: SymbolBook, order: WorkingOrder, steps: int, ticks: int, reference: int, *, maker: bool) -> bool:
         """Book one execution and what follows from it. Returns False when it was refused (the order has ended)."""
         position = book.position(order.position_idx)
         return position is not None and self.execute(book, position, order, steps, ticks, reference, maker)
 
-    def execute(self, book: SymbolBook, position: Position, order: Order, steps: int, ticks: int, reference: int, maker: bool) -> bool:
+    def execute(
+        self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool
+    ) -> bool:
         """The same, for an order whose position is at hand."""
         held = position.steps
         settlement = self._spot if book.is_spot else self._linear
@@ -295,7 +299,7 @@ class Matching:
             self._after_change(book, position, order, held)
         return True
 
-    def _after_change(self, book: SymbolBook, position: Position, order: Order, held: int) -> None:
+    def _after_change(self, book: SymbolBook, position: Position, order: WorkingOrder, held: int) -> None:
         """Exits and reduce-only orders follow the position; a bracket comes to life with what its order opened."""
         now = position.steps
         is_closed = held != 0 and (abs(now) < book.lot or (held > 0) != (now > 0))
@@ -309,7 +313,7 @@ class Matching:
             if now // book.lot and opened > 0:
                 self.brackets.attach(book, position, bracket, order.client_order_id, max(1, opened // book.lot))
         if is_closed and not now // book.lot:
-            self._stop_watch.on_flat(book)
+            self._exhaustion.on_flat(book)
 
     def _shrink_reduce_only(self, book: SymbolBook, position: Position) -> None:
         for order in list(book.orders.values()):
@@ -317,10 +321,10 @@ class Matching:
                 continue
             closable = closable_steps(book, position, order.side)
             if not closable:
-                self.end(book, order, "cancelled", constraints.BY_REDUCE_ONLY)
+                self.end(book, order, "cancelled", order_validation.BY_REDUCE_ONLY)
             elif order.leaves > closable:
                 order.leaves = closable
-                self._outbox.order(book, order, "amended", constraints.BY_REDUCE_ONLY)
+                self._outbox.order(book, order, "amended", order_validation.BY_REDUCE_ONLY)
 
     def _count(self, book: SymbolBook, steps: int, maker: bool) -> None:
         metrics, volume = self._metrics, book.volume
@@ -336,18 +340,18 @@ class Matching:
 
     # --- states of an order ---
 
-    def announce(self, book: SymbolBook, order: Order) -> None:
+    def announce(self, book: SymbolBook, order: WorkingOrder) -> None:
         """Say "accepted" once, and keep the order among the live ones."""
         book.orders[order.client_order_id] = order
         if not order.announced:
             order.announced = True
             self._outbox.order(book, order, "accepted")
 
-    def cancel(self, book: SymbolBook, order: Order, reason: str) -> None:
+    def cancel(self, book: SymbolBook, order: WorkingOrder, reason: str) -> None:
         """End an order that was not filled whole."""
         self.end(book, order, "cancelled", reason)
 
-    def end(self, book: SymbolBook, order: Order, status: OrderStatus, reason: str) -> None:
+    def end(self, book: SymbolBook, order: WorkingOrder, status: OrderStatus, reason: str) -> None:
         """Take an order off the book, give back what it holds, say so."""
         if book.orders:
             book.orders.pop(order.client_order_id, None)
@@ -368,7 +372,7 @@ class Matching:
         """The way in which this symbol's fills are booked."""
         return self._spot if book.is_spot else self._linear
 
-    def _rest(self, book: SymbolBook, order: Order, reason: str) -> None:
+    def _rest(self, book: SymbolBook, order: WorkingOrder, reason: str) -> None:
         """What is left of a limit order rests, or ends by its time in force."""
         if order.time_in_force in ("IOC", "FOK"):
             self._expire(book, order, reason)
@@ -376,25 +380,25 @@ class Matching:
         self.announce(book, order)
         order.state = RESTING
 
-    def _wait(self, book: SymbolBook, order: Order) -> None:
+    def _wait(self, book: SymbolBook, order: WorkingOrder) -> None:
         """What is left of a market order waits for the next bar's volume, or ends by its time in force."""
         if order.time_in_force == "IOC":
-            self._expire(book, order, constraints.NO_LIQUIDITY)
+            self._expire(book, order, order_validation.NO_LIQUIDITY)
             return
         self.announce(book, order)
         order.state = WAITING
         book.waiting.append(order)
 
-    def _expire(self, book: SymbolBook, order: Order, reason: str) -> None:
+    def _expire(self, book: SymbolBook, order: WorkingOrder, reason: str) -> None:
         self.announce(book, order)
         self.end(book, order, "expired", reason)
 
-    def refuse(self, book: SymbolBook, order: Order, reason: str) -> None:
+    def refuse(self, book: SymbolBook, order: WorkingOrder, reason: str) -> None:
         """The order cannot be: rejected while nothing was said of it, else cancelled."""
         if not order.announced:
             self._metrics.rejected += 1
         self.end(book, order, "cancelled" if order.announced else "rejected", reason)
-        self._stop_watch.on_refused(book, reason)
+        self._exhaustion.on_refused(book, reason)
 
 
 def log_position(book: SymbolBook, position: Position) -> None:
@@ -414,11 +418,11 @@ def _naked(book: SymbolBook, position: Position, other: Position) -> str:
     )
 
 
-def _sequence(order: Order) -> int:
+def _sequence(order: WorkingOrder) -> int:
     return order.sequence
 
 
-def _closes(book: SymbolBook, order: Order) -> bool:
+def _closes(book: SymbolBook, order: WorkingOrder) -> bool:
     """Whether an order can do nothing but make its position smaller."""
     position = book.position(order.position_idx)
     closable = closable_steps(book, position, order.side) if position is not None else 0

@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from keel.core.model.messages import SubmitOrder
 from keel.sim.exchange.book import RESTING, SymbolBook
-from keel.sim.exchange.commands import CommandDesk
+from keel.sim.exchange.order_entry import OrderEntry
 from keel.sim.margin.liquidation import is_touched
 from keel.sim.matching.matching import Matching
 from keel.sim.matching.triggers import through_level
 from keel.sim.matching.walk import refresh_wake, wake_time
 
 
-class RestingWay:
+class RestingPath:
     """Takes single limit orders at the open, but for books on cross margin, whose account is looked at at every mark."""
 
-    __slots__ = ("_desk", "_matching")
+    __slots__ = ("_matching", "_order_entry")
 
-    def __init__(self, desk: CommandDesk, matching: Matching) -> None:
-        self._desk, self._matching = desk, matching
+    def __init__(self, order_entry: OrderEntry, matching: Matching) -> None:
+        self._order_entry, self._matching = order_entry, matching
 
     def take(self, book: SymbolBook, ts_open: int) -> bool:
         """Everything of the open, where the book stands, and its wake levels. False: it goes the general way, and nothing was done."""
@@ -42,7 +42,7 @@ class RestingWay:
         pending.popleft()
         book.ts = ts_open
         book.ambiguous = False
-        self._desk.handle(book, command)
+        self._order_entry.handle(book, command)
         if book.fresh:
             self._meet_market(book)
         book.wake_ts = wake_time(book)

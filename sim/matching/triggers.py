@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from keel.core.model.instrument import Grid, grid_count, grid_value
-from keel.sim.exchange.book import LAST, MARK, RESTING, UNTRIGGERED, Order, SymbolBook
+from keel.sim.exchange.book import LAST, MARK, RESTING, UNTRIGGERED, SymbolBook, WorkingOrder
 
 Level = tuple[int, bool, float]
 """(price source, whether it is met by rising to it, price)."""
 
 
-def fires(order: Order, price: float) -> bool:
+def fires(order: WorkingOrder, price: float) -> bool:
     """Whether a conditional order fires at this price of its source."""
     trigger = order.trigger
     if trigger is None or order.activation is not None:
@@ -32,7 +32,7 @@ def trailing_trigger(price: float, out: int, distance: float, num: int, den: int
     return max(grid_value(1, num, den), grid_value(grid_count(price - out * distance, num, den), num, den))
 
 
-def follow(order: Order, price: float, grid: Grid) -> bool:
+def follow(order: WorkingOrder, price: float, grid: Grid) -> bool:
     """Let a trailing stop see a price: it activates, then keeps its distance to the best price. Returns whether its level moved."""
     out = -order.side  # +1: it protects a long
     if order.activation is not None:
@@ -46,7 +46,7 @@ def follow(order: Order, price: float, grid: Grid) -> bool:
     return True
 
 
-def through_level(order: Order, touch: bool, num: int, den: int) -> float:
+def through_level(order: WorkingOrder, touch: bool, num: int, den: int) -> float:
     """The price at which a resting limit fills: one tick (num/den) beyond it, or (``touch``) the limit itself."""
     limit = order.limit or 0
     return (limit if touch else limit - order.side) * num / den  # ``grid_value``, without a call for each of many orders

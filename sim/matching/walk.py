@@ -11,25 +11,25 @@ from keel.core.model.messages import FundingPayment
 from keel.core.model.money import UNIT
 from keel.core.model.timeframe import NEVER
 from keel.sim.exchange.book import FRESH, INFINITY, Position, SymbolBook
-from keel.sim.exchange.commands import CommandDesk
+from keel.sim.exchange.order_entry import OrderEntry
 from keel.sim.exchange.rewind import Checkpoint, Shared
 from keel.sim.margin.cross import net_of
 from keel.sim.margin.funding import charge_parts, funding_payment
 from keel.sim.margin.ledger import FREE, post
 from keel.sim.margin.settlement import liquidation_price
 from keel.sim.matching.ambiguity import DEPENDS, NOTHING, Ohlc, let_trail, outlook
+from keel.sim.matching.intrabar_path import Path, low_comes_first, points, set_price
 from keel.sim.matching.matching import Matching, log_position
-from keel.sim.matching.pricing import Path, low_comes_first, points, set_price
 from keel.sim.matching.triggers import follow, levels
 
 
 class Walk:
     """Goes through one bar."""
 
-    __slots__ = ("_desk", "_matching", "_metrics", "_outbox", "_pessimistic", "_shared", "_touch")
+    __slots__ = ("_matching", "_metrics", "_order_entry", "_outbox", "_pessimistic", "_shared", "_touch")
 
-    def __init__(self, desk: CommandDesk, matching: Matching, shared: Shared, pessimistic: bool) -> None:
-        self._desk, self._matching, self._shared = desk, matching, shared
+    def __init__(self, order_entry: OrderEntry, matching: Matching, shared: Shared, pessimistic: bool) -> None:
+        self._order_entry, self._matching, self._shared = order_entry, matching, shared
         self._outbox, self._metrics = shared.outbox, shared.metrics
         self._pessimistic = pessimistic
         self._touch = matching.touch
@@ -59,7 +59,7 @@ class Walk:
             self._settle_funding(book)
         pending, known = book.pending, len(book.fresh)
         while pending and pending[0][0] <= until:
-            self._desk.handle(book, pending.popleft()[1])
+            self._order_entry.handle(book, pending.popleft()[1])
             if len(book.fresh) > known and pending and pending[0][0] <= until:
                 self._meet_prices(book)
             known = len(book.fresh)

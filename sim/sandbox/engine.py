@@ -18,7 +18,7 @@ from keel.sim.exchange.book import SymbolBook
 from keel.sim.exchange.exchange import SimulatedExchange
 from keel.sim.sandbox.account.ids import IdSource
 from keel.sim.sandbox.account.order_requests import OrderRequests
-from keel.sim.sandbox.account.simulated_account import ACCOUNT_UIDS, Account
+from keel.sim.sandbox.account.simulated_account import ACCOUNT_UIDS, SimulatedAccount
 from keel.sim.sandbox.account.views import position_push, wallet_row
 from keel.sim.sandbox.market.bar_source import SymbolSeries
 from keel.sim.sandbox.market.random_walk import Piece
@@ -73,7 +73,7 @@ class Moved:
 
 
 class Engine:
-    """Implements ``trade_desk.Pulse``."""
+    """Implements ``ClockTick`` of sim/sandbox/account/order_requests.py."""
 
     def __init__(self, settings: SandboxSettings, feed: Feed, wall_ms: Callable[[], int]) -> None:
         self.settings, self.feed = settings, feed
@@ -95,10 +95,10 @@ class Engine:
             market = SymbolMarket(instrument, number, feed.duration_ms, settings.seed, self.first_number, 1.0 if share == "none" else share)
             self.markets[market.name] = market
             self._load(market)
-        self.accounts: dict[str, Account] = {}
+        self.accounts: dict[str, SimulatedAccount] = {}
         for number, one in enumerate(settings.accounts, start=1):
             chosen = msgspec.structs.replace(one, margin_mode=settings.mode_of(one))
-            self.accounts[one.key] = Account(
+            self.accounts[one.key] = SimulatedAccount(
                 number,
                 chosen,
                 self.markets,
@@ -110,7 +110,7 @@ class Engine:
             )
         for account in self.accounts.values():
             self._prepare(account)
-        self.desk = OrderRequests(self.markets, self, settings.seed)
+        self.order_requests = OrderRequests(self.markets, self, settings.seed)
 
     def _load(self, market: SymbolMarket) -> None:
         series = self.feed.history(market.name)
@@ -139,7 +139,7 @@ class Engine:
         elif market.is_linear:
             market.next_funding = self.feed.next_funding(market.name, self.clock.now_ms)
 
-    def _prepare(self, account: Account) -> None:
+    def _prepare(self, account: SimulatedAccount) -> None:
         """Stand every book at the price with which play begins."""
         for name, market in self.markets.items():
             book = account.exchange.books[name]
@@ -214,7 +214,7 @@ class Engine:
                 market.candles.close()
         return Moved(moved, moved if is_end else [], move.ts_open, move.ts_close)
 
-    def let_happen(self, account: Account, name: str, now: int) -> None:
+    def answer_at(self, account: SimulatedAccount, name: str, now: int) -> None:
         """A moment without movement, at this market time: what has arrived at this account's book is answered. Where orders take a share
         of what is traded, it is a share of the latest piece (ASSUMED): between two moves a market is no less liquid."""
         market, exchange = self.markets[name], account.exchange
@@ -222,7 +222,7 @@ class Engine:
         exchange.instant(exchange.books[name], now, market.last, market.mark, market.index, self._volumes.get(name, 0.0))
         self.settle(account)
 
-    def settle(self, account: Account) -> None:
+    def settle(self, account: SimulatedAccount) -> None:
         """After something happened to an account: what it says of positions and wallet."""
         for market, liquidation in account.liquidations:
             market.liquidations.append({

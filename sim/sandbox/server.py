@@ -10,7 +10,7 @@ from aiohttp import WSMsgType, web
 
 from keel.core.errors import InvariantError
 from keel.sim.sandbox.account.ids import IdSource
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.admin import Admin
 from keel.sim.sandbox.engine import Engine, Feed, Moved, piece_length
 from keel.sim.sandbox.faults import Action, Faults
@@ -26,10 +26,10 @@ from keel.sim.sandbox.ws.private_hub import PrivateHub
 from keel.sim.sandbox.ws.public_hub import PublicHub
 from keel.sim.sandbox.ws.push_order import Races
 from keel.sim.sandbox.ws.sockets import PrivateChannel, PublicChannel, TradeChannel
-from keel.sim.sandbox.ws.websocket import Connection
+from keel.sim.sandbox.ws.websocket import WebSocketConnection
 
 Channel = PublicChannel | PrivateChannel | TradeChannel
-_BREATH: Final = 64
+_PIECES_A_YIELD: Final = 64
 """Pieces after which a market that runs ahead lets clients in."""
 
 
@@ -52,7 +52,7 @@ class SandboxServer:
         self._ids = IdSource(settings.seed, "server", start)
         self.instance = f"{wall_ms():x}"
         """Names this sandbox: another one on the same port is another exchange."""
-        self._connections: dict[Connection, web.WebSocketResponse] = {}
+        self._connections: dict[WebSocketConnection, web.WebSocketResponse] = {}
         self._stopped = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.ServerRunner | None = None
@@ -75,7 +75,7 @@ class SandboxServer:
         site = web.TCPSite(self._runner, host, port)
         await site.start()
         self.port = self._runner.addresses[0][1]
-        self._tasks = [asyncio.create_task(self._guarded(self._keep_house()))]
+        self._tasks = [asyncio.create_task(self._guarded(self._housekeeping()))]
         if self.settings.pace != "lockstep":
             self._tasks.append(asyncio.create_task(self._guarded(self._move())))
         return f"http://{host}:{self.port}"
@@ -141,7 +141,7 @@ class SandboxServer:
                 await self._tell(moved)
                 at = engine.played_to
                 count += 1
-                if count % _BREATH == 0:
+                if count % _PIECES_A_YIELD == 0:
                     await asyncio.sleep(0)
             rest_ms = (at + length - engine.due_ms()) / self.settings.factor
             await asyncio.sleep(max(0.001, rest_ms / 1000))
@@ -179,7 +179,7 @@ class SandboxServer:
         if self.races.is_drawn:
             await self._drain("private")
 
-    def flush_beside_answer(self, account: Account) -> None:
+    def flush_beside_answer(self, account: SimulatedAccount) -> None:
         """Send what a request of the trade stream has caused: its answer is on its way, too."""
         if account.outbox:
             self._flush_in(self.races.push_ms())
@@ -200,7 +200,7 @@ class SandboxServer:
         for connection in [one for one in self._connections if one.channel == channel]:
             await connection.drained()
 
-    async def _keep_house(self) -> None:
+    async def _housekeeping(self) -> None:
         """Idle sockets are cut without a close frame; depth 1 is repeated."""
         settings = self.settings
         loop = asyncio.get_running_loop()
@@ -240,7 +240,7 @@ class SandboxServer:
             return web.Response(status=403, text="access too frequent")
         socket = web.WebSocketResponse(autoping=True, heartbeat=None, max_msg_size=4 * 1024 * 1024)
         await socket.prepare(request)
-        connection = Connection(socket, request, name, self._ids.next("connection")[:20], self.faults, self)
+        connection = WebSocketConnection(socket, request, name, self._ids.next("connection")[:20], self.faults, self)
         connection.idle_s = _active_time(request.query.get("max_active_time", "")) if name != "public" else None
         self._connections[connection] = socket
         connection.reader = asyncio.create_task(_read(socket, connection, channel))
@@ -294,7 +294,7 @@ class SandboxServer:
                 self.act(rule.action, address)
 
 
-async def _read(socket: web.WebSocketResponse, connection: Connection, channel: Channel) -> None:
+async def _read(socket: web.WebSocketResponse, connection: WebSocketConnection, channel: Channel) -> None:
     async for message in socket:
         if message.type is WSMsgType.TEXT:
             await channel.on_text(connection, message.data)

@@ -38,7 +38,7 @@ def on_medium(folder: Path, sizes: dict[int, int], kind: str, name: str) -> bool
 
 
 def test_every_command_is_on_the_medium_when_the_exchange_hears_it(stage: Stage, durable: dict[int, int]) -> None:
-    desk = stage.sandbox.server.engine.desk
+    desk = stage.sandbox.server.engine.order_requests
     heard: list[tuple[str, bool]] = []
 
     def around(name: str, kind: str) -> None:

@@ -14,7 +14,7 @@ from keel.core.model.instrument import Instrument
 from keel.core.model.money import UNIT
 from keel.core.system.config import ExecutionConfig
 from keel.runners.backtest.curve import buy_and_hold, equity_curve
-from keel.sim.matching.pricing import Path
+from keel.sim.matching.intrabar_path import Path
 from tests.builders import HOUR, START, perpetual, spot_pair
 
 Bars = Sequence[tuple[float, float, float, float]]

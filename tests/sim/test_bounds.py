@@ -24,9 +24,9 @@ from keel.core.system.config import ExecutionConfig
 from keel.sim.exchange.book import Position, SymbolBook
 from keel.sim.exchange.events import Outbox
 from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
-from keel.sim.exchange.stopping import StopWatch
+from keel.sim.exchange.exhaustion import ExhaustionCheck
 from keel.sim.margin.funding import FundingSchedule
-from keel.sim.matching.pricing import Path, points
+from keel.sim.matching.intrabar_path import Path, points
 from keel.sim.matching.walk import Walk
 from tests.sim.test_invariants import CONFIGS, LADDER, QTY, SOURCE, brackets, candles, orders
 
@@ -261,4 +261,4 @@ def test_whoever_adds_state_to_the_venue_decides_whether_a_bar_changes_it():
     assert set(PositionBook.__slots__) - {"instrument"} == {"cost", "steps"}
     assert set(FundingSchedule.__slots__) - {"marks", "rates", "stamps"} == {"cursor", "next_stamp"}
     assert set(Outbox.__slots__) == {"emit", "fills", "funding_payments", "liquidations", "warnings"}
-    assert set(StopWatch.__slots__) - {"_books", "_ledger"} == {"reason"}
+    assert set(ExhaustionCheck.__slots__) - {"_books", "_ledger"} == {"reason"}

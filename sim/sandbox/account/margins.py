@@ -12,7 +12,7 @@ from keel.core.model.money import UNIT, mul_div_ceil
 from keel.sim.exchange.book import Position, SymbolBook
 from keel.sim.margin.cross import margins_at_mark, net_of, value_at_mark
 from keel.sim.margin.ledger import ORDER
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 
 
 class AccountMargins(NamedTuple):
@@ -39,7 +39,7 @@ def position_margins(book: SymbolBook, position: Position) -> tuple[int, int]:
     return initial, max(0, policy.maintenance(value, closing_fee))
 
 
-def coin_margins(account: Account, coin: str) -> AccountMargins:
+def coin_margins(account: SimulatedAccount, coin: str) -> AccountMargins:
     """Of all linear positions and orders that settle in a coin."""
     order = account.exchange.ledger.accounts(coin)[ORDER] - spot_locked(account, coin)
     cross = account.exchange.cross_accounts.get(coin)
@@ -55,7 +55,7 @@ def coin_margins(account: Account, coin: str) -> AccountMargins:
     return AccountMargins(0, order, held, maintenance)
 
 
-def spot_locked(account: Account, coin: str) -> int:
+def spot_locked(account: SimulatedAccount, coin: str) -> int:
     """What open spot orders hold of a coin, in its unit."""
     held = 0
     for name, market in account.markets.items():

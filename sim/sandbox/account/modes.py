@@ -8,13 +8,13 @@ from keel.core.errors import ConfigError
 from keel.core.model.instrument import generic_tiers
 from keel.core.model.money import UNIT, mul_div_ceil, to_units
 from keel.core.system.config import MarginMode
-from keel.sim.exchange.book import Order, Position, SymbolBook
+from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
 from keel.sim.margin.cross import CrossAccount, net_of, value_at_mark
 from keel.sim.margin.isolated import IsolatedMargin, max_leverage
 from keel.sim.margin.ledger import FREE, post
 from keel.sim.margin.liquidation import is_touched
 from keel.sim.margin.settlement import liquidation_price
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.http.errors import ApiError, params_error
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
@@ -23,7 +23,7 @@ _MODE_NAMES: Final = {name: mode for mode, name in MARGIN_MODES.items()}
 _IN_CROSS: Final = (110015, "the position is in cross_margin")
 
 
-def set_leverage(account: Account, market: SymbolMarket, leverage: float) -> None:
+def set_leverage(account: SimulatedAccount, market: SymbolMarket, leverage: float) -> None:
     """Change a symbol's leverage; what open positions and resting orders hold changes at once. Raises ApiError."""
     book, instrument = account.exchange.books[market.name], market.instrument
     wanted = to_units(leverage)
@@ -83,13 +83,13 @@ def _hold_by(book: SymbolBook, policy: IsolatedMargin) -> None:
     _keep(book, policy, orders)
 
 
-def _keep(book: SymbolBook, policy: IsolatedMargin, orders: list[tuple[Order, int]]) -> None:
+def _keep(book: SymbolBook, policy: IsolatedMargin, orders: list[tuple[WorkingOrder, int]]) -> None:
     for order, change in orders:
         order.reserve += change
     book.leverage = policy.leverage
 
 
-def _order_changes(book: SymbolBook, policy: IsolatedMargin) -> list[tuple[Order, int]]:
+def _order_changes(book: SymbolBook, policy: IsolatedMargin) -> list[tuple[WorkingOrder, int]]:
     """By how much what resting orders hold changes with the leverage, in proportion."""
     changes = []
     for order in book.orders.values():
@@ -116,7 +116,7 @@ def add_to_margin(book: SymbolBook, position: Position, amount: int) -> None:
     position.liquidation_price = liquidation_price(book, position, position.margin)
 
 
-def add_margin(account: Account, market: SymbolMarket, idx: int, amount: float) -> None:
+def add_margin(account: SimulatedAccount, market: SymbolMarket, idx: int, amount: float) -> None:
     """Add margin to (or take it from) an isolated position. Raises ApiError."""
     book = account.exchange.books[market.name]
     position = book.position(idx)
@@ -137,7 +137,7 @@ def add_margin(account: Account, market: SymbolMarket, idx: int, amount: float) 
     add_to_margin(book, position, units)
 
 
-def set_auto_add_margin(account: Account, market: SymbolMarket, idx: int, wanted: int) -> None:
+def set_auto_add_margin(account: SimulatedAccount, market: SymbolMarket, idx: int, wanted: int) -> None:
     """Margin is never added by itself here: 0 switches the setting off, 1 is refused. Raises ApiError."""
     if wanted not in (0, 1):
         raise params_error("autoAddMargin invalid")
@@ -151,7 +151,7 @@ def set_auto_add_margin(account: Account, market: SymbolMarket, idx: int, wanted
     account.adds_margin.discard(market.name)
 
 
-def switch_mode(account: Account, market: SymbolMarket, mode: int) -> None:
+def switch_mode(account: SimulatedAccount, market: SymbolMarket, mode: int) -> None:
     """One-way (0) or hedge (3) for a symbol. Raises ApiError: 110025 where it has it, 110024 and 110028 with a position or an order."""
     wanted = _is_hedge(mode)
     if account.is_hedge[market.name] == wanted:
@@ -164,7 +164,7 @@ def switch_mode(account: Account, market: SymbolMarket, mode: int) -> None:
     _set_mode(account, market, wanted)
 
 
-def switch_modes(account: Account, markets: list[SymbolMarket], mode: int) -> None:
+def switch_modes(account: SimulatedAccount, markets: list[SymbolMarket], mode: int) -> None:
     """The same for all symbols of a settle coin that have neither position nor order; the others stay as they are, and nothing to change
     is no error."""
     wanted = _is_hedge(mode)
@@ -185,13 +185,13 @@ def _has_orders(book: SymbolBook) -> bool:
     return bool(book.orders or book.pending or book.waiting)
 
 
-def _set_mode(account: Account, market: SymbolMarket, wanted: bool) -> None:
+def _set_mode(account: SimulatedAccount, market: SymbolMarket, wanted: bool) -> None:
     book = account.exchange.books[market.name]
     book.positions = [Position(book.instrument, idx) for idx in ((1, 2) if wanted else (0,))]
     account.is_hedge[market.name] = wanted
 
 
-def set_margin_mode(account: Account, mode: str, *, has_isolated: bool) -> dict[str, Any]:
+def set_margin_mode(account: SimulatedAccount, mode: str, *, has_isolated: bool) -> dict[str, Any]:
     """Account-wide margin mode. Raises ApiError: the one it has (110026), isolated where there is none (110073), or 3400045 with reasons:
     portfolio margin, and an account that has positions or orders (ASSUMED)."""
     wanted = _MODE_NAMES.get(mode)

@@ -9,7 +9,7 @@ import msgspec
 from keel.core.model.money import to_text
 from keel.sim.margin.cross import shown
 from keel.sim.margin.ledger import ACCOUNTS, POSITION
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.account.views import position_row, wallet_row
 from keel.sim.sandbox.engine import Engine
 
@@ -24,7 +24,7 @@ def truth(engine: Engine, frames: dict[int, int]) -> dict[str, Any]:
     }
 
 
-def of_account(account: Account, frames: int) -> dict[str, Any]:
+def of_account(account: SimulatedAccount, frames: int) -> dict[str, Any]:
     """One account. ``ledger`` and ``wallet_units`` are integers of 1e-8 (spot base coins: of their own unit)."""
     exchange = account.exchange
     records = sorted(account.orders.values(), key=lambda record: record.number)
@@ -64,7 +64,7 @@ def of_account(account: Account, frames: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def problems(account: Account) -> list[str]:
+def problems(account: SimulatedAccount) -> list[str]:
     """Sentences on what does not add up; none when all is well.
 
     Each coin's ledger sums to zero; the wallet that the transaction log adds up to is the ledger's; each position is the signed sum of its

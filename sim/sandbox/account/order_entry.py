@@ -8,8 +8,8 @@ from keel.core.model.instrument import Instrument
 from keel.core.model.messages import Bracket, PriceSource, SubmitOrder, TimeInForce
 from keel.core.model.money import UNIT
 from keel.core.system.config import ExecutionConfig
-from keel.sim.sandbox.account.records import TRIGGER_NAMES, OrderRecord
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.records import TRIGGER_NAMES, SandboxOrder
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.http.errors import ApiError, bad_params, params_error
 from keel.sim.sandbox.http.parameters import Params, flag, link_id, number, text, whole
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
@@ -27,7 +27,7 @@ BOUND: Final = 0.05
 class Draft:
     """An order that was read: its command for the engine, and its record."""
 
-    def __init__(self, account: Account, market: SymbolMarket, params: Params) -> None:
+    def __init__(self, account: SimulatedAccount, market: SymbolMarket, params: Params) -> None:
         self._params, self._market = params, market
         self.side = _one_of(params, "side", ("Buy", "Sell"))
         self.order_type = _one_of(params, "orderType", ("Market", "Limit"))
@@ -53,12 +53,12 @@ class Draft:
             self.close_on_trigger, self.position_idx, self.bracket,
         )  # fmt: skip
 
-    def record(self, account: Account, sim_id: str, order_id: str, ts: int) -> OrderRecord:
+    def record(self, account: SimulatedAccount, sim_id: str, order_id: str, ts: int) -> SandboxOrder:
         """For the lists."""
         market, params = self._market, self._params
         steps = market.instrument.qty_grid.count(self.qty)
         direction = text(params, "triggerDirection", "0")
-        record = OrderRecord(
+        record = SandboxOrder(
             account.next_number(), market, sim_id, order_id, self.link_id, self.side, self.order_type,
             "IOC" if self.order_type == "Market" else text(params, "timeInForce") or "GTC", steps, self._price_text(), ts, ts,
             position_idx=self.position_idx, reduce_only=self.reduce_only, close_on_trigger=self.close_on_trigger,
@@ -76,7 +76,7 @@ class Draft:
             record.is_leverage, record.market_unit = text(params, "isLeverage", "0"), text(params, "marketUnit")
         return record
 
-    def _record_bracket(self, record: OrderRecord, bracket: Bracket) -> None:
+    def _record_bracket(self, record: SandboxOrder, bracket: Bracket) -> None:
         market = self._market
         record.take_profit, record.stop_loss = _text_of(market, bracket.take_profit), _text_of(market, bracket.stop_loss)
         record.tp_limit_price = _text_of(market, bracket.take_profit_limit)
@@ -191,7 +191,7 @@ def _one_of(params: Params, name: str, allowed: tuple[str, ...]) -> str:
     return given
 
 
-def _position_idx(account: Account, market: SymbolMarket, params: Params) -> int:
+def _position_idx(account: SimulatedAccount, market: SymbolMarket, params: Params) -> int:
     if not market.is_linear:
         return 0
     idx = whole(params, "positionIdx", 0, low=0, high=2)

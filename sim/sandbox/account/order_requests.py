@@ -14,11 +14,11 @@ import numpy as np
 
 from keel.core.model.messages import AmendOrder, Bracket, CancelOrder, PriceSource, SetTradingStop, SubmitOrder
 from keel.sim.exchange.book import STOP_LOSS, TAKE_PROFIT, TRAILING, SymbolBook
-from keel.sim.exchange.commands import count_or_zero
-from keel.sim.exchange.constraints import check_amend, check_submit
+from keel.sim.exchange.order_entry import count_or_zero
+from keel.sim.exchange.order_validation import check_amend, check_submit
 from keel.sim.sandbox.account.order_entry import TRIGGER_INVALID, Draft, exit_source, read_bracket
-from keel.sim.sandbox.account.records import TRIGGER_NAMES, OrderRecord
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.records import TRIGGER_NAMES, SandboxOrder
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.http.choices import check_words
 from keel.sim.sandbox.http.errors import AMEND_UNKNOWN, DUPLICATE_ID, ORDER_UNKNOWN, ApiError, bad_params, params_error
 from keel.sim.sandbox.http.parameters import Markets, Params, category, market, number, text, whole
@@ -33,26 +33,26 @@ _BY_REQUEST_ALONE: Final = (
 """Refusals of the engine that no movement of the market or the account can change."""
 
 
-class Pulse(Protocol):
-    """What the desk needs of the engine."""
+class ClockTick(Protocol):
+    """What order requests need of the engine."""
 
     @property
     def now_ms(self) -> int: ...
     @property
     def is_lockstep(self) -> bool: ...
-    def let_happen(self, account: Account, name: str, now: int) -> None: ...
+    def answer_at(self, account: SimulatedAccount, name: str, now: int) -> None: ...
 
 
 class OrderRequests:
     """One for all accounts."""
 
-    def __init__(self, markets: Markets, pulse: Pulse, seed: int) -> None:
-        self._markets, self._pulse = markets, pulse
+    def __init__(self, markets: Markets, tick: ClockTick, seed: int) -> None:
+        self._markets, self._tick = markets, tick
         self._rng = np.random.Generator(np.random.PCG64([seed, 500]))
 
     # --- create ---
 
-    def create(self, account: Account, params: Params) -> dict[str, Any]:
+    def create(self, account: SimulatedAccount, params: Params) -> dict[str, Any]:
         """Place an order; returns its ids. Raises ApiError."""
         try:
             placed = self._place(account, params)
@@ -62,18 +62,18 @@ class OrderRequests:
         account.note_create(placed["orderLinkId"], placed["orderId"], 0)
         return placed
 
-    def _place(self, account: Account, params: Params) -> dict[str, Any]:
+    def _place(self, account: SimulatedAccount, params: Params) -> dict[str, Any]:
         at = market(params, self._markets)
         check_words(params)
         draft = Draft(account, at, params)
         if draft.link_id and (at.category, draft.link_id) in account.by_link_id:
             raise ApiError(*DUPLICATE_ID[at.category])
         order_id = account.ids.next("order")
-        is_free = bool(draft.link_id) and draft.link_id not in account.orders and draft.link_id not in account.burnt
+        is_free = bool(draft.link_id) and draft.link_id not in account.orders and draft.link_id not in account.consumed
         sim_id = draft.link_id if is_free else order_id
-        now = self._pulse.now_ms
+        now = self._tick.now_ms
         command = draft.command(sim_id, now)
-        if self._pulse.is_lockstep:
+        if self._tick.is_lockstep:
             self._refuse_by_request(account, at, command)
         record = draft.record(account, sim_id, order_id, now)
         account.register(record)
@@ -85,7 +85,7 @@ class OrderRequests:
             raise ApiError.from_reason(record.refusal)
         return {"orderId": order_id, "orderLinkId": draft.link_id}
 
-    def _refuse_by_request(self, account: Account, at: SymbolMarket, command: SubmitOrder) -> None:
+    def _refuse_by_request(self, account: SimulatedAccount, at: SymbolMarket, command: SubmitOrder) -> None:
         """In lock-step: only what will be refused whatever the next bar brings."""
         book = account.exchange.books[at.name]
         reason = check_submit(book, command, _as_order(book, command))
@@ -94,27 +94,27 @@ class OrderRequests:
             raise ApiError.from_reason(reason)
 
     @staticmethod
-    def _refuse_amendment(account: Account, at: SymbolMarket, command: AmendOrder) -> None:
+    def _refuse_amendment(account: SimulatedAccount, at: SymbolMarket, command: AmendOrder) -> None:
         book = account.exchange.books[at.name]
         live = book.orders.get(command.client_order_id)
         reason = check_amend(book, live, command) if live is not None else ""
         if reason.startswith(_BY_REQUEST_ALONE):
             raise ApiError.from_reason(reason)
 
-    def _answer(self, account: Account, name: str, record: OrderRecord, now: int) -> None:
+    def _answer(self, account: SimulatedAccount, name: str, record: SandboxOrder, now: int) -> None:
         """Let the engine answer at this market time, unless it may not move."""
         record.refusal = ""
-        if self._pulse.is_lockstep:
+        if self._tick.is_lockstep:
             return
         account.is_answering = True
         try:
-            self._pulse.let_happen(account, name, now)
+            self._tick.answer_at(account, name, now)
         finally:
             account.is_answering = False
 
     # --- amend, cancel ---
 
-    def amend(self, account: Account, params: Params) -> dict[str, Any]:
+    def amend(self, account: SimulatedAccount, params: Params) -> dict[str, Any]:
         """Change an open order; returns its ids. Raises ApiError."""
         at = market(params, self._markets)
         check_words(params)
@@ -128,35 +128,35 @@ class OrderRequests:
         if bracket is not None:
             self._put_bracket(account, at, record, bracket)
         if qty is not None or price is not None or trigger is not None:
-            now = self._pulse.now_ms
+            now = self._tick.now_ms
             command = AmendOrder(record.sim_id, at.name, now, qty, price, trigger)
-            if self._pulse.is_lockstep:
+            if self._tick.is_lockstep:
                 self._refuse_amendment(account, at, command)
             account.exchange.amend_order(command)
             self._answer(account, at.name, record, now)
-            if record.refusal and not self._pulse.is_lockstep:
+            if record.refusal and not self._tick.is_lockstep:
                 raise ApiError.from_reason(record.refusal)
         return {"orderId": record.order_id, "orderLinkId": record.link_id}
 
-    def cancel(self, account: Account, params: Params) -> dict[str, Any]:
+    def cancel(self, account: SimulatedAccount, params: Params) -> dict[str, Any]:
         """Cancel an open order; returns its ids. Raises ApiError."""
         at = market(params, self._markets)
         check_words(params)
         record = self._find(account, at, params, ORDER_UNKNOWN)
-        now = self._pulse.now_ms
+        now = self._tick.now_ms
         self._cancel(account, record, now)
         self._answer(account, at.name, record, now)
-        if record.refusal and not self._pulse.is_lockstep:
+        if record.refusal and not self._tick.is_lockstep:
             raise ApiError.from_reason(record.refusal)
         return {"orderId": record.order_id, "orderLinkId": record.link_id}
 
     @staticmethod
-    def _cancel(account: Account, record: OrderRecord, now: int) -> None:
+    def _cancel(account: SimulatedAccount, record: SandboxOrder, now: int) -> None:
         account.touch(record.market)
         account.tell_story(record, "CancelAsked")
         account.exchange.cancel_order(CancelOrder(record.sim_id, record.market.name, now))
 
-    def _find(self, account: Account, at: SymbolMarket, params: Params, unknown: dict[str, tuple[int, str]]) -> OrderRecord:
+    def _find(self, account: SimulatedAccount, at: SymbolMarket, params: Params, unknown: dict[str, tuple[int, str]]) -> SandboxOrder:
         order_id, link = text(params, "orderId"), text(params, "orderLinkId")
         if not order_id and not link:
             raise params_error("OrderId or orderLinkId is required")
@@ -165,21 +165,21 @@ class OrderRequests:
             raise ApiError(*unknown[at.category])
         return record
 
-    def cancel_all(self, account: Account, params: Params) -> dict[str, Any]:
+    def cancel_all(self, account: SimulatedAccount, params: Params) -> dict[str, Any]:
         """Cancel what matches: at most 500, chosen by chance above that."""
         chosen = self._matching(account, params)
         if len(chosen) > MAX_CANCELLED:
             keep = self._rng.choice(len(chosen), MAX_CANCELLED, replace=False)
             chosen = [chosen[place] for place in sorted(keep.tolist())]
-        now = self._pulse.now_ms
+        now = self._tick.now_ms
         for record in chosen:
             self._cancel(account, record, now)
         for name in dict.fromkeys(record.market.name for record in chosen):
-            if not self._pulse.is_lockstep:
-                self._pulse.let_happen(account, name, now)
+            if not self._tick.is_lockstep:
+                self._tick.answer_at(account, name, now)
         return {"list": [{"orderId": record.order_id, "orderLinkId": record.link_id} for record in chosen], "success": "1"}
 
-    def _matching(self, account: Account, params: Params) -> list[OrderRecord]:
+    def _matching(self, account: SimulatedAccount, params: Params) -> list[SandboxOrder]:
         wanted = category(params)
         check_words(params)
         symbol, base, settle = text(params, "symbol"), text(params, "baseCoin"), text(params, "settleCoin")
@@ -203,7 +203,7 @@ class OrderRequests:
 
     # --- batches ---
 
-    def batch(self, account: Account, action: str, params: Params, allowed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    def batch(self, account: SimulatedAccount, action: str, params: Params, allowed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """(result, retExtInfo) of a batch: each item with its own fate; what exceeds ``allowed`` (the request budget) fails alone."""
         wanted = category(params)
         items = params.get("request")
@@ -224,13 +224,13 @@ class OrderRequests:
             except ApiError as error:
                 fates.append({"code": error.code, "msg": error.text})
             if action == "create":
-                row["createAt"] = str(self._pulse.now_ms) if row["orderId"] else ""
+                row["createAt"] = str(self._tick.now_ms) if row["orderId"] else ""
             rows.append(row)
         return {"list": rows}, {"list": fates}
 
     # --- exits ---
 
-    def trading_stop(self, account: Account, params: Params) -> dict[str, Any]:
+    def trading_stop(self, account: SimulatedAccount, params: Params) -> dict[str, Any]:
         """Set, change or remove the exits of an open position; what is not given stays. Raises ApiError."""
         at = market(params, self._markets)
         if not at.is_linear:
@@ -248,18 +248,18 @@ class OrderRequests:
             raise ApiError(34040, "not modified")
         account.touch(at)
         refusals = len(account.outbox)
-        now = self._pulse.now_ms
+        now = self._tick.now_ms
         account.exchange.set_trading_stop(SetTradingStop(at.name, now, after, idx))
-        if not self._pulse.is_lockstep:
+        if not self._tick.is_lockstep:
             reason = _check_exits(book, idx, after)
             if reason:
                 book.pending.pop()
                 del account.outbox[refusals:]
                 raise ApiError.from_reason(reason)
-            self._pulse.let_happen(account, at.name, now)
+            self._tick.answer_at(account, at.name, now)
         return {}
 
-    def _amended_bracket(self, record: OrderRecord, params: Params) -> Bracket | None:
+    def _amended_bracket(self, record: SandboxOrder, params: Params) -> Bracket | None:
         """The exits of an order after an amendment; None when nothing of them was asked for. "0" removes one."""
         if not any(text(params, name) for name in ("takeProfit", "stopLoss", "tpTriggerBy", "slTriggerBy", "tpLimitPrice")):
             return None
@@ -270,7 +270,7 @@ class OrderRequests:
             merged[name] = text(params, name) or record.exit_trigger_by
         return read_bracket(merged, record.market) or Bracket()
 
-    def _put_bracket(self, account: Account, at: SymbolMarket, record: OrderRecord, bracket: Bracket) -> None:
+    def _put_bracket(self, account: SimulatedAccount, at: SymbolMarket, record: SandboxOrder, bracket: Bracket) -> None:
         """Exits of an order that has not filled: in the book, or in the command that is on its way there."""
         book = account.exchange.books[at.name]
         chosen = None if bracket == Bracket() else bracket
@@ -287,16 +287,16 @@ class OrderRequests:
         record.tp_limit_price = "" if bracket.take_profit_limit is None else at.price(bracket.take_profit_limit)
         record.tpsl_mode = "" if chosen is None else bracket.mode.capitalize()
         record.exit_trigger_by = "" if chosen is None else TRIGGER_NAMES[bracket.trigger]
-        record.updated = self._pulse.now_ms
+        record.updated = self._tick.now_ms
         account.say(record)
 
 
 def _as_order(book: SymbolBook, command: SubmitOrder) -> Any:
     """The order that the engine would make of a command, to be looked at only."""
-    from keel.sim.exchange.book import SOURCES, Order
+    from keel.sim.exchange.book import SOURCES, WorkingOrder
 
     side = 1 if command.side == "BUY" else -1
-    order = Order(
+    order = WorkingOrder(
         command.client_order_id, command.side, side, command.order_type, count_or_zero(book.instrument.qty_grid, command.qty), 0, None,
         command.time_in_force, command.reduce_only, command.close_on_trigger, command.position_idx, command.bracket,
     )  # fmt: skip
@@ -309,7 +309,7 @@ def _as_order(book: SymbolBook, command: SubmitOrder) -> Any:
 
 def _check_exits(book: SymbolBook, idx: int, bracket: Bracket) -> str:
     from keel.sim.exchange.book import SOURCES
-    from keel.sim.exchange.constraints import check_bracket
+    from keel.sim.exchange.order_validation import check_bracket
 
     position = book.position(idx)
     if position is None:
@@ -317,7 +317,7 @@ def _check_exits(book: SymbolBook, idx: int, bracket: Bracket) -> str:
     return check_bracket(book.instrument, position, bracket, 1 if position.steps > 0 else -1, book.price(SOURCES[bracket.trigger]))
 
 
-def _merged(book: SymbolBook, idx: int, params: Params, account: Account, at: SymbolMarket) -> tuple[Bracket, Bracket]:
+def _merged(book: SymbolBook, idx: int, params: Params, account: SimulatedAccount, at: SymbolMarket) -> tuple[Bracket, Bracket]:
     """The position's exits as they are, and as they are asked for."""
     position = book.position(idx)
     live = {child.role: child for child in position.children if child.is_full} if position is not None else {}
@@ -361,7 +361,7 @@ def _check_partial(params: Params, position: Any, at: SymbolMarket) -> None:
         raise ApiError(10001, "sandbox: a stop loss with a limit price is not simulated")
 
 
-def _filter_of(order_filter: str, stop_type: str, wanted: str) -> Callable[[OrderRecord], bool]:
+def _filter_of(order_filter: str, stop_type: str, wanted: str) -> Callable[[SandboxOrder], bool]:
     """Which open orders a cancel-all means."""
     if stop_type == "Stop":
         return lambda record: record.stop_order_type == "Stop"

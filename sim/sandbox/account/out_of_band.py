@@ -14,8 +14,8 @@ from keel.core.errors import ConfigError
 from keel.core.model.messages import Side, SubmitOrder
 from keel.core.model.money import UNIT, to_units
 from keel.core.system.nearest import did_you_mean
-from keel.sim.sandbox.account.records import ADL, OrderRecord
-from keel.sim.sandbox.account.simulated_account import SIDES, Account
+from keel.sim.sandbox.account.records import ADL, SandboxOrder
+from keel.sim.sandbox.account.simulated_account import SIDES, SimulatedAccount
 from keel.sim.sandbox.account.statement import QUOTE
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http.errors import ApiError
@@ -75,7 +75,7 @@ def change(engine: Engine, body: bytes) -> None:
     engine.settle(account)
 
 
-def _transfer(account: Account, wanted: Change) -> None:
+def _transfer(account: SimulatedAccount, wanted: Change) -> None:
     if not _AMOUNT.fullmatch(wanted.amount) or not to_units(wanted.amount):
         raise ConfigError(f'transfer wants an amount as text, such as "-50.25", not {wanted.amount!r}')
     if wanted.type and not _TYPE.fullmatch(wanted.type):
@@ -90,7 +90,7 @@ def _transfer(account: Account, wanted: Change) -> None:
         raise ConfigError(error.text) from error
 
 
-def _auto_add_margin(account: Account, market: SymbolMarket, *, is_on: bool) -> None:
+def _auto_add_margin(account: SimulatedAccount, market: SymbolMarket, *, is_on: bool) -> None:
     """The setting alone: margin is never added by itself here."""
     account.adds_margin.discard(market.name)
     if is_on:
@@ -98,7 +98,7 @@ def _auto_add_margin(account: Account, market: SymbolMarket, *, is_on: bool) -> 
     account.touch(market)
 
 
-def _deleverage(engine: Engine, account: Account, wanted: Change) -> None:
+def _deleverage(engine: Engine, account: SimulatedAccount, wanted: Change) -> None:
     """Part of a position is taken for somebody who is bankrupt. ASSUMED: at the market's price, for the taker fee."""
     market = _linear(account, wanted.symbol)
     position = next((one for one in account.exchange.books[market.name].positions if one.steps), None)
@@ -109,7 +109,7 @@ def _deleverage(engine: Engine, account: Account, wanted: Change) -> None:
         raise ConfigError(f"{wanted.symbol} has {market.qty(abs(position.steps))}: less than {wanted.qty}")
     side: Side = "SELL" if position.steps > 0 else "BUY"
     order_id = account.ids.next("order")
-    record = OrderRecord(
+    record = SandboxOrder(
         account.next_number(), market, order_id, order_id, "", SIDES[side], "Market", "IOC", steps, "", engine.now_ms, engine.now_ms,
         position_idx=position.idx, reduce_only=True, create_type=ADL, last_price=market.price(market.last), leaves=steps,
     )  # fmt: skip
@@ -119,7 +119,7 @@ def _deleverage(engine: Engine, account: Account, wanted: Change) -> None:
         SubmitOrder(order_id, market.name, side, "market", quantity, engine.now_ms, reduce_only=True, position_idx=position.idx)
     )
     if not engine.is_lockstep:
-        engine.let_happen(account, market.name, engine.now_ms)
+        engine.answer_at(account, market.name, engine.now_ms)
 
 
 def _steps(market: SymbolMarket, qty: str) -> int:
@@ -131,14 +131,14 @@ def _steps(market: SymbolMarket, qty: str) -> int:
     return grid.count(value)
 
 
-def _spot(account: Account, coin: str) -> SymbolMarket:
+def _spot(account: SimulatedAccount, coin: str) -> SymbolMarket:
     pairs = {each.instrument.base: each for each in account.markets.values() if not each.is_linear}
     if coin not in pairs:
         raise ConfigError(f"no spot pair trades {coin!r}: {did_you_mean(coin, pairs)}")
     return pairs[coin]
 
 
-def _linear(account: Account, symbol: str) -> SymbolMarket:
+def _linear(account: SimulatedAccount, symbol: str) -> SymbolMarket:
     market = account.markets.get(symbol)
     if market is None or not market.is_linear:
         known = [name for name, each in account.markets.items() if each.is_linear]

@@ -18,7 +18,7 @@ ADL: Final = "CreateByAdl_PassThrough"
 """createType of the order by which the exchange deleverages a position."""
 
 
-class OrderRecord(msgspec.Struct, eq=False):
+class SandboxOrder(msgspec.Struct, eq=False):
     """One order. Quantities in steps, value in 1e-8 of the quote coin; prices are texts as they were given, or as the engine set them."""
 
     number: int
@@ -197,7 +197,7 @@ class ClosedPnl:
     """Realised PnL of one closing order, added up over its fills; money in 1e-8."""
 
     number: int
-    record: OrderRecord
+    record: SandboxOrder
     leverage: str
     exec_type: str
     steps: int = 0

@@ -19,13 +19,13 @@ from keel.core.model.instrument import Instrument, generic_tiers
 from keel.core.model.messages import Fill, FundingPayment, Liquidation, Message, OrderUpdate, Side
 from keel.core.model.money import UNIT, to_units
 from keel.core.system.config import ExecutionConfig, MarginMode
-from keel.sim.exchange.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Order, Position, SymbolBook
+from keel.sim.exchange.book import STOP_LOSS, TAKE_PROFIT, TRAILING, UNTRIGGERED, Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 from keel.sim.margin.isolated import IsolatedMargin
 from keel.sim.margin.ledger import FREE
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.ids import IdSource
-from keel.sim.sandbox.account.records import ADL, NO_ERROR, OPEN, OrderRecord
+from keel.sim.sandbox.account.records import ADL, NO_ERROR, OPEN, SandboxOrder
 from keel.sim.sandbox.account.statement import QUOTE, SETTLED_IN, Statement, Times
 from keel.sim.sandbox.http.auth import keyed
 from keel.sim.sandbox.http.errors import ApiError
@@ -44,7 +44,7 @@ _SOURCE_NAMES: Final = ("LastPrice", "MarkPrice", "IndexPrice")
 SIDES: Final[dict[Side, str]] = {"BUY": "Buy", "SELL": "Sell"}
 
 
-class Account:
+class SimulatedAccount:
     """Orders in, rows out. ``outbox`` collects (topic, row) for the private stream until the server takes them."""
 
     def __init__(
@@ -79,15 +79,15 @@ class Account:
             if market.is_linear:
                 self._prepare(self.exchange.books[name], settings)
                 self.is_hedge[name] = settings.hedge
-        self.orders: dict[str, OrderRecord] = {}
-        self.by_order_id: dict[str, OrderRecord] = {}
-        self.by_link_id: dict[tuple[str, str], OrderRecord] = {}
-        self.open_orders: dict[str, OrderRecord] = {}
-        self.burnt: set[str] = set()
+        self.orders: dict[str, SandboxOrder] = {}
+        self.by_order_id: dict[str, SandboxOrder] = {}
+        self.by_link_id: dict[tuple[str, str], SandboxOrder] = {}
+        self.open_orders: dict[str, SandboxOrder] = {}
+        self.consumed: set[str] = set()
         """Names that the engine has seen on orders which were refused: it would call them used."""
-        self.closed_orders: list[OrderRecord] = []
+        self.closed_orders: list[SandboxOrder] = []
         """By their number."""
-        self.recent_closed: deque[OrderRecord] = deque(maxlen=500)
+        self.recent_closed: deque[SandboxOrder] = deque(maxlen=500)
         self.statement = Statement(self.uid, self.exchange, self.ids, self.next_number, times)
         self.creates: list[dict[str, Any]] = []
         """Every create that was looked at, refused or not: its names, the wall time it was received, and the code of its answer."""
@@ -127,7 +127,7 @@ class Account:
         """A create has been answered."""
         self.creates.append({"orderLinkId": link_id, "orderId": order_id, "code": code, "received": self._times.wall_ms()})
 
-    def register(self, record: OrderRecord) -> None:
+    def register(self, record: SandboxOrder) -> None:
         """Take on an order before the engine has seen it."""
         self.orders[record.sim_id] = record
         self.by_order_id[record.order_id] = record
@@ -136,13 +136,13 @@ class Account:
         self.open_orders[record.sim_id] = record
         self.tell_story(record)
 
-    def forget(self, record: OrderRecord) -> None:
+    def forget(self, record: SandboxOrder) -> None:
         """An order that was refused on the spot never existed (its client id stays free)."""
         self.orders.pop(record.sim_id, None)
         self.by_order_id.pop(record.order_id, None)
         self.by_link_id.pop((record.category, record.link_id), None)
         self.open_orders.pop(record.sim_id, None)
-        self.burnt.add(record.sim_id)
+        self.consumed.add(record.sim_id)
         record.status, record.leaves = "Rejected", 0
         self.tell_story(record)
 
@@ -222,7 +222,7 @@ class Account:
             self._on_ended(record, update)
         self.say(record)
 
-    def _on_refused_change(self, record: OrderRecord, update: OrderUpdate) -> None:
+    def _on_refused_change(self, record: SandboxOrder, update: OrderUpdate) -> None:
         record.refusal = update.reason
         if self.is_answering or update.status == "amend_rejected" or record.status != "Filled":
             return
@@ -230,7 +230,7 @@ class Account:
         row["cancelType"], row["rejectReason"] = "CancelByUser", "EC_OrigClOrdIDDoesNotExist"
         self.outbox.append(("order", row))
 
-    def _on_amended(self, record: OrderRecord, update: OrderUpdate) -> None:
+    def _on_amended(self, record: SandboxOrder, update: OrderUpdate) -> None:
         grid = record.market.instrument.qty_grid
         record.leaves = grid.count(update.leaves_qty)
         record.steps = record.leaves + record.filled
@@ -238,7 +238,7 @@ class Account:
         if update.trigger_price is not None:
             record.trigger_price = record.market.price(update.trigger_price)
 
-    def _on_triggered(self, record: OrderRecord, update: OrderUpdate) -> None:
+    def _on_triggered(self, record: SandboxOrder, update: OrderUpdate) -> None:
         grid = record.market.instrument.qty_grid
         record.leaves = grid.count(update.leaves_qty)
         record.steps = record.leaves + record.filled
@@ -249,7 +249,7 @@ class Account:
             record.status = "New"
             self.say(record)
 
-    def _on_ended(self, record: OrderRecord, update: OrderUpdate) -> None:
+    def _on_ended(self, record: SandboxOrder, update: OrderUpdate) -> None:
         reason = update.reason
         was_untriggered = record.status == "Untriggered"
         record.leaves = 0
@@ -264,7 +264,7 @@ class Account:
         else:
             record.reject_reason = _reject_reason(reason)
 
-    def say(self, record: OrderRecord) -> None:
+    def say(self, record: SandboxOrder) -> None:
         """Push an order as it is now, and file it where it belongs. One by which the exchange deleverages is never seen resting."""
         if record.create_type == ADL and record.is_open:
             return
@@ -279,7 +279,7 @@ class Account:
             self.recent_closed.append(record)
         self.outbox.append(("order", record.push() if self.is_heard else {}))
 
-    def tell_story(self, record: OrderRecord, status: str = "") -> None:
+    def tell_story(self, record: SandboxOrder, status: str = "") -> None:
         """Note what an order is now. One that nobody has looked at yet may fill whole."""
         rest = (record.leaves or record.steps - record.filled) if record.status in OPEN else 0
         self.story.append((
@@ -287,18 +287,18 @@ class Account:
             status or record.status, rest, record.price,
         ))  # fmt: skip
 
-    def _tell_trade(self, record: OrderRecord, row: Mapping[str, Any]) -> None:
+    def _tell_trade(self, record: SandboxOrder, row: Mapping[str, Any]) -> None:
         steps = record.market.instrument.qty_grid.count(float(row["execQty"]))
         self.story.append((
             self._times.wall_ms(), "trade", record.order_id, record.link_id, record.market.symbol, record.side, record.reduce_only, steps,
             row["execPrice"],
         ))  # fmt: skip
 
-    def _set_price(self, record: OrderRecord, update: OrderUpdate) -> None:
+    def _set_price(self, record: SandboxOrder, update: OrderUpdate) -> None:
         if update.price is not None and record.order_type == "Limit":
             record.price = record.market.price(update.price)
 
-    def _adopt(self, update: OrderUpdate, live: Order) -> OrderRecord:
+    def _adopt(self, update: OrderUpdate, live: WorkingOrder) -> SandboxOrder:
         """An order that the venue made by itself: a bracket's exit."""
         market = self.markets[update.symbol]
         parent = self.orders.get(live.parent_id or "")
@@ -306,7 +306,7 @@ class Account:
         if not live.is_full:
             role = f"Partial{role}"
         trigger = live.activation if live.activation is not None else live.trigger
-        record = OrderRecord(
+        record = SandboxOrder(
             self.next_number(), market, update.client_order_id, self.ids.next("order"), "", SIDES[live.side_name],
             "Market" if live.limit is None else "Limit", "IOC" if live.limit is None else "GTC", live.leaves,
             "" if update.price is None else market.price(update.price), update.ts, update.ts, position_idx=live.position_idx,
@@ -319,14 +319,14 @@ class Account:
         self.register(record)
         return record
 
-    def _execute(self, record: OrderRecord, fill: Fill) -> None:
+    def _execute(self, record: SandboxOrder, fill: Fill) -> None:
         """A trade: order, then execution."""
         row = self._in_fee_coin(record, fill)
         self._tell_trade(record, row)
         self.say(record)
         self.outbox.append(("execution", row))
 
-    def _in_fee_coin(self, record: OrderRecord, fill: Fill) -> dict[str, Any]:
+    def _in_fee_coin(self, record: SandboxOrder, fill: Fill) -> dict[str, Any]:
         """The execution, with its fee in the coin in which fees are taken. That coin's own wallet is not simulated."""
         exec_type = "AdlTrade" if record.create_type == ADL else "Trade"
         if self.fee_coin is None or not record.market.is_linear or not fill.fee:
@@ -343,7 +343,7 @@ class Account:
         """A liquidation: an order of the exchange's own, filled at once at the bankruptcy price (cross margin: at the mark)."""
         market = self.markets[fill.symbol]
         name = f"{fill.client_order_id}@{fill.fill_id}"
-        record = OrderRecord(
+        record = SandboxOrder(
             self.next_number(), market, name, self.ids.next("order"), "", SIDES[fill.side], "Market", "IOC",
             market.instrument.qty_grid.count(fill.qty), market.price(fill.price), fill.ts, fill.ts, status="Filled",
             position_idx=fill.position_idx, reduce_only=True, create_type="CreateByTakeOver_PassThrough",

@@ -10,7 +10,7 @@ from keel.core.model.money import UNIT, mul_div_floor
 from keel.sim.exchange.exchange import SimulatedExchange
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.ids import IdSource
-from keel.sim.sandbox.account.records import ClosedPnl, Closing, OrderRecord, PositionState
+from keel.sim.sandbox.account.records import ClosedPnl, Closing, PositionState, SandboxOrder
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
 QUOTE: Final = "USDT"
@@ -51,7 +51,7 @@ class Statement:
             self.positions[key] = PositionState(market, idx)
         return self.positions[key]
 
-    def trade(self, record: OrderRecord, fill: Fill, exec_type: str) -> dict[str, Any]:
+    def trade(self, record: SandboxOrder, fill: Fill, exec_type: str) -> dict[str, Any]:
         """A fill of an order: the order's sums, the position, the log; returns the execution."""
         market = record.market
         instrument = market.instrument
@@ -116,7 +116,7 @@ class Statement:
             "size": "", "qty": "", "tradePrice": "", "tradeId": "",
         })  # fmt: skip
 
-    def _book_linear(self, record: OrderRecord, fill: Fill, steps: int, value: int, row: dict[str, Any]) -> None:
+    def _book_linear(self, record: SandboxOrder, fill: Fill, steps: int, value: int, row: dict[str, Any]) -> None:
         market = record.market
         state = self.position(market, fill.position_idx)
         closing = state.apply(1 if fill.side == "BUY" else -1, steps, value, fill.fee, fill.ts)
@@ -135,7 +135,7 @@ class Statement:
         })  # fmt: skip
         self.realised[coin] = self.realised.get(coin, 0) + fill.realized_pnl - fill.fee
 
-    def _book_closed(self, record: OrderRecord, closing: Closing, fill: Fill, exec_type: str) -> None:
+    def _book_closed(self, record: SandboxOrder, closing: Closing, fill: Fill, exec_type: str) -> None:
         latest = self.closed_pnl[-1] if self.closed_pnl else None
         if latest is None or latest.record is not record:
             leverage = texts.money(self._exchange.books[record.market.name].leverage)
@@ -143,7 +143,7 @@ class Statement:
             self.closed_pnl.append(latest)
         latest.add(closing, fill.ts, self._times.wall_ms())
 
-    def _book_spot(self, record: OrderRecord, fill: Fill, steps: int, row: dict[str, Any]) -> None:
+    def _book_spot(self, record: SandboxOrder, fill: Fill, steps: int, row: dict[str, Any]) -> None:
         """Two coins change: quote and base; the fee is taken in the coin that was received."""
         market, instrument = record.market, record.market.instrument
         book = self._exchange.books[market.name]
@@ -158,7 +158,7 @@ class Statement:
             entry = {"type": "TRADE", "cashFlow": texts.coins(flow, unit), "fee": texts.coins(fee, unit), "funding": "", **fields}
             self._post(market, coin, flow - fee, entry, unit)
 
-    def _execution_row(self, record: OrderRecord, fill: Fill, steps: int, value: int, exec_type: str) -> dict[str, Any]:
+    def _execution_row(self, record: SandboxOrder, fill: Fill, steps: int, value: int, exec_type: str) -> dict[str, Any]:
         market = record.market
         market.seq += 1
         book = self._exchange.books[market.name]
@@ -198,7 +198,7 @@ class Statement:
         })  # fmt: skip
 
 
-def _trade_fields(record: OrderRecord, row: dict[str, Any], size: str) -> dict[str, Any]:
+def _trade_fields(record: SandboxOrder, row: dict[str, Any], size: str) -> dict[str, Any]:
     return {
         "symbol": record.market.symbol, "side": record.side, "orderLinkId": record.link_id, "orderId": record.order_id,
         "feeRate": row["feeRate"], "size": size, "qty": row["execQty"], "tradePrice": row["execPrice"], "tradeId": row["execId"],

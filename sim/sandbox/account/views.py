@@ -10,10 +10,10 @@ from keel.sim.margin.cross import net_of, shown, value_at_mark
 from keel.sim.margin.ledger import FREE, ORDER, POSITION
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.margins import AccountMargins, coin_margins, position_margins, spot_locked
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 
 
-def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:
+def position_row(account: SimulatedAccount, name: str, idx: int) -> dict[str, Any]:
     """One position as REST gives it. ASSUMED: risk and ADL ranks; the status, since a takeover is over before anybody can ask; under cross
     margin the balance, which is the initial margin."""
     book, market = account.exchange.books[name], account.markets[name]
@@ -47,13 +47,13 @@ def position_row(account: Account, name: str, idx: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def position_push(account: Account, name: str, idx: int) -> dict[str, Any]:
+def position_push(account: SimulatedAccount, name: str, idx: int) -> dict[str, Any]:
     """The same for the private stream: ``entryPrice`` instead of ``avgPrice``."""
     row = position_row(account, name, idx)
     return {"category": account.markets[name].category, "entryPrice": row.pop("avgPrice"), **row}
 
 
-def wallet_row(account: Account, coins: list[str] | None = None) -> dict[str, Any]:
+def wallet_row(account: SimulatedAccount, coins: list[str] | None = None) -> dict[str, Any]:
     """The account as wallet-balance gives it; values in USD with one USDT as one USD (ASSUMED). With isolated margin the rates, which
     mean nothing there, are those of the equity (ASSUMED)."""
     by_coin = {coin: coin_margins(account, coin) for coin in account.quotes}
@@ -83,7 +83,7 @@ def _rate(margin: int, against: float) -> str:
     return texts.decimal(margin / UNIT / (against if against > 0.0 else 1.0), 4)
 
 
-def _coin_row(account: Account, coin: str, margins: AccountMargins | None) -> dict[str, Any]:
+def _coin_row(account: SimulatedAccount, coin: str, margins: AccountMargins | None) -> dict[str, Any]:
     """margins: of what settles in the coin, if anything does."""
     ledger = account.exchange.ledger.coins[coin]
     is_quote = coin in account.quotes
@@ -104,7 +104,7 @@ def _coin_row(account: Account, coin: str, margins: AccountMargins | None) -> di
     }  # fmt: skip
 
 
-def _unrealised(account: Account, coin: str) -> float:
+def _unrealised(account: SimulatedAccount, coin: str) -> float:
     total = 0.0
     for name, market in account.markets.items():
         if market.is_linear and market.instrument.quote == coin:
@@ -113,7 +113,7 @@ def _unrealised(account: Account, coin: str) -> float:
     return total
 
 
-def _coin_price(account: Account, coin: str) -> float:
+def _coin_price(account: SimulatedAccount, coin: str) -> float:
     return next((market.index for market in account.markets.values() if market.instrument.base == coin), 0.0)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from keel.sim.sandbox.http.errors import ApiError, is_count
 
 if TYPE_CHECKING:
-    from keel.sim.sandbox.account.simulated_account import Account
+    from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 
 AHEAD_MS: Final = 1000
 DEFAULT_WINDOW_MS: Final = 5000
@@ -38,7 +38,7 @@ def check_time(timestamp: int, window: int, now_ms: int) -> None:
         )
 
 
-def authenticate(headers: Mapping[str, str], payload: str, accounts: Mapping[str, Account], now_ms: int) -> Account:
+def authenticate(headers: Mapping[str, str], payload: str, accounts: Mapping[str, SimulatedAccount], now_ms: int) -> SimulatedAccount:
     """The account of a REST request; ``payload`` is the raw query or body. Raises ApiError."""
     key, stamp, signature = headers.get("X-BAPI-API-KEY"), headers.get("X-BAPI-TIMESTAMP"), headers.get("X-BAPI-SIGN")
     asked = headers.get("X-BAPI-RECV-WINDOW")
@@ -55,7 +55,7 @@ def authenticate(headers: Mapping[str, str], payload: str, accounts: Mapping[str
     return account
 
 
-def check_socket(args: object, accounts: Mapping[str, Account], now_ms: int) -> Account:
+def check_socket(args: object, accounts: Mapping[str, SimulatedAccount], now_ms: int) -> SimulatedAccount:
     """The account of an ``auth`` frame: [key, expires (number or text), signature]. Raises ApiError."""
     if not isinstance(args, list) or len(args) != 3 or not is_count(str(args[1])):
         raise ApiError(10001, "Params Error")
@@ -70,5 +70,5 @@ def check_socket(args: object, accounts: Mapping[str, Account], now_ms: int) -> 
     return account
 
 
-def _is_signed(account: Account, text: str, signature: str) -> bool:
+def _is_signed(account: SimulatedAccount, text: str, signature: str) -> bool:
     return signature.isascii() and hmac.compare_digest(sign(account.signer, text), signature)

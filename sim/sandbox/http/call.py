@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http.errors import ApiError
 from keel.sim.sandbox.http.parameters import Params
@@ -23,12 +23,12 @@ class Call(msgspec.Struct):
     """How far lists are behind."""
     budget_left: int = 0
     """Orders that a batch may hold."""
-    owner: Account | None = None
+    owner: SimulatedAccount | None = None
     extension: dict[str, Any] | None = None
     updates: dict[str, int] | None = None
 
     @property
-    def account(self) -> Account:
+    def account(self) -> SimulatedAccount:
         """The account that asks; routes with a key have one."""
         if self.owner is None:
             raise ApiError(10003, "API key is invalid.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.engine import Engine
 from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.http.errors import NOT_ON_DEMO, TOO_MANY, ApiError
@@ -35,7 +35,9 @@ class Gateway:
         for account in self.engine.accounts.values():
             account.keeps_versions = lag_ms > 0
 
-    def apply(self, route: Route, name: str, params: Params, account: Account | None, now: int) -> tuple[dict[str, Any], dict[str, str]]:
+    def apply(
+        self, route: Route, name: str, params: Params, account: SimulatedAccount | None, now: int
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         """(envelope, headers) of one request that was let in. now: the server's clock, ms."""
         if account is None:
             return self._run(route, name, Call(self.engine, params, now, updates=self._updates(params))), {}
@@ -68,7 +70,7 @@ class Gateway:
             market.name: self._hub.update_of(market) for market in self.engine.markets.values() if market.symbol == params.get("symbol")
         }
 
-    def _budget(self, route: Route, name: str, params: Params, account: Account) -> Budget:
+    def _budget(self, route: Route, name: str, params: Params, account: SimulatedAccount) -> Budget:
         category = text(params, "category")
         category = category if category in CATEGORIES else ""
         limit = route.spot if category == "spot" and route.spot else route.limit

@@ -9,8 +9,8 @@ from keel.core.model.money import to_units
 from keel.core.model.timeframe import DAY_MS, WEEK_MS
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account import modes
-from keel.sim.sandbox.account.records import OPEN, OrderRecord
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.records import OPEN, SandboxOrder
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.account.views import position_row, wallet_row
 from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.http.choices import check_words
@@ -24,22 +24,22 @@ from keel.sim.sandbox.market.symbol_market import SymbolMarket
 
 def create(call: Call) -> dict[str, Any]:
     """POST /v5/order/create"""
-    return call.engine.desk.create(call.account, call.params)
+    return call.engine.order_requests.create(call.account, call.params)
 
 
 def amend(call: Call) -> dict[str, Any]:
     """POST /v5/order/amend"""
-    return call.engine.desk.amend(call.account, call.params)
+    return call.engine.order_requests.amend(call.account, call.params)
 
 
 def cancel(call: Call) -> dict[str, Any]:
     """POST /v5/order/cancel"""
-    return call.engine.desk.cancel(call.account, call.params)
+    return call.engine.order_requests.cancel(call.account, call.params)
 
 
 def cancel_all(call: Call) -> dict[str, Any]:
     """POST /v5/order/cancel-all"""
-    return call.engine.desk.cancel_all(call.account, call.params)
+    return call.engine.order_requests.cancel_all(call.account, call.params)
 
 
 def create_batch(call: Call) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def cancel_batch(call: Call) -> dict[str, Any]:
 def _batch(call: Call, action: str) -> dict[str, Any]:
     if call.is_demo and category(call.params) == "spot":
         raise ApiError(10032, "Demo trading are not supported.")
-    result, call.extension = call.engine.desk.batch(call.account, action, call.params, call.budget_left)
+    result, call.extension = call.engine.order_requests.batch(call.account, action, call.params, call.budget_left)
     return result
 
 
@@ -75,7 +75,7 @@ def realtime(call: Call) -> dict[str, Any]:
     account = call.account
     named = _named(account, wanted, call.params)
     is_by_id = named is not None
-    pool: Iterable[OrderRecord] = account.open_orders.values()
+    pool: Iterable[SandboxOrder] = account.open_orders.values()
     if named is not None:
         pool = [record for record in named if record.is_open or any(record is each for each in account.recent_closed)]
     elif call.lag_ms or wants_closed:
@@ -112,7 +112,7 @@ def history(call: Call) -> dict[str, Any]:
     return _page_of(wanted, rows(), call.params, limit=20, highest=50)
 
 
-def _named(account: Account, wanted: str, params: Params) -> list[OrderRecord] | None:
+def _named(account: SimulatedAccount, wanted: str, params: Params) -> list[SandboxOrder] | None:
     """The order that is asked for by an id, if there is one; None without an id."""
     order_id, link = text(params, "orderId"), text(params, "orderLinkId")
     if not order_id and not link:
@@ -121,7 +121,7 @@ def _named(account: Account, wanted: str, params: Params) -> list[OrderRecord] |
     return [] if found is None else [found]
 
 
-def _visible(record: OrderRecord, call: Call) -> dict[str, Any] | None:
+def _visible(record: SandboxOrder, call: Call) -> dict[str, Any] | None:
     """The order as the lists have it already; None when they do not have it yet."""
     if not call.lag_ms or not record.versions:
         return record.row()
@@ -130,7 +130,7 @@ def _visible(record: OrderRecord, call: Call) -> dict[str, Any] | None:
     return seen[-1] if seen else None
 
 
-def _matching(records: Iterable[OrderRecord], wanted: str, params: Params) -> Iterable[OrderRecord]:
+def _matching(records: Iterable[SandboxOrder], wanted: str, params: Params) -> Iterable[SandboxOrder]:
     """Lookup by orderId > orderLinkId > symbol > baseCoin > settleCoin."""
     order_id, link = text(params, "orderId"), text(params, "orderLinkId")
     accepts = _order_filter(text(params, "orderFilter"))
@@ -162,7 +162,7 @@ def _order_filter(name: str) -> Any:
     return lambda record: True
 
 
-def _number(record: OrderRecord) -> int:
+def _number(record: SandboxOrder) -> int:
     return record.number
 
 
@@ -254,7 +254,7 @@ def switch_mode(call: Call) -> dict[str, Any]:
 
 def trading_stop(call: Call) -> dict[str, Any]:
     """POST /v5/position/trading-stop"""
-    return call.engine.desk.trading_stop(call.account, call.params)
+    return call.engine.order_requests.trading_stop(call.account, call.params)
 
 
 def add_margin(call: Call) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from keel.core.errors import InvariantError
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.faults import AT_ONCE, Action, Event, Faults, When, patched
 from keel.sim.sandbox.http.auth import authenticate
 from keel.sim.sandbox.http.errors import NOT_ON_DEMO, ApiError
@@ -76,7 +76,7 @@ class RestDoor:
             return gateway.refused(refusal, now), {"_status": "404"}
         if params is None:
             return gateway.refused(ApiError(10001, "Invalid request body"), now), {"_status": "400"}  # ASSUMED words
-        account: Account | None = None
+        account: SimulatedAccount | None = None
         if route.needs_key:
             try:
                 account = authenticate(request.headers, sent, gateway.engine.accounts, now)

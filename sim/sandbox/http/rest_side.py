@@ -8,7 +8,7 @@ from typing import Any
 from keel.core.model.money import UNIT
 from keel.sim.margin.ledger import FREE
 from keel.sim.sandbox import texts
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.http.call import Call
 from keel.sim.sandbox.http.errors import ApiError, params_error
 from keel.sim.sandbox.http.parameters import market, text
@@ -91,11 +91,11 @@ def _account_type(call: Call) -> str:
     return kind
 
 
-def _coins(account: Account) -> list[str]:
+def _coins(account: SimulatedAccount) -> list[str]:
     return list(account.exchange.ledger.coins)
 
 
-def _balance(account: Account, coin: str, kind: str) -> dict[str, Any]:
+def _balance(account: SimulatedAccount, coin: str, kind: str) -> dict[str, Any]:
     wallet = free = 0
     unit = UNIT
     ledger = account.exchange.ledger

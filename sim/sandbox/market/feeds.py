@@ -10,7 +10,7 @@ from keel.core.model.money import UNIT
 from keel.core.model.timeframe import MINUTE_MS
 from keel.sim.sandbox.engine import Move, Schedule
 from keel.sim.sandbox.market.bar_source import BarSource, Floats, SymbolSeries
-from keel.sim.sandbox.market.random_walk import FUNDING_MS, HISTORY_BARS, Piece, Walk, is_traded, walk_instrument
+from keel.sim.sandbox.market.random_walk import FUNDING_MS, HISTORY_BARS, Piece, RandomWalk, is_traded, walk_instrument
 from keel.sim.sandbox.market.symbol_market import book_name
 
 
@@ -32,7 +32,7 @@ class WalkFeed:
         self._instruments = [
             walk_instrument(symbol, category) for category in categories for symbol in symbols if is_traded(symbol, category)
         ]
-        self._walks = {symbol: Walk(walk_instrument(symbol, "linear"), seed, number) for number, symbol in enumerate(symbols)}
+        self._walks = {symbol: RandomWalk(walk_instrument(symbol, "linear"), seed, number) for number, symbol in enumerate(symbols)}
         self._history: dict[str, SymbolSeries] = {}
         for symbol, walk in self._walks.items():
             series = walk.history(self._start, bars, duration_ms)

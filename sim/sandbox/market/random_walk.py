@@ -65,7 +65,7 @@ class Piece:
     volume: float
 
 
-class Walk:
+class RandomWalk:
     """One symbol. The index is a geometric walk; last follows it with a premium that comes back to zero; mark lies between."""
 
     def __init__(self, instrument: Instrument, seed: int, number: int) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from keel.core.model.instrument import Category, Instrument
 from keel.core.model.money import to_text
 from keel.core.model.timeframe import DAY_MS
-from keel.sim.exchange.constraints import band_edge
+from keel.sim.exchange.order_validation import band_edge
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.http import json_columns
 from keel.sim.sandbox.http.kline_texts import KlineTexts

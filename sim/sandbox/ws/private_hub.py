@@ -7,8 +7,8 @@ from operator import itemgetter
 from typing import Any, Final
 
 from keel.sim.sandbox.account.ids import IdSource
-from keel.sim.sandbox.account.simulated_account import Account
-from keel.sim.sandbox.ws.websocket import Connection
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
+from keel.sim.sandbox.ws.websocket import WebSocketConnection
 
 PLAIN: Final = ("order", "execution", "position", "wallet", "greeks", "execution.fast")
 CATEGORISED: Final = tuple(
@@ -23,17 +23,17 @@ class PrivateHub:
     """Who hears which account."""
 
     def __init__(self, ids: IdSource) -> None:
-        self._connections: dict[int, list[Connection]] = {}
+        self._connections: dict[int, list[WebSocketConnection]] = {}
         self._ids = ids
         self.frames: dict[int, int] = {}
         """Frames made per account, whether anyone heard them or not."""
 
-    def add(self, connection: Connection, account: Account) -> None:
+    def add(self, connection: WebSocketConnection, account: SimulatedAccount) -> None:
         """A connection has authenticated."""
         self._connections.setdefault(account.uid, []).append(connection)
         account.is_heard = True
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: WebSocketConnection) -> None:
         """It has gone."""
         account = connection.account
         if account is None or connection not in self._connections.get(account.uid, ()):
@@ -41,11 +41,11 @@ class PrivateHub:
         self._connections[account.uid].remove(connection)
         account.is_heard = bool(self._connections[account.uid])
 
-    def topics(self, account: Account) -> list[str]:
+    def topics(self, account: SimulatedAccount) -> list[str]:
         """What is subscribed to, over all connections of an account."""
         return [topic for connection in self._connections.get(account.uid, ()) for topic in connection.topics]
 
-    def flush(self, account: Account) -> None:
+    def flush(self, account: SimulatedAccount) -> None:
         """Send what an account has to say, in order; rows of one topic that follow each other share a frame."""
         rows, account.outbox = account.outbox, []
         connections = self._connections.get(account.uid, ())
@@ -61,7 +61,7 @@ class PrivateHub:
             for connection in list(connections):
                 self._send(connection, base, topic, told)
 
-    def _send(self, connection: Connection, base: dict[str, Any], topic: str, rows: list[dict[str, Any]]) -> None:
+    def _send(self, connection: WebSocketConnection, base: dict[str, Any], topic: str, rows: list[dict[str, Any]]) -> None:
         first = rows[0]
         about: dict[str, Any] = {"symbol": str(first.get("symbol", "")), "state": str(first.get("orderStatus", ""))}
         clean = [{name: value for name, value in row.items() if not name.startswith("_")} for row in rows]
@@ -78,7 +78,7 @@ class PrivateHub:
             self._send_fast(connection, base, clean, about)
 
     @staticmethod
-    def _send_fast(connection: Connection, base: dict[str, Any], rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
+    def _send_fast(connection: WebSocketConnection, base: dict[str, Any], rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
         """Trades only, few fields; a maker's client id is empty."""
         names = [name for name in connection.topics if name.startswith("execution.fast")]
         for name in names:

@@ -10,7 +10,7 @@ from keel.sim.sandbox.http.parameters import CATEGORIES
 from keel.sim.sandbox.market.intervals import end_of
 from keel.sim.sandbox.market.symbol_market import Level, SymbolMarket, book_name
 from keel.sim.sandbox.texts import decimal
-from keel.sim.sandbox.ws.websocket import Connection
+from keel.sim.sandbox.ws.websocket import WebSocketConnection
 
 DEPTHS: Final = (1, 50, 200, 1000)
 MAX_TRADES: Final = 1024
@@ -30,7 +30,7 @@ class PublicHub:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._topics: dict[str, dict[str, list[Connection]]] = {name: {} for name in engine.markets}
+        self._topics: dict[str, dict[str, list[WebSocketConnection]]] = {name: {} for name in engine.markets}
         self._books: dict[tuple[str, int], _BookState] = {}
         self._tickers: dict[str, dict[str, str]] = {}
         self._cs = 10**9
@@ -58,7 +58,7 @@ class PublicHub:
             known = False
         return market if known else None
 
-    def add(self, connection: Connection, market: SymbolMarket, topic: str) -> None:
+    def add(self, connection: WebSocketConnection, market: SymbolMarket, topic: str) -> None:
         """Subscribe; what begins with a snapshot gets it now."""
         self._topics[market.name].setdefault(topic, []).append(connection)
         connection.topics[topic] = None
@@ -75,7 +75,7 @@ class PublicHub:
         elif head == "priceLimit":
             connection.send(self._price_limit_frame(market, topic), topic, symbol=market.symbol)
 
-    def remove(self, connection: Connection, topic: str) -> None:
+    def remove(self, connection: WebSocketConnection, topic: str) -> None:
         """Unsubscribe."""
         connection.topics.pop(topic, None)
         for topics in self._topics.values():

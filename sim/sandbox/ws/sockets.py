@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.faults import Action
 from keel.sim.sandbox.http.auth import check_socket, check_time
 from keel.sim.sandbox.http.errors import ApiError, is_count
@@ -18,7 +18,7 @@ from keel.sim.sandbox.wire_log import WireLog
 from keel.sim.sandbox.ws.private_hub import CATEGORISED, PLAIN, PrivateHub
 from keel.sim.sandbox.ws.public_hub import PublicHub
 from keel.sim.sandbox.ws.push_order import Races
-from keel.sim.sandbox.ws.websocket import Connection
+from keel.sim.sandbox.ws.websocket import WebSocketConnection
 
 MAX_ARGS_TEXT: Final = 21_000
 SPOT_ARGS: Final = 10
@@ -33,7 +33,7 @@ class PublicChannel:
     def __init__(self, category: str, hub: PublicHub, ack_ms: int) -> None:
         self._category, self._hub, self._ack_s = category, hub, ack_ms / 1000
 
-    async def on_text(self, connection: Connection, text: str) -> None:
+    async def on_text(self, connection: WebSocketConnection, text: str) -> None:
         """One frame of the client."""
         frame = _understood(connection, text)
         if frame is None:
@@ -53,10 +53,10 @@ class PublicChannel:
         else:
             connection.send(self._reply(connection, frame, False, "error:invalid op", op), f"op:{op}")
 
-    def _reply(self, connection: Connection, frame: dict[str, Any], success: bool, text: str, op: str) -> dict[str, Any]:
+    def _reply(self, connection: WebSocketConnection, frame: dict[str, Any], success: bool, text: str, op: str) -> dict[str, Any]:
         return {"success": success, "ret_msg": text, "conn_id": connection.conn_id, "req_id": frame.get("req_id", ""), "op": op}
 
-    def _subscribe(self, connection: Connection, frame: dict[str, Any], op: str) -> None:
+    def _subscribe(self, connection: WebSocketConnection, frame: dict[str, Any], op: str) -> None:
         """One answer per request; topics before the first bad one are taken."""
         topics = frame.get("args")
         refusal = self._bad_args(topics)
@@ -94,7 +94,7 @@ class PrivateChannel:
     def __init__(self, gateway: Gateway, hub: PrivateHub) -> None:
         self._gateway, self._hub = gateway, hub
 
-    async def on_text(self, connection: Connection, text: str) -> None:
+    async def on_text(self, connection: WebSocketConnection, text: str) -> None:
         """One frame of the client."""
         frame = _understood(connection, text)
         if frame is None:
@@ -114,11 +114,11 @@ class PrivateChannel:
         else:
             self._reply(connection, frame, False, "error:invalid op", op)
 
-    def _reply(self, connection: Connection, frame: dict[str, Any], success: bool, text: str, op: str) -> None:
+    def _reply(self, connection: WebSocketConnection, frame: dict[str, Any], success: bool, text: str, op: str) -> None:
         answer = {"success": success, "ret_msg": text, "op": op, "conn_id": connection.conn_id}
         connection.send(_with_id(frame, answer), f"op:{op}")
 
-    def _auth(self, connection: Connection, frame: dict[str, Any]) -> None:
+    def _auth(self, connection: WebSocketConnection, frame: dict[str, Any]) -> None:
         try:
             account = check_socket(frame.get("args"), self._gateway.engine.accounts, self._gateway.wall_ms())
         except ApiError as error:
@@ -131,7 +131,7 @@ class PrivateChannel:
             self._hub.add(connection, account)
         connection.send(_with_id(frame, answer), "op:auth")
 
-    def _subscribe(self, connection: Connection, frame: dict[str, Any], op: str) -> None:
+    def _subscribe(self, connection: WebSocketConnection, frame: dict[str, Any], op: str) -> None:
         topics = frame.get("args")
         refusal = ""
         if not isinstance(topics, list) or not topics:
@@ -159,10 +159,10 @@ class PrivateChannel:
 class TradeChannel:
     """Order entry by WebSocket. A restart of the service refuses what comes on the sockets of before with 10019."""
 
-    def __init__(self, gateway: Gateway, on_applied: Callable[[Account], None], races: Races, wire: WireLog) -> None:
+    def __init__(self, gateway: Gateway, on_applied: Callable[[SimulatedAccount], None], races: Races, wire: WireLog) -> None:
         self._gateway, self._on_applied, self._races, self._wire = gateway, on_applied, races, wire
 
-    async def on_text(self, connection: Connection, text: str) -> None:
+    async def on_text(self, connection: WebSocketConnection, text: str) -> None:
         """One frame of the client."""
         frame = _decode(text)
         if frame is None:
@@ -189,7 +189,7 @@ class TradeChannel:
         else:
             self._answer(connection, frame, op, 10404, "op type is not found")  # ASSUMED words
 
-    def _auth(self, connection: Connection, frame: dict[str, Any]) -> None:
+    def _auth(self, connection: WebSocketConnection, frame: dict[str, Any]) -> None:
         code, text = 0, "OK"
         if connection.account is not None:
             code, text = 20001, "Repeat auth"  # ASSUMED words
@@ -201,7 +201,9 @@ class TradeChannel:
         answer = {"retCode": code, "retMsg": text, "op": "auth", "connId": connection.conn_id}
         connection.send(_with_id(frame, answer, "reqId"), "op:auth")
 
-    def _request(self, connection: Connection, frame: dict[str, Any], op: str, params: dict[str, Any], actions: list[Action]) -> None:
+    def _request(
+        self, connection: WebSocketConnection, frame: dict[str, Any], op: str, params: dict[str, Any], actions: list[Action]
+    ) -> None:
         account = connection.account
         refusal = self._refusal(connection, frame)
         for action in actions:
@@ -226,7 +228,7 @@ class TradeChannel:
         connection.send(_with_id(frame, answer, "reqId"), op, symbol=symbol, delay_ms=self._races.ack_ms())
         self._on_applied(account)
 
-    def _refusal(self, connection: Connection, frame: dict[str, Any]) -> tuple[int, str] | None:
+    def _refusal(self, connection: WebSocketConnection, frame: dict[str, Any]) -> tuple[int, str] | None:
         if connection.is_stale:
             return 10019, "trade service is restarting, please reconnect"  # ASSUMED words
         req_id = frame.get("reqId")
@@ -247,12 +249,12 @@ class TradeChannel:
             return error.code, error.text
         return None
 
-    def _answer(self, connection: Connection, frame: dict[str, Any], op: str, code: int, text: str) -> None:
+    def _answer(self, connection: WebSocketConnection, frame: dict[str, Any], op: str, code: int, text: str) -> None:
         answer = {"retCode": code, "retMsg": text, "op": op, "data": {}, "retExtInfo": {}, "header": {}, "connId": connection.conn_id}
         connection.send(_with_id(frame, answer, "reqId"), op or "op:error")
 
 
-def _understood(connection: Connection, text: str) -> dict[str, Any] | None:
+def _understood(connection: WebSocketConnection, text: str) -> dict[str, Any] | None:
     """A frame of a stream's client; what is none is answered."""
     frame = _decode(text)
     if frame is None:

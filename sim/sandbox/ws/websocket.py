@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from aiohttp import web
 
-from keel.sim.sandbox.account.simulated_account import Account
+from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.faults import AT_ONCE, Action, Event, Faults, patched
 
 MAX_QUEUED: Final = 100_000
@@ -22,7 +22,7 @@ class Server(Protocol):
     def fail(self, error: BaseException) -> None: ...
 
 
-class Connection:
+class WebSocketConnection:
     """``channel`` is public, private or trade. ``topics`` are what it is subscribed to, in order."""
 
     def __init__(
@@ -31,7 +31,7 @@ class Connection:
         self.socket, self._request, self.channel, self.conn_id = socket, request, channel, conn_id
         self.address = request.remote or ""
         self.topics: dict[str, None] = {}
-        self.account: Account | None = None
+        self.account: SimulatedAccount | None = None
         self.is_frozen = False
         self.keeps_pong = True
         self.is_over = False

@@ -25,7 +25,7 @@ def ids_of(engine: Engine) -> set[Any]:
     """Ids of every kind that a client may keep, of the same things done at each start."""
     market, account = engine.markets["BTCUSDT"], next(iter(engine.accounts.values()))
     account.exchange.ledger.deposit("USDT", 0)
-    engine.desk.create(account, {**BTC, "side": "Buy", "orderType": "Market", "qty": "0.1"})
+    engine.order_requests.create(account, {**BTC, "side": "Buy", "orderType": "Market", "qty": "0.1"})
     engine.step_bar()
     executions = {row[name] for row in account.statement.executions for name in ("execId", "orderId")}
     rows = {row["id"] for row in account.statement.log}
@@ -94,8 +94,8 @@ def test_on_a_thin_book_orders_fill_in_parts() -> None:
     settings, feed = lockstep(flat_bars(*[100.0] * 6, symbol="BTCUSDT"), execution=ExecutionConfig(max_volume_share=0.1))
     engine = Engine(settings, feed, lambda: START)
     account, market = next(iter(engine.accounts.values())), engine.markets["BTCUSDT"]
-    engine.desk.create(account, {**BTC, "side": "Buy", "orderType": "Limit", "price": "101", "qty": "25", "orderLinkId": "rests"})
-    engine.desk.create(account, {**BTC, "side": "Buy", "orderType": "Market", "qty": "30", "orderLinkId": "late"})
+    engine.order_requests.create(account, {**BTC, "side": "Buy", "orderType": "Limit", "price": "101", "qty": "25", "orderLinkId": "rests"})
+    engine.order_requests.create(account, {**BTC, "side": "Buy", "orderType": "Market", "qty": "30", "orderLinkId": "late"})
 
     def became(name: str) -> tuple[str, int]:
         record = account.by_link_id["linear", name]
@@ -107,7 +107,7 @@ def test_on_a_thin_book_orders_fill_in_parts() -> None:
         seen.append(became("rests"))
     assert seen == [("PartiallyFilled", 10_000), ("PartiallyFilled", 20_000), ("Filled", 25_000)]
     assert became("late") == ("Cancelled", 0)
-    engine.desk.create(account, {**BTC, "side": "Sell", "orderType": "Market", "qty": "30", "orderLinkId": "takes"})
+    engine.order_requests.create(account, {**BTC, "side": "Sell", "orderType": "Market", "qty": "30", "orderLinkId": "takes"})
     engine.step_bar()
     assert became("takes") == ("Cancelled", 10_000)
     executions = account.statement.executions_of[account.by_link_id["linear", "takes"].order_id]

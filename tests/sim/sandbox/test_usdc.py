@@ -22,8 +22,8 @@ def test_what_settles_in_usdc_changes_no_usdt(margin_mode: str) -> None:
     engine = Engine(settings, feed, lambda: START)
     assert sorted(engine.markets) == ["BTCPERP", "BTCUSDT", "BTCUSDT.SPOT", "ETHUSDC.SPOT"]
     account = next(iter(engine.accounts.values()))
-    engine.desk.create(account, {**PERP, "side": "Buy", "orderType": "Market", "qty": "0.5"})
-    engine.desk.create(account, {"category": "spot", "symbol": "ETHUSDC", "side": "Buy", "orderType": "Market", "qty": "1000"})
+    engine.order_requests.create(account, {**PERP, "side": "Buy", "orderType": "Market", "qty": "0.5"})
+    engine.order_requests.create(account, {"category": "spot", "symbol": "ETHUSDC", "side": "Buy", "orderType": "Market", "qty": "1000"})
     for _ in range(70):
         engine.step_bar()
     row = wallet_row(account)
@@ -37,6 +37,6 @@ def test_what_settles_in_usdc_changes_no_usdt(margin_mode: str) -> None:
     kinds = {(entry["currency"], entry["type"]) for entry in account.statement.log if entry["type"] != "TRANSFER_IN"}
     assert kinds == {("USDC", "TRADE"), ("USDC", "SETTLEMENT"), ("ETH", "TRADE")}
     assert {entry["feeCurrency"] for entry in account.statement.executions} == {"USDC", "ETH"}
-    engine.desk.create(account, {**PERP, "side": "Sell", "orderType": "Market", "qty": "0.5", "reduceOnly": True})
+    engine.order_requests.create(account, {**PERP, "side": "Sell", "orderType": "Market", "qty": "0.5", "reduceOnly": True})
     engine.step_bar()
     assert problems(account) == []

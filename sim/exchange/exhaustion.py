@@ -9,11 +9,11 @@ from keel.core.model.instrument import notional_of, notional_up
 from keel.core.model.money import UNIT, to_text
 from keel.core.results.result import StopReason
 from keel.sim.exchange.book import SymbolBook
-from keel.sim.exchange.constraints import BALANCE_INSUFFICIENT, NOT_ENOUGH_MARGIN
+from keel.sim.exchange.order_validation import BALANCE_INSUFFICIENT, NOT_ENOUGH_MARGIN
 from keel.sim.margin.ledger import FREE, Ledger
 
 
-class StopWatch:
+class ExhaustionCheck:
     """Looks at the account after the events that can end it, and keeps the first reason.
 
     account_blown: equity is below what the smallest order needs. insufficient_free_margin: it is not (a spot holding that is too small

@@ -71,7 +71,7 @@ def test_the_short_way_and_the_general_way_are_the_same(data, venue, make_perpet
     leverage = 1.0 if kind == "spot" else leverage
     sides = [venue(instrument, config=config, capital=1000.0, leverage=leverage, hedge=kind == "hedge") for _ in range(2)]
     short, general = sides
-    general.exchange._direct = None
+    general.exchange._fast_path = None
     stamps = data.draw(st.lists(st.integers(0, 30), max_size=4, unique=True).map(sorted))
     for v in sides:
         v.funding(*((hour, "0.01" if hour % 2 else "-0.01", 100.0) for hour in stamps))
@@ -122,7 +122,7 @@ def test_what_is_plain(venue, make_perpetual, order, plain) -> None:
     v.events.clear()
     name, side, qty, more = order
     v.send(name, side, qty, **more)
-    assert v.exchange._direct.take(v.book, HOUR) is plain
+    assert v.exchange._fast_path.take(v.book, HOUR) is plain
     assert bool(v.events) is plain and len(v.book.pending) == (not plain)
 
 
@@ -144,13 +144,13 @@ def test_where_the_short_way_is_open(venue, make, plain) -> None:
     v.bar(FLAT)
     v.events.clear()
     make(v)
-    assert v.exchange._direct.take(v.book, HOUR) is plain
+    assert v.exchange._fast_path.take(v.book, HOUR) is plain
     assert bool(v.events) is plain
 
 
 def test_a_close_that_eats_the_margin_of_the_rest_ends_in_its_takeover(venue) -> None:
     sides = [venue(capital=100.0, leverage=10.0) for _ in range(2)]
-    sides[1].exchange._direct = None
+    sides[1].exchange._fast_path = None
     for v in sides:
         v.send("a", "BUY", 10.0).bar(FLAT)
         said = v.send("b", "SELL", 4.0).bar((70.0,) * 4, mark=FLAT)
@@ -160,5 +160,5 @@ def test_a_close_that_eats_the_margin_of_the_rest_ends_in_its_takeover(venue) ->
 
 @pytest.mark.parametrize("config", [ExecutionConfig(max_volume_share=0.1), ExecutionConfig(impact=ImpactConfig(base_bps=1.0))])
 def test_accounts_without_a_short_way(venue, config) -> None:
-    assert venue(config=config).exchange._direct is None
-    assert venue(hedge=True).exchange._direct is None
+    assert venue(config=config).exchange._fast_path is None
+    assert venue(hedge=True).exchange._fast_path is None

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from keel.core.model.instrument import Grid
 from keel.core.model.messages import AmendOrder, CancelOrder, SetTradingStop, SubmitOrder
 from keel.core.model.orders import fires_when_rising, trading_stop_id
-from keel.sim.exchange import constraints
-from keel.sim.exchange.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, Order, SymbolBook
-from keel.sim.exchange.constraints import check_amend, check_band, check_bracket, check_spot_value, check_submit
+from keel.sim.exchange import order_validation
+from keel.sim.exchange.book import FRESH, RESTING, SOURCES, UNTRIGGERED, Command, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import Outbox, UsedIds
 from keel.sim.exchange.metrics import ExchangeMetrics
+from keel.sim.exchange.order_validation import check_amend, check_band, check_bracket, check_spot_value, check_submit
 from keel.sim.matching.matching import Matching
 
 
-class CommandDesk:
+class OrderEntry:
     """Turns commands into orders of a book."""
 
     __slots__ = ("_matching", "_metrics", "_next_sequence", "_outbox", "_used_ids")
@@ -65,10 +65,10 @@ class CommandDesk:
             book.orders[order.client_order_id] = order
         book.fresh.append(order)
 
-    def _make(self, book: SymbolBook, command: SubmitOrder) -> Order:
+    def _make(self, book: SymbolBook, command: SubmitOrder) -> WorkingOrder:
         """The order of a command whose values are not checked yet (what is no number counts as 0)."""
         side, kind = command.side, command.order_type
-        order = Order(
+        order = WorkingOrder(
             command.client_order_id,
             side,
             1 if side == "BUY" else -1,
@@ -92,7 +92,7 @@ class CommandDesk:
         return order
 
     @staticmethod
-    def _set_prices(book: SymbolBook, order: Order, command: SubmitOrder) -> None:
+    def _set_prices(book: SymbolBook, order: WorkingOrder, command: SubmitOrder) -> None:
         if order.order_type != "stop_market":
             order.limit = count_or_zero(book.instrument.price_grid, command.price)
         if order.order_type != "limit":
@@ -104,19 +104,19 @@ class CommandDesk:
     def _cancel(self, book: SymbolBook, command: CancelOrder) -> None:
         order = book.orders.get(command.client_order_id)
         if order is None:
-            reason = constraints.ORDER_UNKNOWN[book.is_spot]
+            reason = order_validation.ORDER_UNKNOWN[book.is_spot]
             self._outbox.answer(book.symbol, command.client_order_id, book.ts, "cancel_rejected", reason)
             return
         self._drop(book, order)
 
-    def _drop(self, book: SymbolBook, order: Order) -> None:
+    def _drop(self, book: SymbolBook, order: WorkingOrder) -> None:
         if order in book.fresh:
             book.fresh.remove(order)
-        self._matching.cancel(book, order, constraints.BY_USER)
+        self._matching.cancel(book, order, order_validation.BY_USER)
 
     def _amend(self, book: SymbolBook, command: AmendOrder) -> None:
         order = book.orders.get(command.client_order_id)
-        reason = constraints.AMEND_UNKNOWN[book.is_spot] if order is None else check_amend(book, order, command)
+        reason = order_validation.AMEND_UNKNOWN[book.is_spot] if order is None else check_amend(book, order, command)
         if order is None or reason:
             self._outbox.answer(book.symbol, command.client_order_id, book.ts, "amend_rejected", reason)
             return
@@ -138,7 +138,7 @@ class CommandDesk:
             order.state = FRESH  # it may cross at its new price
             book.fresh.append(order)
 
-    def _change(self, book: SymbolBook, order: Order, command: AmendOrder) -> None:
+    def _change(self, book: SymbolBook, order: WorkingOrder, command: AmendOrder) -> None:
         prices = book.instrument.price_grid
         if command.qty is not None:
             leaves = book.instrument.qty_grid.count(command.qty) - order.filled
@@ -152,7 +152,7 @@ class CommandDesk:
             if not order.role:
                 order.rising = fires_when_rising(order.side > 0, order.trigger, book.price(order.source))
 
-    def _reserve_again(self, book: SymbolBook, order: Order) -> str:
+    def _reserve_again(self, book: SymbolBook, order: WorkingOrder) -> str:
         """Hold what the order needs as it is now; "" or the reason why it cannot be held."""
         settlement, position = self._matching.settlement(book), book.position(order.position_idx)
         settlement.release(book, order)

@@ -8,7 +8,7 @@ from typing import Final
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import AmendOrder, Bracket, SubmitOrder
 from keel.core.model.money import UNIT
-from keel.sim.exchange.book import SOURCES, UNTRIGGERED, Order, Position, SymbolBook
+from keel.sim.exchange.book import SOURCES, UNTRIGGERED, Position, SymbolBook, WorkingOrder
 
 NOT_ENOUGH_MARGIN: Final = "110007 ab not enough for new order"
 EXCEEDS_TIER: Final = "110090 order would exceed the position limit of this leverage"
@@ -51,7 +51,7 @@ _LIMIT_TYPES: Final = ("limit", "stop_limit")
 _STOP_TYPES: Final = ("stop_market", "stop_limit")
 
 
-def check_submit(book: SymbolBook, command: SubmitOrder, order: Order) -> str:
+def check_submit(book: SymbolBook, command: SubmitOrder, order: WorkingOrder) -> str:
     """Why an order may not be taken on, by its own values and the position; margin is looked at when it opens or rests."""
     position = book.position(order.position_idx)
     if position is None:
@@ -82,7 +82,7 @@ def check_submit(book: SymbolBook, command: SubmitOrder, order: Order) -> str:
     return refusal
 
 
-def _check_qty(book: SymbolBook, command: SubmitOrder, order: Order) -> str:
+def _check_qty(book: SymbolBook, command: SubmitOrder, order: WorkingOrder) -> str:
     qty, steps = command.qty, order.leaves
     if qty == 0.0 and command.reduce_only and command.close_on_trigger:
         return ""
@@ -126,7 +126,7 @@ def _check_trigger(book: SymbolBook, command: SubmitOrder) -> str:
     return ""
 
 
-def _check_notional(instrument: Instrument, order: Order, price: float) -> str:
+def _check_notional(instrument: Instrument, order: WorkingOrder, price: float) -> str:
     if instrument.notional(instrument.price_grid.count(price), order.leaves) >= instrument.min_notional:
         return ""
     if instrument.category == "spot":
@@ -185,7 +185,7 @@ def band_edge(instrument: Instrument, side: int, mark: float, index: float) -> f
     return max(mark * (1.0 - y), min(index, mark * (1.0 - x)))
 
 
-def check_band(book: SymbolBook, order: Order) -> str:
+def check_band(book: SymbolBook, order: WorkingOrder) -> str:
     """Keep a limit inside the price band: perpetuals are moved to its edge (the order changes), spot is refused."""
     if order.limit is None or not book.instrument.price_limit_y:
         return ""
@@ -201,7 +201,7 @@ def check_band(book: SymbolBook, order: Order) -> str:
     return f"170194 Sell order price cannot be lower than {grid.text(allowed)}."
 
 
-def check_amend(book: SymbolBook, order: Order, command: AmendOrder) -> str:
+def check_amend(book: SymbolBook, order: WorkingOrder, command: AmendOrder) -> str:
     """Why an amendment may not be."""
     prices, grid = book.instrument.price_grid, book.instrument.qty_grid
     if command.qty is not None:

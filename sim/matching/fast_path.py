@@ -1,8 +1,8 @@
-"""The short way for the most common thing that happens: one market order has arrived by the open, and nothing else lives in the book.
+"""The fast path for the most common case: one market order has arrived by the open, and the symbol has no other order.
 
-Nothing is decided here that ``walk``, ``commands`` and ``matching`` would not decide alike: the order is looked at, and whatever is not
-plain about it (another order or command, a refusal, funding that is due, a position to be taken over, a price off the grid) leaves the
-book as it is and sends it the general way. What is plain is executed by the same settlement. A test holds both ways together.
+It decides nothing that the general way (``walk``, ``order_entry``, ``matching``) would decide otherwise. What is not plain (another order
+or command, a refusal, funding that is due, a position to be taken over, a price off the grid) is left untouched for the general way. A
+plain order is executed by the same settlement. A test holds both ways together.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 from keel.core.model.costs import taker_ticks
 from keel.core.model.messages import SubmitOrder
 from keel.core.system.config import ExecutionConfig
-from keel.sim.exchange.book import Order, Position, SymbolBook
+from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
 from keel.sim.exchange.events import UsedIds
 from keel.sim.exchange.metrics import ExchangeMetrics
 from keel.sim.margin.liquidation import is_touched
 from keel.sim.matching.matching import Matching
 
 
-class DirectWay:
+class FastPath:
     """Takes plain market orders at the open. For accounts whose prices need no look at the bar's volume (``is_open_to``)."""
 
     __slots__ = ("_execute", "_matching", "_metrics", "_rate", "_used_ids")
@@ -61,7 +61,7 @@ class DirectWay:
         return True
 
 
-def _plain_order(book: SymbolBook, position: Position, command: SubmitOrder, ticks: int) -> Order | None:
+def _plain_order(book: SymbolBook, position: Position, command: SubmitOrder, ticks: int) -> WorkingOrder | None:
     """The order of a command that the venue takes on as it is; None when it is not plain. ``ticks``: the last price."""
     qty = command.qty
     if command.order_type != "market" or command.bracket is not None or command.position_idx or not 0.0 < qty < 1e15:
@@ -76,7 +76,7 @@ def _plain_order(book: SymbolBook, position: Position, command: SubmitOrder, tic
             return None
     elif steps < book.min_steps or qty > book.instrument.max_market_qty or ticks * steps < book.min_value:
         return None
-    return Order(
+    return WorkingOrder(
         command.client_order_id, side_name, side, "market", steps, 0, None, command.time_in_force, command.reduce_only,
         command.close_on_trigger, 0, None, command.reason,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from keel.core.model.messages import SubmitOrder
 from keel.core.model.money import to_units
 from keel.core.system.config import ExecutionConfig
 from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
-from keel.sim.exchange.stopping import least_need, smallest_order
+from keel.sim.exchange.exhaustion import least_need, smallest_order
 
 HOUR = 3_600_000
 
