@@ -95,7 +95,7 @@ def test_every_code_that_is_told_has_a_row() -> None:
 
 
 def test_what_sessions_tell_beside_their_notices_has_a_row() -> None:
-    for path in (ROOT / "runners" / "session_run.py", ROOT / "runners" / "alerts" / "of_session.py"):
+    for path in (ROOT / "runners/live/session_run.py", ROOT / "runners/live/alerts/of_session.py"):
         for line, codes in Source(path.read_text(encoding="utf-8")).codes("tell", 0, "code"):
             assert codes, f"{path.name}:{line}"
             assert codes <= set(EVENTS), f"{path.name}:{line}"
@@ -103,7 +103,7 @@ def test_what_sessions_tell_beside_their_notices_has_a_row() -> None:
 
 def test_what_the_supervisor_tells_has_a_row() -> None:
     seen: set[str] = set()
-    for path in sorted((ROOT / "runners" / "supervisor").glob("*.py")):
+    for path in sorted((ROOT / "runners/live/supervisor").glob("*.py")):
         source = Source(path.read_text(encoding="utf-8"))
         for line, codes in [*source.codes("_tell", 0, "code"), *source.codes("Finding", 0, "code")]:
             assert codes <= set(EVENTS), f"{path.name}:{line}: {codes}"
