@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from keel.core.model.instrument import grid_ceil, grid_floor, grid_value
+from keel.core.model.instrument import grid_ceil, grid_count, grid_floor, grid_value
 from keel.core.model.money import UNIT, mul_div_ceil, mul_div_floor
 
 MAX_COST_RATE: Final = UNIT // 2
@@ -24,7 +24,7 @@ def taker_ticks(reference: int, rate: int, side: int) -> int:
 
 def reference_count(price: float, num: int, den: int, side: int) -> int:
     """A path price on the grid num/den; one that is off it goes against the taker."""
-    ticks = round(price * den / num)
+    ticks = grid_count(price, num, den)
     if ticks * num / den == price:
         return ticks
     return grid_ceil(price, num, den) if side > 0 else max(1, grid_floor(price, num, den))
@@ -32,6 +32,6 @@ def reference_count(price: float, num: int, den: int, side: int) -> int:
 
 def taker_price(price: float, rate: int, side: int, num: int, den: int) -> float:
     """What a taker of this side pays or gets where the market stands at ``price``, on the grid num/den."""
-    if not rate and round(price * den / num) * num / den == price:
+    if not rate and grid_count(price, num, den) * num / den == price:
         return price  # without costs a price of the grid is as it is
     return grid_value(taker_ticks(reference_count(price, num, den, side), rate, side), num, den)

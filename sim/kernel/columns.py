@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from keel.core.errors import DataError
 from keel.core.model.timeframe import DAY_MS, NEVER
-from keel.sim.kernel.layout import BLOCK
+from keel.sim.kernel.layout import BLOCK, BLOCK_WIDTH
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -25,9 +25,10 @@ class KernelColumns:
     """Execution bars with what values and triggers at them, funding, and where decisions fall. Make it with ``of``.
 
     ts: opens of the bars (ms).  last, mark, index: (open, high, low, close).  value: what values a position at each close.
-    reach: how low and how high last, mark and index go, in each bar and in each block of bars.  funding: stamps (ms), of which the last
-    never comes, rates and marks (1e-8), the row in which each stamp falls due.  decisions: the row at whose close each signal is known;
-    empty: there is one for each row.  day_rows: the row that stands for each 00:00 UTC after the start (-1: the start itself).
+    reach: how low and how high last, mark and index go in each bar, and the extremes of each block of bars (``loop.Reach``).
+    funding: stamps (ms), of which the last never comes, rates and marks (1e-8), the row in which each stamp falls due.  decisions: the row
+    at whose close each signal is known; empty: there is one for each row.  day_rows: the row that stands for each 00:00 UTC after the start
+    (-1: the start itself).
     """
 
     ts: Ints
@@ -37,7 +38,7 @@ class KernelColumns:
     mark: Ohlc
     index: Ohlc
     value: Floats
-    reach: Ohlc
+    reach: tuple[Floats, Floats, Floats]
     funding: tuple[Ints, Ints, Ints, Ints]
     decisions: Ints
     day_rows: Ints = field(repr=False)
@@ -67,6 +68,7 @@ class KernelColumns:
         for other in (marks, indexes):
             if other is not lasts:
                 low, high = np.minimum(low, other[2]), np.maximum(high, other[1])
+        values = lasts[3] if value is None else shared(value, np.float64)
         closes = ts + bar_ms
         stamps, stamp_rates, stamp_marks = (NO_INTS, NO_INTS, NO_INTS) if funding is None else funding
         due = np.append(np.searchsorted(closes, stamps, side="right"), len(ts)).astype(np.int64)
@@ -75,8 +77,8 @@ class KernelColumns:
         midnights = np.arange((start_ms // DAY_MS + 1) * DAY_MS, end + 1, DAY_MS, dtype=np.int64)
         day_rows = np.searchsorted(closes, midnights, side="right").astype(np.int64) - 1
         return cls(
-            shared(ts, np.int64), bar_ms, start_ms, lasts, marks, indexes, lasts[3] if value is None else shared(value, np.float64),
-            (shared(low, np.float64), shared(high, np.float64), _by_block(np.minimum, low), _by_block(np.maximum, high)),
+            shared(ts, np.int64), bar_ms, start_ms, lasts, marks, indexes, values,
+            (shared(low, np.float64), shared(high, np.float64), _by_block(low, high, values)),
             (shared(stamps, np.int64), shared(stamp_rates, np.int64), shared(stamp_marks, np.int64), shared(due, np.int64)),
             shared(NO_INTS if decisions is None else decisions, np.int64), shared(day_rows, np.int64),
         )  # fmt: skip
@@ -105,7 +107,11 @@ def _four(columns: Sequence[Floats], rows: int) -> Ohlc:
     return open_, high, low, close
 
 
-def _by_block(extreme: np.ufunc, column: Floats) -> Floats:
-    """The extreme of each block of bars (the last may be shorter)."""
-    starts = np.arange(0, len(column), BLOCK)
-    return shared(extreme.reduceat(column, starts) if len(column) else column, np.float64)
+def _by_block(low: Floats, high: Floats, value: Floats) -> Floats:
+    """Of each block of bars (the last may be shorter): lowest, highest, least and greatest value, one after the other."""
+    starts = np.arange(0, len(low), BLOCK)
+    blocks = np.empty((len(starts), BLOCK_WIDTH))
+    if len(starts):
+        for place, (extreme, column) in enumerate([(np.minimum, low), (np.maximum, high), (np.minimum, value), (np.maximum, value)]):
+            extreme.reduceat(column, starts, out=blocks[:, place])
+    return shared(blocks.ravel(), np.float64)

@@ -14,16 +14,18 @@ import numpy as np
 (
     INITIAL, LEVERAGE, TAKER_FEE, COST_RATE, PRICE_NUM, PRICE_DEN, QTY_NUM, QTY_DEN, VALUE_NUM, VALUE_DEN, MIN_STEPS, MIN_NOTIONAL,
     UNLIMITED_TO, PESSIMISTIC, SOURCE, HAS_RULES, FLATTENS, COOLDOWN_BARS, MAX_BARS, ONE_POSITION, DECISION_MS, DECISION_ORIGIN, BAR_MS,
-    SIZING, STOP_KIND, TARGET_KIND, TRAIL_KIND, ACTIVATES,
-) = range(28)  # fmt: skip
-RULES_SIZE: Final = 28
+    SIZING, STOP_KIND, TARGET_KIND, TRAIL_KIND, ACTIVATES, LEAST_STEPS, WANTED_STEPS, TAKEN_STEPS,
+) = range(31)  # fmt: skip
+RULES_SIZE: Final = 31
+"""LEAST_STEPS: the fewest that the instrument's least quantity allows; WANTED_STEPS, TAKEN_STEPS: the most that risk and the venue allow an
+order."""
 
 # --- a parameter set: floats (quote coins, percent, base units) ---
 (
     LEVERAGE_RATE, TAKER_RATE, UNIT_MARGIN, ACCOUNT_SHARE, MAX_POSITION, MAX_GROSS, DAILY_LOSS, MAX_DRAWDOWN, SIZE, SIZE_STOP, STOP_LENGTH,
-    TARGET_LENGTH, TRAIL_LENGTH, ACTIVATE, MOST_WANTED, MOST_TAKEN, MIN_QTY, CARRY_LONG, CARRY_SHORT, CARRY_FEE,
-) = range(20)  # fmt: skip
-RATES_SIZE: Final = 20
+    TARGET_LENGTH, TRAIL_LENGTH, ACTIVATE, MOST_WANTED, CARRY_LONG, CARRY_SHORT, CARRY_FEE, COST_SHARE,
+) = range(19)  # fmt: skip
+RATES_SIZE: Final = 19
 
 FIXED_QTY, FIXED_USD, PERCENT_EQUITY, RISK_PER_TRADE, INVERSE_VOL = range(5)
 """Values of SIZING."""
@@ -80,8 +82,9 @@ NOTHING, SENT, ARRIVED, LIVE, FIRED = range(5)
 # --- STATUS ---
 DONE, LOGS_FULL, OUT_OF_BOUNDS = range(3)
 
-BLOCK: Final = 16
-"""So many bars are looked at together, where equity is kept."""
+BLOCK: Final = 32
+BLOCK_WIDTH: Final = 4
+"""So many bars are looked at together, by so many numbers: ``loop.Reach`` says which."""
 INFINITY: Final = float("inf")
 NO_NUMBER: Final = float("nan")
 FAR: Final = 2**53

@@ -19,16 +19,19 @@ HOLD = 2
 
 Prices = tuple[Floats, Floats, Floats, Floats]
 """Columns: open, high, low, close."""
+Reach = tuple[Floats, Floats, Floats]
+"""How low and how high each bar goes; and BLOCK_WIDTH numbers for each block of bars: its lowest and highest price, and the least and the
+most that values a position at its closes."""
 
 
 def simulate(
-    ts: Ints, last: Prices, mark: Prices, index: Prices, value: Floats, reach: Prices, funding: Funding, decisions: Ints, signals: Ints,
+    ts: Ints, last: Prices, mark: Prices, index: Prices, value: Floats, reach: Reach, funding: Funding, decisions: Ints, signals: Ints,
     features: Prices, terms: Terms, day_rows: Ints, equity: Any, daily: Any, tables: Tables, denials: Ints, state: Ints, levels: Floats,
 ) -> None:  # fmt: skip
     """One run over all rows.
 
     ts: opens of the bars.  value: what values a position at each close.  reach: how low and how high last, mark and index go in each bar,
-    then in each block of bars.  funding: its stamps end with one that never comes.  decisions: the
+    and the extremes of each block of bars.  funding: its stamps end with one that never comes.  decisions: the
     row at whose close each signal is known; empty: its own.  signals: +1, -1, 0 or HOLD.  features: what exits and sizer read at each
     decision; empty: nothing.  day_rows: the row that stands for each 00:00 UTC (-1: the start).  equity, daily: written where they have
     rows.  tables, denials, state, levels: see layout.
@@ -40,7 +43,8 @@ def simulate(
     state[at.NEXT_STAMP] = funding[0][0]
     _go(
         (len(ts), len(signals), len(day_rows), len(decisions) == 0, len(equity) > 0),
-        bare(ts), _bare_prices(last), _bare_prices(mark), _bare_prices(index), bare(value), _bare_prices(reach),
+        bare(ts), _bare_prices(last), _bare_prices(mark), _bare_prices(index), bare(value),
+        (bare(reach[0]), bare(reach[1]), bare(reach[2])),
         (bare(funding[0]), bare(funding[1]), bare(funding[2]), bare(funding[3])), bare(decisions), bare(signals), _bare_prices(features),
         (bare(terms[0]), bare(terms[1]), bare(terms[2]), bare(terms[3])), bare(day_rows), bare(equity), bare(daily),
         (bare(tables[0]), bare(tables[1]), bare(tables[2]), bare(tables[3]), bare(tables[4]), bare(tables[5])),
@@ -59,7 +63,7 @@ def _bare_prices(prices: Prices) -> Prices:
 
 
 def _go(
-    sizes: tuple[int, int, int, bool, bool], ts: Ints, last: Prices, mark: Prices, index: Prices, value: Floats, reach: Prices,
+    sizes: tuple[int, int, int, bool, bool], ts: Ints, last: Prices, mark: Prices, index: Prices, value: Floats, reach: Reach,
     funding: Funding, decisions: Ints, signals: Ints, features: Prices, terms: Terms, day_rows: Ints, equity: Any, daily: Any,
     tables: Tables, denials: Ints, state: Ints, levels: Floats,
 ) -> None:  # fmt: skip
@@ -85,9 +89,9 @@ def _go(
         elif state[at.STEPS]:
             bound = min(bound, funding[3][state[at.CURSOR]])
             if keeps:
-                row = rest_keeping(row, bound, reach[0], reach[1], reach[2], reach[3], value, equity, levels)
+                row = rest_keeping(row, bound, reach, value, equity, levels)
             else:
-                row = rest(row, bound, reach[0], reach[1], value, levels)
+                row = rest(row, bound, reach, value, levels)
         elif bound > row and levels[at.FLOOR] < levels[at.CASH] <= levels[at.PEAK]:
             stand(row, bound, equity, keeps, levels)
             row = bound
@@ -152,35 +156,27 @@ def begin(state: Ints, levels: Floats, rules: Ints, rates: Floats) -> None:
     wake(state, levels, rules)
 
 
-def rest_keeping(
-    first: int, stop: int, low: Floats, high: Floats, lows: Floats, highs: Floats, value: Floats, equity: Any, levels: Floats
-) -> int:
+def rest_keeping(first: int, stop: int, reach: Reach, value: Floats, equity: Any, levels: Floats) -> int:
     """Go on with a position to the first row before ``stop`` at which something happens, and return it; equity is kept.
 
-    lows, highs: how low and high each block of rows goes. A block that meets no wake level is valued in one go, and gone through one by one
-    only where a limit is met in it.
+    Blocks of rows that meet no wake level and no limit are valued in one go, the others are gone through row by row.
     """
+    low, high, blocks = reach
     cash, qty, offset = levels[at.CASH], levels[at.QTY], levels[at.OFFSET]
     wake_low, wake_high, floor, peak = levels[at.WAKE_LOW], levels[at.WAKE_HIGH], levels[at.FLOOR], levels[at.PEAK]
     row = first
     while row < stop:
-        block = row // at.BLOCK
-        end = min((block + 1) * at.BLOCK, stop)
-        is_quiet = lows[block] > wake_low and highs[block] < wake_high
-        if is_quiet and end - row == at.BLOCK:
-            is_met = False
-            for place in range(at.BLOCK):
-                each = cash + (qty * value[row + place] - offset)
-                equity[row + place] = each
-                is_met |= (each <= floor) | (each > peak)
-            if not is_met:
-                row = end
-                continue
+        end = row
+        while end < stop and is_quiet(blocks, end // at.BLOCK * at.BLOCK_WIDTH, levels, floor, peak):
+            end = (end // at.BLOCK + 1) * at.BLOCK
+        end = min(end, stop)
+        for quiet in range(row, end):
+            equity[quiet] = cash + (qty * value[quiet] - offset)
+        row = end
+        end = min((row // at.BLOCK + 1) * at.BLOCK, stop)
         while row < end:
             each = cash + (qty * value[row] - offset)
-            if (each <= floor) | (each > peak):
-                break
-            if not is_quiet and (low[row] <= wake_low or high[row] >= wake_high):
+            if (low[row] <= wake_low) | (high[row] >= wake_high) | (each <= floor) | (each > peak):
                 break
             equity[row] = each
             row += 1
@@ -191,23 +187,47 @@ def rest_keeping(
     return row
 
 
-def rest(first: int, stop: int, low: Floats, high: Floats, value: Floats, levels: Floats) -> int:
+def rest(first: int, stop: int, reach: Reach, value: Floats, levels: Floats) -> int:
     """The same; equity is not kept, but its heights and falls are."""
+    low, high, blocks = reach
     cash, qty, offset = levels[at.CASH], levels[at.QTY], levels[at.OFFSET]
     wake_low, wake_high, floor, peak = levels[at.WAKE_LOW], levels[at.WAKE_HIGH], levels[at.FLOOR], levels[at.PEAK]
-    bottom, top = max(floor, levels[at.LOWEST]), min(peak, levels[at.HIGHEST])
     row = first
     while row < stop:
-        each = cash + (qty * value[row] - offset)
-        if (low[row] <= wake_low) | (high[row] >= wake_high) | (each <= bottom) | (each > top):  # one branch for what hardly ever is
-            if low[row] <= wake_low or high[row] >= wake_high or each <= floor or each > peak:
+        base = row // at.BLOCK * at.BLOCK_WIDTH
+        end = min((row // at.BLOCK + 1) * at.BLOCK, stop)
+        if is_quiet(blocks, base, levels, floor, min(peak, levels[at.HIGHEST])):
+            least = min(cash + (qty * blocks[base + 2] - offset), cash + (qty * blocks[base + 3] - offset))
+            if least < levels[at.LOWEST]:
+                if end - row < at.BLOCK:
+                    least = levels[at.LOWEST]
+                    for quiet in range(row, end):
+                        least = min(least, cash + (qty * value[quiet] - offset))
+                levels[at.LOWEST] = least
+            row = end
+            continue
+        while row < end:
+            each = cash + (qty * value[row] - offset)
+            if (low[row] <= wake_low) | (high[row] >= wake_high) | (each <= floor) | (each > peak):
                 break
             note_equity(levels, each)
-            bottom, top = max(floor, levels[at.LOWEST]), min(peak, levels[at.HIGHEST])
-        row += 1
+            row += 1
+        if row < end:
+            break
     if row > first:
         levels[at.EQUITY] = cash + (qty * value[row - 1] - offset)
     return row
+
+
+def is_quiet(blocks: Floats, base: int, levels: Floats, floor: float, peak: float) -> bool:
+    """Whether no bar of a block comes to a wake level, or leaves an equity at or below ``floor`` or above ``peak``. What the position is
+    worth rises or falls with the price, rounded or not: so the block's two extremes speak for all of it."""
+    one = levels[at.CASH] + (levels[at.QTY] * blocks[base + 2] - levels[at.OFFSET])
+    other = levels[at.CASH] + (levels[at.QTY] * blocks[base + 3] - levels[at.OFFSET])
+    return (
+        (blocks[base] > levels[at.WAKE_LOW]) & (blocks[base + 1] < levels[at.WAKE_HIGH])
+        & (one > floor) & (other > floor) & (one <= peak) & (other <= peak)
+    )  # fmt: skip
 
 
 def stand(first: int, stop: int, equity: Any, keeps: bool, levels: Floats) -> None:
@@ -232,23 +252,17 @@ def note_equity(levels: Floats, equity: float) -> None:
     levels[at.HIGHEST] = levels[at.LOWEST] = equity
 
 
-def reaches(reach: Prices, levels: Floats, row: int) -> bool:
+def reaches(reach: Reach, levels: Floats, row: int) -> bool:
     """Whether a bar comes to a wake level; its block is looked at first, which is in the processor's cache."""
-    block = row // at.BLOCK
-    if reach[2][block] > levels[at.WAKE_LOW] and reach[3][block] < levels[at.WAKE_HIGH]:
+    base = row // at.BLOCK * at.BLOCK_WIDTH
+    if reach[2][base] > levels[at.WAKE_LOW] and reach[2][base + 1] < levels[at.WAKE_HIGH]:
         return False
     return reach[0][row] <= levels[at.WAKE_LOW] or reach[1][row] >= levels[at.WAKE_HIGH]
 
 
 def next_change(signals: Ints, count: int, point: int, acted: int) -> int:
-    """The next of ``count`` decisions whose target is another one than that last acted on."""
-    while point + at.BLOCK <= count:
-        differs = False
-        for place in range(at.BLOCK):
-            differs |= (signals[point + place] != acted) & (signals[point + place] != HOLD)
-        if differs:
-            break
-        point += at.BLOCK
+    """The next of ``count`` decisions whose target is another one than that last acted on (``compiled`` has a form that looks at many at
+    a time)."""
     while point < count and (signals[point] == acted or signals[point] == HOLD):
         point += 1
     return point

@@ -4,8 +4,7 @@ sizers behind it, for a strategy that decides by an array."""
 from __future__ import annotations
 
 from keel.core.model.costs import taker_price
-from keel.core.model.instrument import grid_count, grid_value, notional_of, size_count
-from keel.core.model.money import UNIT
+from keel.core.model.instrument import grid_count, notional_of, size_count
 from keel.core.model.timeframe import DAY_MS, floor_time
 from keel.core.risk.exits import is_beyond, outward, percent_of
 from keel.core.risk.limits import floor_of
@@ -132,7 +131,7 @@ def _enter(
     if denial or state[at.STATUS] != at.DONE:
         return denial
     if held:
-        if grid_value(steps + abs(held), rules[at.QTY_NUM], rules[at.QTY_DEN]) > rates[at.MOST_WANTED]:
+        if steps + abs(held) > rules[at.WANTED_STEPS]:
             _close(state, tables, ts, at.SIGNAL)
         else:
             steps += abs(held)
@@ -229,7 +228,7 @@ def _size(
         state[at.STATUS] = at.OUT_OF_BOUNDS
         return 0, at.NO_DENIAL
     steps = size_count(qty, num, den)
-    if steps <= 0 or grid_value(steps, num, den) < rates[at.MIN_QTY]:
+    if steps <= 0 or steps < rules[at.LEAST_STEPS]:
         return 0, limited_by if limited_by else at.DENY_MIN_QTY
     ticks = grid_count(price, rules[at.PRICE_NUM], rules[at.PRICE_DEN])
     if not within_bounds(state, rules, ticks, steps):
@@ -273,11 +272,10 @@ def _room(
     qty, entry = 0.0, 0.0
     if held:
         qty = levels[at.QTY]
-        entry = state[at.COST] / 1e8 / abs(qty)
+        entry = abs(levels[at.OFFSET]) / abs(qty)
     fill = taker_price(price, rules[at.COST_RATE], direction, rules[at.PRICE_NUM], rules[at.PRICE_DEN])
     unit = rates[at.CARRY_LONG] if direction > 0 else rates[at.CARRY_SHORT]
-    rate = rules[at.COST_RATE] / UNIT
-    carried = carried_usd(wallet, levels[at.EQUITY], qty, entry, mark, 0.0, price, fill, unit, rates[at.CARRY_FEE], rate)
+    carried = carried_usd(wallet, levels[at.EQUITY], qty, entry, mark, 0.0, price, fill, unit, rates[at.CARRY_FEE], rates[at.COST_SHARE])
     if held:
         wallet += qty * (mark - entry)
     usd, reason = affordable_usd(wallet, levels[at.EQUITY], rates[at.ACCOUNT_SHARE], rates[at.UNIT_MARGIN]), at.DENY_LEVERAGE

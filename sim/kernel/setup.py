@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from keel.core.model.costs import MAX_COST_RATE
-from keel.core.model.instrument import Instrument, generic_tiers
+from keel.core.model.instrument import Grid, Instrument, generic_tiers
 from keel.core.model.money import LIMIT, UNIT, to_units
 from keel.core.model.timeframe import tf_ms, tf_origin
 from keel.core.risk.exits import atr_feature, volatility_feature
@@ -17,7 +17,7 @@ from keel.core.risk.rules import carry_margin, unit_margin
 from keel.core.system.config import Distance, SystemConfig
 from keel.sim.exchange.book import SOURCES
 from keel.sim.kernel import layout as at
-from keel.sim.margin.isolated import leverage_caps, leverage_limit, tiers_as_floats
+from keel.sim.margin.isolated import NO_LIMIT, leverage_caps, leverage_limit, tiers_as_floats
 
 _MODELS = {
     "fixed_qty": at.FIXED_QTY, "fixed_usd": at.FIXED_USD, "percent_equity": at.PERCENT_EQUITY, "risk_per_trade": at.RISK_PER_TRADE,
@@ -105,7 +105,34 @@ def _set_market(rules: npt.NDArray[np.int64], rates: npt.NDArray[np.float64], sy
         rules[place] = value
     rates[at.LEVERAGE_RATE], rates[at.TAKER_RATE] = leverage / UNIT, taker / UNIT
     rates[at.MOST_WANTED] = instrument.max_market_qty or np.inf
-    rates[at.MOST_TAKEN], rates[at.MIN_QTY] = instrument.max_market_qty, instrument.min_qty
+    rates[at.COST_SHARE] = rules[at.COST_RATE] / UNIT
+    rules[at.LEAST_STEPS] = _least_steps(instrument.min_qty, instrument.qty_grid)
+    rules[at.WANTED_STEPS] = _most_steps(float(rates[at.MOST_WANTED]), instrument.qty_grid)
+    rules[at.TAKEN_STEPS] = _most_steps(instrument.max_market_qty, instrument.qty_grid)
+
+
+_BEYOND = 2 * at.MOST_STEPS
+"""More steps than the kernel counts."""
+
+
+def _least_steps(qty: float, grid: Grid) -> int:
+    """The fewest steps whose value is not below ``qty``: what a comparison of values would say, without working out a value each time."""
+    if grid.value(_BEYOND) < qty:
+        return NO_LIMIT
+    steps = max(0, int(qty * grid.den / grid.num) - 1)
+    while grid.value(steps) < qty:
+        steps += 1
+    return steps
+
+
+def _most_steps(qty: float, grid: Grid) -> int:
+    """The most steps whose value is not above ``qty`` (>= 0), likewise."""
+    if grid.value(_BEYOND) <= qty:
+        return NO_LIMIT
+    steps = int(qty * grid.den / grid.num) + 1
+    while grid.value(steps) > qty:
+        steps -= 1
+    return steps
 
 
 def _set_risk(rules: npt.NDArray[np.int64], rates: npt.NDArray[np.float64], system: SystemConfig, instrument: Instrument) -> None:

@@ -43,11 +43,11 @@ def arrive(state: Ints, levels: Floats, terms: Terms, tables: Tables) -> None:
 
 def _check_entry(state: Ints, levels: Floats, terms: Terms) -> int:
     """sim/exchange/order_validation.py, for a market order that opens: quantity, value, exits on their sides of the price."""
-    rules, rates = terms[0], terms[1]
+    rules = terms[0]
     steps, side, base = state[at.ENTRY_STEPS], state[at.ENTRY_SIDE], levels[at.LAST]
     if steps < rules[at.MIN_STEPS]:
         return at.WORD_QTY_SMALL
-    if grid_value(steps, rules[at.QTY_NUM], rules[at.QTY_DEN]) > rates[at.MOST_TAKEN]:
+    if steps > rules[at.TAKEN_STEPS]:
         return at.WORD_QTY_LARGE
     ticks = grid_count(base, rules[at.PRICE_NUM], rules[at.PRICE_DEN])
     if not within_bounds(state, rules, ticks, steps):

@@ -57,7 +57,8 @@ def liquidation_price(
     side: int, qty: float, cost: float, leverage: float, extra: float, taker_fee: float, rate: float, deduction: float
 ) -> float:
     """The mark at which the margin left is the maintenance margin of this tier. Same units as ``bankruptcy_price``; 0: never (long)."""
-    owed = cost * (1.0 - side / leverage) - side * (extra / (1.0 - side * taker_fee) + deduction)
+    spare = extra / (1.0 - side * taker_fee) if extra else 0.0
+    owed = cost * (1.0 - side / leverage) - side * (spare + deduction)
     price = owed / (qty * (1.0 - side * rate))
     return price if price > 0.0 else 0.0
 

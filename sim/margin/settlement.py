@@ -188,7 +188,8 @@ def settle_linear(
         kept += hold
         extra = 0 if kept == hold else kept - margin_to_hold(left, side, leverage, taker_fee)
         qty = now * side * qty_num / qty_den
-        price = liquidation_price_by_tier(side, qty, left / 1e8, leverage_rate, extra / 1e8, taker_rate, tiers)
+        beyond = extra / 1e8 if extra else 0.0
+        price = liquidation_price_by_tier(side, qty, left / 1e8, leverage_rate, beyond, taker_rate, tiers)
         if money - hold < 0:
             verdict = BEYOND_CASH
         elif left > unlimited_to and leverage > tier_leverage(left, caps):
