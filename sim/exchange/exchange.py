@@ -153,7 +153,7 @@ class SimulatedExchange(OrderCalls):
         self._touch = self._matching.touch
         has_fast_path = FastPath.is_open_to(execution_config, hedge_mode=hedge_mode)
         self._isolated_fast_path = FastPath(self._matching, self.metrics, used_ids) if has_fast_path else None
-        self._direct = None if self.cross_accounts else self._isolated_fast_path
+        self._fast_path = None if self.cross_accounts else self._isolated_fast_path
         self._resting: RestingPath | None = RestingPath(self._order_entry, self._matching)
         share = execution_config.max_volume_share
         self._volume_share = None if share == "none" else share
@@ -241,7 +241,7 @@ class SimulatedExchange(OrderCalls):
             book.account.begin(ts_open, ts_close)
         if self._volume_share is not None:
             book.volume_left = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid)
-        fast_path, resting = self._direct, self._resting
+        fast_path, resting = self._fast_path, self._resting
         if fast_path is not None and fast_path.take(book, ts_open):
             refresh_wake(book, self._touch)
         elif resting is None or not resting.take(book, ts_open):
@@ -292,7 +292,7 @@ class SimulatedExchange(OrderCalls):
             if book.orders or book.pending or book.waiting or (not book.is_spot and any(position.steps for position in book.positions)):
                 raise ConfigError(f"{book.symbol}: the margin mode is changed without positions and orders only; close and cancel first")
         self._matching.settle_by(self._margin_by(mode))
-        self._direct = None if self.cross_accounts else self._isolated_fast_path
+        self._fast_path = None if self.cross_accounts else self._isolated_fast_path
 
     def process_bar(
         self,
