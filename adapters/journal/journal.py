@@ -197,11 +197,16 @@ class Journal:
             raise InvariantError(f"record {wanted} was never appended; the newest is {self._seq}")
         while self.durable_seq < wanted:
             self._writer.refuse_if_broken()
-            if self._group is None:
-                self._group = asyncio.get_running_loop().create_task(self._sync_off_the_loop())
-                self._group.add_done_callback(_retrieve)
-            await asyncio.shield(self._group)
+            await asyncio.shield(self.begin_sync())
         return self.durable_seq
+
+    def begin_sync(self) -> asyncio.Task[None]:
+        """Let the loop put everything that is appended until its next round on the medium, beside what else is to be done; harmless while
+        that is under way. Whoever needs it waits (``wait_durable``)."""
+        if self._group is None:
+            self._group = asyncio.get_running_loop().create_task(self._sync_off_the_loop())
+            self._group.add_done_callback(_retrieve)
+        return self._group
 
     def write_snapshot(self, state: bytes) -> int:
         """Keep the state that all records so far amount to; returns the number of the last of them. Recovery begins there.

@@ -1,4 +1,5 @@
 """Carries commands to the exchange and deals with each answer. Intents are durable before the first byte; nothing is sent twice blindly.
+While a create's intent is put on the medium its request is made, and waits then.
 
 A create is sent again only after an answer that proves that it was not executed (rate limit, clock, busy), with the same client id, and at
 most twice. Cancels and whole sets of exits may be repeated, since doing them twice does nothing more.
@@ -6,19 +7,19 @@ most twice. Cancels and whole sets of exits may be repeated, since doing them tw
 
 from __future__ import annotations
 
-import inspect
+import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from keel.adapters.bybit.execution.account_reader import AccountReader
-from keel.adapters.bybit.execution.command_queue import Kind, QueuedCommand
+from keel.adapters.bybit.execution.command_queue import Command, Kind, QueuedCommand
 from keel.adapters.bybit.execution.order_tracker import OrderTracker
 from keel.adapters.bybit.execution.resolver import Resolver
 from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.rest import Answer
 from keel.adapters.bybit.transport.right_of_way import RightOfWay
-from keel.adapters.bybit.transport.send_stop import Written, untold
+from keel.adapters.bybit.transport.send_stop import Durable, Written, durable_already, untold
 from keel.adapters.bybit.wire import request_bodies as requests
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import MAY_BE_SENT_AGAIN, NOT_EXECUTED, SUCCESS, ExchangeRefusal, Outcome, PayloadError, of_code
@@ -43,7 +44,9 @@ _TRADING_STOP: Final = "/v5/position/trading-stop"
 class Sender(Protocol):
     """REST or the trade stream."""
 
-    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold) -> Answer: ...
+    async def command(
+        self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold, durable: Durable = durable_already
+    ) -> Answer: ...
 
 
 class OrderSender:
@@ -83,23 +86,17 @@ class OrderSender:
     async def send(self, kind: Kind, waiting_commands: list[QueuedCommand]) -> None:
         """Journal the commands, send them (as a batch when there are several), deal with the answers. Where the journal does not take one,
         none of them leaves: whoever writes has told its session, and what is to be cancelled then still goes its way."""
-        try:
-            for queued in waiting_commands:
-                written = self._journal(queued.command)
-                if inspect.isawaitable(written):
-                    await written
-        except KeelError as error:
-            for queued in waiting_commands:
-                if (
-                    isinstance(queued.command, SubmitOrder)
-                    and (order := self._tracker.orders.get(queued.command.client_order_id)) is not None
-                ):
-                    self._tracker.end(order, "rejected", f"denied: not journalled, so not sent ({type(error).__name__})")
-            return
         commands = [queued.command for queued in waiting_commands]
+        on_medium = self._written_down(commands)
         if kind == "create":
-            await self._create([command for command in commands if isinstance(command, SubmitOrder)])
-        elif kind == "amend":
+            await asyncio.sleep(0)  # what else leaves now is written down first: one sync for all
+            created = [command for command in commands if isinstance(command, SubmitOrder)]
+            await self._create(created, on_medium)
+            await on_medium  # a mistake of ours in there is nobody's answer
+            return
+        if await on_medium:
+            return
+        if kind == "amend":
             await self._change("amend", [command for command in commands if isinstance(command, AmendOrder)])
         elif kind == "cancel":
             await self._change("cancel", [command for command in commands if isinstance(command, CancelOrder)])
@@ -109,9 +106,21 @@ class OrderSender:
             elif isinstance(command, SetTradingStop):
                 await self._set_exits(command)
 
+    def _written_down(self, commands: Sequence[Command]) -> asyncio.Task[str]:
+        """Hand all of them to the journal now; the task ends with "" when they are on the medium, or with why they will not be."""
+        why = ""
+        waiting: list[Awaitable[None]] = []
+        for command in commands:
+            try:
+                if (written := self._journal(command)) is not None:
+                    waiting.append(written)
+            except KeelError as error:
+                why = why or _not_journalled(error)
+        return asyncio.get_running_loop().create_task(_on_medium(waiting, why))
+
     # --- creates ---
 
-    async def _create(self, commands: list[SubmitOrder]) -> None:
+    async def _create(self, commands: list[SubmitOrder], on_medium: asyncio.Task[str]) -> None:
         waiting: list[TrackedOrder] = []
         for command in commands:
             order = self._tracker.orders.get(command.client_order_id)
@@ -124,7 +133,11 @@ class OrderSender:
                 return
             sent_ms = self._now_ms()
             bodies = [self._create_body(order) for order in waiting]
-            answers = await self._send(_PATHS["create"], bodies, [order.client_order_id for order in waiting])
+            names = [order.client_order_id for order in waiting]
+            answers = await self._send(_PATHS["create"], bodies, names, lambda: asyncio.shield(on_medium))
+            if not on_medium.done() and all(answer.outcome is Outcome.NOT_SENT for answer in answers):
+                await asyncio.shield(on_medium)  # the disk took longer than a request may: nothing has left, and now it may
+                continue
             again = [order for order, answer in zip(waiting, answers, strict=True) if not self._created(order, answer, sent_ms, attempt)]
             if again:
                 await self._before_again(answers)
@@ -312,18 +325,18 @@ class OrderSender:
 
     # --- the way there ---
 
-    async def _send(self, path: str, bodies: list[requests.Body], names: list[str]) -> list[Answer]:
+    async def _send(self, path: str, bodies: list[requests.Body], names: list[str], durable: Durable = durable_already) -> list[Answer]:
         """One answer per body. A batch has a fate per item; an answer that does not say them leaves each unknown. names: the orders'."""
 
         def written() -> None:
             self._right_of_way.give_back(*names)
 
         if len(bodies) == 1:
-            return [await self._sender(path).command(path, bodies[0], written=written)]
+            return [await self._sender(path).command(path, bodies[0], written=written, durable=durable)]
         path += "-batch"
         items = [{name: value for name, value in body.items() if name != "category"} for body in bodies]
         body = {"category": bodies[0]["category"], "request": items}
-        answer = await self._sender(path).command(path, body, amount=len(items), written=written)
+        answer = await self._sender(path).command(path, body, amount=len(items), written=written, durable=durable)
         if answer.outcome is not Outcome.OK:
             return [answer] * len(bodies)
         try:
@@ -346,6 +359,19 @@ class OrderSender:
         if answer.outcome is Outcome.DENIED:
             text = f"the exchange denies this key: {answer.reason}"
             self._notify(Notice(self._stamp_ms(), "denied", text, severity="error", freezes=True))
+
+
+async def _on_medium(waiting: Sequence[Awaitable[None]], why: str) -> str:
+    for each in waiting:
+        try:
+            await each
+        except KeelError as error:
+            why = why or _not_journalled(error)
+    return why
+
+
+def _not_journalled(error: KeelError) -> str:
+    return f"denied: not journalled, so not sent ({type(error).__name__})"
 
 
 def _order_id(answer: Answer) -> str | None:

@@ -16,7 +16,15 @@ from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
 from keel.adapters.bybit.transport.rest import RECV_WINDOW_MS, Answer
-from keel.adapters.bybit.transport.send_stop import SendStop, Written, may_add, never_stopped, untold
+from keel.adapters.bybit.transport.send_stop import (
+    Durable,
+    SendStop,
+    Written,
+    durable_already,
+    may_add,
+    never_stopped,
+    untold,
+)
 from keel.adapters.bybit.transport.signing import stream_auth
 from keel.adapters.bybit.transport.streams import Stream, StreamBroken
 from keel.adapters.bybit.wire import shapes as wire
@@ -75,8 +83,10 @@ class TradeStream:
         """Keep the connection, until cancelled."""
         await self.stream.run()
 
-    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold) -> Answer:
-        """Send once and wait for the answer. Never raises for what the network does. ``written``: as RestClient's."""
+    async def command(
+        self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold, durable: Durable = durable_already
+    ) -> Answer:
+        """Send once and wait for the answer. Never raises for what the network does. ``written``, ``durable``: as RestClient's."""
         try:
             await self._budget.take(path, amount)
         except CircuitOpen as error:
@@ -86,6 +96,8 @@ class TradeStream:
         self._pending[request] = waiting  # before the first byte: an answer may be very fast
         header = {"X-BAPI-TIMESTAMP": str(self._clock.now_ms), "X-BAPI-RECV-WINDOW": str(RECV_WINDOW_MS)}
         try:
+            if why := await durable():
+                return Answer(Outcome.REFUSED, message=why)
             if not self.is_ready:
                 return Answer(Outcome.NOT_SENT, message="the trade stream is not connected")
             if why := self._stop() if may_add(path, body) else "":  # nothing is awaited between this look and the frame's bytes

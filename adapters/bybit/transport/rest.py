@@ -23,7 +23,16 @@ from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.transport.endpoints import Endpoints
 from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
-from keel.adapters.bybit.transport.send_stop import SendStop, SentBody, Written, may_add, never_stopped, untold
+from keel.adapters.bybit.transport.send_stop import (
+    Durable,
+    SendStop,
+    SentBody,
+    Written,
+    durable_already,
+    may_add,
+    never_stopped,
+    untold,
+)
 from keel.adapters.bybit.transport.signing import body_bytes, query_string, rest_headers
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import (
@@ -94,12 +103,14 @@ class RestClient:
 
     # --- commands ---
 
-    async def command(self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold) -> Answer:
-        """POST once. Never raises for what the exchange or the network does: the outcome says what is certain. ``written``: called when
-        its bytes have been handed to the connection."""
+    async def command(
+        self, path: str, body: Mapping[str, Any], *, amount: int = 1, written: Written = untold, durable: Durable = durable_already
+    ) -> Answer:
+        """POST once. Never raises for what the exchange or the network does: the outcome says what is certain. ``durable``: awaited
+        before its first byte; ``written``: called when its bytes have been handed to the connection."""
         if self.hold is not None and (why := await self.hold.passed()):
             return Answer(Outcome.NOT_SENT, message=why)
-        return await self._once("POST", path, body, amount=amount, private=True, written=written)
+        return await self._once("POST", path, body, amount=amount, private=True, written=written, durable=durable)
 
     # --- reads ---
 
@@ -169,7 +180,15 @@ class RestClient:
     # --- one request ---
 
     async def _once(
-        self, method: str, path: str, fields: Mapping[str, Any], *, private: bool, amount: int = 1, written: Written = untold
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[str, Any],
+        *,
+        private: bool,
+        amount: int = 1,
+        written: Written = untold,
+        durable: Durable = durable_already,
     ) -> Answer:
         base = self._where.check_url(self._where.rest + path, private=private)
         if method != "GET" and self.hold is not None and self.hold.stands:
@@ -185,7 +204,8 @@ class RestClient:
         if private and self._credentials is not None:
             headers |= rest_headers(self._credentials, self.clock.now_ms, RECV_WINDOW_MS, payload)
         url = URL(f"{base}?{payload}" if method == "GET" and payload else base, encoded=True)
-        data = SentBody(payload.encode(), self.stop if may_add(path, fields) else never_stopped, written) if method == "POST" else None
+        stop = self.stop if may_add(path, fields) else never_stopped
+        data = SentBody(payload.encode(), stop, written, durable) if method == "POST" else None
         if data is not None and data.refused():
             return Answer(Outcome.REFUSED, message=data.why)
         try:
@@ -205,6 +225,8 @@ class RestClient:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             if data is not None and data.why:
                 return Answer(Outcome.REFUSED, message=data.why)  # no byte of the command was written
+            if data is not None and not data.is_begun:
+                return Answer(Outcome.NOT_SENT, message=f"no byte was written: {type(error).__name__}")
             return Answer(Outcome.UNKNOWN, message=f"no answer: {type(error).__name__}")
 
     def _understand(self, path: str, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from keel.adapters.bybit.execution.order_query_records import EVIDENCE
@@ -81,10 +81,22 @@ class Inbox:
             except JournalError as error:
                 self.fail(error)
 
-    async def write(self, command: Message) -> None:
-        """A command becomes durable. A cancel goes out even where the journal no longer takes anything; nothing else does."""
+    def write(self, command: Message) -> Awaitable[None]:
+        """Write a command down at once, and begin to put it on the medium; what is returned ends when it is there. A cancel goes out even
+        where the journal no longer takes anything; nothing else does."""
+        seq: int | JournalError
         try:
-            await self._journal.wait_durable(self.append(command))
+            seq = self.append(command)
+            self._journal.begin_sync()
+        except JournalError as error:
+            seq = error
+        return self._on_medium(command, seq)
+
+    async def _on_medium(self, command: Message, seq: int | JournalError) -> None:
+        try:
+            if isinstance(seq, JournalError):
+                raise seq
+            await self._journal.wait_durable(seq)
         except JournalError as error:
             self.fail(error)
             if not isinstance(command, (CancelOrder, CancelAll)):

@@ -6,19 +6,21 @@ import asyncio
 import io
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from keel.adapters.journal import read
+from keel.adapters.journal import Disk, read
 from keel.core.errors import StrategyError
-from keel.core.model.messages import Bar, Fill, Signal, SubmitOrder
+from keel.core.model.messages import Bar, Fill, Message, Signal, SubmitOrder
 from keel.core.risk.gate.causes import TradingState
 from keel.core.strategy.portfolio_order import Order
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import Distance, ExitsConfig, RiskConfig, SizingConfig
 from keel.runners.live.session.display import Display
+from keel.runners.live.session.inbox import Inbox
 from keel.runners.live.session.records import TYPES, InstantClosed
 from keel.runners.live.session.session import Session, Stop
 from keel.runners.live.startup.plan import Plan
@@ -278,3 +280,26 @@ def test_a_portfolio_steps_without_a_symbol_whose_bar_is_late(journals: Path) ->
     bars = {row.ts_close for row in ran.of(Bar) if row.symbol == "ETHUSDT"}  # type: ignore[attr-defined]
     without = [notice for notice in ran.notices if notice.code == "bars_late" and "ETHUSDT" in notice.text]
     assert without and all(notice.ts in closed and notice.ts in bars for notice in without)  # asked then, and the bar came after all
+
+
+def test_the_orders_of_an_instant_share_one_sync(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[int | None] = []
+    append, sync = Inbox.append, Disk.sync
+
+    def appended(inbox: Inbox, message: Message) -> int:
+        if isinstance(message, SubmitOrder):
+            events.append(message.ts)
+        return append(inbox, message)
+
+    def synced(disk: Disk, descriptor: int) -> None:
+        events.append(None)
+        sync(disk, descriptor)
+
+    monkeypatch.setattr(Inbox, "append", appended)
+    monkeypatch.setattr(Disk, "sync", synced)
+    with moving() as sandbox:
+        check(run(plan(sandbox, journals, symbols=("BTCUSDT", "ETHUSDT")), 8), sandbox)
+    orders = [(ts, place) for place, ts in enumerate(events) if ts is not None]
+    together = [(first, second) for (first, place), (second, after) in pairwise(orders) if first == second and after == place + 1]
+    instants = {ts for ts, _ in orders}
+    assert len(orders) == 2 * len(instants) and len(together) == len(instants) >= 4
