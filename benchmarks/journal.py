@@ -65,7 +65,7 @@ def _durable(folder: Path, appends: int) -> None:
 
 
 def _open(folder: Path) -> Journal:
-    return Journal.open(folder, clock=ReplayClock(START_MS), session={"system": "benchmark"}, ballast_bytes=0)
+    return Journal.open(folder, clock=ReplayClock(START_MS), session={"system": "benchmark"}, disk_reserve_bytes=0)
 
 
 def _message(number: int) -> Message:

@@ -28,7 +28,7 @@ from keel.core.model.time_range import to_ms
 from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.gate.gate import STARTING, Gate
 from keel.runners.live.memory import state
-from keel.runners.live.memory.history import hear_again, session_prefix
+from keel.runners.live.memory.history import replay_journal, session_prefix
 from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.session.inbox import Inbox
 from keel.runners.live.session.records import TYPES, InstantClosed, Opened
@@ -108,7 +108,7 @@ class Bench:
         self._opened = Opened(START, START, "benchmark", plan.uid, 10_000 * UNIT)
 
     def _journal(self) -> Journal:
-        return Journal.open(self._folder, clock=ReplayClock(START), session={}, types=TYPES, ballast_bytes=0)
+        return Journal.open(self._folder, clock=ReplayClock(START), session={}, types=TYPES, disk_reserve_bytes=0)
 
     def _books(self, kept: state.SessionState | None = None) -> tuple[Books, Gate]:
         plan, strategy = self._plan, self._plan.loaded.strategy()
@@ -159,7 +159,7 @@ class Bench:
                 opened = time.perf_counter()
                 kept = None if whole or journal.state is None else state.decode(journal.state)
                 books, _ = self._books(kept if isinstance(kept, state.SessionState) else None)
-                count = hear_again(books, journal.recovered(whole=whole))
+                count = replay_journal(books, journal.recovered(whole=whole))
                 state.encode(state.take(books))
             took = time.perf_counter() - began
             print(

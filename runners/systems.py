@@ -17,7 +17,7 @@ import msgspec
 from keel.core.errors import ConfigError, DataError, KeelError
 from keel.core.system.config import SystemConfig
 from keel.core.system.file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
-from keel.core.system.nearest import did_you_mean, nearest_name
+from keel.core.system.suggestions import did_you_mean, nearest_name
 from keel.runners.home import Home
 from keel.runners.user_path import user_path
 from keel.strategies import verification

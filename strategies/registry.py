@@ -21,7 +21,7 @@ from typing import Any, Final
 import keel.strategies
 from keel.core.errors import ConfigError
 from keel.core.system.file_names import name_problem, shown
-from keel.core.system.nearest import did_you_mean, nearest_name
+from keel.core.system.suggestions import did_you_mean, nearest_name
 from keel.strategies.base import BaseStrategy
 from keel.strategies.loading import import_module, run_file, source_bytes
 from keel.strategies.old_names import identity_bytes

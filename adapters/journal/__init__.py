@@ -1,7 +1,7 @@
 """The journal: what was heard and what was ordered, on disk before it counts. The system of record; everything else is made from it.
 
 A folder holds segments (``000000000001.journal``, named after their first record), snapshots of state (``000000004711.snapshot``), a
-lock, and a ballast that is given up for the last words when the disk is full. A record is never changed; a journal never forgets.
+lock, and a disk reserve that is given up for the last words when the disk is full. A record is never changed; a journal never forgets.
 
 ``Journal.open`` recovers: a torn tail (a crash in the middle of a write) is cut off and reported, damage before whole records is
 refused with its offset. ``read`` and ``inspect`` need no lock and change nothing. ``repair`` copies the whole prefix elsewhere.

@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
-from keel.adapters.journal.ballast import LastWords, fill_ballast, last_words_of, say_last_words
 from keel.adapters.journal.codec import Codec, SessionStarted, known_types
 from keel.adapters.journal.disk import Disk
+from keel.adapters.journal.disk_reserve import LastWords, fill_disk_reserve, last_words_of, say_last_words
 from keel.adapters.journal.errors import JournalError
 from keel.adapters.journal.layout import DIGEST_BYTES, RECORD_BODY, RECORD_MARK, Mark, head_bytes, segment_name, segment_paths
 from keel.adapters.journal.lock import FolderLock
@@ -36,7 +36,7 @@ from keel.core.model.messages import Message
 
 SEGMENT_BYTES = 64 << 20
 BUFFER_BYTES = 64 << 10
-BALLAST_BYTES = 64 << 20
+DISK_RESERVE_BYTES = 64 << 20
 
 
 class Journal:
@@ -83,7 +83,7 @@ class Journal:
         types: Sequence[type[Message]] = (),
         segment_bytes: int = SEGMENT_BYTES,
         buffer_bytes: int = BUFFER_BYTES,
-        ballast_bytes: int = BALLAST_BYTES,
+        disk_reserve_bytes: int = DISK_RESERVE_BYTES,
         disk: Disk | None = None,
     ) -> Journal:
         """Lock the folder (made if need be), recover, begin a new session.
@@ -91,7 +91,7 @@ class Journal:
         clock: its now_ms is the ts of every record.  session: what is recorded of it (plain JSON data, no secrets), in SessionStarted.
         types: message types besides core's.  segment_bytes: a segment that has grown beyond is followed by a new one.
         Raises SafetyError when another process has it open, DamagedJournal with the offset when its middle is damaged (nothing is
-        changed then), DataError for a newer format, JournalError when the disk has no room for the new session and its ballast.
+        changed then), DataError for a newer format, JournalError when the disk has no room for the new session and its disk reserve.
         """
         folder, disk = Path(folder), disk or Disk()
         try:
@@ -104,7 +104,7 @@ class Journal:
             found = recover(folder, disk)
             words = last_words_of(folder, found.report.last_session)
             found = found._replace(report=msgspec.structs.replace(found.report, last_words=words))
-            fill_ballast(folder, ballast_bytes)
+            fill_disk_reserve(folder, disk_reserve_bytes)
             journal = cls(folder, clock, types, (segment_bytes, buffer_bytes), disk, lock, found)
         except OSError as error:
             lock.release()
@@ -254,7 +254,7 @@ class Journal:
         return partial(verify_segment, path, written)
 
     def last_words(self, text: str) -> None:
-        """Say why, after the journal has failed: gives up the ballast and writes a line that the next ``open`` reports.
+        """Say why, after the journal has failed: gives up the disk reserve and writes a line that the next ``open`` reports.
 
         Raises DataError when not even that can be written.
         """

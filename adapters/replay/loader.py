@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from keel.adapters.replay.bars import ReplayPlan, coarser_bars, completed_bars, execution_bars, missing_bars, with_warmup
+from keel.adapters.replay.data_quality import data_quality_of
 from keel.adapters.replay.funding import funding_columns
 from keel.adapters.replay.history import SymbolHistory
 from keel.adapters.replay.marks import price_columns
-from keel.adapters.replay.trust import trust_of
 from keel.adapters.replay.volatility import rolling_volatility_bps
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError
@@ -54,6 +54,6 @@ def _load_symbol(store: HistoricalDataStore, plan: ReplayPlan, symbol: str) -> S
         history.open_interest = store.find(symbol, "", window.start_ms, window.end_ms + 1, env=env, kind="open_interest", category=category)
     if isinstance(plan.execution.impact, ImpactConfig):
         history.volatility_bps = rolling_volatility_bps(execution["close"], plan.execution.impact.window)
-    history.trust = trust_of(store, plan, history, skipped, partial, completed)
+    history.trust = data_quality_of(store, plan, history, skipped, partial, completed)
     history.trust |= {"assumed": [*known.assumed], "doubts": [*known.doubts]}
     return history

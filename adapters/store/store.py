@@ -25,12 +25,12 @@ from keel.adapters.store.importing.agreement import first_disagreement
 from keel.adapters.store.importing.checks import prepare
 from keel.adapters.store.instruments.inference import Inferred
 from keel.adapters.store.instruments.instruments import import_instruments, read_instrument, write_instrument
+from keel.adapters.store.maintenance import delete_series, rename_series
 from keel.adapters.store.quality import verify_group
 from keel.adapters.store.reading import find_frame, finer_timeframes, frame_of, nothing, own_frame, spans_in_words, with_timeframe
 from keel.adapters.store.records import Coverage, Disagreement, FillReport, Finding, Gap, ImportReport, WriteReport
 from keel.adapters.store.schema import BAR_KINDS, CATEGORIES, CREATE, ENVS, SCHEMA_VERSION, SeriesKey
 from keel.adapters.store.series import EARLIEST, LATEST, Bound, all_series, bounds, own_timeframes, read, read_times, span
-from keel.adapters.store.upkeep import delete_series, rename_series
 from keel.adapters.store.writes import write
 from keel.core.errors import DataError
 from keel.core.features.aggregate import aggregate

@@ -57,7 +57,7 @@ _ALPHA, _BETA, _HIGHEST = 0.045, 0.948, 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class SyntheticMarket:
     """One value per minute, but for ``hour_regime``."""
 
     returns: np.ndarray
@@ -73,7 +73,7 @@ class Market:
     """Index into REGIMES per hour from the start on; one hour more than the span."""
 
 
-def make_market(seed: int, start_ms: int, minutes: int) -> Market:
+def make_market(seed: int, start_ms: int, minutes: int) -> SyntheticMarket:
     """The shared factor over ``minutes`` from start_ms on."""
     hours = -(-minutes // HOUR_MIN) + 1
     regime = _moods(seed, hours)
@@ -85,7 +85,7 @@ def make_market(seed: int, start_ms: int, minutes: int) -> Market:
     drift = np.array([mood.drift for mood in REGIMES])[by_minute] / math.sqrt(HOUR_MIN)
     moves = _held_in_range(shocks * deviation * scale + drift, by_minute == RANGE)
     rates = np.array([mood.jumps_a_day for mood in REGIMES])[by_minute] / (DAY_MS / MINUTE_MS)
-    return Market(moves, deviation, scale, clock, make_jumps(seed, "market jumps", rates), regime)
+    return SyntheticMarket(moves, deviation, scale, clock, make_jumps(seed, "market jumps", rates), regime)
 
 
 def clustering(shocks: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from keel.adapters.synthetic.candles import Columns, Path, make_candles, make_volume
 from keel.adapters.synthetic.derivatives import make_funding, make_open_interest, make_premium, mark_over_index
-from keel.adapters.synthetic.market import Market, clustering, make_jumps, make_market
+from keel.adapters.synthetic.market import SyntheticMarket, clustering, make_jumps, make_market
 from keel.adapters.synthetic.profiles import Profile, instrument_of, profile_of
 from keel.adapters.synthetic.streams import stream, unit_t
 from keel.core.errors import ConfigError
@@ -85,7 +85,7 @@ def generate_sample(
     return SyntheticSample(seed, span, volatility, size, series)
 
 
-def _make_series(seed: int, symbol: str, start_ms: int, market: Market, volatility: float, size: float) -> SyntheticSeries:
+def _make_series(seed: int, symbol: str, start_ms: int, market: SyntheticMarket, volatility: float, size: float) -> SyntheticSeries:
     instrument, profile = instrument_of(symbol, start_ms), profile_of(symbol)
     minutes = len(market.returns)
     plain = volatility * profile.relative_volatility / math.sqrt(YEAR_MIN)
@@ -122,7 +122,7 @@ def _make_series(seed: int, symbol: str, start_ms: int, market: Market, volatili
     )
 
 
-def _index_path(seed: int, symbol: str, market: Market, profile: Profile, plain: float) -> Path:
+def _index_path(seed: int, symbol: str, market: SyntheticMarket, profile: Profile, plain: float) -> Path:
     """The index: the market's moves and the symbol's own, in the proportion that gives their correlation."""
     minutes = len(market.returns)
     common, own = profile.market_share, math.sqrt(1.0 - profile.market_share**2)

@@ -20,7 +20,7 @@ from keel.core.actors.bar_builder import BarBuilder, BuilderState, Report
 from keel.core.actors.market_data import HistoryBuffer
 from keel.core.errors import DataError, InvariantError
 from keel.core.features import FeatureSpec, Load, StreamEngine, extra_columns
-from keel.core.features.projection import project
+from keel.core.features.htf_alignment import project
 from keel.core.model.frame import BAR_COLUMNS, Frame
 from keel.core.model.instrument import Grid
 from keel.core.model.messages import Bar, FeedGap

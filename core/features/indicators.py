@@ -15,7 +15,7 @@ import numpy as np
 
 from keel.core.errors import ConfigError
 from keel.core.features.talib_import import talib_module
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 
 
 class Indicator(msgspec.Struct, frozen=True):

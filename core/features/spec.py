@@ -11,7 +11,7 @@ from keel.core.errors import ConfigError
 from keel.core.features.indicators import Indicator, find_indicator, indicator_names, resolve_parameters
 from keel.core.model.frame import BAR_COLUMNS
 from keel.core.model.timeframe import TIMEFRAMES, is_finer, tf_ms
-from keel.core.system.nearest import did_you_mean, nearest_name
+from keel.core.system.suggestions import did_you_mean, nearest_name
 
 EXTRA_COLUMNS = ("mark_close", "funding_rate", "open_interest")
 """Inputs beside the bar's own columns; known at the bar's close. NaN before the first one."""

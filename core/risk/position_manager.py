@@ -22,7 +22,7 @@ from keel.core.model.timeframe import DAY_MS, tf_ms
 from keel.core.model.words import check_again
 from keel.core.risk.decision import RiskDecision, denied
 from keel.core.strategy.portfolio_order import DataView, InstrumentType, OMSView, Order
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 
 DATA_TYPES: Final[Mapping[InstrumentType, str]] = {"future": "mark_ohlcv_futures", "spot": "ohlcv_spot"}
 """The candles by which an instrument is screened and weighed."""

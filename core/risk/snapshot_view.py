@@ -17,7 +17,7 @@ from keel.core.model.instrument import Instrument
 from keel.core.model.money import to_units
 from keel.core.model.time_range import to_ms
 from keel.core.risk.view import PortfolioView
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 
 _SIDES: Final = ("LONG", "SHORT", "BUY", "SELL", "FLAT", "NONE")
 """What a position of a picture may call its side, in any case; exchanges say Buy and Sell, and an empty one says that the sign counts."""

@@ -14,7 +14,7 @@ from keel.core.errors import ConfigError, DataError
 from keel.core.model.frame import Frame
 from keel.core.model.messages import Bar
 from keel.core.model.time_range import to_iso
-from keel.core.strategy.given_series import GivenContext
+from keel.core.strategy.fixture_series import GivenContext
 
 
 class SeriesReader(Protocol):

@@ -12,8 +12,8 @@ from keel.core.model.time_range import to_ms
 from keel.core.model.timeframe import TIMEFRAMES, is_finer
 from keel.core.system.config import Distance, ExitsConfig, SizingConfig, SystemConfig
 from keel.core.system.file_names import LONGEST_ID
-from keel.core.system.nearest import did_you_mean
 from keel.core.system.promotion import PromotionRule
+from keel.core.system.suggestions import did_you_mean
 from keel.core.system.types import Problem
 from keel.core.system.yaml_source import KeyPath
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from keel.core.errors import ConfigError
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 
 _OPERATORS: Final[dict[str, Callable[[float, float], bool]]] = {
     ">=": operator.ge,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec import inspect
 
 from keel.core.errors import InvariantError
-from keel.core.system.nearest import did_you_mean, meant_word, nearest_name
+from keel.core.system.suggestions import did_you_mean, meant_word, nearest_name
 
 if TYPE_CHECKING:  # what checks values needs no YAML
     from keel.core.system.yaml_source import KeyPath

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from keel.adapters.replay.data_quality import oddities
 from keel.adapters.replay.history import SymbolHistory
-from keel.adapters.replay.trust import oddities
 from keel.core.actors.portfolio import Portfolio, spot_fee_value
 from keel.core.errors import InvariantError
 from keel.core.metrics.performance import compute_backtest_metrics

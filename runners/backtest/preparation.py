@@ -15,8 +15,8 @@ from keel.adapters.replay.marks import price_columns
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import DataError, KeelError, StrategyError
 from keel.core.features import FeatureSpec, VectorEngine, by_timeframe, default_warmup, extra_columns, parse_features
-from keel.core.features.causality import first_peek
-from keel.core.features.projection import project
+from keel.core.features.htf_alignment import project
+from keel.core.features.lookahead_guard import first_peek
 from keel.core.model.frame import Frame, as_known
 from keel.core.model.time_range import TimeRange, to_iso
 from keel.core.model.timeframe import tf_ms
@@ -58,7 +58,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """What a system reads under its parameters: the history to load, and the features of each timeframe."""
 
     replay: ReplayPlan
@@ -91,7 +91,7 @@ def prepare(
     return prepared
 
 
-def plan_of(system: SystemConfig, window: TimeRange, strategy: BaseStrategy, params: Mapping[str, Any], *, env: str = "live") -> Plan:
+def plan_of(system: SystemConfig, window: TimeRange, strategy: BaseStrategy, params: Mapping[str, Any], *, env: str = "live") -> LoadPlan:
     """``make_plan`` with the lookback of a portfolio strategy."""
     plan = make_plan(system, window, strategy, params, env=env)
     if not isinstance(strategy, PortfolioStrategy):
@@ -107,7 +107,7 @@ def make_plan(
     *,
     env: str = "live",
     warmup: Mapping[str, int] | None = None,
-) -> Plan:
+) -> LoadPlan:
     """What a run will read. warmup: bars before the window by timeframe, in place of the system's. Raises ConfigError."""
     declared = {**strategy.features, **system.features, **hidden_features(system.exits, system.sizing)}
     specs = parse_features(declared, params, system.timeframe)
@@ -126,7 +126,7 @@ def make_plan(
         inputs=frozenset(extra_columns(specs)),
         env=env,
     )
-    return Plan(replay, groups)
+    return LoadPlan(replay, groups)
 
 
 def load_inputs(store: HistoricalDataStore, plan: ReplayPlan) -> list[SymbolInputs]:
@@ -152,7 +152,7 @@ Compute = Callable[[Sequence[FeatureSpec], Frame, int], dict[str, npt.NDArray[np
 
 
 def assemble(
-    plan: Plan,
+    plan: LoadPlan,
     system: SystemConfig,
     strategy: BaseStrategy,
     params: Mapping[str, Any],
@@ -177,7 +177,7 @@ def _warmup(system: SystemConfig, specs: Sequence[FeatureSpec]) -> int:
 
 
 def _columns_of(
-    plan: Plan, inputs: SymbolInputs, compute: Compute, strategy: BaseStrategy, params: Mapping[str, Any], refuse_peeks: bool
+    plan: LoadPlan, inputs: SymbolInputs, compute: Compute, strategy: BaseStrategy, params: Mapping[str, Any], refuse_peeks: bool
 ) -> SymbolColumns:
     higher: dict[str, tuple[Frame, tuple[str, ...]]] = {}
     projected: dict[str, npt.NDArray[np.float64]] = {}

@@ -56,7 +56,7 @@ class RunInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class RunDifference:
     """Where two runs differ; None where one lacks it."""
 
     key: str
@@ -70,10 +70,10 @@ class RunComparison:
 
     a: RunInfo
     b: RunInfo
-    config: list[Difference]
+    config: list[RunDifference]
     """By dotted key, in the order of the first run's config.json; what names a run or its start is left out."""
-    metrics: list[Difference]
-    first_trade: Difference | None
+    metrics: list[RunDifference]
+    first_trade: RunDifference | None
     """The first line of trades.jsonl that differs; its key is the line's number."""
     same_trades: bool | None
     same_equity: bool | None
@@ -278,11 +278,11 @@ def _configuration(files: RunFiles) -> dict[str, Any]:
     return {name: value for name, value in (files.config or {}).items() if name != "run"}
 
 
-def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[Difference]:
+def _differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[RunDifference]:
     flat_a, flat_b = dict(_flat(a)), dict(_flat(b))
     keys = [*flat_a, *(key for key in flat_b if key not in flat_a)]
     pairs = ((key, flat_a.get(key), flat_b.get(key)) for key in keys)
-    return [Difference(key, left, right) for key, left, right in pairs if left != right]
+    return [RunDifference(key, left, right) for key, left, right in pairs if left != right]
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -298,9 +298,9 @@ def _lines(path: Path) -> list[str] | None:
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else None
 
 
-def _first_difference(a: list[str], b: list[str]) -> Difference | None:
+def _first_difference(a: list[str], b: list[str]) -> RunDifference | None:
     pairs = enumerate(zip_longest(a, b), start=1)
-    return next((Difference(str(number), left, right) for number, (left, right) in pairs if left != right), None)
+    return next((RunDifference(str(number), left, right) for number, (left, right) in pairs if left != right), None)
 
 
 def _signed(amount: str, sign: int) -> str:

@@ -26,7 +26,7 @@ from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError, InvariantError, KeelError, VenueError
 from keel.core.results.result import BacktestResult
 from keel.core.system.config import for_epoch
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.runners.backtest.system_run import write_run_report
 from keel.runners.epoch import EpochResult, StrategyEpoch, run_epoch
 from keel.runners.home import Home

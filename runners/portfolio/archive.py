@@ -16,7 +16,7 @@ from keel.core.errors import ConfigError, DataError
 from keel.core.model.frame import Frame
 from keel.core.model.time_range import to_iso
 from keel.core.model.timeframe import NEVER, tf_ms
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 
 DataType = Literal["ohlcv_spot", "index_ohlcv_futures", "mark_ohlcv_futures", "funding_rates", "open_interest"]
 SERIES: Final[dict[DataType, tuple[str, str]]] = {

@@ -28,7 +28,7 @@ from keel.core.results.result import BacktestResult
 from keel.core.risk.decision import RiskDecision
 from keel.core.strategy.portfolio_order import DataView, OMSView, Order
 from keel.core.system.config import ExecutionConfig, RiskConfig, SystemConfig
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.runners.backtest.engine import run_wired
 from keel.runners.backtest.outcome import reconcile
 from keel.runners.backtest.preparation import Prepared, SymbolColumns
@@ -37,7 +37,7 @@ from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from keel.runners.portfolio.archive import Archive
 from keel.runners.portfolio.desk import PortfolioSetup
 from keel.runners.portfolio.figures import SMALLER_IS_BETTER, STATISTICS, Figures, figures_of
-from keel.runners.portfolio.market import EXECUTED, Market, Wanted, load_market, with_execution_bars
+from keel.runners.portfolio.market import EXECUTED, PortfolioMarket, Wanted, load_market, with_execution_bars
 from keel.runners.portfolio.oms_client import OMSClient
 from keel.runners.portfolio.permuted import PermutedArchive
 from keel.runners.research.permutation import BarOrder, check_length, common_bars, p_value, permute_bars
@@ -165,7 +165,7 @@ class Backtester:
 
     def _load(
         self, strategy: Any, position_manager: Any, start: Moment, end: Moment, time_step: timedelta, market_type: str
-    ) -> Market:  # fmt: skip
+    ) -> PortfolioMarket:  # fmt: skip
         if market_type not in _CATEGORIES:
             raise ConfigError(f"market_type {market_type!r}: use futures or spot")
         if market_type == "spot" and self._leverage != 1.0:
@@ -190,7 +190,7 @@ class Backtester:
         )
         return load_market(self._store, wanted)
 
-    def _run(self, market: Market, strategy: Any, position_manager: Any) -> dict[str, Any]:
+    def _run(self, market: PortfolioMarket, strategy: Any, position_manager: Any) -> dict[str, Any]:
         """A run whose account and result are kept."""
         if hasattr(position_manager, "on_start"):
             position_manager.on_start()
@@ -217,7 +217,7 @@ class Backtester:
         }
 
     def _run_permuted(
-        self, market: Market, original: Mapping[str, Any], order: BarOrder, strategy: Any, position_manager: Any
+        self, market: PortfolioMarket, original: Mapping[str, Any], order: BarOrder, strategy: Any, position_manager: Any
     ) -> Figures:  # fmt: skip
         """A run over permuted bars, of which only the figures are kept; its money adds up like any other's."""
         grids = {history.symbol: history.instrument.price_grid for history in market.histories}
@@ -234,7 +234,7 @@ class Backtester:
             raise InvariantError(f"a permuted run does not add up: {to_text(books.difference)} are missing in {books}")
         return self._figures(market, oms)
 
-    def _prepared(self, market: Market, archive: Archive, strategy: Any, position_manager: Any) -> Prepared:
+    def _prepared(self, market: PortfolioMarket, archive: Archive, strategy: Any, position_manager: Any) -> Prepared:
         """What the actors replay."""
         wanted = market.wanted
         system = SystemConfig(
@@ -264,7 +264,7 @@ class Backtester:
         histories = market.histories
         return Prepared(system, market.window, cast(Any, strategy), params, histories, columns, {market.timeframe: 0}, setup)
 
-    def _figures(self, market: Market, oms: OMSClient) -> Figures:
+    def _figures(self, market: PortfolioMarket, oms: OMSClient) -> Figures:
         return figures_of(oms.values, oms.get_total_portfolio_value(), self._initial, market.window.start_ms)
 
 

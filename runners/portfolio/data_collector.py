@@ -17,7 +17,7 @@ from keel.core.model.instrument import Category
 from keel.core.model.time_range import Moment, to_ms
 from keel.core.model.timeframe import tf_ms
 from keel.core.strategy.portfolio_order import market_symbol
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.runners.portfolio.archive import POINTS, Archive, DataType, as_data_type, known_rows
 
 

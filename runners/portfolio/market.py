@@ -53,7 +53,7 @@ class Wanted:
 
 
 @dataclass(slots=True)
-class Market:
+class PortfolioMarket:
     """What was loaded. ``since``: where the visible history begins (ms). ``execution``: as it holds for these symbols."""
 
     wanted: Wanted
@@ -71,7 +71,7 @@ class Market:
         return [history.symbol for history in self.histories]
 
 
-def load_market(store: HistoricalDataStore, wanted: Wanted) -> Market:
+def load_market(store: HistoricalDataStore, wanted: Wanted) -> PortfolioMarket:
     """Load and align. Raises ConfigError for a window without a step, DataError for what the store lacks."""
     timeframe, notes = candle_timeframe(wanted.time_step)
     duration, step = tf_ms(timeframe), wanted.time_step // timedelta(milliseconds=1)
@@ -84,7 +84,7 @@ def load_market(store: HistoricalDataStore, wanted: Wanted) -> Market:
         raise ConfigError(f"the window {asked} holds no whole {timeframe} candle: choose an end further from its start")
     frames = [archive.series(symbol, timeframe, EXECUTED[wanted.category], begin - lookback) for symbol in symbols]
     window = _aligned(frames, TimeRange(begin, archive.until), asked, step, notes)
-    market = Market(wanted, timeframe, window, window.start_ms - lookback, archive, [], wanted.execution, notes)
+    market = PortfolioMarket(wanted, timeframe, window, window.start_ms - lookback, archive, [], wanted.execution, notes)
     market.execution = _execution(store, wanted, symbols, notes)
     for symbol, frame in zip(symbols, frames, strict=True):
         market.histories.append(_history(store, market, symbol, frame.between(window.start_ms, window.end_ms)))
@@ -153,7 +153,7 @@ def _execution(store: HistoricalDataStore, wanted: Wanted, symbols: list[str], n
     return msgspec.structs.replace(execution, funding="none")
 
 
-def _history(store: HistoricalDataStore, market: Market, symbol: str, bars: Frame) -> SymbolHistory:
+def _history(store: HistoricalDataStore, market: PortfolioMarket, symbol: str, bars: Frame) -> SymbolHistory:
     wanted, window, execution = market.wanted, market.window, market.execution
     missing = (window.end_ms - window.start_ms) // tf_ms(bars.timeframe) - len(bars)
     if missing:
@@ -181,7 +181,7 @@ def without_steps(instrument: Instrument) -> Instrument:
     )
 
 
-def _tell_gaps(market: Market, bars: Frame, missing: int) -> None:
+def _tell_gaps(market: PortfolioMarket, bars: Frame, missing: int) -> None:
     gaps = bar_gaps(bars.ts, bars.timeframe, market.window.start_ms, market.window.end_ms)
     where = f"the first from {to_iso(gaps[0].start)} to {to_iso(gaps[0].end)}"
     if market.execution.gaps == "error":
@@ -192,7 +192,7 @@ def _tell_gaps(market: Market, bars: Frame, missing: int) -> None:
     market.notes.append(f"{bars.symbol}: {missing} {bars.timeframe} candles are missing, {where}; steps wait for the next candle")
 
 
-def _with_volume(store: HistoricalDataStore, market: Market, bars: Frame) -> Frame:
+def _with_volume(store: HistoricalDataStore, market: PortfolioMarket, bars: Frame) -> Frame:
     """Mark candles have no volume of their own: where execution asks for one, it is that of the last-price candles."""
     execution, wanted = market.execution, market.wanted
     if wanted.category == "spot" or (execution.impact == "none" and execution.max_volume_share == "none"):
@@ -203,7 +203,7 @@ def _with_volume(store: HistoricalDataStore, market: Market, bars: Frame) -> Fra
     return bars.with_columns({"volume": last["volume"][np.searchsorted(last.ts, bars.ts)]})
 
 
-def _trust(store: HistoricalDataStore, market: Market, history: SymbolHistory, missing: int) -> dict[str, Any]:
+def _trust(store: HistoricalDataStore, market: PortfolioMarket, history: SymbolHistory, missing: int) -> dict[str, Any]:
     wanted, symbol = market.wanted, history.symbol
     kinds = ("last",) if wanted.category == "spot" else ("mark", "index", "last")
     own = [(kind, name) for kind in kinds for name in store.timeframes(symbol, kind, wanted.env, wanted.category)]

@@ -22,7 +22,7 @@ from keel.core.model.money import UNIT, mul_div_floor
 from keel.core.model.position import apply_fill
 from keel.core.model.time_range import to_datetime, to_ms
 from keel.core.strategy.portfolio_order import INSTRUMENT_TYPES, DataView, InstrumentType, TargetPosition, TargetSide, market_symbol
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 
 Entry = Mapping[str, Any]
 _log = get_logger("portfolio")
@@ -97,7 +97,7 @@ class OMSClient:
         timestamp, symbol, instrument_type, side (of the position), action (open, increase, reduce, close, liquidation), quantity, price,
         value, fee, realized_pnl (before fees), balance (after it).
         """
-        return History(self._history)
+        return ReadOnlyList(self._history)
 
     def get_current_price(self, symbol: str) -> float:
         """The latest mark price (spot: the latest close). Raises ConfigError for a symbol that is not traded here."""
@@ -300,7 +300,7 @@ class _Later:
         return self._make()
 
 
-class History(Sequence[Entry]):
+class ReadOnlyList(Sequence[Entry]):
     """A list that can only be read; it shows what is added to it elsewhere."""
 
     __slots__ = ("__entries",)

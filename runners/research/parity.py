@@ -41,7 +41,7 @@ _ROLES: Final = {"sl": "stop_loss", "tp": "take_profit", "ts": "trailing"}
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ParityDifference:
     """The first thing that is not the same: what, which one of its kind (from 0), its bar (open, ms), and both sides."""
 
     kind: str
@@ -57,11 +57,11 @@ class Parity:
 
     bars: int
     counts: dict[str, int]
-    difference: Difference | None
+    difference: ParityDifference | None
 
 
 @dataclass(slots=True)
-class Record:
+class ParitySide:
     """One side: rows by kind."""
 
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -78,7 +78,7 @@ def compare(prepared: Prepared, *, in_python: bool = False) -> Parity:
     return compare_records(prepared, kernel, actors_record(prepared))
 
 
-def compare_records(prepared: Prepared, kernel: Record, actors: Record) -> Parity:
+def compare_records(prepared: Prepared, kernel: ParitySide, actors: ParitySide) -> Parity:
     """The earliest difference of two records of one system."""
     found = [each for kind in actors.rows if (each := _first_difference(kind, kernel.rows[kind], actors.rows[kind])) is not None]
     equity = _equity_difference(prepared, kernel.equity, actors.equity)
@@ -96,7 +96,7 @@ def compare_records(prepared: Prepared, kernel: Record, actors: Record) -> Parit
 # --- the actors' side ---
 
 
-def actors_record(prepared: Prepared) -> Record:
+def actors_record(prepared: Prepared) -> ParitySide:
     """Run the actors over the prepared history."""
     parts = wire_backtest(prepared, "parity")
     bars = replay(parts.feed, parts.cycle)
@@ -107,7 +107,7 @@ def actors_record(prepared: Prepared) -> Record:
     funnel = run_funnel(parts.risk, parts.executor, parts.portfolio, fills=len(venue.fills), takeovers=len(venue.liquidations))
     book = parts.venue.books[symbol].positions[0]
     accounts = dict(zip(ACCOUNTS, parts.venue.ledger.coins[instrument.quote], strict=True))
-    return Record(
+    return ParitySide(
         {
             "orders": orders,
             "fills": [_fill(fill, numbers, instrument) for fill in parts.venue.fills],
@@ -188,7 +188,7 @@ def _trade(trade: Trade, instrument: Instrument) -> dict[str, Any]:
 # --- the kernel's side ---
 
 
-def kernel_record(prepared: Prepared, result: KernelResult) -> Record:
+def kernel_record(prepared: Prepared, result: KernelResult) -> ParitySide:
     """What the kernel gave, in the same rows."""
     ledger = result.ledger
     accounts = {
@@ -196,7 +196,7 @@ def kernel_record(prepared: Prepared, result: KernelResult) -> Record:
         "pnl": ledger.pnl, "insurance": ledger.insurance, "external": ledger.external,
     }  # fmt: skip
     stop = _stop(prepared.histories[0].instrument, result)
-    return Record(
+    return ParitySide(
         {
             "orders": [_kernel_order(row) for row in _dicts(result.orders)],
             "fills": [_kernel_fill(row) for row in _dicts(result.fills)],
@@ -274,17 +274,17 @@ def _ledger(accounts: Mapping[str, int], steps: int, cost: int, insurance_paid: 
     return [{"account": name, "value": value} for name, value in values.items()]
 
 
-def _first_difference(kind: str, kernel: Sequence[Row], actors: Sequence[Row]) -> Difference | None:
+def _first_difference(kind: str, kernel: Sequence[Row], actors: Sequence[Row]) -> ParityDifference | None:
     for number in range(max(len(kernel), len(actors))):
         ours = kernel[number] if number < len(kernel) else None
         theirs = actors[number] if number < len(actors) else None
         if ours != theirs:
             times = [row["ts"] for row in (ours, theirs) if row is not None and "ts" in row]
-            return Difference(kind, number, min(times, default=None), ours, theirs)
+            return ParityDifference(kind, number, min(times, default=None), ours, theirs)
     return None
 
 
-def _equity_difference(prepared: Prepared, kernel: np.ndarray, actors: np.ndarray) -> Difference | None:
+def _equity_difference(prepared: Prepared, kernel: np.ndarray, actors: np.ndarray) -> ParityDifference | None:
     rows = min(len(kernel), len(actors))
     same = kernel[:rows].view(np.int64) == actors[:rows].view(np.int64)
     if same.all() and len(kernel) == len(actors):
@@ -292,7 +292,7 @@ def _equity_difference(prepared: Prepared, kernel: np.ndarray, actors: np.ndarra
     number = rows if same.all() else int(np.argmin(same))
     execution = prepared.histories[0].execution
     ours, theirs = ({"equity": float(each[number])} if number < len(each) else None for each in (kernel, actors))
-    return Difference("equity points", number, int(execution.ts[number]) + tf_ms(execution.timeframe), ours, theirs)
+    return ParityDifference("equity points", number, int(execution.ts[number]) + tf_ms(execution.timeframe), ours, theirs)
 
 
 def _bar_of(prepared: Prepared, ts: int, *, is_at_close: bool) -> int:

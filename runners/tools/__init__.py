@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         data_verify_tool,
     )
     from keel.runners.tools.research.data_import import data_import_instruments_tool, data_import_tool
-    from keel.runners.tools.research.data_upkeep import data_delete_tool, data_rename_tool
+    from keel.runners.tools.research.data_maintenance import data_delete_tool, data_rename_tool
     from keel.runners.tools.research.diagnostics import doctor_tool
     from keel.runners.tools.research.parity import parity_check_tool
     from keel.runners.tools.research.runs import runs_compare_tool, runs_list_tool, runs_report_tool, runs_show_tool
@@ -69,7 +69,7 @@ _PLACES = {
     "research.check": ("check_lookahead_tool", "check_warmup_tool"),
     "research.data": ("data_export_tool", "data_fill_tool", "data_gaps_tool", "data_list_tool", "data_synth_tool", "data_verify_tool"),
     "research.data_import": ("data_import_instruments_tool", "data_import_tool"),
-    "research.data_upkeep": ("data_delete_tool", "data_rename_tool"),
+    "research.data_maintenance": ("data_delete_tool", "data_rename_tool"),
     "research.diagnostics": ("doctor_tool",),
     "trading.exchange": (
         "account_fund_tool",

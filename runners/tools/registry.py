@@ -18,13 +18,13 @@ import msgspec
 from keel.adapters.machine import wall_ms
 from keel.core.errors import ConfigError, InvariantError, KeelError
 from keel.core.model.words import check_fields
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.runners.home import Home
 
 MODULES = (
     "keel.runners.tools.research.data",
     "keel.runners.tools.research.data_import",
-    "keel.runners.tools.research.data_upkeep",
+    "keel.runners.tools.research.data_maintenance",
     "keel.runners.tools.research.systems",
     "keel.runners.tools.research.backtest",
     "keel.runners.tools.research.check",

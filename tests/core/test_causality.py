@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from keel.core.features.causality import cuts, first_peek
+from keel.core.features.lookahead_guard import cuts, first_peek
 
 WALK = 100.0 * np.exp(np.cumsum(np.random.default_rng(3).standard_normal(3_000) * 1e-3))
 

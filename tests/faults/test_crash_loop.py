@@ -10,7 +10,7 @@ from keel.adapters.bybit.execution.order_query_records import OrderDoubted, Orde
 from keel.adapters.journal import read
 from keel.core.actors.memory import take_over
 from keel.core.model.messages import OrderUpdate, SubmitOrder
-from keel.runners.live.memory.history import History
+from keel.runners.live.memory.history import JournalHistory
 from keel.runners.live.session.records import TYPES, Opened
 from keel.runners.live.session.session import Session
 from keel.runners.live.startup.start import Live
@@ -25,12 +25,12 @@ def opened() -> Opened:
 
 
 def test_what_was_looked_for_in_vain_is_remembered_from_the_first_time_on() -> None:
-    history = History.begun(opened())
+    history = JournalHistory.begun(opened())
     history.note(SubmitOrder("a", "BTCUSDT", "BUY", "market", 0.1, 1_000))
     history.note(OrderNotFound(5_000, "a", "BTCUSDT", 3_000))
     history.note(OrderNotFound(9_000, "a", "BTCUSDT", 500))  # of a later session, which counts from its own beginning
     assert history.absent == {"a": (5_000, 2_000)}
-    again = History.begun(opened())
+    again = JournalHistory.begun(opened())
     take_over(again, history)
     assert again.absent == history.absent
     again.note(OrderUpdate("a", "BTCUSDT", 10_000, "accepted"))

@@ -15,7 +15,7 @@ from keel.core.system.config import ExecutionConfig, SizingConfig
 from keel.runners.backtest.engine import run_prepared
 from keel.runners.backtest.kernel_run import kernel_refuses, run_kernel
 from keel.runners.backtest.preparation import Prepared, prepare
-from keel.runners.research.parity import KINDS, Record, actors_record, compare, compare_records, kernel_record
+from keel.runners.research.parity import KINDS, ParitySide, actors_record, compare, compare_records, kernel_record
 from keel.runners.tools.registry import ToolContext
 from keel.runners.user_code import load_function
 from keel.strategies.base import VectorStrategy
@@ -39,7 +39,7 @@ def prepared() -> Prepared:
 
 
 @pytest.fixture(scope="module")
-def both(prepared: Prepared) -> tuple[Record, Record]:
+def both(prepared: Prepared) -> tuple[ParitySide, ParitySide]:
     """Both sides of it."""
     return kernel_record(prepared, run_kernel(prepared)), actors_record(prepared)
 

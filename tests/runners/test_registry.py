@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from keel.core.errors import ConfigError, DataError, InvariantError
 from keel.runners.epoch import EpochResult, ExperimentTracker, StrategyEpochTracker, run_epoch
-from keel.runners.lifecycle.registry import Difference, compare_runs, find_run, list_runs, reconciliation, system_uid
+from keel.runners.lifecycle.registry import RunDifference, compare_runs, find_run, list_runs, reconciliation, system_uid
 
 Run = Callable[..., EpochResult]
 
@@ -113,8 +113,8 @@ def test_differences_are_named(run: Run, small_result: Any) -> None:
     a = find_run(run(made, effective_config={"params": {"fast": 20, "slow": 50}}).artifacts)
     b = find_run(run(other, effective_config={"params": {"fast": 10, "slow": 50}, "seed": 7}).artifacts)
     compared = compare_runs(a, b)
-    assert compared.config == [Difference("config.params.fast", 20, 10), Difference("config.seed", None, 7)]
-    assert compared.metrics == [Difference("win_rate", 50.0, 100.0), Difference("extra", None, 1)]
+    assert compared.config == [RunDifference("config.params.fast", 20, 10), RunDifference("config.seed", None, 7)]
+    assert compared.metrics == [RunDifference("win_rate", 50.0, 100.0), RunDifference("extra", None, 1)]
     assert compared.first_trade is not None and compared.first_trade.key == "2"
     assert json.loads(compared.first_trade.b)["exit_price"] == 95_101.5
     assert compared.same_trades is False and compared.same_equity is True
@@ -129,7 +129,7 @@ def test_a_missing_trade_is_the_first_difference(run: Run, small_result: Any) ->
 
 def test_runs_without_trades_compare_by_metrics(run: Run) -> None:
     compared = compare_runs(find_run(run().artifacts), find_run(run({"sharpe": 2.0}).artifacts))
-    assert compared.metrics == [Difference("sharpe", 1.0, 2.0)]
+    assert compared.metrics == [RunDifference("sharpe", 1.0, 2.0)]
     assert compared.same_trades is None and compared.same_equity is None
 
 

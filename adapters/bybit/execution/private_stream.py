@@ -64,7 +64,7 @@ class PrivateStream:
         """Keep the connection, until cancelled."""
         await self.stream.run()
 
-    def _on_data(self, topic: str, frame: wire.Frame) -> None:
+    def _on_data(self, topic: str, frame: wire.WebSocketFrame) -> None:
         ts = frame.creationTime or self._clock.now_ms
         tracker = self._tracker
         if topic == "order":
@@ -76,7 +76,7 @@ class PrivateStream:
         else:
             self._each(wire.WalletRow, frame, lambda row: tracker.on_wallet(row, ts, is_pushed=True))
 
-    def _each(self, shape: type[T], frame: wire.Frame, apply: Callable[[T], object]) -> None:
+    def _each(self, shape: type[T], frame: wire.WebSocketFrame, apply: Callable[[T], object]) -> None:
         """Every row by itself: a bad one spoils no other."""
         try:
             rows = wire.decode_rows(shape, frame.data, self._refuse)

@@ -58,7 +58,7 @@ class TradeStream:
         **stream_options: Any,
     ) -> None:
         self._clock, self._budget, self._deadline_s, self._stop = clock, budget, deadline_s, stop
-        self._pending: dict[str, asyncio.Future[wire.Frame]] = {}
+        self._pending: dict[str, asyncio.Future[wire.WebSocketFrame]] = {}
         self._count = 0
         self.stream = Stream(
             "trade",
@@ -92,7 +92,7 @@ class TradeStream:
         except CircuitOpen as error:
             return Answer(Outcome.BANNED, message=str(error))
         request = self._next_id()
-        waiting: asyncio.Future[wire.Frame] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[wire.WebSocketFrame] = asyncio.get_running_loop().create_future()
         self._pending[request] = waiting  # before the first byte: an answer may be very fast
         header = {"X-BAPI-TIMESTAMP": str(self._clock.now_ms), "X-BAPI-RECV-WINDOW": str(RECV_WINDOW_MS)}
         try:
@@ -111,7 +111,7 @@ class TradeStream:
         finally:
             self._pending.pop(request, None)
 
-    def _understand(self, path: str, frame: wire.Frame) -> Answer:
+    def _understand(self, path: str, frame: wire.WebSocketFrame) -> Answer:
         code = frame.retCode if frame.retCode is not None else -1
         outcome = of_code(code)
         headers = {str(name): str(value) for name, value in (frame.header or {}).items()}
@@ -124,7 +124,7 @@ class TradeStream:
         result = frame.data if bytes(frame.data) != b"null" else msgspec.Raw(b"{}")
         return Answer(outcome, code, frame.retMsg or "", result, frame.retExtInfo, int(now) if now.isdecimal() else 0, reset)
 
-    def _on_answer(self, frame: wire.Frame) -> None:
+    def _on_answer(self, frame: wire.WebSocketFrame) -> None:
         waiting = self._pending.get(str(frame.reqId))
         if waiting is not None and not waiting.done():
             waiting.set_result(frame)

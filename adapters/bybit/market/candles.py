@@ -14,7 +14,7 @@ _REMEMBERED: Final = 20
 """How many candles back a later push is still compared with what it said first."""
 
 
-class CandleLine:
+class CandleSequence:
     """Orders the candles of one series. ``next_open``: start of the candle that is due (None: whichever comes first)."""
 
     def __init__(self, next_open: int | None = None) -> None:

@@ -29,7 +29,7 @@ _METHODS: Final[dict[Kind, str]] = {
 }
 
 
-class History:
+class HistoryDownloader:
     """Downloads of one category. ``progress`` is told (done_ms, total_ms) after each page, from the thread."""
 
     def __init__(self, where: Endpoints, category: Category, progress: Callable[[int, int], None] = lambda done, total: None) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from keel.adapters.bybit.market.candles import CandleLine
+from keel.adapters.bybit.market.candles import CandleSequence
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.endpoints import Endpoints
@@ -62,7 +62,7 @@ class MarketStream:
     ) -> None:
         self._clock, self._category, self._reader, self._market = clock, category, reader, reader.market
         self._publish, self._notify, self._sleep, self._now_ms = publish, notify, sleep, now_ms
-        self.lines = {line: CandleLine((next_open or {}).get(line)) for line in lines}
+        self.lines = {line: CandleSequence((next_open or {}).get(line)) for line in lines}
         self._tickers: dict[str, wire.TickerRow] = {}
         self._behind: dict[Line, int] = {}
         """Monotonic time since when a candle is due."""
@@ -116,7 +116,7 @@ class MarketStream:
 
     # --- frames ---
 
-    def _on_data(self, topic: str, frame: wire.Frame) -> None:
+    def _on_data(self, topic: str, frame: wire.WebSocketFrame) -> None:
         kind, _, rest = topic.partition(".")
         ts = translate.time_ms(frame.ts, "ts")
         self._market.observe(ts)
@@ -228,7 +228,7 @@ class MarketStream:
         if series.gap is not None:
             self._pass_over(line, series)
 
-    def _pass_over(self, line: Line, series: CandleLine) -> None:
+    def _pass_over(self, line: Line, series: CandleSequence) -> None:
         gap = series.gap
         if gap is None:
             return

@@ -78,7 +78,7 @@ class Stream:
         url: str,
         session: aiohttp.ClientSession,
         topics: Sequence[str],
-        on_data: Callable[[str, wire.Frame], None],
+        on_data: Callable[[str, wire.WebSocketFrame], None],
         *,
         notify: Notify,
         auth: Callable[[], dict[str, Any]] | None = None,
@@ -86,7 +86,7 @@ class Stream:
         on_ready: Callable[[], Awaitable[None]] | None = None,
         on_up: Callable[[], None] = lambda: None,
         on_lost: Callable[[], None] = lambda: None,
-        on_answer: Callable[[wire.Frame], None] | None = None,
+        on_answer: Callable[[wire.WebSocketFrame], None] | None = None,
         freshness_ms: Mapping[str, int] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now_ms: Callable[[], int] = monotonic_ms,
@@ -114,7 +114,7 @@ class Stream:
         self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._ready = asyncio.Event()
         self._last_pong_ms = 0
-        self._requests: dict[str, asyncio.Future[wire.Frame]] = {}
+        self._requests: dict[str, asyncio.Future[wire.WebSocketFrame]] = {}
         self._count = 0
 
     @property
@@ -245,9 +245,9 @@ class Stream:
         if answer.success is not True and "already subscribed" not in (answer.ret_msg or ""):
             raise StreamBroken(f"topic {topic} refused: {answer.ret_msg}")
 
-    async def _request(self, request: str, frame: dict[str, Any]) -> wire.Frame:
+    async def _request(self, request: str, frame: dict[str, Any]) -> wire.WebSocketFrame:
         """Send and wait for the answer with this id; the waiting is registered before the first byte leaves."""
-        waiting: asyncio.Future[wire.Frame] = asyncio.get_running_loop().create_future()
+        waiting: asyncio.Future[wire.WebSocketFrame] = asyncio.get_running_loop().create_future()
         self._requests[request] = waiting
         patience: asyncio.Future[Any] = asyncio.ensure_future(self._sleep(ACK_S))
         either: set[asyncio.Future[Any]] = {waiting, patience}
@@ -277,7 +277,7 @@ class Stream:
 
     def _hear(self, raw: str | bytes) -> None:
         try:
-            frame = wire.decode(wire.Frame, self._hide(raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw))
+            frame = wire.decode(wire.WebSocketFrame, self._hide(raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw))
         except PayloadError as error:
             self._quarantine(error)
             return
@@ -288,7 +288,7 @@ class Stream:
         else:
             self._quarantine(PayloadError("a frame with neither topic nor op"))
 
-    def _control(self, frame: wire.Frame) -> None:
+    def _control(self, frame: wire.WebSocketFrame) -> None:
         if frame.op == "pong" or frame.ret_msg == "pong":
             self._last_pong_ms = self._now_ms()
             asked = self._requests.get(str(frame.req_id))
@@ -302,11 +302,11 @@ class Stream:
         elif self._on_answer is not None:
             self._on_answer(frame)
 
-    def _only_waiting(self, frame: wire.Frame) -> asyncio.Future[wire.Frame] | None:
+    def _only_waiting(self, frame: wire.WebSocketFrame) -> asyncio.Future[wire.WebSocketFrame] | None:
         """The one request that an answer without an id can belong to: a login has no other beside it."""
         return next(iter(self._requests.values())) if frame.op == "auth" and len(self._requests) == 1 else None
 
-    def _data(self, topic: str, frame: wire.Frame) -> None:
+    def _data(self, topic: str, frame: wire.WebSocketFrame) -> None:
         if topic not in self.last_data_ms and topic not in self.topics:
             if len(self.unknown_topics) < _MAX_UNKNOWN or topic in self.unknown_topics:
                 self.unknown_topics[topic] = self.unknown_topics.get(topic, 0) + 1

@@ -280,7 +280,7 @@ class TickerRow(msgspec.Struct):
     ask1Price: Number = None
 
 
-class Frame(msgspec.Struct):
+class WebSocketFrame(msgspec.Struct):
     """Any frame of any stream: control (op) or data (topic). The public, private and trade dialects spell their fields differently."""
 
     topic: str | None = None
@@ -310,7 +310,7 @@ _decoders: dict[Any, msgspec.json.Decoder[Any]] = {
     shape: msgspec.json.Decoder(shape, strict=False)
     for shape in (
         Envelope, ItemResults, Listing, ServerTime, OrderRow, ExecutionRow, PositionRow, WalletRow, AccountInfo, KeyInfo, FeeRow, TierRow,
-        InstrumentRow, FundingRow, InterestRow, KlineRow, TickerRow, Frame, OrderIds, list[Number], list[msgspec.Raw],
+        InstrumentRow, FundingRow, InterestRow, KlineRow, TickerRow, WebSocketFrame, OrderIds, list[Number], list[msgspec.Raw],
     )
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from keel.core.risk.exposure import WorstCase, worst_case
 from keel.core.risk.gate.gate import Gate
 
 
-class Account(Protocol):
+class AccountView(Protocol):
     """The account as controls read it (the portfolio)."""
 
     @property
@@ -36,7 +36,7 @@ class ControlInputs:
         self,
         limits: ControlLimits,
         instruments: Mapping[str, Instrument],
-        account: Account,
+        account: AccountView,
         working: Working,
         gate: Gate,
         *,

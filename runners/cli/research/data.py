@@ -153,7 +153,7 @@ def fill(session: Session, /, **selection: Any) -> None:
 def delete(session: Session, /, **selection: Any) -> None:
     """Delete the stored series of a symbol with all their rows. Instruments that the exchange told stay."""
     from keel.runners.cli.research.data_shown import show_changed
-    from keel.runners.tools.research.data_upkeep import DeleteRequest, data_delete_tool
+    from keel.runners.tools.research.data_maintenance import DeleteRequest, data_delete_tool
 
     answer = data_delete_tool.run(DeleteRequest(**selection), session.context())
     session.answer(answer, lambda: show_changed("deleted", answer.series))
@@ -171,7 +171,7 @@ def delete(session: Session, /, **selection: Any) -> None:
 def rename(session: Session, /, **selection: Any) -> None:
     """Give the stored series of a symbol another symbol or category, all of them or none."""
     from keel.runners.cli.research.data_shown import show_changed
-    from keel.runners.tools.research.data_upkeep import RenameRequest, data_rename_tool
+    from keel.runners.tools.research.data_maintenance import RenameRequest, data_rename_tool
 
     answer = data_rename_tool.run(RenameRequest(**selection), session.context())
     session.answer(answer, lambda: show_changed(f"now {answer.to}", answer.series))

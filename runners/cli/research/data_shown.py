@@ -10,7 +10,7 @@ from keel.adapters.store.records import ImportReport
 from keel.runners.cli.output import moment, table
 from keel.runners.tools.research.data import FillResponse, GapsResponse, ListResponse, VerifyResponse
 from keel.runners.tools.research.data_import import ImportResponse
-from keel.runners.tools.research.data_upkeep import ChangedSeries
+from keel.runners.tools.research.data_maintenance import ChangedSeries
 
 _SHOWN_GAPS = 20
 _SHOWN_SYMBOLS = 10

@@ -21,7 +21,7 @@ from keel.adapters.own_file import cannot_open, not_own
 from keel.core.errors import ConfigError, SafetyError
 from keel.core.risk.decision import RENAMED
 from keel.core.system.config import Strict
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.core.system.types import Problem, shape_problems
 from keel.core.system.yaml_source import KeyPath, YamlProblem, YamlSource, parse_yaml, path_text
 from keel.runners.home import Home

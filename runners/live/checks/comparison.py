@@ -24,7 +24,7 @@ MOST_READINGS: Final = 3
 """So many readings decide on any difference."""
 
 
-class Difference(msgspec.Struct, frozen=True):
+class AccountDifference(msgspec.Struct, frozen=True):
     """``symbol`` None: cash. Positions in steps of the book's grid, cash and coins (spot: ``coin`` says which) in 1e-8."""
 
     symbol: str | None
@@ -66,24 +66,24 @@ class Unbooked(msgspec.Struct, frozen=True):
 class Doubt(msgspec.Struct, frozen=True):
     """Nothing is added to this symbol until the next readings have decided."""
 
-    difference: Difference
+    difference: AccountDifference
 
 
 class Freeze(msgspec.Struct, frozen=True):
     """Nothing is added until this is gone or explained. is_new: it was not frozen before (else only its numbers are others now)."""
 
-    difference: Difference
+    difference: AccountDifference
     is_new: bool
 
 
 class TakeOver(msgspec.Struct, frozen=True):
     """The log explains it by these rows (none: it is rounding): the books take the exchange's number."""
 
-    difference: Difference
+    difference: AccountDifference
     rows: tuple[Unbooked, ...]
 
 
-class Trust(msgspec.Struct, frozen=True):
+class ComparisonOver(msgspec.Struct, frozen=True):
     """Decided, or gone before it was: the doubt is over."""
 
     symbol: str | None
@@ -95,7 +95,7 @@ class Release(msgspec.Struct, frozen=True):
     symbol: str | None
 
 
-Action = Doubt | Freeze | TakeOver | Trust | Release
+Action = Doubt | Freeze | TakeOver | ComparisonOver | Release
 
 
 def cause_of(symbol: str | None) -> str:
@@ -109,7 +109,7 @@ class Comparison:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._seen: dict[str | None, tuple[Difference, int]] = {}
+        self._seen: dict[str | None, tuple[AccountDifference, int]] = {}
         """Symbol -> its latest difference, and in how many readings in a row it had one."""
 
     def settle(self, symbol: str | None) -> None:
@@ -120,17 +120,17 @@ class Comparison:
         """Whether a difference of this symbol (None: of cash) stands."""
         return self._gate.has(cause_of(symbol), symbol)
 
-    def to_explain(self, found: Iterable[Difference], *, at_once: bool) -> list[Difference]:
+    def to_explain(self, found: Iterable[AccountDifference], *, at_once: bool) -> list[AccountDifference]:
         """Of these differences: those for which the transaction log is worth reading now."""
         return [each for each in found if each.is_money and self._stands(each, at_once)]
 
     def read(
-        self, found: Sequence[Difference], unbooked: Mapping[str | None, Sequence[Unbooked]], *, at_once: bool = False
+        self, found: Sequence[AccountDifference], unbooked: Mapping[str | None, Sequence[Unbooked]], *, at_once: bool = False
     ) -> list[Action]:
         """What follows from a reading. unbooked: symbol -> what the log has and our books have not, oldest first;
         at_once: no second reading is waited for."""
         actions: list[Action] = []
-        left: dict[str | None, tuple[Difference, int]] = {}
+        left: dict[str | None, tuple[AccountDifference, int]] = {}
         undecided: set[str | None] = set()
         for each in found:
             stands = self._stands(each, at_once)
@@ -146,11 +146,11 @@ class Comparison:
                 actions.append(Doubt(each))
         self._seen = left
         doubted = [entry.symbol for entry in self._gate.entries("being_compared")]
-        actions += [Trust(symbol) for symbol in doubted if symbol not in undecided]
+        actions += [ComparisonOver(symbol) for symbol in doubted if symbol not in undecided]
         frozen = [entry.symbol for entry in self._gate.entries("cash_differs", "position_differs")]
         return actions + [Release(symbol) for symbol in frozen if symbol not in left]
 
-    def _stands(self, each: Difference, at_once: bool) -> bool:
+    def _stands(self, each: AccountDifference, at_once: bool) -> bool:
         if at_once or each.is_rounding or self.is_frozen(each.symbol):
             return True
         before = self._seen.get(each.symbol)
@@ -159,14 +159,14 @@ class Comparison:
     def _count(self, symbol: str | None) -> int:
         return self._seen[symbol][1] if symbol in self._seen else 0
 
-    def _freeze(self, each: Difference) -> list[Action]:
+    def _freeze(self, each: AccountDifference) -> list[Action]:
         if not self.is_frozen(each.symbol):
             return [Freeze(each, is_new=True)]
         before = self._seen.get(each.symbol)
         return [] if before is not None and before[0] == each else [Freeze(each, is_new=False)]
 
 
-def explanation(found: Difference, rows: Sequence[Unbooked]) -> tuple[Unbooked, ...]:
+def explanation(found: AccountDifference, rows: Sequence[Unbooked]) -> tuple[Unbooked, ...]:
     """The rows, from the oldest on, that add up to just this difference (but for rounding, which is left to the next reading); empty where
     none do. As many as can be: what is newer than the wallet that was read is left to the next reading."""
     total, best = 0, 0

@@ -14,7 +14,7 @@ from keel.core.errors import ConfigError, SafetyError
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import FundingPayment, OrderUpdate
 from keel.core.model.timeframe import DAY_MS, MINUTE_MS
-from keel.runners.live.checks.schedule import AWAITED_MS, Cadence
+from keel.runners.live.checks.schedule import AWAITED_MS, CheckSchedule
 from keel.runners.live.startup.left_out import what_is_there
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ STATEMENT_LAG_MS: Final = MINUTE_MS
 """What is younger is left to the next statement: lists lag behind the stream."""
 SUSPECT_MS: Final = MINUTE_MS
 """So often at most a symbol is looked at out of turn: when an order of it was rejected, or its price stands still."""
-OUR_OWN_NO: Final = ("denied: ", "not ready: ", "frozen: ")
+OUR_DENIALS: Final = ("denied: ", "not ready: ", "frozen: ")
 """How reasons of orders begin that were not rejected by the exchange."""
 ENDED_BY_BOOKS: Final = ("execution_adl", "unknown_execution", "executions_missing")
 """Causes that are over when our books agree with the exchange's."""
@@ -47,7 +47,7 @@ class Upkeep:
 
     def __init__(self, live: Live, notify: Notify, *, now_ms: Callable[[], int] = monotonic_ms) -> None:
         self._live, self._notify, self._now_ms = live, notify, now_ms
-        self._cadence = Cadence(("books", "settings", "instruments", "key", "statement"), now_ms())
+        self._cadence = CheckSchedule(("books", "settings", "instruments", "key", "statement"), now_ms())
         self._told_elsewhere: set[str] = set()
         self._day = self._stated_day()
         self._connects = live.venue.private.stream.connects
@@ -84,7 +84,7 @@ class Upkeep:
 
     def _on_update(self, update: OrderUpdate) -> None:
         """What the exchange rejects may be rejected because the symbol does not trade any more."""
-        if update.status == "rejected" and not update.reason.startswith(OUR_OWN_NO) and update.symbol in self._live.instruments:
+        if update.status == "rejected" and not update.reason.startswith(OUR_DENIALS) and update.symbol in self._live.instruments:
             self._suspected.add(update.symbol)
 
     async def _look_at_suspects(self) -> None:

@@ -26,14 +26,14 @@ from keel.core.actors.portfolio import Line, Portfolio
 from keel.core.model.money import UNIT, to_text
 from keel.core.model.timeframe import HOUR_MS, MINUTE_MS, WEEK_MS
 from keel.runners.live.checks.comparison import (
+    AccountDifference,
     Action,
     Comparison,
-    Difference,
+    ComparisonOver,
     Doubt,
     Freeze,
     Release,
     TakeOver,
-    Trust,
     Unbooked,
     cause_of,
     places,
@@ -49,41 +49,43 @@ _LATE_MS: Final = HOUR_MS
 """How much later than others of its time a row may appear in the log."""
 
 
-def differences(portfolio: Portfolio, venue: BybitVenue, quote: str, counts: Mapping[str | None, int] | None = None) -> list[Difference]:
+def differences(
+    portfolio: Portfolio, venue: BybitVenue, quote: str, counts: Mapping[str | None, int] | None = None
+) -> list[AccountDifference]:
     """What differs between the portfolio and what the exchange stated last. counts: executions by symbol (None: all of them), each of which
     may have been rounded."""
     counts = counts or {}
-    found: list[Difference] = []
+    found: list[AccountDifference] = []
     for line in portfolio.lines.values():
         each = _position(line, venue) if line.is_linear else _coin(line, venue, counts.get(line.instrument.symbol, 0))
         if each.ours != each.theirs:
             found.append(each)
     balance = venue.tracker.balances.get(quote)
     if balance is not None and balance.wallet != portfolio.cash:
-        found.append(Difference(None, portfolio.cash, balance.wallet, rounding=counts.get(None, 0)))
+        found.append(AccountDifference(None, portfolio.cash, balance.wallet, rounding=counts.get(None, 0)))
     return found
 
 
-def pushed_differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[Difference]:
+def pushed_differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[AccountDifference]:
     """The same, between the portfolio and what the stream pushed last, of that to which nothing was booked later."""
     pushes = venue.tracker.pushes
-    found: list[Difference] = []
+    found: list[AccountDifference] = []
     for line in portfolio.lines.values():
         symbol = line.instrument.symbol
         if line.is_linear and (report := pushes.latest_position(symbol)) is not None:
-            found.append(Difference(symbol, line.book.steps, line.instrument.qty_grid.count(report.qty)))
+            found.append(AccountDifference(symbol, line.book.steps, line.instrument.qty_grid.count(report.qty)))
     if (balance := pushes.latest_balance(quote)) is not None:
-        found.append(Difference(None, portfolio.cash, balance.wallet))
+        found.append(AccountDifference(None, portfolio.cash, balance.wallet))
     return [each for each in found if each.ours != each.theirs]
 
 
-def _position(line: Line, venue: BybitVenue) -> Difference:
+def _position(line: Line, venue: BybitVenue) -> AccountDifference:
     symbol = line.instrument.symbol
     report = venue.tracker.positions.get((symbol, 0))
-    return Difference(symbol, line.book.steps, 0 if report is None else line.instrument.qty_grid.count(report.qty))
+    return AccountDifference(symbol, line.book.steps, 0 if report is None else line.instrument.qty_grid.count(report.qty))
 
 
-def _coin(line: Line, venue: BybitVenue, executions: int = 0) -> Difference:
+def _coin(line: Line, venue: BybitVenue, executions: int = 0) -> AccountDifference:
     """A spot pair's base coin, in 1e-8, rounded as the wallet is (half-even). A coin that the wallet does not list is none. Rounding is
     less than a step, of which orders are made."""
     grid, coin = line.instrument.book_grid, line.instrument.base
@@ -91,7 +93,7 @@ def _coin(line: Line, venue: BybitVenue, executions: int = 0) -> Difference:
     ours = round(Fraction(line.book.steps * grid.num * UNIT, grid.den))
     step = line.instrument.qty_grid
     rounding = min(executions, (step.num * UNIT - 1) // step.den)
-    return Difference(line.instrument.symbol, ours, 0 if balance is None else balance.wallet, coin, rounding)
+    return AccountDifference(line.instrument.symbol, ours, 0 if balance is None else balance.wallet, coin, rounding)
 
 
 class Reconciler:
@@ -110,7 +112,7 @@ class Reconciler:
         self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
         self._notify, self._hear = notify, hear
         self._comparison = Comparison(venue.gate)
-        self.last: list[Difference] = []
+        self.last: list[AccountDifference] = []
         """What the latest comparison found, and left."""
         self.was_read = False
         """Whether the exchange could be read for it."""
@@ -121,7 +123,7 @@ class Reconciler:
         """Whether the next reading decides on a difference; until then nothing is added to its symbol."""
         return bool(self._venue.gate.entries("being_compared"))
 
-    async def check(self, *, at_once: bool = False) -> list[Difference]:
+    async def check(self, *, at_once: bool = False) -> list[AccountDifference]:
         """Read and compare; returns what stands unexplained. at_once: no second reading is waited for. Raises nothing for a read that
         fails: it is told, and the next one comes."""
         async with self._turn:
@@ -136,7 +138,7 @@ class Reconciler:
             return "position and wallet could not be read"
         return "; ".join(dict.fromkeys(each.text for each in (*self.last, *pushed) if each.symbol in (None, symbol)))
 
-    async def _check(self, *, at_once: bool) -> list[Difference]:
+    async def _check(self, *, at_once: bool) -> list[AccountDifference]:
         venue, comparison = self._venue, self._comparison
         self.was_read = False
         try:
@@ -158,7 +160,7 @@ class Reconciler:
             await self._do(action)
         return [each for each in self.last if comparison.is_frozen(each.symbol)]
 
-    def _differences(self) -> list[Difference]:
+    def _differences(self) -> list[AccountDifference]:
         """Those of the latest reading, with what rounding may explain of them."""
         if not (found := differences(self._books.portfolio, self._venue, self._quote)):
             return found
@@ -207,7 +209,7 @@ class Reconciler:
                 return (count if row.side == "Buy" else -count), cost
         return 0, 0
 
-    async def _coins(self, line: Line, found: Difference) -> int:
+    async def _coins(self, line: Line, found: AccountDifference) -> int:
         """A coin in steps of the book, to the last digit that the wallet states; as compared where the wallet has moved on since."""
         instrument = line.instrument
         rows = [row for row in (await self._venue.reader.wallet()).coin if row.coin == instrument.base]
@@ -221,7 +223,7 @@ class Reconciler:
         gate = self._venue.gate
         if isinstance(action, Doubt):
             gate.close("being_compared", action.difference.text, action.difference.symbol)
-        elif isinstance(action, Trust):
+        elif isinstance(action, ComparisonOver):
             gate.open("being_compared", action.symbol)
         elif isinstance(action, Freeze):
             self._freeze(action)
@@ -256,7 +258,7 @@ class Reconciler:
         for symbol in dict.fromkeys(each.row.symbol for each in action.rows if each.is_own):
             await self._take_profit_over(symbol, [each for each in action.rows if each.is_own and each.row.symbol == symbol])
 
-    async def _round(self, found: Difference) -> None:
+    async def _round(self, found: AccountDifference) -> None:
         """Our books take the exchange's last digits."""
         change, symbol = found.theirs - found.ours, found.symbol
         if symbol is None:
@@ -296,7 +298,7 @@ class Reconciler:
 
     # --- reading ---
 
-    async def _unbooked(self, found: Difference, all_found: Sequence[Difference]) -> list[Unbooked]:
+    async def _unbooked(self, found: AccountDifference, all_found: Sequence[AccountDifference]) -> list[Unbooked]:
         """The same as ``_rows_of``; nothing, where the log cannot be read, which is told."""
         try:
             return await self._rows_of(found, all_found)
@@ -304,7 +306,7 @@ class Reconciler:
             self._tell("reconcile_failed", f"transaction log: {error}")
             return []
 
-    async def _rows_of(self, found: Difference, all_found: Sequence[Difference]) -> list[Unbooked]:
+    async def _rows_of(self, found: AccountDifference, all_found: Sequence[AccountDifference]) -> list[Unbooked]:
         """What the log shows of this coin that our books have not, or otherwise, and that was not taken over yet; oldest first. Raises
         ExchangeRefusal, PayloadError."""
         history, lines = self._books.history, self._books.portfolio.lines

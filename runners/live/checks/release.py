@@ -9,7 +9,7 @@ from keel.core.errors import ConfigError, SafetyError
 from keel.core.risk.decision import RENAMED
 from keel.core.risk.gate.causes import CAUSES
 from keel.core.risk.gate.gate import Entry
-from keel.core.system.nearest import did_you_mean, nearest_name
+from keel.core.system.suggestions import did_you_mean, nearest_name
 from keel.runners.live.session.restrictions import ADOPTED, Restriction, restrictions
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ AWAITED_MS: Final = {"books": 10_000, "settings": 30_000, "instruments": MINUTE_
 """The same, while a cause of the gate stands that ends by this look."""
 
 
-class Cadence:
+class CheckSchedule:
     """What is due. Times are of whatever monotonic clock the caller has."""
 
     def __init__(self, names: tuple[str, ...], now_ms: int) -> None:

@@ -38,7 +38,7 @@ _KEPT_MS: Final = 3 * DAY_MS
 COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, CancelAll, SetTradingStop)
 
 
-class History(msgspec.Struct):
+class JournalHistory(msgspec.Struct):
     """Notes every message of a journal, once: while it is heard again, and while it is written. It is plain data: a snapshot keeps it."""
 
     opened: Opened
@@ -64,7 +64,7 @@ class History(msgspec.Struct):
     """By symbol and series: how many decisions were taken without all of it that was due."""
 
     @classmethod
-    def begun(cls, opened: Opened) -> History:
+    def begun(cls, opened: Opened) -> JournalHistory:
         """Of a journal that holds its opening and nothing else."""
         floor_ms = opened.ts if opened.log_rows is None else opened.ts - 1
         return cls(opened, opened.ts, opened.ts, floor_ms, dict.fromkeys(opened.log_rows or (), opened.ts))
@@ -133,7 +133,7 @@ def known(record: Record) -> Message:
     return message
 
 
-def hear_again(books: Books, records: Iterable[Record]) -> int:
+def replay_journal(books: Books, records: Iterable[Record]) -> int:
     """Let the actors hear records, muted; returns how many. Raises DataError where they do not order what they ordered then."""
     made = {record.client_order_id: record.command for record in books.executor.open_orders()}
     written: list[SubmitOrder] = []

@@ -15,7 +15,7 @@ from keel.core.risk.gate.gate import Gate
 from keel.runners.live.market.input_reader import InputReader
 from keel.runners.live.market.series_reader import SeriesReader
 from keel.runners.live.memory import state
-from keel.runners.live.memory.history import hear_again, known, session_prefix
+from keel.runners.live.memory.history import known, replay_journal, session_prefix
 from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.session.records import Opened, WarmUpBars
 from keel.runners.live.startup.connection import Connection
@@ -68,7 +68,7 @@ async def recover_books(
             journal.append(frame)
         journal.append_durable(opened)
     else:
-        hear_again(books, begun[1])
+        replay_journal(books, begun[1])
     books.executor.begin_session(session_prefix(opened, journal.session))
     return Recovered(books, begun is None, reads)
 

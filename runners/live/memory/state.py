@@ -24,7 +24,7 @@ from keel.core.risk.controls.order_counts import CountsState
 from keel.runners.lifecycle.run_folder import code_versions
 from keel.runners.live.market.portfolio_history import HeldRows
 from keel.runners.live.memory.bar_tape import TapedLine
-from keel.runners.live.memory.history import History
+from keel.runners.live.memory.history import JournalHistory
 from keel.runners.live.memory.tape import Tape
 from keel.runners.live.session.books import Books
 from keel.runners.live.session.records import InputsKnown
@@ -54,7 +54,7 @@ class SessionState(msgspec.Struct, frozen=True):
     inputs: list[InputsKnown]
     tape: Tape
     controls: CountsState
-    history: History
+    history: JournalHistory
     shown: ShownState | None = None
 
 

@@ -16,7 +16,7 @@ from keel.core.risk.controls.controls import Controls
 from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.gate.gate import Gate
 from keel.runners.actors import Actors, make_actors, subscribe, subscribe_targets
-from keel.runners.live.memory.history import History, session_prefix
+from keel.runners.live.memory.history import JournalHistory, session_prefix
 from keel.runners.live.memory.strategy_memory import StrategyMemory
 from keel.runners.live.memory.tape import Tape, TapeWriter
 from keel.runners.live.session.cycle import Cycle
@@ -44,7 +44,7 @@ class Books:
     gateway: OrderGateway
     tape: Tape
     memory: StrategyMemory
-    history: History
+    history: JournalHistory
     """What is remembered of the journal itself."""
     decisions: Decisions
     portfolio_desk: PortfolioDesk | None = None
@@ -103,5 +103,5 @@ def make_books(
     actors.strategy.start()
     if shown is not None:
         subscribe_targets(bus, actors, shown)
-    memory, history = StrategyMemory(strategy), History.begun(opened)
+    memory, history = StrategyMemory(strategy), JournalHistory.begun(opened)
     return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, gateway, writer.tape, memory, history, decisions, shown)

@@ -21,7 +21,7 @@ from keel.adapters.machine import monotonic_ms
 from keel.core.errors import StrategyError
 from keel.core.model.messages import CancelOrder, Fault, Halt
 from keel.core.model.orders import OrderRecord
-from keel.runners.live.checks.comparison import Difference
+from keel.runners.live.checks.comparison import AccountDifference
 from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.reconcile import differences
 from keel.runners.live.checks.watchdog import LoopHung, Watchdog
@@ -55,7 +55,7 @@ class Ending(msgspec.Struct, frozen=True):
     protective: list[str]
     """Resting exits that stay at the exchange."""
     positions: dict[str, float]
-    differences: list[Difference]
+    differences: list[AccountDifference]
     """Between our books and the exchange's, when all was quiet."""
     is_compared: bool
     """Whether the exchange could be read for that."""
@@ -322,7 +322,7 @@ class Session:
         entries = entries if live.plan.dry is None else []
         for record in entries:
             live.venue.cancel_order(CancelOrder(record.client_order_id, record.symbol, live.cycle.clock.now_ms))
-        left: list[Difference] = []
+        left: list[AccountDifference] = []
         stated: Stated | None = None
         is_compared = False
         try:

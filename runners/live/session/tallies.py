@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from keel.runners.live.memory.history import History
+    from keel.runners.live.memory.history import JournalHistory
     from keel.runners.live.startup.start import Live
 
 MOST_NAMED: Final = 3
@@ -20,7 +20,7 @@ _TAKEN_OVER: Final[Mapping[str, str]] = {
 """Reason of an ``Adjusted`` record -> words."""
 
 
-def of_journal(history: History) -> dict[str, int]:
+def of_journal(history: JournalHistory) -> dict[str, int]:
     """Since the journal began, sessions before this one included: words -> how often. Many series are one count: the log names each."""
     taken = {_TAKEN_OVER.get(reason, reason): count for reason, count in history.taken_over.items()}
     without = history.without

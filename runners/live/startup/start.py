@@ -23,7 +23,7 @@ from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.right_of_way import RightOfWay
 from keel.adapters.bybit.wire.return_codes import PayloadError
 from keel.adapters.journal import Journal
-from keel.adapters.journal.journal import BALLAST_BYTES
+from keel.adapters.journal.journal import DISK_RESERVE_BYTES
 from keel.core.engine.clock import Clock, ReplayClock
 from keel.core.errors import KeelError, VenueError
 from keel.core.model.instrument import Instrument
@@ -47,7 +47,7 @@ from keel.runners.live.market.bar_synchronizer import Instants
 from keel.runners.live.market.input_reader import InputReader
 from keel.runners.live.market.input_wait import InputWait
 from keel.runners.live.market.prices import Prices
-from keel.runners.live.memory.history import History, in_flight, seen_executions, session_prefix
+from keel.runners.live.memory.history import JournalHistory, in_flight, seen_executions, session_prefix
 from keel.runners.live.memory.recovery import recover_books
 from keel.runners.live.memory.snapshots import Snapshots
 from keel.runners.live.memory.tape import Tape
@@ -69,7 +69,7 @@ READY_S = 60.0
 QUIET_S = 5.0
 """How long a start waits for the fate of orders that the session before left in flight: proof of absence takes eleven seconds and more."""
 LOCK_LOOK_S = 10.0
-SANDBOX_BALLAST = 1 << 20
+SANDBOX_DISK_RESERVE = 1 << 20
 INPUT_GRACE_MS = 5_000
 """How much longer an instant waits where features read what the exchange publishes after the bar."""
 _ENDS_QUIETLY = (STARTING, "being_compared", "price_stale")
@@ -222,9 +222,9 @@ def _open_journal(plan: Plan, account: str, clock: ServerClock) -> Journal:
         folder.rename(kept)
     stamps = cast("Clock", clock)  # it is only read
     is_small = plan.environment is Environment.SANDBOX or plan.dry is not None
-    ballast = SANDBOX_BALLAST if is_small else BALLAST_BYTES
+    reserve = SANDBOX_DISK_RESERVE if is_small else DISK_RESERVE_BYTES
     about = {"account": account, "system": plan.system.system, **plan.about}
-    return Journal.open(folder, clock=stamps, session=about, types=TYPES, ballast_bytes=ballast)
+    return Journal.open(folder, clock=stamps, session=about, types=TYPES, disk_reserve_bytes=reserve)
 
 
 async def _assemble(
@@ -462,7 +462,7 @@ def _cancelled_but_open(books: Books) -> list[OrderRecord]:
     return [record for record in books.executor.open_orders() if record.client_order_id in books.controls.counts.being_cancelled]
 
 
-async def _missed_rates(connection: Connection, system: SystemConfig, history: History, start_ms: int) -> list[FundingRate]:
+async def _missed_rates(connection: Connection, system: SystemConfig, history: JournalHistory, start_ms: int) -> list[FundingRate]:
     """Settled rates that nobody has heard: since the last one, or when the journal begins the one that is in force."""
     if system.category != "linear":
         return []

@@ -18,12 +18,12 @@ from keel.core.actors.live_series import LiveSeries
 from keel.core.actors.market_data import HistoryBuffer, SymbolContext
 from keel.core.actors.portfolio import Portfolio
 from keel.core.errors import StrategyError
-from keel.core.features.projection import project
+from keel.core.features.htf_alignment import project
 from keel.core.model.frame import BAR_COLUMNS, Frame
 from keel.core.model.messages import Bar
 from keel.core.model.timeframe import tf_ms
 from keel.core.system.config import SystemConfig
-from keel.runners.backtest.preparation import Plan, Prepared, SymbolInputs, vector_targets
+from keel.runners.backtest.preparation import LoadPlan, Prepared, SymbolInputs, vector_targets
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import wire_backtest
 from keel.runners.portfolio.archive import Archive, DataType, known_rows
@@ -60,7 +60,7 @@ class GrownRun:
 
 
 def run_growing(
-    plan: Plan,
+    plan: LoadPlan,
     system: SystemConfig,
     strategy: BaseStrategy,
     params: Mapping[str, Any],
@@ -72,11 +72,11 @@ def run_growing(
 
     portfolio: what a portfolio strategy is shown of the store; it, too, ends at each bar.
     """
-    made = [_Lane(plan, strategy, params, inputs) for inputs in loaded]
+    made = [_GrowingSymbol(plan, strategy, params, inputs) for inputs in loaded]
     _count(made, tick)
 
     def contexts(_: Prepared, account: Portfolio) -> list[SymbolContext]:
-        return [SymbolContext(lane.symbol, system.timeframe, lane, lane.higher, account) for lane in made]
+        return [SymbolContext(growing.symbol, system.timeframe, growing, growing.higher, account) for growing in made]
 
     # Bars of higher timeframes come through the growing series, and not from the feed, too.
     histories = [replace(inputs.history, higher={}) for inputs in loaded]
@@ -84,23 +84,23 @@ def run_growing(
     if portfolio is not None:
         archive = _CutArchive(portfolio.archive, plan.replay.window.start_ms)
         prepared.portfolio = replace(portfolio, archive=archive)
-        for lane in made:
-            lane.archive = archive
+        for growing in made:
+            growing.archive = archive
     parts = wire_backtest(prepared, "0" * 8, make_contexts=contexts)
     decisions = note_decisions(parts.cycle.bus)
     try:
         replay(parts.feed, parts.cycle)
-        for lane in made:
-            lane.go_on()  # a run may stop early: its features are looked at to the end of the window
+        for growing in made:
+            growing.go_on()  # a run may stop early: its features are looked at to the end of the window
     except StrategyError as error:
-        return GrownRun([lane.grown() for lane in made], decisions, error)
-    return GrownRun([lane.grown() for lane in made], decisions, None)
+        return GrownRun([growing.grown() for growing in made], decisions, error)
+    return GrownRun([growing.grown() for growing in made], decisions, None)
 
 
-class _Lane:
+class _GrowingSymbol:
     """One symbol's growing series (a ``Series`` of market_data), which notes what each bar was shown."""
 
-    def __init__(self, plan: Plan, strategy: BaseStrategy, params: Mapping[str, Any], inputs: SymbolInputs) -> None:
+    def __init__(self, plan: LoadPlan, strategy: BaseStrategy, params: Mapping[str, Any], inputs: SymbolInputs) -> None:
         base, start = plan.replay.timeframe, plan.replay.window.start_ms
         frame = inputs.frames[base]
         first = int(np.searchsorted(frame.ts, start))
@@ -185,7 +185,7 @@ class _Lane:
         self.index = len(warmup) - 1
 
 
-def _series(frame: Frame, rows: int, plan: Plan) -> LiveSeries:
+def _series(frame: Frame, rows: int, plan: LoadPlan) -> LiveSeries:
     """A growing series that has its first rows."""
     return LiveSeries(known(frame, rows), plan.groups[frame.timeframe], load=load_function, inputs=_inputs(frame))
 
@@ -234,16 +234,16 @@ def _bar(frame: Frame, row: int) -> Bar:
     return Bar(frame.symbol, frame.timeframe, ts, ts + tf_ms(frame.timeframe), *(float(frame[name][row]) for name in BAR_COLUMNS))
 
 
-def _count(lanes: list[_Lane], tick: Tick | None) -> None:
+def _count(all_growing: list[_GrowingSymbol], tick: Tick | None) -> None:
     """Have the lanes tell how many of all their bars are done."""
     if tick is None:
         return
-    done, total = 0, sum(lane.bars for lane in lanes)
+    done, total = 0, sum(growing.bars for growing in all_growing)
 
     def one() -> None:
         nonlocal done
         done += 1
         tick(done, total)
 
-    for lane in lanes:
-        lane.tick = one
+    for growing in all_growing:
+        growing.tick = one

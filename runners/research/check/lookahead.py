@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from keel.adapters.store import HistoricalDataStore
 from keel.core.features import extra_columns
-from keel.core.features.causality import first_peek
+from keel.core.features.lookahead_guard import first_peek
 from keel.core.model.messages import Signal
 from keel.core.model.time_range import to_iso
 from keel.core.model.timeframe import tf_ms
 from keel.core.strategy.portfolio_order import Order
-from keel.runners.backtest.preparation import Plan, Prepared, SymbolColumns, SymbolInputs, load_inputs, make_plan, with_inputs
+from keel.runners.backtest.preparation import LoadPlan, Prepared, SymbolColumns, SymbolInputs, load_inputs, make_plan, with_inputs
 from keel.runners.backtest.windows import NamedWindow
 from keel.runners.research.check.growing import Grown, GrownRun, Tick, run_growing
 from keel.runners.research.check.whole import Decision, by_symbol, portfolio_setup, run_whole
@@ -92,7 +92,7 @@ def check_lookahead(store: HistoricalDataStore, window: NamedWindow, load: Reloa
 # --- what is compared ------------------------------------------------------------------------------------------------
 
 
-def _inputs_looked_at(store: HistoricalDataStore, plan: Plan, inputs: Sequence[SymbolInputs]) -> list[Looked]:
+def _inputs_looked_at(store: HistoricalDataStore, plan: LoadPlan, inputs: Sequence[SymbolInputs]) -> list[Looked]:
     """Marks, funding and open interest as features read them: read anew from frames that are cut at dozens of bars."""
     looked = []
     for entry in inputs:
@@ -115,7 +115,7 @@ def _inputs_looked_at(store: HistoricalDataStore, plan: Plan, inputs: Sequence[S
     return looked
 
 
-def _symbol_looked_at(columns: SymbolColumns, seen: Grown, plan: Plan) -> list[Looked]:
+def _symbol_looked_at(columns: SymbolColumns, seen: Grown, plan: LoadPlan) -> list[Looked]:
     base = plan.replay.timeframe
     decision, first = columns.decision, columns.first
     above = {name for _, names in columns.higher.values() for name in names}

@@ -20,7 +20,7 @@ from keel.core.model.frame import Frame
 from keel.core.model.messages import Signal
 from keel.core.model.timeframe import floor_ts, tf_ms
 from keel.core.strategy.portfolio_order import Order
-from keel.runners.backtest.preparation import Plan, SymbolInputs, load_inputs, make_plan, shortened
+from keel.runners.backtest.preparation import LoadPlan, SymbolInputs, load_inputs, make_plan, shortened
 from keel.runners.backtest.windows import NamedWindow
 from keel.runners.research.check.whole import Decision, by_symbol, run_whole
 from keel.runners.systems import LoadedSystem
@@ -122,7 +122,7 @@ def check_warmup(store: HistoricalDataStore, window: NamedWindow, loaded: Loaded
     return Warmup(warmup, longest, features, decisions)
 
 
-def _available(store: HistoricalDataStore, plan: Plan, timeframe: str, wanted: int) -> int:
+def _available(store: HistoricalDataStore, plan: LoadPlan, timeframe: str, wanted: int) -> int:
     """Bars before the window that every symbol has without a hole, at most as many as are worth loading."""
     replay = plan.replay
     begin = floor_ts(replay.window.start_ms, timeframe)
@@ -145,7 +145,7 @@ def _unbroken(frame: Frame, end: int) -> int:
 # --- features --------------------------------------------------------------------------------------------------------
 
 
-def _features(engine: VectorEngine, plan: Plan, inputs: SymbolInputs, longest: dict[str, int]) -> list[Settled]:
+def _features(engine: VectorEngine, plan: LoadPlan, inputs: SymbolInputs, longest: dict[str, int]) -> list[Settled]:
     found = []
     for timeframe, specs in plan.groups.items():
         if specs:

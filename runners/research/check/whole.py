@@ -11,7 +11,7 @@ from keel.core.errors import StrategyError
 from keel.core.features import VectorEngine
 from keel.core.model.messages import Signal
 from keel.core.strategy.portfolio_order import INSTRUMENT_TYPES, Order, PortfolioOrders, market_symbol
-from keel.runners.backtest.preparation import Plan, Prepared, SymbolInputs, assemble
+from keel.runners.backtest.preparation import LoadPlan, Prepared, SymbolInputs, assemble
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import wire_backtest
 from keel.runners.portfolio.desk import PortfolioSetup
@@ -33,7 +33,7 @@ class WholeRun:
     reached: int
 
 
-def run_whole(store: HistoricalDataStore, plan: Plan, loaded: LoadedSystem, inputs: Sequence[SymbolInputs]) -> WholeRun:
+def run_whole(store: HistoricalDataStore, plan: LoadPlan, loaded: LoadedSystem, inputs: Sequence[SymbolInputs]) -> WholeRun:
     """The run and its decisions, without the guard that ends a backtest at the first look-ahead: the checks say more about it."""
     engine, strategy = VectorEngine(load_function), loaded.strategy()
     config, params = loaded.config, loaded.params
@@ -51,7 +51,7 @@ def run_whole(store: HistoricalDataStore, plan: Plan, loaded: LoadedSystem, inpu
     return WholeRun(prepared, decisions, failure, parts.cycle.clock.now_ms)
 
 
-def portfolio_setup(store: HistoricalDataStore, plan: Plan, loaded: LoadedSystem, strategy: BaseStrategy) -> PortfolioSetup | None:
+def portfolio_setup(store: HistoricalDataStore, plan: LoadPlan, loaded: LoadedSystem, strategy: BaseStrategy) -> PortfolioSetup | None:
     """What a portfolio strategy is shown; None for a signal strategy."""
     if not isinstance(strategy, PortfolioStrategy):
         return None

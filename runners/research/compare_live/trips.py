@@ -102,7 +102,7 @@ def round_trips(
 ) -> list[Trip]:
     """The trips of fills and payments in their order. marks: at the end. held: positions that were there before, at their cost: what nobody
     ordered. Raises InvariantError for what is no perpetual."""
-    books = {symbol: _Book(instrument) for symbol, instrument in instruments.items()}
+    books = {symbol: _OpenTrip(instrument) for symbol, instrument in instruments.items()}
     for symbol, steps, cost in held:
         books[symbol].begin(steps, cost, held_since)
     for event in events:
@@ -116,7 +116,7 @@ def round_trips(
     return sorted((trip for book in books.values() for trip in book.done), key=lambda trip: (trip.entry_ts, trip.symbol))
 
 
-class _Book:
+class _OpenTrip:
     """One symbol's trip under way."""
 
     def __init__(self, instrument: Instrument) -> None:

@@ -16,7 +16,7 @@ from keel.core.errors import ConfigError, DataError
 from keel.core.metrics.performance import METRICS
 from keel.core.model.time_range import TimeRange
 from keel.core.model.words import check_fields
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.runners.backtest.windows import NamedWindow, choose_window
 from keel.runners.home import Home
 from keel.runners.lifecycle.run_folder import code_versions, process_mark

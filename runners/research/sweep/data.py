@@ -31,7 +31,7 @@ class DataPart:
     fingerprint: str
 
 
-class DataBook:
+class HistoryCache:
     """Loads histories out of a store."""
 
     def __init__(self, store: HistoricalDataStore) -> None:

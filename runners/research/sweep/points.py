@@ -12,11 +12,11 @@ import msgspec
 from keel.adapters.plain_data import canonical_json
 from keel.core.errors import ConfigError, DataError
 from keel.core.system.config import SystemConfig
-from keel.runners.backtest.preparation import Plan, make_plan
+from keel.runners.backtest.preparation import LoadPlan, make_plan
 from keel.runners.backtest.windows import NamedWindow
 from keel.runners.backtest.wiring import check_venue
 from keel.runners.lifecycle.identity import point_uid
-from keel.runners.research.sweep.data import DataBook
+from keel.runners.research.sweep.data import HistoryCache
 from keel.runners.research.sweep.space import Setting
 from keel.runners.research.sweep.workers.task import Task
 from keel.runners.systems import LoadedSystem, override_texts
@@ -48,7 +48,7 @@ class Point:
 class PointMaker:
     """Makes points out of settings, and asks the book for their histories."""
 
-    def __init__(self, book: DataBook, strategy_fingerprint: str) -> None:
+    def __init__(self, book: HistoryCache, strategy_fingerprint: str) -> None:
         self._book, self._strategy = book, strategy_fingerprint
 
     def make(self, number: int, setting: Setting, context: Context, store: str = "") -> Point:
@@ -89,7 +89,7 @@ def configured(loaded: LoadedSystem, setting: Setting) -> LoadedSystem:
     return loaded.with_overrides(override_texts(setting))
 
 
-def plan_of(loaded: LoadedSystem, setting: Setting, window: NamedWindow) -> tuple[SystemConfig, Plan] | None:
+def plan_of(loaded: LoadedSystem, setting: Setting, window: NamedWindow) -> tuple[SystemConfig, LoadPlan] | None:
     """What a setting will read; None where it cannot be run."""
     try:
         found = configured(loaded, setting)

@@ -16,7 +16,7 @@ from keel.runners.backtest.kernel_run import kernel_folder
 from keel.runners.backtest.preparation import assemble, guarded, make_plan, refuse_peeking, shortened
 from keel.runners.home import Home
 from keel.runners.research.sweep.ask import SweepAsk, SweepRecord, begin, contexts_of, load_begun, read_record, space_of, write_record
-from keel.runners.research.sweep.data import DataBook
+from keel.runners.research.sweep.data import HistoryCache
 from keel.runners.research.sweep.points import Context, Point, PointMaker, configured
 from keel.runners.research.sweep.search import batches, make_search
 from keel.runners.research.sweep.space import Setting
@@ -122,7 +122,7 @@ class _Run:
     progress: Progress | None
     loaded: LoadedSystem = field(init=False)
     contexts: list[Context] = field(init=False)
-    book: DataBook = field(init=False)
+    book: HistoryCache = field(init=False)
     evaluators: Evaluators | None = None
     known: dict[str, Row] = field(default_factory=dict)
     fresh: int = 0
@@ -131,7 +131,7 @@ class _Run:
     def __post_init__(self) -> None:
         self.loaded = load_begun(self.record, self.home)
         self.contexts = contexts_of(self.record, self.loaded)
-        self.book = DataBook(self.store)
+        self.book = HistoryCache(self.store)
         for setting in space_of(self.record.ask, self.loaded).corners():
             for context in self.contexts:
                 try:

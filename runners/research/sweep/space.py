@@ -16,7 +16,7 @@ from typing import Any
 from keel.core.errors import ConfigError
 from keel.core.system.config import SystemConfig
 from keel.core.system.file import apply_overrides
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.core.system.yaml_source import YamlProblem, parse_yaml
 
 Setting = dict[str, Any]

@@ -14,7 +14,7 @@ from keel.core.model.time_range import to_iso
 from keel.runners.backtest.kernel_run import kernel_folder, kernel_refuses, load_kernel, run_kernel
 from keel.runners.backtest.system_run import make_ready
 from keel.runners.backtest.windows import choose_window
-from keel.runners.research.parity import Difference, actors_record, compare_records, kernel_record
+from keel.runners.research.parity import ParityDifference, actors_record, compare_records, kernel_record
 from keel.runners.systems import load_system, override_texts, symbol_overrides
 from keel.runners.tools.registry import Response, ToolContext, WindowRequest, tool
 from keel.sim.kernel import KernelRefused
@@ -105,7 +105,7 @@ def _refused(system: str, what: str) -> str:
     )
 
 
-def entry_of(difference: Difference) -> DifferenceEntry:
+def entry_of(difference: ParityDifference) -> DifferenceEntry:
     """A difference as plain data, for people: numbers from 1, times as text."""
     bar = "" if difference.bar_ts is None else to_iso(difference.bar_ts)
     sides = (

@@ -11,7 +11,7 @@ from keel.core.errors import DataError
 from keel.core.results.funnel import Funnel
 from keel.runners.backtest.system_run import run_again, write_run_report
 from keel.runners.lifecycle.kept_result import kept_result
-from keel.runners.lifecycle.registry import Difference, MoneyLine, RunInfo, compare_runs, find_run, list_runs, reconciliation
+from keel.runners.lifecycle.registry import MoneyLine, RunDifference, RunInfo, compare_runs, find_run, list_runs, reconciliation
 from keel.runners.tools.registry import Request, Response, ToolContext, tool
 
 
@@ -219,5 +219,5 @@ def _money(line: MoneyLine) -> dict[str, str]:
     return {"label": line.label, "amount": line.amount, "kind": line.kind}
 
 
-def _difference(entry: Difference) -> DifferenceEntry:
+def _difference(entry: RunDifference) -> DifferenceEntry:
     return DifferenceEntry(entry.key, entry.a, entry.b)

@@ -8,7 +8,7 @@ import msgspec
 
 from keel.core.errors import ConfigError, KeelError, VenueError
 from keel.core.system.file_names import name_problem
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.runners.live.session.door import Ask, Told
 from keel.runners.live.session.restrictions import Restriction
 from keel.runners.live.session.status import SessionStatus

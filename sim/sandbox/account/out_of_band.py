@@ -13,7 +13,7 @@ import msgspec
 from keel.core.errors import ConfigError
 from keel.core.model.messages import Side, SubmitOrder
 from keel.core.model.money import UNIT, to_units
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.sim.sandbox.account.records import ADL, SandboxOrder
 from keel.sim.sandbox.account.simulated_account import SIDES, SimulatedAccount
 from keel.sim.sandbox.account.statement import QUOTE

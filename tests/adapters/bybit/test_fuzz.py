@@ -101,7 +101,7 @@ class Everything:
     def _take(self, raw: bytes, name: str) -> None:
         inner: Any
         if name.startswith("ws/"):
-            frame = wire.decode(wire.Frame, raw)
+            frame = wire.decode(wire.WebSocketFrame, raw)
             inner = frame.data
         else:
             envelope = wire.decode(wire.Envelope, raw) if b"retCode" in raw else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keel.adapters.bybit.market.history import History
+from keel.adapters.bybit.market.history import HistoryDownloader
 from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.core.errors import VenueError
 from tests.adapters.bybit.conftest import desk_over
@@ -15,7 +15,7 @@ async def test_two_clients_read_the_same_history() -> None:
     async with desk_over(minutes=600) as desk:
         end = desk.now_ms
         told: list[tuple[int, int]] = []
-        history = History(endpoints(Environment.SANDBOX, desk.url), "linear", lambda done, total: told.append((done, total)))
+        history = HistoryDownloader(endpoints(Environment.SANDBOX, desk.url), "linear", lambda done, total: told.append((done, total)))
         ours = await desk.reader.bars("BTCUSDT", "5m", end - 36_000_000, end)
         theirs = await history.bars("BTCUSDT", "5m", end - 36_000_000, end)
         assert theirs[: len(ours)] == ours

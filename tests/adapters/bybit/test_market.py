@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.market.candles import CandleLine
+from keel.adapters.bybit.market.candles import CandleSequence
 from keel.adapters.bybit.market.market_stream import MarketStream
 from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
@@ -30,7 +30,7 @@ LINE = ("BTCUSDT", "1m")
 
 @given(st.lists(st.integers(0, 12), max_size=60))
 def test_candles_come_out_once_in_order_and_without_holes(pushed: list[int]) -> None:
-    line, out = CandleLine(bar(0, 1.0).ts_open), list[Bar]()
+    line, out = CandleSequence(bar(0, 1.0).ts_open), list[Bar]()
     for number in pushed:
         out += line.push(bar(number, 100.0 + number))
         assert (line.gap is None) == (not [n for n in pushed if bar(n, 1.0).ts_open in line._waiting])
@@ -41,7 +41,7 @@ def test_candles_come_out_once_in_order_and_without_holes(pushed: list[int]) -> 
 
 
 def test_the_first_push_stands_and_later_ones_are_kept_for_the_record() -> None:
-    line = CandleLine()
+    line = CandleSequence()
     assert line.push(bar(0, 100.0)) == [bar(0, 100.0)]
     assert line.push(bar(0, 100.0)) == []
     assert line.push(bar(0, 101.0)) == []
@@ -49,7 +49,7 @@ def test_the_first_push_stands_and_later_ones_are_kept_for_the_record() -> None:
 
 
 def test_a_gap_that_the_exchange_cannot_fill_is_passed_on_purpose_only() -> None:
-    line = CandleLine(bar(0, 1.0).ts_open)
+    line = CandleSequence(bar(0, 1.0).ts_open)
     assert line.push(bar(3, 1.0)) == []
     assert line.gap == (bar(0, 1.0).ts_open, bar(3, 1.0).ts_open)
     assert line.skip_to(bar(3, 1.0).ts_open) == [bar(3, 1.0)]
@@ -122,9 +122,9 @@ async def test_every_candle_is_heard_once_and_in_order(rules: list[dict[str, Any
         assert [one for one in out if isinstance(one, MarkPrice)]
 
 
-def kline(start: int, *, confirm: bool, close: str = "100") -> wire.Frame:
+def kline(start: int, *, confirm: bool, close: str = "100") -> wire.WebSocketFrame:
     row = {"start": start, "interval": "1", "open": "100", "high": "101", "low": "99", "close": close, "volume": "1", "confirm": confirm}
-    return wire.Frame(topic="kline.1.BTCUSDT", type="snapshot", ts=start + 60_000, data=msgspec.Raw(msgspec.json.encode([row])))
+    return wire.WebSocketFrame(topic="kline.1.BTCUSDT", type="snapshot", ts=start + 60_000, data=msgspec.Raw(msgspec.json.encode([row])))
 
 
 async def test_an_open_candle_is_never_heard_and_a_younger_one_says_that_its_elder_is_due() -> None:

@@ -47,7 +47,7 @@ async def listening(
             await sockets[0].send_json({"topic": "tickers.X", "type": "delta", "data": {"number": number}, "ts": number})
         await asyncio.sleep(0.01)
 
-    def on_data(topic: str, frame: wire.Frame) -> None:
+    def on_data(topic: str, frame: wire.WebSocketFrame) -> None:
         heard.append(str(frame.ts))
         on_heard(right_of_way, heard)
 

@@ -42,11 +42,11 @@ def clock() -> ReplayClock:
 
 @pytest.fixture
 def open_journal(folder: Path, clock: ReplayClock, quick_disk: Disk) -> Iterator[Callable[..., Journal]]:
-    """Opens the test's journal (a ballast of 1 kB unless told); what a test leaves open is closed after it."""
+    """Opens the test's journal (a disk reserve of 1 kB unless told); what a test leaves open is closed after it."""
     opened: list[Journal] = []
 
     def make(**changes: Any) -> Journal:
-        usual = {"clock": clock, "session": {"system": "test"}, "ballast_bytes": 1000, "disk": quick_disk}
+        usual = {"clock": clock, "session": {"system": "test"}, "disk_reserve_bytes": 1000, "disk": quick_disk}
         journal = Journal.open(changes.pop("folder", folder), **(usual | changes))
         opened.append(journal)
         return journal

@@ -98,7 +98,7 @@ def test_a_disk_without_room_for_the_next_segment_ends_the_journal_with_that_rea
         assert again.recovery.cut_bytes == 0
 
 
-def test_last_words_are_said_with_the_room_of_the_ballast_and_reported_by_the_next_start(folder, open_journal, message, clock):
+def test_last_words_are_said_with_the_room_of_the_disk_reserve_and_reported_by_the_next_start(folder, open_journal, message, clock):
     disk = FaultyDisk()
     journal = open_journal(disk=disk)
     assert (folder / "ballast").stat().st_size == 1000
@@ -186,7 +186,7 @@ from pathlib import Path
 from keel.adapters.journal import Journal, JournalError
 from keel.core.engine.clock import ReplayClock
 from keel.core.model.messages import MarkPrice
-journal = Journal.open(Path(sys.argv[1]), clock=ReplayClock(1), session={}, ballast_bytes=1000)
+journal = Journal.open(Path(sys.argv[1]), clock=ReplayClock(1), session={}, disk_reserve_bytes=1000)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 acknowledged = 0
 try:
@@ -210,9 +210,9 @@ def test_when_files_cannot_grow_every_acknowledged_record_is_there(folder, open_
         assert journal.recovery.last_seq == acknowledged and "File too large" in journal.recovery.last_words[0]
 
 
-def test_without_room_for_the_ballast_no_session_begins(folder, tmp_path):
-    script = _FULL.replace("ballast_bytes=1000", "ballast_bytes=50_000")
+def test_without_room_for_the_disk_reserve_no_session_begins(folder, tmp_path):
+    script = _FULL.replace("disk_reserve_bytes=1000", "disk_reserve_bytes=50_000")
     script = script.replace("journal = ", "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\njournal = ", 1)
     done = subprocess.run([sys.executable, "-c", script, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "no room for 50000 bytes of ballast" in done.stderr
+    assert done.returncode == 1 and "no room for 50000 bytes of disk reserve" in done.stderr
     assert not list(folder.glob("*.journal")) and not (folder / "ballast").exists()

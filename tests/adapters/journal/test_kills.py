@@ -24,7 +24,7 @@ from keel.core.model.messages import MarkPrice
 folder, generator = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
 
 def write(pipe):
-    journal = Journal.open(folder, clock=ReplayClock(1), session={}, ballast_bytes=1000, segment_bytes=9000, buffer_bytes=300)
+    journal = Journal.open(folder, clock=ReplayClock(1), session={}, disk_reserve_bytes=1000, segment_bytes=9000, buffer_bytes=300)
     os.write(pipe, struct.pack("<qq", journal.seq, journal.session))
     while True:
         for _ in range(generator.randrange(6)):
@@ -52,7 +52,7 @@ for kill in range(int(sys.argv[3])):
         acknowledged, now = struct.unpack("<qq", part)
         assert now >= session, (now, session)
         session = now
-    with Journal.open(folder, clock=ReplayClock(1), session={}, ballast_bytes=1000) as journal:
+    with Journal.open(folder, clock=ReplayClock(1), session={}, disk_reserve_bytes=1000) as journal:
         assert journal.session > session, (journal.session, session)
         session = journal.session
         assert journal.recovery.last_seq >= acknowledged, (journal.recovery, acknowledged)

@@ -67,7 +67,9 @@ def test_reading_gives_back_every_appended_message_in_order(quick_disk, steps):
         clock = ReplayClock(0)
 
         def start() -> Journal:
-            return Journal.open(Path(name), clock=clock, session={}, ballast_bytes=0, disk=quick_disk, segment_bytes=4000, buffer_bytes=500)
+            return Journal.open(
+                Path(name), clock=clock, session={}, disk_reserve_bytes=0, disk=quick_disk, segment_bytes=4000, buffer_bytes=500
+            )
 
         journal, wanted = start(), []
         for message, pause, then in steps:

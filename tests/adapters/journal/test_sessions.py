@@ -23,7 +23,7 @@ def test_a_journal_that_is_open_is_refused_and_its_holder_named(folder, open_jou
     script = (
         "import sys; from pathlib import Path; from keel.adapters.journal import Journal; from keel.core.engine.clock import ReplayClock\n"
         "from keel.core.errors import SafetyError\n"
-        "try: Journal.open(Path(sys.argv[1]), clock=ReplayClock(1), session={}, ballast_bytes=0)\n"
+        "try: Journal.open(Path(sys.argv[1]), clock=ReplayClock(1), session={}, disk_reserve_bytes=0)\n"
         "except SafetyError as error: print(error); sys.exit(error.exit_code)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(folder)], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from keel.adapters.replay.data_quality import oddities
 from keel.adapters.replay.loader import load_histories
-from keel.adapters.replay.trust import oddities
 from keel.adapters.replay.volatility import rolling_volatility_bps
 from keel.core.errors import ConfigError, DataError
 from keel.core.system.config import ExecutionConfig, ImpactConfig

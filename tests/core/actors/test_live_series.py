@@ -10,7 +10,7 @@ from keel.core.actors.market_data import ReplaySeries
 from keel.core.errors import DataError, InvariantError
 from keel.core.features import FeatureSpec, VectorEngine, by_timeframe, parse_features
 from keel.core.features.aggregate import aggregate
-from keel.core.features.projection import project
+from keel.core.features.htf_alignment import project
 from keel.core.model.frame import BAR_COLUMNS, Frame
 from keel.core.model.messages import Bar, FeedGap
 from tests.builders import HOUR, START, bar

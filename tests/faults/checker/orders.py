@@ -23,7 +23,7 @@ AT_VENUE: Final = {
 ENDED_AT_VENUE: Final = ("Filled", "Cancelled", "Deactivated", "PartiallyFilledCanceled", "Rejected")
 DOUBTFUL: Final = ("-1 ", "10000 ", "10014 ", "10016 ", "10019 ", "20006 ", "170007 ", "170146 ", "170147 ", "HTTP 5", "no answer")
 """Answers that are evidence of nothing."""
-OUR_OWN_NO: Final = ("denied: ", "not ready: ", "frozen: ", "the exchange has banned this address: nothing is sent", "HTTP 403")
+OUR_DENIALS: Final = ("denied: ", "not ready: ", "frozen: ", "the exchange has banned this address: nothing is sent", "HTTP 403")
 """What never left; and the door of an address that is banned, behind which nothing is looked at."""
 BY_EXCHANGE: Final = ("CreateByStopLoss", "CreateByTakeProfit", "CreateByTrailing", "CreateByPartial", "CreateByTakeOver", "CreateByAdl")
 
@@ -95,7 +95,7 @@ def _unheard_of(name: str, order: Told) -> Iterator[str]:
     """An order that ended and that the exchange does not have: our own no, its definite no, or a search in vain."""
     if order.status != "rejected":
         yield f"I-7: {name} ended as {order.status}, and the exchange has never had it"
-    elif order.reason.startswith(OUR_OWN_NO):
+    elif order.reason.startswith(OUR_DENIALS):
         return
     elif order.reason.startswith("not placed"):
         waited = order.waited

@@ -23,7 +23,7 @@ from keel.core.model.messages import Message
 from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.gate.gate import Gate
 from keel.runners.live.memory import state
-from keel.runners.live.memory.history import hear_again
+from keel.runners.live.memory.history import replay_journal
 from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.session.records import TYPES, InstantClosed, Opened
 from keel.runners.live.startup.warmup import WarmUp
@@ -65,7 +65,7 @@ class Rebuilder:
         books = make_books(plan, self.instruments, self.opened, warm_up, strategy, Gate(), limits=limits, say=_nothing)
         if memory is not None:
             state.restore(books, memory)
-        hear_again(books, records)
+        replay_journal(books, records)
         return books
 
     def memory(self, records: Sequence[Record], kept: bytes | None = None) -> bytes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from keel.core.risk.gate.gate import Gate
-from keel.runners.live.checks.comparison import Comparison, Difference, Doubt, Freeze, Release, Trust, cause_of
+from keel.runners.live.checks.comparison import AccountDifference, Comparison, ComparisonOver, Doubt, Freeze, Release, cause_of
 
 S = "BTCUSDT"
-ONE, TWO = Difference(S, 1, 2), Difference(S, 1, 3)
+ONE, TWO = AccountDifference(S, 1, 2), AccountDifference(S, 1, 3)
 
 
 def done(gate: Gate, actions: list[object]) -> list[str]:
@@ -14,7 +14,7 @@ def done(gate: Gate, actions: list[object]) -> list[str]:
     for action in actions:
         if isinstance(action, Doubt):
             gate.close("being_compared", "x", action.difference.symbol)
-        elif isinstance(action, Trust):
+        elif isinstance(action, ComparisonOver):
             gate.open("being_compared", action.symbol)
         elif isinstance(action, Freeze):
             gate.close(cause_of(action.difference.symbol), action.difference.text, action.difference.symbol)
@@ -37,14 +37,14 @@ def test_a_freeze_that_was_not_done_is_asked_for_again_until_the_gate_has_it() -
     comparison = Comparison(gate)
     done(gate, comparison.read([ONE], {}))
     for _ in range(2):
-        assert [type(action) for action in comparison.read([ONE], {})] == [Freeze, Trust]
+        assert [type(action) for action in comparison.read([ONE], {})] == [Freeze, ComparisonOver]
     assert done(gate, comparison.read([ONE], {})) == ["Freeze", "Trust"] and gate.has("position_differs", S)
 
 
 def test_a_release_that_was_not_done_is_asked_for_again() -> None:
     gate = Gate([S])
     comparison = Comparison(gate)
-    done(gate, comparison.read([Difference(None, 1, 2)], {}, at_once=True))
+    done(gate, comparison.read([AccountDifference(None, 1, 2)], {}, at_once=True))
     assert gate.has("cash_differs")
     for _ in range(2):
         assert [type(action) for action in comparison.read([], {})] == [Release]

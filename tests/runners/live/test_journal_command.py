@@ -21,7 +21,7 @@ def journal(tmp_path: Path) -> Path:
     """Thirty records in two sessions, with a snapshot."""
     folder = tmp_path / "runs" / "journals" / NAME
     for session in range(2):
-        with Journal.open(folder, clock=ReplayClock(START), session={}, ballast_bytes=0) as opened:
+        with Journal.open(folder, clock=ReplayClock(START), session={}, disk_reserve_bytes=0) as opened:
             for number in range(14):
                 opened.append(bar(number, 100.0 + session))
             if not session:
@@ -69,7 +69,7 @@ def test_repair_takes_its_place_and_keeps_the_original(journal: Path, tmp_path: 
     original = Path(answer["original"])
     assert {path.name: path.read_bytes() for path in original.glob("*.journal")} == before
     assert keel(tmp_path, capsys, "verify", str(journal))[0] == 0
-    with Journal.open(journal, clock=ReplayClock(START), session={}, ballast_bytes=0) as opened:
+    with Journal.open(journal, clock=ReplayClock(START), session={}, disk_reserve_bytes=0) as opened:
         assert opened.session == 3
 
 
@@ -94,7 +94,7 @@ def test_a_whole_journal_is_not_repaired(journal: Path, tmp_path: Path, capsys: 
 
 def test_last_is_the_one_written_last_and_names_that_fit_more_are_told_apart(journal: Path, tmp_path: Path, capsys: Any) -> None:
     other = journal.parents[1] / "demo_2" / journal.name
-    with Journal.open(other, clock=ReplayClock(START), session={}, ballast_bytes=0) as opened:
+    with Journal.open(other, clock=ReplayClock(START), session={}, disk_reserve_bytes=0) as opened:
         opened.append(bar(0, 100.0))
     assert keel(tmp_path, capsys, "verify", "last")[1]["path"] == str(other)
     code, answer = keel(tmp_path, capsys, "verify", journal.name)

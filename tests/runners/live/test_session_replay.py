@@ -81,7 +81,7 @@ def rewritten(folder: Path, into: Path, change: Callable[[int, Message], Message
         if isinstance(message, SessionStarted):
             if journal is not None:
                 journal.close()
-            journal = Journal.open(into, clock=cast("Any", clock), session=message.about, types=TYPES, ballast_bytes=0)
+            journal = Journal.open(into, clock=cast("Any", clock), session=message.about, types=TYPES, disk_reserve_bytes=0)
         elif message is not None and journal is not None:
             journal.append(message)
     assert journal is not None
@@ -159,7 +159,7 @@ def test_a_process_that_was_killed_in_the_middle_of_an_instant_is_no_difference(
 
 def test_what_breaks_before_the_books_are_there_is_told_as_it_is(tmp_path: Path) -> None:
     told: list[BaseException] = []
-    with Journal.open(tmp_path / "journal", clock=cast("Any", _Clock()), session={}, types=TYPES, ballast_bytes=0) as journal:
+    with Journal.open(tmp_path / "journal", clock=cast("Any", _Clock()), session={}, types=TYPES, disk_reserve_bytes=0) as journal:
         inbox, error = Inbox(journal, told.append), ValueError("early")
         inbox.fail(error)
     assert told == [error] and inbox.failure is error

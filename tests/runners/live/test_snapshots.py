@@ -21,7 +21,7 @@ from keel.core.risk.gate.gate import Gate
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.runners.live.memory import snapshots, state
 from keel.runners.live.memory.bar_tape import BarTape
-from keel.runners.live.memory.history import hear_again
+from keel.runners.live.memory.history import replay_journal
 from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.session.records import TYPES, HearingStopped, InstantClosed
 from keel.runners.live.session.session import Stop
@@ -69,7 +69,7 @@ def fold(ran: Ran, plan: Plan, records: Sequence[Record], content: bytes | None 
     books = make_books(plan, ran.live.instruments, opened, warm_up, strategy, Gate(), limits=limits, say=lambda message: None)
     if kept is not None:
         state.restore(books, kept)
-    hear_again(books, records)
+    replay_journal(books, records)
     return books
 
 

@@ -12,7 +12,7 @@ from keel.adapters.bybit.notices import Notice
 from keel.core.model.messages import FundingPayment
 from keel.core.risk.gate.causes import TradingState
 from keel.runners.live.checks.health_checks import Upkeep
-from keel.runners.live.checks.schedule import PERIOD_MS, Cadence
+from keel.runners.live.checks.schedule import PERIOD_MS, CheckSchedule
 from keel.runners.live.session.session import Stop
 from keel.runners.live.startup.start import Live
 from tests.runners.live.test_real_time import moving, plan, run
@@ -32,7 +32,7 @@ def test_the_table_is_that_of_the_reliability_bar() -> None:
 
 
 def test_each_is_due_when_its_period_is_over_and_then_a_period_later() -> None:
-    cadence = Cadence(("books", "key"), 1_000)
+    cadence = CheckSchedule(("books", "key"), 1_000)
     assert cadence.due(1_000) == [] and cadence.due(30_999) == []
     assert cadence.due(31_000) == ["books"] and cadence.due(31_001) == []
     assert cadence.due(3_601_000) == ["books", "key"]

@@ -15,7 +15,7 @@ from keel.core.model.frame import Frame
 from keel.core.model.time_range import TimeRange
 from keel.runners.backtest.preparation import assemble, guarded, load_inputs, make_plan, prepare, shortened
 from keel.runners.lifecycle.identity import data_fingerprint
-from keel.runners.research.sweep.data import DataBook
+from keel.runners.research.sweep.data import HistoryCache
 from keel.runners.research.sweep.study import Row, Study
 from keel.runners.research.sweep.workers.columns import FolderShelf, MemoryShelf, SharedColumns
 from keel.runners.research.sweep.workers.packing import open_saved, pack, save, unpack
@@ -67,7 +67,7 @@ def test_a_shortened_history_is_what_a_shorter_warm_up_loads() -> None:
 def test_the_book_gives_each_plan_its_own_and_loads_once() -> None:
     loads: list[str] = []
     with sample_store(days=20) as store:
-        book = DataBook(store)
+        book = HistoryCache(store)
         book.tell(lambda name, _: loads.append(name))
         plans = [make_plan(SYSTEM, WINDOW, STRATEGY(), SYSTEM.params, warmup={"1h": bars, "4h": 40}).replay for bars in (60, 40, 60)]
         book.expect(plans[0])

@@ -16,7 +16,7 @@ import msgspec
 
 from keel.core.errors import ConfigError
 from keel.core.model.words import check_word
-from keel.runners.research.sweep.data import DataBook
+from keel.runners.research.sweep.data import HistoryCache
 from keel.runners.research.sweep.workers.columns import MemoryShelf
 from keel.runners.research.sweep.workers.compiling import Compiling, is_ready
 from keel.runners.research.sweep.workers.evaluate import Bench
@@ -66,7 +66,7 @@ class Place:
 class KernelThreads:
     """The kernel in threads of this process, over arrays that all of them read. What it does not model is put aside."""
 
-    def __init__(self, book: DataBook, code: Code, workers: int) -> None:
+    def __init__(self, book: HistoryCache, code: Code, workers: int) -> None:
         self._kernel_cache = code.kernel_cache
         self._folder = tempfile.TemporaryDirectory(prefix="keel-sweep-")
         self._bench = Bench(code, book.histories, MemoryShelf(), Path(self._folder.name))
@@ -112,7 +112,7 @@ class KernelThreads:
 class Evaluators:
     """Hands tasks to an engine: ``kernel`` or ``actors``. ``used``: which have run anything; ``note``: what the kernel did not do."""
 
-    def __init__(self, place: Place, cache: Path, book: DataBook, code: Code, engine: Engine, *, strictly: bool) -> None:
+    def __init__(self, place: Place, cache: Path, book: HistoryCache, code: Code, engine: Engine, *, strictly: bool) -> None:
         self._place, self._cache, self._book, self._code = place, cache, book, code
         self._engine, self._strictly = engine, strictly
         self._pool: Pool | None = None

@@ -9,7 +9,7 @@ from typing import Any, Final
 from keel.adapters.plain_data import plain
 from keel.core.errors import ConfigError
 from keel.core.metrics.performance import METRICS
-from keel.core.system.nearest import did_you_mean
+from keel.core.system.suggestions import did_you_mean
 from keel.runners.backtest.kernel_run import (
     history_refusal,
     kernel_columns,

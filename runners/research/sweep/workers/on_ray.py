@@ -20,7 +20,7 @@ import msgspec
 
 import keel
 from keel.core.errors import ConfigError, InvariantError, VenueError
-from keel.runners.research.sweep.data import DataBook
+from keel.runners.research.sweep.data import HistoryCache
 from keel.runners.research.sweep.workers.columns import MemoryShelf
 from keel.runners.research.sweep.workers.evaluate import Bench
 from keel.runners.research.sweep.workers.packing import pack, unpack
@@ -64,7 +64,7 @@ def run_task(code: bytes, data: Mapping[str, Any], task: bytes) -> bytes:
 class RayPool:
     """A Ray session of one sweep. It is the caller's to have looked whether the cluster answers."""
 
-    def __init__(self, place: Place, book: DataBook, code: Code) -> None:
+    def __init__(self, place: Place, book: HistoryCache, code: Code) -> None:
         self._ray = _ray()
         self._quiet = ExitStack()
         # Ray prints to stdout what becomes of its workers, whatever it is told; there only the answer belongs.

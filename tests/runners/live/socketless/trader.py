@@ -33,13 +33,13 @@ from keel.core.errors import VenueError
 from keel.core.model.messages import Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
 from keel.core.model.orders import CLOSED, advance
 from keel.core.risk.gate.gate import Gate
-from keel.runners.live.checks.comparison import Difference
+from keel.runners.live.checks.comparison import AccountDifference
 from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.protection import Protection
 from keel.runners.live.checks.reconcile import Reconciler, differences
 from keel.runners.live.checks.statement import Statement
 from keel.runners.live.checks.transaction_log import log_rows
-from keel.runners.live.memory.history import History
+from keel.runners.live.memory.history import JournalHistory
 from keel.runners.live.memory.tape import TapeWriter
 from keel.runners.live.session.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
@@ -92,7 +92,7 @@ class Trader:
         opened = self._past[0]
         assert isinstance(opened, Opened)
         self.portfolio = Portfolio(self.instruments.values(), opened.cash)
-        writer, self.history = TapeWriter(self.portfolio, LEVERAGE, self.clock), History.begun(opened)
+        writer, self.history = TapeWriter(self.portfolio, LEVERAGE, self.clock), JournalHistory.begun(opened)
         self.tape = writer.tape
         for kind, handler in writer.before_actors.items():
             self.bus.subscribe(kind, handler)
@@ -258,7 +258,7 @@ class Trader:
         self.notices.append(notice)
 
     def _hear_push(self, topic: str, rows: list[dict[str, Any]]) -> None:
-        frame = wire.Frame(topic=topic, creationTime=self.exchange.now_ms, data=msgspec.Raw(msgspec.json.encode(rows)))
+        frame = wire.WebSocketFrame(topic=topic, creationTime=self.exchange.now_ms, data=msgspec.Raw(msgspec.json.encode(rows)))
         self.venue.private._on_data(topic, frame)
 
     def _close_position(self, wanted: ClosePosition) -> None:
@@ -288,14 +288,14 @@ class Trader:
 
     # --- what is asked ---
 
-    def differences(self) -> list[Difference]:
+    def differences(self) -> list[AccountDifference]:
         """Between our books and what is really so."""
         wallet = self.exchange.truth()["wallet_units"]["USDT"]
-        found = [Difference(S, self.portfolio.lines[S].book.steps, self.exchange.held())]
-        found.append(Difference(None, self.portfolio.cash, wallet))
+        found = [AccountDifference(S, self.portfolio.lines[S].book.steps, self.exchange.held())]
+        found.append(AccountDifference(None, self.portfolio.cash, wallet))
         return [each for each in found if each.ours != each.theirs]
 
-    def stated_differences(self) -> list[Difference]:
+    def stated_differences(self) -> list[AccountDifference]:
         """Between our books and what the exchange stated last."""
         return differences(self.portfolio, self.venue, "USDT")
 

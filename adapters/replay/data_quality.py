@@ -9,7 +9,7 @@ from keel.adapters.replay.history import FundingColumns, PriceColumns, SymbolHis
 from keel.adapters.store import HistoricalDataStore
 
 
-def trust_of(
+def data_quality_of(
     store: HistoricalDataStore, plan: ReplayPlan, history: SymbolHistory, skipped: int, partial: int, completed: list[str]
 ) -> dict[str, object]:
     """Plain data for the run's ``trust``. skipped: execution bars that are missing; partial: coarser bars built from what was there;

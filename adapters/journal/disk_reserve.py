@@ -1,4 +1,4 @@
-"""Room on the disk that is kept for the last words, and the words."""
+"""The disk reserve: room on the disk that is kept for a session's last words, and the words. Its file is called ``ballast``."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class LastWords(msgspec.Struct, frozen=True):
     text: str
 
 
-def fill_ballast(folder: Path, size_bytes: int) -> None:
-    """Make the ballast file, in blocks that are really taken. Raises JournalError when there is no room for it."""
-    path = _ballast_path(folder)
+def fill_disk_reserve(folder: Path, size_bytes: int) -> None:
+    """Make the file that reserves room, in blocks that are really taken. Raises JournalError when there is no room for it."""
+    path = _reserve_path(folder)
     if path.exists() and path.stat().st_size == size_bytes:
         return
     try:
@@ -34,12 +34,12 @@ def fill_ballast(folder: Path, size_bytes: int) -> None:
     except OSError as error:
         path.unlink(missing_ok=True)
         reason = error.strerror or error
-        raise JournalError(f"{path}: no room for {size_bytes} bytes of ballast: {reason}; make room on this disk before trading") from error
+        raise JournalError(f"{path}: no room for {size_bytes} bytes of disk reserve: {reason}; make room before trading") from error
 
 
 def say_last_words(folder: Path, words: LastWords) -> None:
-    """Give up the ballast and write a line. Raises DataError when not even that is possible."""
-    _ballast_path(folder).unlink(missing_ok=True)
+    """Give up the reserve and write a line. Raises DataError when not even that is possible."""
+    _reserve_path(folder).unlink(missing_ok=True)
     append_line(_words_path(folder), msgspec.json.encode(words))
 
 
@@ -58,7 +58,7 @@ def _decoded(line: bytes) -> LastWords | str:
         return line.decode("utf-8", "replace")
 
 
-def _ballast_path(folder: Path) -> Path:
+def _reserve_path(folder: Path) -> Path:
     return folder / "ballast"
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from keel.core.strategy.snapshot import PositionView
 
 
-class GivenSeries:
+class FixtureSeries:
     """Bars of one timeframe up to the last closed one, with features as further columns."""
 
     __slots__ = ("_frame", "_length_ms", "feature_names", "index")
@@ -55,8 +55,8 @@ class GivenContext:
         self, bar: Bar, history: Frame | None, features: Mapping[str, float], htf: Mapping[str, Bar | Frame], position: PositionView,
         equity: float, mark_price: float, funding_rate: float | None,
     ) -> None:  # fmt: skip
-        self.series = GivenSeries(_with_features(_frame_of(bar) if history is None else _ending_with(history, bar), features))
-        self._higher = {timeframe: GivenSeries(_closed_by(given, timeframe, bar)) for timeframe, given in htf.items()}
+        self.series = FixtureSeries(_with_features(_frame_of(bar) if history is None else _ending_with(history, bar), features))
+        self._higher = {timeframe: FixtureSeries(_closed_by(given, timeframe, bar)) for timeframe, given in htf.items()}
         self._position, self._equity, self._mark_price, self._funding_rate = position, equity, mark_price, funding_rate
 
     @property
@@ -64,7 +64,7 @@ class GivenContext:
         """The higher timeframes."""
         return tuple(self._higher)
 
-    def htf_reader(self, timeframe: str) -> GivenSeries:
+    def htf_reader(self, timeframe: str) -> FixtureSeries:
         """A higher timeframe's series."""
         return self._higher[timeframe]
 
