@@ -28,7 +28,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterable
-from multiprocessing.connection import WebSocketConnection as Pipe
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
