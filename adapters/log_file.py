@@ -42,7 +42,7 @@ class LogFile:
         except OSError as error:
             self.lost += 1
             if self.lost == 1:
-                self._tell(f"the log file {self._path} takes no lines: {error.strerror or error}; it is tried again at each line\n")
+                self._report(f"the log file {self._path} takes no lines: {error.strerror or error}; it is tried again at each line\n")
 
     def close(self) -> None:
         """Give the file back."""
@@ -70,7 +70,7 @@ class LogFile:
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         try:
             sys.stderr.write(text)
         except (OSError, ValueError):  # nobody reads that either

@@ -137,14 +137,14 @@ class Watched(SandboxServer):
         while True:
             await asyncio.sleep(TURNS_MS / 1000)
             topics = [(connection, topic) for connection in self._connections for topic in connection.topics]
-            hearers = [(connection, topic) for connection, topic in topics if topic.startswith("tickers.")]
-            if not hearers:
+            subscribers = [(connection, topic) for connection, topic in topics if topic.startswith("tickers.")]
+            if not subscribers:
                 began = time.monotonic() - self.flooded / self.rate
                 continue
             due = int((time.monotonic() - began) * self.rate) - self.flooded
             self.late_s = max(self.late_s, due / self.rate)
             for _ in range(min(due, self.rate)):
-                connection, topic = hearers[number % len(hearers)]
+                connection, topic = subscribers[number % len(subscribers)]
                 number += 1
                 symbol = topic.partition(".")[2]
                 data = {"symbol": symbol, "markPrice": self._marks(symbol)[number % 7]}

@@ -157,9 +157,9 @@ def subscribe(
     ]
     if risk.needs_fills:
         subscriptions.append((Fill, risk.on_fill))
-    if strategy.hears_fills:
+    if strategy.receives_fills:
         subscriptions.append((Fill, strategy.on_fill))
-    if strategy.hears_orders:
+    if strategy.receives_orders:
         subscriptions.append((OrderUpdate, strategy.on_order))
     for symbol, line in portfolio.lines.items():
         bus.subscribe(MarkPrice, line.on_mark, symbol)

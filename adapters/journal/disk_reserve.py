@@ -37,7 +37,7 @@ def fill_disk_reserve(folder: Path, size_bytes: int) -> None:
         raise JournalError(f"{path}: no room for {size_bytes} bytes of disk reserve: {reason}; make room before trading") from error
 
 
-def say_last_words(folder: Path, words: LastWords) -> None:
+def write_last_words(folder: Path, words: LastWords) -> None:
     """Give up the reserve and write a line. Raises DataError when not even that is possible."""
     _reserve_path(folder).unlink(missing_ok=True)
     append_line(_words_path(folder), msgspec.json.encode(words))

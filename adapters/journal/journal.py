@@ -21,7 +21,7 @@ import msgspec
 
 from keel.adapters.journal.codec import Codec, SessionStarted, known_types
 from keel.adapters.journal.disk import Disk
-from keel.adapters.journal.disk_reserve import LastWords, fill_disk_reserve, last_words_of, say_last_words
+from keel.adapters.journal.disk_reserve import LastWords, fill_disk_reserve, last_words_of, write_last_words
 from keel.adapters.journal.errors import JournalError
 from keel.adapters.journal.layout import DIGEST_BYTES, RECORD_BODY, RECORD_MARK, Mark, head_bytes, segment_name, segment_paths
 from keel.adapters.journal.lock import FolderLock
@@ -258,7 +258,7 @@ class Journal:
 
         Raises DataError when not even that can be written.
         """
-        say_last_words(self.folder, LastWords(self.session, self._seq, self._clock.now_ms, text))
+        write_last_words(self.folder, LastWords(self.session, self._seq, self._clock.now_ms, text))
 
     def close(self) -> None:
         """Sync, and let the folder go. Raises JournalError, after that, when the end could not be made durable. Harmless when repeated."""

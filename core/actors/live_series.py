@@ -108,7 +108,7 @@ class LiveSeries:
         inputs = self._inputs(bar) if self._inputs is not None else {}
         values = self._engine.update({**row, **inputs})
         self._known.append(bar.ts_open, inputs)
-        self._tell_gap(bar)
+        self._warn_of_gap(bar)
         for builder, series in zip(self._builders, self._higher, strict=True):
             closed = builder.add(bar)
             if closed is not None:
@@ -157,7 +157,7 @@ class LiveSeries:
         if not 0 <= index <= self.index:
             raise DataError(f"{self.symbol} {self.timeframe}: row {index} is not known yet (the last known is {self.index})")
 
-    def _tell_gap(self, bar: Bar) -> None:
+    def _warn_of_gap(self, bar: Bar) -> None:
         if self.index >= 0 and self._report is not None:
             expected = int(self._rows.ts[self.index]) + self.duration
             if bar.ts_open > expected:

@@ -34,12 +34,12 @@ class StrategyHost:
         self._on_order: Callable[[OrderUpdate], None] | None = getattr(strategy, "on_order", None)
 
     @property
-    def hears_fills(self) -> bool:
+    def receives_fills(self) -> bool:
         """Whether the strategy has an ``on_fill``."""
         return self._on_fill is not None
 
     @property
-    def hears_orders(self) -> bool:
+    def receives_orders(self) -> bool:
         """Whether the strategy has an ``on_order``."""
         return self._on_order is not None
 

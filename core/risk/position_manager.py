@@ -108,15 +108,15 @@ class PositionManager:
         try:
             candles = data_manager.load_data_period(order.symbol, self.timeframe, DATA_TYPES[order.instrument_type], now - self.window, now)
         except DataError as error:
-            self._tell(order.symbol, str(error))
+            self._notify(order.symbol, str(error))
             return None
         closes = np.asarray(candles["close"], dtype=np.float64)
         if len(closes) <= self.min_returns:
-            self._tell(order.symbol, f"{max(0, len(closes) - 1)} returns of {self.timeframe} candles, {self.min_returns} are needed")
+            self._notify(order.symbol, f"{max(0, len(closes) - 1)} returns of {self.timeframe} candles, {self.min_returns} are needed")
             return None
         return float(np.diff(np.log(closes)).std(ddof=1)) * self._per_day
 
-    def _tell(self, symbol: str, why: str) -> None:
+    def _notify(self, symbol: str, why: str) -> None:
         self._told.setdefault(symbol, f"{symbol} was not screened by volatility, at least once: {why}")
 
 

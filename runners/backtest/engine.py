@@ -34,7 +34,7 @@ from keel.runners.backtest.preparation import Prepared, prepare
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.warnings import run_warnings
 from keel.runners.backtest.wiring import BacktestParts, wire_backtest
-from keel.runners.lifecycle.current_run import tell_configuration
+from keel.runners.lifecycle.current_run import emit_configuration
 from keel.runners.lifecycle.identity import engine_config
 from keel.runners.lifecycle.lineage import fingerprint_of, is_named, reference_of, short_name, state_of
 from keel.runners.portfolio.archive import StoredArchive
@@ -256,7 +256,7 @@ class BacktestEngine:
         with _opened(self._store) as store:
             prepared = prepare(store, system, self.window, made, self._params, load_function=load_function, env=self._env)
             config = engine_config(prepared, fingerprint_of(code), env=self._env, state=state)
-            tell_configuration(config)
+            emit_configuration(config)
             self._result = run_prepared(prepared, uid=config["system_uid"], load_s=time.perf_counter() - began)
         self._result.effective_config = config
         return self._result

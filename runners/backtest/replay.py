@@ -134,7 +134,7 @@ def _instants(
     rows_of = [range(len(feed)) if track.own_rows is None else track.own_rows for track in tracks]
     places = [(track.book, track.lows, track.highs, track.step) for track in tracks]
     readers = [(track.context, track.bar) for track in tracks]
-    tell = _teller(cycle, tracks) if prices is None else None
+    tell = _bar_emitter(cycle, tracks) if prices is None else None
 
     def process(row: int, touched: list[int]) -> bool:
         ts = closes[row]
@@ -304,7 +304,7 @@ def _is_told(feed: ReplayFeed, cycle: Cycle) -> bool:
     return False
 
 
-def _teller(cycle: Cycle, tracks: list[SymbolTrack]) -> Callable[[int, int, int, int], None]:
+def _bar_emitter(cycle: Cycle, tracks: list[SymbolTrack]) -> Callable[[int, int, int, int], None]:
     """Tells a symbol's bar, after its mark, to all who want to hear it: (place, row of its history, open, close)."""
     bus = cycle.bus
     deliver, is_tapped = bus.deliver, bus.is_tapped

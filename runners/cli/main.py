@@ -19,7 +19,7 @@ import click
 
 from keel.core.errors import InvariantError, KeelError
 from keel.runners.cli.interrupt import INTERRUPTED, Interrupts
-from keel.runners.cli.plain_text import fall_back, tell
+from keel.runners.cli.plain_text import fall_back, print_text
 from keel.runners.cli.process import leave, open_standard_streams
 from keel.runners.cli.session import Session, common
 
@@ -185,12 +185,12 @@ def _tell(session: Session, kind: str, message: str, code: int) -> int:
     session.close()
     message = _LONG_WORD.sub(lambda word: f"{word[0][:80]}... ({len(word[0]):,} characters)", message)
     if session.debug and sys.exc_info()[0] is not None and code != INTERRUPTED:
-        tell(traceback.format_exc().rstrip("\n"))
+        print_text(traceback.format_exc().rstrip("\n"))
     if session.as_json:
         with suppress(OSError):  # stdout may be what is full: stderr and the exit code tell
             click.echo(json.dumps({"error": {"type": kind, "message": message, "exit_code": code}}))
     first, *more = message.split("\n")
-    tell("\n".join([f"error: {first}", *(f"  {line}" for line in more)]))
+    print_text("\n".join([f"error: {first}", *(f"  {line}" for line in more)]))
     return code
 
 

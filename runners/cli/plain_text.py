@@ -17,7 +17,7 @@ _PLAIN = {
 }  # fmt: skip
 
 
-def tell(text: str) -> None:
+def print_text(text: str) -> None:
     """For people, on stderr; on stdout where that takes nothing (a full disk). Raises nothing: the exit code says what became of it all."""
     for is_error in (True, False):
         with suppress(OSError, ValueError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from keel.runners.cli.plain_text import json_line, plain_json, tell
+from keel.runners.cli.plain_text import json_line, plain_json, print_text
 from keel.runners.cli.progress import ProgressLine
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Session:
         """A remark for people, on stderr; nothing when asked to be quiet."""
         if text and self.verbosity >= 0:
             self.close()
-            tell(text)
+            print_text(text)
 
     def close(self) -> None:
         """Take the progress line away."""

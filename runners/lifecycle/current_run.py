@@ -25,7 +25,7 @@ def listening(listener: Listener | None) -> Iterator[None]:
         _listener.reset(token)
 
 
-def tell_configuration(effective_config: Mapping[str, Any]) -> None:
+def emit_configuration(effective_config: Mapping[str, Any]) -> None:
     """Tell whoever listens what is about to run."""
     listener = _listener.get()
     if listener is not None:

@@ -157,7 +157,7 @@ def _history(store: HistoricalDataStore, market: PortfolioMarket, symbol: str, b
     wanted, window, execution = market.wanted, market.window, market.execution
     missing = (window.end_ms - window.start_ms) // tf_ms(bars.timeframe) - len(bars)
     if missing:
-        _tell_gaps(market, bars, missing)
+        _warn_of_gaps(market, bars, missing)
     known = store.instrument_and_assumptions(symbol, wanted.category, window.start_ms, wanted.env)
     instrument = known.instrument
     if wanted.frictionless:
@@ -181,7 +181,7 @@ def without_steps(instrument: Instrument) -> Instrument:
     )
 
 
-def _tell_gaps(market: PortfolioMarket, bars: Frame, missing: int) -> None:
+def _warn_of_gaps(market: PortfolioMarket, bars: Frame, missing: int) -> None:
     gaps = bar_gaps(bars.ts, bars.timeframe, market.window.start_ms, market.window.end_ms)
     where = f"the first from {to_iso(gaps[0].start)} to {to_iso(gaps[0].end)}"
     if market.execution.gaps == "error":

@@ -83,7 +83,7 @@ class SessionEngine:
         )
         self.books.decisions.write = lambda decided: take(decided.made)
 
-    def hear(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         """One message, as a session hears it."""
         books = self.books
         books.history.note(message)
@@ -136,7 +136,7 @@ class _Replay:
             self._end_of_session()
             self._session, self._compares = message.number, False
             self._found.sessions += 1
-            self._engine.hear(message)
+            self._engine.receive(message)
         elif isinstance(message, ProgramStarted):
             self._program(record, message)
         elif isinstance(message, Decided):
@@ -144,7 +144,7 @@ class _Replay:
         elif isinstance(message, HearingStopped):
             return self._stopped(record, message)
         elif isinstance(message, (*COMMANDS, *NOTES, Opened)):
-            self._engine.hear(message)
+            self._engine.receive(message)
             if (isinstance(message, COMMANDS) or _is_later(message)) and self._compares and self._made:
                 return self._unanswered(record)
             if isinstance(message, SubmitOrder):
@@ -159,7 +159,7 @@ class _Replay:
         self._made.clear()
         self._cause = f"record {record.seq}, {_short(message)}"
         try:
-            self._engine.hear(message)
+            self._engine.receive(message)
         except Exception as error:  # noqa: BLE001  # whatever it raises is compared with what the session raised
             if not self._failed_then(record, error):
                 return self._difference(record, None, f"raised {type(error).__name__}: {error}")
@@ -178,7 +178,7 @@ class _Replay:
         for earlier in self._journal.records():
             if earlier.seq >= record.seq:
                 break
-            self._engine.hear(known(earlier))
+            self._engine.receive(known(earlier))
         self._made.clear()
 
     def _decided(self, record: Record, message: Decided) -> ReplayDifference | None:

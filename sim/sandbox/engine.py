@@ -130,9 +130,9 @@ class Engine:
             market.interest_stamps, market.interest_values = stamps.tolist(), values.tolist()
         if series is not None:
             market.funding = list(zip(*series.past_funding, strict=True))
-        self._tell_funding(market)
+        self._push_funding(market)
 
-    def _tell_funding(self, market: SymbolMarket) -> None:
+    def _push_funding(self, market: SymbolMarket) -> None:
         schedule = self.feed.schedule(market.name)
         if schedule is not None:
             market.settle_until(self.clock.now_ms, schedule)
@@ -207,7 +207,7 @@ class Engine:
             piece = move.pieces[market.name]
             market.take(move.ts_open, move.ts_close, piece.prices, piece.volume, move.marks.get(market.name))
         for market in self.markets.values():
-            self._tell_funding(market)
+            self._push_funding(market)
         is_end = move.ts_close % self.feed.duration_ms == 0
         if is_end:
             for market in moved:

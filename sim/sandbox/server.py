@@ -129,7 +129,7 @@ class SandboxServer:
                 moved = engine.step_bar()
                 if moved is None:
                     return
-                await self._tell(moved)
+                await self._push(moved)
                 await asyncio.sleep(0)
                 continue
             target = engine.due_ms()
@@ -138,7 +138,7 @@ class SandboxServer:
                 moved = engine.move(length)
                 if moved is None:
                     return
-                await self._tell(moved)
+                await self._push(moved)
                 at = engine.played_to
                 count += 1
                 if count % _PIECES_A_YIELD == 0:
@@ -152,7 +152,7 @@ class SandboxServer:
         async with self._moving:
             while done < bars and (moved := self.engine.step_bar()) is not None:
                 done += 1
-                await self._tell(moved)
+                await self._push(moved)
             await self._drain("public")
         return done
 
@@ -190,7 +190,7 @@ class SandboxServer:
         else:
             self.flush()
 
-    async def _tell(self, moved: Moved) -> None:
+    async def _push(self, moved: Moved) -> None:
         """Private first: what a bar caused is with the clients before the bar is said to be closed."""
         self.flush()
         await self._drain("private")

@@ -191,7 +191,7 @@ class Stream:
                 await self._on_forbidden()
             raise
         self._last_pong_ms = self._now_ms()
-        listening = asyncio.create_task(self._listen(self._socket))
+        listening = asyncio.create_task(self._read(self._socket))
         tending = asyncio.create_task(self._tend())
         try:
             done, _ = await asyncio.wait({listening, tending}, return_when=asyncio.FIRST_COMPLETED)
@@ -262,20 +262,20 @@ class Stream:
             patience.cancel()
             self._requests.pop(request, None)
 
-    async def _listen(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         right_of_way = self._gives_way_to
         async for message in socket:
             if right_of_way is not None and right_of_way.is_taken:
                 await right_of_way.cleared()
             if message.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
-                self._hear(message.data)
+                self._receive(message.data)
             elif message.type is aiohttp.WSMsgType.ERROR:
                 break
         raise StreamBroken(self.problem or f"closed by the other side (code {socket.close_code})")
 
     # --- frames ---
 
-    def _hear(self, raw: str | bytes) -> None:
+    def _receive(self, raw: str | bytes) -> None:
         try:
             frame = wire.decode(wire.WebSocketFrame, self._hide(raw.encode(errors="surrogatepass") if isinstance(raw, str) else raw))
         except PayloadError as error:

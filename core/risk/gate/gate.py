@@ -62,7 +62,7 @@ class Gate:
         self._on_state, self._on_entry = on_state, on_entry
         for entry in self.entries():
             on_entry(entry, None)
-        self._tell(TradingState.ACTIVE)
+        self._notify(TradingState.ACTIVE)
 
     # --- raising and ending ---
 
@@ -78,7 +78,7 @@ class Gate:
         self._entries[place] = entry
         if standing is None:
             self._on_entry(entry, None)
-        self._tell(before)
+        self._notify(before)
         return standing is None
 
     def open(self, cause: str, symbol: str | None = None, key: str | None = "", *, by: str = KEEL) -> bool:
@@ -88,7 +88,7 @@ class Gate:
         for place in found:
             self._on_entry(self._entries.pop(place), by)
         if found:
-            self._tell(before)
+            self._notify(before)
         return bool(found)
 
     def hold(self, cause: str, is_well: bool, text: str, symbol: str | None = None) -> None:
@@ -144,6 +144,6 @@ class Gate:
             found.setdefault(entry.symbol or "*", {})[entry.label] = entry.text
         return found
 
-    def _tell(self, before: TradingState) -> None:
+    def _notify(self, before: TradingState) -> None:
         if self.state is not before:
             self._on_state(self.state, self.why)

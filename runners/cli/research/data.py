@@ -8,7 +8,7 @@ import click
 
 from keel.core.errors import DataError
 from keel.runners.cli.output import SYNTHETIC, moment, table
-from keel.runners.cli.plain_text import tell
+from keel.runners.cli.plain_text import print_text
 from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def import_(session: Session, /, **given: Any) -> int:
     answer = data_import_tool.run(ImportRequest(**given), session.context())
     session.answer(answer, lambda: show_import(answer))
     for failed in answer.failed:
-        tell(f"error: {failed.error}")
+        print_text(f"error: {failed.error}")
     return _BAD_DATA if answer.failed else 0
 
 

@@ -54,14 +54,14 @@ def show(session: Session, system: str, overrides: tuple[str, ...]) -> None:
 
     answer = systems_show_tool.run(ShowRequest(system, list(overrides)), session.context())
 
-    def tell() -> None:
+    def show() -> None:
         click.echo(answer.text.rstrip())
         click.echo(f"\n# {answer.file} ({answer.origin}), strategy {answer.strategy_class}; every key that holds:")
         pairs([(key, json.dumps(value)) for key, value in _leaves(answer.effective, "")], indent="#   ")
         for name, spec in answer.features.items():
             click.echo(f"# feature {name}: {json.dumps(spec)}")
 
-    session.answer(answer, tell)
+    session.answer(answer, show)
 
 
 @systems.command(epilog=example("keel systems validate my_trend", "keel systems validate systems/my_trend.yaml"))
@@ -93,12 +93,12 @@ def new(session: Session, name: str, from_system: str | None, strategy: bool) ->
 
     answer = systems_new_tool.run(NewRequest(name, from_system, strategy), session.context())
 
-    def tell() -> None:
+    def show() -> None:
         for path in answer.written:
             click.echo(f"wrote {path}")
         click.echo(f"next: keel backtest {answer.name}")
 
-    session.answer(answer, tell)
+    session.answer(answer, show)
 
 
 @systems.command(epilog=example("keel systems migrate", "keel systems migrate strategies/mine.py --dry"))
@@ -113,13 +113,13 @@ def migrate(session: Session, files: tuple[str, ...], dry: bool) -> None:
 
     answer = systems_migrate_tool.run(MigrateRequest(files, dry), session.context())
 
-    def tell() -> None:
+    def show() -> None:
         for each in answer.rewritten:
             click.echo(f"{'would rewrite' if answer.dry else 'rewrote'} {each.file}: {each.lines} line{'s' if each.lines > 1 else ''}")
         if not answer.rewritten:
             click.echo(f"nothing to rewrite in {answer.looked_at} file{'s' if answer.looked_at != 1 else ''}")
 
-    session.answer(answer, tell)
+    session.answer(answer, show)
 
 
 @systems.command(epilog=example("keel systems schema > system.schema.json"))

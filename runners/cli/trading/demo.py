@@ -52,7 +52,7 @@ def demo(
         return supervise(
             home, system, texts, environment, sandbox_url, words.key_file, arguments=session.arguments, kind="demo", shows=shows
         )  # fmt: skip
-    from keel.runners.cli.trading.session_end import tell_end
+    from keel.runners.cli.trading.session_end import show_end
     from keel.runners.live.demo import DemoOptions, run_demo
     from keel.runners.live.session.display import Display
     from keel.runners.live.startup.banner import banner_text
@@ -67,4 +67,4 @@ def demo(
         session.note(f"{loaded.config.system}: reading the account and the bars before it; Ctrl-C stops")
     session.note(banner_text("demo" if sandbox_url is None else "sandbox"))
     made = run_demo(loaded, home, options, beside=Display().beside if shows else None)
-    return tell_end(session, made)
+    return show_end(session, made)

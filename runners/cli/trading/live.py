@@ -126,7 +126,7 @@ def _names(ctx: click.Context) -> dict[str, str]:
 
 
 def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions, words: SessionWords) -> int:
-    from keel.runners.cli.trading.session_end import tell_end
+    from keel.runners.cli.trading.session_end import show_end
     from keel.runners.live.arming.limits import no_stop
     from keel.runners.live.live_account import run_live
     from keel.runners.live.session.display import Display
@@ -136,7 +136,7 @@ def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOption
     where, without = "live" if options.sandbox_url is None else "sandbox", no_stop(loaded.config)
     session.note(banner_text(where, is_live=True, has_no_stop=bool(without)))
     beside = Display().beside if words.shows_screen(session) else None
-    return tell_end(session, run_live(loaded, home, options, beside=beside))
+    return show_end(session, run_live(loaded, home, options, beside=beside))
 
 
 def _arm(session: Session, loaded: LoadedSystem, home: Home, options: LiveOptions) -> int:

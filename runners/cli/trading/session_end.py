@@ -10,7 +10,7 @@ from keel.runners.cli.session import Session
 from keel.runners.live.session_run import SessionRun
 
 
-def tell_end(session: Session, made: SessionRun) -> int:
+def show_end(session: Session, made: SessionRun) -> int:
     """Tell it; returns the exit code: 5 where the exchange differs or was not read, 4 where nothing that adds could be sent any more."""
     answer = {
         "run_id": made.epoch.run_id,

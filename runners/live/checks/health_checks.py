@@ -78,7 +78,7 @@ class Upkeep:
             try:
                 await checks[name]()
             except (ExchangeRefusal, PayloadError) as error:
-                self._tell("check_failed", f"{name}: {error}")
+                self._report("check_failed", f"{name}: {error}")
         if not only_awaited:
             await self._look_at_suspects()
 
@@ -97,7 +97,7 @@ class Upkeep:
             try:
                 await self._instrument(symbol, live.instruments[symbol])
             except (ExchangeRefusal, PayloadError) as error:
-                self._tell("check_failed", f"{symbol}: {error}")
+                self._report("check_failed", f"{symbol}: {error}")
 
     async def _books(self) -> None:
         live = self._live
@@ -171,17 +171,17 @@ class Upkeep:
             await live.connection.account.check_key(live=live.plan.arming is not None)
         except SafetyError as error:
             if live.gate.close("key", str(error)):
-                self._tell("key", str(error), "error")
+                self._report("key", str(error), "error")
         except ExchangeRefusal as error:
             if error.outcome is not Outcome.DENIED:
                 raise
             if live.gate.close("denied", str(error)):
-                self._tell("denied", f"the exchange denies this key: {error}", "error")
+                self._report("denied", f"the exchange denies this key: {error}", "error")
         else:
             live.gate.open("key")
             live.gate.open("denied")
 
-    def _tell(self, code: str, text: str, severity: str = "warning") -> None:
+    def _report(self, code: str, text: str, severity: str = "warning") -> None:
         self._notify(Notice(self._live.venue.stamp_ms(), code, text, severity="error" if severity == "error" else "warning"))
 
 

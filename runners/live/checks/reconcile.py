@@ -149,7 +149,7 @@ class Reconciler:
                 await venue.read_executions()
                 found = self._differences()
         except (ExchangeRefusal, PayloadError) as error:
-            self._tell("reconcile_failed", str(error))
+            self._report("reconcile_failed", str(error))
             return self.last
         self.was_read = True
         unbooked = {each.symbol: await self._unbooked(each, found) for each in comparison.to_explain(found, at_once=at_once)}
@@ -197,7 +197,7 @@ class Reconciler:
         self._comparison.settle(symbol)
         self.last = [each for each in self.last if each.symbol != symbol]
         hint = "; no stop is set for it: look whether it has one" if symbol is not None and not found.is_money and found.theirs else ""
-        self._tell("adopted", f"{found.text}: a person adopted what the exchange has{hint}{unread}", "warning", symbol)
+        self._report("adopted", f"{found.text}: a person adopted what the exchange has{hint}{unread}", "warning", symbol)
         return ""
 
     async def _stated(self, symbol: str) -> tuple[int, int]:
@@ -229,7 +229,7 @@ class Reconciler:
             self._freeze(action)
         elif isinstance(action, Release):
             gate.open(cause_of(action.symbol), action.symbol)
-            self._tell("resolved", f"{action.symbol or 'cash'}: our books and the exchange's agree again", "info")
+            self._report("resolved", f"{action.symbol or 'cash'}: our books and the exchange's agree again", "info")
         else:
             await self._take_over(action)
 
@@ -238,7 +238,7 @@ class Reconciler:
         self._venue.gate.close(cause_of(found.symbol), found.text, found.symbol)
         text = f"{found.text}: nothing is added until this is clear" if action.is_new else f"{found.text} now"
         severity = "error" if action.is_new else "warning"
-        self._tell(cause_of(found.symbol), text, severity, found.symbol)
+        self._report(cause_of(found.symbol), text, severity, found.symbol)
 
     async def _take_over(self, action: TakeOver) -> None:
         """Our books take the exchange's number, by records that name the rows of the log and what they change."""
@@ -254,7 +254,7 @@ class Reconciler:
                 line = self._books.portfolio.lines[found.symbol]
                 steps, cost = _coins_after(line, line.book.steps + _in_steps(line, change))
                 self._adjust("transfer", outside, symbol=found.symbol, steps=steps, cost=cost)
-            self._tell("transfer", f"{to_text(change)} {coin} came from {where} (negative: went there); taken over", "info", found.symbol)
+            self._report("transfer", f"{to_text(change)} {coin} came from {where} (negative: went there); taken over", "info", found.symbol)
         for symbol in dict.fromkeys(each.row.symbol for each in action.rows if each.is_own):
             await self._take_profit_over(symbol, [each for each in action.rows if each.is_own and each.row.symbol == symbol])
 
@@ -267,7 +267,7 @@ class Reconciler:
             line = self._books.portfolio.lines[symbol]
             steps, cost = _coins_after(line, await self._coins(line, found))
             self._adjust("rounding", (), symbol=symbol, steps=steps, cost=cost)
-        self._tell("rounded", f"{found.text}: no more than rounding explains; taken over", "info", symbol)
+        self._report("rounded", f"{found.text}: no more than rounding explains; taken over", "info", symbol)
 
     async def _take_profit_over(self, symbol: str, rows: list[Unbooked]) -> None:
         """The exchange has realised another profit of these executions: its profit, and its cost of what is held, are ours from now on."""
@@ -277,7 +277,7 @@ class Reconciler:
         self._adjust("realized_pnl", rows, symbol=symbol, steps=book.steps, cost=cost, cash_change=change)
         names = ", ".join(each.row.tradeId for each in rows[:5])
         text = f"{symbol}: the exchange realised {to_text(change)} {self._quote} more than our books, of {len(rows)} executions ({names})"
-        self._tell("pnl_taken_over", f"{text}; taken over", "info", symbol)
+        self._report("pnl_taken_over", f"{text}; taken over", "info", symbol)
 
     def _adjust(
         self,
@@ -303,7 +303,7 @@ class Reconciler:
         try:
             return await self._rows_of(found, all_found)
         except (ExchangeRefusal, PayloadError) as error:
-            self._tell("reconcile_failed", f"transaction log: {error}")
+            self._report("reconcile_failed", f"transaction log: {error}")
             return []
 
     async def _rows_of(self, found: AccountDifference, all_found: Sequence[AccountDifference]) -> list[Unbooked]:
@@ -324,7 +324,7 @@ class Reconciler:
                 unbooked.append(Unbooked(row, row.units - booked[row.tradeId], is_own=True))
         return unbooked
 
-    def _tell(self, code: str, text: str, severity: Any = "warning", symbol: str | None = None) -> None:
+    def _report(self, code: str, text: str, severity: Any = "warning", symbol: str | None = None) -> None:
         self._notify(Notice(self._venue.stamp_ms(), code, text, symbol, severity))
 
 

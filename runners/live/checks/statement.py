@@ -76,7 +76,7 @@ class Statement:
                 rows, items = await self._compare(since, until_ms)
         except (ExchangeRefusal, PayloadError, ValueError) as error:
             self.failed = str(error)
-            self._tell("statement_failed", f"the transaction log was not read: {error}", is_error=False)
+            self._report("statement_failed", f"the transaction log was not read: {error}", is_error=False)
             return None
         stated = Stated(
             self._books.clock.now_ms, since, until_ms, len(rows), sum(row.units for row in rows),
@@ -85,8 +85,8 @@ class Statement:
         self._write(stated)
         self.made.append(stated)
         for item in items[:_NAMED]:
-            self._tell("statement_differs", item.text, is_error=True)
-        self._tell("statement", text_of(stated, self._quote), is_error=False, is_info=True)
+            self._report("statement_differs", item.text, is_error=True)
+        self._report("statement", text_of(stated, self._quote), is_error=False, is_info=True)
         return stated
 
     async def _compare(self, since_ms: int, until_ms: int) -> tuple[list[LogRow], list[Item]]:
@@ -138,7 +138,7 @@ class Statement:
             found[key] = found.get(key, 0) - payment.amount
         return found
 
-    def _tell(self, code: str, text: str, *, is_error: bool, is_info: bool = False) -> None:
+    def _report(self, code: str, text: str, *, is_error: bool, is_info: bool = False) -> None:
         severity: Any = "error" if is_error else "info" if is_info else "warning"
         self._notify(Notice(self._venue.stamp_ms(), code, text, None, severity))
 

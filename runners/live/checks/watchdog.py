@@ -92,7 +92,7 @@ class Watchdog:
                 self._worst_s = max(self._worst_s, late)
                 if judges:
                     self.look(live.gate)
-                    self._tell_late(late, live, notify)
+                    self._notify_late(late, live, notify)
                     await self._recover(late, live)
                 self._beat = self._now_s()
         finally:
@@ -104,7 +104,7 @@ class Watchdog:
             self._stalled = self._now_s()
             gate.close("loop_stalled", f"the event loop did not return for {late:.1f} s")
 
-    def _tell_late(self, late: float, live: Live, notify: Notify) -> None:
+    def _notify_late(self, late: float, live: Live, notify: Notify) -> None:
         if late < LATE_S or (late < HUNG_S and self._now_s() - self._told < TELL_EVERY_S):
             return
         self._told = self._now_s()
@@ -203,7 +203,7 @@ class Watchdog:
     def _break_off(self, asked: float) -> None:
         """Raise in what hangs, and where that does nothing for some seconds, end the process."""
         if self._now_s() - asked >= GIVE_UP_S and self._kicks:
-            _say(
+            _write(
                 f"the session was asked to end and does not come back, at {self._where()}: it is ended on the spot\n"
                 f"not done: entries were not cancelled, the books were not compared, no artifacts were written\n{self.left()}\n"
                 "a restart reads the account, and goes on from the journal"
@@ -229,7 +229,7 @@ class Watchdog:
         return f"{last.filename}, line {last.lineno}, in {last.name}"
 
     def _cry(self, text: str) -> None:
-        _say(text)
+        _write(text)
         threading.Thread(target=self._alarm, args=(text,), daemon=True).start()  # a logger that hangs, too, does not hang us
 
 
@@ -238,6 +238,6 @@ def _end_at_once() -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _say(text: str) -> None:
+def _write(text: str) -> None:
     """To stderr, past every buffer and lock."""
     os.write(2, f"{text}\n".encode(errors="replace"))

@@ -106,7 +106,7 @@ class SeriesReader:
             missing = [ts for ts in missing if ts not in rows]
         if missing:
             count = f"{len(missing)} of {(end - begin) // step} candles"
-            self._tell(key, f"{count} before the start are missing, the first of {to_iso(missing[0])}")
+            self._report(key, f"{count} before the start are missing, the first of {to_iso(missing[0])}")
         return rows
 
     async def _bars(self, key: Key, begin: int, end: int) -> list[Bar]:
@@ -122,7 +122,7 @@ class SeriesReader:
                 raise
             if self.history.newest(key) is None:
                 self._refused.add(key)
-            self._tell(key, f"the exchange gives no such candles ({error})")
+            self._report(key, f"the exchange gives no such candles ({error})")
             return []
 
     async def _points(self, key: Key) -> Rows:
@@ -222,7 +222,7 @@ class SeriesReader:
             return {rate.ts: (rate.rate,) for rate in await self._reader.funding_rates(symbol, since, until)}
         return {ts: (value,) for ts, value in await self._reader.open_interest(symbol, self._steps[symbol], since, until)}
 
-    def _tell(self, key: Key, what: str) -> None:
+    def _report(self, key: Key, what: str) -> None:
         symbol, timeframe, data_type = key
         text = f"{symbol} {data_type} {timeframe}: {what}"
         if text in self._told:

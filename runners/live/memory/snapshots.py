@@ -57,17 +57,17 @@ class Snapshots:
             content = state.encode(state.take(books))
             seq = journal.write_snapshot(content)
         except JournalError as error:
-            self._tell(str(error), "warning")
+            self._report(str(error), "warning")
         except (StrategyError, TypeError) as error:
             self._give_up(f"no snapshots are kept: {error}. A restart hears the whole journal again", "warning")
         else:
             self.written += 1
             took = (monotonic_s() - began) * 1000
-            self._tell(f"snapshot of record {seq}: {len(content):,} bytes in {took:.0f} ms", "info")
+            self._report(f"snapshot of record {seq}: {len(content):,} bytes in {took:.0f} ms", "info")
 
     def _give_up(self, text: str, severity: str) -> None:
         self._given_up = text
-        self._tell(text, severity)
+        self._report(text, severity)
 
-    def _tell(self, text: str, severity: str) -> None:
+    def _report(self, text: str, severity: str) -> None:
         self._notify(Notice(self._books.clock.now_ms, "snapshot", text, severity="warning" if severity == "warning" else "info"))

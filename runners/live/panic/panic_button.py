@@ -75,9 +75,9 @@ class PanicButton:
                 if self._halt is not None:
                     self._halt(self._unlatched)
             failed = self._act()
-        self._tell(f"PANIC by {by}: {'NOT LATCHED for other sessions: ' + problem if problem else 'nothing that adds leaves any more'}")
+        self._report(f"PANIC by {by}: {'NOT LATCHED for other sessions: ' + problem if problem else 'nothing that adds leaves any more'}")
         if failed:
-            self._tell(failed)
+            self._report(failed)
 
     def _act(self) -> str:
         """Have the process act, where none does yet; why that could not be, or ""."""
@@ -98,7 +98,7 @@ class PanicButton:
                 return ""
         return failed
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         """Once it acts: who cannot be told (a screen that is gone, a full disk) must not end the thread that hears the next press."""
         with suppress(OSError, ValueError):
             self._say(text)

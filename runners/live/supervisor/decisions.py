@@ -60,7 +60,7 @@ class Decider:
         """Whether an end was asked for."""
         return self._asked_s is not None
 
-    def heard_signal(self, number: int, *, has_trader_heard: bool, now_s: float) -> list[Step]:
+    def on_signal_sent(self, number: int, *, has_trader_heard: bool, now_s: float) -> list[Step]:
         """Somebody asks the whole to end. has_trader_heard: a terminal's Ctrl-C reaches the trader by itself; one signal is enough."""
         name = signal.Signals(number).name
         first = not self._by_user
@@ -73,7 +73,7 @@ class Decider:
         self._asked_s = self._asked_s or now_s
         return [] if has_trader_heard else [Step("ask", name, signal=number)]
 
-    def heard_panic(self, now_s: float) -> list[Step]:
+    def on_panic(self, now_s: float) -> list[Step]:
         """Somebody asks for the panic path (SIGUSR1): at once, whatever the trader does; then the trader is to end."""
         self._flattens = True
         self._why = self._why or "panic was asked for"
@@ -92,7 +92,7 @@ class Decider:
         self._is_hang = self._is_hang or finding.act == "hang"
         return self._ask(finding.text, now_s)
 
-    def heard_end(self) -> None:
+    def on_end(self) -> None:
         """The trader has said how it ended. What its process still does is to send alerts: that is no hang, and gets its time."""
         self._has_ended = True
 

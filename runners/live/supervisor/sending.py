@@ -127,7 +127,7 @@ class Heartbeats:
         self._alone_s = None
         if self._is_told:
             self._is_told = False
-            self._tell("supervisor_back", "the supervisor is there again", "info")
+            self._report("supervisor_back", "the supervisor is there again", "info")
 
     def _missed(self, alone_s: float) -> None:
         if self._phase == "ended":
@@ -135,7 +135,7 @@ class Heartbeats:
         if alone_s >= GONE_S and not self._is_told:
             self._is_told = True
             then = f"the session ends in {STOP_AFTER_S:.0f} s" if self._stops_alone else "the session trades on"
-            self._tell(
+            self._report(
                 "supervisor_gone",
                 f"the supervisor is gone; {then}; the stops that rest at the exchange stay, where the system sets a stop",
                 "error",
@@ -144,7 +144,7 @@ class Heartbeats:
             with suppress(RuntimeError):  # the loop has ended by itself
                 self._stop()
 
-    def _tell(self, code: str, text: str, severity: Any) -> None:
+    def _report(self, code: str, text: str, severity: Any) -> None:
         self._notify(Notice(wall_ms(), code, text, severity=severity))
 
     def _beat(self) -> Beat:

@@ -38,7 +38,7 @@ class Supervisor:
     """Of one session. arguments: of the trader's command line. tell: told what it finds and does."""
 
     def __init__(self, place: Place, policy: SupervisionConfig, arguments: Sequence[str], flattener: Flattener, tell: Tell) -> None:
-        self._place, self._policy, self._arguments, self._flattener, self._tell = place, policy, list(arguments), flattener, tell
+        self._place, self._policy, self._arguments, self._flattener, self._report = place, policy, list(arguments), flattener, tell
         self._decider = Decider(policy)
         self._keeps_warm = "flatten" in (policy.on_hang, policy.on_crash)
         self._trader: Trader | None = None
@@ -66,15 +66,15 @@ class Supervisor:
                     self._decider.slept(now - turned)
                 turned = now
                 if heard is not None:
-                    self._hear(heard, now)
-                self._hear_beats(listener, now)
+                    self._receive(heard, now)
+                self._receive_beats(listener, now)
                 self._judge(now)
                 self._look_after_trader(listener, now)
                 self._do(self._decider.passed(now))
                 self._keep_ready(now)
         finally:
             systemd.notify("STOPPING=1")
-            self._tell_ignored(listener, math.inf)
+            self._notify_ignored(listener, math.inf)
             self._flattener.close()
             listener.close()
             if self._trader is None or not self._trader.is_alive():
@@ -93,7 +93,7 @@ class Supervisor:
             self._trader, self._run = Trader(card, None), card.run
             self._decider.restarts = card.restarts
             words = f"process {card.process} trades already, and is watched from here on"
-            self._tell("supervisor_adopted", f"{self._place.about}: {words}", "warning")
+            self._report("supervisor_adopted", f"{self._place.about}: {words}", "warning")
             return
         self._run = uuid.uuid4().hex
         self._start("started")
@@ -104,7 +104,7 @@ class Supervisor:
             card = self._place.read_card()
         except (OSError, ValueError) as error:
             words = f"which process traded for the supervisor before cannot be read ({error}): one that still runs keeps a second one out"
-            self._tell("supervisor_card", f"{self._place.about}: {words}", "error")
+            self._report("supervisor_card", f"{self._place.about}: {words}", "error")
             return None
         if card is not None and not card.process and (process := process_of(card.run)) is not None:  # ended while it started it
             card = TraderCard(process, began(process), card.run, card.restarts)
@@ -117,7 +117,9 @@ class Supervisor:
         except OSError as error:  # a full disk: what trades is watched all the same
             if card.process:
                 words = f"process {card.process} trades, which could not be written down ({error.strerror})"
-                self._tell("supervisor_card", f"{self._place.about}: {words}: a supervisor that is started anew would not find it", "error")
+                self._report(
+                    "supervisor_card", f"{self._place.about}: {words}: a supervisor that is started anew would not find it", "error"
+                )
 
     def _start(self, why: str) -> None:
         restarts = self._decider.restarts
@@ -127,13 +129,13 @@ class Supervisor:
         self._put_card(self._trader.card)
         self._watch = Watch(self._policy, time.monotonic())
         if restarts:
-            self._tell("trader_restarted", f"{self._place.about}: {why}, as process {self._trader.pid}", "warning")
+            self._report("trader_restarted", f"{self._place.about}: {why}, as process {self._trader.pid}", "warning")
 
     def _look_after_trader(self, listener: Listener, now: float) -> None:
         trader = self._trader
         if trader is None or trader.is_alive():
             return
-        self._hear_beats(listener, now)  # its last words
+        self._receive_beats(listener, now)  # its last words
         last, self._trader = self._watch.last, None
         said = last if last is not None and last.process == trader.pid and last.phase == "ended" else None
         code = trader.exit_code()
@@ -141,42 +143,42 @@ class Supervisor:
             code = said.code
         in_order = said is not None and said.in_order
         if not in_order:
-            self._tell_unordered(trader, code, said)
+            self._notify_unordered(trader, code, said)
         self._do(self._decider.ended(code, in_order=in_order, now_s=now))
 
-    def _tell_unordered(self, trader: Trader, code: int | None, said: Beat | None) -> None:
+    def _notify_unordered(self, trader: Trader, code: int | None, said: Beat | None) -> None:
         how = "and nobody can say how" if code is None else f"by signal {-code}" if code < 0 else f"with exit code {code}"
         words = f"; it said: {said.reason.partition(chr(10))[0]}" if said is not None and said.reason else ""
         self._same_ends = self._same_ends + 1 if how + words == self._last_end else 1
         self._last_end = how + words
         if self._same_ends > 1 and words:
             words = f", and said the same again: {self._same_ends} times by now"
-        self._tell("trader_ended", f"{self._place.about}: process {trader.pid} ended {how}{words}", "error")
+        self._report("trader_ended", f"{self._place.about}: process {trader.pid} ended {how}{words}", "error")
 
     # --- what comes, and what is done ---
 
-    def _hear_beats(self, listener: Listener, now: float) -> None:
+    def _receive_beats(self, listener: Listener, now: float) -> None:
         for beat in listener.beats(None if self._trader is None else self._trader.card):
             self._watch.beat(beat, now)
             if beat.phase == "ended":
-                self._decider.heard_end()
-        self._tell_ignored(listener, now)
+                self._decider.on_end()
+        self._notify_ignored(listener, now)
 
-    def _tell_ignored(self, listener: Listener, now: float) -> None:
+    def _notify_ignored(self, listener: Listener, now: float) -> None:
         if (words := listener.ignored.told(now)) is not None:
-            self._tell("supervisor_ignored", f"{self._place.about}: left out, as it was no heartbeat of the trader: {words}", "warning")
+            self._report("supervisor_ignored", f"{self._place.about}: left out, as it was no heartbeat of the trader: {words}", "warning")
 
-    def _hear(self, heard: Heard, now: float) -> None:
+    def _receive(self, heard: Heard, now: float) -> None:
         if heard.number == PANIC:
-            self._do(self._decider.heard_panic(now))
+            self._do(self._decider.on_panic(now))
         else:
-            self._do(self._decider.heard_signal(heard.number, has_trader_heard=heard.is_shared, now_s=now))
+            self._do(self._decider.on_signal_sent(heard.number, has_trader_heard=heard.is_shared, now_s=now))
 
     def _judge(self, now: float) -> None:
         if self._trader is None:
             return
         for finding in self._watch.look(now, self._journal_bytes()):
-            self._tell(finding.code, f"{self._place.about}: {finding.text}", finding.severity)
+            self._report(finding.code, f"{self._place.about}: {finding.text}", finding.severity)
             self._do(self._decider.found(finding, now))
 
     def _journal_bytes(self) -> int | None:
@@ -191,29 +193,29 @@ class Supervisor:
     def _do(self, steps: Sequence[Step]) -> None:
         for step in steps:
             if step.do == "leave":
-                self._tell("supervisor_ends", f"{self._place.about}: {step.text}", "info" if step.code in (0, 130) else "error")
+                self._report("supervisor_ends", f"{self._place.about}: {step.text}", "info" if step.code in (0, 130) else "error")
                 self._code = step.code
             elif step.do == "start":
                 self._start(step.text)
             elif step.do == "flatten":
                 self._flatten(step.text)
             elif self._trader is not None and step.do == "ask":
-                self._tell("trader_asked", f"{self._place.about}: asked to end ({step.text})", "info")
+                self._report("trader_asked", f"{self._place.about}: asked to end ({step.text})", "info")
                 self._trader.send(step.signal)
             elif self._trader is not None:
-                self._tell("trader_killed", f"{self._place.about}: killed: {step.text}", "error")
+                self._report("trader_killed", f"{self._place.about}: killed: {step.text}", "error")
                 self._trader.kill()
 
     def _flatten(self, why: str) -> None:
         told = f"{self._place.about}: everything is cancelled and closed now ({why})"
-        is_flat = self._flattener.run(self._goes_on, lambda: self._tell("supervisor_flattens", told, "error"))
+        is_flat = self._flattener.run(self._goes_on, lambda: self._report("supervisor_flattens", told, "error"))
         said = "the account is flat" if is_flat else "the account is NOT flat, or was not seen to be: look at the exchange now"
-        self._tell("supervisor_flattened", f"{self._place.about}: {said}", "error")
+        self._report("supervisor_flattened", f"{self._place.about}: {said}", "error")
         self._do(self._decider.flattened(is_flat))
 
     def _goes_on(self) -> bool:
         """While the panic path works: whether it is to go on. A signal that asks for an end breaks it off; what is left is told then."""
-        self._say_alive()
+        self._write_alive()
         heard = None if self._signals is None else self._signals.wait(0.0)
         return heard is None or heard.number == PANIC
 
@@ -226,13 +228,13 @@ class Supervisor:
         if last is not None and now >= self._next_alive_s:
             systemd.notify(f"STATUS={last.phase}, gate {last.vitals.state or 'unknown'}, {last.rss_bytes >> 20} MB")
         if now >= self._next_alive_s:
-            self._say_alive()
+            self._write_alive()
             self._next_alive_s = now + (self._alive_every_s or WARM_EVERY_S)
         if self._keeps_warm and now >= self._next_warm_s:
             self._flattener.warm()
             self._next_warm_s = now + WARM_EVERY_S
 
-    def _say_alive(self) -> None:
+    def _write_alive(self) -> None:
         """Only from the loop, after its own looks: who calls this is at work."""
         if self._alive_every_s is not None:
             systemd.notify("WATCHDOG=1")

@@ -22,7 +22,7 @@ class HeardAccount:
         for symbol, steps, cost in opened.positions:
             self.portfolio.seed(symbol, steps, cost)
 
-    def hear(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         """One message; what moves no account is passed over. Raises InvariantError where a fill does not fit the position."""
         portfolio = self.portfolio
         if isinstance(message, MarkPrice):

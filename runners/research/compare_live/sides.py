@@ -88,7 +88,7 @@ def live_side(journal: SessionJournal, loaded: LoadedSystem) -> LiveSide:
             if journal.session and message.number > journal.session:
                 break
             heard.sessions += 1
-        account.hear(message)
+        account.receive(message)
         _note(heard, message)
         if isinstance(message, InstantClosed) and message.ts >= window.end_ms:
             break

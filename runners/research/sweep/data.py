@@ -36,7 +36,7 @@ class HistoryCache:
 
     def __init__(self, store: HistoricalDataStore) -> None:
         self._store = store
-        self._hearers: list[OnLoad] = []
+        self._listeners: list[OnLoad] = []
         self._warmup: dict[str, dict[str, int]] = {}
         self._names: dict[str, str] = {}
         self._loaded: dict[str, list[SymbolInputs]] = {}
@@ -48,11 +48,11 @@ class HistoryCache:
         for timeframe, bars in plan.warmup.items():
             known[timeframe] = max(bars, known.get(timeframe, 0))
 
-    def tell(self, hear: OnLoad) -> None:
-        """Tell of all histories that are loaded, and of each that will be: so that workers find them."""
+    def add_listener(self, listener: OnLoad) -> None:
+        """Call `listener` for all histories that are loaded, and for each that will be, so that workers find them."""
         for name, loaded in self._loaded.items():
-            hear(name, loaded)
-        self._hearers.append(hear)
+            listener(name, loaded)
+        self._listeners.append(listener)
 
     def part(self, plan: ReplayPlan) -> DataPart:
         """What a plan reads. Raises DataError where it is not there."""
@@ -81,8 +81,8 @@ class HistoryCache:
         loaded = load_inputs(self._store, longest)
         self._names[kind] = f"{kind}-{len(self._loaded)}"
         self._loaded[self._names[kind]] = loaded
-        for hear in self._hearers:
-            hear(self._names[kind], loaded)
+        for listener in self._listeners:
+            listener(self._names[kind], loaded)
 
 
 _FIELDS = ("symbols", "category", "timeframe", "execution_timeframe", "window", "execution", "inputs", "env")

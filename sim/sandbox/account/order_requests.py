@@ -153,7 +153,7 @@ class OrderRequests:
     @staticmethod
     def _cancel(account: SimulatedAccount, record: SandboxOrder, now: int) -> None:
         account.touch(record.market)
-        account.tell_story(record, "CancelAsked")
+        account.push_history(record, "CancelAsked")
         account.exchange.cancel_order(CancelOrder(record.sim_id, record.market.name, now))
 
     def _find(self, account: SimulatedAccount, at: SymbolMarket, params: Params, unknown: dict[str, tuple[int, str]]) -> SandboxOrder:
@@ -288,7 +288,7 @@ class OrderRequests:
         record.tpsl_mode = "" if chosen is None else bracket.mode.capitalize()
         record.exit_trigger_by = "" if chosen is None else TRIGGER_NAMES[bracket.trigger]
         record.updated = self._tick.now_ms
-        account.say(record)
+        account.push_order(record)
 
 
 def _as_order(book: SymbolBook, command: SubmitOrder) -> Any:

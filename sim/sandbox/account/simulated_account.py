@@ -68,7 +68,7 @@ class SimulatedAccount:
         self.ids = ids
         self.exchange = SimulatedExchange(
             list(markets), settings.usdt, execution, RiskProfileConfig(leverage=1.0, margin_mode=self.margin_mode),
-            instruments={name: _renamed(market) for name, market in markets.items()}, clock=clock, emit=self._hear,
+            instruments={name: _renamed(market) for name, market in markets.items()}, clock=clock, emit=self._receive,
         )  # fmt: skip
         self.is_hedge: dict[str, bool] = {}
         self.adds_margin: set[str] = set()
@@ -134,7 +134,7 @@ class SimulatedAccount:
         if record.link_id:
             self.by_link_id[record.category, record.link_id] = record
         self.open_orders[record.sim_id] = record
-        self.tell_story(record)
+        self.push_history(record)
 
     def forget(self, record: SandboxOrder) -> None:
         """An order that was refused on the spot never existed (its client id stays free)."""
@@ -144,7 +144,7 @@ class SimulatedAccount:
         self.open_orders.pop(record.sim_id, None)
         self.consumed.add(record.sim_id)
         record.status, record.leaves = "Rejected", 0
-        self.tell_story(record)
+        self.push_history(record)
 
     def touch(self, market: SymbolMarket) -> None:
         """A create, amend or cancel: the position is pushed even without change."""
@@ -168,7 +168,7 @@ class SimulatedAccount:
 
     # --- the engine's messages ---
 
-    def _hear(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         if isinstance(message, OrderUpdate):
             self._on_order(message)
         elif isinstance(message, Fill):
@@ -220,7 +220,7 @@ class SimulatedAccount:
             record.status, record.reject_reason, record.leaves = "Rejected", _reject_reason(update.reason), 0
         else:
             self._on_ended(record, update)
-        self.say(record)
+        self.push_order(record)
 
     def _on_refused_change(self, record: SandboxOrder, update: OrderUpdate) -> None:
         record.refusal = update.reason
@@ -244,10 +244,10 @@ class SimulatedAccount:
         record.steps = record.leaves + record.filled
         record.status = "Triggered"
         self._set_price(record, update)
-        self.say(record)
+        self.push_order(record)
         if update.order_type == "stop_limit":
             record.status = "New"
-            self.say(record)
+            self.push_order(record)
 
     def _on_ended(self, record: SandboxOrder, update: OrderUpdate) -> None:
         reason = update.reason
@@ -264,12 +264,12 @@ class SimulatedAccount:
         else:
             record.reject_reason = _reject_reason(reason)
 
-    def say(self, record: SandboxOrder) -> None:
+    def push_order(self, record: SandboxOrder) -> None:
         """Push an order as it is now, and file it where it belongs. One by which the exchange deleverages is never seen resting."""
         if record.create_type == ADL and record.is_open:
             return
         record.is_announced = True
-        self.tell_story(record)
+        self.push_history(record)
         if self.keeps_versions:
             record.versions.append((self._times.wall_ms(), record.row()))
             del record.versions[:-8]
@@ -279,7 +279,7 @@ class SimulatedAccount:
             self.recent_closed.append(record)
         self.outbox.append(("order", record.push() if self.is_heard else {}))
 
-    def tell_story(self, record: SandboxOrder, status: str = "") -> None:
+    def push_history(self, record: SandboxOrder, status: str = "") -> None:
         """Note what an order is now. One that nobody has looked at yet may fill whole."""
         rest = (record.leaves or record.steps - record.filled) if record.status in OPEN else 0
         self.story.append((
@@ -287,7 +287,7 @@ class SimulatedAccount:
             status or record.status, rest, record.price,
         ))  # fmt: skip
 
-    def _tell_trade(self, record: SandboxOrder, row: Mapping[str, Any]) -> None:
+    def _push_trade(self, record: SandboxOrder, row: Mapping[str, Any]) -> None:
         steps = record.market.instrument.qty_grid.count(float(row["execQty"]))
         self.story.append((
             self._times.wall_ms(), "trade", record.order_id, record.link_id, record.market.symbol, record.side, record.reduce_only, steps,
@@ -322,8 +322,8 @@ class SimulatedAccount:
     def _execute(self, record: SandboxOrder, fill: Fill) -> None:
         """A trade: order, then execution."""
         row = self._in_fee_coin(record, fill)
-        self._tell_trade(record, row)
-        self.say(record)
+        self._push_trade(record, row)
+        self.push_order(record)
         self.outbox.append(("execution", row))
 
     def _in_fee_coin(self, record: SandboxOrder, fill: Fill) -> dict[str, Any]:
@@ -352,8 +352,8 @@ class SimulatedAccount:
         self.register(record)
         self.touch(market)
         row = self.statement.trade(record, fill, "BustTrade")
-        self._tell_trade(record, row)
-        self.say(record)
+        self._push_trade(record, row)
+        self.push_order(record)
         self.outbox.append(("execution", row))
 
     def _on_funding(self, payment: FundingPayment) -> None:

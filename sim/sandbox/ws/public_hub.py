@@ -79,10 +79,10 @@ class PublicHub:
         """Unsubscribe."""
         connection.topics.pop(topic, None)
         for topics in self._topics.values():
-            hearers = topics.get(topic)
-            if hearers is not None and connection in hearers:
-                hearers.remove(connection)
-                if not hearers:
+            subscribers = topics.get(topic)
+            if subscribers is not None and connection in subscribers:
+                subscribers.remove(connection)
+                if not subscribers:
                     del topics[topic]
 
     def update_of(self, market: SymbolMarket) -> int:
@@ -103,7 +103,7 @@ class PublicHub:
         for market in moved.markets:
             trades, market.fresh_trades = market.fresh_trades, []
             liquidations, market.liquidations = market.liquidations, []
-            for topic, hearers in list(self._topics[market.name].items()):
+            for topic, subscribers in list(self._topics[market.name].items()):
                 head = topic.split(".")[0]
                 if head == "kline":
                     frames = self._kline_frames(market, topic, moved)
@@ -119,18 +119,18 @@ class PublicHub:
                     frames = [self._frame(topic, "snapshot", liquidations)] if liquidations else []
                 for frame in frames:
                     state = "confirm" if head == "kline" and frame["data"][0]["confirm"] else ""
-                    for connection in list(hearers):
+                    for connection in list(subscribers):
                         connection.send(frame, topic, symbol=market.symbol, state=state)
 
     def repeat_level1(self, now_s: float, after_s: float) -> None:
         """Depth 1 is sent again when it has not changed for a while, with the same ``u``."""
         for name, topics in self._topics.items():
-            for topic, hearers in list(topics.items()):
+            for topic, subscribers in list(topics.items()):
                 state = self._books.get((name, 1))
                 if topic.startswith("orderbook.1.") and state is not None and now_s - state.sent_at >= after_s:
                     state.sent_at = now_s
                     frame = self._book_frame(self._engine.markets[name], topic, "snapshot", state.bids, state.asks, state.u)
-                    for connection in list(hearers):
+                    for connection in list(subscribers):
                         connection.send(frame, topic, symbol=self._engine.markets[name].symbol)
 
     def _frame(self, topic: str, kind: str, data: Any) -> dict[str, Any]:

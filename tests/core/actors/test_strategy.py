@@ -199,10 +199,10 @@ def test_feedback_goes_to_those_who_hear_it() -> None:
     actor.on_fill(fill)
     actor.on_order(update)
     assert strategy.heard == [{"fast": 3}, fill, update]
-    assert actor.hears_fills and actor.hears_orders
+    assert actor.receives_fills and actor.receives_orders
     silent, _ = hosted(Silent())
     silent.start()
-    assert not silent.hears_fills and not silent.hears_orders
+    assert not silent.receives_fills and not silent.receives_orders
 
 
 def test_what_feedback_raises_names_the_place() -> None:

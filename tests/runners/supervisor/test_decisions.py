@@ -29,12 +29,12 @@ def lingers(at: float) -> Come:
 
 
 def said_end(decider: Decider) -> list[Any]:
-    decider.heard_end()
+    decider.on_end()
     return []
 
 
 def pressed(number: int, at: float, *, shared: bool = False) -> Come:
-    return lambda decider: decider.heard_signal(number, has_trader_heard=shared, now_s=at)
+    return lambda decider: decider.on_signal_sent(number, has_trader_heard=shared, now_s=at)
 
 
 def time(at: float) -> Come:
@@ -46,7 +46,7 @@ def flat(is_flat: bool) -> Come:
 
 
 def panic(at: float) -> Come:
-    return lambda decider: decider.heard_panic(at)
+    return lambda decider: decider.on_panic(at)
 
 
 FLATTEN = {"on_hang": "flatten"}

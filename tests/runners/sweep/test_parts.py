@@ -68,7 +68,7 @@ def test_the_book_gives_each_plan_its_own_and_loads_once() -> None:
     loads: list[str] = []
     with sample_store(days=20) as store:
         book = HistoryCache(store)
-        book.tell(lambda name, _: loads.append(name))
+        book.add_listener(lambda name, _: loads.append(name))
         plans = [make_plan(SYSTEM, WINDOW, STRATEGY(), SYSTEM.params, warmup={"1h": bars, "4h": 40}).replay for bars in (60, 40, 60)]
         book.expect(plans[0])
         parts = [book.part(plan) for plan in plans]

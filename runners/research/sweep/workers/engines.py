@@ -237,5 +237,5 @@ class Evaluators:
                 self._pool = RayPool(self._place, self._book, self._code)
             else:
                 self._pool = LocalPool(self._cache, self._code, max(1, self._place.count + more))
-                self._book.tell(lambda name, loaded: save(self._cache / name, loaded))
+                self._book.add_listener(lambda name, loaded: save(self._cache / name, loaded))
         return self._pool

@@ -78,7 +78,7 @@ class LocalPool:
             for key, _ in self._selector.select():
                 worker: _Worker = key.data
                 task = worker.task
-                outcome = self._hear(worker)
+                outcome = self._receive(worker)
                 if outcome is not None:
                     yield outcome
                 elif worker.process.poll() is not None:
@@ -120,7 +120,7 @@ class LocalPool:
         self._selector.register(worker.out, selectors.EVENT_READ, worker)
         return worker
 
-    def _hear(self, worker: _Worker) -> Outcome | None:
+    def _receive(self, worker: _Worker) -> Outcome | None:
         """An outcome, once its line is whole; None while it is not, and when the worker has ended."""
         part = os.read(worker.out, _CHUNK)
         if not part:

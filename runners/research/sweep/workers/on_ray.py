@@ -76,7 +76,7 @@ class RayPool:
             _join(self._ray, place)
         self._code = self._ray.put(msgspec.json.encode(code))
         self._data: dict[str, Any] = {}
-        book.tell(self._put)
+        book.add_listener(self._put)
         self._run = self._ray.remote(max_retries=RETRIES, retry_exceptions=False)(run_task)
 
     def evaluate(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
