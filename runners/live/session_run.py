@@ -41,7 +41,7 @@ from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.start import Live
 from keel.runners.live.supervisor.bar_count import bars_before
 from keel.runners.live.supervisor.sending import Heartbeats, heartbeats
-from keel.runners.process.attentive import attentive
+from keel.runners.process.attentive import attentive, collect_quietly
 from keel.runners.process.own_loop import run_to_end
 from keel.runners.process.private_files import private_files
 from keel.runners.systems import LoadedSystem, effective_system, function_fingerprints
@@ -250,8 +250,9 @@ class _Attempt:
 
     async def _run(self, begin: Callable[..., str]) -> tuple[Live, Ending]:
         session = self._session = Session(
-            self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus, later: log_events(bus, self._log, later)
-        )
+            self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus, later: log_events(bus, self._log, later),
+            rest=collect_quietly,
+        )  # fmt: skip
         self._beats.follow(session)
         where = endpoints(self._plan.environment, self._plan.sandbox_url)
         try:

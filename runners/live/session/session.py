@@ -117,7 +117,8 @@ class Stop:
 
 class Session:
     """One run of a plan. ``live`` is there once the start is through; ``watch`` is given the bus when what is new begins to pass on it,
-    and what takes work that can wait until orders have left."""
+    and what takes work that can wait until orders have left; ``rest`` is called in moments in which no command is on its way and no bar
+    waits."""
 
     def __init__(
         self,
@@ -126,8 +127,9 @@ class Session:
         *,
         max_bars: int | None = None,
         watch: Watch = nobody_watches,
+        rest: Callable[[], None] = lambda: None,
     ) -> None:
-        self._plan, self._user_notify, self._max_bars, self._watch = plan, notify, max_bars, watch
+        self._plan, self._user_notify, self._max_bars, self._watch, self._rest = plan, notify, max_bars, watch, rest
         self.stop = Stop()
         self.live: Live | None = None
         self.ending: Ending | None = None
@@ -247,7 +249,10 @@ class Session:
             if self._max_bars is not None and self.steps >= self._max_bars:
                 self.stop.ask("the number of bars is reached")
             await upkeep.turn()
-            live.snapshots.consider(is_quiet=not live.venue.in_flight)
+            is_quiet = not live.venue.in_flight
+            live.snapshots.consider(is_quiet=is_quiet)
+            if is_quiet and live.instants.is_empty:
+                self._rest()
             if panic.has_come():
                 self.stop.ask("panic")
             if await end.has_come():

@@ -303,3 +303,17 @@ def test_the_orders_of_an_instant_share_one_sync(journals: Path, monkeypatch: py
     together = [(first, second) for (first, place), (second, after) in pairwise(orders) if first == second and after == place + 1]
     instants = {ts for ts, _ in orders}
     assert len(orders) == 2 * len(instants) and len(together) == len(instants) >= 4
+
+
+def test_a_session_rests_only_while_no_command_is_on_its_way_and_no_bar_waits(journals: Path) -> None:
+    rests: list[tuple[int, bool]] = []
+
+    def rest() -> None:
+        live = session.live
+        assert live is not None
+        rests.append((live.venue.in_flight, live.instants.is_empty))
+
+    with moving() as sandbox:
+        session = Session(plan(sandbox, journals, symbols=("BTCUSDT", "ETHUSDT")), lambda notice: None, max_bars=6, rest=rest)
+        run_over(sandbox.url, session.run())
+    assert rests and set(rests) == {(0, True)}
