@@ -135,25 +135,26 @@ def result_of(columns: KernelColumns, equity: npt.NDArray[np.float64], tables: A
 
 def summary_of(columns: KernelColumns, daily: npt.NDArray[np.float64], denials: Any, state: Any, levels: Any) -> KernelSummary:
     """The figures of a finished run."""
-    initial, final = -int(state[at.EXTERNAL]) / 1e8, float(levels[at.EQUITY])
+    denials, state, levels = denials.tolist(), state.tolist(), levels.tolist()  # plain numbers are read far sooner than an array's
+    initial, final = -state[at.EXTERNAL] / 1e8, levels[at.EQUITY]
     return KernelSummary(
         final_equity=final,
         net_profit=(to_units(final) - to_units(initial)) / 1e8,
         total_return=final / initial - 1.0,
-        max_drawdown_abs=float(levels[at.WORST_ABS]),
-        max_drawdown_pct=100.0 * float(levels[at.WORST_SHARE]),
-        sharpe=_sharpe(columns, initial, daily[: int(state[at.DAY_POINT])]),
-        total_trades=int(state[at.TRADES]),
-        winning_trades=int(state[at.WINS]),
-        losing_trades=int(state[at.LOSSES]),
-        fees=int(state[at.FEES_PAID]) / 1e8,
-        funding=int(state[at.FUNDING_PAID]) / 1e8,
-        slippage=int(state[at.SLIPPAGE]) / 1e8,
-        liquidations=int(state[at.LIQUIDATIONS]),
-        rejected=int(state[at.REJECTED]),
-        denied=int(sum(denials)),
-        bars=int(state[at.BARS]),
-        stop_code=STOP_CODES[int(state[at.STOP_CODE])],
+        max_drawdown_abs=levels[at.WORST_ABS],
+        max_drawdown_pct=100.0 * levels[at.WORST_SHARE],
+        sharpe=_sharpe(columns, initial, daily[: state[at.DAY_POINT]]),
+        total_trades=state[at.TRADES],
+        winning_trades=state[at.WINS],
+        losing_trades=state[at.LOSSES],
+        fees=state[at.FEES_PAID] / 1e8,
+        funding=state[at.FUNDING_PAID] / 1e8,
+        slippage=state[at.SLIPPAGE] / 1e8,
+        liquidations=state[at.LIQUIDATIONS],
+        rejected=state[at.REJECTED],
+        denied=sum(denials),
+        bars=state[at.BARS],
+        stop_code=STOP_CODES[state[at.STOP_CODE]],
         ledger=ledger_of(state),
         funnel=funnel_of(denials, state),
     )
