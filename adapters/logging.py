@@ -82,7 +82,7 @@ def is_secret(name: str) -> bool:
 
 
 def without_secrets(value: Any) -> Any:
-    """The same plain data without the entries of mappings whose names say that they are secret, at any depth."""
+    """A copy of plain data without the entries of mappings whose names say that they are secret, at any depth."""
     if isinstance(value, Mapping):
         return {key: without_secrets(entry) for key, entry in value.items() if not is_secret(str(key))}
     if isinstance(value, (list, tuple)):

@@ -21,7 +21,7 @@ def not_own(status: os.stat_result, path: Path) -> str | None:
 
 
 def cannot_open(error: OSError, path: Path) -> str:
-    """The same of a file that could not be opened: one of another user's, mode 0600, says no more than that."""
+    """Why a file could not be opened, for people: one of another user's, mode 0600, says no more than that."""
     told = f"cannot be opened: {error.strerror}"
     if not isinstance(error, PermissionError):
         return told

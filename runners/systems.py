@@ -63,7 +63,7 @@ class LoadedSystem:
         return source_fingerprint(self.strategy)
 
     def with_overrides(self, overrides: Sequence[str]) -> LoadedSystem:
-        """The same strategy under a configuration with other keys set."""
+        """This system with other keys set."""
         config = apply_overrides(self.config, overrides)
         params = check_params(self.strategy, config.params)
         set_over = (*self.overrides, *overrides)

@@ -42,7 +42,7 @@ def lifted(ts: Ints, values: Floats, rows: Ints, holes: Ints) -> tuple[Ints, Flo
 
 
 def emptied(ts: Ints, values: Floats, rows: Ints, holes: Ints) -> tuple[Ints, Floats]:
-    """The same for the edge of an area over zero: at both edges of a hole it is zero."""
+    """Times and values for the edge of an area over zero: at both edges of a hole the value is zero."""
     drawn = np.union1d(rows, np.concatenate((holes, holes + 1)))
     after = np.repeat(np.searchsorted(drawn, holes) + 1, 2)
     edges = np.column_stack((holes, holes + 1)).ravel()

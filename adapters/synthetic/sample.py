@@ -39,7 +39,7 @@ class SyntheticSeries:
     last: Columns
     """ts, open, high, low, close, volume (1m): prices on the grid, volume on the step."""
     mark: Columns
-    """The same without a volume (0), a tenth of a tick fine."""
+    """Mark prices in the columns of ``bars``, with volume 0, on a grid of a tenth of a tick."""
     index: Columns
     """As ``mark``."""
     funding: Columns

@@ -274,7 +274,7 @@ class MarketData:
 
 
 class StepMarketData(MarketData):
-    """The same for a portfolio strategy, which is asked once an instant, for all symbols together, by its host's ``on_instant``.
+    """Market data for a portfolio strategy, which is asked once an instant, for all symbols together, by its host's ``on_instant``.
 
     It is asked where the decision bar of at least one symbol has closed. A symbol whose bar is missing shows what was known of it before.
     """

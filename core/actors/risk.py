@@ -140,7 +140,7 @@ class RiskActor:
         self.on_stamped(signal)
 
     def on_stamped(self, signal: Signal) -> None:
-        """The same for a signal that the strategy's actor has just made, and so checked."""
+        """``on_signal`` for a signal that the strategy's actor has just made, and so checked."""
         self.memory.counts.note(signal.ts, signal.symbol, self._take(signal))
 
     def _take(self, signal: Signal) -> Outcome:

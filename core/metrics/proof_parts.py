@@ -61,7 +61,7 @@ class DrawdownMetrics(Part, frozen=True, kw_only=True):
     max_drawdown_pct: float
     """Lowest equity / peak - 1; negative."""
     max_drawdown_intrabar_pct: Number
-    """The same with each bar's worst equity against the peak before it; negative."""
+    """Lowest ratio of a bar's worst equity to the peak before it, minus 1; negative."""
     longest_drawdown_days: float
     """Longest time from a peak until it is reached again, or to the end."""
     recovery_days: Number
@@ -219,7 +219,7 @@ class EntryFrictionMetrics(Part, frozen=True, kw_only=True):
     slippage: float
     """Sum of |fill price - price before costs| x size."""
     entry_slippage: float
-    """The same over opening fills."""
+    """Sum of |fill price - price before costs| x size over opening fills."""
     entry_fee_bps: Number
     """entry_fees / entry notional."""
     entry_slippage_bps: Number

@@ -150,7 +150,7 @@ def notional_of(ticks: int, steps: int, numerator: int, denominator: int) -> int
 
 
 def notional_up(ticks: int, steps: int, numerator: int, denominator: int) -> int:
-    """The same, with a rest rounded up."""
+    """``notional_of`` with a remainder rounded up."""
     if denominator == 1:
         return ticks * steps * numerator
     return mul_div_ceil(ticks * steps, numerator, denominator)
@@ -239,7 +239,7 @@ class Instrument(msgspec.Struct, frozen=True, dict=True):
 PERPETUAL_TAKER = to_units("0.00055")
 PERPETUAL_MAKER = to_units("0.0002")
 SPOT_FEE = to_units("0.001")
-"""Bybit's rates at VIP 0 (fact sheet, section 6.1)."""
+"""Bybit's rates at VIP 0 (help centre, "Trading Fee Structure")."""
 
 
 LARGE_COINS = ("BTC", "ETH")
@@ -269,7 +269,7 @@ def generic_tiers(base: str = "BTC", max_leverage: int | None = None) -> tuple[R
 def build_tiers(rows: list[tuple[int, int, int]]) -> tuple[RiskTier, ...]:
     """Tiers from (limit, maintenance rate, maximum leverage), all in 1e-8, with the deductions that make margin continuous.
 
-    Source: fact sheet 6.4: d_1 = 0, d_k = d_(k-1) + limit_(k-1) x (r_k - r_(k-1)).
+    Source: Bybit API documentation v5, "Get Risk Limit": d_1 = 0, d_k = d_(k-1) + limit_(k-1) x (r_k - r_(k-1)).
     """
     tiers: list[RiskTier] = []
     deduction = 0

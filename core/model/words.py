@@ -99,7 +99,7 @@ def _field_problems(value: Any, kind: inspect.Type) -> Iterator[str]:
 
 
 def _plain(value: Any, kind: inspect.Type) -> Any:
-    """The same value in the types that everything after this works with."""
+    """The value in the types that everything after this works with."""
     options = _options(kind)
     if isinstance(value, np.generic):
         value = value.item()

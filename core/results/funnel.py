@@ -87,7 +87,7 @@ _NUMBER: Final = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def copied(tally: Tally) -> Tally:
-    """The same counts, on their own."""
+    """An independent copy of the counts."""
     return {reason: msgspec.structs.replace(counted) for reason, counted in tally.items()}
 
 
@@ -139,7 +139,7 @@ class SignalCounts(msgspec.Struct):
             count(tally, outcome.reason, ts, symbol, outcome.value, outcome.limit, closed=outcome.closed)
 
     def copy(self) -> SignalCounts:
-        """The same counts, on their own."""
+        """An independent copy of the counts."""
         return SignalCounts(self.signals, self.ordered, self.withdrawn, copied(self.ignored), copied(self.denied), copied(self.capped))
 
 

@@ -40,7 +40,7 @@ class WorstCase(NamedTuple):
     position: float
     """|position| of the order's symbol."""
     gross: float
-    """The same, summed over all symbols."""
+    """Sum of |position| over all symbols."""
     net: float
     """Long less short once all that rests on the order's side is filled; positive in the direction of the order, infinite where unknown."""
 

@@ -309,8 +309,8 @@ def carry_margin(leverage: float, taker_fee: int, side: int) -> float:
 
 
 def cross_carry_margin(leverage: float, taker_fee: int, side: int, mark: float, fill: float) -> float:
-    """The same under cross margin, which counts the position at its mark: the margin and the fee to close of its value there, and at once
-    what the fill lies beyond the mark (spread and slippage), which the whole account has to bear."""
+    """``carry_margin`` under cross margin, which counts the position at its mark: the margin and the fee to close of its value there, and
+    at once what the fill lies beyond the mark (spread and slippage), which the whole account has to bear."""
     fee, lost = max(0, taker_fee) / UNIT, max(0.0, side * (fill - mark)) / fill
     return (1.0 / leverage + fee * (1.0 - side / leverage)) * max(1.0, mark / fill) + fee + lost
 

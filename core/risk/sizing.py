@@ -76,7 +76,7 @@ def floor_to_market(
 
 
 def size_without_market(qty: float, price: float, limited_by: Reason | Literal[""], limit: float, bracket: Bracket | None) -> Sizing:
-    """The same where no instrument is known: nothing to floor to, no minimum."""
+    """A sizing where no instrument is known: no grid to floor to, no minimum."""
     if not qty > 0.0:
         return unsized(denied(limited_by or "no_equity", qty * price, limit))
     return Sizing(True, qty, qty * price, limited_by, qty * price, limit, 0, qty * price, bracket)

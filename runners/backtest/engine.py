@@ -76,7 +76,7 @@ def run_prepared(prepared: Prepared, *, uid: str = "", progress: Progress | None
 def run_wired(
     prepared: Prepared, parts: BacktestParts, *, uid: str = "", progress: Progress | None = None, load_s: float = 0.0
 ) -> BacktestResult:
-    """The same for parts that somebody has wired, to read them afterwards."""
+    """Run parts that the caller has wired, and can read afterwards."""
     began = time.perf_counter()
     bars = replay(parts.feed, parts.cycle, progress)
     ran = time.perf_counter()

@@ -36,7 +36,7 @@ def run_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fil
 
 
 def whole_funnel(risk: RiskActor, executor: Executor, portfolio: Portfolio, *, fills: int, takeovers: int) -> Funnel:
-    """The same for a run that is not to be believed unless it adds up. Raises InvariantError where it does not."""
+    """The funnel of a run, which must add up. Raises InvariantError where it does not."""
     funnel = run_funnel(risk, executor, portfolio, fills=fills, takeovers=takeovers)
     if funnel.signals_missing or funnel.orders_missing:
         raise InvariantError(f"{funnel.signals_missing} signals and {funnel.orders_missing} orders are missing in {funnel}")

@@ -139,7 +139,7 @@ def load_inputs(store: HistoricalDataStore, plan: ReplayPlan) -> list[SymbolInpu
 
 
 def shortened(inputs: SymbolInputs, dropped: Mapping[str, int]) -> SymbolInputs:
-    """The same symbol with so many of its first bars left out, by timeframe: what a shorter warm-up would have loaded."""
+    """The symbol's inputs without so many of their first bars, by timeframe: what a shorter warm-up would have loaded."""
     history = inputs.history
     higher = {timeframe: frame[dropped.get(timeframe, 0) :] for timeframe, frame in history.higher.items()}
     decision = history.decision[dropped.get(history.decision.timeframe, 0) :]
@@ -296,7 +296,7 @@ def _signals(strategy: VectorStrategy, frame: Frame, params: Mapping[str, Any]) 
 
 
 def _read_only(frame: Frame) -> Frame:
-    """The same columns as views that cannot be written."""
+    """A frame of views on the columns that cannot be written."""
     views = {name: column.view() for name, column in frame.to_dict().items()}
     for view in views.values():
         view.flags.writeable = False

@@ -48,7 +48,7 @@ class ReadySystem:
         return self.prepared is not None and self.prepared.portfolio is not None
 
     def under(self, loaded: LoadedSystem) -> ReadySystem:
-        """The same history under a configuration that differs in how orders fill, with a strategy that has kept nothing."""
+        """This history under a configuration that differs in how orders fill, with a strategy that has kept nothing."""
         if self.prepared is None:
             return self
         prepared = replace(self.prepared, system=loaded.config, strategy=loaded.strategy(), params=loaded.params)

@@ -37,7 +37,8 @@ def effective_config(loaded: LoadedSystem, window: NamedWindow, prepared: Prepar
 
 
 def engine_config(prepared: Prepared, strategy_fingerprint: str, *, env: str, state: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of what Python code runs, without a system file. state: what the strategy's instance was made with, if anything."""
+    """The effective configuration of a run that Python code starts, without a system file. state: what the strategy's instance was made
+    with, if anything."""
     made_of = _made_of(described(effective_dict(prepared.system)), prepared.window, prepared.warmup, env=env)
     if state:
         made_of["strategy_made_with"] = dict(state)

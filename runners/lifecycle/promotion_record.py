@@ -114,7 +114,7 @@ def identity(loaded: LoadedSystem) -> tuple[str, str]:
 
 
 def recorded_identity(config: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The same of a run, from the effective configuration in its config.json; None for one that was no system's."""
+    """(code, configuration) of a run, from the effective configuration in its config.json; None where it ran no system."""
     system, strategy = config.get("system"), config.get("strategy_fingerprint")
     if not isinstance(system, Mapping) or not isinstance(strategy, str) or not strategy:
         return None

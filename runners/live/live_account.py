@@ -82,7 +82,7 @@ def run_live(loaded: LoadedSystem, home: Home, options: LiveOptions, *, beside: 
 
 
 def run_dry(loaded: LoadedSystem, home: Home, options: LiveOptions, say: Callable[[str], None]) -> DryEnding:
-    """The same way, sending nothing: ``say`` is told of every order that would be, and of what is told meanwhile. No run is kept."""
+    """A live session that sends nothing: ``say`` gets a line for every order that would be sent, and each notice. No run is kept."""
     plan = _plan(loaded, home, options, is_dry=True)
     dry = DryRun(say)
     try:

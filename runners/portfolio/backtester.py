@@ -114,7 +114,7 @@ class Backtester:
         *,
         progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """The same strategy, run anew on as many permutations of the window's bars (runners/research/permutation.py says which).
+        """Run the strategy anew on as many permutations of the window's bars (runners/research/permutation.py says which).
 
         Gives p_value, statistic, observed, permuted (the statistic of each), permutations and result (of the run on the bars as they
         were). Every run has a copy of the strategy and of the position manager as they were given. A run without a Sharpe ratio counts as

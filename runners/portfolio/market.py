@@ -102,7 +102,7 @@ def candle_timeframe(time_step: timedelta) -> tuple[str, list[str]]:
 
 
 def with_execution_bars(history: SymbolHistory, bars: Frame, execution: ExecutionConfig) -> SymbolHistory:
-    """The same symbol over other bars of its execution series: funding stays at its times, at the marks that these bars give."""
+    """The symbol's history over other bars of its execution series: funding stays at its times, at the marks that these bars give."""
     funding = history.funding
     if funding is not None:
         funding = replace(funding, marks=marks_at(funding.stamps, bars, None))

@@ -41,7 +41,8 @@ def system_setup(
 def setup_over(
     archive: Archive, system: SystemConfig, strategy: PortfolioStrategy, start_ms: int, warmup_bars: int, left_out: Sequence[str] = ()
 ) -> PortfolioSetup:
-    """The same over any archive. left_out: symbols of the system that are not traded now; a strategy that names them is given the rest.
+    """A portfolio strategy's setup over any archive. left_out: symbols of the system that are not traded now; a strategy that names them is
+    given the rest.
 
     Raises ConfigError for a symbol that the system lacks.
     """

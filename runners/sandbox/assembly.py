@@ -73,7 +73,7 @@ def bars_of(store: HistoricalDataStore, histories: Sequence[SymbolHistory], cate
 
 
 def shifted_to(bars: StoredBars, now_ms: int) -> StoredBars:
-    """The same bars by so many whole days later that they are played now: hours of the day, funding times and daily candles stay what
+    """The bars, moved by so many whole days that they are played now: hours of the day, funding times and daily candles stay what
     they were, and what of the window lies before now becomes the past, up to a day of it. Raises DataError where nothing is left."""
     begin = min(int(series.ts[series.first]) for series in bars.columns)
     end = max(int(series.ts[-1]) for series in bars.columns) + bars.duration_ms

@@ -336,7 +336,7 @@ class SimulatedExchange(OrderCalls):
         return self._stop.reason
 
     def should_stop(self) -> StopReason | None:
-        """The same, as a question."""
+        """``stop_reason`` as a method."""
         return self._stop.reason
 
     @property

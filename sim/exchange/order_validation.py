@@ -1,4 +1,4 @@
-"""May this order exist? The venue's own codes and words (fact sheet 5 and 7.2). Every check answers "" or the reason."""
+"""May this order exist? The exchange's own codes and words ("Place Order", "Error Codes"). Every check answers "" or the reason."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def closable_steps(book: SymbolBook, position: Position, side: int) -> int:
 
 
 def price_band(book: SymbolBook, side: int) -> float:
-    """The highest price of a buy, the lowest of a sell; the premium term is 0 where there is no book to average (fact sheet 5.5)."""
+    """The highest price of a buy, the lowest of a sell; without a book to average the premium is 0 ("Get Order Price Limit")."""
     return band_edge(book.instrument, side, book.mark, book.index)
 
 

@@ -1,14 +1,14 @@
 """Cross margin: all linear positions of one quote coin stand on the account's whole margin balance. The second margin policy.
 
 - Margin balance = wallet + unrealised PnL at mark. A position's initial and maintenance margin are both counted at its present mark
-  (fact sheet 6.5), by the tier of its value at mark; in hedge mode for the net side of a symbol only.
+  (Bybit help centre, "UTA Trading Rules"), by the tier of its value at mark; in hedge mode for the net side of a symbol only.
 - Available = margin balance - initial margin of positions - order margin. An order that opens needs something of it to be left.
 - A realised loss, a fee or funding goes against the wallet. Cash may be below zero while unrealised profit of what is open stands for it
   (no interest is charged); when nothing is open any more, insurance pays what is missing.
 - Liquidation when total maintenance margin >= margin balance, tested at every point of a bar's path that the exchange stops at: its four
   corners and whatever happens between. The stepped symbol's mark is the present one, that of each other the latest one.
 - Orders that hold margin end first. Then positions go, the one with the largest maintenance margin first, each whole, until the rate is
-  below 100 % and no cash is owed. ASSUMED, where the fact sheet (6.6) only says that positions are reduced, then taken over account-wide:
+  below 100 % and no cash is owed. ASSUMED, where the exchange only says that positions are reduced, then taken over account-wide:
   a position goes at its mark, rounded against the trader, for the taker fee; what the wallet lacks when the last one has gone is paid by
   insurance. So the account's bankruptcy is that of its whole balance, and not of a share of it that belongs to one position.
 
@@ -30,7 +30,7 @@ Margins = tuple[int, int]
 
 
 def margins_at_mark(margin: IsolatedMargin, value: int, side: int) -> Margins:
-    """Margins of a position of this value at mark (1e-8). Source: fact sheet 6.5."""
+    """Margins of a position of this value at mark (1e-8). Source: Bybit help centre, "UTA Trading Rules"."""
     initial = margin.to_hold(value, side)
     return initial, margin.maintenance(value, margin.closing_fee(value, side))
 

@@ -14,7 +14,7 @@ def funding_payment(mark: int, steps: int, num: int, den: int, rate: int) -> int
     """What a position pays (negative: receives) at a stamp, in 1e-8 of the quote coin, rounded up against the trader.
 
     mark: in 1e-8.  steps: signed, one of them is num/den base units.  rate: in 1e-8 per interval; longs pay when it is positive.
-    Source: fact sheet 6.2: size x mark x rate.
+    Source: Bybit help centre, "Introduction to Funding Rate": size x mark x rate.
     """
     pays = (steps > 0) == (rate > 0)
     size = abs(steps) * num

@@ -1,8 +1,8 @@
 """Initial and maintenance margin by tier, bankruptcy and liquidation price, for isolated positions of linear contracts.
 
-Money in integers of 1e-8, prices as floats. Source of every formula: fact sheet 6.4. ``IsolatedMargin`` is the first policy of the exchange
-and a symbol's terms (leverage, fee, tiers) in both; where positions share the account's margin, sim/margin/cross.py counts by the same
-terms.
+Money in integers of 1e-8, prices as floats. Source of every formula: Bybit help centre, "Liquidation Price Calculation under Isolated
+Mode". ``IsolatedMargin`` is the first policy of the exchange and a symbol's terms (leverage, fee, tiers) in both; where positions share the
+account's margin, sim/margin/cross.py counts by the same terms.
 """
 
 from __future__ import annotations

@@ -280,7 +280,7 @@ class Matching:
     def execute(
         self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool
     ) -> bool:
-        """The same, for an order whose position is at hand."""
+        """``_execute`` for an order whose position is at hand."""
         held = position.steps
         settlement = self._spot if book.is_spot else self._linear
         refusal = settlement.fill(book, position, order, steps, ticks, reference, maker)

@@ -168,7 +168,7 @@ def test_fee_rates_of_the_profile_go_before_those_of_the_execution_and_the_instr
 
 
 def test_the_liquidation_of_one_side_of_a_hedge_leaves_the_other_without_exits_and_warns(venue) -> None:
-    """The exchange cancels the contract's orders before it takes a position over (fact sheet 6.6): both sides are one contract."""
+    """The exchange cancels the contract's orders before it takes a position over: both sides are one contract."""
     v = venue(config=ExecutionConfig(slippage_bps=0.0), leverage=25.0, hedge=True)
     v.send("long", "BUY", 1.0, position_idx=1).send(
         "short", "SELL", 1.0, position_idx=2, bracket=Bracket(stop_loss=110.0, take_profit=80.0)

@@ -1,4 +1,4 @@
-"""The exchange's own worked examples and recorded values (fact sheet 3.4, 6.2, 6.4), to the last digit."""
+"""The exchange's own worked examples and recorded values (Bybit help centre: closed PnL, funding, isolated margin), to the last digit."""
 
 from __future__ import annotations
 

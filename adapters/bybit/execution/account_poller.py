@@ -1,7 +1,7 @@
 """The cadence of looking: what was sent and not heard of, what rests, what was executed, what is held, the wallet, the clock.
 
 The stream tells first, the lists prove it. When a list has news that the stream kept to itself, the stream is replaced, however well it
-answers pings. Times: BAR 3.8.
+answers pings. docs/reconciliation.md has the times.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TICK_S: Final = 1.0
 PERIODS_MS: Final = {"orders": 10_000, "executions": 30_000, "positions": 30_000, "wallet": 60_000, "clock": 60_000}
 """How often each of them is looked at, by a monotonic clock."""
 AWAITED_MS: Final = 5_000
-"""The same, for what a standing cause ends by."""
+"""How often it is looked at while a cause of the gate stands that ends by this look."""
 
 
 class AccountPoller:

@@ -47,7 +47,7 @@ def seen_key(message: Fill | FundingPayment) -> str:
 
 
 def execution_key(row: ExecutionRow) -> str:
-    """The same key, of an execution as the exchange tells it."""
+    """The key of ``seen_key`` for an execution row of the exchange."""
     return f"{row.symbol}:{row.execId}"
 
 

@@ -37,6 +37,6 @@ class Pushes:
         return report if booked == self._booked.get(symbol, 0) else None
 
     def latest_balance(self, coin: str) -> BalanceReport | None:
-        """The same, of a coin."""
+        """The coin's balance as pushed last; None where something was booked since, or nothing was pushed."""
         report, booked = self._balances.get(coin, (None, 0))
         return report if booked == self._total else None

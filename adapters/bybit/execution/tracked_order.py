@@ -147,5 +147,5 @@ class OrderIndex:
         return self._open.get(client_order_id) or self._closed.get(client_order_id)
 
     def find(self, client_order_id: str | None, order_id: str | None) -> TrackedOrder | None:
-        """The same, by our id or the exchange's."""
+        """An order, open or closed, by our id or the exchange's."""
         return self.get(client_order_id) or (self._by_order_id.get(order_id) if order_id else None)

@@ -1,5 +1,5 @@
 """Order entry by the trade WebSocket, where the environment has it. An answer means what a REST answer means; a connection that is lost
-after the send makes every command in flight unknown. Source: fact sheet 4.5.
+after the send makes every command in flight unknown. Source: Bybit API documentation v5, "Websocket Trade Guideline".
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Market data by REST: closed candles only, settled funding rates, instruments. Lists come newest first and are given oldest first.
 
 Whether a candle is closed is told by the exchange's own time in the same answer, not by a clock of ours: the newest row may be open, and
-nothing in it says so (fact sheet 3.2).
+nothing in it says so (Bybit API documentation v5, "Get Kline").
 """
 
 from __future__ import annotations

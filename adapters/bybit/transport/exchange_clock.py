@@ -1,7 +1,8 @@
 """The exchange's time, as near as a round trip can tell. Requests are stamped with it; a computer's clock that is far off stops trading.
 
-A timestamp must be later than server - recv_window and earlier than server + 1000 ms (fact sheet 2.1), so that a clock ahead by a second
-fails whatever the window is. Beyond 250 ms a notice goes out; beyond 500 ms we refuse: labels, journals and candles would be wrong too.
+A timestamp must be later than server - recv_window and earlier than server + 1000 ms ("Integration Guidance"), so that a clock ahead by a
+second fails whatever the window is. Beyond 250 ms a notice goes out; beyond 500 ms we refuse: labels, journals and candles would be wrong
+too.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Our windows are longer than the exchange's by a margin, since what leaves evenly may arrive in a bunch. Of the address's budget a part is
 kept for cancels: whatever else runs wild, orders can still be taken back. Answers correct us: the stated limit and rest of a budget, and
-the time at which it begins anew. Source: fact sheet 3.6 and 7.3.
+the time at which it begins anew. Source: Bybit API documentation v5, "Rate Limit Rules".
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Signatures: HMAC-SHA256 in lower-case hex over the bytes that go on the wire. Source: fact sheet, section 2."""
+"""Signatures: HMAC-SHA256 in lower-case hex over the bytes that go on the wire. Source: its API documentation, "Integration Guidance"."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def number(value: Number, what: str = "") -> Decimal | None:
 
 
 def required(value: Number, what: str) -> Decimal:
-    """The same, where it must be there."""
+    """``number`` of a field that must be there. Raises PayloadError, with ``what``, where it is not."""
     found = number(value, what)
     if found is None:
         raise PayloadError(f"{what} is missing")
@@ -217,8 +217,8 @@ def funding_rate(row: FundingRow) -> FundingRate:
 def order_status(row: OrderRow, filled_steps: int) -> tuple[OrderStatus, str] | None:
     """(status, reason) that an order row tells, with what has been filled of it; None for a status that nobody documents.
 
-    Source: fact sheet 5.2 and 5.3. A cancel that nobody asked for (post-only, IOC, FOK) has expired; one for another error of the exchange
-    was rejected, unless something of it was filled.
+    Source: Bybit API documentation v5, "Enums Definitions". A cancel that nobody asked for (post-only, IOC, FOK) has expired; one for
+    another error of the exchange was rejected, unless something of it was filled.
     """
     reject, cancel = row.rejectReason or "", row.cancelType or ""
     reason = reject if reject not in _NO_REASON else cancel if cancel not in _NO_REASON else ""
@@ -273,7 +273,7 @@ def execution_order(row: ExecutionRow) -> tuple[int, int, str]:
 def funding_payment(row: ExecutionRow, instrument: Instrument, held: int, position_idx: int = 0) -> FundingPayment:
     """An execution of type Funding. ``held``: the sign of our position, where it is known (0: the row's own side tells).
 
-    Sign of the rate: longs pay when it is positive, so it follows from who paid; the row's own sign has two conventions (fact sheet 6.2).
+    Sign of the rate: longs pay when it is positive, so it follows from who paid; the row's own sign has two conventions.
     The stamp is the whole minute at or before the execution.
     """
     paid = units(row.execFee, "execFee")

@@ -1,4 +1,6 @@
-"""What an answer of the exchange means for the request that asked. Source: fact sheet, section 7; codes decide, words never do.
+"""What an answer of the exchange means for the request that asked. Codes decide, words never do.
+
+Source: Bybit API documentation v5, "Error Codes".
 
 The whole of order safety hangs on one distinction: *refused* is positive evidence that nothing happened, *unknown* is the lack of it.
 """

@@ -1,7 +1,7 @@
 """The exchange's JSON as it is: one Struct per shape, REST and WebSocket. Only what we use is named, unknown fields are ignored.
 
 Numbers come as strings nearly everywhere and sometimes as JSON numbers, absent ones as "" or null: ``Number`` takes all of these, and
-``keel.adapters.bybit.wire.parsing`` reads them. Decoders are built once. Source: fact sheet, sections 3 and 4.
+``keel.adapters.bybit.wire.parsing`` reads them. Decoders are built once. Source: Bybit API documentation v5.
 """
 
 from __future__ import annotations

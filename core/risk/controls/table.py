@@ -148,7 +148,7 @@ def position(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
 
 
 def gross(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
-    """The same of all symbols together."""
+    """Sum of |position| over all symbols in the worst case, in quote coins at mark."""
     return _above("max_gross_usd", inputs.worst_case(order).gross, inputs.limits.max_gross_usd)
 
 
@@ -215,7 +215,7 @@ def reject_breaker(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
 
 
 def repeats(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
-    """The same thing over and over: stops trading until a person allows it again."""
+    """Too many orders to one side within a minute: stops trading until a person allows it again."""
     entries = [other for _, other in inputs.counts.sent if not other.reduce_only]
     alike = sum(other.symbol == order.symbol and other.side == order.side for other in entries) + 1
     denial = _above("repeated_execution", alike, inputs.limits.max_repeats_per_minute)

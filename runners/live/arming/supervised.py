@@ -27,5 +27,5 @@ def armed_before(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def of_run(run: str) -> Path | None:
-    """The same by the run's id."""
+    """The file of what a run was armed with, by the run's id; None where there is none."""
     return state_folder("arming") / f"supervised-{run}.token" if re.fullmatch(r"[0-9a-f]{32}", run) else None

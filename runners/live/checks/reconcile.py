@@ -67,7 +67,7 @@ def differences(
 
 
 def pushed_differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[AccountDifference]:
-    """The same, between the portfolio and what the stream pushed last, of that to which nothing was booked later."""
+    """What differs between the portfolio and what the stream pushed last, where nothing was booked later."""
     pushes = venue.tracker.pushes
     found: list[AccountDifference] = []
     for line in portfolio.lines.values():
@@ -299,7 +299,7 @@ class Reconciler:
     # --- reading ---
 
     async def _unbooked(self, found: AccountDifference, all_found: Sequence[AccountDifference]) -> list[Unbooked]:
-        """The same as ``_rows_of``; nothing, where the log cannot be read, which is told."""
+        """``_rows_of``, or nothing (with a notice) where the log cannot be read."""
         try:
             return await self._rows_of(found, all_found)
         except (ExchangeRefusal, PayloadError) as error:

@@ -1,4 +1,4 @@
-"""How often a session looks, in one table (BAR 3.8). In lock-step the market waits for us, and nothing here runs by the clock.
+"""How often a session looks, in one table (docs/reconciliation.md). In lock-step nothing here runs by the clock: the market waits.
 
 ``in_flight`` is looked at every second and acts after its threshold; the first five are the adapter's own
 (``adapters/bybit/execution/account_poller.py``), which reads executions, orders, positions and wallet after each reconnection, too.
@@ -25,7 +25,7 @@ PERIOD_MS: Final = {
 ``statement``: the transaction log row by row; at the end of a session, too."""
 
 AWAITED_MS: Final = {"books": 10_000, "settings": 30_000, "instruments": MINUTE_MS, "key": MINUTE_MS}
-"""The same, while a cause of the gate stands that ends by this look."""
+"""Name -> ms between two looks while a cause of the gate stands that ends by this look."""
 
 
 class CheckSchedule:

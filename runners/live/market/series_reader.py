@@ -28,7 +28,7 @@ from keel.runners.portfolio.archive import POINTS, SERIES
 PATIENCE_MS: Final = 30_000
 """How long a decision bar waits for the candles beside it."""
 LOCKSTEP_PATIENCE_MS: Final = 700
-"""The same where the market waits for us: what is not there then does not exist."""
+"""How long a decision bar waits in lock-step: what is not there then does not exist."""
 _KINDS: Final[Mapping[str, Kind]] = {"last": "last", "mark": "mark", "index": "index"}
 Rows = dict[int, tuple[float, ...]]
 

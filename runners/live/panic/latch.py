@@ -49,7 +49,7 @@ def latch_path(environment: Environment, rest_url: str) -> Path:
 
 
 def latch_of(environment: Environment, sandbox_url: str | None) -> Path:
-    """The same by what a command line says: a sandbox's URL, or None for the usual one. Raises ConfigError for a URL of another machine."""
+    """``latch_path`` for a sandbox's URL, or None for the environment's own. Raises ConfigError for a URL of another machine."""
     return latch_path(environment, endpoints(environment, sandbox_url).rest)
 
 

@@ -309,7 +309,7 @@ class Session:
             return Ending(reason, [], unanswered, _protective(live), held, [], False, self.stop.failure, state)
 
     def _kept(self, live: Live, ending: Ending) -> Ending:
-        """The same end, once the journal has all of it on the disk; a disk that refuses is what it ended with."""
+        """``ending``, once the journal has all of it on the disk; where the disk refuses, the ending with that failure."""
         try:
             live.journal.sync()
         except JournalError as error:

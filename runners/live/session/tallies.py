@@ -30,7 +30,7 @@ def of_journal(history: JournalHistory) -> dict[str, int]:
 
 
 def tallies(live: Live) -> dict[str, int]:
-    """The same, and what this session's streams had to leave out; nothing that has not happened."""
+    """The journal's tallies, and what this session's streams had to leave out; only counts above 0."""
     streams = (live.venue.private.stream, live.market.stream)
     counts = {
         "messages that could not be read": sum(stream.quarantined for stream in streams),

@@ -95,7 +95,7 @@ class Warmup:
 
     @property
     def advice_for_bits(self) -> int | None:
-        """The same for the last bit; None where something comes close and never to the last bit."""
+        """The warmup_bars with which everything settles to the last bit; None where something never does."""
         needed = [entry.equal_after for entry in self.features if entry.close_after is not None]
         known = [bars for bars in needed if bars is not None]
         return -(-max(known) // 10) * 10 if known and len(known) == len(needed) else None

@@ -90,7 +90,7 @@ class Space:
         return math.prod(len(dimension.values) for dimension in self.dimensions)
 
     def in_bins(self) -> Space:
-        """The same for a search that tries some of it: with many values the next one is hardly ever tried, so these are seen in bins."""
+        """This space in bins, for a search that tries only some points: of many values two neighbours are hardly ever both tried."""
         return Space(tuple(replace(each, in_bins=each.is_ordered and len(each.values) > 2 * BINS) for each in self.dimensions))
 
     def grid(self) -> Iterator[Setting]:

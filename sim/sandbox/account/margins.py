@@ -1,6 +1,6 @@
 """What an account's margins are, in both margin modes: computed when asked, from the engine's books and ledger. All money in 1e-8.
 
-Isolated: a position's initial margin by its entry, its maintenance margin by the mark. Cross (fact sheet 6.5): both by the mark, of a
+Isolated: a position's initial margin by its entry, its maintenance margin by the mark. Cross ("UTA Trading Rules"): both by the mark, of a
 symbol's net side; the margin balance is the wallet of USDT with the unrealised PnL at mark. Other coins are no collateral (ASSUMED).
 """
 

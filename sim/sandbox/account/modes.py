@@ -100,7 +100,7 @@ def _order_changes(book: SymbolBook, policy: IsolatedMargin) -> list[tuple[Worki
 
 
 def _position_changes(book: SymbolBook, policy: IsolatedMargin) -> list[tuple[Position, int]]:
-    """The same of open positions: what was added or eaten stays."""
+    """The margin changes of open positions: margin that was added, or used up by funding, stays."""
     changes = []
     for position in book.positions:
         if position.steps:
@@ -165,8 +165,8 @@ def switch_mode(account: SimulatedAccount, market: SymbolMarket, mode: int) -> N
 
 
 def switch_modes(account: SimulatedAccount, markets: list[SymbolMarket], mode: int) -> None:
-    """The same for all symbols of a settle coin that have neither position nor order; the others stay as they are, and nothing to change
-    is no error."""
+    """Switch the position mode of all symbols of a settle coin that have neither position nor order; the others stay as they are, and
+    nothing to change is no error."""
     wanted = _is_hedge(mode)
     for market in markets:
         book = account.exchange.books[market.name]

@@ -381,7 +381,8 @@ class SimulatedAccount:
         self.statement.transfer(coin, units, self.clock.now_ms, kind)
 
     def transfer_coins(self, market: SymbolMarket, units: int, kind: str = "") -> None:
-        """The same of a spot pair's base coin, in its own unit. What comes costs its latest price. Raises ApiError when it is not free."""
+        """Transfer a spot pair's base coin, in its own unit. What comes in is valued at its latest price. Raises ApiError when it is not
+        free."""
         instrument, position = market.instrument, self.exchange.books[market.name].positions[0]
         if self.exchange.ledger.accounts(instrument.base)[FREE] + units < 0:
             raise ApiError(110012, "insufficient available balance")  # ASSUMED words

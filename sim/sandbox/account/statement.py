@@ -36,7 +36,7 @@ class Statement:
         self.executions: list[dict[str, Any]] = []
         """Rows as the stream gives them, oldest first, each with ``_seen`` (wall time) and ``_number``."""
         self.executions_of: dict[str, list[dict[str, Any]]] = {}
-        """The same by the order's id."""
+        """Rows by the order's id."""
         self.log: list[dict[str, Any]] = []
         self.closed_pnl: list[ClosedPnl] = []
         self.positions: dict[tuple[str, int], PositionState] = {}

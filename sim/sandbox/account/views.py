@@ -48,7 +48,7 @@ def position_row(account: SimulatedAccount, name: str, idx: int) -> dict[str, An
 
 
 def position_push(account: SimulatedAccount, name: str, idx: int) -> dict[str, Any]:
-    """The same for the private stream: ``entryPrice`` instead of ``avgPrice``."""
+    """A position as the private stream shows it: ``entryPrice`` instead of ``avgPrice``."""
     row = position_row(account, name, idx)
     return {"category": account.markets[name].category, "entryPrice": row.pop("avgPrice"), **row}
 

@@ -1,4 +1,4 @@
-"""Who asks: signatures over the bytes as they came, and the window of time in which they are good (fact sheet 2)."""
+"""Who asks: signatures over the bytes as they came, and the window of time in which they are good ("Integration Guidance")."""
 
 from __future__ import annotations
 

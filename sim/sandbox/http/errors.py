@@ -1,4 +1,4 @@
-"""The exchange's noes: code and words (fact sheet 7.2 and the recorded bodies)."""
+"""The exchange's refusals: code and words ("Error Codes", and recorded bodies)."""
 
 from __future__ import annotations
 

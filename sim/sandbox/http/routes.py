@@ -1,4 +1,4 @@
-"""Every endpoint: its handler, whether it needs a key, its request budget, and whether the demo profile has it (fact sheet 1, 3)."""
+"""Every endpoint: its handler, whether it needs a key, its request budget, and whether the demo profile has it ("Rate Limit Rules")."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ def _columns(series: SymbolSeries) -> Floats:
 
 
 def _part(piece: Piece, begin: float, end: float) -> Piece:
-    """What lies between two places of a bar's path (EXECUTION: O -> L -> H -> C, or O -> H -> L -> C where it closed lower)."""
+    """What lies between two places of a bar's path (docs/fills.md: O -> L -> H -> C, or O -> H -> L -> C where it closed lower)."""
     low_first = piece.prices[3] >= piece.prices[0]
     prices: list[float] = []
     for at in (0, 4, 8):

@@ -96,7 +96,7 @@ class LongCandles:
         return self._starts[begin:end]
 
     def table(self, values: Floats, since: int | None, until: int | None, kind: int) -> tuple[Ints, Floats]:
-        """The same, and their columns."""
+        """Opens of the candles with since <= open <= until, and their columns."""
         begin, end = self._between(values, since, until)
         if begin < end and end > self._count:
             self._put(values[:, self._first :])

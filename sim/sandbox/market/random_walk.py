@@ -82,7 +82,7 @@ class RandomWalk:
         return self._smooth
 
     def funding_rate(self) -> int:
-        """P + clamp(I - P, -0.05 %, 0.05 %) within the cap (fact sheet 6.2) in 1e-8, P being the smoothed premium (ASSUMED)."""
+        """P + clamp(I - P, -0.05 %, 0.05 %) within the cap ("Introduction to Funding Rate") in 1e-8; P: smoothed premium (ASSUMED)."""
         premium = to_units(f"{self.premium:.8f}")
         return max(-_CAP, min(_CAP, premium + max(-_CLAMP, min(_CLAMP, INTEREST_RATE - premium))))
 

@@ -187,7 +187,7 @@ class SymbolMarket:
         return self._book_json
 
     def ladder_json(self, side: Side) -> msgspec.Raw:
-        """The same of columns."""
+        """One side of the book as the wire has it, out of columns."""
         ticks, steps = side
         prices, sizes = json_columns.on_grid(self.instrument.price_grid, ticks), json_columns.on_grid(self.instrument.qty_grid, steps)
         return json_columns.json_rows([prices, json_columns.plain_zeros(sizes, steps == 0)])

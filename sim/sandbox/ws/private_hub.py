@@ -1,4 +1,4 @@
-"""The private streams: rows of an account's outbox to those of its connections that asked for them (fact sheet 4.4)."""
+"""The private streams: rows of an account's outbox to those of its connections that asked for them (topics: docs/sandbox.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public streams of linear and spot: who hears what, and the frames of each topic (fact sheet 4.3)."""
+"""The public streams of linear and spot: who is subscribed to what, and the frames of each topic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The three WebSocket channels: their control frames, dialects and exact words (fact sheet 2.2, 2.3, 4.2, 4.5)."""
+"""The three WebSocket channels: their control frames, dialects and exact words ("Connect", "Websocket Trade Guideline")."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def test_what_is_not_trading_is_refused(payloads: Path) -> None:
 
 
 def test_risk_tiers_in_fractions_and_in_percent(payloads: Path) -> None:
-    """The deductions are the fact sheet's own: 1,200 and 3,020."""
+    """The deductions are the exchange's own: 1,200 and 3,020."""
     recorded = [row for row in rows(payloads, "rest/v5-market-get-risk-limit.hirokisan.json", wire.TierRow) if row.symbol == "BTCUSDT"]
     tiers = instruments.risk_tiers("BTCUSDT", recorded)
     assert tiers[0] == RiskTier(to_units(2_000_000), to_units("0.01"), to_units("0.005"), to_units(100), 0)

@@ -1,4 +1,4 @@
-"""Cross margin over the wire: the fact sheet's numbers worked by hand, leverage, refusals, and a liquidation of the whole account."""
+"""Cross margin over the wire: the exchange's numbers worked by hand, leverage, refusals, and a liquidation of the whole account."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ def _log_adds_up(account: Any) -> None:
 
 
 def _closed_pnl_is_that_of_its_prices(account: Any) -> None:
-    """closedPnl = (exit value - entry value) x direction - open fee - close fee (fact sheet 3.4), takeovers aside."""
+    """closedPnl = (exit value - entry value) x direction - open fee - close fee ("Get Closed PnL"), takeovers aside."""
     for entry in account.statement.closed_pnl:
         row = entry.row()
         if row["execType"] != "Trade":
