@@ -33,7 +33,7 @@ from aiohttp import web
 
 from benchmarks.gates import Gate, hold
 from keel.adapters.machine import wall_ms
-from keel.sim.sandbox.http.kline_texts import KlineTexts
+from keel.sim.sandbox.http.endpoints.kline_texts import KlineTexts
 from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import DEFAULT_KEY, DEFAULT_SECRET, AccountSettings, SandboxSettings

@@ -29,7 +29,7 @@ LONG_FILES: Final = frozenset(
         "sim/matching/matching.py",
         "sim/sandbox/account/order_requests.py",
         "sim/sandbox/account/simulated_account.py",
-        "sim/sandbox/http/rest_account.py",
+        "sim/sandbox/http/endpoints/account.py",
     }
 )
 LONG_FUNCTIONS: Final = frozenset(
@@ -70,7 +70,6 @@ MANY_PARAMETERS: Final = frozenset(
 FULL_FOLDERS: Final = {
     "adapters/bybit/execution": 17,
     "runners/live/session": 19,
-    "sim/sandbox/http": 19,
 }
 """Folder -> how many files of Python it may have until it is divided."""
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 
 from keel.core.model.timeframe import MINUTE_MS
-from keel.sim.sandbox.http import rest_account as private
-from keel.sim.sandbox.http import rest_market as public
-from keel.sim.sandbox.http import rest_side as side
 from keel.sim.sandbox.http.call import Call
+from keel.sim.sandbox.http.endpoints import account as private
+from keel.sim.sandbox.http.endpoints import market as public
+from keel.sim.sandbox.http.endpoints import side as side
 from keel.sim.sandbox.http.request_limits import SECOND_MS
 
 Handler = Callable[[Call], dict[str, Any]]

@@ -18,8 +18,8 @@ from keel.core.model.money import to_text
 from keel.core.model.timeframe import DAY_MS
 from keel.sim.exchange.order_validation import band_edge
 from keel.sim.sandbox import texts
-from keel.sim.sandbox.http import json_columns
-from keel.sim.sandbox.http.kline_texts import KlineTexts
+from keel.sim.sandbox.http.endpoints import json_columns
+from keel.sim.sandbox.http.endpoints.kline_texts import KlineTexts
 from keel.sim.sandbox.market.bar_source import Floats, Ints, Prices
 from keel.sim.sandbox.market.candles import Candles
 

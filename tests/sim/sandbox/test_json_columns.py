@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from keel.core.model.instrument import Grid
 from keel.core.model.timeframe import MINUTE_MS
-from keel.sim.sandbox.http import json_columns
-from keel.sim.sandbox.http.kline_texts import PREMIUM, KlineTexts
+from keel.sim.sandbox.http.endpoints import json_columns
+from keel.sim.sandbox.http.endpoints.kline_texts import PREMIUM, KlineTexts
 from keel.sim.sandbox.market.candles import INDEX, LAST, MARK, Candles
 from keel.sim.sandbox.market.intervals import INTERVALS, end_of, start_of
 from keel.sim.sandbox.market.random_walk import walk_instrument

@@ -13,8 +13,8 @@ from keel.core.model.timeframe import DAY_MS, MINUTE_MS
 from keel.core.system.config import ExecutionConfig
 from keel.runners.sandbox.assembly import shifted_to, stored_bars
 from keel.sim.sandbox.engine import Engine
-from keel.sim.sandbox.http import rest_market
 from keel.sim.sandbox.http.call import Call
+from keel.sim.sandbox.http.endpoints import market as rest_market
 from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.market.random_walk import FUNDING_MS
 from keel.sim.sandbox.settings import SandboxSettings

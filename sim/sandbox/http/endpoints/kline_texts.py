@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from keel.sim.sandbox import texts
-from keel.sim.sandbox.http.json_columns import as_published, decimal_columns, json_rows, whole_numbers
+from keel.sim.sandbox.http.endpoints.json_columns import as_published, decimal_columns, json_rows, whole_numbers
 from keel.sim.sandbox.market.bar_source import Floats, Ints
 from keel.sim.sandbox.market.candles import INDEX, LAST, MARK, Candles
 

@@ -10,9 +10,9 @@ from keel.sim.margin.ledger import FREE
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.account.simulated_account import SimulatedAccount
 from keel.sim.sandbox.http.call import Call
+from keel.sim.sandbox.http.endpoints.periods import on_grid, points
 from keel.sim.sandbox.http.errors import ApiError, params_error
 from keel.sim.sandbox.http.parameters import market, text
-from keel.sim.sandbox.http.periods import on_grid, points
 
 _ACCOUNT_TYPES = ("UNIFIED", "FUND", "CONTRACT", "SPOT")
 

@@ -12,11 +12,11 @@ from keel.core.model.instrument import Instrument, generic_tiers
 from keel.core.model.money import UNIT
 from keel.sim.sandbox import texts
 from keel.sim.sandbox.http.call import Call
+from keel.sim.sandbox.http.endpoints.kline_texts import PREMIUM
+from keel.sim.sandbox.http.endpoints.periods import on_grid, points
 from keel.sim.sandbox.http.errors import ApiError, params_error
-from keel.sim.sandbox.http.kline_texts import PREMIUM
 from keel.sim.sandbox.http.paging import from_place
 from keel.sim.sandbox.http.parameters import category, market, moment, text, whole
-from keel.sim.sandbox.http.periods import on_grid, points
 from keel.sim.sandbox.market.candles import INDEX, LAST, MARK
 from keel.sim.sandbox.market.intervals import start_of
 from keel.sim.sandbox.market.symbol_market import SymbolMarket
