@@ -17,6 +17,7 @@ from keel.core.actors.portfolio_risk import PortfolioRiskActor
 from keel.core.actors.portfolio_strategy import PortfolioStrategyActor
 from keel.core.actors.risk import RiskActor
 from keel.core.actors.strategy import StrategyActor, StrategyHost
+from keel.core.costs import CostModels, SetAside
 from keel.core.engine.bus import Bus
 from keel.core.engine.clock import Clock
 from keel.core.engine.ports import Strategy, Venue
@@ -76,10 +77,12 @@ def make_actors(
     *,
     desk: PortfolioDesk | None = None,
     gate: Gate | None = None,
+    costs: CostModels | None = None,
 ) -> Actors:
     """The strategy actor, market data and risk, around an executor and a portfolio that are there already (the contexts read them).
 
     desk: for a portfolio strategy, and for no other. gate: of a session; risk puts its causes into it, else into one of its own.
+    costs: the system's own cost models, of which sizes ask what to set aside.
     """
     host: StrategyHost
     market_data: MarketData
@@ -104,7 +107,7 @@ def make_actors(
         read_feature=market_data.read_feature,
         allow_short=system.category == "linear",
         working=executor,
-        execution=system.execution,
+        execution=SetAside(system.execution, costs),
         gate=gate,
     )
     return Actors(portfolio, executor, host, market_data, risk)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from keel.core.errors import ConfigError, DataError, KeelError
 from keel.core.system.config import SystemConfig
 from keel.core.system.file import apply_overrides, decode_system, effective_dict, locate_key, system_from_dict
 from keel.core.system.suggestions import did_you_mean, nearest_name
+from keel.runners.cost_models import label, load_cost_models, model_references
 from keel.runners.home import Home
 from keel.runners.user_path import user_path
 from keel.strategies import verification
@@ -51,6 +52,8 @@ class LoadedSystem:
     """By which it is found again from any folder: its id, or the path of its file; "" for what no command line names."""
     overrides: tuple[str, ...] = ()
     """What was set over the file."""
+    cost_places: Mapping[str, str] = field(default_factory=dict)
+    """Kind of cost model -> where it is named, as errors of a run begin: file, line and key."""
 
     @property
     def params(self) -> Mapping[str, Any]:
@@ -67,7 +70,9 @@ class LoadedSystem:
         config = apply_overrides(self.config, overrides)
         params = check_params(self.strategy, config.params)
         set_over = (*self.overrides, *overrides)
-        return replace(self, config=msgspec.structs.replace(config, params=params), overrides=set_over)
+        places = {kind: _override_of(kind, overrides) or self.cost_places.get(kind, label(kind)) for kind in config.execution.costs.named}
+        load_cost_models(config.execution, places)
+        return replace(self, config=msgspec.structs.replace(config, params=params), overrides=set_over, cost_places=places)
 
 
 def list_sources(home: Home) -> Iterator[SystemSource]:
@@ -98,7 +103,9 @@ def load_system(reference: str, home: Home, overrides: Sequence[str] = (), *, se
     folders = [home.strategies] if source.path is None else [home.strategies, source.path.parent]
     with _located(source, ("strategy",), overrides):
         strategy = load_strategy(config.strategy, folders)
-    return _with_params(config, strategy, source, seed, overrides)
+    places = {kind: _override_of(kind, overrides) or _line_of(kind, source) for kind in config.execution.costs.named}
+    load_cost_models(config.execution, places)
+    return replace(_with_params(config, strategy, source, seed, overrides), cost_places=places)
 
 
 def load_recorded(
@@ -113,8 +120,8 @@ def load_recorded(
 ) -> LoadedSystem:
     """The system of a run, from the configuration that its config.json holds. Raises ConfigError and StrategyError.
 
-    fingerprint: of the strategy's sources as recorded; functions: of each feature's file (``function_fingerprints``). Reading never runs
-    code: what the file names is run only where its sources are those that ran then. Raises DataError where they are not.
+    fingerprint: of the strategy's sources as recorded; functions: of the files of features and cost models (``function_fingerprints``).
+    Reading never runs code: what the file names is run only where its sources are those that ran then. Raises DataError where they are not.
     """
     config = system_from_dict(_of_now(effective), where)
     search = [home.strategies, user_path(filename).parent if filename else Path()]
@@ -123,7 +130,8 @@ def load_recorded(
         raise DataError(f"{where}: the code of strategy {config.strategy} {ran}; {anew}")
     for reference, digest in function_fingerprints(config).items():
         if functions.get(reference) != digest:
-            raise DataError(f"{where}: the code of the feature {reference} {ran}; {anew}")
+            what = "cost model" if reference in model_references(config.execution.costs) else "feature"
+            raise DataError(f"{where}: the code of the {what} {reference} {ran}; {anew}")
     return loaded_now(config, filename, home)
 
 
@@ -134,14 +142,15 @@ def loaded_now(config: SystemConfig, filename: str, home: Home) -> LoadedSystem:
 
 
 def function_fingerprints(config: SystemConfig) -> dict[str, str]:
-    """SHA-256 of the file of each function that the system's own features name; those that a strategy declares are in its sources.
+    """SHA-256 of the file of each function that the system's own features name, and of each cost model's; what a strategy declares is in
+    its sources.
 
     Nothing is imported. Raises ConfigError for a file or module that is not there.
     """
     named = [body.get("fn") for body in config.features.values() if isinstance(body, Mapping)]
     meant = [config.params.get(name[1:]) if isinstance(name, str) and name.startswith("$") else name for name in named]
     found: dict[str, str] = {}
-    for reference in meant:
+    for reference in [*meant, *model_references(config.execution.costs)]:
         if isinstance(reference, str) and ":" in reference:
             path = verification.locate(reference)
             if path is not None and not path.is_file():
@@ -237,6 +246,20 @@ class _located:
         text = next((text for text in reversed(self._overrides) if text.partition("=")[0].strip() == dotted), None)
         place = f"override {text!r}" if text else locate_key(self._source.text, self._source.filename, self._path)
         raise type(error)(f"{place}: {error}") from error
+
+
+def _override_of(kind: str, overrides: Sequence[str]) -> str:
+    """The last override that names a cost model of this kind, as errors name it; "" where none does."""
+    key = label(kind)
+    for text in reversed(overrides):
+        name = text.partition("=")[0].strip()
+        if name.startswith(f"{key}.") or key == name or key.startswith(f"{name}."):
+            return f"override {text!r}: {key}"
+    return ""
+
+
+def _line_of(kind: str, source: SystemSource) -> str:
+    return f"{locate_key(source.text, source.filename, ('execution', 'costs', kind, 'model'))}: {label(kind)}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

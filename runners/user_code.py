@@ -1,4 +1,4 @@
-"""Loads a user's own functions: ``path/to/file.py:function`` or ``package.module:function``."""
+"""Loads a user's own functions and classes: ``path/to/file.py:name`` or ``package.module:name``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from keel.core.errors import ConfigError
 from keel.core.system.file_names import name_problem, shown
-from keel.strategies.loading import FreshSource
+from keel.core.system.suggestions import did_you_mean
+from keel.strategies.loading import FreshSource, import_module, run_file
 from keel.strategies.old_names import is_old, refusal
 
 
@@ -30,6 +31,29 @@ def load_function(reference: str) -> Callable[..., Any]:
         raise ConfigError(f"{where} has no function {name!r}; it has: {known}")
     found: Callable[..., Any] = function
     return found
+
+
+def load_class(reference: str, what: str) -> type[Any]:
+    """The class behind a reference; what: it is, in words. Raises ConfigError where there is none, StrategyError where its file raises."""
+    where, colon, name = reference.strip().rpartition(":")
+    problem = name_problem(where) or ("" if colon and name.isidentifier() else "has no class after a colon: write path/to/file.py:Class")
+    if problem:
+        raise ConfigError(f"there is no class {shown(reference)}: the name {problem}")
+    path = Path(where)
+    if where.endswith(".py") and not path.is_file():
+        raise ConfigError(f"there is no file {path} (relative paths begin at the current folder)")
+    module = run_file(path, what) if where.endswith(".py") else import_module(reference, where, what)
+    found = getattr(module, name, None)
+    if isinstance(found, type):
+        return found
+    own = [key for key, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__ and key[0] != "_"]
+    if found is not None:
+        raise ConfigError(f"{reference}: {name} is {_kind_of(found)}, and {what} is a class; {where} has: {', '.join(own) or 'none'}")
+    raise ConfigError(f"{reference}: there is no class {name}: {did_you_mean(name, own) if own else f'{where} has none'}")
+
+
+def _kind_of(value: object) -> str:
+    return "a function" if callable(value) else f"{type(value).__name__} {value!r}"[:80]
 
 
 def _is_function(value: object) -> bool:

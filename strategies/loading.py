@@ -16,8 +16,8 @@ from keel.core.errors import ConfigError, StrategyError
 from keel.strategies.old_names import is_old, refusal
 
 
-def run_file(path: Path) -> ModuleType:
-    """A user's file as a module, run anew. Raises ConfigError when it cannot be read, StrategyError when it raises."""
+def run_file(path: Path, what: str = "the strategy") -> ModuleType:
+    """A user's file as a module, run anew. Raises ConfigError when it cannot be read, StrategyError when it raises. what: in words."""
     path = path.resolve()
     name = f"keel_strategy_{path.stem}_{sha256(str(path).encode()).hexdigest()[:12]}"
     try:
@@ -37,11 +37,11 @@ def run_file(path: Path) -> ModuleType:
         sys.modules.pop(name)
         if earlier is not None:
             sys.modules[name] = earlier
-        raise _import_error(error, path) from error
+        raise _import_error(error, path, what) from error
     return module
 
 
-def import_module(ref: str, name: str) -> ModuleType:
+def import_module(ref: str, name: str, what: str = "the strategy") -> ModuleType:
     """An installed module by name. Raises ConfigError when there is none, StrategyError when it raises. ref: what errors name."""
     if not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(f"{ref}: {name!r} is not the name of a module")
@@ -53,9 +53,9 @@ def import_module(ref: str, name: str) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             advice = "install its package, or name the file: path/to/file.py:Class"
             raise ConfigError(f"{ref}: Python finds no module {error.name}: {advice}") from error
-        raise _import_error(error, None) from error
+        raise _import_error(error, None, what) from error
     except (Exception, SystemExit) as error:
-        raise _import_error(error, None) from error
+        raise _import_error(error, None, what) from error
 
 
 def source_bytes(module: ModuleType | None, cls: type) -> bytes:
@@ -91,14 +91,14 @@ class FreshSource(importlib.abc.SourceLoader):
         return self.source
 
 
-def _import_error(error: BaseException, path: Path | None) -> StrategyError:
+def _import_error(error: BaseException, path: Path | None, what: str) -> StrategyError:
     """The error with the file and line that raised: the last line of the strategy's own file where that is known."""
     if isinstance(error, SyntaxError):
         return StrategyError(f"{error.filename}:{error.lineno}: SyntaxError: {error.msg}")
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<frozen")]
     own = [frame for frame in frames if path is not None and frame.filename == str(path)] or frames
     place = f"{own[-1].filename}:{own[-1].lineno}" if own else str(path)
-    return StrategyError(f"{place}: the strategy cannot be loaded: {type(error).__name__}: {error}")
+    return StrategyError(f"{place}: {what} cannot be loaded: {type(error).__name__}: {error}")
 
 
 def _code_bytes(code: CodeType) -> bytes:

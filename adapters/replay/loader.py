@@ -11,7 +11,6 @@ from keel.adapters.replay.volatility import rolling_volatility_bps
 from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import ConfigError
 from keel.core.model.frame import Frame
-from keel.core.system.config import ImpactConfig
 
 __all__ = ["ReplayPlan", "load_histories"]
 
@@ -52,8 +51,9 @@ def _load_symbol(store: HistoricalDataStore, plan: ReplayPlan, symbol: str) -> S
     history.funding = funding_columns(store, instrument, execution, history.mark, window, plan.execution, env=env)
     if "open_interest" in plan.inputs:
         history.open_interest = store.find(symbol, "", window.start_ms, window.end_ms + 1, env=env, kind="open_interest", category=category)
-    if isinstance(plan.execution.impact, ImpactConfig):
-        history.volatility_bps = rolling_volatility_bps(execution["close"], plan.execution.impact.window)
+    window_bars = plan.execution.volatility_window
+    if window_bars is not None:
+        history.volatility_bps = rolling_volatility_bps(execution["close"], window_bars)
     history.trust = data_quality_of(store, plan, history, skipped, partial, completed)
     history.trust |= {"assumed": [*known.assumed], "doubts": [*known.doubts]}
     return history

@@ -28,6 +28,7 @@ EXPLAINED = {
     "path": "The order in which a bar's prices are visited.",
     "limit_fill": "through: a resting order needs the price to go beyond it; touch: to reach it.",
     "latency_ms": "From the decision to the order's arrival.",
+    "cost_models": "Cost models of the system's own (execution.costs); none: the built-in ones.",
     "liquidation": "full: the whole position is taken over at once.",
     "not_modelled": "What happens in a market and not here.",
     "compared": "Whether books and exchange were compared at the end of the session.",

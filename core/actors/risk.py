@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from keel.core.costs import SetAside
 from keel.core.engine.clock import Clock
 from keel.core.model.dust import sellable_steps
 from keel.core.model.instrument import Instrument, order_parts
@@ -104,7 +105,7 @@ class RiskActor:
         read_feature: ReadFeature,
         allow_short: bool,
         working: WorkingOrders,
-        execution: ExecutionConfig | None = None,
+        execution: ExecutionConfig | SetAside | None = None,
         gate: Gate | None = None,
     ) -> None:
         self.manager = RiskManager(

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from keel.core.costs import SetAside
 from keel.core.engine.clock import Clock, ReplayClock
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import Bracket, Signal
@@ -51,11 +52,11 @@ class RiskManager:
         timeframe: str = "1m",
         read_feature: ReadFeature = _no_feature,
         allow_short: bool = True,
-        execution: ExecutionConfig | None = None,
+        execution: ExecutionConfig | SetAside | None = None,
         gate: Gate | None = None,
     ) -> None:
-        """execution: the fees, the spread and the slippage that sizes leave room for; None: the instruments' fees alone. gate: where a Halt
-        and a limit that broke stand as causes; None: one of its own."""
+        """execution: the fees, the spread and the slippage that sizes leave room for (``SetAside``: as cost models say); None: the
+        instruments' fees alone. gate: where a Halt and a limit that broke stand as causes; None: one of its own."""
         config = config if config is not None else RiskConfig()
         sizing = sizing if sizing is not None else SizingConfig()
         self._instruments = instruments if instruments is not None else {}

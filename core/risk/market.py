@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from keel.core.model.costs import MAX_COST_RATE
+from keel.core.costs import SetAside
 from keel.core.model.instrument import Instrument
-from keel.core.model.money import UNIT, to_units
+from keel.core.model.money import UNIT
 from keel.core.system.config import ExecutionConfig
 
 
@@ -14,7 +14,8 @@ class Market:
     """One symbol's market. A quantity of n steps is ``n * qty_num / qty_den``, exactly as ``Grid.value`` has it; prices likewise.
 
     ``min_notional`` is in 1e-8 of the quote coin; ``max_market_qty`` (of a market order) and ``max_qty`` (of any other) in base units.
-    ``taker_fee`` and ``cost_rate`` (spread and slippage of a taker) are in 1e-8, as the run's execution has them.
+    ``taker_fee`` and ``cost_rate`` (spread and slippage of a taker) are in 1e-8, as the run's execution has them, or as a
+    user's own cost models set them aside.
     ``ample_usd``: an order of so many quote coins, at a price of ``tick`` or more, is over the minimum however its price is rounded.
     """
 
@@ -35,11 +36,9 @@ class Market:
         "tick",
     )
 
-    def __init__(self, instrument: Instrument, execution: ExecutionConfig | None = None) -> None:
-        self.instrument = instrument
-        fee = execution.taker_fee if execution is not None else None
-        self.taker_fee = instrument.taker_fee if fee is None else to_units(fee)
-        self.cost_rate = 0 if execution is None else min(execution.half_spread_rate + execution.slippage_rate, MAX_COST_RATE)
+    def __init__(self, instrument: Instrument, execution: ExecutionConfig | SetAside | None = None) -> None:
+        self.instrument, costs = instrument, SetAside.of(execution)
+        self.taker_fee, self.cost_rate = costs.fee_rate(instrument), costs.cost_rate(instrument)
         self.is_spot = instrument.category == "spot"
         self.qty_num, self.qty_den = instrument.qty_grid.num, instrument.qty_grid.den
         self.price_num, self.price_den = instrument.price_grid.num, instrument.price_grid.den

@@ -84,6 +84,8 @@ def _lines(place: Mapping[str, Any], seen: Mapping[str, Any]) -> list[str]:
         lines.append(f"  bar of {seen['symbol']} {seen['timeframe']} that closed at {closed}{whole}: {_listed(bar)}")
     if seen.get("step"):
         lines.append(f"  step of {seen['step']}; prices: {_listed(seen['prices'])}")
+    if seen.get("asked"):
+        lines.append(f"  asked about: {_listed(seen['asked'])}")
     if seen.get("features"):
         lines.append(f"  features there: {_listed(seen['features'])}")
     return lines

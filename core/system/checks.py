@@ -150,6 +150,11 @@ def _execution(config: SystemConfig) -> Iterator[Problem]:
     for key in ("half_spread_bps", "slippage_bps"):
         if getattr(config.execution, key) >= 10_000:
             yield Problem(("execution", key), "must be below 10000: that many basis points are the whole price")
+    for kind, chosen in config.execution.costs.named.items():
+        if not chosen.model.strip():
+            yield Problem(("execution", "costs", kind, "model"), "must name a class: path/to/file.py:Class, package.module:Class or flat")
+    if config.execution.costs.funding is not None and config.execution.funding == "none":
+        yield Problem(("execution", "costs", "funding"), "execution.funding is none: there is no funding time to ask about")
 
 
 def _spot(config: SystemConfig) -> Iterator[Problem]:
@@ -159,6 +164,8 @@ def _spot(config: SystemConfig) -> Iterator[Problem]:
         yield Problem(("risk", "margin_mode"), "spot has no margin: leave the key out (--set risk.margin_mode=isolated)")
     if config.demo.margin_mode is not None:
         yield Problem(("demo", "margin_mode"), "spot has no margin: leave the key out (--set demo.margin_mode=null)")
+    if config.execution.costs.funding is not None:
+        yield Problem(("execution", "costs", "funding"), "spot pays no funding: leave the key out")
     if not isinstance(config.execution.funding, str):
         yield Problem(("execution", "funding"), "spot pays no funding: leave the key out (--set execution.funding=history)")
     if config.exits is not None and config.exits.trigger != "last":

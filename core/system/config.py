@@ -107,6 +107,28 @@ class ConstantFunding(Strict, frozen=True, kw_only=True):
     constant: float
 
 
+class CostModelConfig(Strict, frozen=True, kw_only=True):
+    """A class that is asked what a fill or a funding time costs. params: the arguments of its constructor."""
+
+    model: Annotated[str, msgspec.Meta(description="path/to/file.py:Class, package.module:Class, or the name of a built-in model.")]
+    params: Annotated[dict[str, Any], msgspec.Meta(description="The arguments of its constructor.")] = {}
+
+
+class CostsConfig(Strict, frozen=True, kw_only=True, omit_defaults=True):
+    """Cost models of one's own, each in place of what the other keys of ``execution`` say. None: as these say."""
+
+    fees: CostModelConfig | None = None
+    slippage: CostModelConfig | None = None
+    impact: CostModelConfig | None = None
+    funding: CostModelConfig | None = None
+
+    @property
+    def named(self) -> dict[str, CostModelConfig]:
+        """The models that are named, by kind."""
+        kinds = {"fees": self.fees, "slippage": self.slippage, "impact": self.impact, "funding": self.funding}
+        return {kind: model for kind, model in kinds.items() if model is not None}
+
+
 class ExecutionConfig(Strict, frozen=True, kw_only=True):
     """How the simulated exchange fills. ``taker_fee`` and ``maker_fee`` are fractions; None: the instrument's."""
 
@@ -121,6 +143,7 @@ class ExecutionConfig(Strict, frozen=True, kw_only=True):
     gaps: Literal["error", "skip"] = "error"
     taker_fee: float | None = None
     maker_fee: float | None = None
+    costs: CostsConfig = CostsConfig()
 
     @classmethod
     def frictionless(cls) -> ExecutionConfig:
@@ -136,6 +159,14 @@ class ExecutionConfig(Strict, frozen=True, kw_only=True):
     def half_spread_rate(self) -> int:
         """Half the spread as an integer of 1e-8."""
         return bps_rate(self.half_spread_bps)
+
+    @property
+    def volatility_window(self) -> int | None:
+        """Over how many earlier bars volatility is measured; None where nobody asks for it."""
+        if self.impact != "none":
+            return self.impact.window
+        is_asked = self.costs.fees or self.costs.slippage or self.costs.impact
+        return ImpactConfig().window if is_asked else None
 
 
 def bps_rate(bps: float) -> int:

@@ -59,6 +59,8 @@ def effective_dict(config: SystemConfig) -> dict[str, Any]:
     """Every key with the value that holds, defaults filled in: what config.json records. Plain JSON data."""
     data: dict[str, Any] = msgspec.to_builtins(config)
     data["execution_timeframe"] = config.execution_timeframe or config.timeframe
+    if not data["execution"]["costs"]:
+        del data["execution"]["costs"]  # a system without models of its own is what it was before there were such
     return data
 
 

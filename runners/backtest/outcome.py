@@ -130,6 +130,7 @@ def trust(system: SystemConfig, histories: Sequence[SymbolHistory], venue: Simul
         "path": system.execution.path,
         "limit_fill": system.execution.limit_fill,
         "latency_ms": system.execution.latency_ms,
+        "cost_models": [f"{kind}: {chosen.model}" for kind, chosen in system.execution.costs.named.items()],
         "liquidation": "full",
         "not_modelled": [
             "the order book and the queue in it",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,8 @@ class Prepared:
     warmup: dict[str, int]
     portfolio: PortfolioSetup | None = None
     """What a portfolio strategy is shown and when; None for signal strategies."""
+    cost_places: Mapping[str, str] = field(default_factory=dict)
+    """Kind of cost model -> where the system file names it; empty where nobody knows a file."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,8 @@ def make_ready(loaded: LoadedSystem, window: NamedWindow, store: HistoricalDataS
         prepared = prepare(store, system, window.span, strategy, loaded.params, load_function=load_function)
     except StrategyError as error:
         return ReadySystem(loaded, window, None, error, time.perf_counter() - began)
-    check_venue(loaded.config, {history.symbol: history.instrument for history in prepared.histories})
+    prepared.cost_places = loaded.cost_places
+    check_venue(loaded.config, {history.symbol: history.instrument for history in prepared.histories}, loaded.cost_places)
     return ReadySystem(loaded, window, prepared, None, time.perf_counter() - began)
 
 

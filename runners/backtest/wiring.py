@@ -13,6 +13,7 @@ from keel.core.actors.market_data import ReplaySeries, SymbolContext
 from keel.core.actors.portfolio import Portfolio
 from keel.core.actors.risk import RiskActor
 from keel.core.actors.strategy import StrategyHost
+from keel.core.costs import CostModels
 from keel.core.engine.bus import Bus
 from keel.core.engine.clock import Clock, ReplayClock
 from keel.core.errors import InvariantError
@@ -23,6 +24,7 @@ from keel.core.system.config import SystemConfig
 from keel.runners.actors import LOGGED, make_actors, subscribe, subscribe_targets
 from keel.runners.backtest.preparation import Prepared
 from keel.runners.backtest.replay import Cycle
+from keel.runners.cost_models import load_cost_models
 from keel.runners.portfolio.desk import PortfolioDesk, open_desk
 from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
 
@@ -65,10 +67,13 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
         order_number=executor.order_number,
         strategy=system.strategy,
     )
-    venue = make_venue(system, instruments, clock, bus.publish)
+    costs = load_cost_models(system.execution, prepared.cost_places)
+    venue = make_venue(system, instruments, clock, bus.publish, costs)
     contexts = (make_contexts or _contexts)(prepared, portfolio)
     desk = open_desk(prepared.portfolio, prepared.strategy, portfolio, clock, bus.publish) if prepared.portfolio is not None else None
-    actors = make_actors(system, prepared.strategy, prepared.params, instruments, contexts, executor, portfolio, bus, clock, desk=desk)
+    actors = make_actors(
+        system, prepared.strategy, prepared.params, instruments, contexts, executor, portfolio, bus, clock, desk=desk, costs=costs
+    )
     _load_funding(prepared, venue)
     messages: list[Message] = []
     halts: list[Halt | Resume] = []
@@ -83,18 +88,20 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
 
 
 def make_venue(
-    system: SystemConfig, instruments: Mapping[str, Instrument], clock: Clock, emit: Callable[[Message], None]
+    system: SystemConfig, instruments: Mapping[str, Instrument], clock: Clock, emit: Callable[[Message], None], costs: CostModels | None
 ) -> SimulatedExchange:
-    """The simulated exchange of a system. Raises ConfigError for what it does not take: before a run begins, this is how to find out."""
+    """The simulated exchange of a system. costs: the models that it names. Raises ConfigError for what it does not take: before a run
+    begins, this is how to find out."""
     profile = RiskProfileConfig.from_risk(system.risk, system.initial_equity)
     return SimulatedExchange(
-        list(system.symbols), system.initial_equity, system.execution, profile, instruments=instruments, clock=clock, emit=emit
+        list(system.symbols), system.initial_equity, system.execution, profile, instruments=instruments, clock=clock, emit=emit, costs=costs
     )
 
 
-def check_venue(system: SystemConfig, instruments: Mapping[str, Instrument]) -> None:
-    """Whether the exchange takes an account and execution such as the system's. Raises ConfigError where it does not."""
-    make_venue(system, instruments, ReplayClock(), lambda _: None)
+def check_venue(system: SystemConfig, instruments: Mapping[str, Instrument], cost_places: Mapping[str, str] | None = None) -> None:
+    """Whether the exchange takes an account and execution such as the system's. Raises ConfigError where it does not, StrategyError where a
+    cost model answers what is no rate. cost_places: where the system file names its cost models."""
+    make_venue(system, instruments, ReplayClock(), lambda _: None, load_cost_models(system.execution, cost_places))
 
 
 def _contexts(prepared: Prepared, portfolio: Portfolio) -> list[SymbolContext]:

@@ -13,9 +13,11 @@ from keel.adapters.replay.history import SymbolHistory
 from keel.adapters.store.coverage import fingerprint
 from keel.core.model.frame import Frame
 from keel.core.model.time_range import TimeRange, to_iso
+from keel.core.system.config import SystemConfig
 from keel.core.system.file import effective_dict
 from keel.runners.backtest.preparation import Prepared
 from keel.runners.backtest.windows import NamedWindow
+from keel.runners.cost_models import model_references
 from keel.runners.lifecycle.described import described
 from keel.runners.lifecycle.registry import system_uid
 from keel.runners.systems import LoadedSystem, effective_system, function_fingerprints
@@ -29,7 +31,7 @@ def effective_config(loaded: LoadedSystem, window: NamedWindow, prepared: Prepar
 
     prepared: None where the strategy failed before anything was loaded; there is no data fingerprint then.
     """
-    made_of = _made_of(effective_system(loaded), window.span, {} if prepared is None else prepared.warmup)
+    made_of = _made_of(effective_system(loaded), window.span, {} if prepared is None else prepared.warmup, _models_of(loaded.config))
     data = "" if prepared is None else data_fingerprint(prepared.histories)
     made = _identified(made_of, window, loaded.strategy_fingerprint, data, system_file=loaded.filename, seed=seed)
     functions = function_fingerprints(loaded.config)
@@ -39,7 +41,8 @@ def effective_config(loaded: LoadedSystem, window: NamedWindow, prepared: Prepar
 def engine_config(prepared: Prepared, strategy_fingerprint: str, *, env: str, state: Mapping[str, Any]) -> dict[str, Any]:
     """The effective configuration of a run that Python code starts, without a system file. state: what the strategy's instance was made
     with, if anything."""
-    made_of = _made_of(described(effective_dict(prepared.system)), prepared.window, prepared.warmup, env=env)
+    models = _models_of(prepared.system)
+    made_of = _made_of(described(effective_dict(prepared.system)), prepared.window, prepared.warmup, models, env=env)
     if state:
         made_of["strategy_made_with"] = dict(state)
     window, data = NamedWindow("", prepared.window), data_fingerprint(prepared.histories)
@@ -54,12 +57,21 @@ def engine_config(prepared: Prepared, strategy_fingerprint: str, *, env: str, st
 
 def point_uid(loaded: LoadedSystem, window: TimeRange, warmup: Mapping[str, int], strategy: str, data: str) -> str:
     """The system uid of a run that is not made yet, out of the fingerprints of its strategy and data: that of the same backtest."""
-    return system_uid(strategy, _made_of(effective_system(loaded), window, warmup), data)
+    return system_uid(strategy, _made_of(effective_system(loaded), window, warmup, _models_of(loaded.config)), data)
 
 
-def _made_of(system: Mapping[str, Any], window: TimeRange, warmup: Mapping[str, int], *, env: str = ENV) -> dict[str, Any]:
+def _models_of(system: SystemConfig) -> dict[str, str]:
+    """SHA-256 of the file of each cost model of the user's own: another code is another system."""
+    functions = function_fingerprints(system)
+    return {reference: functions[reference] for reference in model_references(system.execution.costs)}
+
+
+def _made_of(
+    system: Mapping[str, Any], window: TimeRange, warmup: Mapping[str, int], models: Mapping[str, str], *, env: str = ENV
+) -> dict[str, Any]:
     span = {"start": to_iso(window.start_ms), "end": to_iso(window.end_ms)}
-    return {"system": system, "window": span, "warmup_bars": dict(warmup), "env": env}
+    made_of = {"system": system, "window": span, "warmup_bars": dict(warmup), "env": env}
+    return {**made_of, "cost_model_fingerprints": dict(models)} if models else made_of
 
 
 def _identified(

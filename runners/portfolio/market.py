@@ -25,7 +25,7 @@ from keel.core.model.money import UNIT
 from keel.core.model.time_range import Moment, TimeRange, to_iso
 from keel.core.model.timeframe import DAY_MS, floor_ts, tf_ms
 from keel.core.strategy.portfolio_order import market_symbol
-from keel.core.system.config import ExecutionConfig, ImpactConfig
+from keel.core.system.config import ExecutionConfig
 from keel.runners.portfolio.archive import DataType, StoredArchive
 
 EXECUTED: Final[dict[Category, DataType]] = {"linear": "mark_ohlcv_futures", "spot": "ohlcv_spot"}
@@ -106,8 +106,8 @@ def with_execution_bars(history: SymbolHistory, bars: Frame, execution: Executio
     funding = history.funding
     if funding is not None:
         funding = replace(funding, marks=marks_at(funding.stamps, bars, None))
-    impact = execution.impact
-    volatility = rolling_volatility_bps(bars["close"], impact.window) if isinstance(impact, ImpactConfig) else None
+    window = execution.volatility_window
+    volatility = None if window is None else rolling_volatility_bps(bars["close"], window)
     return replace(history, execution=bars, decision=bars, funding=funding, volatility_bps=volatility)
 
 
@@ -165,8 +165,9 @@ def _history(store: HistoricalDataStore, market: PortfolioMarket, symbol: str, b
     bars = _with_volume(store, market, bars)
     history = SymbolHistory(instrument, bars, bars)
     history.funding = funding_columns(store, instrument, bars, None, window, execution, env=wanted.env)
-    if isinstance(execution.impact, ImpactConfig):
-        history.volatility_bps = rolling_volatility_bps(bars["close"], execution.impact.window)
+    window_bars = execution.volatility_window
+    if window_bars is not None:
+        history.volatility_bps = rolling_volatility_bps(bars["close"], window_bars)
     history.trust = _trust(store, market, history, missing)
     if not wanted.frictionless:
         history.trust |= {"assumed": [*known.assumed], "doubts": [*known.doubts]}

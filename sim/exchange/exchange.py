@@ -12,6 +12,7 @@ from typing import Any, Final, get_args
 import msgspec
 
 from keel.core.actors.portfolio import Portfolio
+from keel.core.costs import CostModels
 from keel.core.engine.clock import Clock, ReplayClock
 from keel.core.errors import ConfigError
 from keel.core.model.frame import Frame
@@ -37,6 +38,7 @@ from keel.core.strategy.order_calls import OrderCalls
 from keel.core.system.config import ConstantFunding, ExecutionConfig, MarginMode, RiskConfig
 from keel.sim.exchange.alone import EquityLog, Span, check_bars
 from keel.sim.exchange.book import Command, SymbolBook
+from keel.sim.exchange.book_costs import BookCosts
 from keel.sim.exchange.events import Numbering, Outbox, UsedIds
 from keel.sim.exchange.exhaustion import ExhaustionCheck
 from keel.sim.exchange.metrics import ExchangeMetrics, PositionChange
@@ -101,7 +103,8 @@ class SimulatedExchange(OrderCalls):
     also keeps an account for stand-alone use.
 
     ``initial_capital`` (quote coins) wins over the profile's initial equity. Without ``instruments`` a symbol is a generic linear
-    perpetual (tick 0.01, step 0.001). Raises ConfigError for what it cannot simulate.
+    perpetual (tick 0.01, step 0.001). ``costs``: the models that ``execution_config.costs`` names, or others. Raises ConfigError for what
+    it cannot simulate.
     """
 
     def __init__(
@@ -115,9 +118,11 @@ class SimulatedExchange(OrderCalls):
         clock: Clock | None = None,
         emit: Callable[[Message], None] | None = None,
         hedge_mode: bool = False,
+        costs: CostModels | None = None,
     ) -> None:
         symbols = [symbol] if isinstance(symbol, str) else list(symbol)
         _check_account(symbols, initial_capital, risk_profile)
+        _check_costs(execution_config, costs)
         self.execution_config, self.risk_profile = execution_config, risk_profile
         self.clock: Clock = clock if clock is not None else ReplayClock()
         self.ledger = Ledger()
@@ -133,7 +138,12 @@ class SimulatedExchange(OrderCalls):
         found = {name: _find(name, instruments) for name in symbols}
         self.cross_accounts: dict[str, CrossAccount] = {}
         """By quote coin; none with isolated margin."""
-        self.books = {name: self._make_book(instrument, hedge_mode) for name, instrument in found.items()}
+        fees = {name: self._fees_of(instrument) for name, instrument in found.items()}
+        asked = {name: (taker if costs is None else costs.reserved_fee_rate(name, taker), maker) for name, (taker, maker) in fees.items()}
+        self.books = {name: self._make_book(instrument, asked[name], hedge_mode) for name, instrument in found.items()}
+        takers = {name: taker for name, (taker, _) in fees.items()}
+        book_costs = None if costs is None else BookCosts(costs, execution_config, self._outbox.fills, takers)
+        self._fee_costs = book_costs if costs is not None and costs.has_fees else None
         self.woken: dict[str, None] = {}
         """Symbols for which commands were queued since whoever steps their bars cleared this."""
         one_way_alone = emit is None and not hedge_mode
@@ -146,12 +156,16 @@ class SimulatedExchange(OrderCalls):
         self._used_ids = used_ids = UsedIds()
         self._stop = ExhaustionCheck(self.books, self.ledger)
         settlements = self._margin_by(risk_profile.margin_mode)
-        self._matching = Matching(execution_config, self._outbox, self.metrics, settlements, used_ids, numbering.next, self._stop)
+        self._matching = Matching(
+            execution_config, self._outbox, self.metrics, settlements, used_ids, numbering.next, self._stop,
+            book_costs if costs is not None and costs.has_prices else None,
+        )  # fmt: skip
         self._order_entry = OrderEntry(self._matching, self._outbox, self.metrics, used_ids, numbering.next)
         shared = Shared(self.ledger, self._outbox, self.metrics, used_ids, numbering, self._stop)
-        self._walk = Walk(self._order_entry, self._matching, shared, execution_config.path == "pessimistic")
+        funding_costs = book_costs if costs is not None and costs.has_funding else None
+        self._walk = Walk(self._order_entry, self._matching, shared, execution_config.path == "pessimistic", funding_costs)
         self._touch = self._matching.touch
-        has_fast_path = FastPath.is_open_to(execution_config, hedge_mode=hedge_mode)
+        has_fast_path = FastPath.is_open_to(execution_config, costs, hedge_mode=hedge_mode)
         self._isolated_fast_path = FastPath(self._matching, self.metrics, used_ids) if has_fast_path else None
         self._fast_path = None if self.cross_accounts else self._isolated_fast_path
         self._resting: RestingPath | None = RestingPath(self._order_entry, self._matching)
@@ -439,22 +453,27 @@ class SimulatedExchange(OrderCalls):
             book.account = None if book.is_spot else self.cross_accounts.get(book.instrument.quote)
             if book.account is not None:
                 book.account.books.append(book)
-        outbox, metrics, cross = self._outbox, self.metrics, self.cross_accounts
-        return CrossSettlement(outbox, metrics, cross) if is_cross else LinearSettlement(outbox, metrics), SpotSettlement(outbox, cross)
+        outbox, metrics, cross, costs = self._outbox, self.metrics, self.cross_accounts, self._fee_costs
+        linear = CrossSettlement(outbox, metrics, cross, costs) if is_cross else LinearSettlement(outbox, metrics, costs)
+        return linear, SpotSettlement(outbox, cross, costs)
 
-    def _make_book(self, instrument: Instrument, hedge_mode: bool) -> SymbolBook:
+    def _fees_of(self, instrument: Instrument) -> tuple[int, int]:
+        """The rates of a taker and of a maker that profile, configuration or instrument say, in 1e-8."""
         profile, config = self.risk_profile, self.execution_config
         taker = _fee(profile.taker_fee_rate, config.taker_fee, instrument.taker_fee)
-        maker = _fee(profile.maker_fee_rate, config.maker_fee, instrument.maker_fee)
-        leverage = to_units(profile.leverage)
+        return taker, _fee(profile.maker_fee_rate, config.maker_fee, instrument.maker_fee)
+
+    def _make_book(self, instrument: Instrument, fees: tuple[int, int], hedge_mode: bool) -> SymbolBook:
+        """fees: the rates of a taker and of a maker; the taker's is what margin sets aside."""
+        leverage = to_units(self.risk_profile.leverage)
         if instrument.category == "linear" and leverage > instrument.max_leverage:
-            raise ConfigError(f"{instrument.symbol}: leverage {profile.leverage:g} is more than its {instrument.max_leverage / UNIT:g}")
+            raise ConfigError(
+                f"{instrument.symbol}: leverage {self.risk_profile.leverage:g} is more than its {instrument.max_leverage / UNIT:g}"
+            )
         if instrument.category == "spot" and (leverage != UNIT or hedge_mode):
             raise ConfigError(f"{instrument.symbol}: spot has neither leverage nor hedge mode; set risk.leverage to 1")
-        margin = IsolatedMargin(leverage, taker, instrument.tiers or generic_tiers())
-        return SymbolBook(
-            instrument, margin, self.ledger.accounts(instrument.quote), self._base_accounts(instrument), (taker, maker), hedge_mode
-        )
+        margin = IsolatedMargin(leverage, fees[0], instrument.tiers or generic_tiers())
+        return SymbolBook(instrument, margin, self.ledger.accounts(instrument.quote), self._base_accounts(instrument), fees, hedge_mode)
 
     def _base_accounts(self, instrument: Instrument) -> Accounts:
         return self.ledger.accounts(instrument.base) if instrument.category == "spot" else self.ledger.accounts(instrument.quote)
@@ -505,6 +524,15 @@ def _find(symbol: str, instruments: Mapping[str, Instrument] | None) -> Instrume
 def _fee(profile: float | None, config: float | None, instrument: int) -> int:
     chosen = profile if profile is not None else config
     return instrument if chosen is None else to_units(chosen)
+
+
+def _check_costs(config: ExecutionConfig, costs: CostModels | None) -> None:
+    if costs is None and config.costs.named:
+        named = ", ".join(f"{kind}: {chosen.model}" for kind, chosen in config.costs.named.items())
+        raise ConfigError(
+            f"execution.costs names models ({named}), and whoever made this exchange has not loaded them: a sandbox has none but the"
+            " built-in ones; in Python give costs=keel.core.costs.CostModels(fees=..., ...)"
+        )
 
 
 def _check_account(symbols: list[str], initial_capital: float, profile: RiskProfileConfig) -> None:

@@ -63,6 +63,7 @@ def unsupported(system: SystemConfig, instrument: Instrument) -> str | None:
         (risk.margin_mode != "isolated", "cross margin (risk.margin_mode: cross)"),
         (execution.latency_ms > 0, "latency (execution.latency_ms)"),
         (execution.impact != "none", "market impact (execution.impact)"),
+        (bool(execution.costs.named), "cost models of one's own, which are Python (execution.costs)"),
         (execution.max_volume_share != "none", "a cap on volume (execution.max_volume_share)"),
         (risk.policy == "rules" and risk.max_orders_per_minute is not None, "an order rate limit (risk.max_orders_per_minute)"),
         (to_units(risk.leverage) > instrument.max_leverage, f"a leverage that {instrument.symbol} does not have (risk.leverage)"),

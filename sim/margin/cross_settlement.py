@@ -5,6 +5,7 @@ from __future__ import annotations
 from keel.core.model.messages import FillKind
 from keel.core.model.money import fee_on
 from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
+from keel.sim.exchange.book_costs import BookCosts
 from keel.sim.exchange.events import Outbox
 from keel.sim.exchange.metrics import ExchangeMetrics
 from keel.sim.exchange.order_validation import EXCEEDS_TIER, NOT_ENOUGH_MARGIN
@@ -17,17 +18,19 @@ from keel.sim.margin.settlement import hold_reserve, order_margin_of, release_re
 class CrossSettlement:
     """Contracts that share the margin of their quote coin. A fill is booked whole or refused with nothing changed."""
 
-    __slots__ = ("_accounts", "_metrics", "_outbox")
+    __slots__ = ("_accounts", "_costs", "_metrics", "_outbox")
 
-    def __init__(self, outbox: Outbox, metrics: ExchangeMetrics, accounts: dict[str, CrossAccount]) -> None:
-        """``accounts``: by quote coin."""
-        self._outbox, self._metrics, self._accounts = outbox, metrics, accounts
+    def __init__(self, outbox: Outbox, metrics: ExchangeMetrics, accounts: dict[str, CrossAccount], costs: BookCosts | None = None) -> None:
+        """``accounts``: by quote coin. costs: where a user's own model says the fee; None: the book's rates hold."""
+        self._outbox, self._metrics, self._accounts, self._costs = outbox, metrics, accounts, costs
 
     def fill(self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
         held, saved_cost = position.steps, position.cost
         total = book.instrument.notional(ticks, steps)
-        fee = fee_on(total, book.maker_fee if maker else book.taker_fee)
+        costs = self._costs
+        rate = (book.maker_fee if maker else book.taker_fee) if costs is None else costs.fee_rate(book, order, steps, ticks, total, maker)
+        fee = fee_on(total, rate)
         share = reserve_share(order, steps)
         _, opening, closed, pnl = position.fill(order.side, steps, ticks, total)
         if opening:

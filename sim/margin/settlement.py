@@ -10,6 +10,7 @@ from keel.core.model.messages import FillKind
 from keel.core.model.money import check_bound, fee_on, mul_div_ceil
 from keel.core.model.position import apply_fill, released_cost
 from keel.sim.exchange.book import UNTRIGGERED, Position, SymbolBook, WorkingOrder
+from keel.sim.exchange.book_costs import BookCosts
 from keel.sim.exchange.events import Outbox
 from keel.sim.exchange.metrics import ExchangeMetrics
 from keel.sim.exchange.order_validation import EXCEEDS_TIER, NOT_ENOUGH_MARGIN, WOULD_LIQUIDATE
@@ -20,18 +21,22 @@ from keel.sim.margin.ledger import FREE, Accounts, post
 class LinearSettlement:
     """Contracts margined in the quote coin: close first, then open; one posting for all of it."""
 
-    __slots__ = ("_metrics", "_outbox")
+    __slots__ = ("_costs", "_metrics", "_outbox")
 
-    def __init__(self, outbox: Outbox, metrics: ExchangeMetrics) -> None:
+    def __init__(self, outbox: Outbox, metrics: ExchangeMetrics, costs: BookCosts | None = None) -> None:
+        """costs: where a user's own model says the fee; None: the book's rates hold."""
         self._outbox = outbox
         self._metrics = metrics
+        self._costs = costs
 
     def fill(self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
         instrument: Instrument = book.instrument
         accounts = book.accounts
         total = instrument.notional(ticks, steps)
-        fee = fee_on(total, book.maker_fee if maker else book.taker_fee)
+        costs = self._costs
+        rate = (book.maker_fee if maker else book.taker_fee) if costs is None else costs.fee_rate(book, order, steps, ticks, total, maker)
+        fee = fee_on(total, rate)
         share = reserve_share(order, steps) if order.reserve else 0
         policy, factor = book.margin, instrument.notional_factor
         verdict, released, pnl, hold, opening, now, cost, price = settle_linear(

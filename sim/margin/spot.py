@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from keel.core.model.money import fee_on
 from keel.core.model.position import base_fee_value
 from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
+from keel.sim.exchange.book_costs import BookCosts
 from keel.sim.exchange.events import Outbox
 from keel.sim.exchange.order_validation import BALANCE_INSUFFICIENT
 from keel.sim.margin.cross import CrossAccount
@@ -21,17 +22,19 @@ from keel.sim.margin.settlement import hold_reserve, release_reserve, reserve_sh
 class SpotSettlement:
     """Balances of two coins; each fill is one posting in each."""
 
-    __slots__ = ("_cross", "_outbox")
+    __slots__ = ("_costs", "_cross", "_outbox")
 
-    def __init__(self, outbox: Outbox, cross: Mapping[str, CrossAccount]) -> None:
-        """``cross``: the coins whose cash is margin of linear positions, too: spot may spend what is available of it."""
-        self._outbox, self._cross = outbox, cross
+    def __init__(self, outbox: Outbox, cross: Mapping[str, CrossAccount], costs: BookCosts | None = None) -> None:
+        """``cross``: the coins whose cash is margin of linear positions, too: spot may spend what is available of it. costs: where a
+        user's own model says the fee; None: the book's rates hold."""
+        self._outbox, self._cross, self._costs = outbox, cross, costs
 
     def fill(self, book: SymbolBook, position: Position, order: WorkingOrder, steps: int, ticks: int, reference: int, maker: bool) -> str:
         """Book an execution and emit it. Returns "" or the venue's reason why it cannot be."""
         units = steps * book.lot
         total = book.instrument.notional(ticks, steps, up=order.side > 0)
-        rate = book.maker_fee if maker else book.taker_fee
+        costs = self._costs
+        rate = (book.maker_fee if maker else book.taker_fee) if costs is None else costs.fee_rate(book, order, steps, ticks, total, maker)
         share = reserve_share(order, steps)
         if order.side > 0:
             return self._buy(book, position, order, (steps, units, ticks, reference, total, share), rate, maker)

@@ -7,6 +7,7 @@ plain order is executed by the same settlement. A test holds both ways together.
 
 from __future__ import annotations
 
+from keel.core.costs import CostModels
 from keel.core.model.costs import taker_ticks
 from keel.core.model.messages import SubmitOrder
 from keel.core.system.config import ExecutionConfig
@@ -28,8 +29,10 @@ class FastPath:
         self._execute = matching.execute
 
     @staticmethod
-    def is_open_to(config: ExecutionConfig, *, hedge_mode: bool) -> bool:
-        """Whether an account has such orders at all: one-way, without impact and volume cap."""
+    def is_open_to(config: ExecutionConfig, models: CostModels | None, *, hedge_mode: bool) -> bool:
+        """Whether an account has such orders at all: one-way, without impact, volume cap and models that move the price."""
+        if models is not None and models.has_prices:
+            return False
         return config.impact == "none" and config.max_volume_share == "none" and not hedge_mode
 
     def take(self, book: SymbolBook, ts_open: int) -> bool:

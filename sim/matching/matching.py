@@ -14,6 +14,7 @@ from keel.core.model.time_range import to_iso
 from keel.core.system.config import ExecutionConfig
 from keel.sim.exchange import order_validation
 from keel.sim.exchange.book import FRESH, RESTING, UNTRIGGERED, WAITING, Position, SymbolBook, WorkingOrder
+from keel.sim.exchange.book_costs import BookCosts
 from keel.sim.exchange.events import Outbox, UsedIds
 from keel.sim.exchange.exhaustion import ExhaustionCheck
 from keel.sim.exchange.metrics import ExchangeMetrics
@@ -40,9 +41,11 @@ class Matching:
     __slots__ = (
         "_base_bps",
         "_coefficient",
+        "_costs",
         "_exhaustion",
         "_half_spread",
         "_has_impact",
+        "_is_flat",
         "_linear",
         "_metrics",
         "_outbox",
@@ -62,7 +65,9 @@ class Matching:
         used_ids: UsedIds,
         next_sequence: Callable[[], int],
         exhaustion: ExhaustionCheck,
+        costs: BookCosts | None = None,
     ) -> None:
+        """costs: where a user's own models say what moves a taker's price; None: the configuration says it."""
         self._outbox, self._metrics = outbox, metrics
         self.settle_by(settlements)
         self._exhaustion = exhaustion
@@ -70,6 +75,7 @@ class Matching:
         self.taker_rate = min(config.half_spread_rate + config.slippage_rate, MAX_COST_RATE)
         self._has_impact = config.impact != "none"
         impact = config.impact
+        self._costs, self._is_flat = costs, costs is None and not self._has_impact
         self._base_bps, self._coefficient = (0.0, 0.0) if impact == "none" else (impact.base_bps, impact.coefficient)
         self.touch = config.limit_fill == "touch"
         self._takeover = Takeover(outbox, metrics)
@@ -226,7 +232,7 @@ class Matching:
                     self._wait(book, order)
                     return
                 self.announce(book, order)
-        ticks = taker_ticks(reference, self._cost_rate(book, steps) if self._has_impact else self.taker_rate, side)
+        ticks = taker_ticks(reference, self.taker_rate if self._is_flat else self._cost_rate(book, order, steps, reference), side)
         if self._execute(book, order, steps, ticks, reference, maker=False) and order.leaves:
             self._wait(book, order)
 
@@ -252,13 +258,15 @@ class Matching:
                 return
             self.announce(book, order)
         if steps:
-            ticks = taker_ticks(reference, self._cost_rate(book, steps), side)
+            ticks = taker_ticks(reference, self._cost_rate(book, order, steps, reference), side)
             ticks = min(ticks, limit) if side > 0 else max(ticks, limit)
             if not self._execute(book, order, steps, ticks, reference, maker=False) or not order.leaves:
                 return
         self._rest(book, order, order_validation.NO_LIQUIDITY)
 
-    def _cost_rate(self, book: SymbolBook, steps: int) -> int:
+    def _cost_rate(self, book: SymbolBook, order: WorkingOrder, steps: int, reference: int) -> int:
+        if self._costs is not None:
+            return self._costs.taker_rate(book, order, steps, reference)
         if not self._has_impact:
             return self.taker_rate
         qty = book.instrument.qty_grid.value(steps)

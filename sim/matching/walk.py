@@ -11,6 +11,7 @@ from keel.core.model.messages import FundingPayment
 from keel.core.model.money import UNIT
 from keel.core.model.timeframe import NEVER
 from keel.sim.exchange.book import FRESH, INFINITY, Position, SymbolBook
+from keel.sim.exchange.book_costs import BookCosts
 from keel.sim.exchange.order_entry import OrderEntry
 from keel.sim.exchange.rewind import Checkpoint, Shared
 from keel.sim.margin.cross import net_of
@@ -26,9 +27,13 @@ from keel.sim.matching.triggers import follow, levels
 class Walk:
     """Goes through one bar."""
 
-    __slots__ = ("_matching", "_metrics", "_order_entry", "_outbox", "_pessimistic", "_shared", "_touch")
+    __slots__ = ("_costs", "_matching", "_metrics", "_order_entry", "_outbox", "_pessimistic", "_shared", "_touch")
 
-    def __init__(self, order_entry: OrderEntry, matching: Matching, shared: Shared, pessimistic: bool) -> None:
+    def __init__(
+        self, order_entry: OrderEntry, matching: Matching, shared: Shared, pessimistic: bool, costs: BookCosts | None = None
+    ) -> None:
+        """costs: where a user's own model says the funding rate; None: the schedule's holds."""
+        self._costs = costs
         self._order_entry, self._matching, self._shared = order_entry, matching, shared
         self._outbox, self._metrics = shared.outbox, shared.metrics
         self._pessimistic = pessimistic
@@ -167,6 +172,8 @@ class Walk:
         Under cross margin all of it goes against the wallet, and the account is looked at next.
         """
         grid = book.instrument.qty_grid
+        if self._costs is not None:
+            rate = self._costs.funding_rate(book, position, stamp, rate, mark)
         owed = funding_payment(mark, position.steps, grid.num, grid.den, rate)
         free = owed if book.account is not None else book.accounts[FREE]
         from_free, from_margin, missing = charge_parts(owed, free, position.margin)

@@ -59,6 +59,8 @@ SECTIONS = {
     "## `risk`": config.RiskConfig,
     "## `execution`": config.ExecutionConfig,
     "### `impact`": config.ImpactConfig,
+    "### `costs`": config.CostsConfig,
+    "### `costs.fees`, `costs.slippage`, `costs.impact`, `costs.funding`": config.CostModelConfig,
     "### `funding: {constant: RATE}`": config.ConstantFunding,
     "## `demo`": config.DemoConfig,
     "## `supervision`": config.SupervisionConfig,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from keel.core.costs import CostModels
 from keel.core.engine.clock import ReplayClock
 from keel.core.model.instrument import Grid, Instrument, build_tiers, generic_tiers
 from keel.core.model.messages import (
@@ -57,6 +58,7 @@ class Venue:
         capital: float = 10_000.0,
         leverage: float = 1.0,
         hedge: bool = False,
+        costs: CostModels | None = None,
     ) -> None:
         self.instrument = instrument or perpetual()
         self.symbol = self.instrument.symbol
@@ -65,6 +67,7 @@ class Venue:
         self.exchange = SimulatedExchange(
             self.symbol, capital, config, RiskProfileConfig(leverage=leverage),
             instruments={self.symbol: self.instrument}, clock=self.clock, emit=self.events.append, hedge_mode=hedge,
+            costs=costs,
         )  # fmt: skip
         self.book = self.exchange.books[self.symbol]
         self.hour = 0

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from keel.core.actors.portfolio import Portfolio
+from keel.core.costs import CostModels
 from keel.core.engine.clock import ReplayClock
 from keel.core.model.instrument import Grid, Instrument, generic_tiers
 from keel.core.model.messages import (
@@ -89,7 +90,14 @@ CONFIGS = st.builds(
 
 
 def make(
-    category: str, hedge: bool, leverage: float, config: ExecutionConfig, emit: Any, clock: ReplayClock, interval: int = HOUR * 3 // 2
+    category: str,
+    hedge: bool,
+    leverage: float,
+    config: ExecutionConfig,
+    emit: Any,
+    clock: ReplayClock,
+    interval: int = HOUR * 3 // 2,
+    costs: CostModels | None = None,
 ) -> SimulatedExchange:
     """An exchange with one symbol and funding at every ``interval``."""
     grid = Grid.from_text
@@ -106,6 +114,7 @@ def make(
         clock=clock,
         emit=emit,
         hedge_mode=hedge,
+        costs=costs,
     )
     stamps = list(range(0, 200 * HOUR, interval))
     rates = [((n * 37) % 21 - 10) * 50_000 for n in range(len(stamps))]

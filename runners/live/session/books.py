@@ -16,6 +16,7 @@ from keel.core.risk.controls.controls import Controls
 from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.gate.gate import Gate
 from keel.runners.actors import Actors, make_actors, subscribe, subscribe_targets
+from keel.runners.cost_models import load_cost_models
 from keel.runners.live.memory.history import JournalHistory, session_prefix
 from keel.runners.live.memory.strategy_memory import StrategyMemory
 from keel.runners.live.memory.tape import Tape, TapeWriter
@@ -86,8 +87,9 @@ def make_books(
     setup, instant = warm_up.portfolio_setup(plan.without), ReplayClock(opened.start_ms)
     shown = None if setup is None else open_desk(setup, strategy, portfolio, instant, bus.publish)
     actors = make_actors(
-        system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock, desk=shown, gate=gate
-    )
+        system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock, desk=shown, gate=gate,
+        costs=load_cost_models(system.execution, plan.loaded.cost_places),
+    )  # fmt: skip
     cycle = Cycle(actors, bus, clock, inputs, instant)
     controls = Controls(
         limits, instruments, portfolio, executor, gate,

@@ -66,7 +66,7 @@ def parity_check_tool(request: ParityRequest, context: ToolContext) -> ParityRes
     prepared = ready.prepared
     refusal = kernel_refuses(prepared)
     if refusal is not None:
-        raise ConfigError(_refused(loaded.config.system, refusal))
+        raise ConfigError(_refused(loaded.config.system, refusal, wire=not loaded.config.execution.costs.named))
     _load_kernel(context)
     began = time.perf_counter()
     try:
@@ -98,11 +98,10 @@ def _load_kernel(context: ToolContext) -> None:
     load_kernel(context.home)
 
 
-def _refused(system: str, what: str) -> str:
-    return (
-        f"{system}: the kernel does not model {what}: there is nothing to compare, the actors always run this system"
-        " (with --wire it is compared with a session over a sandbox)"
-    )
+def _refused(system: str, what: str, *, wire: bool = True) -> str:
+    """wire: whether a sandbox would take the system; one has the built-in cost models only."""
+    told = f"{system}: the kernel does not model {what}: there is nothing to compare, the actors always run this system"
+    return f"{told} (with --wire it is compared with a session over a sandbox)" if wire else told
 
 
 def entry_of(difference: ParityDifference) -> DifferenceEntry:

@@ -223,7 +223,7 @@ def _validated(loaded: LoadedSystem, home: Home) -> ValidateResponse:
         if spec.is_user_function:
             load_function(spec.fn)
     instruments, account = _instruments(config, home)
-    check_venue(config, instruments)
+    check_venue(config, instruments, loaded.cost_places)
     return ValidateResponse(
         name=config.system,
         file=loaded.filename,
