@@ -6,6 +6,7 @@
     output    what the block before it has printed
     console   commands that are not run here (they install, or ask questions); only a few may stand there
     text      figures, formulas, trees: not run
+    mermaid   a picture: not run
 
 In what is expected, ``...`` stands for anything, and runs of blanks are alike.
 """

@@ -26,7 +26,7 @@ def test_snippets_run(page: Path, enter_home: Callable[[], Any]) -> None:
 def test_no_snippet_is_left_out(page: Path) -> None:
     """Every block begins with a language that the runner knows, or is text."""
     languages = _FENCE.findall(page.read_text(encoding="utf-8"))[::2]
-    assert set(languages) <= {"python", "yaml", "sh", "output", "console", "text"}
+    assert set(languages) <= {"python", "yaml", "sh", "output", "console", "text", "mermaid"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
