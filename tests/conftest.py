@@ -22,6 +22,7 @@ from keel.core.model.time_range import TimeRange
 from keel.core.model.trade import Trade
 from keel.core.results.result import BacktestResult, Reconciliation
 from keel.core.system.config import SystemConfig
+from tests.covering import mark_long
 
 ROOT = Path(__file__).resolve().parents[1]
 if sys.dont_write_bytecode:
@@ -60,6 +61,12 @@ def pytest_collection(session: pytest.Session) -> None:
     for path in files[begin:] + files[:begin]:
         with suppress(Exception, pytest.skip.Exception):
             import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What covers the tables stays in the quick suite; the other combinations are long."""
+    mark_long(items)
 
 
 @pytest.fixture(scope="session", autouse=True)

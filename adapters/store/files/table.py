@@ -51,8 +51,7 @@ class RawFile:
     ) -> None:
         """line_of: the line in which a row (from 0) of the file stands; None where there are no lines."""
         self._connection = connection
-        described = connection.execute("SELECT data_type FROM duckdb_columns() WHERE table_name = 'raw' ORDER BY column_index").fetchall()
-        self.types = [str(row[0]) for row in described]
+        self.types = [str(row[1]) for row in connection.execute("DESCRIBE raw").fetchall()]
         self.name, self.headers, self.decimal = name, headers, "."
         self.reading = Reading()
         self.names: tuple[str, ...] = ()

@@ -59,6 +59,7 @@ def only_line_with(text: str, mark: str) -> int:
     ],
     ids=["no number", "empty", "outside", "too few cells"],
 )
+@pytest.mark.covering(1)
 def test_a_line_is_that_of_the_file(store, tmp_path, before, bad, words, end):
     text = before + bad + row(3)
     path = tmp_path / "BTCUSDT_1m.csv"
