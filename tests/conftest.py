@@ -44,8 +44,8 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # under nohup
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two workers a core: what speaks over sockets spends half of its time waiting."""
-    return 2 * (os.cpu_count() or 1)
+    """One worker more than cores: a few tests wait for sockets and processes, and each worker more collects all tests once more."""
+    return 1 + (os.cpu_count() or 1)
 
 
 @pytest.hookimpl(tryfirst=True)

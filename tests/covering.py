@@ -40,7 +40,7 @@ def _rows(case: pytest.Function) -> Rows:
 
 
 def covering(cases: Sequence[Rows], strength: int) -> list[int]:
-    """The numbers of cases in which each combination of ``strength`` rows is met that is met in any: greedy, those first that bring most."""
+    """The numbers of cases that meet each combination of ``strength`` rows which any case meets: greedy, those first that bring most."""
     brings = [set(combinations(sorted(case.items(), key=itemgetter(0)), strength)) for case in cases]
     met: set[tuple[tuple[str, Hashable], ...]] = set()
     kept: list[int] = []

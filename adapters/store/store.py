@@ -442,7 +442,8 @@ class HistoricalDataStore:
     # --- inside ------------------------------------------------------------------------------------------------------
 
     def _check_schema(self) -> None:
-        tables = {str(row[0]) for row in self._db.rows("SELECT table_name FROM duckdb_tables()")}
+        named = [] if self.path == MEMORY else self._db.rows("SELECT table_name FROM duckdb_tables()")
+        tables = {str(row[0]) for row in named}
         if not tables and not self._db.read_only:
             with self._db.transaction():
                 for statement in CREATE:

@@ -301,6 +301,7 @@ ORDER_SCHEMA = """
 
 @pytest.mark.parametrize("side", ["LONG", "SHORT", "CLOSE"])
 @pytest.mark.parametrize("name", ["BTC-USDT", "BTC-USDT-PERP", "BTCUSDT"])
+@pytest.mark.covering(1)
 def test_the_order_schema(side: str, name: str) -> None:
     """A dict of the schema's keys is an order (changed: comments left out, one of the sides chosen, each of the names)."""
     text = ORDER_SCHEMA.replace('"LONG" | "SHORT" | "CLOSE"', json.dumps(side)).replace('"BTC-USDT"', json.dumps(name))

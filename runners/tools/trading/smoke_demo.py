@@ -33,7 +33,7 @@ from keel.sim.sandbox.server import SandboxServer
 from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 
 _SPAN = ("2024-01-01", "2024-01-15")
-_WINDOW = TimeRange.from_dates("2024-01-13", "2024-01-15")
+_WINDOW = TimeRange.from_dates("2024-01-14", "2024-01-15")
 _OVERRIDES = (
     "timeframe=15m", "execution_timeframe=1m", "warmup_bars=100", "params.threshold=0.8", "exits={stop_loss: {percent: 1}}",
 )  # fmt: skip

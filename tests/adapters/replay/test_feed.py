@@ -151,6 +151,7 @@ HOLES = {
 
 @pytest.mark.parametrize("holes", HOLES.values(), ids=HOLES.keys())
 @pytest.mark.parametrize("symbols", [SYMBOLS, ("BTCUSDT",)], ids=["two", "one"])
+@pytest.mark.covering(1)
 def test_chunks_change_nothing(market, holes, symbols):
     ready = loaded(market(holes), 21, 32, symbols=symbols)
     whole, strategy, feed = told(ready)

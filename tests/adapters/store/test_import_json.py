@@ -40,6 +40,7 @@ def stored(store) -> dict[str, list[float]]:
 @pytest.mark.parametrize("date_format", ["iso", "epoch"])
 @pytest.mark.parametrize("orient", ORIENTATIONS)
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+@pytest.mark.covering(2)
 def test_what_pandas_writes_is_imported_or_the_orientation_is_named(store, tmp_path, frame, orient, date_format):
     if orient == "table" and date_format == "epoch":
         pytest.skip("pandas does not write it")

@@ -42,6 +42,7 @@ def advised(said: str) -> dict[str, str]:
     ],
 )
 @pytest.mark.parametrize("clock", ["2025-01-01 {:02d}:00:00", "2025-01-01 {:02d}:00"])
+@pytest.mark.covering(1)
 def test_a_zone_that_times_say_is_heeded_and_no_other_may_be_said(store, file, clock, zone, offset):
     path = file("BTCUSDT_1h.csv", bars(clock.format(hour) + zone for hour in range(3)))
     with pytest.raises(DataError, match="--timezone Europe/Berlin was given, but the times say their own zone: leave it out"):
@@ -100,6 +101,7 @@ def test_times_with_and_without_a_zone_in_one_file_are_refused(store, file, time
     ],
 )
 @pytest.mark.parametrize("zone", [None, "Europe/Athens"])
+@pytest.mark.covering(1)
 def test_a_zone_that_is_named_is_asked_about_and_the_answer_works(store, file, cell, ahead, zone):
     path = file("BTCUSDT_1h.csv", bars(cell.format(hour) for hour in range(3)))
     with pytest.raises(DataError, match=r"line 2: the time .* says its zone by a name, and .* may mean several offsets") as error:

@@ -324,7 +324,7 @@ def makers(name: str) -> set[str]:
     found = set()
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            for node in nodes_of(path):
+            for node in nodes_of(path) if name in path.read_text(encoding="utf-8") else ():
                 if isinstance(node, ast.Call):
                     called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
                     if called == name:

@@ -25,7 +25,9 @@ from tests.builders import DAY, START, grow, sample_store
 WINDOW = TimeRange(START + 2 * DAY, START + 4 * DAY)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, None])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, None, *(pytest.param(each, marks=pytest.mark.long) for each in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_it_serves_says_where_and_ends_cleanly(tmp_path: Path, number: signal.Signals | None) -> None:
     command = [sys.executable, "-m", "keel.runners.cli.main", "sandbox", "--account", "a:b:50", "--profile", "demo"]
     root = str(Path(__file__).parents[3])
