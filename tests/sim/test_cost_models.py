@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis.stateful import initialize
 
 from keel.core.actors.portfolio import Portfolio
 from keel.core.costs import CostModels, FillInputs, FundingInputs
+from keel.core.costs.built_in import FlatFees, FlatFunding, FlatSlippage, SquareRootImpact
 from keel.core.engine.clock import ReplayClock
 from keel.core.errors import ConfigError, StrategyError
 from keel.core.model.messages import Bracket, Fill
@@ -19,7 +21,7 @@ from keel.core.model.orders import OrderState
 from keel.core.system.config import CostModelConfig, CostsConfig, ExecutionConfig
 from keel.sim.exchange.book_costs import THIRTY_DAYS_MS, Turnover
 from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
-from tests.sim.test_invariants import CONFIGS, SYMBOL, ExchangeMachine, make
+from tests.sim.test_invariants import CONFIGS, SYMBOL, ExchangeMachine, make, orders, walks
 
 HOUR = 3_600_000
 
@@ -84,6 +86,36 @@ TestModels = ModelMachine.TestCase
 TestModels.settings = settings(
     max_examples=min(60, settings().max_examples), stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+@settings(max_examples=min(60, settings().max_examples), deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    data=st.data(), category=st.sampled_from(["linear", "linear", "spot"]), hedge=st.booleans(), config=CONFIGS, bars=walks(),
+    leverage=st.sampled_from([1.0, 25.0]),
+)  # fmt: skip
+def test_the_built_in_models_as_objects_are_the_keys_of_the_file(
+    data: Any, category: str, hedge: bool, config: ExecutionConfig, bars: list[Any], leverage: float
+) -> None:
+    """The same orders and bars: every event, the ledger and the positions are the same to the last unit."""
+    config = msgspec.structs.replace(config, taker_fee=0.00061, maker_fee=-0.00007)
+    impact = None if config.impact == "none" else SquareRootImpact(config.impact.base_bps, config.impact.coefficient)
+    models = CostModels(fees=FlatFees(0.00061, -0.00007), slippage=FlatSlippage(config.slippage_bps), impact=impact, funding=FlatFunding())
+    hedge, leverage = (False, 1.0) if category == "spot" else (hedge, leverage)
+    sides = []
+    for costs in (None, models):
+        events: list[Any] = []
+        clock = ReplayClock()
+        sides.append((make(category, hedge, leverage, config, events.append, clock, costs=costs), events, clock))
+    for hour, (last, mark, has_order) in enumerate(bars):
+        order = data.draw(orders(f"k-{hour}", hour * HOUR, hedge)) if has_order else None
+        for exchange, _, clock in sides:
+            clock.now_ms = hour * HOUR
+            if order is not None:
+                exchange.submit_order(order)
+            exchange.step(exchange.books[SYMBOL], hour * HOUR, (hour + 1) * HOUR, *last, 50.0, *mark, *last, 30.0)
+    (keys, told, _), (objects, told_too, _) = sides
+    assert told_too == told
+    assert objects.ledger.coins == keys.ledger.coins and objects.position_log == keys.position_log
 
 
 def fill(number: int, ts: int, qty: float) -> Fill:
