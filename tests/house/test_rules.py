@@ -1,4 +1,4 @@
-"""Rules of CONTRIBUTING that no other tool holds: docstrings, where parts are put together, and tests that do not wait."""
+"""Rules of CONTRIBUTING that no other tool holds: docstrings, and where parts are put together."""
 
 from __future__ import annotations
 
@@ -16,22 +16,6 @@ COMPOSED: Final[dict[str, frozenset[str]]] = {
     "MarketData": frozenset({"runners/actors.py"}),
 }
 """Class -> the only files that make one: the actors in one place for all runners, a backtest in one, the sandbox's account in one."""
-
-WAITING: Final = frozenset(
-    {
-        "tests/clients/scripts/freqtrade_live.py",
-        "tests/faults/test_killed_at_random.py",
-        "tests/runners/alerts/servers.py",
-        "tests/runners/alerts/test_alerts.py",
-        "tests/runners/live/test_panic.py",
-        "tests/runners/supervisor/test_parts.py",
-        "tests/runners/supervisor/test_supervised.py",
-        "tests/runners/supervisor/test_supervised_live.py",
-        "tests/runners/sweep/test_compiling.py",
-        "tests/sim/sandbox/conftest.py",
-    }
-)
-"""Files that call ``time.sleep``: other processes and threads are in them, or slow servers. The list may only become shorter."""
 
 
 @cache
@@ -66,11 +50,6 @@ def test_modules_and_public_names_have_docstrings() -> None:
 def test_parts_are_put_together_in_one_place() -> None:
     makers = {name: {path for path, tree in _trees(*ROOMS).items() if name in _calls(tree)} for name in COMPOSED}
     assert makers == COMPOSED
-
-
-def test_tests_do_not_wait() -> None:
-    """Sessions run in virtual time; who sleeps in real time is named above, and leaves the list when he does not any more."""
-    assert {path for path, tree in _trees("tests").items() if "time.sleep" in _calls(tree)} == WAITING
 
 
 def test_what_breaks_these_rules_is_found() -> None:
