@@ -1,1 +1,0 @@
-"""What a person starts, and the places where parts are put together."""

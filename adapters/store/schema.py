@@ -217,7 +217,7 @@ class SeriesKey:
 
     @property
     def table(self) -> Table:
-        """The table that holds the rows of this kind of series."""
+        """Where the rows are."""
         return TABLES[self.kind]
 
     @property

@@ -118,7 +118,7 @@ APPROVED: Final = RiskDecision(True)
 
 
 def denied(reason: Reason, value: float = 0.0, limit: float = 0.0) -> RiskDecision:
-    """A denial."""
+    """A no."""
     return RiskDecision(False, None, reason, value, limit)
 
 

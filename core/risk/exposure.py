@@ -57,11 +57,15 @@ def worst_case(
     position, gross, net = math.inf, 0.0, 0.0
     for symbol in symbols:
         own = order if symbol == order.symbol else None
-        now, mark = held.position_qty(symbol), held.mark(symbol)
+        now = held.position_qty(symbol)
         if own is None and symbol not in counted:  # nothing may change it: most symbols, for every order that is asked about
-            gross += _usd(abs(now), mark)
-            net += _usd(now, mark)
+            if now:
+                mark = held.mark(symbol)
+                value = now * mark if mark > 0.0 else math.copysign(math.inf, now)
+                gross += abs(value)
+                net += value
             continue
+        mark = held.mark(symbol)
         buys, sells = _coming(counted.get(symbol, ()), own)
         long, short = reach(now, buys, sells)
         value = _usd(largest(now, buys, sells) if own is None else _largest_after(now, long, short), mark)

@@ -1,1 +1,0 @@
-"""The command ``keel``: thin faces of the tools."""

@@ -75,7 +75,7 @@ class CrossAccount:
         """A bar with these bounds is stepped now."""
         self._since, self._until = ts_open, ts_close
 
-    # --- balances ---
+    # --- what there is ---
 
     @property
     def wallet(self) -> int:

@@ -303,7 +303,7 @@ def aged(ms: float) -> Step:
     async def step(walk: Walk) -> None:
         controls = walk.live.controls
         controls.limits = msgspec.structs.replace(controls.limits, stale_ms=15_000.0)
-        controls.age_ms = lambda symbol: ms
+        controls.age_ms, controls.oldest_ms = lambda symbol: ms, lambda: ms
         walk.live.gate.look()
 
     return step

@@ -69,7 +69,8 @@ class MarketStream:
         self._filling: dict[Line, asyncio.Task[None]] = {}
         self._rates: set[asyncio.Task[None]] = set()
         topics = [f"kline.{translate.INTERVALS[timeframe]}.{symbol}" for symbol, timeframe in lines]
-        topics += [f"tickers.{symbol}" for symbol in dict.fromkeys(symbol for symbol, _ in lines)]
+        self._ticker_topics = {symbol: f"tickers.{symbol}" for symbol, _ in lines}
+        topics += self._ticker_topics.values()
         url = where.check_url(where.public_url(category), private=False)
         self.stream = Stream(
             "public",
@@ -111,8 +112,14 @@ class MarketStream:
 
     def age_ms(self, symbol: str) -> int | None:
         """How old the latest ticker of a symbol is; None before the first connection."""
-        seen = self.stream.last_data_ms.get(f"tickers.{symbol}")
+        seen = self.stream.last_data_ms.get(self._ticker_topics.get(symbol, ""))
         return None if seen is None else self._now_ms() - seen
+
+    def oldest_ms(self) -> int | None:
+        """``age_ms`` of the symbol for which it is largest; None where it is not known of one."""
+        seen = [*map(self.stream.last_data_ms.get, self._ticker_topics.values())]
+        known = [each for each in seen if each is not None]
+        return self._now_ms() - min(known) if known and len(known) == len(seen) else None
 
     # --- frames ---
 

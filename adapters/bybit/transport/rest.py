@@ -94,7 +94,10 @@ class RestClient:
             raise SafetyError(f"a {credentials.environment.value} key may not be used in the {where.environment.value} environment")
         self._session, self._where, self._credentials = session, where, credentials
         self.clock, self.budget = clock, budget
-        self._notify, self._deadline_s, self._sleep = notify, deadline_s, sleep
+        self._notify, self._sleep = notify, sleep
+        self._patience = aiohttp.ClientTimeout(total=deadline_s, sock_connect=deadline_s / 2)
+        self._addresses: dict[tuple[str, bool], URL] = {}
+        """(path, private) -> its URL, once this environment was found to allow it."""
         self._rng = rng if rng is not None else machine.rng()
         self.hold: CommandHold | None = None
         """Keeps every command back while it stands: a live session that is not armed, a dry run."""
@@ -115,7 +118,7 @@ class RestClient:
     # --- reads ---
 
     async def ask(self, path: str, params: Mapping[str, Any] | None = None, *, private: bool = True) -> Answer:
-        """GET until it is answered, at most five times. Raises ExchangeRefusal for a definite refusal, or when no try was answered."""
+        """GET until it is answered, at most five times. Raises ExchangeRefusal for a definite no, or when no try was answered."""
         answer = Answer(Outcome.NOT_SENT)
         for attempt in range(_READ_TRIES):
             if attempt:
@@ -190,7 +193,7 @@ class RestClient:
         written: Written = untold,
         durable: Durable = durable_already,
     ) -> Answer:
-        base = self._where.check_url(self._where.rest + path, private=private)
+        base = self._address(path, private=private)
         if method != "GET" and self.hold is not None and self.hold.stands:
             return Answer(Outcome.NOT_SENT, message=self.hold.why)
         if private and self._credentials is None:
@@ -203,7 +206,7 @@ class RestClient:
         headers: dict[str, str] = {"Content-Type": "application/json"} if method == "POST" else {}
         if private and self._credentials is not None:
             headers |= rest_headers(self._credentials, self.clock.now_ms, RECV_WINDOW_MS, payload)
-        url = URL(f"{base}?{payload}" if method == "GET" and payload else base, encoded=True)
+        url = URL(f"{base}?{payload}", encoded=True) if method == "GET" and payload else base
         stop = self.stop if may_add(path, fields) else never_stopped
         data = SentBody(payload.encode(), stop, written, durable) if method == "POST" else None
         if data is not None and data.refused():
@@ -215,7 +218,7 @@ class RestClient:
                 data=data,
                 headers=headers,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=self._deadline_s, sock_connect=self._deadline_s / 2),
+                timeout=self._patience,
             ) as response:
                 raw = await response.read()
                 raw = raw if self._credentials is None else self._credentials.without(raw)
@@ -228,6 +231,14 @@ class RestClient:
             if data is not None and not data.is_begun:
                 return Answer(Outcome.NOT_SENT, message=f"no byte was written: {type(error).__name__}")
             return Answer(Outcome.UNKNOWN, message=f"no answer: {type(error).__name__}")
+
+    def _address(self, path: str, *, private: bool) -> URL:
+        """Raises SafetyError where this environment may not open it."""
+        known = self._addresses.get((path, private))
+        if known is None:
+            known = URL(self._where.check_url(self._where.rest + path, private=private), encoded=True)
+            self._addresses[path, private] = known
+        return known
 
     def _understand(self, path: str, status: int, headers: Mapping[str, str], raw: bytes) -> Answer:
         by_status = of_status(status)

@@ -1,7 +1,7 @@
 """Asks every control about an order on its way out: the last look, not the plan, since risk has sized the order already.
 
-A denial is an OrderDenied with a code, a value and a limit (core/risk/controls/table.py). Every order that is sent counts. Cancels are
-never asked.
+A no is an OrderDenied with a code, a value and a limit (core/risk/controls/table.py). Every order that is sent counts. Cancels are never
+asked.
 """
 
 from __future__ import annotations
@@ -36,11 +36,14 @@ class Controls(ControlInputs):
             found["cancel_ratio", None] = f"{counts.cancels} cancels for {counts.orders} orders"
         if not self.account.equity > 0.0:
             found["no_equity", None] = f"the equity is {self.account.equity:g}"
-        resting = Counter(record.symbol for record in self.working.open_orders())
-        if resting.total() >= limits.max_open_orders:
-            found["max_open_orders", None] = f"{resting.total()} orders rest, at most {limits.max_open_orders}"
-        sent = Counter(order.symbol for _, order in counts.sent)
+        records = list(self.working.open_orders())
+        if len(records) >= limits.max_open_orders:
+            found["max_open_orders", None] = f"{len(records)} orders rest, at most {limits.max_open_orders}"
         ages_count, rejects = not math.isinf(limits.stale_ms), counts.rejects
+        has_few = len(records) < limits.max_open_orders_per_symbol and len(counts.sent) < limits.max_orders_per_symbol_per_minute
+        if has_few and not rejects and not (ages_count and self._is_any_stale()):
+            return found  # no symbol can have as many as all have together
+        resting, sent = Counter(record.symbol for record in records), Counter(order.symbol for _, order in counts.sent)
         for symbol in self.instruments:
             if resting.get(symbol, 0) >= limits.max_open_orders_per_symbol:
                 text = f"{resting[symbol]} orders rest, at most {limits.max_open_orders_per_symbol}"
@@ -55,6 +58,10 @@ class Controls(ControlInputs):
             if ages_count and ((age := self.age_ms(symbol)) is None or age > limits.stale_ms):
                 found["price_stale", symbol] = "no price has come yet" if age is None else f"the latest price is {age / 1000:.0f} s old"
         return found
+
+    def _is_any_stale(self) -> bool:
+        oldest = self.oldest_ms()
+        return oldest is None or oldest > self.limits.stale_ms
 
     # --- the question ---
 

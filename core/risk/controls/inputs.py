@@ -47,6 +47,8 @@ class ControlInputs:
         self.instruments, self.account, self.working, self.gate = instruments, account, working, gate
         self.is_armed = environment_is_armed
         self.age_ms = age_ms
+        self.oldest_ms: Callable[[], float | None] = self._oldest_ms
+        """How old the oldest of all latest prices is, None where one is not known: for whoever knows it without going through all."""
         self.counts = OrderCounts()
         self._worst: tuple[SubmitOrder, WorstCase] | None = None
         """Of the order that is being asked about."""
@@ -68,6 +70,10 @@ class ControlInputs:
         """Whether a resting order's cancel is believed: of the order's own symbol, where last_look asks again; of another symbol nothing
         waits for its end, so that a hard limit counts it."""
         return record.client_order_id in self.counts.being_cancelled and (record.symbol == order.symbol or not self.limits.is_hard)
+
+    def _oldest_ms(self) -> float | None:
+        ages = [self.age_ms(symbol) for symbol in self.instruments]
+        return None if None in ages else max((age for age in ages if age is not None), default=0.0)
 
     def rejections(self, symbol: str, now_ms: int) -> int:
         """How many in a row, where they pause the symbol; else 0."""

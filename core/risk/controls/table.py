@@ -135,10 +135,13 @@ def order_value(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
 
 def open_orders(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
     """How many orders rest, this one included."""
-    others = [one for one in inputs.working.open_orders() if one.client_order_id != order.client_order_id]
-    own = sum(one.symbol == order.symbol for one in others)
+    own = every = 0
+    for one in inputs.working.open_orders():
+        if one.client_order_id != order.client_order_id:
+            every += 1
+            own += one.symbol == order.symbol
     return _above("max_open_orders_per_symbol", own + 1, inputs.limits.max_open_orders_per_symbol) or _above(
-        "max_open_orders", len(others) + 1, inputs.limits.max_open_orders
+        "max_open_orders", every + 1, inputs.limits.max_open_orders
     )
 
 
@@ -185,14 +188,14 @@ def duplicate(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
     for ts, other in reversed(inputs.counts.sent):
         if order.ts - ts > inputs.limits.duplicate_ms:
             break
-        if _likeness(other) == _likeness(order):
+        if other.symbol == order.symbol and _likeness(other) == _likeness(order):
             return Denial("duplicate_order", order.ts - ts, inputs.limits.duplicate_ms)
     return None
 
 
 def rate(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
     """Orders of the last minute, of the symbol and of all, this one included."""
-    own = sum(other.symbol == order.symbol for _, other in inputs.counts.sent)
+    own = [other.symbol for _, other in inputs.counts.sent].count(order.symbol)
     return _above("max_orders_per_symbol_per_minute", own + 1, inputs.limits.max_orders_per_symbol_per_minute) or _above(
         "max_orders_per_minute", len(inputs.counts.sent) + 1, inputs.limits.max_orders_per_minute
     )
@@ -216,8 +219,8 @@ def reject_breaker(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
 
 def repeats(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
     """Too many orders to one side within a minute: stops trading until a person allows it again."""
-    entries = [other for _, other in inputs.counts.sent if not other.reduce_only]
-    alike = sum(other.symbol == order.symbol and other.side == order.side for other in entries) + 1
+    own = [other for _, other in inputs.counts.sent if other.symbol == order.symbol]
+    alike = sum(other.side == order.side and not other.reduce_only for other in own) + 1
     denial = _above("repeated_execution", alike, inputs.limits.max_repeats_per_minute)
     if denial is not None:
         text = f"{order.symbol}: {alike} orders to {order.side.lower()} within a minute; look why"

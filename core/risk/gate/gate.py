@@ -112,6 +112,8 @@ class Gate:
     def against(self, symbol: str, *, is_allowed: bool = False) -> list[Entry]:
         """What keeps an entry of this symbol from leaving now; empty: nothing does. is_allowed: of one that the controls have let pass, and
         that has not left yet."""
+        if not self._entries:
+            return []
         return [entry for entry in self._entries.values() if entry.symbol in (None, symbol) and not (is_allowed and entry.row.counts)]
 
     @property

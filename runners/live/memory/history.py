@@ -72,6 +72,8 @@ class JournalHistory(msgspec.Struct):
     def note(self, message: Message) -> None:
         """One more record."""
         kind = message.__class__
+        if kind not in _NOTED:
+            return
         if kind is SubmitOrder:
             self.written[message.client_order_id] = None  # type: ignore[attr-defined]  # its class was looked at
             self.absent.pop(message.client_order_id, None)  # type: ignore[attr-defined]
@@ -115,6 +117,12 @@ class JournalHistory(msgspec.Struct):
     def has_taken(self, row: LogRow) -> bool:
         """Whether our cash contains this row already, by a record of the journal or by its beginning."""
         return row.ts <= self.log_floor_ms or row.key in self.log_rows
+
+
+_NOTED: Final = frozenset(
+    {SubmitOrder, OrderNotFound, OrderUpdate, Fill, FundingPayment, FundingRate, Adjusted, InputsKnown, Stated, CauseRaised, CauseEnded}
+)
+"""What ``note`` remembers anything of; most records are of other kinds."""
 
 
 def _add(counts: dict[str, int], what: str) -> None:

@@ -64,8 +64,8 @@ def standing_latches() -> list[Path]:
         raise SafetyError(f"{folder} cannot be read ({error.strerror}): panic latches may stand there") from error
 
 
-def is_latched(path: Path) -> bool:
-    """Whether anything stands there. What cannot be looked at counts as latched: only its absence counts as not latched."""
+def is_latched(path: Path | str) -> bool:
+    """Whether anything stands there. What cannot be looked at counts as latched: only its absence is a no."""
     try:
         os.lstat(path)
     except FileNotFoundError:
@@ -114,6 +114,7 @@ class LatchWatch:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = os.fspath(path)
         self._text = ""
 
     def press(self, text: str) -> None:
@@ -122,6 +123,6 @@ class LatchWatch:
 
     def why(self) -> str:
         """Why nothing that adds may leave; "" while no latch stands."""
-        if not self._text and is_latched(self.path):
+        if not self._text and is_latched(self._name):
             self._text = latch_text(self.path)
         return self._text

@@ -11,7 +11,7 @@ from keel.core.errors import VenueError
 
 
 async def up(running: asyncio.Task[None], ready: Coroutine[Any, Any, None]) -> None:
-    """Wait until the task is ready. Raises at once what the task raises meanwhile."""
+    """Wait until what runs is ready; what it dies of meanwhile is raised at once."""
     waiting = asyncio.create_task(ready)
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if running.done() and not waiting.done():

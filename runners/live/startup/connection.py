@@ -65,12 +65,14 @@ class Stepped(msgspec.Struct, frozen=True):
 
 
 class Connection:
-    """One account's REST, its readers and clocks. Made by ``connect``."""
+    """One account's REST, its readers and clocks. Made by ``connect``. ``requests``: the session of REST, where nothing follows redirects
+    or keeps cookies in the first place, so that its requests pass no hooks for them."""
 
     def __init__(
         self,
         where: Endpoints,
         session: aiohttp.ClientSession,
+        requests: aiohttp.ClientSession,
         credentials: Credentials,
         sandbox: Sandbox | None,
         category: Category,
@@ -84,7 +86,7 @@ class Connection:
         self.budget = Budget(monotonic_ms, asyncio.sleep, factor=1.0 if sandbox is None else sandbox.budget_factor)
         self.latch = LatchWatch(latch_path(where.environment, where.rest))
         """Once a panic has latched this environment, nothing that adds leaves by this connection any more."""
-        self.rest = RestClient(session, where, credentials, self.clock, self.budget, notify=notify, stop=self.latch.why)
+        self.rest = RestClient(requests, where, credentials, self.clock, self.budget, notify=notify, stop=self.latch.why)
         self.reader = MarketReader(self.rest, category, notify, market=self.market)
         self.account = AccountReader(self.rest, category, notify)
 
@@ -158,10 +160,14 @@ async def connect(
     """
     where = endpoints(environment, sandbox_url)
     credentials = load_credentials(where, file=key_file)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=50, keepalive_timeout=30)) as session:
+    connector, jar = aiohttp.TCPConnector(limit=50, keepalive_timeout=30), aiohttp.DummyCookieJar
+    async with (
+        aiohttp.ClientSession(connector=connector, cookie_jar=jar()) as session,
+        aiohttp.ClientSession(connector=connector, connector_owner=False, cookie_jar=jar()) as requests,
+    ):
         refuse_redirects(session)
         sandbox = await _about(session, where) if environment is Environment.SANDBOX else None
-        made = Connection(where, session, credentials, sandbox, category, notify)
+        made = Connection(where, session, requests, credentials, sandbox, category, notify)
         await _first_answer(made)
         if checks_clock:
             made.clock.check()

@@ -290,7 +290,7 @@ async def _assemble(
     market = _market(
         plan, connection, instants, books, inbox.market(instants, prices, waits, plan.system.timeframe), notify, venue.right_of_way
     )
-    books.controls.age_ms = market.age_ms
+    books.controls.age_ms, books.controls.oldest_ms = market.age_ms, market.oldest_ms
     conditions = Conditions(
         gate, books.controls, now_ms=lambda: books.clock.now_ms,
         banned_ms=lambda: connection.budget.banned_for_ms, journal_failed=lambda: str(journal.failed or ""), latched=connection.latch.why,
