@@ -1,4 +1,4 @@
-"""The door to DuckDB: opening, transactions, arrays in and out, and its errors in words for people.
+"""The connection to DuckDB: opening, transactions, arrays in and out, and its errors in words for people.
 
 The store's own connection cannot touch any other file (``enable_external_access`` is off). Files that a person names are read and
 written through ``guarded``: a connection in memory that may open exactly that one path.

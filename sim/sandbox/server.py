@@ -17,7 +17,7 @@ from keel.sim.sandbox.faults import Action, Faults
 from keel.sim.sandbox.http.errors import is_count
 from keel.sim.sandbox.http.gateway import Gateway
 from keel.sim.sandbox.http.parameters import CATEGORIES
-from keel.sim.sandbox.http.rest_door import RestDoor
+from keel.sim.sandbox.http.rest_middleware import RestMiddleware
 from keel.sim.sandbox.http.routes import UNUSED_CATEGORIES
 from keel.sim.sandbox.http.routing import Handler, serve_by_path
 from keel.sim.sandbox.settings import SandboxSettings
@@ -68,8 +68,8 @@ class SandboxServer:
         own: dict[tuple[str, str], Handler] = {
             ("GET", "/v5/private"): self._private_socket, ("GET", "/v5/trade"): self._trade_socket, **self.admin.handlers()
         }  # fmt: skip
-        door = RestDoor(self.gateway, self.faults, self, self.flush_around_answer, self.wire)
-        server = serve_by_path(own, self._public_socket, door.answer)
+        middleware = RestMiddleware(self.gateway, self.faults, self, self.flush_around_answer, self.wire)
+        server = serve_by_path(own, self._public_socket, middleware.answer)
         self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.5)
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)

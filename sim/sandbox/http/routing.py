@@ -1,4 +1,4 @@
-"""Where a request goes by its method and path: to a socket, to the admin endpoints, or through the door of REST.
+"""Where a request goes by its method and path: to a socket, to the admin endpoints, or through the middleware of REST.
 
 The server is aiohttp's low-level one. An ``Application`` would look for a route in its tables and wrap each request for middlewares and
 signals, of which there are none here: a seventh of what a bare answer costs.

@@ -16,7 +16,7 @@ _REORDER_WAIT_S: Final = 1.0
 
 
 class Server(Protocol):
-    """What its doors ask of the server: a fault that concerns all of it, and an end when the books do not hold."""
+    """What middleware and sockets ask of the server: a fault that concerns all of it, and an end when the books do not hold."""
 
     def act(self, action: Action, address: str) -> None: ...
     def fail(self, error: BaseException) -> None: ...

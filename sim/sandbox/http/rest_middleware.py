@@ -1,4 +1,4 @@
-"""The door of REST: what a request must pass before it is applied, and what the faults leave of its answer."""
+"""The middleware of REST: what a request must pass before it is applied, and what the faults leave of its answer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder()
 
 
-class RestDoor:
+class RestMiddleware:
     """``flush`` sends what a request has caused in private, before its answer or after it."""
 
     def __init__(self, gateway: Gateway, faults: Faults, server: Server, flush: Callable[[], Awaitable[None]], wire: WireLog) -> None:
