@@ -230,7 +230,7 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     """Print what was measured; 1 when something was lost or too slow."""
     from keel.adapters.journal import read as records
     from keel.core.model.messages import Bar, Fill, SubmitOrder
-    from keel.runners.live.session.records import TYPES
+    from keel.runners.live.memory.records import TYPES
 
     (folder,) = [path.parent for path in home.glob("runs/journals/*/*/lock")]
     kept = [record.message for record in records(folder, types=TYPES)]

@@ -11,6 +11,8 @@ import argparse
 import asyncio
 import tempfile
 import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,18 @@ from keel.adapters.store import HistoricalDataStore
 from keel.adapters.synthetic import generate_sample
 from keel.core.actors.bar_builder import BarBuilder
 from keel.core.engine.clock import ReplayClock
+from keel.core.engine.instant import InstantClosed
 from keel.core.model.instrument import Instrument
-from keel.core.model.messages import Bar, CancelOrder, Fill, MarkPrice, OrderUpdate, SubmitOrder
+from keel.core.model.messages import Bar, CancelOrder, Fill, MarkPrice, Message, OrderUpdate, SubmitOrder
 from keel.core.model.money import UNIT, mul_div_ceil
 from keel.core.model.time_range import to_ms
 from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.gate.gate import STARTING, Gate
 from keel.runners.live.memory import state
 from keel.runners.live.memory.history import replay_journal, session_prefix
+from keel.runners.live.memory.recorder import Recorder
+from keel.runners.live.memory.records import TYPES, Opened
 from keel.runners.live.session.books import Books, make_books
-from keel.runners.live.session.inbox import Inbox
-from keel.runners.live.session.records import TYPES, InstantClosed, Opened
 from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.warmup import WarmUp
 from keel.runners.systems import load_system
@@ -43,12 +46,12 @@ START = to_ms("2024-03-01")
 class Filling:
     """A venue where every market order is filled at once, at the last price."""
 
-    def __init__(self, books: Books, instruments: dict[str, Instrument], inbox: Inbox) -> None:
-        self._books, self._instruments, self._journal = books, instruments, inbox
+    def __init__(self, books: Books, instruments: dict[str, Instrument], recorder: Recorder, say: Callable[[Message], None]) -> None:
+        self._books, self._instruments, self._journal, self._say = books, instruments, recorder, say
         self._realized = RealizedBooks(instruments)
 
     def submit_order(self, command: SubmitOrder) -> None:
-        hear, instrument = self._books.cycle.hear, self._instruments[command.symbol]
+        hear, instrument = self._say, self._instruments[command.symbol]
         price = self._books.portfolio.last(command.symbol)
         notional = instrument.notional(instrument.price_grid.count(price), instrument.qty_grid.count(command.qty))
         fee = mul_div_ceil(notional, instrument.taker_fee, UNIT)
@@ -110,7 +113,7 @@ class Bench:
     def _journal(self) -> Journal:
         return Journal.open(self._folder, clock=ReplayClock(START), session={}, types=TYPES, disk_reserve_bytes=0)
 
-    def _books(self, kept: state.SessionState | None = None) -> tuple[Books, Gate]:
+    def _books(self, kept: state.SessionState | None = None, note: Callable[[Message], None] = lambda _: None) -> tuple[Books, Gate]:
         plan, strategy = self._plan, self._plan.loaded.strategy()
         warm_up = WarmUp(plan.system, strategy, plan.loaded.params, START)
         if kept is None:
@@ -118,7 +121,7 @@ class Bench:
         else:
             warm_up.restore(kept.series)
         gate, limits = Gate(), ControlLimits.of(plan.system)
-        books = make_books(plan, self._instruments, self._opened, warm_up, strategy, gate, limits=limits, say=lambda _: None)
+        books = make_books(plan, self._instruments, self._opened, warm_up, strategy, gate, limits=limits, say=lambda _: None, note=note)
         if kept is not None:
             state.restore(books, kept)
         return books, gate
@@ -126,14 +129,20 @@ class Bench:
     def write(self, columns: Any, minutes: int) -> None:
         """Live through the minutes; the snapshot is a day old at the end."""
         with self._journal() as journal:
-            books, gate = self._books()
+            recorder = Recorder(journal, _raise)
+            books, gate = self._books(note=recorder.note)
             journal.append(self._opened)
             books.executor.begin_session(session_prefix(self._opened, journal.session))
-            inbox = Inbox(journal, _raise)
-            inbox.open(books)
-            books.gateway.venue = Filling(books, self._instruments, inbox)  # type: ignore[assignment]  # a venue, as far as it is asked
+            recorder.begin(books.history, lambda: books.clock.now_ms)
+            said: deque[Message] = deque()
+            books.gateway.open(Filling(books, self._instruments, recorder, said.append))  # type: ignore[arg-type]  # a venue, as far as it is asked
             gate.open(STARTING)
-            hear = books.cycle.hear
+
+            def hear(message: Message) -> None:
+                books.engine.take(message, recorder)
+                while said:
+                    books.engine.take(said.popleft(), recorder)
+
             first = int(columns["ts"].searchsorted(START))
             names = ("open", "high", "low", "close", "volume")
             coarser = BarBuilder("BTCUSDT", "1m", self._plan.system.timeframe)

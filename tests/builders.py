@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from keel.adapters.store import HistoricalDataStore
 from keel.adapters.synthetic import SOURCE, SyntheticSample, generate_sample
+from keel.core.engine.bus import Bus
 from keel.core.model.instrument import Grid, Instrument, generic_tiers
-from keel.core.model.messages import Bar, Fill, Side
+from keel.core.model.messages import Bar, Fill, FundingRate, MarkPrice, OpenInterest, Side
 from keel.core.model.money import UNIT, to_units
 from keel.core.model.time_range import Moment, TimeRange
 from keel.core.model.timeframe import tf_ms
@@ -201,3 +202,9 @@ def made_ready(store: HistoricalDataStore, system: SystemConfig, start: Moment, 
 def run(store: HistoricalDataStore, system: SystemConfig, start: Moment, end: Moment, strategy: BaseStrategy) -> BacktestResult:
     """A whole run."""
     return run_system(store, system, TimeRange.from_dates(start, end), strategy, system.params)
+
+
+def listen(bus: Bus, hear: Callable[[Any], object]) -> None:
+    """Hear all that comes from the market, after the actors."""
+    for kind in (Bar, MarkPrice, FundingRate, OpenInterest):
+        bus.subscribe(kind, hear)

@@ -21,14 +21,13 @@ Handler = Callable[[Any], None]
 class Bus:
     """Ordered, synchronous dispatch of messages by type (and, if asked, by symbol)."""
 
-    __slots__ = ("_failed", "_handlers", "_routes", "_subscriptions", "_taps", "queue")
+    __slots__ = ("_failed", "_handlers", "_routes", "_subscriptions", "queue")
 
     def __init__(self) -> None:
         self._subscriptions: dict[type, list[tuple[str | None, Handler]]] = {}
         self._handlers: dict[type, tuple[Handler, ...]] = {}
         self._routes: dict[type, dict[str, tuple[Handler, ...]]] = {}
         self.queue: deque[Message] = deque()
-        self._taps: tuple[Callable[[Message], object], ...] = ()
         self._failed: str | None = None
 
     def subscribe(self, message_type: type[M], handler: Callable[[M], None], symbol: str | None = None) -> None:
@@ -42,19 +41,12 @@ class Bus:
                 name: tuple(handler for wanted, handler in entries if wanted is None or wanted == name) for name in symbols
             }
 
-    def tap(self, handler: Callable[[Message], object]) -> None:
-        """Call ``handler`` with each message that comes from outside, before its handlers: the journal's place."""
-        self._taps = (*self._taps, handler)
-
     def publish(self, message: Message) -> None:
         """Queue a message; it is dispatched by the next ``drain`` (or the running one)."""
         self.queue.append(message)
 
     def deliver(self, message: Message) -> None:
         """Dispatch an inbound message at once, then drain what it caused."""
-        if self._taps:
-            for tap in self._taps:
-                tap(message)
         try:
             for handler in self._handlers_of(message):
                 handler(message)
@@ -92,11 +84,6 @@ class Bus:
     def failed(self) -> str | None:
         """What stopped the bus, if anything did."""
         return self._failed
-
-    @property
-    def is_tapped(self) -> bool:
-        """Whether anybody listens to what comes from outside."""
-        return bool(self._taps)
 
     def fail(self, where: str, error: BaseException) -> None:
         """Stop for good: drop the queue, take nothing more."""

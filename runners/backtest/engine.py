@@ -78,7 +78,7 @@ def run_wired(
 ) -> BacktestResult:
     """Run parts that the caller has wired, and can read afterwards."""
     began = time.perf_counter()
-    bars = replay(parts.feed, parts.cycle, progress)
+    bars = replay(parts.feed, parts.engine, parts.venue, progress)
     ran = time.perf_counter()
     result = _result(prepared, parts)
     result.system_uid = uid

@@ -1,9 +1,10 @@
 """The loop of a backtest: history through the venue, the bus and the actors, from one instant at which something can happen to the next.
 
-What happens at an instant, and in which order, is ``process`` below. An instant is quiet where the venue sleeps through the bars of every
-symbol (its wake levels), no strategy is asked, no message is due and no limit can be reached: nobody is called then, and the account's
-equity over quiet instants is made in columns, with the same bits. A bus that is tapped, or bars that somebody else wants to hear, make
-every instant one at which something happens.
+What happens at an instant, and in which order, is ``keel.core.engine``: ``_told`` makes an ``Instant`` of it; ``_followed`` is the same
+over an account that follows columns, where only what somebody reads is made. An instant is quiet where the venue sleeps through the bars of
+every symbol (its wake levels), no strategy is asked, no message is due and no limit can be reached: nobody is called then, and the
+account's equity over quiet instants is made in columns, with the same bits. Where somebody else wants to hear bars or marks, no instant is
+quiet.
 """
 
 from __future__ import annotations
@@ -12,16 +13,12 @@ import gc
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any, Final
 
 from keel.adapters.replay.feed import ReplayFeed
-from keel.core.actors.market_data import MarketData
-from keel.core.actors.portfolio import Portfolio
-from keel.core.actors.risk import RiskActor
-from keel.core.engine.bus import Bus
-from keel.core.engine.clock import ReplayClock
+from keel.core.engine.engine import Engine, make_conclude
+from keel.core.engine.instant import Instant
 from keel.core.engine.known_prices import KnownPrices
 from keel.core.engine.limit_watch import LimitWatch
 from keel.core.model.messages import Bar, MarkPrice, Message
@@ -42,19 +39,7 @@ Process = Callable[[int, list[int]], bool]
 """What happens at the instant of a row; the places of the symbols whose bar is not quiet. Returns whether the run has to stop."""
 
 
-@dataclass(slots=True)
-class Cycle:
-    """The parts that turn one instant into decisions; wired in runners/backtest/wiring.py."""
-
-    bus: Bus
-    clock: ReplayClock
-    venue: SimulatedExchange
-    portfolio: Portfolio
-    market_data: MarketData
-    risk: RiskActor
-
-
-def replay(feed: ReplayFeed, cycle: Cycle, progress: Progress | None = None) -> int:
+def replay(feed: ReplayFeed, engine: Engine, venue: SimulatedExchange, progress: Progress | None = None) -> int:
     """Run the whole feed; returns the number of execution bars that went through. Stops early when the venue's stop condition holds.
 
     progress: called with the instants that are done, and all of them, as the run goes on.
@@ -63,32 +48,34 @@ def replay(feed: ReplayFeed, cycle: Cycle, progress: Progress | None = None) -> 
     gc.freeze()
     gc.disable()
     try:
-        return _replay(feed, cycle, progress)
+        return _replay(feed, engine, venue, progress)
     except BaseException as error:
-        if cycle.bus.failed is None:
-            cycle.bus.fail("replay", error)
+        if engine.bus.failed is None:
+            engine.bus.fail("replay", error)
         raise
     finally:
-        cycle.portfolio.stop_following()
+        engine.portfolio.stop_following()
         gc.unfreeze()
         if was_enabled:
             gc.enable()
 
 
-def _replay(feed: ReplayFeed, cycle: Cycle, progress: Progress | None) -> int:
-    is_told = _is_told(feed, cycle)
-    venue, contexts = cycle.venue, cycle.market_data.contexts
+def _replay(feed: ReplayFeed, engine: Engine, venue: SimulatedExchange, progress: Progress | None) -> int:
+    is_told = _is_told(feed, engine)
+    contexts = engine.market_data.contexts
     tracks = [SymbolTrack(feed, place, venue, contexts[each.symbol], is_told=is_told) for place, each in enumerate(feed.histories)]
-    prices: KnownPrices | None = None
-    watch: LimitWatch | None = None
-    if not is_told:
-        prices = feed.known_prices()
-        rows = cycle.portfolio.follow(prices, is_bounded=cycle.risk.limits.is_limited)
-        watch = LimitWatch(cycle.risk, cycle.portfolio, rows)
     before: Messages = deque()
     after: Messages = deque()
-    process = _instants(feed, cycle, tracks, before, after, prices, watch)
-    agenda = Agenda(feed, cycle, tracks)
+    prices: KnownPrices | None = None
+    watch: LimitWatch | None = None
+    if is_told:
+        process = _told(feed, engine, venue, tracks, before, after)
+    else:
+        prices = feed.known_prices()
+        rows = engine.portfolio.follow(prices, is_bounded=engine.risk.limits.is_limited)
+        watch = LimitWatch(engine.risk, engine.portfolio, rows)
+        process = _followed(feed, engine, venue, tracks, before, after, prices, watch)
+    agenda = Agenda(feed, engine, venue, tracks)
     collect_at = COLLECT_EVERY
     for chunk in feed.chunks():
         before.clear()
@@ -105,8 +92,8 @@ def _replay(feed: ReplayFeed, cycle: Cycle, progress: Progress | None) -> int:
                 return sum(track.bars_until(stopped_at + 1) for track in tracks)
             if watch is not None:
                 watch.observe_until(end)
-                cycle.portfolio.keep_until(end)
-        cycle.clock.now_ms = int(feed.closes[chunk.end - 1])
+                engine.portfolio.keep_until(end)
+        engine.clock.now_ms = int(feed.closes[chunk.end - 1])
         if prices is not None:
             prices.row = chunk.end - 1
         if chunk.end >= collect_at:
@@ -117,33 +104,66 @@ def _replay(feed: ReplayFeed, cycle: Cycle, progress: Progress | None) -> int:
     return feed.bars
 
 
-def _instants(
-    feed: ReplayFeed, cycle: Cycle, tracks: list[SymbolTrack], before: Messages, after: Messages,
-    prices: KnownPrices | None, watch: LimitWatch | None,
-) -> Process:  # fmt: skip
-    """``process`` over these parts, which it holds as its own names: it is the hot path.
+def _rows_of(feed: ReplayFeed, tracks: list[SymbolTrack]) -> list[Any]:
+    """By place: the row of its history at each instant."""
+    return [range(len(feed)) if track.own_rows is None else track.own_rows for track in tracks]
 
-    prices, watch: where the account follows columns; None: every bar and mark is told.
-    """
-    clock, venue, portfolio, risk = cycle.clock, cycle.venue, cycle.portfolio, cycle.risk
-    deliver, drain, queue = cycle.bus.deliver, cycle.bus.drain, cycle.bus.queue
-    decide, fresh, limits = cycle.market_data.on_instant, cycle.market_data.fresh, risk.limits
+
+def _told(
+    feed: ReplayFeed, engine: Engine, venue: SimulatedExchange, tracks: list[SymbolTrack], before: Messages, after: Messages
+) -> Process:  # fmt: skip
+    """Every bar and mark is told: an instant is made whole, and the engine takes it."""
+    closes, duration, rows_of = feed.closes.data, tf_ms(feed.execution_timeframe), _rows_of(feed, tracks)
+
+    def due(messages: Messages, row: int) -> list[Message]:
+        found: list[Message] = []
+        while messages[0][0] <= row:
+            found.append(messages.popleft()[1])
+        return found
+
+    def process(row: int, touched: list[int]) -> bool:
+        ts = closes[row]
+        engine.clock.now_ms = ts
+        bars: list[Message] = []
+        marks: dict[str, float] = {}
+        for place in touched:
+            track, own = tracks[place], rows_of[place][row]
+            if track.wakes(own, ts):
+                track.step(own, ts - duration, ts)
+            if track.valuation is not None:
+                marks[track.symbol] = track.valuation[own]
+            bars.append(track.bar(own, ts - duration, ts))
+        engine.bus.drain()
+        is_over = venue.stop_reason is not None
+        funding = due(before, row)
+        engine.process(Instant(ts, funding, marks, [*bars, *due(after, row)]))
+        return is_over
+
+    return process
+
+
+def _followed(
+    feed: ReplayFeed, engine: Engine, venue: SimulatedExchange, tracks: list[SymbolTrack], before: Messages, after: Messages,
+    prices: KnownPrices, watch: LimitWatch,
+) -> Process:  # fmt: skip
+    """``Engine.process`` where the account follows columns, over parts that it holds as its own names: it is the hot path. Bars that only
+    the account would hear are not made; the end of an instant is the engine's own (``make_conclude``)."""
+    clock, deliver, drain, queue = engine.clock, engine.bus.deliver, engine.bus.drain, engine.bus.queue
+    conclude = make_conclude(engine.portfolio, engine.risk, engine.market_data, engine.bus, watch)
     closes, duration = feed.closes.data, tf_ms(feed.execution_timeframe)
     reads_bars = feed.timeframe == feed.execution_timeframe
     is_whole = all(track.own_rows is None for track in tracks)
-    rows_of = [range(len(feed)) if track.own_rows is None else track.own_rows for track in tracks]
+    rows_of = _rows_of(feed, tracks)
     places = [(track.book, track.lows, track.highs, track.step) for track in tracks]
     readers = [(track.context, track.bar) for track in tracks]
-    tell = _bar_emitter(cycle, tracks) if prices is None else None
 
     def process(row: int, touched: list[int]) -> bool:
         ts = closes[row]
         ts_open = ts - duration
         stopped = False
         clock.now_ms = ts
-        # 1. The venue: what was due within the bars that close now.
-        if prices is not None:
-            prices.row = row - 1
+        # The venue: what was due within the bars that close now.
+        prices.row = row - 1
         for place in touched:
             book, lows, highs, step = places[place]
             own = row if is_whole else rows_of[place][row]
@@ -152,35 +172,20 @@ def _instants(
         if queue:
             drain()
             stopped = venue.stop_reason is not None
-        # 2. The market: what is known now, the bars, and the coarser ones.
+        # The market: what is known now, the bars, and the coarser ones.
         while before[0][0] <= row:
             deliver(before.popleft()[1])
-        if prices is not None:
-            prices.row = row
-            if reads_bars:
-                for place in touched:
-                    context, bar = readers[place]
-                    if ts_open >= context.wake_ts:
-                        context.on_bar(bar(row if is_whole else rows_of[place][row], ts_open, ts))
-        elif tell is not None:
+        prices.row = row
+        if reads_bars:
             for place in touched:
-                tell(place, row if is_whole else rows_of[place][row], ts_open, ts)
-        if queue:
-            drain()
+                context, bar = readers[place]
+                if ts_open >= context.wake_ts:
+                    context.on_bar(bar(row if is_whole else rows_of[place][row], ts_open, ts))
+            if queue:
+                drain()
         while after[0][0] <= row:
             deliver(after.popleft()[1])
-        # 3. The account is marked, and risk looks at it.
-        if watch is None:
-            equity = portfolio.on_instant(ts)
-            if equity <= limits.floor or equity > limits.peak or ts >= limits.day_end or ts >= risk.next_due:
-                risk.on_instant(ts)
-        elif watch.is_near or watch.rows.is_changed or ts >= limits.day_end or ts >= risk.next_due:
-            watch.close(row, ts)
-        # 4. Decisions, and the orders that they lead to.
-        if fresh:
-            decide(ts)
-        if queue:
-            drain()
+        conclude(row, ts, True)
         return stopped
 
     return process
@@ -192,11 +197,11 @@ class Agenda:
     __slots__ = ("_again", "_closes", "_due_row", "_duration", "_first", "_heap", "_is_regular", "_limits", "_next_row",
                  "_places", "_risk", "_row", "_wanted", "_woken")  # fmt: skip
 
-    def __init__(self, feed: ReplayFeed, cycle: Cycle, tracks: list[SymbolTrack]) -> None:
+    def __init__(self, feed: ReplayFeed, engine: Engine, venue: SimulatedExchange, tracks: list[SymbolTrack]) -> None:
         self._closes, self._duration = feed.closes.data, tf_ms(feed.execution_timeframe)
         self._first = int(feed.closes[0])
         self._is_regular = int(feed.closes[-1]) - self._first == (len(feed) - 1) * self._duration
-        self._limits, self._risk, self._woken = cycle.risk.limits, cycle.risk, cycle.venue.woken
+        self._limits, self._risk, self._woken = engine.risk.limits, engine.risk, venue.woken
         self._places = {track.symbol: place for place, track in enumerate(tracks)}
         self._next_row = [track.next_row for track in tracks]
         self._row = -1  # the latest instant that was processed
@@ -290,40 +295,13 @@ class Agenda:
         return -((self._first - int(ts)) // self._duration) if self._is_regular else bisect_left(closes, ts)
 
 
-def _is_told(feed: ReplayFeed, cycle: Cycle) -> bool:
+def _is_told(feed: ReplayFeed, engine: Engine) -> bool:
     """Whether anybody but the account and market data wants to hear bars or marks."""
-    bus = cycle.bus
-    if bus.is_tapped:
-        return True
+    bus = engine.bus
     for history in feed.histories:
-        line, context = cycle.portfolio.lines[history.symbol], cycle.market_data.contexts[history.symbol]
+        line, context = engine.portfolio.lines[history.symbol], engine.market_data.contexts[history.symbol]
         if bus.handlers_of(Bar, history.symbol) != (line.on_bar, context.on_bar):
             return True
         if bus.handlers_of(MarkPrice, history.symbol) != (line.on_mark,):
             return True
     return False
-
-
-def _bar_emitter(cycle: Cycle, tracks: list[SymbolTrack]) -> Callable[[int, int, int, int], None]:
-    """Tells a symbol's bar, after its mark, to all who want to hear it: (place, row of its history, open, close)."""
-    bus = cycle.bus
-    deliver, is_tapped = bus.deliver, bus.is_tapped
-    hearers = [(bus.handlers_of(MarkPrice, track.symbol), bus.handlers_of(Bar, track.symbol)) for track in tracks]
-
-    def tell(place: int, own: int, ts_open: int, ts_close: int) -> None:
-        track = tracks[place]
-        bar = track.bar(own, ts_open, ts_close)
-        mark = None if track.valuation is None else MarkPrice(track.symbol, ts_close, track.valuation[own])
-        if is_tapped:
-            if mark is not None:
-                deliver(mark)
-            deliver(bar)
-            return
-        of_marks, of_bars = hearers[place]
-        if mark is not None:
-            for hear in of_marks:
-                hear(mark)
-        for hear in of_bars:
-            hear(bar)
-
-    return tell

@@ -121,6 +121,11 @@ class SymbolTrack:
 
     # --- what is done with one ---
 
+    def wakes(self, own: int, ts_close: int) -> bool:
+        """Whether the exchange has something to do in a bar of its rows."""
+        book = self.book
+        return ts_close > book.wake_ts or self.lows[own] <= book.wake_low or self.highs[own] >= book.wake_high
+
     def step(self, own: int, ts_open: int, ts_close: int) -> None:
         """Let the exchange process a bar, with its mark and index paths, which are last's where it has none of its own."""
         columns = self._bars

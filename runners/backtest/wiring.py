@@ -16,6 +16,7 @@ from keel.core.actors.strategy import StrategyHost
 from keel.core.costs import CostModels
 from keel.core.engine.bus import Bus
 from keel.core.engine.clock import Clock, ReplayClock
+from keel.core.engine.engine import Engine
 from keel.core.errors import InvariantError
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import Halt, Message, Resume
@@ -23,7 +24,6 @@ from keel.core.model.money import to_units
 from keel.core.system.config import SystemConfig
 from keel.runners.actors import LOGGED, make_actors, subscribe, subscribe_targets
 from keel.runners.backtest.preparation import Prepared
-from keel.runners.backtest.replay import Cycle
 from keel.runners.cost_models import load_cost_models
 from keel.runners.portfolio.desk import PortfolioDesk, open_desk
 from keel.sim.exchange.exchange import RiskProfileConfig, SimulatedExchange
@@ -34,7 +34,7 @@ class BacktestParts:
     """A wired backtest."""
 
     feed: ReplayFeed
-    cycle: Cycle
+    engine: Engine
     venue: SimulatedExchange
     portfolio: Portfolio
     risk: RiskActor
@@ -83,8 +83,8 @@ def wire_backtest(prepared: Prepared, prefix: str, *, make_contexts: MakeContext
     actors.strategy.start()
     if desk is not None:
         subscribe_targets(bus, actors, desk)
-    cycle = Cycle(bus, clock, venue, portfolio, actors.market_data, actors.risk)
-    return BacktestParts(feed, cycle, venue, portfolio, actors.risk, executor, actors.strategy, messages, halts, desk)
+    engine = Engine(bus, clock, portfolio, actors.risk, actors.market_data)
+    return BacktestParts(feed, engine, venue, portfolio, actors.risk, executor, actors.strategy, messages, halts, desk)
 
 
 def make_venue(

@@ -209,9 +209,8 @@ async def _ask(arming: Arming, options: LiveOptions, card: Card) -> Token | None
     try:
         async with connect(
             arming.where.environment, arming.system.category, problems.append, sandbox_url=options.sandbox_url, key_file=options.key_file,
-            checks_clock=False,
+            checks_clock=False, hold=arming.hold,
         ) as connection:  # fmt: skip
-            connection.rest.hold = arming.hold
             await arming.look(connection)
             if arming.uid is not None and await connection.account_name(checks_key=False) != card.account:
                 return None
@@ -235,4 +234,4 @@ async def _dry(plan: Plan, dry: DryRun, options: LiveOptions, say: Callable[[str
     if ending.failure is not None:
         raise ending.failure
     missing = [] if plan.arming is None else plan.arming.missing
-    return DryEnding(dry.lines, dry.orders, missing, live.account, ending.reason, len(live.cycle.closes))
+    return DryEnding(dry.lines, dry.orders, missing, live.account, ending.reason, len(live.books.engine.closes))

@@ -16,7 +16,7 @@ from keel.core.system.file_names import name_problem, shown
 from keel.runners.home import Home
 from keel.runners.lifecycle.registry import RunInfo, find_run, list_runs
 from keel.runners.lifecycle.stages import GATED
-from keel.runners.live.session.records import TYPES, Opened, ProgramStarted, WarmUpBars
+from keel.runners.live.memory.records import TYPES, Opened, ProgramStarted, WarmUpBars
 from keel.runners.live.startup.program import WarmUpKey, warm_up_frames
 from keel.runners.systems import LoadedSystem, load_recorded, loaded_now
 from keel.runners.user_path import user_path

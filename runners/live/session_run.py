@@ -34,11 +34,12 @@ from keel.runners.lifecycle.registry import system_uid
 from keel.runners.live.alerts.of_session import SessionAlerts, session_alerts
 from keel.runners.live.panic.panic_button import PanicButton
 from keel.runners.live.panic.panic_key import panic_key
-from keel.runners.live.session.event_log import log_events
-from keel.runners.live.session.outcome import ending_lines, session_result
-from keel.runners.live.session.session import Ending, Session, Stop
+from keel.runners.live.reporting.event_log import log_events
+from keel.runners.live.reporting.outcome import ending_lines, session_result
+from keel.runners.live.session.ending import Ending, Stop
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
 from keel.runners.live.startup.plan import Plan
-from keel.runners.live.startup.start import Live
 from keel.runners.live.supervisor.bar_count import bars_before
 from keel.runners.live.supervisor.sending import Heartbeats, heartbeats
 from keel.runners.process.attentive import attentive, collect_quietly
@@ -292,9 +293,9 @@ class _Attempt:
             journal = live.journal  # a process that is killed says no more where it is
             self._log.bind(run_id=begin(journal=str(journal.folder), session=journal.session))
             if self._options.max_bars is not None and self._session is not None:
-                self._session.steps = bars_before(journal.folder, len(live.cycle.closes))
+                self._session.bars.start_at(bars_before(journal.folder, len(live.books.engine.closes)))
             button.halts(live.connection.latch.press)
-            if not live.connection.is_lockstep:  # there a panic is a rehearsal, and may take its time
+            if live.connection.pace.judges_loop:  # else a panic is a rehearsal, and may take its time
                 button.stand_by()
             async with self.alerts.beside(live), self._beats.beside(live):
                 if self._beside is None:

@@ -228,7 +228,7 @@ class Backtester:
         histories = [with_execution_bars(each, permuted[each.symbol], market.execution) for each in market.histories]
         prepared = self._prepared(replace(market, histories=histories), archive, strategy, position_manager)
         parts, oms = _wired(prepared)
-        replay(parts.feed, parts.cycle)
+        replay(parts.feed, parts.engine, parts.venue)
         books = reconcile(parts.portfolio, parts.venue, {each.symbol: each.instrument for each in histories}, parts.venue.fills)
         if books.difference:
             raise InvariantError(f"a permuted run does not add up: {to_text(books.difference)} are missing in {books}")

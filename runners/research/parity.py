@@ -99,7 +99,7 @@ def compare_records(prepared: Prepared, kernel: ParitySide, actors: ParitySide) 
 def actors_record(prepared: Prepared) -> ParitySide:
     """Run the actors over the prepared history."""
     parts = wire_backtest(prepared, "parity")
-    bars = replay(parts.feed, parts.cycle)
+    bars = replay(parts.feed, parts.engine, parts.venue)
     history = prepared.histories[0]
     instrument, symbol = history.instrument, history.symbol
     orders, numbers = _orders(parts.messages, instrument)

@@ -22,9 +22,9 @@ from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.decision import RENAMED
 from keel.core.risk.gate.gate import Gate
 from keel.runners.live.memory.history import COMMANDS, known, session_prefix
+from keel.runners.live.memory.records import NOTES, CauseEnded, CauseRaised, Decided, HearingStopped, Opened, ProgramStarted
 from keel.runners.live.session.books import Books, make_books
 from keel.runners.live.session.decisions import decided_command, decision_kind, decision_text
-from keel.runners.live.session.records import NOTES, CauseEnded, CauseRaised, Decided, HearingStopped, Opened, ProgramStarted
 from keel.runners.live.session_journal import SessionJournal
 from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.program import instruments_of
@@ -79,9 +79,16 @@ class SessionEngine:
         plan = Plan(loaded, system, opened.system_uid, Environment.SANDBOX, journal.folder, without=tuple(journal.program.without))
         gate = Gate(system.symbols)
         self.books: Books = make_books(
-            plan, instruments, opened, warm_up, strategy, gate, limits=ControlLimits.of(system), say=lambda message: None
+            plan,
+            instruments,
+            opened,
+            warm_up,
+            strategy,
+            gate,
+            limits=ControlLimits.of(system),
+            say=lambda message: None,
+            note=lambda decided: take(decided.made),
         )
-        self.books.decisions.write = lambda decided: take(decided.made)
 
     def receive(self, message: Message) -> None:
         """One message, as a session hears it."""
@@ -92,7 +99,7 @@ class SessionEngine:
         elif isinstance(message, CauseEnded) and message.cause == "cancel_ratio":
             books.controls.counts.count_anew()
         elif not isinstance(message, (*COMMANDS, Opened, *NOTES)):
-            books.cycle.apply(message)
+            books.engine.receive(message)
 
 
 class _Replay:

@@ -6,7 +6,7 @@ import pytest
 
 from keel.core.engine.bus import Bus
 from keel.core.errors import InvariantError
-from keel.core.model.messages import FundingRate, Halt, MarkPrice, Message, Resume
+from keel.core.model.messages import FundingRate, Halt, MarkPrice, Message
 
 
 def mark(price: float, symbol: str = "BTCUSDT") -> MarkPrice:
@@ -43,14 +43,6 @@ def test_a_symbols_subscriber_hears_that_symbol_only() -> None:
     bus.deliver(mark(1.0))
     bus.deliver(mark(1.0, "ETHUSDT"))
     assert seen == ["ETHUSDT"]
-
-
-def test_a_tap_sees_what_comes_from_outside_before_its_handlers_and_nothing_else() -> None:
-    bus, seen = Bus(), []
-    bus.tap(lambda message: seen.append(("tap", type(message).__name__)))
-    bus.subscribe(Halt, lambda message: (seen.append(("handler", "Halt")), bus.publish(Resume(0, "x"))))
-    bus.deliver(Halt(0, "test"))
-    assert seen == [("tap", "Halt"), ("handler", "Halt")]
 
 
 @pytest.mark.parametrize("inbound", [True, False])

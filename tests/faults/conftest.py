@@ -44,9 +44,11 @@ from keel.core.model.messages import Fill, Message, Signal
 from keel.core.risk.gate.causes import TradingState
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import Distance, ExitsConfig, SizingConfig, SystemConfig
-from keel.runners.live.session.records import TYPES
-from keel.runners.live.session.session import Ending, Session, Stop
-from keel.runners.live.startup.start import Live, Plan
+from keel.runners.live.memory.records import TYPES
+from keel.runners.live.session.ending import Ending, Stop
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
+from keel.runners.live.startup.plan import Plan
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.faults.checker import check
@@ -252,7 +254,7 @@ class Stage:
             is_whole = is_booked and _resting(truth) == _open(live)
             if is_clear and is_whole and live.gate.state is TradingState.ACTIVE:
                 return "READY"
-            if live.inbox.failure is not None or asyncio.get_running_loop().time() > end:
+            if live.recorder.failure is not None or asyncio.get_running_loop().time() > end:
                 return f"{live.gate.state.name} {live.gate.why} frozen {live.venue.gate.frozen} unknown {live.venue.unknown}"
             await asyncio.sleep(0.2)
 
@@ -279,7 +281,7 @@ def _resting(truth: dict[str, Any]) -> tuple[set[str], int]:
 
 
 def _open(live: Live) -> tuple[set[str], int]:
-    executor = live.cycle.actors.executor
+    executor = live.books.actors.executor
     return {record.client_order_id for record in executor.open_orders()}, len(executor.bracket_orders())
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from keel.adapters.bybit.execution.order_query_records import AbsenceContradicted, OrderDoubted, OrderNotFound
 from keel.core.model.messages import OrderUpdate, SubmitOrder
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.live import Live
 from tests.faults.conftest import BARS, Played, Stage, fills_of, http, ws
 
 CREATE = "/v5/order/create"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from keel.core.model.messages import AmendOrder, OrderIntent, OrderUpdate, SubmitOrder
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.live import Live
 from tests.faults.conftest import Played, Stage, Still, fills_of, http
 
 CREATE, CANCEL, AMEND = "/v5/order/create", "/v5/order/cancel", "/v5/order/amend"
@@ -52,14 +52,14 @@ def test_cancels(name: str, when: str, stage: Stage) -> None:
 
 async def two_resting(live: Live, price: float = 20_000.0) -> None:
     """Two entries far from the market, as a batch; they come of no candle's decision."""
-    now = live.cycle.clock.now_ms
+    now = live.books.clock.now_ms
     for number in range(2):
-        live.cycle.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.01, now, "limit", price + 100 * number, reason="script"))
-    live.cycle.bus.drain()
+        live.books.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.01, now, "limit", price + 100 * number, reason="script"))
+    live.books.bus.drain()
 
 
 def resting(live: Live) -> list[str]:
-    return [record.client_order_id for record in live.cycle.actors.executor.open_orders()]
+    return [record.client_order_id for record in live.books.actors.executor.open_orders()]
 
 
 async def script(number: int, live: Live) -> None:
@@ -69,11 +69,11 @@ async def script(number: int, live: Live) -> None:
         await two_resting(live)
     elif turn in (3, 4) and resting(live):
         for name in resting(live) if turn == 3 else resting(live)[:1]:
-            now, price = live.cycle.clock.now_ms, 21_000.0 + 100 * turn
+            now, price = live.books.clock.now_ms, 21_000.0 + 100 * turn
             live.books.gateway.amend_order(AmendOrder(name, "BTCUSDT", now, qty=0.03 + turn / 100, price=price))
     elif turn == 6:
-        live.cycle.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.0, live.cycle.clock.now_ms, cancel_first=True))
-        live.cycle.bus.drain()
+        live.books.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.0, live.books.clock.now_ms, cancel_first=True))
+        live.books.bus.drain()
 
 
 BATCHES = [(f"{CREATE}-batch", 2), (f"{AMEND}-batch", 1), (AMEND, 1), (f"{CANCEL}-batch", 1)]
@@ -96,12 +96,12 @@ def test_an_order_that_is_amended_upward_fills_beyond_what_it_was(stage: Stage) 
 
     async def grow(number: int, live: Live) -> None:
         if number == 1:
-            live.cycle.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.01, live.cycle.clock.now_ms, "limit", 20_000.0))
-            live.cycle.bus.drain()
+            live.books.actors.executor.on_intent(OrderIntent("BTCUSDT", "BUY", 0.01, live.books.clock.now_ms, "limit", 20_000.0))
+            live.books.bus.drain()
         elif number == 3:
             (name,) = resting(live)
             above = round(live.books.portfolio.lines["BTCUSDT"].mark * 1.02)  # within the collar
-            live.books.gateway.amend_order(AmendOrder(name, "BTCUSDT", live.cycle.clock.now_ms, qty=0.04, price=above))
+            live.books.gateway.amend_order(AmendOrder(name, "BTCUSDT", live.books.clock.now_ms, qty=0.04, price=above))
 
     played = stage.play(http("drop", AMEND, nth=1), at=0, until=10, bars=12, beat=grow, plan=stage.plan(Still)).check()
     (order,) = [row for row in played.orders() if row["orderStatus"] == "Filled"]

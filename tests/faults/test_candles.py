@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from keel.core.engine.instant import InstantClosed
 from keel.core.model.messages import Bar, FeedGap
-from keel.runners.live.session.records import InstantClosed
 from tests.faults.conftest import Stage, fills_of, http, ws
 
 KLINE = "kline"

@@ -28,8 +28,8 @@ from keel.core.system.config import RiskConfig
 from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.release import release
 from keel.runners.live.checks.schedule import PERIOD_MS
-from keel.runners.live.session.records import CauseEnded, CauseRaised
-from keel.runners.live.startup.start import Live
+from keel.runners.live.memory.records import CauseEnded, CauseRaised
+from keel.runners.live.session.live import Live
 from keel.runners.process.state_folder import state_folder
 from tests.faults.conftest import Stage, Still, http, ws
 from tests.sim.sandbox.conftest import Sandbox
@@ -263,7 +263,8 @@ async def many_rejections(walk: Walk) -> None:
 
 def said(message: type[Halt] | type[Resume]) -> Step:
     async def step(walk: Walk) -> None:
-        walk.live.cycle.hear(message(walk.live.books.clock.now_ms, "panic"))
+        walk.live.inbox.put(message(walk.live.books.clock.now_ms, "panic"))
+        await walk.live.inbox.settled()
         walk.live.gate.look()
 
     return step

@@ -15,8 +15,9 @@ import pytest
 
 from keel.adapters.bybit.execution.order_query_records import OrderNotFound
 from keel.adapters.journal import Record, read
+from keel.core.engine.instant import InstantClosed
 from keel.core.model.messages import Bar, Fill, FundingPayment, Message, OrderUpdate, SubmitOrder
-from keel.runners.live.session.records import TYPES, CauseRaised, GateChanged, InstantClosed
+from keel.runners.live.memory.records import TYPES, CauseRaised, GateChanged
 from tests.faults.checker import Limits, Seen, check, findings
 from tests.faults.conftest import http, playing
 from tests.faults.seen_of import candles_of

@@ -11,9 +11,9 @@ from keel.adapters.journal import read
 from keel.core.actors.memory import take_over
 from keel.core.model.messages import OrderUpdate, SubmitOrder
 from keel.runners.live.memory.history import JournalHistory
-from keel.runners.live.session.records import TYPES, Opened
+from keel.runners.live.memory.records import TYPES, Opened
+from keel.runners.live.session.live import Live
 from keel.runners.live.session.session import Session
-from keel.runners.live.startup.start import Live
 from tests.faults.conftest import Stage, _with, http
 
 TRY_S = 7.0

@@ -11,8 +11,8 @@ import pytest
 
 from keel.adapters.journal import JournalError
 from keel.adapters.machine import monotonic_ms
+from keel.runners.live.session.live import Live
 from keel.runners.live.session.session import Session
-from keel.runners.live.startup.start import Live
 from tests.faults.conftest import Stage, _with
 
 BREAKS: dict[str, Callable[[Path], object]] = {

@@ -51,7 +51,7 @@ def expected(system: str) -> BacktestParts:
     config, strategy = system_named(name, overrides)
     with marked_store() as store:
         parts = wire_backtest(made_ready(store, config, FROM, TO, strategy()), "bt")
-        replay(parts.feed, parts.cycle)
+        replay(parts.feed, parts.engine, parts.venue)
     return parts
 
 

@@ -13,8 +13,8 @@ import pytest
 from keel.adapters.artifacts import write_result
 from keel.core.model.messages import Fill, Signal
 from keel.core.strategy.snapshot import RuntimeSnapshot
-from keel.runners.live.session.outcome import ending_lines, session_result
-from keel.runners.live.startup.start import Live
+from keel.runners.live.reporting.outcome import ending_lines, session_result
+from keel.runners.live.session.live import Live
 from keel.strategies.base import BaseStrategy
 from tests.faults.conftest import Stage, system_of, ws
 from tests.runners.live.conftest import plan_of
@@ -64,7 +64,7 @@ def test_a_fill_that_is_found_after_younger_ones(side: str, stage: Stage, tmp_pa
     changes = [entry[0] for entry in played.live.tape.changes["BTCUSDT"]]
     assert changes == sorted(changes)
     gross = result.equity_curve["gross_notional"]
-    closes = played.live.cycle.closes
+    closes = played.live.books.engine.closes
     held = {round(float(value / mark), 3) for value, mark in zip(gross[1:], _marks(played.live), strict=True)}
     assert len(closes) == len(gross) - 1 and 0.0 in held and np.isfinite(gross).all()
     for trade in result.trades:
@@ -73,4 +73,4 @@ def test_a_fill_that_is_found_after_younger_ones(side: str, stage: Stage, tmp_pa
 
 
 def _marks(live: Live) -> Any:
-    return live.cycle.bars.frame("BTCUSDT", "1m", live.cycle.closes[-1])["close"]
+    return live.books.bars.frame("BTCUSDT", "1m", live.books.engine.closes[-1])["close"]

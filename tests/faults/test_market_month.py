@@ -23,8 +23,9 @@ from keel.adapters.bybit.notices import Notice
 from keel.core.model.messages import Signal
 from keel.core.model.timeframe import DAY_MS, MINUTE_MS, tf_ms
 from keel.core.strategy.snapshot import RuntimeSnapshot
-from keel.runners.live.session.session import Ending, Session, Stop
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.ending import Ending, Stop
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
 from keel.sim.sandbox.market.feeds import WalkFeed
 from keel.sim.sandbox.settings import SandboxSettings
 from keel.strategies.base import BaseStrategy
@@ -187,7 +188,7 @@ def test_a_month(timeframe: str, factor: float, days: int, tmp_path: Path) -> No
     if timeframe == "5m":  # such a bar lasts 1.25 s here: less than an order waits for a stream that is lost, so that decisions overtake it
         found = [each for each in found if not each.startswith("I-13")]
     assert found == []
-    assert len(month.live.books.cycle.closes) >= days * DAY_MS // tf_ms(timeframe)
+    assert len(month.live.books.engine.closes) >= days * DAY_MS // tf_ms(timeframe)
 
     # snapshots begin with each UTC day, and each begins a new file of the journal
     assert month.codes["snapshot"] >= days

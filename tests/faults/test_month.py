@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from keel.core.model.timeframe import MINUTE_MS
+from keel.runners.live.session.live import Live
 from keel.runners.live.session.session import Session
-from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.market.bar_source import SymbolSeries
 from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.settings import SandboxSettings

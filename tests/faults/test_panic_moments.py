@@ -21,7 +21,7 @@ from keel.runners.live.arming.token import panicked_since
 from keel.runners.live.panic.latch import LatchWatch, is_latched, latch_path
 from keel.runners.live.panic.panic_heard import PanicHeard
 from keel.runners.live.panic.rearm import rearm
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.live import Live
 from tests.faults.virtual import Stage, playing
 from tests.sim.sandbox.raw import Raw
 from tests.virtual.network import LATENCY_S

@@ -87,7 +87,7 @@ def session(sandbox: Sandbox, journals: Path, point: str, count: int) -> tuple[i
 def expected() -> BacktestParts:
     with marked_store(symbols=PAIR) as store:
         parts = wire_backtest(made_ready(store, system(), FROM, TO, Restless()), "bt")
-        replay(parts.feed, parts.cycle)
+        replay(parts.feed, parts.engine, parts.venue)
     assert len(parts.venue.fills) > 12
     return parts
 

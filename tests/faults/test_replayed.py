@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from keel.runners.home import Home
-from keel.runners.live.session.records import Decided
+from keel.runners.live.memory.records import Decided
+from keel.runners.live.session.live import Live
 from keel.runners.live.session_journal import session_journal
-from keel.runners.live.startup.start import Live
 from keel.runners.research.compare_live.whole import compare_live
 from keel.runners.research.session_replay import replay_session
 from tests.faults.conftest import Stage, http, ws

@@ -15,7 +15,7 @@ import pytest
 
 from keel.adapters.journal import read
 from keel.core.model.messages import Fill, OrderUpdate
-from keel.runners.live.session.records import TYPES
+from keel.runners.live.memory.records import TYPES
 from keel.runners.live.session.session import Session
 from keel.sim.sandbox.engine import Feed
 from keel.sim.sandbox.settings import SandboxSettings

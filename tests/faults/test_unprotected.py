@@ -11,8 +11,8 @@ import pytest
 from keel.core.model.messages import Fill, Signal
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import Distance, ExitsConfig
-from keel.runners.live.session.records import CauseEnded, ClosePosition
-from keel.runners.live.startup.start import Live
+from keel.runners.live.memory.records import CauseEnded, ClosePosition
+from keel.runners.live.session.live import Live
 from keel.strategies.base import BaseStrategy
 from tests.faults.conftest import BARS, Played, Stage, http
 from tests.sim.sandbox.raw import Raw

@@ -20,13 +20,14 @@ from typing import Any
 from keel.adapters.bybit.execution.account_reader import AccountReader
 from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.journal import Journal
+from keel.core.engine.engine import Engine
 from keel.core.model.messages import Fill, SubmitOrder
 from keel.core.system.config import SystemConfig
 from keel.runners.live.memory import snapshots
-from keel.runners.live.session.cycle import Cycle
-from keel.runners.live.session.session import Session, Stop
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
 from keel.runners.live.startup.connection import Connection
-from keel.runners.live.startup.start import Live
 from keel.strategies.base import BaseStrategy
 from tests.builders import builtin
 from tests.faults.conftest import Turns, run_fast, system_of
@@ -106,7 +107,7 @@ def arm(point: str, count: int) -> None:
         "fill heard, not written": lambda: around(Journal, "append", of(Fill), before=True),
         "fill written, not booked": lambda: around(Journal, "append", of(Fill), before=False),
         "market moved, nobody heard": lambda: around(Connection, "step", lambda *_: True, before=False),
-        "instant closing": lambda: around(Cycle, "_close", lambda *_: True, before=True),
+        "instant closing": lambda: around(Engine, "_close", lambda *_: True, before=True),
         "recovery, executions read": lambda: around(AccountReader, "executions", lambda *_: True, before=False),
         "recovery, positions read": lambda: around(AccountReader, "positions", lambda *_: True, before=True),
         "never": lambda: None,

@@ -20,8 +20,6 @@ LONG_FILES: Final = frozenset(
         "core/actors/portfolio.py",
         "core/actors/risk.py",
         "core/model/messages.py",
-        "runners/live/session/session.py",
-        "runners/live/startup/start.py",
         "runners/safety.py",
         "runners/live/session_run.py",
         "sim/exchange/exchange.py",
@@ -37,8 +35,6 @@ LONG_FUNCTIONS: Final = frozenset(
         "adapters/bybit/execution/venue.py:__init__",
         "runners/lifecycle/epoch_run.py:run_epoch",
         "runners/live/checks/watchdog.py:watching",
-        "runners/live/startup/start.py:_assemble",
-        "runners/backtest/replay.py:_instants",
         "runners/backtest/replay.py:run",
         "runners/live/supervisor/command.py:supervise",
         "sim/exchange/exchange.py:__init__",
@@ -69,7 +65,6 @@ MANY_PARAMETERS: Final = frozenset(
 """Some of them are signatures that documents fix: ``run_epoch``, the stores' ``import_file``."""
 FULL_FOLDERS: Final = {
     "adapters/bybit/execution": 17,
-    "runners/live/session": 19,
 }
 """Folder -> how many files of Python it may have until it is divided."""
 

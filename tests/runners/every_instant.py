@@ -10,26 +10,27 @@ from bisect import bisect_left
 
 from keel.adapters.replay.feed import ReplayFeed
 from keel.adapters.replay.history import Floats, PriceColumns, SymbolHistory
+from keel.core.engine.engine import Engine
 from keel.core.model.frame import BAR_COLUMNS
 from keel.core.model.messages import Bar, MarkPrice
 from keel.core.model.timeframe import tf_ms
-from keel.runners.backtest.replay import Cycle
+from keel.sim.exchange.exchange import SimulatedExchange
 
 Prices = tuple[float, float, float, float]
 """open, high, low, close"""
 
 
-def replay_every_instant(feed: ReplayFeed, cycle: Cycle) -> int:
+def replay_every_instant(feed: ReplayFeed, engine: Engine, venue: SimulatedExchange) -> int:
     """Run the whole feed; returns the number of execution bars that went through. Stops early when the venue's stop condition holds."""
-    bus, venue, duration = cycle.bus, cycle.venue, tf_ms(feed.execution_timeframe)
+    bus, duration = engine.bus, tf_ms(feed.execution_timeframe)
     before = [event for chunk in feed.chunks() for event in chunk.before]
     after = [event for chunk in feed.chunks() for event in chunk.after]
     bars = 0
     for row, ts in enumerate(feed.closes.tolist()):
-        cycle.clock.now_ms = ts
+        engine.clock.now_ms = ts
         present = [(history, own) for history in feed.histories if (own := _row_of(history, ts - duration)) is not None]
         for history, own in present:
-            _step(cycle, history, own, ts - duration, ts)
+            _step(venue, history, own, ts - duration, ts)
         bus.drain()
         is_over = venue.stop_reason is not None
         for at, message in before:
@@ -48,9 +49,9 @@ def replay_every_instant(feed: ReplayFeed, cycle: Cycle) -> int:
         for at, message in after:
             if at == row:
                 bus.deliver(message)
-        cycle.portfolio.on_instant(ts)
-        cycle.risk.on_instant(ts)
-        cycle.market_data.on_instant(ts)
+        engine.portfolio.on_instant(ts)
+        engine.risk.on_instant(ts)
+        engine.market_data.on_instant(ts)
         bus.drain()
         if is_over:
             break
@@ -63,14 +64,14 @@ def _row_of(history: SymbolHistory, ts_open: int) -> int | None:
     return row if row < len(opens) and opens[row] == ts_open else None
 
 
-def _step(cycle: Cycle, history: SymbolHistory, own: int, ts_open: int, ts_close: int) -> None:
+def _step(venue: SimulatedExchange, history: SymbolHistory, own: int, ts_open: int, ts_close: int) -> None:
     bars = history.execution
     last = _prices(bars["open"], bars["high"], bars["low"], bars["close"], own)
     mark = _path(history.mark, own) or last
     index = _path(history.index, own) or mark
     volatility = 0.0 if history.volatility_bps is None else float(history.volatility_bps[own])
-    book, volume = cycle.venue.books[history.symbol], float(bars["volume"][own])
-    cycle.venue.step(book, ts_open, ts_close, *last, volume, *mark, *index, volatility)
+    book, volume = venue.books[history.symbol], float(bars["volume"][own])
+    venue.step(book, ts_open, ts_close, *last, volume, *mark, *index, volatility)
 
 
 def _path(columns: PriceColumns | None, own: int) -> Prices | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from keel.core.model.time_range import TimeRange
-from keel.runners.live.session.outcome import session_result
+from keel.runners.live.reporting.outcome import session_result
 from tests.runners.conftest import Keel
 from tests.runners.live.conftest import plan_of, run_session
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of

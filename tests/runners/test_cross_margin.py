@@ -74,8 +74,8 @@ def test_skipped_bars_change_nothing_in_a_whole_run() -> None:
                 parts = wire_backtest(made_ready(store, system, FROM, "2024-01-20", strategy()), "t")
                 if is_eager:
                     for book in parts.venue.books.values():
-                        parts.cycle.bus.subscribe(Bar, lambda bar, book=book: setattr(book, "wake_ts", -1), book.symbol)
-                replay(parts.feed, parts.cycle)
+                        parts.engine.bus.subscribe(Bar, lambda bar, book=book: setattr(book, "wake_ts", -1), book.symbol)
+                replay(parts.feed, parts.engine, parts.venue)
                 told.append((parts.messages, list(parts.portfolio.equity_values), parts.venue.position_log))
         assert told[0] == told[1] and len(told[0][0]) > 20
 

@@ -67,7 +67,7 @@ def noted_run(system: SystemConfig, strategy: BaseStrategy, bars: Sequence[Any],
         prepared = made_ready(store, system, START, START + len(bars) * HOUR, strategy)
     parts, noted = wire_backtest(prepared, "test"), Noted()
     for kind in (Signal, SignalDenied, OrderIntent, SubmitOrder, OrderUpdate):
-        parts.cycle.bus.subscribe(kind, noted.messages.append)
+        parts.engine.bus.subscribe(kind, noted.messages.append)
     return run_wired(prepared, parts), noted
 
 

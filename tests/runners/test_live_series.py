@@ -76,7 +76,7 @@ def known(frame: Frame, rows: int) -> Frame:
 
 
 def hash_of(parts: BacktestParts) -> str:
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     return message_hash(parts.messages, np.frombuffer(parts.portfolio.equity_values, dtype=np.float64))
 
 

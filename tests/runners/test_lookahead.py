@@ -106,7 +106,7 @@ def spied(store: HistoricalDataStore, bars: int) -> Spy:
     spy = Spy()
     system = plain_system(execution_timeframe="5m", warmup_bars=40, params={"level": 2.5})
     parts = wire_backtest(made_ready(store, system, FROM, FROM + bars * HOUR, spy), "t")
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     assert len(spy.seen) == bars
     return spy
 
@@ -191,8 +191,8 @@ def decided(store: HistoricalDataStore, system: SystemConfig, strategy: BaseStra
     """The signals of a run over so many hours."""
     signals: list[Signal] = []
     parts = wire_backtest(made_ready(store, system, FROM, FROM + bars * HOUR, strategy), "t")
-    parts.cycle.bus.subscribe(Signal, signals.append)
-    replay(parts.feed, parts.cycle)
+    parts.engine.bus.subscribe(Signal, signals.append)
+    replay(parts.feed, parts.engine, parts.venue)
     return signals
 
 

@@ -17,14 +17,14 @@ from keel.runners.backtest.outcome import message_hash
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from keel.strategies.base import BaseStrategy
-from tests.builders import DAY, HOUR, START, add_series, builtin, made_ready, perpetual, plain_system, run, sample_store
+from tests.builders import DAY, HOUR, START, add_series, builtin, listen, made_ready, perpetual, plain_system, run, sample_store
 
 THREE = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 FROM, TO = START + 15 * DAY, START + 30 * DAY
 
 
 def outcome(parts: BacktestParts) -> tuple[str, int]:
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     return message_hash(parts.messages, np.frombuffer(parts.portfolio.equity_values, dtype=np.float64)), len(parts.venue.fills)
 
 
@@ -40,7 +40,7 @@ SYSTEMS = [
 @pytest.mark.parametrize(("name", "overrides"), SYSTEMS)
 @pytest.mark.parametrize("marks", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_the_quick_way_gives_the_same_messages_as_the_bus(name: str, overrides: tuple[str, ...], marks: bool) -> None:
-    """A tapped bus delivers every message; untapped, most bars are not even made. Both give the same to the last bit."""
+    """Where somebody listens, every message is told; where nobody does, most bars are not made. Both give the same, to the last bit."""
     system, strategy = builtin(name, "warmup_bars=80", f"symbols=[{', '.join(THREE)}]", *overrides)
     with sample_store(THREE, 32) as stored:
         store = stored if marks else without_marks(stored)
@@ -48,7 +48,7 @@ def test_the_quick_way_gives_the_same_messages_as_the_bus(name: str, overrides: 
         quick = outcome(wire_backtest(ready, "t"))
         parts = wire_backtest(replace(ready, strategy=strategy()), "t")
         heard: list[Any] = []
-        parts.cycle.bus.tap(heard.append)
+        listen(parts.engine.bus, heard.append)
         assert outcome(parts) == quick and quick[1] > 20
     assert len(heard) > 3 * 15 * 24
 

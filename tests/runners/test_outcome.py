@@ -53,7 +53,7 @@ def finished(store: HistoricalDataStore, system: SystemConfig, hours: int, strat
     with store:
         prepared = made_ready(store, system, START, START + hours * HOUR, strategy)
     parts = wire_backtest(prepared, "test")
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     return prepared, parts
 
 

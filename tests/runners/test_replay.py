@@ -23,7 +23,21 @@ from keel.strategies.base import BaseStrategy
 from keel.strategies.ema_cross import EmaCross
 from keel.strategies.hold import Hold
 from keel.strategies.rsi_reversion import RsiReversion
-from tests.builders import DAY, HOUR, MINUTE, START, add_series, builtin, made_ready, perpetual, plain_system, run, sample_store, store_of
+from tests.builders import (
+    DAY,
+    HOUR,
+    MINUTE,
+    START,
+    add_series,
+    builtin,
+    listen,
+    made_ready,
+    perpetual,
+    plain_system,
+    run,
+    sample_store,
+    store_of,
+)
 
 FROM, TO = START + 15 * DAY, START + 40 * DAY
 Way = Callable[[BacktestParts], None]
@@ -31,7 +45,7 @@ Way = Callable[[BacktestParts], None]
 
 def outcome(parts: BacktestParts) -> tuple[str, int]:
     """Hash and number of fills of what is run now."""
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     return message_hash(parts.messages, np.frombuffer(parts.portfolio.equity_values, dtype=np.float64)), len(parts.venue.fills)
 
 
@@ -39,8 +53,8 @@ def outcome(parts: BacktestParts) -> tuple[str, int]:
 
 
 def in_general(parts: BacktestParts) -> None:
-    """Through the loop for any number of symbols, which every message from outside passes: a tap wants to see them."""
-    parts.cycle.bus.tap(lambda message: None)
+    """Through the loop for any number of symbols, of which every bar is told: somebody wants to hear them."""
+    listen(parts.engine.bus, lambda message: None)
 
 
 def in_small_chunks(parts: BacktestParts) -> None:
@@ -116,7 +130,7 @@ def test_two_symbols_alone_and_together() -> None:
         for symbols in (pair, pair[:1], pair[1:]):
             system, strategy = builtin("ema_cross", f"symbols=[{', '.join(symbols)}]", *common)
             parts = wire_backtest(made_ready(store, system, FROM, TO, strategy()), "t")
-            replay(parts.feed, parts.cycle)
+            replay(parts.feed, parts.engine, parts.venue)
             for symbol in symbols:
                 own = [(f.ts, f.side, f.qty, f.price, f.fee, f.realized_pnl) for f in parts.venue.fills if f.symbol == symbol]
                 assert fills.setdefault(symbol, own) == own and own
@@ -148,10 +162,10 @@ def test_the_order_within_one_instant(symbols: tuple[str, str]) -> None:
     said: list[Any] = []
     system = plain_system(*symbols, execution=ExecutionConfig(slippage_bps=0.0, taker_fee=0.0))
     parts = wire_backtest(made_ready(store, system, START, START + 4 * HOUR, Witness(said)), "t")
-    bus = parts.cycle.bus
-    bus.tap(lambda message: said.append((type(message).__name__, message.symbol, parts.cycle.clock.now_ms - START)))  # type: ignore[attr-defined]
+    bus = parts.engine.bus
+    listen(bus, lambda message: said.append((type(message).__name__, message.symbol, parts.engine.clock.now_ms - START)))
     bus.subscribe(Fill, lambda fill: said.append(("Fill", fill.symbol, fill.ts - START)))
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     first, second = symbols
     at = lambda hour: [entry for entry in said if entry[2] == hour * HOUR and entry[0] != "Fill"]  # noqa: E731
     assert [entry[:2] for entry in at(2)] == [
@@ -168,8 +182,8 @@ def test_a_mark_comes_before_its_bar_and_a_rate_before_both() -> None:
         system, strategy = builtin("hold", "warmup_bars=40", "execution_timeframe=1h")
         parts = wire_backtest(made_ready(store, system, START + 9 * DAY, START + 10 * DAY, strategy()), "t")
     heard: list[Message] = []
-    parts.cycle.bus.tap(heard.append)
-    replay(parts.feed, parts.cycle)
+    listen(parts.engine.bus, heard.append)
+    replay(parts.feed, parts.engine, parts.venue)
     eight = START + 9 * DAY + 8 * HOUR
     kinds = [type(message) for message in heard if getattr(message, "ts", None) == eight or getattr(message, "ts_close", None) == eight]
     assert kinds == [FundingRate, MarkPrice, Bar]
@@ -230,9 +244,9 @@ def test_a_strategy_that_raises_stops_the_run_at_once(way: Way | None) -> None:
     if way is not None:
         way(parts)
     with pytest.raises(StrategyError, match="strategy test raised ZeroDivisionError for BTCUSDT at 2024-01-01T05:00:00Z") as caught:
-        replay(parts.feed, parts.cycle)
+        replay(parts.feed, parts.engine, parts.venue)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
-    bus = parts.cycle.bus
+    bus = parts.engine.bus
     assert bus.failed is not None and "ZeroDivisionError" in bus.failed
     assert strategy.asked == 5 and not bus.queue
     assert max(message.ts for message in parts.messages) < START + 5 * HOUR  # type: ignore[attr-defined]
@@ -246,8 +260,8 @@ def test_a_strategy_that_raises_on_a_fill_stops_the_run_too(way: Way | None) -> 
     if way is not None:
         way(parts)
     with pytest.raises(StrategyError, match="raised KeyError in on_fill for BTCUSDT at 2024-01-01T01:00:00Z"):
-        replay(parts.feed, parts.cycle)
-    assert parts.cycle.bus.failed is not None and parts.cycle.bus.failed.startswith("Fill: StrategyError")
+        replay(parts.feed, parts.engine, parts.venue)
+    assert parts.engine.bus.failed is not None and parts.engine.bus.failed.startswith("Fill: StrategyError")
 
 
 class AllIn(BaseStrategy):
@@ -307,8 +321,8 @@ def test_a_limit_of_risk_closes_and_the_run_goes_on() -> None:
     parts = wire_backtest(made_ready(store_of(rows), system, START, START + 36 * HOUR, AllIn()), "t")
     control: list[Message] = []
     for kind in (Halt, Resume):
-        parts.cycle.bus.subscribe(kind, control.append)
-    replay(parts.feed, parts.cycle)
+        parts.engine.bus.subscribe(kind, control.append)
+    replay(parts.feed, parts.engine, parts.venue)
     assert [(fill.side, (fill.ts - START) // HOUR, fill.reason) for fill in parts.venue.fills] == [
         ("BUY", 1, "signal"), ("SELL", 3, "limit"), ("BUY", 24, "signal"),
     ]  # fmt: skip
@@ -328,7 +342,7 @@ def test_a_new_day_s_floor_is_watched_though_nothing_else_happens(way: Way | Non
     parts = wire_backtest(made_ready(store_of(rows), system, START, START + len(rows) * HOUR, Hold()), "t")
     if way is not None:
         way(parts)
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     assert parts.halts == [Halt(START + 28 * HOUR, "daily_loss_percent", True)]
     assert [(fill.side, (fill.ts - START) // HOUR) for fill in parts.venue.fills] == [("BUY", 1), ("SELL", 28)]
 
@@ -338,7 +352,7 @@ def test_progress_is_told_and_the_collector_is_left_as_it_was() -> None:
     in_small_chunks(parts)
     told: list[tuple[int, int]] = []
     assert gc.isenabled()
-    assert replay(parts.feed, parts.cycle, lambda done, total: told.append((done, total))) == 12
+    assert replay(parts.feed, parts.engine, parts.venue, lambda done, total: told.append((done, total))) == 12
     assert told[-1] == (12, 12) and gc.isenabled() and gc.get_freeze_count() == 0
 
 
@@ -350,5 +364,5 @@ def test_a_strategy_that_listens_hears_what_became_of_its_orders() -> None:
             heard.append((update.status, update.client_order_id, (update.ts - START) // MINUTE))
 
     parts = wire_backtest(made_ready(store_of(FLAT_BARS), plain_system(), START, START + 3 * HOUR, Listener(0)), "t")
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     assert heard == [("filled", "t-1", 60), ("filled", "t-2", 120)]

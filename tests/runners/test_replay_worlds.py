@@ -15,7 +15,7 @@ from keel.core.model.messages import Bar, Fill, Halt, Resume
 from keel.runners.backtest.outcome import message_hash
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import BacktestParts, wire_backtest
-from tests.builders import START
+from tests.builders import START, listen
 from tests.runners.every_instant import replay_every_instant
 from tests.runners.replay_worlds import world
 
@@ -30,11 +30,11 @@ def outcome(seed: int, loop: Loop, change: Callable[[BacktestParts], None] | Non
     _interrupted(parts, seed)
     if change is not None:
         change(parts)
-    bars = loop(parts.feed, parts.cycle)
+    bars = loop(parts.feed, parts.engine, parts.venue)
     portfolio, venue = parts.portfolio, parts.venue
     return {
         "bars": bars,
-        "clock": parts.cycle.clock.now_ms,
+        "clock": parts.engine.clock.now_ms,
         "hash": message_hash(parts.messages, np.frombuffer(portfolio.equity_values, dtype=np.float64)),
         "messages": parts.messages,
         "halts": parts.halts,
@@ -50,7 +50,7 @@ def outcome(seed: int, loop: Loop, change: Callable[[BacktestParts], None] | Non
 
 def _interrupted(parts: BacktestParts, seed: int) -> None:
     """In some worlds somebody halts trading after a fill, with or without closing what is open, and lets it go on after another."""
-    rng, bus = np.random.default_rng(seed + 1), parts.cycle.bus
+    rng, bus = np.random.default_rng(seed + 1), parts.engine.bus
     if rng.random() > 0.4:
         return
     draws = iter(rng.random((100_000, 2)).tolist())
@@ -84,12 +84,12 @@ def test_from_event_to_event_as_through_every_instant(seed: int, monkeypatch: py
 
 @pytest.mark.parametrize("seed", [seed if seed in QUICK else pytest.param(seed, marks=pytest.mark.long) for seed in range(0, 24, 3)])
 def test_whoever_listens_changes_nothing(seed: int) -> None:
-    """A tap, or another who wants to hear bars, makes every bar one that is told."""
+    """Whoever wants to hear bars or marks makes every bar one that is told: the engine takes whole instants then."""
     expected = outcome(seed, replay)
     heard: list[Any] = []
-    same(outcome(seed, replay, lambda parts: parts.cycle.bus.tap(heard.append)), expected)
+    same(outcome(seed, replay, lambda parts: listen(parts.engine.bus, heard.append)), expected)
     told = sum(isinstance(message, Bar) for message in heard)
-    same(outcome(seed, replay, lambda parts: parts.cycle.bus.subscribe(Bar, heard.append)), expected)
+    same(outcome(seed, replay, lambda parts: parts.engine.bus.subscribe(Bar, heard.append)), expected)
     assert told >= expected["bars"] > 0 and len(heard) >= told + expected["bars"]
 
 

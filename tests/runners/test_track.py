@@ -14,7 +14,7 @@ from tests.runners.replay_worlds import world
 
 
 def tracks_of(parts: BacktestParts, *, is_told: bool = False) -> list[SymbolTrack]:
-    contexts = parts.cycle.market_data.contexts
+    contexts = parts.engine.market_data.contexts
     return [
         SymbolTrack(parts.feed, place, parts.venue, contexts[history.symbol], is_told=is_told)
         for place, history in enumerate(parts.feed.histories)

@@ -48,6 +48,15 @@ _OWN_WAIT: Final = ("private_stream", "starting")
 """Causes that are over when the venue is ready, for which an order waits a moment instead."""
 
 
+LastLook = Callable[[SubmitOrder, Callable[[str], float | None]], str | None]
+"""(order, what another order was filled by: None while more may come)."""
+
+
+def leaves_at_once(command: SubmitOrder, fate: Callable[[str], float | None]) -> str:
+    """Where nothing is asked again before an order leaves."""
+    return ""
+
+
 async def _no_witness(symbol: str) -> str:
     """Where nobody keeps books beside this adapter, the lists are all there is."""
     return ""
@@ -71,7 +80,8 @@ class BybitVenue(OrderCalls):
     evidence: what earlier sessions found of orders that were looked for in vain (``Resolver``).
     note: takes evidence on orders whose fate was unknown.  gate: what else may stand in the way (None: one of its own).
     own_prefix: what the names of all our orders begin with, where others' are to be told apart.  witness: see ``Resolver``.
-    on_ready: hears whether it is ready, at each change.
+    on_ready: hears whether it is ready, at each change.  on_unprotected: (symbol, why) takes a position whose exits were not set (None: it
+    is told, and its symbol frozen).  last_look: asked when an order that may add could leave: "" it may, None not yet; else why it may not.
     """
 
     def __init__(
@@ -95,6 +105,8 @@ class BybitVenue(OrderCalls):
         own_prefix: str = "",
         witness: Callable[[str], Awaitable[str]] = _no_witness,
         on_ready: Callable[[bool], None] = lambda is_ready: None,
+        on_unprotected: Callable[[str, str], None] | None = None,
+        last_look: LastLook = leaves_at_once,
         market: MarketClock | None = None,
         current_price: Callable[[str], float | None] = lambda symbol: None,
         use_trade_stream: bool = True,
@@ -117,10 +129,7 @@ class BybitVenue(OrderCalls):
         self._setting_exits = 0
         self.gate = Gate(instruments, now_ms=lambda: rest.clock.now_ms) if gate is None else gate
         """What keeps orders that add exposure from leaving."""
-        self.on_unprotected: Callable[[str, str], None] | None = None
-        """(symbol, why): takes a position whose exits were not set; None: it is told, and its symbol frozen."""
-        self.last_look: Callable[[SubmitOrder, Callable[[str], float | None]], str | None] = lambda command, fate: ""
-        """Asked when an order that may add could leave: "" it may, None not yet; else why it may not."""
+        self._on_unprotected, self._last_look = on_unprotected, last_look
         self.reader = AccountReader(rest, category, self._notify, settle_coin=settle_coin)
         self._resolver = Resolver(
             self.reader,
@@ -413,7 +422,7 @@ class BybitVenue(OrderCalls):
             if entry.cause not in _OWN_WAIT:
                 return f"frozen: {entry.text}"
         patient_until = self._now_ms() + REPLACED_WAIT_MS
-        while (reason := self.last_look(command, self._fate)) is None:
+        while (reason := self._last_look(command, self._fate)) is None:
             if self._now_ms() >= patient_until:
                 return "denied: an order that it replaces has not ended"
             await self._sleep(0.02)
@@ -440,8 +449,8 @@ class BybitVenue(OrderCalls):
             self._setting_exits -= 1
 
     def _tell_unprotected(self, symbol: str, reason: str) -> None:
-        if self.on_unprotected is not None:
-            self.on_unprotected(symbol, reason)
+        if self._on_unprotected is not None:
+            self._on_unprotected(symbol, reason)
             return
         text = f"{symbol}: the exits of the position were not set ({reason}): it may be unprotected"
         self._notify(Notice(self.stamp_ms(), "unprotected", text, symbol, "error", freezes=True))

@@ -30,7 +30,8 @@ class Working(Protocol):
 
 
 class ControlInputs:
-    """``age_ms``: how old a symbol's latest price is, None where that is not known; ``is_armed``: whether the environment is."""
+    """``age_ms``: how old a symbol's latest price is, ``oldest_ms``: the oldest of all of them, for whoever knows it without going through
+    all; None where that is not known. ``is_armed``: whether the environment is."""
 
     def __init__(
         self,
@@ -42,13 +43,13 @@ class ControlInputs:
         *,
         environment_is_armed: Callable[[], bool],
         age_ms: Callable[[str], float | None] = lambda symbol: None,
+        oldest_ms: Callable[[], float | None] | None = None,
     ) -> None:
         self.limits = limits
         self.instruments, self.account, self.working, self.gate = instruments, account, working, gate
         self.is_armed = environment_is_armed
         self.age_ms = age_ms
-        self.oldest_ms: Callable[[], float | None] = self._oldest_ms
-        """How old the oldest of all latest prices is, None where one is not known: for whoever knows it without going through all."""
+        self.oldest_ms = self._oldest_ms if oldest_ms is None else oldest_ms
         self.counts = OrderCounts()
         self._worst: tuple[SubmitOrder, WorstCase] | None = None
         """Of the order that is being asked about."""

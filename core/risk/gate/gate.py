@@ -47,13 +47,15 @@ OnEntry = Callable[[Entry, str | None], None]
 class Gate:
     """The entries, and what follows from them. symbols: those of the system. Nobody is told of a change before ``listen``."""
 
-    def __init__(self, symbols: Iterable[str] = (), *, now_ms: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self, symbols: Iterable[str] = (), *, now_ms: Callable[[], int] = lambda: 0, look: Callable[[], None] = lambda: None
+    ) -> None:
         self._symbols = tuple(symbols)
         self._now_ms = now_ms
         self._on_state: OnState = lambda state, why: None
         self._on_entry: OnEntry = lambda entry, by: None
         self._entries: dict[tuple[str | None, str, str], Entry] = {}
-        self.look: Callable[[], None] = lambda: None
+        self.look = look
         """Called before an order is asked about: what depends on the moment (ages, counts, the day) is looked at anew."""
 
     def listen(self, *, on_state: OnState = lambda state, why: None, on_entry: OnEntry = lambda entry, by: None) -> None:

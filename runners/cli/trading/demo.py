@@ -54,7 +54,7 @@ def demo(
         )  # fmt: skip
     from keel.runners.cli.trading.session_end import show_end
     from keel.runners.live.demo import DemoOptions, run_demo
-    from keel.runners.live.session.display import Display
+    from keel.runners.live.reporting.display import Display
     from keel.runners.live.startup.banner import banner_text
     from keel.runners.systems import load_system
 

@@ -129,7 +129,7 @@ def _run(session: Session, loaded: LoadedSystem, home: Home, options: LiveOption
     from keel.runners.cli.trading.session_end import show_end
     from keel.runners.live.arming.limits import no_stop
     from keel.runners.live.live_account import run_live
-    from keel.runners.live.session.display import Display
+    from keel.runners.live.reporting.display import Display
     from keel.runners.live.startup.banner import banner_text
 
     words.set_up_logging(session, home, "live")

@@ -12,7 +12,7 @@ from keel.runners.cli.output import pairs
 from keel.runners.cli.session import Session, common, example
 
 if TYPE_CHECKING:
-    from keel.runners.live.session.status import SessionStatus
+    from keel.runners.live.reporting.status import SessionStatus
 
 
 @click.group(

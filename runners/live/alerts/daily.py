@@ -12,10 +12,10 @@ from keel.core.model.time_range import to_iso
 from keel.core.model.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from keel.core.results.funnel import total
 from keel.runners.live.alerts.alerts import Alerts
-from keel.runners.live.session.holdings import held_quantities
+from keel.runners.live.reporting.holdings import held_quantities
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 LOOK_S: Final = 15.0
 LITTLE_MS: Final = HOUR_MS

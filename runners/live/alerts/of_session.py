@@ -14,7 +14,7 @@ from keel.runners.live.alerts.alerts import Alerts, open_alerts
 from keel.runners.live.alerts.daily import send_daily
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 
 class SessionAlerts:
@@ -35,7 +35,7 @@ class SessionAlerts:
     @asynccontextmanager
     async def beside(self, live: Live) -> AsyncIterator[None]:
         """While it trades: the daily summary. A summary that cannot be made is told, and ends nothing."""
-        if self._alerts is None or live.connection.is_lockstep:
+        if self._alerts is None or not live.connection.pace.judges_loop:
             yield
             return
         self.tell("started", f"{live.account}: gate {live.gate.state.name}, {', '.join(live.instruments)}")

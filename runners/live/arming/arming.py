@@ -26,8 +26,8 @@ from keel.runners.live.arming.missing import UNREAD, Missing, NotArmedError
 from keel.runners.live.arming.supervised import armed_before, arming_place
 from keel.runners.live.arming.terminal import ask_person, has_terminal
 from keel.runners.live.arming.token import LONGEST_MS, Token, make_token, note_use, put_token, read_token, terms_of, usual_place, was_used
+from keel.runners.live.memory.records import Armed
 from keel.runners.live.panic.latch import is_latched, latch_path, latch_text
-from keel.runners.live.session.records import Armed
 from keel.runners.live.startup.connection import Connection
 from keel.runners.systems import LoadedSystem
 

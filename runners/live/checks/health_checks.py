@@ -18,7 +18,7 @@ from keel.runners.live.checks.schedule import AWAITED_MS, CheckSchedule
 from keel.runners.live.startup.left_out import what_is_there
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 COMPARED: Final = (
     "price_grid", "qty_grid", "min_qty", "max_qty", "max_market_qty", "min_notional", "max_leverage", "tiers", "base", "quote",

@@ -19,7 +19,7 @@ from keel.adapters.bybit.wire.shapes import OrderRow
 from keel.adapters.machine import monotonic_ms
 from keel.core.engine.bus import Bus
 from keel.core.model.messages import Fill, OrderUpdate
-from keel.runners.live.session.records import ClosePosition
+from keel.runners.live.memory.records import ClosePosition
 
 STOPS: Final = ("sl", "ts")
 """Roles of orders that limit a loss."""

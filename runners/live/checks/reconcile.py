@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Final
 
@@ -39,8 +39,8 @@ from keel.runners.live.checks.comparison import (
     places,
 )
 from keel.runners.live.checks.transaction_log import OWN_TYPES, cash_of, is_own, log_rows
+from keel.runners.live.memory.records import Adjusted
 from keel.runners.live.session.books import Books
-from keel.runners.live.session.records import Adjusted
 from keel.runners.live.startup.opening import coin_units
 
 _LOG_MS: Final = WEEK_MS
@@ -55,11 +55,9 @@ def differences(
     """What differs between the portfolio and what the exchange stated last. counts: executions by symbol (None: all of them), each of which
     may have been rounded."""
     counts = counts or {}
-    found: list[AccountDifference] = []
-    for line in portfolio.lines.values():
-        each = _position(line, venue) if line.is_linear else _coin(line, venue, counts.get(line.instrument.symbol, 0))
-        if each.ours != each.theirs:
-            found.append(each)
+    lines = portfolio.lines.values()
+    stated = (_position(line, venue) if line.is_linear else _coin(line, venue, counts.get(line.instrument.symbol, 0)) for line in lines)
+    found = [each for each in stated if each.ours != each.theirs]
     balance = venue.tracker.balances.get(quote)
     if balance is not None and balance.wallet != portfolio.cash:
         found.append(AccountDifference(None, portfolio.cash, balance.wallet, rounding=counts.get(None, 0)))
@@ -97,7 +95,8 @@ def _coin(line: Line, venue: BybitVenue, executions: int = 0) -> AccountDifferen
 
 
 class Reconciler:
-    """Compares at the start, after each reconnection and on a cadence; does what ``Comparison`` decides."""
+    """Compares at the start, after each reconnection and on a cadence; does what ``Comparison`` decides. hear: takes what the actors are to
+    hear; settled: returns when they have heard all that has come, which is when books may be compared and changed."""
 
     def __init__(
         self,
@@ -108,9 +107,10 @@ class Reconciler:
         notify: Notify,
         *,
         hear: Callable[[Any], None],
+        settled: Callable[[], Awaitable[None]],
     ) -> None:
         self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
-        self._notify, self._hear = notify, hear
+        self._notify, self._hear, self._settled = notify, hear, settled
         self._comparison = Comparison(venue.gate)
         self.last: list[AccountDifference] = []
         """What the latest comparison found, and left."""
@@ -132,6 +132,7 @@ class Reconciler:
     async def against(self, symbol: str) -> str:
         """What position and wallet show of a symbol, as pushed by the stream and as listed, that our books do not explain; "" for nothing.
         What was pushed counts as long as nothing was booked after it."""
+        await self._settled()
         pushed = pushed_differences(self._books.portfolio, self._venue, self._quote)
         await self.check()
         if not self.was_read:
@@ -144,10 +145,10 @@ class Reconciler:
         try:
             await venue.read_positions()
             await venue.read_wallet()
-            found = self._differences()
+            found = await self._differences()
             if found:  # an execution that the stream lost explains most: the list has it
                 await venue.read_executions()
-                found = self._differences()
+                found = await self._differences()
         except (ExchangeRefusal, PayloadError) as error:
             self._report("reconcile_failed", str(error))
             return self.last
@@ -160,8 +161,9 @@ class Reconciler:
             await self._do(action)
         return [each for each in self.last if comparison.is_frozen(each.symbol)]
 
-    def _differences(self) -> list[AccountDifference]:
+    async def _differences(self) -> list[AccountDifference]:
         """Those of the latest reading, with what rounding may explain of them."""
+        await self._settled()
         if not (found := differences(self._books.portfolio, self._venue, self._quote)):
             return found
         tape = self._books.tape
@@ -189,11 +191,12 @@ class Reconciler:
             rows, at_ms = [], self._venue.market_ms
             unread = f"; the transaction log could not be read ({error}): all its rows up to now count as taken over"
         if symbol is None:
-            self._adjust("adopted", rows, cash_change=found.theirs - found.ours, log_ms=at_ms)
+            await self._settled()
+            await self._adjust("adopted", rows, cash_change=found.theirs - found.ours, log_ms=at_ms)
         else:
             line = self._books.portfolio.lines[symbol]
             steps, cost = await self._stated(symbol) if line.is_linear else _coins_after(line, await self._coins(line, found))
-            self._adjust("adopted", rows, symbol=symbol, steps=steps, cost=cost, log_ms=at_ms)
+            await self._adjust("adopted", rows, symbol=symbol, steps=steps, cost=cost, log_ms=at_ms)
         self._comparison.settle(symbol)
         self.last = [each for each in self.last if each.symbol != symbol]
         hint = "; no stop is set for it: look whether it has one" if symbol is not None and not found.is_money and found.theirs else ""
@@ -214,6 +217,7 @@ class Reconciler:
         instrument = line.instrument
         rows = [row for row in (await self._venue.reader.wallet()).coin if row.coin == instrument.base]
         steps = coin_units(rows[0], instrument) if rows else 0
+        await self._settled()
         compared = line.book.steps + _in_steps(line, found.theirs - found.ours)
         return steps if abs(steps - compared) <= _in_steps(line, 1) else compared
 
@@ -247,13 +251,14 @@ class Reconciler:
             await self._round(found)
         outside = [each for each in action.rows if not each.is_own]
         if outside:
+            await self._settled()
             change, where = sum(each.units for each in outside), places([each.row for each in outside], OWN_TYPES)
             if found.symbol is None:
-                self._adjust("transfer", outside, cash_change=change)
+                await self._adjust("transfer", outside, cash_change=change)
             else:
                 line = self._books.portfolio.lines[found.symbol]
                 steps, cost = _coins_after(line, line.book.steps + _in_steps(line, change))
-                self._adjust("transfer", outside, symbol=found.symbol, steps=steps, cost=cost)
+                await self._adjust("transfer", outside, symbol=found.symbol, steps=steps, cost=cost)
             self._report("transfer", f"{to_text(change)} {coin} came from {where} (negative: went there); taken over", "info", found.symbol)
         for symbol in dict.fromkeys(each.row.symbol for each in action.rows if each.is_own):
             await self._take_profit_over(symbol, [each for each in action.rows if each.is_own and each.row.symbol == symbol])
@@ -262,24 +267,25 @@ class Reconciler:
         """Our books take the exchange's last digits."""
         change, symbol = found.theirs - found.ours, found.symbol
         if symbol is None:
-            self._adjust("rounding", (), cash_change=change)
+            await self._adjust("rounding", (), cash_change=change)
         else:
             line = self._books.portfolio.lines[symbol]
             steps, cost = _coins_after(line, await self._coins(line, found))
-            self._adjust("rounding", (), symbol=symbol, steps=steps, cost=cost)
+            await self._adjust("rounding", (), symbol=symbol, steps=steps, cost=cost)
         self._report("rounded", f"{found.text}: no more than rounding explains; taken over", "info", symbol)
 
     async def _take_profit_over(self, symbol: str, rows: list[Unbooked]) -> None:
         """The exchange has realised another profit of these executions: its profit, and its cost of what is held, are ours from now on."""
         book, change = self._books.portfolio.lines[symbol].book, sum(each.units for each in rows)
         stated = [units(row.positionValue) for row in await self._venue.reader.position_rows(symbol) if number(row.size)]
+        await self._settled()
         cost = stated[0] if stated and book.steps else book.cost
-        self._adjust("realized_pnl", rows, symbol=symbol, steps=book.steps, cost=cost, cash_change=change)
+        await self._adjust("realized_pnl", rows, symbol=symbol, steps=book.steps, cost=cost, cash_change=change)
         names = ", ".join(each.row.tradeId for each in rows[:5])
         text = f"{symbol}: the exchange realised {to_text(change)} {self._quote} more than our books, of {len(rows)} executions ({names})"
         self._report("pnl_taken_over", f"{text}; taken over", "info", symbol)
 
-    def _adjust(
+    async def _adjust(
         self,
         reason: str,
         rows: Sequence[Unbooked],
@@ -290,11 +296,12 @@ class Reconciler:
         cash_change: int = 0,
         log_ms: int = 0,
     ) -> None:
-        """log_ms: up to here every row of the log is contained, where the rows are not known."""
+        """Returns when the books have it. log_ms: up to here every row of the log is contained, where the rows are not known."""
         keys, log_ms = tuple(each.row.key for each in rows), max((each.row.ts for each in rows), default=log_ms)
         if symbol:
             self._venue.tracker.books.seed(symbol, steps, cost)
         self._hear(Adjusted(self._books.clock.now_ms, reason, symbol, steps, cost, cash_change, log_ms, keys))
+        await self._settled()
 
     # --- reading ---
 

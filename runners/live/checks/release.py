@@ -10,10 +10,10 @@ from keel.core.risk.decision import RENAMED
 from keel.core.risk.gate.causes import CAUSES
 from keel.core.risk.gate.gate import Entry
 from keel.core.system.suggestions import did_you_mean, nearest_name
-from keel.runners.live.session.restrictions import ADOPTED, Restriction, restrictions
+from keel.runners.live.reporting.restrictions import ADOPTED, Restriction, restrictions
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 _OF_THE_BOOKS = ("execution_external", "overfilled")
 

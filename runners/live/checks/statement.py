@@ -7,7 +7,7 @@ the execution's id, funding by its hour; transfers count as explained when they 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -20,8 +20,8 @@ from keel.core.model.money import to_text
 from keel.core.model.time_range import to_iso
 from keel.core.model.timeframe import HOUR_MS, MINUTE_MS
 from keel.runners.live.checks.transaction_log import LogRow, cash_of, is_own, log_rows
+from keel.runners.live.memory.records import Stated
 from keel.runners.live.session.books import Books
-from keel.runners.live.session.records import Stated
 
 _SLACK_MS: Final = MINUTE_MS
 """By how much an execution's time in the log may be another than its own."""
@@ -45,13 +45,22 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Statement:
-    """States what has not been stated yet, from the journal's beginning on: once a day, and at the end of a session."""
+    """States what has not been stated yet, from the journal's beginning on: once a day, and at the end of a session. settled: see
+    ``Reconciler``."""
 
     def __init__(
-        self, books: Books, venue: BybitVenue, rest: RestClient, quote: str, notify: Notify, *, write: Callable[[Stated], object]
+        self,
+        books: Books,
+        venue: BybitVenue,
+        rest: RestClient,
+        quote: str,
+        notify: Notify,
+        *,
+        write: Callable[[Stated], object],
+        settled: Callable[[], Awaitable[None]],
     ) -> None:
         self._books, self._venue, self._rest, self._quote = books, venue, rest, quote
-        self._notify, self._write = notify, write
+        self._notify, self._write, self._settled = notify, write, settled
         self.made: deque[Stated] = deque(maxlen=_KEPT)
         """Those of this session, oldest first."""
         self.failed = ""
@@ -92,6 +101,7 @@ class Statement:
     async def _compare(self, since_ms: int, until_ms: int) -> tuple[list[LogRow], list[Item]]:
         """(rows in (since, until], what they say otherwise than our books)."""
         around = await log_rows(self._rest, self._quote, since_ms + 1 - _SLACK_MS, until_ms + _SLACK_MS)
+        await self._settled()
         opening = set(self._books.opened.executions)
         rows = [row for row in around if since_ms < row.ts <= until_ms and f"{row.symbol}:{row.tradeId}" not in opening]
         return rows, [*self._of_log(rows), *self._of_books(around, since_ms, until_ms)]

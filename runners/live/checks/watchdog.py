@@ -26,7 +26,7 @@ from keel.adapters.machine import MACHINE, present
 from keel.core.risk.gate.gate import Gate
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 BEAT_S: Final = 0.025
 SAME_S: Final = 0.5
@@ -48,9 +48,9 @@ class LoopHung(BaseException):
 
 class Watchdog:
     """Of one session. Its thread runs while ``watching``; without it (the session is not in the main thread) the loop still notices by
-    itself, once it returns, that it was late."""
+    itself, once it returns, that it was late. left: words on what stays at the exchange, for a process that is ended on the spot."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: Callable[[], str] = lambda: "nothing is known of what rests at the exchange") -> None:
         self._now_s = MACHINE.monotonic_s
         """The clock that the loop's timers go by, also where another thread asks: see ``beat``."""
         self._beat: float | None = None
@@ -63,8 +63,7 @@ class Watchdog:
         self._kicks = 0
         """1: the thread has sent its own signal; 2: it has arrived."""
         self._alarm: Callable[[str], None] = lambda text: None
-        self.left: Callable[[], str] = lambda: "nothing is known of what rests at the exchange"
-        """Words on what stays at the exchange, for a process that is ended on the spot."""
+        self._left = left
 
     @property
     def late_s(self) -> float:
@@ -84,7 +83,7 @@ class Watchdog:
         self._thread_of_loop = threading.get_ident()
         self._now_s = present().monotonic_s
         self._beat = self._now_s()
-        judges = not live.connection.is_lockstep  # in lock-step the market waits for us
+        judges = live.connection.pace.judges_loop
         try:
             while True:
                 await asyncio.sleep(BEAT_S)
@@ -205,7 +204,7 @@ class Watchdog:
         if self._now_s() - asked >= GIVE_UP_S and self._kicks:
             _write(
                 f"the session was asked to end and does not come back, at {self._where()}: it is ended on the spot\n"
-                f"not done: entries were not cancelled, the books were not compared, no artifacts were written\n{self.left()}\n"
+                f"not done: entries were not cancelled, the books were not compared, no artifacts were written\n{self._left()}\n"
                 "a restart reads the account, and goes on from the journal"
             )
             os._exit(HUNG_EXIT)

@@ -19,7 +19,7 @@ Line = tuple[str, str]
 """(symbol, timeframe)"""
 
 
-class Instant(msgspec.Struct, frozen=True):
+class Gathered(msgspec.Struct, frozen=True):
     """The bars that close at ts, finest timeframe first, symbols in their order; ``missing`` did not come in time."""
 
     ts: int
@@ -30,7 +30,7 @@ class Instant(msgspec.Struct, frozen=True):
 class Instants:
     """Takes bars, gives instants, in order of time. ``lines`` in the order of delivery within an instant."""
 
-    def __init__(self, symbols: Sequence[str], timeframes: Iterable[str], *, grace_ms: int = GRACE_MS) -> None:
+    def __init__(self, symbols: Sequence[str], timeframes: Iterable[str], *, grace_ms: int = GRACE_MS, last_ts: int = 0) -> None:
         ordered = sorted(dict.fromkeys(timeframes), key=tf_ms)
         self.lines: list[Line] = [(symbol, timeframe) for timeframe in ordered for symbol in symbols]
         self._grace_ms = grace_ms
@@ -38,7 +38,7 @@ class Instants:
         self._since: dict[int, int] = {}
         self._awaited: dict[int, list[Line]] = {}
         """Every series that has a bar which closes then."""
-        self.last_ts = 0
+        self.last_ts = last_ts
         """The latest instant that was given out."""
 
     def add(self, bar: Bar, now_ms: int) -> bool:
@@ -59,9 +59,9 @@ class Instants:
         ts = min(self._waiting)
         return not self._missing(ts)
 
-    def ready(self, now_ms: int) -> list[Instant]:
+    def ready(self, now_ms: int) -> list[Gathered]:
         """Instants that are whole, or whose grace is over, oldest first; none is passed over by a younger one."""
-        given: list[Instant] = []
+        given: list[Gathered] = []
         while self._waiting:
             ts = min(self._waiting)
             missing = self._missing(ts)
@@ -70,7 +70,7 @@ class Instants:
             given.append(self._give(ts, missing))
         return given
 
-    def give_all(self) -> list[Instant]:
+    def give_all(self) -> list[Gathered]:
         """Everything that is here, whole or not."""
         return [self._give(ts, self._missing(ts)) for ts in sorted(self._waiting)]
 
@@ -79,11 +79,11 @@ class Instants:
         """Whether no bar waits."""
         return not self._waiting
 
-    def _give(self, ts: int, missing: list[Line]) -> Instant:
+    def _give(self, ts: int, missing: list[Line]) -> Gathered:
         bars = self._waiting.pop(ts)
         del self._since[ts], self._awaited[ts]
         self.last_ts = ts
-        return Instant(ts, [bars[line] for line in self.lines if line in bars], missing)
+        return Gathered(ts, [bars[line] for line in self.lines if line in bars], missing)
 
     def _missing(self, ts: int) -> list[Line]:
         bars = self._waiting[ts]

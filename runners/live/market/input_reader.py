@@ -23,7 +23,7 @@ from keel.core.model.time_range import to_iso
 from keel.core.model.timeframe import DAY_MS, MINUTE_MS, tf_ms
 from keel.runners.live.market.interest_step import interest_step
 from keel.runners.live.market.series_reader import SeriesReader
-from keel.runners.live.session.records import InputsKnown
+from keel.runners.live.memory.records import InputsKnown
 
 Floats = npt.NDArray[np.float64]
 Points = dict[int, float]

@@ -13,7 +13,7 @@ from keel.core.errors import VenueError
 from keel.core.model.messages import Bar
 from keel.core.model.time_range import to_iso
 from keel.runners.live.market.input_reader import InputReader
-from keel.runners.live.session.records import InputsKnown
+from keel.runners.live.memory.records import InputsKnown
 
 RETRY_S: Final = 0.5
 PATIENCE_MS: Final = 120_000

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from keel.core.errors import InvariantError
 from keel.core.model.messages import Bar
 from keel.runners.live.market.portfolio_history import PortfolioHistory
-from keel.runners.live.session.records import InputsKnown
+from keel.runners.live.memory.records import InputsKnown
 
 
 class Inputs:

@@ -18,7 +18,7 @@ from keel.core.features.aggregate import aggregate
 from keel.core.model.frame import BAR_COLUMNS, Frame
 from keel.core.model.time_range import to_iso
 from keel.core.model.timeframe import DAY_MS, is_finer, tf_ms
-from keel.runners.live.session.records import SeriesRows
+from keel.runners.live.memory.records import SeriesRows
 from keel.runners.portfolio.archive import POINTS, SERIES, DataType, as_data_type
 
 Key = tuple[str, str, DataType]

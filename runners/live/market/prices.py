@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from keel.core.model.messages import FundingRate
-from keel.runners.live.market.bar_synchronizer import Instant
-from keel.runners.live.session.records import InputsKnown
+from keel.runners.live.market.bar_synchronizer import Gathered
+from keel.runners.live.memory.records import InputsKnown
 
 
 class Valued(Protocol):
@@ -26,8 +26,10 @@ class Prices:
     rates: list[FundingRate] = field(default_factory=list)
     inputs: dict[tuple[str, int], InputsKnown] = field(default_factory=dict)
     """By symbol and close: what features read beside a decision bar that waits for its instant."""
+    unheard: set[str] = field(default_factory=set)
+    """Symbols whose mark has come since the latest instant."""
 
-    def marks_of(self, instant: Instant, account: Valued, *, is_news: bool) -> dict[str, float]:
+    def marks_of(self, instant: Gathered, account: Valued, *, is_news: bool) -> dict[str, float]:
         """Mark prices at an instant: the latest, where it is news. Of one that lies back the latest would be from its future: there it is
         the bar's close times mark / last as they were known before, as in a backtest over a hole in the marks."""
         if is_news:
@@ -39,7 +41,7 @@ class Prices:
                 found.setdefault(bar.symbol, bar.close * mark / last)
         return found
 
-    def inputs_of(self, instant: Instant) -> list[InputsKnown]:
+    def inputs_of(self, instant: Gathered) -> list[InputsKnown]:
         """Those of an instant's bars, each given once."""
         found = (self.inputs.pop((bar.symbol, bar.ts_close), None) for bar in instant.bars)
         return [known for known in found if known is not None]

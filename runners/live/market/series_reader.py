@@ -22,7 +22,7 @@ from keel.core.model.time_range import to_iso
 from keel.core.model.timeframe import MINUTE_MS, floor_ts, tf_ms
 from keel.runners.live.market.interest_step import interest_step
 from keel.runners.live.market.portfolio_history import POINT_COLUMNS, Key, PortfolioHistory
-from keel.runners.live.session.records import SeriesRows
+from keel.runners.live.memory.records import SeriesRows
 from keel.runners.portfolio.archive import POINTS, SERIES
 
 PATIENCE_MS: Final = 30_000

@@ -28,7 +28,7 @@ from keel.core.model.orders import CLOSED, OrderRecord
 from keel.core.model.timeframe import DAY_MS
 from keel.core.risk.gate.causes import CAUSES
 from keel.runners.live.checks.transaction_log import LogRow
-from keel.runners.live.session.records import NOTES, Adjusted, CauseEnded, CauseRaised, InputsKnown, Opened, Stated
+from keel.runners.live.memory.records import NOTES, Adjusted, CauseEnded, CauseRaised, InputsKnown, Opened, Stated
 
 if TYPE_CHECKING:
     from keel.runners.live.session.books import Books
@@ -171,7 +171,7 @@ def replay_journal(books: Books, records: Iterable[Record]) -> int:
 
 def _hear(books: Books, record: Record, message: Message) -> None:
     try:
-        books.cycle.apply(message)
+        books.engine.receive(message)
     except Exception as error:
         error.add_note(
             f"this came of hearing record {record.seq} of the journal again: what stopped a session stops its restart. Mend the strategy"

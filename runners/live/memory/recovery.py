@@ -16,8 +16,8 @@ from keel.runners.live.market.input_reader import InputReader
 from keel.runners.live.market.series_reader import SeriesReader
 from keel.runners.live.memory import state
 from keel.runners.live.memory.history import known, replay_journal, session_prefix
-from keel.runners.live.session.books import Books, make_books
-from keel.runners.live.session.records import Opened, WarmUpBars
+from keel.runners.live.memory.records import Decided, Opened, WarmUpBars
+from keel.runners.live.session.books import Books, PriceAges, make_books
 from keel.runners.live.startup.connection import Connection
 from keel.runners.live.startup.opening import check_grids, first_look
 from keel.runners.live.startup.plan import Plan
@@ -41,8 +41,9 @@ async def recover_books(
     journal: Journal,
     gate: Gate,
     *,
-    limits: ControlLimits,
     say: Callable[[Message], None],
+    note: Callable[[Decided], None],
+    ages: PriceAges,
     notify: Notify,
 ) -> Recovered:
     """Books that have heard the whole journal. Raises SafetyError, DataError, and what a strategy raises."""
@@ -60,7 +61,8 @@ async def recover_books(
         await reads.load_series()
     opened = begun[0] if begun is not None else await first_look(plan, account, connection, instruments, warm_up.start_ms)
     check_grids(opened, instruments)
-    books = make_books(plan, instruments, opened, warm_up, strategy, gate, limits=limits, say=say)
+    limits = ControlLimits.of(plan.system, live=plan.arming is not None, stale_ms=connection.pace.stale_ms)
+    books = make_books(plan, instruments, opened, warm_up, strategy, gate, limits=limits, say=say, note=note, ages=ages)
     if kept is not None:
         state.restore(books, kept)
     if begun is None:
@@ -75,7 +77,7 @@ async def recover_books(
 
 def _reads(plan: Plan, connection: Connection, instruments: Mapping[str, Instrument], warm_up: WarmUp, notify: Notify) -> InputReader:
     """What is read beside bars: by features, and by a portfolio strategy."""
-    reader, store, category, waits = connection.reader, plan.store, plan.system.category, not connection.is_lockstep
+    reader, store, category, waits = connection.reader, plan.store, plan.system.category, connection.pace.inputs_wait
     series = None
     if warm_up.history is not None:
         series = SeriesReader(warm_up.history, reader, store, category, instruments, waits=waits, notify=notify)

@@ -48,6 +48,8 @@ class Snapshots:
         books, journal = self._books, self._journal
         if self._given_up or self._failure() is not None or books.bus.failed is not None or journal.failed is not None:
             return
+        if state.is_halfway(books):  # a restart after a death in the middle of an instant: the next one ends it
+            return
         if problem := books.memory.problem():
             self._give_up(f"no snapshots are kept: {problem}. A restart hears the whole journal again", "info")
             return

@@ -6,7 +6,6 @@ version of keel wrote are not read: the journal is heard again instead.
 
 from __future__ import annotations
 
-from array import array
 from functools import cache
 from hashlib import blake2b
 from typing import Any, Final
@@ -25,9 +24,9 @@ from keel.runners.lifecycle.run_folder import code_versions
 from keel.runners.live.market.portfolio_history import HeldRows
 from keel.runners.live.memory.bar_tape import TapedLine
 from keel.runners.live.memory.history import JournalHistory
+from keel.runners.live.memory.records import InputsKnown
 from keel.runners.live.memory.tape import Tape
 from keel.runners.live.session.books import Books
-from keel.runners.live.session.records import InputsKnown
 
 _MARK_BYTES: Final = 16
 
@@ -58,10 +57,15 @@ class SessionState(msgspec.Struct, frozen=True):
     shown: ShownState | None = None
 
 
+def is_halfway(books: Books) -> bool:
+    """Whether a message, or an instant whose bars a journal holds without its end, is still to be worked off."""
+    return bool(books.bus.queue or books.actors.market_data.fresh)
+
+
 def take(books: Books) -> SessionState:
     """The memory as it is, between two messages; to be written at once. Raises StrategyError for a state() that raises."""
-    actors, cycle = books.actors, books.cycle
-    if books.bus.queue or actors.market_data.fresh:
+    actors = books.actors
+    if is_halfway(books):
         raise InvariantError("a session's memory was asked for in the middle of a message")
     return SessionState(
         books.clock.now_ms,
@@ -70,9 +74,9 @@ def take(books: Books) -> SessionState:
         actors.risk.state(),
         books.memory.state(),
         [_live(context.series).state() for context in actors.market_data.contexts.values()],
-        cycle.closes.tobytes(),
-        cycle.bars.state(),
-        list(cycle.inputs.latest.values()),
+        books.engine.closes.tobytes(),
+        books.bars.state(),
+        list(books.inputs.latest.values()),
         books.tape,
         books.controls.counts.state(books.clock.now_ms),
         books.history,
@@ -87,26 +91,22 @@ def restore(books: Books, state: SessionState) -> None:
     books.portfolio.restore(state.portfolio)
     books.actors.risk.restore(state.risk)
     books.memory.restore(state.strategy)
-    cycle = books.cycle
-    cycle.closes = array("q")
-    cycle.closes.frombytes(state.closes)
-    cycle.bars.restore(state.bars)
-    if cycle.closes:
-        cycle.instant.now_ms = cycle.closes[-1]
-    cycle.inputs.restore(state.inputs)
+    books.engine.restore(state.closes)
+    books.bars.restore(state.bars)
+    books.inputs.restore(state.inputs)
     take_over(books.tape, state.tape)
     books.controls.counts.restore(state.controls)
     take_over(books.history, state.history)
     shown = books.portfolio_desk
     if shown is not None and state.shown is not None:
-        if cycle.inputs.history is not None:
-            cycle.inputs.history.restore(state.shown.history)
+        if books.inputs.history is not None:
+            books.inputs.history.restore(state.shown.history)
         shown.oms.restore(state.shown.trades)
         shown.schedule.due = state.shown.due
 
 
 def _shown(books: Books) -> ShownState | None:
-    shown, history = books.portfolio_desk, books.cycle.inputs.history
+    shown, history = books.portfolio_desk, books.inputs.history
     if shown is None or history is None:
         return None
     return ShownState(history.state(), shown.oms.state(), shown.schedule.due)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from keel.adapters.machine import monotonic_ms
-from keel.runners.live.session.holdings import held_quantities
+from keel.runners.live.reporting.holdings import held_quantities
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 PATIENCE_MS: Final = 30_000
 QUIET_MS: Final = 2_000

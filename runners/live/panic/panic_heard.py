@@ -16,8 +16,8 @@ from keel.runners.live.panic.latch import is_latched, latch_of
 from keel.runners.live.panic.rearm import rearmed_ms
 
 if TYPE_CHECKING:
+    from keel.runners.live.session.live import Live
     from keel.runners.live.startup.plan import Plan
-    from keel.runners.live.startup.start import Live
 
 CODE: Final = "execution_panic"
 BY: Final = "a panic of this account that was pressed elsewhere: on another machine, by another user, or with another KEEL_STATE"

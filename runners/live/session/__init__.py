@@ -1,1 +1,1 @@
-"""A running session: what reaches the actors, what leaves for the exchange, how it is shown, how it ends."""
+"""A running session: what reaches the actors, what leaves for the exchange, how it goes on and how it ends."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keel.core.actors.portfolio import Portfolio
-from keel.runners.live.session.records import Adjusted
+from keel.runners.live.memory.records import Adjusted
 
 
 def adjust(portfolio: Portfolio, change: Adjusted) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
 from typing import Any
 
+from keel.core.engine.engine import Engine
 from keel.core.errors import VenueError
+from keel.runners.live.memory.recorder import Recorder
+from keel.runners.live.session.inbox import Inbox
 
 
 async def up(running: asyncio.Task[None], ready: Coroutine[Any, Any, None]) -> None:
@@ -24,6 +27,22 @@ async def up(running: asyncio.Task[None], ready: Coroutine[Any, Any, None]) -> N
 def _innermost(error: BaseException) -> BaseException:
     """The first error of a group of them."""
     return _innermost(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def hearing(engine: Engine, inbox: Inbox, recorder: Recorder, stack: AsyncExitStack, fail: Callable[[BaseException], None]) -> None:
+    """Let the engine hear what comes, until the session ends; what is in the inbox then is heard first."""
+    task = asyncio.create_task(engine.run(inbox, recorder))
+
+    def ended(done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            fail(error)
+
+    async def stop() -> None:
+        inbox.close()
+        await asyncio.wait({task})
+
+    task.add_done_callback(ended)
+    stack.push_async_callback(stop)
 
 
 def background(work: Coroutine[Any, Any, None], stack: AsyncExitStack, fail: Callable[[BaseException], None]) -> asyncio.Task[None]:

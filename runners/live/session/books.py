@@ -4,30 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from keel.core.actors.executor import Executor
 from keel.core.actors.portfolio import Portfolio
 from keel.core.actors.portfolio_risk import PortfolioRiskActor
 from keel.core.engine.bus import Bus
 from keel.core.engine.clock import ReplayClock
+from keel.core.engine.engine import Engine
 from keel.core.model.instrument import Instrument
-from keel.core.model.messages import Fill, Message, OrderDenied, OrderUpdate
+from keel.core.model.messages import Bar, Fill, Message, OrderDenied, OrderUpdate
 from keel.core.risk.controls.controls import Controls
 from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.gate.gate import Gate
 from keel.runners.actors import Actors, make_actors, subscribe, subscribe_targets
 from keel.runners.cost_models import load_cost_models
+from keel.runners.live.market.inputs import Inputs
+from keel.runners.live.memory.bar_tape import BarTape
 from keel.runners.live.memory.history import JournalHistory, session_prefix
+from keel.runners.live.memory.records import Adjusted, ClosePosition, Decided, InputsKnown, Opened
 from keel.runners.live.memory.strategy_memory import StrategyMemory
 from keel.runners.live.memory.tape import Tape, TapeWriter
-from keel.runners.live.session.cycle import Cycle
+from keel.runners.live.session.adjusting import adjust
 from keel.runners.live.session.decisions import Decisions
 from keel.runners.live.session.order_gateway import OrderGateway
-from keel.runners.live.session.records import Opened
 from keel.runners.live.startup.plan import Plan
 from keel.runners.live.startup.warmup import WarmUp
 from keel.runners.portfolio.desk import PortfolioDesk, open_desk
 from keel.strategies.base import BaseStrategy
+
+
+@dataclass(frozen=True, slots=True)
+class PriceAges:
+    """age_ms: of a symbol's latest price, oldest_ms: of that which is the oldest; None where it is not known."""
+
+    age_ms: Callable[[str], float | None]
+    oldest_ms: Callable[[], float | None]
+
+
+NO_AGES: Final = PriceAges(lambda symbol: 0.0, lambda: 0.0)
+"""Where prices do not age: while a journal is heard again."""
 
 
 @dataclass(slots=True)
@@ -40,7 +56,9 @@ class Books:
     executor: Executor
     portfolio: Portfolio
     actors: Actors
-    cycle: Cycle
+    engine: Engine
+    bars: BarTape
+    inputs: Inputs
     controls: Controls
     gateway: OrderGateway
     tape: Tape
@@ -75,8 +93,11 @@ def make_books(
     *,
     limits: ControlLimits,
     say: Callable[[Message], None],
+    note: Callable[[Decided], None],
+    ages: PriceAges = NO_AGES,
 ) -> Books:
-    """Wire the actors of a plan, as they stand when a journal opens. ``say`` takes what our own controls have to tell."""
+    """Wire the actors of a plan, as they stand when a journal opens. ``say`` takes what our own controls have to tell, ``note`` each
+    decision; ages: of the latest prices."""
     system = plan.system
     bus, clock, inputs = Bus(), ReplayClock(opened.ts), warm_up.inputs
     executor = Executor(session_prefix(opened, 0), instruments, clock, bus.publish)
@@ -90,14 +111,15 @@ def make_books(
         system, strategy, plan.loaded.params, instruments, contexts, executor, portfolio, bus, clock, desk=shown, gate=gate,
         costs=load_cost_models(system.execution, plan.loaded.cost_places),
     )  # fmt: skip
-    cycle = Cycle(actors, bus, clock, inputs, instant)
     controls = Controls(
         limits, instruments, portfolio, executor, gate,
         environment_is_armed=lambda: plan.arming is None or plan.arming.is_dry or plan.arming.token is not None,
+        age_ms=ages.age_ms, oldest_ms=ages.oldest_ms,
     )  # fmt: skip
-    decisions = Decisions(clock)
+    decisions = Decisions(clock, note)
     gateway = OrderGateway(controls, say, decisions, plan.dry)
-    writer = TapeWriter(portfolio, system.risk.leverage, clock)
+    writer, bars = TapeWriter(portfolio, system.risk.leverage, clock), BarTape()
+    _subscribe_own(bus, bars, inputs, actors, clock)
     subscribe(bus, actors, gateway, {**writer.before_actors, OrderUpdate: gateway.on_update})
     bus.subscribe(Fill, writer.after_fill)
     bus.subscribe(OrderDenied, controls.counts.note_denied)
@@ -106,4 +128,20 @@ def make_books(
     if shown is not None:
         subscribe_targets(bus, actors, shown)
     memory, history = StrategyMemory(strategy), JournalHistory.begun(opened)
-    return Books(opened, clock, bus, executor, portfolio, actors, cycle, controls, gateway, writer.tape, memory, history, decisions, shown)
+    engine = Engine(bus, clock, portfolio, actors.risk, actors.market_data, present=instant)
+    return Books(
+        opened, clock, bus, executor, portfolio, actors, engine, bars, inputs, controls, gateway, writer.tape, memory, history, decisions,
+        shown,
+    )  # fmt: skip
+
+
+def _subscribe_own(bus: Bus, bars: BarTape, inputs: Inputs, actors: Actors, clock: ReplayClock) -> None:
+    """What only a session hears, and what is kept before the actors hear it."""
+
+    def close(wanted: ClosePosition) -> None:
+        actors.risk.close_position(wanted.symbol, max(wanted.ts, clock.now_ms), wanted.reason)
+
+    bus.subscribe(Bar, bars.add)
+    bus.subscribe(InputsKnown, inputs.take)
+    bus.subscribe(Adjusted, lambda change: adjust(actors.portfolio, change))
+    bus.subscribe(ClosePosition, close)

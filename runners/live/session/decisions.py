@@ -17,18 +17,17 @@ from keel.core.engine.clock import Clock
 from keel.core.model.messages import Message, OrderDenied, Signal, SignalDenied
 from keel.core.strategy.portfolio_order import PortfolioOrders, TargetPosition
 from keel.runners.live.memory.history import COMMANDS
-from keel.runners.live.session.records import Decided
+from keel.runners.live.memory.records import Decided
 
 SAID: Final = (Signal, PortfolioOrders, TargetPosition, SignalDenied, OrderDenied)
 """Decisions that pass on the bus; commands are noted where they leave it (order_gateway.py)."""
 
 
 class Decisions:
-    """Takes decisions as they are made. ``write``: where their records go; None while nobody wants them (a journal that is heard again)."""
+    """Takes decisions as they are made. write: takes their records."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.write: Callable[[Decided], None] | None = None
+    def __init__(self, clock: Clock, write: Callable[[Decided], None]) -> None:
+        self._clock, self._write = clock, write
 
     def listen(self, bus: Bus) -> None:
         """Take what is said on a bus."""
@@ -37,8 +36,7 @@ class Decisions:
 
     def note(self, message: Message) -> None:
         """One decision."""
-        if self.write is not None:
-            self.write(Decided(self._clock.now_ms, decision_text(message)))
+        self._write(Decided(self._clock.now_ms, decision_text(message)))
 
 
 def decision_text(message: Message) -> str:

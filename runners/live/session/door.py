@@ -21,12 +21,12 @@ from keel.adapters.bybit.notices import Notice, Notify
 from keel.core.errors import KeelError, SafetyError
 from keel.core.model.time_range import to_iso
 from keel.runners.live.checks.release import release
-from keel.runners.live.session.restrictions import Restriction
-from keel.runners.live.session.status import SessionStatus, status_of
+from keel.runners.live.reporting.restrictions import Restriction
+from keel.runners.live.reporting.status import SessionStatus, status_of
 from keel.runners.live.session_address import Card, bound, put_card, socket_path, take_away
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 _PATIENCE_S = 5.0
 _MAX_LINE = 65_536

@@ -9,7 +9,7 @@ from keel.core.model.messages import SubmitOrder
 from keel.runners.live.memory.history import session_prefix
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 
 async def flatten(live: Live) -> None:
@@ -27,7 +27,7 @@ async def flatten(live: Live) -> None:
             venue.submit_order(
                 SubmitOrder(
                     name, symbol, "SELL" if side == "SELL" else "BUY", "market", instrument.qty_grid.value(steps),
-                    live.cycle.clock.now_ms, reduce_only=True, position_idx=idx, reason="fault",
+                    live.books.clock.now_ms, reduce_only=True, position_idx=idx, reason="fault",
                 )
             )  # fmt: skip
     await venue.idle()

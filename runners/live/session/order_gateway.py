@@ -21,14 +21,17 @@ class OrderGateway:
 
     def __init__(self, controls: Controls, say: Callable[[Message], None], decisions: Decisions, dry: DryRun | None = None) -> None:
         self._controls, self._say, self._decisions, self._dry = controls, say, decisions, dry
-        self.venue: Venue | None = None
-        """Where orders go; None: they are only noted (``muted``)."""
+        self._venue: Venue | None = None
         self.muted: dict[str, SubmitOrder] = {}
+
+    def open(self, venue: Venue) -> None:
+        """The journal has been heard again: from now on orders go there. Before that they are only noted (``muted``)."""
+        self._venue = venue
 
     def submit_order(self, command: SubmitOrder) -> None:
         """Send an order that every control allows; else tell the no, and the order's end."""
         self._decisions.note(command)
-        if self.venue is None:
+        if self._venue is None:
             self.muted[command.client_order_id] = command
             self._controls.counts.note_sent(command)
             return
@@ -46,12 +49,12 @@ class OrderGateway:
             )  # fmt: skip
             return
         self._controls.counts.note_sent(command)
-        self.venue.submit_order(command)
+        self._venue.submit_order(command)
 
     def amend_order(self, command: AmendOrder) -> None:
         """Change a resting order as far as every control would allow what it becomes; else tell the no, and the order stays as it is."""
         self._decisions.note(command)
-        if self.venue is None:
+        if self._venue is None:
             return
         denial = self._controls.check_amend(command)
         if self._dry is not None:
@@ -60,7 +63,7 @@ class OrderGateway:
             self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
             self._say(OrderUpdate(command.client_order_id, command.symbol, command.ts, "amend_rejected", reason=_words(denial)))
         else:
-            self.venue.amend_order(command)
+            self._venue.amend_order(command)
 
     def last_look(self, command: SubmitOrder, fate: Callable[[str], float | None]) -> str | None:
         """Whether an order that was allowed may leave now: "" yes, None not yet; else why it may not at all."""
@@ -77,27 +80,27 @@ class OrderGateway:
         self._decisions.note(command)
         self._controls.counts.note_cancel()
         self._controls.counts.note_cancelling(command.client_order_id)
-        if self.venue is not None and self._dry is not None:
+        if self._venue is not None and self._dry is not None:
             self._dry.other(command)
-        elif self.venue is not None:
-            self.venue.cancel_order(command)
+        elif self._venue is not None:
+            self._venue.cancel_order(command)
 
     def cancel_all(self, command: CancelAll) -> None:
         """Cancels always pass."""
         self._decisions.note(command)
         self._controls.counts.note_cancel()
-        if self.venue is not None and self._dry is not None:
+        if self._venue is not None and self._dry is not None:
             self._dry.other(command)
-        elif self.venue is not None:
-            self.venue.cancel_all(command)
+        elif self._venue is not None:
+            self._venue.cancel_all(command)
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
         """Exits of a position."""
         self._decisions.note(command)
-        if self.venue is not None and self._dry is not None:
+        if self._venue is not None and self._dry is not None:
             self._dry.other(command)
-        elif self.venue is not None:
-            self.venue.set_trading_stop(command)
+        elif self._venue is not None:
+            self._venue.set_trading_stop(command)
 
     def on_update(self, update: OrderUpdate) -> None:
         """What became of an order, for the controls that count."""

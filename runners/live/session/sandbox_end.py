@@ -9,7 +9,7 @@ from keel.adapters.machine import monotonic_ms
 from keel.core.errors import VenueError
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 LOOK_MS: Final = 2_000
 _PATIENCE_MS: Final = 3_000
@@ -38,6 +38,6 @@ class SandboxEnd:
         if found is None or not found.has_ended:
             return False
         self._since = now if self._since is None else self._since
-        closes = self._live.cycle.closes
+        closes = self._live.books.engine.closes
         is_heard = bool(closes) and closes[-1] >= found.played_to
         return is_heard or now - self._since >= self._live.plan.grace_ms + _PATIENCE_MS

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from keel.adapters.bybit.execution.account_reader import AccountReader
+from keel.adapters.bybit.execution.command_hold import CommandHold
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notify
 from keel.adapters.bybit.transport.credentials import Credentials, load_credentials
@@ -25,6 +26,7 @@ from keel.adapters.machine import monotonic_ms
 from keel.core.errors import SafetyError, VenueError
 from keel.core.model.instrument import Category
 from keel.runners.live.panic.latch import LatchWatch, latch_path
+from keel.runners.live.startup.pace import LOCK_STEP, REAL_TIME, Pace
 
 _FIRST_TRIES, _FIRST_PAUSE_S = 3, 0.5
 LIST_LAG_S = 4.0
@@ -77,6 +79,7 @@ class Connection:
         sandbox: Sandbox | None,
         category: Category,
         notify: Notify,
+        hold: CommandHold | None = None,
     ) -> None:
         self.where, self.session, self.credentials, self.sandbox = where, session, credentials, sandbox
         self.clock = ServerClock(notify=notify)
@@ -87,6 +90,7 @@ class Connection:
         self.latch = LatchWatch(latch_path(where.environment, where.rest))
         """Once a panic has latched this environment, nothing that adds leaves by this connection any more."""
         self.rest = RestClient(requests, where, credentials, self.clock, self.budget, notify=notify, stop=self.latch.why)
+        self.rest.hold = hold
         self.reader = MarketReader(self.rest, category, notify, market=self.market)
         self.account = AccountReader(self.rest, category, notify)
 
@@ -107,9 +111,9 @@ class Connection:
             self.market.observe(found.market_time)
 
     @property
-    def is_lockstep(self) -> bool:
-        """Whether the market waits for us."""
-        return self.sandbox is not None and self.sandbox.is_lockstep
+    def pace(self) -> Pace:
+        """How we keep pace with its market."""
+        return LOCK_STEP if self.sandbox is not None and self.sandbox.is_lockstep else REAL_TIME
 
     async def account_name(self, *, checks_key: bool = True) -> str:
         """Environment, place and number of the account, once the key has been found fit. Raises SafetyError, VenueError."""
@@ -153,10 +157,11 @@ async def connect(
     sandbox_url: str | None = None,
     key_file: Path | None = None,
     checks_clock: bool = True,
+    hold: CommandHold | None = None,
 ) -> AsyncIterator[Connection]:
     """Find the key, measure the clock. Raises ConfigError without a key, SafetyError for a clock that is off, VenueError.
 
-    checks_clock: False where the caller lists what is wrong with it.
+    checks_clock: False where the caller lists what is wrong with it.  hold: what commands pass before they leave.
     """
     where = endpoints(environment, sandbox_url)
     credentials = load_credentials(where, file=key_file)
@@ -167,7 +172,7 @@ async def connect(
     ):
         refuse_redirects(session)
         sandbox = await _about(session, where) if environment is Environment.SANDBOX else None
-        made = Connection(where, session, requests, credentials, sandbox, category, notify)
+        made = Connection(where, session, requests, credentials, sandbox, category, notify, hold)
         await _first_answer(made)
         if checks_clock:
             made.clock.check()

@@ -18,7 +18,7 @@ from keel.core.model.instrument import Instrument
 from keel.core.model.money import UNIT
 from keel.core.model.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, tf_ms
 from keel.runners.live.checks.transaction_log import log_rows
-from keel.runners.live.session.records import Opened
+from keel.runners.live.memory.records import Opened
 from keel.runners.live.startup.connection import Connection
 from keel.runners.live.startup.plan import Plan
 

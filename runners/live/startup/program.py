@@ -12,7 +12,7 @@ from keel.core.model.frame import Frame
 from keel.core.model.instrument import Instrument
 from keel.core.system.file import effective_dict
 from keel.runners.lifecycle.run_folder import code_versions
-from keel.runners.live.session.records import ProgramStarted, WarmUpBars
+from keel.runners.live.memory.records import ProgramStarted, WarmUpBars
 from keel.runners.live.startup.plan import Plan
 from keel.runners.systems import function_fingerprints
 

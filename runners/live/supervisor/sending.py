@@ -25,8 +25,8 @@ from keel.runners.live.session_address import connected
 from keel.runners.live.supervisor.heartbeat import EVERY_S, RUN_NAME, SOCKET_NAME, Beat, Phase, Vitals, encode
 
 if TYPE_CHECKING:
+    from keel.runners.live.session.live import Live
     from keel.runners.live.session.session import Session
-    from keel.runners.live.startup.start import Live
 
 GONE_S: Final = 1.0
 """Told only after so long without a supervisor: one that is started anew is there at once."""
@@ -160,7 +160,7 @@ def vitals_of(live: Live) -> Vitals:
     """What the loop knows."""
     ages = [live.market.age_ms(symbol) for symbol in live.instruments]
     known = [age for age in ages if age is not None]
-    lockstep = live.connection.is_lockstep
+    lockstep = live.connection.pace.is_lockstep
     return Vitals(
         account=live.account,
         journal=str(live.journal.written[0]),
@@ -169,7 +169,7 @@ def vitals_of(live: Live) -> Vitals:
         data_age_ms=max(known) if known and not lockstep else None,
         records=live.journal.seq,
         journal_bytes=live.journal.written[1],
-        instants=len(live.cycle.closes),
+        instants=len(live.books.engine.closes),
         is_lockstep=lockstep,
     )
 

@@ -87,9 +87,9 @@ def run_growing(
         for growing in made:
             growing.archive = archive
     parts = wire_backtest(prepared, "0" * 8, make_contexts=contexts)
-    decisions = note_decisions(parts.cycle.bus)
+    decisions = note_decisions(parts.engine.bus)
     try:
-        replay(parts.feed, parts.cycle)
+        replay(parts.feed, parts.engine, parts.venue)
         for growing in made:
             growing.go_on()  # a run may stop early: its features are looked at to the end of the window
     except StrategyError as error:

@@ -42,13 +42,13 @@ def run_whole(store: HistoricalDataStore, plan: LoadPlan, loaded: LoadedSystem, 
     )
     prepared.portfolio = portfolio_setup(store, plan, loaded, strategy)
     parts = wire_backtest(prepared, "0" * 8)
-    decisions = note_decisions(parts.cycle.bus)
+    decisions = note_decisions(parts.engine.bus)
     failure = None
     try:
-        replay(parts.feed, parts.cycle)
+        replay(parts.feed, parts.engine, parts.venue)
     except StrategyError as error:
         failure = error
-    return WholeRun(prepared, decisions, failure, parts.cycle.clock.now_ms)
+    return WholeRun(prepared, decisions, failure, parts.engine.clock.now_ms)
 
 
 def portfolio_setup(store: HistoricalDataStore, plan: LoadPlan, loaded: LoadedSystem, strategy: BaseStrategy) -> PortfolioSetup | None:

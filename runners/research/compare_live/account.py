@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from keel.core.actors.portfolio import Portfolio
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import Bar, Fill, FundingPayment, MarkPrice, Message
+from keel.runners.live.memory.records import Adjusted, Opened
 from keel.runners.live.session.adjusting import adjust
-from keel.runners.live.session.records import Adjusted, Opened
 
 
 class HeardAccount:

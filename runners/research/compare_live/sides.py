@@ -12,6 +12,7 @@ import numpy as np
 
 from keel.adapters.journal import SessionStarted
 from keel.adapters.store import HistoricalDataStore
+from keel.core.engine.instant import InstantClosed
 from keel.core.errors import ConfigError, DataError, StrategyError
 from keel.core.model.frame import BAR_COLUMNS, Frame
 from keel.core.model.instrument import Instrument
@@ -24,8 +25,8 @@ from keel.runners.backtest.preparation import Prepared, prepare
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import wire_backtest
 from keel.runners.live.memory.history import known
+from keel.runners.live.memory.records import Adjusted, Decided, InputsKnown, Quoted
 from keel.runners.live.session.decisions import decided_command
-from keel.runners.live.session.records import Adjusted, Decided, InputsKnown, InstantClosed, Quoted
 from keel.runners.live.session_journal import SessionJournal
 from keel.runners.live.startup.program import instruments_of
 from keel.runners.research.compare_live.account import HeardAccount
@@ -235,7 +236,7 @@ def system_of(journal: SessionJournal, loaded: LoadedSystem) -> SystemConfig:
 def backtest_side(prepared: Prepared, live: LiveSide) -> BacktestSide:
     """Run it. Fills are measured against the bars that the session heard."""
     parts = wire_backtest(prepared, "bt")
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     messages = parts.messages
     orders = [each for each in messages if isinstance(each, SubmitOrder)]
     updates = [each for each in messages if isinstance(each, OrderUpdate)]

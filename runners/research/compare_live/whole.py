@@ -8,7 +8,7 @@ from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import DataError, InvariantError, KeelError
 from keel.core.model.time_range import TimeRange
 from keel.runners.home import Home
-from keel.runners.live.session.records import Adjusted
+from keel.runners.live.memory.records import Adjusted
 from keel.runners.live.session_journal import SessionJournal
 from keel.runners.research.compare_live.heard import prepared_heard
 from keel.runners.research.compare_live.parts import PARTS, Parts, Row, rows_of, totals

@@ -28,11 +28,12 @@ from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import wire_backtest
 from keel.runners.lifecycle.registry import system_uid
 from keel.runners.live.memory.history import COMMANDS
+from keel.runners.live.memory.records import TYPES, Decided
 from keel.runners.live.session.decisions import decided_command
-from keel.runners.live.session.records import TYPES, Decided
-from keel.runners.live.session.session import Ending, Session, Stop
+from keel.runners.live.session.ending import Ending, Stop
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
 from keel.runners.live.startup.plan import Plan
-from keel.runners.live.startup.start import Live
 from keel.runners.process.own_loop import run_to_end
 from keel.runners.research.wire_parity.rows import BAR_FIELDS, Row, Side, Table, message_rows, table
 from keel.runners.sandbox.assembly import StoredBars, bars_of
@@ -107,7 +108,7 @@ def _rounded(column: Any, grid: Grid) -> Any:
 def backtest_side(prepared: Prepared) -> Side:
     """Run the actors against the simulated exchange."""
     parts = wire_backtest(prepared, "bt")
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     timeframe = prepared.system.execution_timeframe or prepared.system.timeframe
     side = Side(rows=message_rows((each for each in parts.messages if isinstance(each, COMMANDS)), parts.messages))
     side.tables = {
@@ -187,7 +188,7 @@ async def _session(
 def _told(session: Session, progress: Progress | None, total: int) -> Callable[[Live, Stop], AsyncIterator[None]]:
     async def tell() -> None:
         while progress is not None:
-            progress(session.steps, total)
+            progress(session.bars.count, total)
             await asyncio.sleep(_LOOK_S)
 
     async def beside(live: Live, stop: Stop) -> AsyncIterator[None]:
@@ -203,7 +204,7 @@ def _told(session: Session, progress: Progress | None, total: int) -> Callable[[
 
 
 def _session_side(live: Live, messages: list[Message], wallet: int) -> Side:
-    portfolio, cycle, system = live.books.portfolio, live.cycle, live.plan.system
+    portfolio, closes, system = live.books.portfolio, live.books.engine.closes, live.plan.system
     timeframe = system.execution_timeframe or system.timeframe
     side = Side(rows=message_rows(decided_commands(messages), (each for each in messages if isinstance(each, _VENUE))))
     bars: dict[str, dict[int, Bar]] = {symbol: {} for symbol in system.symbols}
@@ -220,7 +221,7 @@ def _session_side(live: Live, messages: list[Message], wallet: int) -> Side:
         if system.category == "linear"
     }
     equity = np.array(portfolio.equity_values, dtype=np.float64)
-    side.tables["equity points"] = {"": table(ts=np.array(cycle.closes, dtype=np.int64)[: len(equity)], equity=equity)}
+    side.tables["equity points"] = {"": table(ts=np.array(closes, dtype=np.int64)[: len(equity)], equity=equity)}
     side.rows["final account"] = _account(portfolio.cash, portfolio.fees, portfolio.funding, wallet=wallet)
     return side
 

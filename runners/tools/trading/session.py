@@ -9,9 +9,9 @@ import msgspec
 from keel.core.errors import ConfigError, KeelError, VenueError
 from keel.core.system.file_names import name_problem
 from keel.core.system.suggestions import did_you_mean
+from keel.runners.live.reporting.restrictions import Restriction
+from keel.runners.live.reporting.status import SessionStatus
 from keel.runners.live.session.door import Ask, Told
-from keel.runners.live.session.restrictions import Restriction
-from keel.runners.live.session.status import SessionStatus
 from keel.runners.live.session_address import Card, connected, sessions
 from keel.runners.systems import load_system
 from keel.runners.tools.registry import Request, Response, ToolContext, tool

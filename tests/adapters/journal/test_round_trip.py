@@ -113,9 +113,9 @@ def test_the_same_messages_give_the_same_bytes_however_they_were_synced(tmp_path
     assert first == second
 
 
-def test_a_tap_hears_what_comes_from_outside_before_its_handlers(folder, open_journal, message):
+def test_a_journal_that_listens_first_has_a_message_before_others_hear_it(folder, open_journal, message):
     journal, bus, heard = open_journal(), Bus(), []
-    bus.tap(journal.append)
+    bus.subscribe(Bar, journal.append)
     bus.subscribe(Bar, lambda bar: heard.append(journal.seq))
     for number in (0, 1, 3):
         bus.deliver(message(number))

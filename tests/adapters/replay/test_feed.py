@@ -20,7 +20,7 @@ from keel.core.system.config import ExecutionConfig
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import wire_backtest
 from keel.strategies.base import BaseStrategy
-from tests.builders import HOUR, MINUTE, START, made_ready, perpetual, plain_system
+from tests.builders import HOUR, MINUTE, START, listen, made_ready, perpetual, plain_system
 
 FIVE = 5 * MINUTE
 HISTORY = ExecutionConfig(funding="history", gaps="skip")
@@ -77,10 +77,10 @@ def told(ready, chunk_rows=None):
     strategy = Idle()
     parts = wire_backtest(replace(ready, strategy=strategy), "t")
     messages = []
-    parts.cycle.bus.tap(messages.append)
+    listen(parts.engine.bus, messages.append)
     more = {} if chunk_rows is None else {"chunk_rows": chunk_rows}
     feed = ReplayFeed(ready.histories, "1h", start_ms=ready.window.start_ms, **more)
-    replay(feed, parts.cycle)
+    replay(feed, parts.engine, parts.venue)
     return messages, strategy, feed
 
 
@@ -231,10 +231,10 @@ def test_a_coarser_bar_that_closes_elsewhere_holds_until_the_next_execution_bar(
         )  # fmt: skip
     parts = wire_backtest(replace(ready, strategy=Idle()), "t")
     prices, known = parts.feed.known_prices(), []
-    parts.cycle.bus.tap(lambda message: None)
+    listen(parts.engine.bus, lambda message: None)
     portfolio = parts.portfolio
     close_account = portfolio.on_instant
     portfolio.on_instant = lambda ts: known.append([line.last for line in portfolio.lines.values()]) or close_account(ts)
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     assert np.array(known).T.tolist() == [column.tolist() for column in prices.lasts]
     assert all((ours != theirs).any() for ours, theirs in zip(prices.lasts, plain.lasts, strict=True))

@@ -35,7 +35,7 @@ from typing import Any
 
 from keel.adapters.journal import Record, read
 from keel.core.model.messages import Message
-from keel.runners.live.session.records import TYPES, Opened
+from keel.runners.live.memory.records import TYPES, Opened
 from tests.faults.checker.canary import canaries
 from tests.faults.checker.candles import candles
 from tests.faults.checker.exposure import exposure

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from keel.core.engine.instant import InstantClosed
 from keel.core.model.messages import Bar, Message, SubmitOrder
-from keel.runners.live.session.records import InstantClosed
 from tests.faults.checker.seen import Seen
 
 

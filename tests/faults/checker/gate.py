@@ -8,8 +8,9 @@ from itertools import pairwise
 from typing import Any, Final
 
 from keel.adapters.journal import Record
+from keel.core.engine.instant import InstantClosed
 from keel.core.risk.gate.causes import CAUSES
-from keel.runners.live.session.records import CauseEnded, CauseRaised, GateChanged, InstantClosed
+from keel.runners.live.memory.records import CauseEnded, CauseRaised, GateChanged
 from tests.faults.checker.fold import Told
 from tests.faults.checker.seen import Seen
 

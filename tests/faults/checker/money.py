@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from keel.core.model.messages import Fill, FundingPayment, Message
-from keel.runners.live.session.records import Adjusted, Opened
+from keel.runners.live.memory.records import Adjusted, Opened
 from tests.faults.checker.fold import signed
 
 

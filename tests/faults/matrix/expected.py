@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from keel.adapters.bybit.execution.order_query_records import OrderDoubted
 from keel.adapters.journal import Record
 from keel.core.model.messages import Fill
-from keel.runners.live.session.records import Adjusted, CauseEnded, CauseRaised
+from keel.runners.live.memory.records import Adjusted, CauseEnded, CauseRaised
 
 if TYPE_CHECKING:
     from tests.faults.matrix.show import Show

@@ -12,7 +12,7 @@ import pytest
 
 from keel.adapters.journal import read
 from keel.adapters.journal.layout import segment_paths
-from keel.runners.live.session.records import TYPES
+from keel.runners.live.memory.records import TYPES
 from tests.faults.checker import Seen, check
 from tests.faults.matrix import script
 from tests.faults.matrix.expected import After

@@ -98,7 +98,7 @@ def _amending(show: Show, go: Go) -> None:
             command = record.command
             if live is not None and command is not None and command.price is not None and record.state == "accepted":
                 price = command.price - 100.0
-                live.venue.amend_order(AmendOrder(record.client_order_id, record.symbol, live.cycle.clock.now_ms, None, price))
+                live.venue.amend_order(AmendOrder(record.client_order_id, record.symbol, live.books.clock.now_ms, None, price))
 
     _resting(show, amend)
     request(AMEND)(show, go)

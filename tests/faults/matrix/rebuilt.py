@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from keel.adapters.journal import Record, read
 from keel.adapters.journal.snapshots import newest_snapshot
+from keel.core.engine.instant import InstantClosed
 from keel.core.errors import InvariantError
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import Message
@@ -24,8 +25,8 @@ from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.gate.gate import Gate
 from keel.runners.live.memory import state
 from keel.runners.live.memory.history import replay_journal
+from keel.runners.live.memory.records import TYPES, Opened
 from keel.runners.live.session.books import Books, make_books
-from keel.runners.live.session.records import TYPES, InstantClosed, Opened
 from keel.runners.live.startup.warmup import WarmUp
 from tests.faults.matrix import script
 
@@ -62,7 +63,7 @@ class Rebuilder:
         else:
             warm_up.restore(memory.series)
         limits = ControlLimits.of(plan.system)
-        books = make_books(plan, self.instruments, self.opened, warm_up, strategy, Gate(), limits=limits, say=_nothing)
+        books = make_books(plan, self.instruments, self.opened, warm_up, strategy, Gate(), limits=limits, say=_nothing, note=_nothing)
         if memory is not None:
             state.restore(books, memory)
         replay_journal(books, records)

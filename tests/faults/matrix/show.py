@@ -24,8 +24,9 @@ from keel.core.errors import ConfigError, KeelError
 from keel.core.risk.gate.causes import CAUSES, TradingState
 from keel.runners.live.checks.release import release
 from keel.runners.live.panic.latch import latch_path
-from keel.runners.live.session.session import Ending, Session
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.ending import Ending
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
 from tests.faults.matrix import script
 from tests.faults.matrix.exchange import WatchedExchange
 from tests.virtual.sandbox import VirtualSandbox

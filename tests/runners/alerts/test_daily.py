@@ -11,8 +11,8 @@ import pytest
 from keel.runners.live.alerts.alerts import Alerts
 from keel.runners.live.alerts.config import AlertsConfig, CommandConfig
 from keel.runners.live.alerts.daily import Figures, figures_of, is_due, later, send_daily, summary_text
-from keel.runners.live.session.session import Stop
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from tests.runners.alerts.test_alerts import Box
 from tests.runners.live.test_real_time import moving, plan, run, until
 

@@ -113,7 +113,7 @@ def test_what_the_supervisor_tells_has_a_row() -> None:
 
 
 LOGS = ("debug", "info", "warning", "error", "exception")
-EVENT_LOG = "runners/live/session/event_log.py"
+EVENT_LOG = "runners/live/reporting/event_log.py"
 
 
 def logged_codes() -> Iterator[tuple[str, set[str]]]:

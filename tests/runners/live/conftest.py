@@ -20,10 +20,11 @@ from keel.core.model.messages import Message
 from keel.core.model.time_range import TimeRange
 from keel.core.model.timeframe import tf_ms
 from keel.core.system.config import SystemConfig
-from keel.runners.live.session.records import TYPES
-from keel.runners.live.session.session import Ending, Session
+from keel.runners.live.memory.records import TYPES
+from keel.runners.live.session.ending import Ending
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
 from keel.runners.live.startup.plan import Plan
-from keel.runners.live.startup.start import Live
 from keel.runners.sandbox.assembly import stored_bars
 from keel.runners.systems import LoadedSystem
 from keel.sim.sandbox.engine import Feed

@@ -8,7 +8,7 @@ import pytest
 
 from keel.core.model.timeframe import DAY_MS
 from keel.runners.live.checks.health_checks import STATEMENT_LAG_MS
-from keel.runners.live.session.records import Stated
+from keel.runners.live.memory.records import Stated
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
 from tests.runners.live.socketless.trader import Trader, pass_time
 from tests.virtual.loop import run_virtual

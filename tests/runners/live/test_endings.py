@@ -17,8 +17,8 @@ from keel.adapters.logging import set_up_logging
 from keel.core.errors import KeelError
 from keel.runners.home import Home
 from keel.runners.live.demo import DemoOptions, DemoRun, run_demo
-from keel.runners.live.session.session import Session, Stop
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.ending import End, Stop
+from keel.runners.live.session.live import Live
 from keel.runners.systems import load_system
 from tests.sim.sandbox.conftest import Sandbox, lockstep, made_bars, running
 
@@ -62,10 +62,10 @@ def disk(home: Home, sandbox: Sandbox, live: Live, patch: pytest.MonkeyPatch) ->
 
 
 def end(home: Home, sandbox: Sandbox, live: Live, patch: pytest.MonkeyPatch) -> None:
-    async def broken(self: Session, live: Live) -> None:
+    async def broken(self: End) -> None:
         raise RuntimeError("the end itself breaks")
 
-    patch.setattr(Session, "_end", broken)
+    patch.setattr(End, "_end", broken)
 
 
 def play(tmp_path: Path, broken: Break | None, patch: pytest.MonkeyPatch, *, report: bool = True, at: int = 25) -> DemoRun:
@@ -151,18 +151,19 @@ def test_an_end_in_order_is_in_the_log(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_is_filled_after_the_last_close_is_in_the_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A close by hand while the session ends: its fee and profit are in the wallet, so they are in net profit, curve and trades, too."""
-    ended = Session._end
+    ended = End._end
 
-    async def closed_by_hand(self: Session, live: Live) -> Any:
+    async def closed_by_hand(self: End) -> Any:
+        live = self._live
         qty = abs(live.books.portfolio.lines["BTCUSDT"].qty)
         side = "Sell" if live.books.portfolio.lines["BTCUSDT"].qty > 0 else "Buy"
         body = {"category": "linear", "symbol": "BTCUSDT", "side": side, "orderType": "Market", "qty": f"{qty:.3f}", "reduceOnly": True}
         await live.connection.rest.command("/v5/order/create", body)
         await live.connection.step()
         await live.venue.private.stream.flush()
-        return await ended(self, live)
+        return await ended(self)
 
-    monkeypatch.setattr(Session, "_end", closed_by_hand)
+    monkeypatch.setattr(End, "_end", closed_by_hand)
     result = play(tmp_path, None, monkeypatch).result
     wallet = result.reconciliation.final_balance / 1e8
     assert not result.open_trades and result.reconciliation.final_equity == result.reconciliation.final_balance

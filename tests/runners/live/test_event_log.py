@@ -13,8 +13,8 @@ from keel.core.engine.bus import Bus
 from keel.core.model.messages import Fill, FundingPayment, Halt, OrderDenied, OrderUpdate, Signal
 from keel.core.model.money import to_text
 from keel.core.strategy.portfolio_order import Order, PortfolioOrders
-from keel.runners.live.session.event_log import log_events
-from keel.runners.live.session.records import Adjusted
+from keel.runners.live.memory.records import Adjusted
+from keel.runners.live.reporting.event_log import log_events
 from keel.runners.live.session.session import Session
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox

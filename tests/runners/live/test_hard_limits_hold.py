@@ -46,8 +46,8 @@ class Exchange:
         self.count, self.worst = 0, dict.fromkeys(("position", "gross", "net"), 0.0)
         instruments = {symbol: perpetual(symbol, tick="0.0001", step=str(STEPS[symbol])) for symbol in PRICE}
         self.controls = Controls(limits, instruments, self, self, Gate(list(PRICE)), environment_is_armed=lambda: True)
-        self.gateway = OrderGateway(self.controls, self.told.append, Decisions(Clock()))
-        self.gateway.venue = self  # type: ignore[assignment]
+        self.gateway = OrderGateway(self.controls, self.told.append, Decisions(Clock(), lambda decided: None))
+        self.gateway.open(self)  # type: ignore[arg-type]
 
     # as the books see it
     def position_qty(self, symbol: str) -> float:

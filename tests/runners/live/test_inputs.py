@@ -18,7 +18,7 @@ from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import ExecutionConfig, SizingConfig, SystemConfig
 from keel.runners.live.market.input_reader import InputReader
 from keel.runners.live.market.input_wait import PATIENCE_MS, InputWait
-from keel.runners.live.session.records import InputsKnown
+from keel.runners.live.memory.records import InputsKnown
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, MINUTE, START, add_series, bar, coarser, perpetual, plain_system, sample, spot_pair
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox

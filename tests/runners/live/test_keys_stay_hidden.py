@@ -18,9 +18,10 @@ from keel.adapters.logging import set_up_logging
 from keel.core.errors import KeelError
 from keel.runners.home import Home
 from keel.runners.live.demo import DemoOptions, run_demo
-from keel.runners.live.session.session import Session, Stop
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
 from keel.runners.live.startup.connection import connect
-from keel.runners.live.startup.start import Live
 from keel.runners.systems import load_system
 from keel.sim.sandbox.settings import AccountSettings
 from tests.faults.virtual import playing

@@ -20,6 +20,7 @@ from keel.core.errors import ConfigError, SafetyError
 from keel.core.model.messages import OrderDenied
 from keel.core.risk.gate.causes import TradingState
 from keel.runners import safety
+from keel.runners.live.memory.records import CauseRaised
 from keel.runners.live.panic.latch import (
     LatchWatch,
     is_latched,
@@ -32,7 +33,6 @@ from keel.runners.live.panic.latch import (
     standing_latches,
 )
 from keel.runners.live.panic.rearm import rearm
-from keel.runners.live.session.records import CauseRaised
 from tests.faults.conftest import BARS, Turns, playing_really
 
 REASON = "the account was looked at and is flat"

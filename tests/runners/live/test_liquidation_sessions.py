@@ -13,7 +13,7 @@ import pytest
 from keel.core.model.messages import Fill, Liquidation, Signal
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import Distance, ExitsConfig, RiskConfig, SizingConfig, SystemConfig, for_epoch
-from keel.runners.live.session.outcome import session_result
+from keel.runners.live.reporting.outcome import session_result
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system
 from tests.faults.checker import check

@@ -13,11 +13,11 @@ from rich.console import Console
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.logging import set_up_logging
 from keel.runners.live.live_account import run_live
-from keel.runners.live.session.display import Display
-from keel.runners.live.session.records import InputsKnown, SeriesRows
-from keel.runners.live.session.session import Stop
+from keel.runners.live.memory.records import InputsKnown, SeriesRows
+from keel.runners.live.reporting.display import Display
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from keel.runners.live.startup.banner import banner, banner_text, border
-from keel.runners.live.startup.start import Live
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
 from tests.sim.sandbox.conftest import Sandbox
 

@@ -19,11 +19,11 @@ from keel.runners.live.arming.missing import NotArmedError
 from keel.runners.live.arming.token import read_token, terms_of, usual_place
 from keel.runners.live.checks.release import release
 from keel.runners.live.live_account import run_live
+from keel.runners.live.memory.records import Armed
 from keel.runners.live.panic.latch import latch_path
-from keel.runners.live.session.records import Armed
-from keel.runners.live.session.session import Stop
-from keel.runners.live.session.status import status_of
-from keel.runners.live.startup.start import Live
+from keel.runners.live.reporting.status import status_of
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from tests.runners.live.conftest import TYPES, read
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, private_posts, promoted, token_for, uid_of
 from tests.sim.sandbox.conftest import Sandbox
@@ -69,7 +69,7 @@ def at_bar(bar: int, act: Callable[[Live], Any]) -> Beside:
 
         def then() -> None:
             nonlocal done
-            if not done and len(live.cycle.closes) >= bar:
+            if not done and len(live.books.engine.closes) >= bar:
                 done = True
                 act(live)
             look()

@@ -13,12 +13,13 @@ import pytest
 from keel.adapters.bybit.transport.rate_budget import LIMITS
 from keel.adapters.journal import read
 from keel.adapters.machine import wall_ms
+from keel.core.engine.instant import InstantClosed
 from keel.core.model.messages import Fill
 from keel.core.strategy.portfolio_order import Order
 from keel.core.system.config import RiskConfig, SystemConfig
-from keel.runners.live.session.records import TYPES, InstantClosed
+from keel.runners.live.memory.records import TYPES
+from keel.runners.live.session.live import Live
 from keel.runners.live.session.session import Session
-from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.settings import SandboxSettings
 from keel.strategies.base import PortfolioStrategy
 from tests.builders import plain_system

@@ -12,7 +12,7 @@ from keel.core.errors import SafetyError
 from keel.core.model.messages import Fill, FundingPayment, Signal
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig
-from keel.runners.live.session.records import Opened
+from keel.runners.live.memory.records import Opened
 from keel.runners.live.startup.plan import Plan
 from keel.sim.sandbox.market.random_walk import walk_instrument
 from keel.strategies.base import BaseStrategy

@@ -16,8 +16,8 @@ import pytest
 
 from keel.core.model.messages import Bracket, OrderUpdate
 from keel.core.risk.gate.causes import CAUSES
-from keel.runners.live.session.records import Adjusted
-from keel.runners.live.session.tallies import of_journal
+from keel.runners.live.memory.records import Adjusted
+from keel.runners.live.reporting.tallies import of_journal
 from tests.runners.live.socketless.exchange import OTHER, START_MS, Exchange, Hearing, S
 from tests.runners.live.socketless.trader import Trader, pass_time
 from tests.virtual.loop import run_virtual

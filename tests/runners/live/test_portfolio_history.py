@@ -17,7 +17,7 @@ from keel.core.model.frame import BAR_COLUMNS, Frame
 from keel.core.model.messages import Bar, FundingRate
 from keel.runners.live.market.portfolio_history import PortfolioHistory
 from keel.runners.live.market.series_reader import SeriesReader
-from keel.runners.live.session.records import SeriesRows
+from keel.runners.live.memory.records import SeriesRows
 from keel.runners.portfolio.archive import DataType
 from keel.runners.portfolio.system import base_timeframes
 from tests.builders import DAY, HOUR, MINUTE, START, bar, perpetual

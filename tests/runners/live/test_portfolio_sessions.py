@@ -20,7 +20,7 @@ from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig, S
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import wire_backtest
 from keel.runners.home import Home
-from keel.runners.live.session.outcome import session_result
+from keel.runners.live.reporting.outcome import session_result
 from keel.runners.live.session_journal import find_session
 from keel.runners.research.session_replay import replay_session
 from keel.runners.systems import LoadedSystem
@@ -197,7 +197,7 @@ def test_a_restart_goes_on(snapshots: bool, category: str, journals: Path, tmp_p
     with spot_store() if is_spot else marked_store(symbols=PAIR) as store:
         prepared = made_ready(store, system, FROM, TO, strategy())
         parts = wire_backtest(prepared, "bt")
-        replay(parts.feed, parts.cycle)
+        replay(parts.feed, parts.engine, parts.venue)
         with stored_sandbox(store, system, FROM, TO) as sandbox:
             for bars in (41, 84, None):
                 ran = run_session(plan_of(system, strategy, store, sandbox.url, journals), max_bars=bars)
@@ -271,7 +271,7 @@ def test_candles_finer_than_the_systems_are_read_for_the_screen(journals: Path) 
     with marked_store(symbols=PAIR) as store, stored_sandbox(store, linear(), FROM, FROM + 2 * HOUR) as sandbox:
         ran = run_session(plan_of(system, Documents, store, sandbox.url, journals))
     assert ran.ending.failure is None and len(ran.of(Fill)) == 2 and not ran.live.books.notes
-    history = ran.live.cycle.inputs.history
+    history = ran.live.books.inputs.history
     assert history is not None and history.bases == ("15m",)
     assert len(history.series("BTCUSDT", "15m", "mark_ohlcv_futures", FROM)) == 24 * 4 + 8
 

@@ -13,18 +13,20 @@ from typing import Any, ClassVar
 import pytest
 
 from keel.adapters.journal import Disk, read
+from keel.core.engine.instant import InstantClosed
 from keel.core.errors import StrategyError
 from keel.core.model.messages import Bar, Fill, Message, Signal, SubmitOrder
 from keel.core.risk.gate.causes import TradingState
 from keel.core.strategy.portfolio_order import Order
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import Distance, ExitsConfig, RiskConfig, SizingConfig
-from keel.runners.live.session.display import Display
-from keel.runners.live.session.inbox import Inbox
-from keel.runners.live.session.records import TYPES, InstantClosed
-from keel.runners.live.session.session import Session, Stop
+from keel.runners.live.memory.recorder import Recorder
+from keel.runners.live.memory.records import TYPES
+from keel.runners.live.reporting.display import Display
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
+from keel.runners.live.session.session import Session
 from keel.runners.live.startup.plan import Plan
-from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.settings import SandboxSettings
 from keel.strategies.base import BaseStrategy, PortfolioStrategy
 from tests.builders import plain_system
@@ -114,7 +116,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 async def protected(live: Live, stop: Stop) -> None:
     """Stop once a position and its two exits are there."""
-    await until(lambda: len(live.cycle.actors.executor.bracket_orders()) == 2)
+    await until(lambda: len(live.books.actors.executor.bracket_orders()) == 2)
     stop.ask("protected")
 
 
@@ -140,7 +142,7 @@ def test_at_the_end_entries_are_cancelled_and_exits_stay(journals: Path) -> None
     with moving() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
-            await until(lambda: live.cycle.actors.executor.open_orders())
+            await until(lambda: live.books.actors.executor.open_orders())
             await until(lambda: [order for order in live.venue.tracker.orders if order.state == "accepted"])
             stop.ask("Ctrl-C")
 
@@ -196,7 +198,7 @@ def test_somebody_elses_trade_freezes_the_symbol_and_is_told(journals: Path) -> 
     with moving() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
-            await until(lambda: live.cycle.actors.portfolio.lines["BTCUSDT"].book.steps)
+            await until(lambda: live.books.actors.portfolio.lines["BTCUSDT"].book.steps)
             order = {"category": "linear", "symbol": "BTCUSDT", "side": "Buy", "orderType": "Market", "qty": "0.01"}
             await asyncio.to_thread(Raw(sandbox).post, "/v5/order/create", order)
             await until(lambda: live.venue.gate.frozen.get("BTCUSDT"))
@@ -229,7 +231,7 @@ def test_money_from_outside_is_explained_by_the_log_and_taken_over(journals: Pat
         ran = run(plan(sandbox, journals, "hold", risk=RiskConfig(margin_mode="cross")), None, act)
         check(ran, sandbox)
     assert "transfer" in {notice.code for notice in ran.notices}
-    assert ran.live.cycle.actors.portfolio.equity > 100_200
+    assert ran.live.books.actors.portfolio.equity > 100_200
 
 
 def test_the_screen_shows_the_account_what_rests_and_the_gate(journals: Path) -> None:
@@ -239,7 +241,7 @@ def test_the_screen_shows_the_account_what_rests_and_the_gate(journals: Path) ->
     with moving() as sandbox:
 
         async def act(live: Live, stop: Stop) -> None:
-            await until(lambda: len(live.cycle.actors.executor.bracket_orders()) == 2)
+            await until(lambda: len(live.books.actors.executor.bracket_orders()) == 2)
             console = Console(width=140, record=True, file=io.StringIO())
             console.print(Display().render(live, stop))
             shown.append(console.export_text())
@@ -284,18 +286,18 @@ def test_a_portfolio_steps_without_a_symbol_whose_bar_is_late(journals: Path) ->
 
 def test_the_orders_of_an_instant_share_one_sync(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[int | None] = []
-    append, sync = Inbox.append, Disk.sync
+    append, sync = Recorder.append, Disk.sync
 
-    def appended(inbox: Inbox, message: Message) -> int:
+    def appended(recorder: Recorder, message: Message) -> int:
         if isinstance(message, SubmitOrder):
             events.append(message.ts)
-        return append(inbox, message)
+        return append(recorder, message)
 
     def synced(disk: Disk, descriptor: int) -> None:
         events.append(None)
         sync(disk, descriptor)
 
-    monkeypatch.setattr(Inbox, "append", appended)
+    monkeypatch.setattr(Recorder, "append", appended)
     monkeypatch.setattr(Disk, "sync", synced)
     with moving() as sandbox:
         check(run(plan(sandbox, journals, symbols=("BTCUSDT", "ETHUSDT")), 8), sandbox)
@@ -311,7 +313,7 @@ def test_a_session_rests_only_while_no_command_is_on_its_way_and_no_bar_waits(jo
     def rest() -> None:
         live = session.live
         assert live is not None
-        rests.append((live.venue.in_flight, live.instants.is_empty))
+        rests.append((live.venue.in_flight, live.intake.is_empty))
 
     with moving() as sandbox:
         session = Session(plan(sandbox, journals, symbols=("BTCUSDT", "ETHUSDT")), lambda notice: None, max_bars=6, rest=rest)

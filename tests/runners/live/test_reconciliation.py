@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from keel.core.model.messages import Bracket, CancelOrder, Fill
 from keel.core.risk.gate.causes import CAUSES
-from keel.runners.live.session.records import Adjusted
+from keel.runners.live.memory.records import Adjusted
 from tests.runners.live.socketless.exchange import OTHER, START_MS, Exchange, Hearing, S
 from tests.runners.live.socketless.trader import Trader, pass_time
 from tests.virtual.loop import run_virtual

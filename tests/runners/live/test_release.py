@@ -11,7 +11,7 @@ from keel.core.errors import SafetyError
 from keel.core.risk.gate.causes import CAUSES
 from keel.core.risk.gate.gate import Gate
 from keel.runners.live.checks.release import release
-from keel.runners.live.session.restrictions import ADOPTED, restrictions
+from keel.runners.live.reporting.restrictions import ADOPTED, restrictions
 
 S = "BTCUSDT"
 BY_ANOTHER_COMMAND = ("arming_expired", "panic")

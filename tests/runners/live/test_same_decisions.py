@@ -31,7 +31,7 @@ def both(
     """A backtest, the session over the same bars, and what the sandbox (with these settings) knows at its end."""
     prepared = made_ready(store, system, *span, strategy())
     parts = wire_backtest(prepared, "bt")
-    replay(parts.feed, parts.cycle)
+    replay(parts.feed, parts.engine, parts.venue)
     with stored_sandbox(store, system, *span, **sandbox_has) as sandbox:
         ran = run_session(plan_of(system, strategy, store, sandbox.url, folder))
         truth = sandbox.truth()
@@ -50,8 +50,7 @@ def check_same(parts: BacktestParts, ran: Ran, truth: Any, *, trails: bool = Fal
         there = rows([message for message in parts.messages if isinstance(message, kind)])
         here = rows(ran.of(kind))
         assert here == there, kind.__name__
-    cycle = ran.live.cycle
-    portfolio = cycle.actors.portfolio
+    portfolio = ran.live.books.portfolio
     assert portfolio.cash == parts.portfolio.cash == truth["wallet_units"]["USDT"]
     assert (portfolio.fees, portfolio.funding) == (parts.portfolio.fees, parts.portfolio.funding)
     assert portfolio.equity_values == parts.portfolio.equity_values

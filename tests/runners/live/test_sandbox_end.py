@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from keel.core.model.time_range import TimeRange
-from keel.runners.live.session.outcome import ending_lines, session_result
+from keel.runners.live.reporting.outcome import ending_lines, session_result
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from keel.runners.live.session.sandbox_end import LOOK_MS, SandboxEnd
-from keel.runners.live.session.session import Stop
-from keel.runners.live.startup.start import Live
 from keel.runners.sandbox.assembly import stored_bars
 from keel.sim.sandbox.market.feeds import BarFeed
 from keel.sim.sandbox.settings import SandboxSettings
@@ -38,7 +38,7 @@ def over_stored_bars(hours: int, journals: Path, *, begins_late: bool = False, *
 def test_a_session_ends_with_the_bars(journals: Path) -> None:
     ran = over_stored_bars(2, journals, factor=3_000.0)
     assert ran.ending.reason == "the sandbox's history has ended" and ran.ending.failure is None and ran.ending.agrees
-    assert ran.live.cycle.closes[-1] == FROM + 2 * HOUR
+    assert ran.live.books.engine.closes[-1] == FROM + 2 * HOUR
     assert session_result(ran.live, ran.ending, wall_s=1.0).trust["synthetic"] is True
 
 
@@ -62,12 +62,12 @@ def test_a_walk_never_ends_and_is_invented_at_any_speed(journals: Path) -> None:
 
 
 def test_an_end_without_an_exchange_says_that_nothing_was_compared(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keel.runners.live.session.session.STOP_PATIENCE_S", 2.0)
+    monkeypatch.setattr("keel.runners.live.session.ending.STOP_PATIENCE_S", 2.0)
     with moving() as sandbox:
 
         async def script(live: Live, stop: Stop) -> None:
             async with asyncio.timeout(10):
-                while not live.cycle.actors.executor.open_orders():
+                while not live.books.actors.executor.open_orders():
                     await asyncio.sleep(0.01)
             await asyncio.to_thread(
                 sandbox.post, "/admin/faults", {"rules": [{"match": {"side": "http"}, "when": "before_apply", "action": "drop"}]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from keel.core.results.funnel import Funnel
 from keel.runners.backtest.funnel import run_funnel
-from keel.runners.live.session.outcome import session_result
+from keel.runners.live.reporting.outcome import session_result
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox
 from tests.runners.live.test_same_decisions import both, marked_store

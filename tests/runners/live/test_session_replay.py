@@ -16,9 +16,9 @@ from keel.adapters.journal import Journal, SessionStarted, read
 from keel.core.errors import ConfigError, DataError, StrategyError
 from keel.core.model.messages import Bar, Fill, Message, Signal, SignalDenied, SubmitOrder
 from keel.runners.home import Home
+from keel.runners.live.memory.recorder import Recorder
+from keel.runners.live.memory.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
 from keel.runners.live.session.decisions import decision_text
-from keel.runners.live.session.inbox import Inbox
-from keel.runners.live.session.records import TYPES, Decided, Opened, ProgramStarted, WarmUpBars
 from keel.runners.live.session_journal import find_session, load_code
 from keel.runners.research.compare_live.whole import compare_live
 from keel.runners.research.session_replay import Replayed, by_todays_names, replay_session
@@ -160,9 +160,9 @@ def test_a_process_that_was_killed_in_the_middle_of_an_instant_is_no_difference(
 def test_what_breaks_before_the_books_are_there_is_told_as_it_is(tmp_path: Path) -> None:
     told: list[BaseException] = []
     with Journal.open(tmp_path / "journal", clock=cast("Any", _Clock()), session={}, types=TYPES, disk_reserve_bytes=0) as journal:
-        inbox, error = Inbox(journal, told.append), ValueError("early")
-        inbox.fail(error)
-    assert told == [error] and inbox.failure is error
+        recorder, error = Recorder(journal, told.append), ValueError("early")
+        recorder.fail(error)
+    assert told == [error] and recorder.failure is error
 
 
 def test_what_a_strategy_notes_beside_a_signal_is_recorded_as_far_as_it_is_plain_data() -> None:

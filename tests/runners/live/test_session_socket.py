@@ -21,13 +21,13 @@ from keel.core.risk.gate.causes import TradingState
 from keel.runners.cli.main import cli
 from keel.runners.cli.main import run as keel
 from keel.runners.home import Home
-from keel.runners.live.session.display import Display
+from keel.runners.live.memory.records import Adjusted, CauseEnded
+from keel.runners.live.reporting.display import Display
+from keel.runners.live.reporting.outcome import session_result
 from keel.runners.live.session.door import Ask
-from keel.runners.live.session.outcome import session_result
-from keel.runners.live.session.records import Adjusted, CauseEnded
-from keel.runners.live.session.session import Stop
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from keel.runners.live.session_address import Card, bound, connected, put_card, sessions, socket_path
-from keel.runners.live.startup.start import Live
 from keel.runners.tools import session_release_tool, session_status_tool
 from keel.runners.tools.registry import ToolContext
 from keel.runners.tools.trading.session import Hung, NoSession, ReleaseRequest, SessionRequest, _exchange

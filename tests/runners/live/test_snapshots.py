@@ -14,19 +14,20 @@ from hypothesis import settings
 
 from keel.adapters.journal import Record, read
 from keel.adapters.journal.snapshots import newest_snapshot, snapshot_paths
+from keel.core.engine.engine import Engine
+from keel.core.engine.instant import InstantClosed
 from keel.core.errors import InvariantError
-from keel.core.model.messages import Bar, Fill, Signal, SubmitOrder
+from keel.core.model.messages import Bar, Fill, Message, Signal, SubmitOrder
 from keel.core.risk.controls.limits import ControlLimits
 from keel.core.risk.gate.gate import Gate
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.runners.live.memory import snapshots, state
-from keel.runners.live.memory.bar_tape import BarTape
 from keel.runners.live.memory.history import replay_journal
+from keel.runners.live.memory.records import TYPES, HearingStopped
 from keel.runners.live.session.books import Books, make_books
-from keel.runners.live.session.records import TYPES, HearingStopped, InstantClosed
-from keel.runners.live.session.session import Stop
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from keel.runners.live.startup.plan import Plan
-from keel.runners.live.startup.start import Live
 from keel.runners.live.startup.warmup import WarmUp
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, START, builtin, plain_system
@@ -54,6 +55,10 @@ class Nobody:
         raise AssertionError("the exchange was asked")
 
 
+def _nothing(message: object) -> None:
+    """Nobody is told."""
+
+
 def fold(ran: Ran, plan: Plan, records: Sequence[Record], content: bytes | None = None) -> Books:
     """Books that have heard records, after a memory if one is given."""
     opened = ran.live.opened
@@ -66,7 +71,7 @@ def fold(ran: Ran, plan: Plan, records: Sequence[Record], content: bytes | None 
     else:
         asyncio.run(warm_up.load(plan.store, Nobody(), Nobody()))
     limits = ControlLimits.of(plan.system)
-    books = make_books(plan, ran.live.instruments, opened, warm_up, strategy, Gate(), limits=limits, say=lambda message: None)
+    books = make_books(plan, ran.live.instruments, opened, warm_up, strategy, Gate(), limits=limits, say=_nothing, note=_nothing)
     if kept is not None:
         state.restore(books, kept)
     replay_journal(books, records)
@@ -239,16 +244,20 @@ def test_a_message_that_broke_halfway_is_heard_again_by_a_restart(journals: Path
     """A bar that is in the journal and not in the memory, past the bus: no snapshot stands for it, though one is due at each turn."""
     monkeypatch.setattr(snapshots, "EVERY_RECORDS", 1)
 
-    def broken(tape: BarTape, bar: Bar) -> None:
-        raise RuntimeError("broken halfway")
+    receive = Engine.receive
+
+    def broken(engine: Engine, message: Message) -> None:
+        if isinstance(message, Bar):
+            raise RuntimeError("broken halfway")
+        receive(engine, message)
 
     with moving() as sandbox:
         made = plan_of(plain_system(timeframe="1m"), Parameters, None, sandbox.url, journals, grace_ms=400)
         with monkeypatch.context() as patch:
 
             async def break_one(live: Live, stop: Stop) -> None:
-                await until(lambda: len(live.cycle.closes) >= 3 and live.snapshots.written)
-                patch.setattr(BarTape, "add", broken)
+                await until(lambda: len(live.books.engine.closes) >= 3 and live.snapshots.written)
+                patch.setattr(Engine, "receive", broken)
                 await asyncio.Event().wait()
 
             first = run(made, None, break_one)
@@ -258,4 +267,4 @@ def test_a_message_that_broke_halfway_is_heard_again_by_a_restart(journals: Path
     bar = first.journal[stopped - 2]
     assert isinstance(bar, Bar)
     assert 0 < second.live.journal.recovery.snapshot_seq < stopped - 1
-    assert second.ending.failure is None and bar.ts_open in second.live.cycle.bars.frame("BTCUSDT", "1m", bar.ts_close).ts
+    assert second.ending.failure is None and bar.ts_open in second.live.books.bars.frame("BTCUSDT", "1m", bar.ts_close).ts

@@ -19,8 +19,8 @@ from keel.core.model.messages import Fill, Signal
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import ExecutionConfig, RiskConfig, SizingConfig, SystemConfig
 from keel.runners.live.checks.reconcile import differences
-from keel.runners.live.session.outcome import session_result
-from keel.runners.live.session.records import Opened
+from keel.runners.live.memory.records import Opened
+from keel.runners.live.reporting.outcome import session_result
 from keel.strategies.base import BaseStrategy
 from tests.builders import DAY, HOUR, add_series, coarser, plain_system, sample, spot_pair
 from tests.runners.live.conftest import plan_of, run_session, stored_sandbox

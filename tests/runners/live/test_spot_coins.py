@@ -13,9 +13,9 @@ from keel.adapters.journal import read
 from keel.core.model.messages import Fill, Signal
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import RiskConfig, SizingConfig
-from keel.runners.live.session.records import TYPES, Adjusted
+from keel.runners.live.memory.records import TYPES, Adjusted
+from keel.runners.live.session.live import Live
 from keel.runners.live.session.session import Session
-from keel.runners.live.startup.start import Live
 from keel.sim.sandbox.market.random_walk import walk_instrument
 from keel.strategies.base import BaseStrategy
 from tests.builders import plain_system

@@ -11,9 +11,9 @@ import pytest
 from keel.core.model.money import UNIT, to_units
 from keel.core.model.time_range import to_ms
 from keel.runners.live.checks.health_checks import STATEMENT_LAG_MS
-from keel.runners.live.session.records import Stated
-from keel.runners.live.session.session import Stop
-from keel.runners.live.startup.start import Live
+from keel.runners.live.memory.records import Stated
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from tests.builders import DAY, START, builtin
 from tests.runners.live.conftest import Ran, plan_of, run_session, stored_sandbox
 from tests.runners.live.test_real_time import moving, plan, run

@@ -13,8 +13,8 @@ from keel.core.model.messages import FundingPayment
 from keel.core.risk.gate.causes import TradingState
 from keel.runners.live.checks.health_checks import Upkeep
 from keel.runners.live.checks.schedule import PERIOD_MS, CheckSchedule
-from keel.runners.live.session.session import Stop
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from tests.runners.live.test_real_time import moving, plan, run
 from tests.sim.sandbox.conftest import Sandbox
 from tests.sim.sandbox.raw import Raw

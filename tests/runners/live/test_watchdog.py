@@ -17,8 +17,8 @@ import pytest
 from keel.core.risk.gate.causes import TradingState
 from keel.runners.live.checks import watchdog as watchdog_module
 from keel.runners.live.checks.watchdog import Watchdog
-from keel.runners.live.session.session import Stop
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from keel.sim.sandbox.market.feeds import FUNDING_MS
 from tests.builders import MINUTE
 from tests.runners.live.test_real_time import moving, plan, run, until

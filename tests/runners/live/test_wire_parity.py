@@ -108,15 +108,15 @@ def test_one_altered_bar_is_named() -> None:
 
 
 def test_one_lost_message_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    hear, lost = Inbox.hear, list[Message]()
+    put, lost = Inbox.put, list[Message]()
 
-    def forgetful(self: Inbox, message: Message) -> None:
+    def forgetful(self: Inbox, message: Any) -> None:
         if isinstance(message, FundingPayment) and not lost:
             lost.append(message)
             return
-        hear(self, message)
+        put(self, message)
 
-    monkeypatch.setattr(Inbox, "hear", forgetful)
+    monkeypatch.setattr(Inbox, "put", forgetful)
     with marked_store() as store:
         _, _, found, _ = compared(store, *named("hold"), (FROM, SOON))
     assert found is not None and (found.kind, found.number, found.begins_in) == ("funding payments", 0, "funding")

@@ -9,8 +9,8 @@ import pytest
 
 from keel.core.errors import SafetyError
 from keel.runners.live.live_account import run_live
-from keel.runners.live.session.session import Stop
-from keel.runners.live.startup.start import Live
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from keel.runners.live.supervisor.bar_count import bars_before, of_run
 from keel.runners.live.supervisor.heartbeat import RESTARTS_NAME, RUN_NAME
 from tests.runners.live.live_account import account_at_sandbox, armed_system, home_of, options, promoted, token_for
@@ -36,7 +36,7 @@ def test_a_restart_closes_only_the_bars_that_are_left(tmp_path: Path, monkeypatc
         look = live.gate.look
 
         def then() -> None:
-            if len(seen) == 1 and len(live.cycle.closes) >= 4:
+            if len(seen) == 1 and len(live.books.engine.closes) >= 4:
                 stop.ask("it breaks off")
             look()
 
@@ -48,7 +48,7 @@ def test_a_restart_closes_only_the_bars_that_are_left(tmp_path: Path, monkeypatc
         for restarts in ("0", "1", "2"):
             monkeypatch.setenv(RESTARTS_NAME, restarts)
             run_live(armed_system(home), home, options(sandbox, token, max_bars=9), beside=breaks_off)
-    closed = [len(live.cycle.closes) for live in seen]
+    closed = [len(live.books.engine.closes) for live in seen]
     assert closed[0] < 9 and closed[1:] == [9, 9], "the third finds nothing left to do"
 
 

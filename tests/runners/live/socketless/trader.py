@@ -23,8 +23,10 @@ from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.transport.exchange_clock import MarketClock, ServerClock
 from keel.adapters.bybit.transport.rate_budget import Budget
 from keel.adapters.bybit.transport.rest import Answer, RestClient
+from keel.adapters.bybit.transport.send_stop import Durable, Written, durable_already, untold
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.parsing import units
+from keel.adapters.bybit.wire.return_codes import Outcome
 from keel.adapters.machine import monotonic_ms, wall_ms
 from keel.core.actors.portfolio import Portfolio
 from keel.core.engine.bus import Bus
@@ -40,8 +42,8 @@ from keel.runners.live.checks.reconcile import Reconciler, differences
 from keel.runners.live.checks.statement import Statement
 from keel.runners.live.checks.transaction_log import log_rows
 from keel.runners.live.memory.history import JournalHistory
+from keel.runners.live.memory.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
 from keel.runners.live.memory.tape import TapeWriter
-from keel.runners.live.session.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
 from tests.sim.sandbox.conftest import KEY, SECRET
 from tests.virtual.loop import run_virtual
@@ -55,7 +57,20 @@ class _Rest(RestClient):
     exchange: Exchange
     may_enter: Callable[[str], object]
 
-    async def _once(self, method: str, path: str, fields: Mapping[str, Any], *, private: bool, amount: int = 1) -> Answer:
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        fields: Mapping[str, Any],
+        *,
+        private: bool,
+        amount: int = 1,
+        written: Written = untold,
+        durable: Durable = durable_already,
+    ) -> Answer:
+        if why := await durable():
+            return Answer(Outcome.NOT_SENT, message=why)
+        written()
         if path == "/v5/order/create" and not fields.get("reduceOnly"):
             self.may_enter(str(fields["orderLinkId"]))
         return self._understand(path, 200, {}, msgspec.json.encode(self.exchange.ask(method, path, fields)))
@@ -109,10 +124,9 @@ class Trader:
         self.books: Any = SimpleNamespace(
             opened=opened, portfolio=self.portfolio, clock=self.clock, history=self.history, tape=self.tape, bus=self.bus
         )
-        self.reconciler = Reconciler(self.books, self.venue, self._rest, "USDT", self._notify, hear=self.hear)
-        self.statement = Statement(self.books, self.venue, self._rest, "USDT", self._notify, write=self.hear)
+        self.reconciler = Reconciler(self.books, self.venue, self._rest, "USDT", self._notify, hear=self.hear, settled=_settled)
+        self.statement = Statement(self.books, self.venue, self._rest, "USDT", self._notify, write=self.hear, settled=_settled)
         self.protection = Protection(self.venue, "flatten", self._notify, hear=self._close_position, now_ms=lambda: self.exchange.now_ms)
-        self.venue.on_unprotected = self.protection.refused
         self.protection.listen(self.bus)
         self._tasks = [asyncio.create_task(self._venue_runs()), asyncio.create_task(self.protection.run())]
         self.exchange.hears = self._hear_push
@@ -152,6 +166,7 @@ class Trader:
             notify=self._notify, note=self.hear, gate=self.gate, own_prefix="ab12cd34-0-",
             witness=lambda symbol: self.reconciler.against(symbol),
             market=self.market, use_trade_stream=False, now_ms=monotonic_ms,
+            on_unprotected=lambda symbol, why: self.protection.refused(symbol, why),
         )  # fmt: skip
         line = self.portfolio.lines[S]
         open_, brackets, names = self._recovered()
@@ -302,6 +317,10 @@ class Trader:
     def resting(self) -> set[str]:
         """The exchange's ids of what rests for us, and is followed."""
         return {order.order_id or order.client_order_id for order in self.venue.tracker.orders}
+
+
+async def _settled() -> None:
+    """What is said here is heard at once."""
 
 
 Script = Callable[[Exchange, Trader], Awaitable[None]]

@@ -16,12 +16,12 @@ from keel.core.risk.gate.causes import TradingState
 from keel.core.strategy.portfolio_order import TargetPosition
 from keel.runners.live.arming.limits import no_stop
 from keel.runners.live.memory.tape import Decision
-from keel.runners.live.session.holdings import held_quantities
-from keel.runners.live.session.restrictions import restrictions
-from keel.runners.live.session.session import Stop
-from keel.runners.live.session.tallies import tallies
+from keel.runners.live.reporting.holdings import held_quantities
+from keel.runners.live.reporting.restrictions import restrictions
+from keel.runners.live.reporting.tallies import tallies
+from keel.runners.live.session.ending import Stop
+from keel.runners.live.session.live import Live
 from keel.runners.live.startup.banner import banner, border
-from keel.runners.live.startup.start import Live
 
 REFRESH_S = 0.5
 ROWS = 12
@@ -106,7 +106,7 @@ def _head(live: Live, stop: Stop) -> Any:
         table.add_row("UNTESTED", Text(f"promoted to demo without a look at its rules: {live.plan.untested}", style="bold yellow"))
     for each in restrictions(live.gate, live.plan.system.system):
         table.add_row("stopped by", Text(each.line, style="red"))
-    instants, session = len(live.cycle.closes), live.journal.session
+    instants, session = len(live.books.engine.closes), live.journal.session
     table.add_row("time", f"{to_iso(live.books.clock.now_ms)}   instants {instants:,}   session {session}   records {live.journal.seq:,}")
     table.add_row("feeds", _feeds(live))
     table.add_row("budget", _budget(live))

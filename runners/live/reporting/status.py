@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from keel.core.model.time_range import to_iso
-from keel.runners.live.session.holdings import held_quantities
-from keel.runners.live.session.restrictions import Restriction, restrictions
-from keel.runners.live.session.tallies import tallies
+from keel.runners.live.reporting.holdings import held_quantities
+from keel.runners.live.reporting.restrictions import Restriction, restrictions
+from keel.runners.live.reporting.tallies import tallies
 
 if TYPE_CHECKING:
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):

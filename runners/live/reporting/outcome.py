@@ -18,24 +18,24 @@ from keel.runners.backtest.funnel import run_funnel
 from keel.runners.backtest.outcome import holdings_value, made_result
 from keel.runners.backtest.warnings import many_refused
 from keel.runners.live.checks.statement import text_of
-from keel.runners.live.session.cycle import Cycle
-from keel.runners.live.session.session import Ending
-from keel.runners.live.session.tallies import tallies
-from keel.runners.live.startup.start import Live
+from keel.runners.live.reporting.tallies import tallies
+from keel.runners.live.session.books import Books
+from keel.runners.live.session.ending import Ending
+from keel.runners.live.session.live import Live
 
 
 def session_result(live: Live, ending: Ending, *, wall_s: float) -> BacktestResult:
     """Everything since the journal began, sessions before this one included."""
-    system, cycle, tape = live.plan.system, live.cycle, live.tape
-    portfolio = cycle.actors.portfolio
+    system, books, tape = live.plan.system, live.books, live.tape
+    portfolio, closes = books.portfolio, books.engine.closes
     timeframe = system.execution_timeframe or system.timeframe
-    histories = [_history(live.instruments[symbol], cycle, symbol, timeframe) for symbol in system.symbols]
-    times, equity = _equity_over_time(cycle)
+    histories = [_history(live.instruments[symbol], books, symbol, timeframe) for symbol in system.symbols]
+    times, equity = _equity_over_time(books)
     initial = _initial_equity(live) / UNIT
     curve = equity_curve(times, equity, histories, tape.changes, live.opened.start_ms, initial)
-    end = cycle.closes[-1] if cycle.closes else live.opened.start_ms + 1
+    end = closes[-1] if closes else live.opened.start_ms + 1
     days = (end - live.opened.start_ms) / DAY_MS
-    actors = cycle.actors
+    actors = books.actors
     funnel = run_funnel(actors.risk, actors.executor, portfolio, fills=len(tape.fills), takeovers=len(tape.liquidations))
     return made_result(
         system,
@@ -84,19 +84,19 @@ def _from_outside(live: Live) -> Iterator[str]:
         yield f"{text}, corrections by its transaction log included; net profit and curve contain it"
 
 
-def _equity_over_time(cycle: Cycle) -> tuple[Ints, Floats]:
+def _equity_over_time(books: Books) -> tuple[Ints, Floats]:
     """Equity at each close, and once more at the end where something was filled or paid after the last one: the figures are made of it."""
-    portfolio = cycle.actors.portfolio
-    times, equity = list(cycle.closes), list(portfolio.equity_values)
+    portfolio = books.portfolio
+    times, equity = list(books.engine.closes), list(portfolio.equity_values)
     if times and portfolio.equity != equity[-1]:
-        times.append(max(cycle.clock.now_ms, times[-1] + 1))
+        times.append(max(books.clock.now_ms, times[-1] + 1))
         equity.append(portfolio.equity)
     return np.array(times, dtype=np.int64), np.array(equity, dtype=np.float64)
 
 
 def _reconciliation(live: Live) -> Reconciliation:
     """From the portfolio's sums. Fills are booked at their own prices, so that what slippage cost is in the gross."""
-    portfolio = live.cycle.actors.portfolio
+    portfolio = live.books.actors.portfolio
     is_spot = live.plan.system.category == "spot"
     value, held_cost = holdings_value(portfolio)
     unrealized = value - held_cost
@@ -124,7 +124,7 @@ def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
         "decision_timeframe": live.plan.system.timeframe,
         "execution_timeframe": timeframe,
         "execution_is_finer": timeframe != live.plan.system.timeframe,
-        "symbols": {symbol: {"data_source": {source: live.cycle.bars.count(symbol)}} for symbol in live.instruments},
+        "symbols": {symbol: {"data_source": {source: live.books.bars.count(symbol)}} for symbol in live.instruments},
         "account": live.account,
         "journal": str(live.journal.folder),
         "session": live.journal.session,
@@ -146,7 +146,7 @@ def _trust(live: Live, ending: Ending, timeframe: str) -> dict[str, Any]:
 def _stop_reason(live: Live, ending: Ending) -> StopReason | None:
     if ending.failure is None:
         return None
-    return StopReason("fault", live.cycle.clock.now_ms, f"{type(ending.failure).__name__}: {ending.failure}")
+    return StopReason("fault", live.books.clock.now_ms, f"{type(ending.failure).__name__}: {ending.failure}")
 
 
 def _difference(live: Live, ending: Ending) -> int:
@@ -155,8 +155,9 @@ def _difference(live: Live, ending: Ending) -> int:
     return cash or sum(stated.difference for stated in live.statement.made)
 
 
-def _history(instrument: Instrument, cycle: Cycle, symbol: str, timeframe: str) -> SymbolHistory:
-    frame = cycle.bars.frame(symbol, timeframe, cycle.closes[-1] if cycle.closes else 0)
+def _history(instrument: Instrument, books: Books, symbol: str, timeframe: str) -> SymbolHistory:
+    closes = books.engine.closes
+    frame = books.bars.frame(symbol, timeframe, closes[-1] if closes else 0)
     return SymbolHistory(instrument, frame, frame)
 
 
@@ -169,7 +170,7 @@ def _reason(ending: Ending) -> str:
 
 def ending_lines(live: Live, ending: Ending) -> list[str]:
     """What a person is told when a session has ended."""
-    portfolio = live.cycle.actors.portfolio
+    portfolio = live.books.actors.portfolio
     quote = next(iter(live.instruments.values())).quote
     lines = [f"stopped: {ending.reason}" if ending.failure is None else f"trading stopped: {_reason(ending)}"]
     lines.append(f"cancelled: {', '.join(ending.cancelled) or 'nothing rested'}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from keel.runners.live.memory.history import JournalHistory
-    from keel.runners.live.startup.start import Live
+    from keel.runners.live.session.live import Live
 
 MOST_NAMED: Final = 3
 """So many series are counted one by one; more of them in one line."""

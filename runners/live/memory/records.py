@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from keel.adapters.bybit.execution.order_query_records import EVIDENCE
+from keel.core.engine.instant import BarsTooLate, InstantClosed
 from keel.core.model.messages import Message
 
 
@@ -51,19 +52,6 @@ class Adjusted(Message, frozen=True):
     cash_change: int = 0
     log_ms: int = 0
     log_rows: tuple[str, ...] = ()
-
-
-class InstantClosed(Message, frozen=True):
-    """All bars that close at ts are in. ``decides``: snapshots of this instant went to the strategy."""
-
-    ts: int
-    decides: bool
-
-
-class BarsTooLate(Message, frozen=True):
-    """The bars since the last instant came after their own was closed: they count in the series and bring no decision."""
-
-    ts: int
 
 
 class SeriesRows(msgspec.Struct, frozen=True):

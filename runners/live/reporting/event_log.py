@@ -22,7 +22,7 @@ from keel.core.model.messages import (
 from keel.core.model.money import to_text
 from keel.core.model.time_range import to_iso
 from keel.core.strategy.portfolio_order import PortfolioOrders
-from keel.runners.live.session.records import Adjusted
+from keel.runners.live.memory.records import Adjusted
 
 _TOLD: Final = frozenset({"accepted", "triggered", "filled", "cancelled", "rejected", "expired"})
 """What of an order is a line; a partial fill is the line of its fill."""
