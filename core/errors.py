@@ -1,6 +1,6 @@
 """The kinds of trouble, and who they are for.
 
-A no of the market or of our own rules is an event with a reason, never an exception. What is raised is either an error
+A rejection by the market or a denial by our own rules is an event with a reason, never an exception. What is raised is either an error
 for a person (a ``KeelError``: the command line prints its text and exits with its code) or a mistake of ours (an
 ``InvariantError``: nobody catches it, trading stops).
 """

@@ -1,0 +1,1 @@
+"""What a person starts, and the places where parts are put together."""

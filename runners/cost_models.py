@@ -1,6 +1,6 @@
 """The cost models that a system file names: found, made with their parameters, and checked before anything runs.
 
-    models = load_cost_models(system.execution)          # None: the built-in ones, and nobody is asked
+    models = load_cost_models(system.execution)          # None: the built-in ones, no model is asked
 
 A reference is found as a feature's function is: relative paths begin at the current folder. The objects are made anew for each run.
 """

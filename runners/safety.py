@@ -72,7 +72,7 @@ FLAT, WRONG, UNSAFE, LEFT = 0, 2, 4, 5
 
 
 class Refused(Exception):
-    """The exchange's definite no, with its code."""
+    """The exchange's definite refusal, with its code."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{code} {text}")
@@ -197,7 +197,7 @@ class Exchange:
         return made
 
     def ask(self, method: str, params: Fields, tries: int = 4) -> Fields:
-        """The answer's envelope. Raises Refused for a definite no, Unanswered when every try was in vain. tries=1 for a new order."""
+        """The answer's envelope. Raises Refused for a definite refusal, Unanswered when every try was in vain. tries=1 for a new order."""
         for attempt in range(tries):
             client, headers = self._idle.pop() if self._idle else self._client(), Fields()
             try:

@@ -83,7 +83,7 @@ def list_sources(home: Home) -> Iterator[SystemSource]:
 
 
 def find_source(reference: str, home: Home) -> SystemSource:
-    """The system file that is meant. Raises ConfigError, with what there is, when there is none."""
+    """The system file that is meant. Raises ConfigError, with a list of the systems, where there is none."""
     if reference.endswith((".yaml", ".yml")) or "/" in reference:
         return _read(user_path(reference), "file")
     known = {source.name: source for source in list_sources(home)}

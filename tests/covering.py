@@ -18,10 +18,11 @@ Rows = Mapping[str, Hashable]
 
 
 def mark_long(items: Iterable[pytest.Item]) -> None:
-    """Of each test that asks for it, mark the cases long which its covering set does not need."""
+    """Of each test that asks for it, mark the cases long which its covering set does not need; what is long already covers nothing."""
     tests: dict[str, list[pytest.Function]] = defaultdict(list)
     for item in items:
-        if isinstance(item, pytest.Function) and item.get_closest_marker("covering") is not None:
+        wanted = item.get_closest_marker("covering") is not None and item.get_closest_marker("long") is None
+        if isinstance(item, pytest.Function) and wanted:
             tests[item.nodeid.split("[")[0]].append(item)
     for cases in tests.values():
         marker = cases[0].get_closest_marker("covering")

@@ -1,0 +1,1 @@
+"""History for a backtest: out of the store, checked, on one time axis."""

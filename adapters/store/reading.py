@@ -1,4 +1,4 @@
-"""Frames out of the store: its own rows, and bars built out of finer ones where it has none; and the error that says what there is."""
+"""Frames out of the store: its own rows, and bars built out of finer ones where it has none; and the error that lists what is stored."""
 
 from __future__ import annotations
 

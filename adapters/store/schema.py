@@ -217,7 +217,7 @@ class SeriesKey:
 
     @property
     def table(self) -> Table:
-        """Where the rows are."""
+        """The table that holds the rows of this kind of series."""
         return TABLES[self.kind]
 
     @property

@@ -1,4 +1,4 @@
-"""Series in the store: their ids, what there is, and reading rows into arrays."""
+"""Series in the store: their ids, their spans, and reading rows into arrays."""
 
 from __future__ import annotations
 

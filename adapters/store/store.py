@@ -106,7 +106,7 @@ class HistoricalDataStore:
         """Bars that open in [start, end): the store's own, and where it lacks some, complete bars built out of the coarsest finer series.
 
         start: a time, or a TimeRange for both; None: no bound. Columns open, high, low, close, volume (float64, base units).
-        Raises DataError, which says what there is, when there is nothing.
+        Raises DataError, which lists what is stored, where there is nothing.
         """
         return frame_of(self._db, SeriesKey(env, category, symbol, kind, timeframe), *bounds(start, end))
 

@@ -121,7 +121,7 @@ class Executor:
                 self._cancel(record)
 
     def on_denied(self, denial: SignalDenied | OrderDenied) -> None:
-        """Keep our own no for the order log."""
+        """Keep a denial for the order log."""
         kind: Kind = "signal_denied" if denial.__class__ is SignalDenied else "order_denied"
         self.memory.order_log.add(kind, denial.ts, denial.symbol, denial.reason, value=denial.value, limit=denial.limit)
 

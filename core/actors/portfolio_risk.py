@@ -218,7 +218,7 @@ def _steps(value: float, price: float, market: Market) -> int:
 
 
 def _too_small(steps: int, price: float, market: Market, answer: RiskDecision) -> RiskDecision | None:
-    """A no for what the exchange would not take; a limit that made it so small is the reason."""
+    """A denial of what the exchange would not take; a limit that made it so small is the reason."""
     limited: Reason | None = answer.reason or None
     instrument = market.instrument
     qty = instrument.qty_grid.value(steps)

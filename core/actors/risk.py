@@ -56,7 +56,7 @@ class RiskMemory(msgspec.Struct):
     wishes: dict[str, Wish] = {}
     """Of the signal by which what is held was opened."""
     dust: dict[str, int] = {}
-    """The steps of a spot rest of which a no to FLAT has told."""
+    """The steps of a spot rest for which a FLAT was denied already."""
     flattening: str = ""
     """Why everything is being closed; "" where it is not."""
     counts: SignalCounts = msgspec.field(default_factory=SignalCounts)
@@ -177,7 +177,7 @@ class RiskActor:
         return self._deny_but_close(signal, answer, held)
 
     def _deny_but_close(self, signal: Signal, answer: RiskDecision | Sizing, held: int) -> Outcome:
-        """A no; of a flip (``held`` is of the other side) the closing half is done, unless the signal itself is malformed."""
+        """Deny; of a flip (``held`` is of the other side) the closing half is done, unless the signal itself is malformed."""
         closes = held != 0 and answer.reason not in MALFORMED
         outcome = self._deny(signal, answer, closed=closes)
         if closes:
@@ -194,7 +194,7 @@ class RiskActor:
         return self._reached(signal) or self._dust_kept(signal, state) or FLAT_ALREADY
 
     def _dust_kept(self, signal: Signal, state: PortfolioView) -> Outcome | None:
-        """A no, once for each rest: a spot holding of whole steps that the exchange does not take. It counts as flat."""
+        """A denial, once for each remainder: a spot holding of whole steps that the exchange does not take. It counts as flat."""
         symbol = signal.symbol
         market = self._markets[symbol]
         instrument = market.instrument

@@ -12,8 +12,8 @@ from keel.core.model.timeframe import WEEK_MS, floor_ts, is_finer, tf_ms
 def aggregate(frame: Frame, timeframe: str, *, complete: bool = True) -> Frame:
     """Bars of ``timeframe`` out of a finer frame of bars.
 
-    complete: only bars whose every fine bar is there; otherwise each bar is made of what there is, and a stretch without any gives none.
-    Raises ConfigError where the timeframe cannot be built of the frame's.
+    complete: only bars whose every fine bar is there; otherwise each bar is made of the fine bars that exist; a stretch without any gives
+    no bar. Raises ConfigError where the timeframe cannot be built of the frame's.
     """
     if not is_finer(frame.timeframe, timeframe):
         raise ConfigError(f"{timeframe} bars cannot be built out of {frame.timeframe} bars")

@@ -128,7 +128,7 @@ class Signal(Message, frozen=True):
 
 
 class SignalDenied(Message, frozen=True):
-    """Our own no to a signal."""
+    """Risk denied a signal."""
 
     symbol: str
     ts: int
@@ -138,7 +138,7 @@ class SignalDenied(Message, frozen=True):
 
 
 class OrderDenied(Message, frozen=True):
-    """Our own no to an order that was wanted already: reason, value, limit."""
+    """A control denied an order on its way out: reason, value, limit."""
 
     symbol: str
     ts: int

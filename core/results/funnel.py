@@ -4,8 +4,8 @@
     orders  = filled + rejected + expired + cancelled + resting
 
 A signal is counted once, where risk decides on it. ``ordered``: it became an order, or several. ``withdrawn``: it only cancelled an order
-that waited to lead away from its target. ``ignored``: the position is already what it asks for. ``denied``: our own no; where the signal
-was a flip, its closing half may have been done all the same (``Counted.closed``). An order of a portfolio strategy is a signal here.
+that waited to lead away from its target. ``ignored``: the position is already what it asks for. ``denied``: by our own rules; where the
+signal was a flip, its closing half may have been done all the same (``Counted.closed``). An order of a portfolio strategy is a signal here.
 Orders are those that risk sent and those that the venue made by itself out of brackets (their origin is ``bracket``).
 """
 

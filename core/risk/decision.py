@@ -118,7 +118,7 @@ APPROVED: Final = RiskDecision(True)
 
 
 def denied(reason: Reason, value: float = 0.0, limit: float = 0.0) -> RiskDecision:
-    """A no."""
+    """A denial."""
     return RiskDecision(False, None, reason, value, limit)
 
 

@@ -57,7 +57,7 @@ class ExitRules:
         self.max_bars = self._exits.max_bars
 
     def bracket(self, signal: Signal, close: float, grid: Grid | None) -> Bracket | RiskDecision:
-        """The exits of an entry, or a no. A signal's own exit takes the place of the system's of that kind."""
+        """The exits of an entry, or a denial. A signal's own exit takes the place of the system's of that kind."""
         entry = signal.limit_price if signal.order_type == "limit" and signal.limit_price is not None else close
         up = signal.direction == "LONG"
         exits, symbol = self._exits, signal.symbol
@@ -124,7 +124,7 @@ class ExitRules:
 
 
 class _Refused(Exception):
-    """Carries a no out of the middle of a bracket; never leaves this module."""
+    """Carries a denial out of the middle of a bracket; never leaves this module."""
 
     def __init__(self, decision: RiskDecision) -> None:
         self.decision = decision

@@ -38,7 +38,7 @@ class LimitsState(msgspec.Struct, frozen=True):
 class AccountLimits:
     """Daily loss and drawdown. ``floor``, ``peak`` and ``day_end`` are public so that the hot path can compare without a call:
     ``observe`` has something to do only when equity <= floor, equity > peak or ts >= day_end. ``decision`` is what a signal is told:
-    a no while a limit is broken.
+    a denial while a limit is broken.
 
     A daily breach holds until the next UTC day, a drawdown breach for good. A loss that equals its limit is a breach. While one holds it
     is a cause of the gate.
@@ -184,7 +184,7 @@ class Cooldown:
         self._exits[symbol] = floor_ts(ts + tf_ms(self._timeframe) - 1, self._timeframe)
 
     def check(self, symbol: str, ts: int, is_leaving: bool) -> RiskDecision:
-        """A no while fewer than the wanted bars have closed since the exit; ``is_leaving``: the exit is only being made now."""
+        """A denial while fewer than the wanted bars have closed since the exit; ``is_leaving``: the exit is only being made now."""
         if is_leaving:
             return denied("cooldown_bars", 0.0, float(self._bars))
         since = self._exits.get(symbol)
@@ -220,7 +220,7 @@ class Throttle:
             self._forget()
 
     def check(self) -> RiskDecision:
-        """A no when the last 60 seconds are full."""
+        """A denial when the last 60 seconds are full."""
         self._forget()
         count = len(self._times)
         return APPROVED if count < self._limit else denied("max_orders_per_minute", float(count), float(self._limit))

@@ -149,7 +149,7 @@ class RiskManager:
         return msgspec.structs.replace(sizing, asked_usd=asked * price) if sizing.reason or asked > qty else sizing
 
     def _malformed(self, signal: Signal, price: float, market: Market | None) -> RiskDecision | None:
-        """A no for what cannot be worked with."""
+        """A denial of a signal that cannot be sized."""
         if market is None and self.markets:
             return denied("unknown_symbol")
         if not price > 0.0:

@@ -337,7 +337,7 @@ def _check_open_positions(symbol: str, state: PortfolioView, limit: int) -> Risk
 
 
 def _check_collar(limit_price: float, mark: float, collar_percent: float) -> RiskDecision:
-    """A no for a limit price further than the collar from the mark; exactly at it is allowed."""
+    """A denial of a limit price further than the collar from the mark; exactly at it is allowed."""
     distance = abs(limit_price - mark)
     if distance * 100.0 <= collar_percent * mark:
         return APPROVED

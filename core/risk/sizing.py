@@ -22,7 +22,7 @@ from keel.core.risk.view import PortfolioView
 from keel.core.system.config import SizingConfig
 
 Sizer = Callable[[Signal, float, Bracket | None, PortfolioView], float | RiskDecision]
-"""(signal, decision price, its exits, account) -> quantity in base units, or a no."""
+"""(signal, decision price, its exits, account) -> quantity in base units, or a denial."""
 
 PRICELESS: Final = frozenset({"fixed_usd", "percent_equity", "inverse_vol"})
 """Models whose notional does not depend on the price."""

@@ -148,6 +148,7 @@ def _within(value: float, kind: inspect.IntType | inspect.FloatType) -> bool:
 
 
 def mismatch(value: Any, kinds: tuple[inspect.Type, ...]) -> str:
+    """What is wrong with a value of none of these kinds, for people; with the nearest of the words that it may be."""
     wanted = ", or ".join(describe(kind) for kind in kinds if not isinstance(kind, inspect.NoneType))
     literals = [str(option) for kind in kinds if isinstance(kind, inspect.LiteralType) for option in kind.values]
     advice = ""
@@ -159,6 +160,7 @@ def mismatch(value: Any, kinds: tuple[inspect.Type, ...]) -> str:
 
 
 def describe(kind: inspect.Type) -> str:
+    """What a value of this kind is, for people: "a number above 0"."""
     if isinstance(kind, (inspect.IntType, inspect.FloatType)):
         noun = "a whole number" if isinstance(kind, inspect.IntType) else "a number"
         bounds = (("above", kind.gt), ("at least", kind.ge), ("below", kind.lt), ("at most", kind.le))

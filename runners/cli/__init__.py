@@ -1,0 +1,1 @@
+"""The command ``keel``: thin faces of the tools."""

@@ -1,6 +1,6 @@
 """The runs of a home folder: listing, finding, comparing, and where one's money went. Plain data; printing is the command line's.
 
-The folders are the registry: what is on the disk is what there is. A run whose summary.json is missing is running while its process
+The folders are the registry: a run exists if its folder does. A run whose summary.json is missing is running while its process
 lives, and unfinished after.
 """
 

@@ -70,7 +70,7 @@ class Outbox:
         )
 
     def refused(self, command: SubmitOrder, ts: int, reason: str) -> None:
-        """A no to an order that the venue never held: told with the type and the prices that it was sent with."""
+        """The rejection of an order that the venue never held: emitted with the type and the prices that it was sent with."""
         self.emit(
             OrderUpdate(
                 command.client_order_id, command.symbol, ts, "rejected", 0.0, 0.0, reason, command.order_type, command.price,
@@ -79,7 +79,7 @@ class Outbox:
         )  # fmt: skip
 
     def answer(self, symbol: str, client_order_id: str, ts: int, status: OrderStatus, reason: str) -> None:
-        """A no to a command about an order that the venue does not hold."""
+        """The rejection of a command about an order that the venue does not hold."""
         self.emit(OrderUpdate(client_order_id, symbol, ts, status, reason=reason))
 
     def fill(

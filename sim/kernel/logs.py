@@ -82,6 +82,7 @@ def log_fill(
 
 
 def log_payment(state: Ints, tables: Tables, stamp: int, amount: int, rate: int, mark: int) -> None:
+    """Write one funding payment: time in ms, amount and mark price in 1e-8, rate in 1e-8. A room of 0: it is only counted."""
     payments, row = tables[2], state[at.PAYMENTS]
     state[at.PAYMENTS] = row + 1
     if row < state[at.PAYMENT_ROOM]:
@@ -98,6 +99,7 @@ def log_payment(state: Ints, tables: Tables, stamp: int, amount: int, rate: int,
 def log_liquidation(
     state: Ints, tables: Tables, side: int, steps: int, loss: int, insurance: int, mark: float, level: float, bankruptcy: float
 ) -> None:
+    """Write one liquidation: side, steps; loss and insurance in 1e-8; mark, level and bankruptcy as prices. A room of 0: only counted."""
     liquidations, prices, row = tables[3], tables[4], state[at.LIQUIDATIONS]
     state[at.LIQUIDATIONS] = row + 1
     if row < state[at.LIQUIDATION_ROOM]:

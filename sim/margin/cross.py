@@ -75,7 +75,7 @@ class CrossAccount:
         """A bar with these bounds is stepped now."""
         self._since, self._until = ts_open, ts_close
 
-    # --- what there is ---
+    # --- balances ---
 
     @property
     def wallet(self) -> int:

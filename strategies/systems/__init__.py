@@ -1,0 +1,1 @@
+"""The built-in systems, one YAML file each, and the JSON schema of a system file."""

@@ -192,5 +192,5 @@ def test_every_trust_line_and_artifact_is_explained(enter_home: Callable[[], Any
 
 
 def test_every_reason_of_a_denial() -> None:
-    documented = [cells[0] for cells in rows(section(page("life-of-an-order.md"), "## Two kinds of no"))]
+    documented = [cells[0] for cells in rows(section(page("life-of-an-order.md"), "## Denied and rejected"))]
     assert documented == list(get_args(Reason))

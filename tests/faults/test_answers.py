@@ -82,6 +82,7 @@ BATCHES = [(f"{CREATE}-batch", 2), (f"{AMEND}-batch", 1), (AMEND, 1), (f"{CANCEL
 
 @pytest.mark.parametrize("when", ["before_apply", "after_apply"])
 @pytest.mark.parametrize(("path", "times"), BATCHES)
+@pytest.mark.covering(1)
 def test_batches_and_amendments(path: str, times: int, when: str, stage: Stage) -> None:
     """An answer to a batch that is lost leaves every item of it unknown; each is found out by itself."""
     played = stage.play(http("drop", path, when, nth=1, times=times), at=0, until=16, bars=18, beat=script, plan=stage.plan(Still)).check()

@@ -55,7 +55,7 @@ def storm(seed: int, stage: Stage) -> None:
     stage.play(*rules, at=rng.randint(0, 6), until=20, bars=26, seed=seed, pace_s=rng.choice((0.0, 0.0, 0.5))).check(must_act=False)
 
 
-@pytest.mark.parametrize("seed", [*CORPUS, *range(8)])
+@pytest.mark.parametrize("seed", [*CORPUS, *range(3), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(3, 8))])
 def test_faults_together(seed: int, stage: Stage) -> None:
     storm(seed, stage)
 

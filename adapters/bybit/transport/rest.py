@@ -118,7 +118,7 @@ class RestClient:
     # --- reads ---
 
     async def ask(self, path: str, params: Mapping[str, Any] | None = None, *, private: bool = True) -> Answer:
-        """GET until it is answered, at most five times. Raises ExchangeRefusal for a definite no, or when no try was answered."""
+        """GET until it is answered, at most five times. Raises ExchangeRefusal for a definite refusal, or when no try was answered."""
         answer = Answer(Outcome.NOT_SENT)
         for attempt in range(_READ_TRIES):
             if attempt:

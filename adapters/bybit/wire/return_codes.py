@@ -20,7 +20,7 @@ class Outcome(Enum):
     UNCHANGED = "unchanged"
     """It was so already: a success."""
     REFUSED = "refused"
-    """A definite no; nothing was executed."""
+    """A definite refusal; nothing was executed."""
     NOT_SENT = "not_sent"
     """No connection could be made, or our own limits held it back: nothing left."""
     UNKNOWN = "unknown"

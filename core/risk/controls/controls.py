@@ -1,7 +1,7 @@
 """Asks every control about an order on its way out: the last look, not the plan, since risk has sized the order already.
 
-A no is an OrderDenied with a code, a value and a limit (core/risk/controls/table.py). Every order that is sent counts. Cancels are never
-asked.
+A denial is an OrderDenied with a code, a value and a limit (core/risk/controls/table.py). Every order that is sent counts. Cancels are
+never asked.
 """
 
 from __future__ import annotations

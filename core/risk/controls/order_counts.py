@@ -61,7 +61,7 @@ class OrderCounts:
             self.rejects.pop(symbol, None)
 
     def note_denied(self, denial: OrderDenied) -> None:
-        """A no was told, by us now or in a journal."""
+        """An order was denied, now or in a journal that is replayed."""
         reason = RENAMED.get(denial.reason, denial.reason)
         self.denials[reason] = self.denials.get(reason, 0) + 1
 

@@ -65,7 +65,7 @@ def standing_latches() -> list[Path]:
 
 
 def is_latched(path: Path | str) -> bool:
-    """Whether anything stands there. What cannot be looked at counts as latched: only its absence is a no."""
+    """Whether anything stands there. What cannot be looked at counts as latched: only its absence counts as not latched."""
     try:
         os.lstat(path)
     except FileNotFoundError:

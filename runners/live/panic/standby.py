@@ -27,7 +27,7 @@ WARM_EVERY_S: Final = 20.0
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Wait for the word; the exit code is that of what was done, 0 for an ordered end, PARENT_GONE where nobody is there any more."""
+    """Wait for the order to panic. Exit code: that of the panic; 0 for an ordered end; PARENT_GONE where the parent has died."""
     options = safety.options_of(arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

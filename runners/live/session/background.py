@@ -14,7 +14,7 @@ from keel.runners.live.session.inbox import Inbox
 
 
 async def up(running: asyncio.Task[None], ready: Coroutine[Any, Any, None]) -> None:
-    """Wait until what runs is ready; what it dies of meanwhile is raised at once."""
+    """Wait until the task is ready. Raises at once what the task raises meanwhile."""
     waiting = asyncio.create_task(ready)
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if running.done() and not waiting.done():

@@ -74,8 +74,9 @@ class Flattener:
     def run(self, goes_on: Callable[[], bool], began: Callable[[], None] = lambda: None) -> bool:
         """Flatten; whether the account was seen to be flat.
 
-        goes_on: asked while it works; a no breaks it off, which tells what is left. began: called once, when a panic path has been told to
-        act, or could not be started at first: what is told of it comes after, so that a supervisor that dies while it tells it has pressed.
+        goes_on: asked while it works; False breaks it off, with a report of what is left. began: called once, when a panic path has been
+        told to act, or could not be started at first: what is told of it comes after, so that a supervisor that dies while it tells it has
+        pressed.
         """
         process, self._standby, self._is_broken_off = self._standby, None, False
         is_pressed = process is not None and self._press(process)

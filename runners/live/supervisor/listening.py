@@ -67,7 +67,7 @@ class Listener:
         self.ignored = Ignored()
 
     def beats(self, trader: TraderCard | None) -> list[Beat]:
-        """What has come by now of this trader, in order. None: nobody trades, and nobody is heard."""
+        """What has come by now of this trader, in order. None: no trader runs, and no message is read."""
         self._accept()
         found: list[Beat] = []
         for line in list(self._lines):

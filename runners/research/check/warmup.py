@@ -29,7 +29,7 @@ from keel.runners.user_code import load_function
 CLOSE = 1e-6
 """Relative difference under which a value counts as settled."""
 STARTS = 8
-"""Starts of history that are tried, spread over what there is; the slowest counts."""
+"""Starts of history that are tried, spread over the stored history; the slowest counts."""
 LONGEST = 10
 """At most so many times the system's warm-up is loaded, and at least ``LEAST_ROWS`` bars, where the store has them."""
 LEAST_ROWS = 5_000

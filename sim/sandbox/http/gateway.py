@@ -92,7 +92,7 @@ class Gateway:
         return {"retCode": code, "retMsg": message, "result": result, "retExtInfo": extension or {}, "time": now}
 
     def refused(self, error: ApiError, now: int) -> dict[str, Any]:
-        """A no."""
+        """A refusal."""
         return self.envelope(now, error.code, error.text, error.result or {})
 
 

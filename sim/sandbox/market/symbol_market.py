@@ -74,7 +74,8 @@ class SymbolMarket:
         self.next_funding: tuple[int, int] | None = None
         self.interest_stamps: list[int] = []
         self.interest_values: list[float] = []
-        """Open interest of both sides as the feed has it, ascending; what is still to come is in it, and nobody is told of it before."""
+        """Open interest of both sides as the feed has it, ascending; it holds future values, too, which no answer shows before their
+        time."""
         self.now = 0
         """Market time of the latest move."""
         self._settled = 0

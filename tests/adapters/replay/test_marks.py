@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from keel.adapters.replay.marks import PATH, derive, price_columns
-from keel.adapters.store import HistoricalDataStore
 from keel.core.model.frame import Frame
-from tests.builders import HOUR, START
+from tests.builders import HOUR, START, emptied
 
 FIVE = 300_000
 
@@ -144,11 +143,11 @@ def test_nor_does_what_is_read_from_the_store(store, walk, three, timeframes):
     found = marks_of(store, whole).valuation
     for row in (0, 9, 10, 57, 58, 119):
         until = int(whole.ts[row]) + FIVE
-        with HistoricalDataStore(":memory:") as cut:
-            frame = frame_of(cut, head(last, until)).between(START + 2 * HOUR, 1 << 60)
-            for timeframe in timeframes:
-                add(cut, timeframe, head(three[timeframe], until))
-            then = marks_of(cut, frame)
+        cut = emptied(store)
+        frame = frame_of(cut, head(last, until)).between(START + 2 * HOUR, 1 << 60)
+        for timeframe in timeframes:
+            add(cut, timeframe, head(three[timeframe], until))
+        then = marks_of(cut, frame)
         assert np.array_equal(frame["close"] if then is None else then.valuation, found[: row + 1]), f"row {row}"
 
 

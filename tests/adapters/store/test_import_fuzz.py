@@ -300,6 +300,11 @@ def run(store: HistoricalDataStore, folder: Path, seeds: range) -> int:
 
 
 def test_damaged_files_are_taken_whole_or_refused_in_one_line(store, tmp_path):
+    assert 0 < run(store, tmp_path, range(20)) < 20, "files of both sorts are among them"
+
+
+@pytest.mark.long
+def test_sixty_damaged_files(store, tmp_path):
     assert 3 < run(store, tmp_path, range(60)) < 55, "files of both sorts are among them"
 
 

@@ -60,7 +60,7 @@ class WatchedExchange:
 
     def _hook(self) -> None:
         server, account = self.server, self.account
-        request, tell = server.wire.request, server._tell
+        request, tell = server.wire.request, server._push
 
         def requested(received: int, key: str, method: str, path: str, sent: str) -> None:
             request(received, key, method, path, sent)
@@ -77,7 +77,7 @@ class WatchedExchange:
                 hear(row)
 
         server.wire.request = requested  # type: ignore[method-assign]  # every request passes there
-        server._tell = told  # type: ignore[method-assign]  # every move of the market passes there
+        server._push = told  # type: ignore[method-assign]  # every move of the market passes there
         account.story = _Story(account.story, heard)
 
     @property

@@ -154,7 +154,7 @@ def of_another_version(path: Path) -> None:
     write_snapshot(path.parent, found._replace(state=bytes(16) + found.state[16:]), Disk())
 
 
-@pytest.mark.parametrize("spoil", [damage, Path.unlink, of_another_version])
+@pytest.mark.parametrize("spoil", [damage, pytest.param(Path.unlink, marks=pytest.mark.long), of_another_version])
 @pytest.mark.parametrize("which", [slice(0, 1), pytest.param(slice(None), marks=pytest.mark.long)])
 def test_a_spoilt_snapshot_means_a_longer_way_to_the_same_place(spoil: Any, which: slice, journals: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(snapshots, "EVERY_RECORDS", 120)

@@ -116,6 +116,7 @@ def over_the_wire(client: Raw, command: Message) -> None:
 
 @pytest.mark.parametrize("mode", ["isolated", "cross"])
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(2, 6))])
+@pytest.mark.covering(1)
 def test_the_same_commands_at_the_same_bars_give_the_same_money(seed: int, mode: MarginMode) -> None:
     series = made_bars(120, seed=seed, deviation=0.004 if seed % 2 else 0.002)
     usdt = 2_000.0 if seed % 3 == 0 else 100_000.0

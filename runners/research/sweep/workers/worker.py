@@ -42,7 +42,7 @@ def main(cache: Path) -> Never:
 
 
 def _listen(lines: SimpleQueue[bytes]) -> Never:
-    """Pass tasks on. After the last line nobody is there to hear an outcome: the process ends at once."""
+    """Pass tasks on. After the last line no one reads outcomes any more: the process ends at once."""
     for line in sys.stdin.buffer:
         lines.put(line)
     os._exit(0)
