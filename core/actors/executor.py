@@ -20,7 +20,7 @@ from keel.core.engine.clock import Clock
 from keel.core.errors import ConfigError, InvariantError
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import CancelOrder, Fill, Halt, Message, OrderDenied, OrderIntent, OrderUpdate, SignalDenied, SubmitOrder
-from keel.core.model.orders import CLOSED, OrderRecord, OrderState, advance, trading_stop_id
+from keel.core.model.orders import CLOSED, OrderRecord, OrderState, trading_stop_id
 from keel.core.results.funnel import BRACKET, Tally, count_words
 
 _MAX_PREFIX_LENGTH = 24  # of the 36 that the exchange takes: leaves eleven digits for the number
@@ -139,7 +139,8 @@ class Executor:
                 count_words(memory.exits_refused, update.reason, update.ts, update.symbol)
                 return
             record = self._adopt(update)
-        record.state = state = advance(record.state, update.status)
+        record.follow(update.status)
+        state = record.told
         record.ts_updated = update.ts
         if state not in CLOSED:
             if update.status == "amended" and record.command is not None:
@@ -245,6 +246,7 @@ class Executor:
                 self._cancel(record)
 
     def _cancel(self, record: OrderRecord) -> None:
+        record.cancelling()
         self._emit(CancelOrder(record.client_order_id, record.symbol, self._clock.now_ms))
 
     def _amended(self, command: SubmitOrder, update: OrderUpdate) -> SubmitOrder:
@@ -260,7 +262,7 @@ class Executor:
         self.memory.reasons.append(update.reason or BRACKET)
         number = len(self.memory.reasons)
         record = OrderRecord(number, update.client_order_id, update.symbol, update.side, update.ts, None, update.parent_id)
-        record.state = "accepted"
+        record.told = "accepted"
         self.memory.children[update.client_order_id] = number
         self.memory.live[update.client_order_id] = record
         return record

@@ -143,7 +143,7 @@ class Flights:
 
 def _is_certain(record: OrderRecord) -> bool:
     command = record.command
-    return command is not None and command.order_type == "market" and record.state == "submitted"
+    return command is not None and command.order_type == "market" and record.told == "pending_submit"
 
 
 class ExpectedView:

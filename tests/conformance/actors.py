@@ -254,7 +254,7 @@ class ActorsClient:
             name = update.client_order_id
             if name in self._labels or update.parent_id is not None:
                 told = states.setdefault(name, [])
-                told.append(advance(told[-1] if told else "accepted" if update.parent_id else "submitted", update.status))
+                told.append(advance(told[-1] if told else "accepted" if update.parent_id else "pending_submit", update.status))
         return {self._label(name): life_text(told) for name, told in states.items() if told[-1] != "rejected"}
 
     def _hear_refusals(self) -> None:

@@ -151,7 +151,7 @@ class ExchangeMachine(RuleBasedStateMachine):
         if isinstance(event, OrderUpdate):
             if event.client_order_id.endswith("trading-stop"):
                 return
-            state = self.states.get(event.client_order_id, "submitted")
+            state = self.states.get(event.client_order_id, "pending_submit")
             if event.status not in ("cancel_rejected", "amend_rejected"):
                 self.states[event.client_order_id] = advance(state, event.status)
         elif isinstance(event, Fill) and not self.hedge:
@@ -218,7 +218,7 @@ class ExchangeMachine(RuleBasedStateMachine):
         if self.is_spot:
             assert book.positions[0].steps == book.base_accounts[0] + book.base_accounts[1]
         for name, order in book.orders.items():
-            assert order.leaves > 0 and self.states.get(name, "submitted") in ("accepted", "triggered", "partially_filled")
+            assert order.leaves > 0 and self.states.get(name, "pending_submit") in ("accepted", "triggered", "partially_filled")
 
     @invariant()
     def check_the_portfolio_made_from_fills(self) -> None:

@@ -15,7 +15,6 @@ from keel.adapters.bybit.execution.tracked_order import TrackedOrder
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError
 from keel.core.errors import VenueError
-from keel.core.model.orders import CLOSED
 
 if TYPE_CHECKING:
     from keel.adapters.bybit.execution.venue import BybitVenue
@@ -54,7 +53,7 @@ class AccountPoller:
 
     def await_news(self, order: TrackedOrder) -> None:
         """The exchange took a command for this order: its news should come by the stream."""
-        self._awaited[order.client_order_id] = (self._now_ms(), order.pushes, (order.state, order.filled))
+        self._awaited[order.client_order_id] = (self._now_ms(), order.pushes, (order.life.told, order.filled))
 
     def hurry(self) -> None:
         """Read the lists at the next tick."""
@@ -103,7 +102,7 @@ class AccountPoller:
         """Take in what rests. One of ours that rests no more is looked at; when nobody has it (after a connection at once, else when it was
         missing before), its fate is unknown."""
         tracker = self._venue.tracker
-        known = [order.client_order_id for order in tracker.orders if order.state != "submitted"]
+        known = [order.client_order_id for order in tracker.orders if order.life.told != "pending_submit"]
         asked = self._now_ms()
         rows = await self._venue.reader.open_orders()
         for row in rows:
@@ -120,7 +119,7 @@ class AccountPoller:
                 raise VenueError(f"{order.symbol} {name} could not be looked at")  # not ready yet: the connection is made anew
             if view is not None and view.is_absent and (is_resync or name in self._missing):
                 self._resolver.doubt(order, "it rests no more, and no list has it", self._now_ms())
-            if order.state in CLOSED and not is_resync:
+            if order.life.has_ended and not is_resync:
                 self._due["executions"] = self._now_ms()  # the stream kept its end to itself: what else?
         self._missing = {*missing}
 
@@ -145,7 +144,7 @@ class AccountPoller:
             self.await_news(order)
         elif view is not None and view.is_absent:
             self._resolver.doubt(order, "taken by the exchange, and no list has it", self._now_ms())
-        elif (order.state, order.filled) != was:
+        elif (order.life.told, order.filled) != was:
             await self._replace_stream(f"{order.symbol} {order.client_order_id}: the lists knew what the private stream had not told")
 
     async def _replace_stream(self, why: str) -> None:

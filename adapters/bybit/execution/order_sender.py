@@ -26,7 +26,6 @@ from keel.adapters.bybit.wire.return_codes import MAY_BE_SENT_AGAIN, NOT_EXECUTE
 from keel.core.errors import InvariantError, KeelError
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, Message, OrderStatus, SetTradingStop, SubmitOrder
-from keel.core.model.orders import CLOSED
 
 Journal = Callable[[Message], Awaitable[None] | None]
 
@@ -204,7 +203,7 @@ class OrderSender:
         """Whether an amendment whose answer was lost came through: the order shows it, or after the request's own life shows it not."""
         for delay in (0.0, *_AMENDMENT_DELAYS_S):
             await self._sleep(delay)
-            if order.state in CLOSED or _is_amended(command, order):
+            if not order.is_open or _is_amended(command, order):
                 return
             await self._resolver.once(order)
         if order.is_open and not _is_amended(command, order):
@@ -225,13 +224,14 @@ class OrderSender:
             return True
         outcome = answer.outcome
         if outcome in SUCCESS:
+            order.life.answered()
             self._awaited(order)
             return True
         if outcome in MAY_BE_SENT_AGAIN and not is_last:
             return False
         if outcome not in NOT_EXECUTED:
             view = await self._resolver.once(order)
-            if order.state in CLOSED:
+            if order.life.has_ended:
                 return True
             if isinstance(command, CancelOrder) and not is_last and outcome is not Outcome.GONE:
                 return False  # it still rests, as far as anybody knows: a second cancel harms nothing

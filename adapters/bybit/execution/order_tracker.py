@@ -24,7 +24,7 @@ from keel.adapters.bybit.wire.shapes import ExecutionRow, OrderRow, PositionRow,
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import BalanceReport, Fill, FundingPayment, Message, OrderStatus, OrderUpdate, PositionReport, SubmitOrder
 from keel.core.model.money import to_text
-from keel.core.model.orders import CLOSED, TRANSITIONS, advance, trading_stop_id
+from keel.core.model.orders import TRANSITIONS, trading_stop_id
 
 _MAX_FOREIGN: Final = 10_000
 _ENDS: Final = ("filled", "cancelled", "rejected", "expired")
@@ -124,6 +124,7 @@ class OrderTracker:
         """A no to a cancellation or amendment; the order goes on."""
         order = self.orders.get(client_order_id)
         if order is not None:
+            order.life.follow(status)
             self._emit(order.update(status, self._now_ms(), reason))
 
     def exits_refused(self, symbol: str, reason: str) -> None:
@@ -172,7 +173,7 @@ class OrderTracker:
             self._look(order.symbol, order.client_order_id, order.order_id)
         if is_stale:
             self.counts["stale"] += 1
-        elif status == "triggered" or (status == "accepted" and order.state in ("submitted", "triggered")):
+        elif status == "triggered" or (status == "accepted" and order.life.told in ("pending_submit", "triggered")):
             self._say(order, status, ts, reason)
         elif is_changed:
             self._say(order, "amended", ts, reason)
@@ -521,16 +522,17 @@ class OrderTracker:
 
     def _say(self, order: TrackedOrder, status: OrderStatus, ts: int, reason: str) -> None:
         """Emit an update that the table of states allows; what it does not allow was told before, in another order."""
+        told = order.life.told
         target = {"amended": "accepted"}.get(status, status)
-        if not order.is_open or (target not in TRANSITIONS[order.state] and target != order.state):
+        if not order.is_open or (target not in TRANSITIONS[told] and target != told):
             self.counts["stale"] += 1
             return
-        if target == order.state and status not in ("amended", "partially_filled"):
+        if target == told and status not in ("amended", "partially_filled"):
             return
-        order.state = advance(order.state, status)
+        order.life.follow(status)
         order.last_ms = max(order.last_ms, ts)
         self._emit(order.update(status, ts, reason))
-        if order.state in CLOSED:
+        if order.life.has_ended:
             order.ending = None
             self.orders.close(order)
             self._book_waiting(order.symbol)

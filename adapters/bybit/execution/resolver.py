@@ -72,6 +72,7 @@ class Resolver:
         if order.client_order_id in self.unknown or not order.is_open:
             return
         self.unknown[order.client_order_id] = why
+        order.life.doubted()
         text = f"{order.symbol} {order.client_order_id}: {why}; whether the exchange has it is being found out"
         self._notify(Notice(self._stamp_ms(), "order_unknown", text, order.symbol))
         self._gate.close("order_unknown", text, order.symbol, order.client_order_id)
@@ -81,12 +82,12 @@ class Resolver:
     async def _find_out(self, order: TrackedOrder, sent_ms: int) -> None:
         first_absent: int | None = None
         is_wanted_again = False
-        was, attempt = order.state, 0
+        was, attempt = order.life.told, 0
         if order.client_order_id in self._evidence:  # what is known outlives the process: a crash loop does not begin anew each time
             first, sent = self._evidence[order.client_order_id]
             ago = self._now_ms() - self._stamp_ms()
             first_absent, sent_ms = first + ago, min(sent_ms, sent + ago)
-        while order.is_open and order.state == was:
+        while order.is_open and order.life.told == was:
             await self._sleep(_DELAYS_S[min(attempt, len(_DELAYS_S) - 1)])
             attempt += 1
             asked = self._now_ms()
@@ -106,6 +107,7 @@ class Resolver:
                 is_wanted_again = self._prove_absent(order)
                 break
         self.unknown.pop(order.client_order_id, None)
+        order.life.found()
         self._gate.open("order_unknown", order.symbol, order.client_order_id)
         if is_wanted_again and order.command is not None:
             order.is_sent_again = True
@@ -129,7 +131,7 @@ class Resolver:
 
     def _prove_absent(self, order: TrackedOrder) -> bool:
         """End what the exchange does not have; True: it is an exit that is still wanted, and goes on."""
-        if order.order_id is not None or order.state != "submitted" or order.filled:
+        if order.order_id is not None or order.life.told != "pending_submit" or order.filled:
             self._tracker().end(order, "cancelled", "no longer known to the exchange")
             return False
         if order.is_exit and not (order.is_sent_again or order.is_unwanted) and self._tracker().reduces(order):

@@ -10,7 +10,7 @@ from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import OrderRow
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import OrderStatus, OrderType, OrderUpdate, Side, SubmitOrder
-from keel.core.model.orders import CLOSED, OrderState
+from keel.core.model.orders import OrderLife, OrderState
 
 _KEEP_CLOSED: Final = 20_000
 
@@ -19,9 +19,9 @@ class TrackedOrder:
     """An order of ours, or one that the exchange made out of a bracket of ours. Quantities in steps of the instrument's grid."""
 
     __slots__ = (
-        "client_order_id", "command", "ending", "filled", "instrument", "is_sent_again", "is_unwanted", "is_written_off", "last_ms",
+        "client_order_id", "command", "ending", "filled", "instrument", "is_sent_again", "is_written_off", "last_ms", "life",
         "order_id", "order_type", "parent_id", "price", "pushes", "qty",
-        "reason", "role", "side", "state", "told", "trailing_set", "trigger",
+        "reason", "role", "side", "told", "trailing_set", "trigger",
     )  # fmt: skip
 
     def __init__(
@@ -41,7 +41,7 @@ class TrackedOrder:
         self.price = command.price if command is not None else None
         self.trigger = command.trigger_price if command is not None else None
         self.reason = command.reason if command is not None else translate.REASONS.get(role, "signal")
-        self.state: OrderState = "submitted"
+        self.life = OrderLife()
         self.filled = 0
         self.order_id: str | None = None
         self.ending: tuple[OrderStatus, str, int, int] | None = None
@@ -53,8 +53,6 @@ class TrackedOrder:
         self.trailing_set = False
         self.is_sent_again = False
         """An exit that was proven absent and sent once more."""
-        self.is_unwanted = False
-        """Its cancel was asked for."""
         self.is_written_off = False
         """Nobody waits for its missing executions any more."""
 
@@ -69,9 +67,19 @@ class TrackedOrder:
         return self.command.position_idx if self.command is not None else 0
 
     @property
+    def state(self) -> OrderState:
+        """Its state by the table of core."""
+        return self.life.state
+
+    @property
     def is_open(self) -> bool:
         """Whether anything may still become of it."""
-        return self.state not in CLOSED
+        return self.life.is_open
+
+    @property
+    def is_unwanted(self) -> bool:
+        """Whether its cancel was asked for, and not refused; also once it has ended."""
+        return self.life.asked == "pending_cancel"
 
     @property
     def is_exit(self) -> bool:

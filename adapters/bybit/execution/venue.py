@@ -66,8 +66,9 @@ class RecoveredOrder(msgspec.Struct, frozen=True):
     """An order that a journal holds open: its command, what became of it so far, and what was filled."""
 
     command: SubmitOrder
-    state: OrderState = "submitted"
+    told: OrderState = "pending_submit"
     filled_qty: float = 0.0
+    is_being_cancelled: bool = False
 
 
 class BybitVenue(OrderCalls):
@@ -213,6 +214,9 @@ class BybitVenue(OrderCalls):
     def amend_order(self, command: AmendOrder) -> None:
         """Change a resting order."""
         check_again(command, AmendOrder)
+        order = self.tracker.orders.get(command.client_order_id)
+        if order is not None:
+            order.life.amending()
         self._queue.put(command)
 
     def cancel_order(self, command: CancelOrder) -> None:
@@ -220,7 +224,7 @@ class BybitVenue(OrderCalls):
         check_again(command, CancelOrder)
         order = self.tracker.orders.get(command.client_order_id)
         if order is not None:
-            order.is_unwanted = True
+            order.life.cancelling()
         self._queue.put(command)
 
     def _cancel_all(self, command: CancelAll) -> None:
@@ -228,7 +232,7 @@ class BybitVenue(OrderCalls):
         check_again(command, CancelAll)
         for order in self.tracker.orders:
             if command.symbol in (None, order.symbol):
-                order.is_unwanted = True
+                order.life.cancelling()
         self._queue.put(command)
 
     def set_trading_stop(self, command: SetTradingStop) -> None:
@@ -279,7 +283,9 @@ class BybitVenue(OrderCalls):
         self.tracker.brackets.restore(used_names, open_brackets)
         for known in orders:
             order = self.tracker.submitted(known.command)
-            order.state = known.state
+            order.life.told = known.told
+            if known.is_being_cancelled:
+                order.life.cancelling()
             order.filled = order.instrument.qty_grid.count(known.filled_qty)
 
     async def run(self) -> None:
@@ -334,7 +340,7 @@ class BybitVenue(OrderCalls):
         await self.read_positions()
         await self.read_wallet()
         for order in self.tracker.orders:
-            if order.state == "submitted":
+            if order.life.told == "pending_submit":
                 self._resolver.doubt(order, "sent before this connection, not heard of since", self._now_ms())
         self._poller.forget()
         self._synced.set()

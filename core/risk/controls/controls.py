@@ -115,8 +115,7 @@ class Controls(ControlInputs):
 
     def _replaced(self, symbol: str) -> frozenset[str]:
         """Orders of a symbol that rest, and whose cancel has been sent."""
-        names = (record.client_order_id for record in self.working.open_orders(symbol))
-        return frozenset(name for name in names if name in self.counts.being_cancelled)
+        return frozenset(record.client_order_id for record in self.working.open_orders(symbol) if record.is_being_cancelled)
 
     def _sums(self, order: SubmitOrder) -> Denial | None:
         """What an order may lead to, as things stand now."""

@@ -70,7 +70,7 @@ class ControlInputs:
     def _is_going(self, record: OrderRecord, order: SubmitOrder) -> bool:
         """Whether a resting order's cancel is believed: of the order's own symbol, where last_look asks again; of another symbol nothing
         waits for its end, so that a hard limit counts it."""
-        return record.client_order_id in self.counts.being_cancelled and (record.symbol == order.symbol or not self.limits.is_hard)
+        return record.is_being_cancelled and (record.symbol == order.symbol or not self.limits.is_hard)
 
     def _oldest_ms(self) -> float | None:
         ages = [self.age_ms(symbol) for symbol in self.instruments]

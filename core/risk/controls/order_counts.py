@@ -1,4 +1,4 @@
-"""What the controls count: orders and cancels that left, rejections in a row, what is being cancelled, how often each said no."""
+"""What the controls count: orders and cancels that left, rejections in a row, how often each said no."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ class CountsState(msgspec.Struct, frozen=True):
     orders: int
     cancels: int
     rejects: dict[str, tuple[int, int]]
-    being_cancelled: list[str]
     denials: dict[str, int]
 
 
@@ -31,7 +30,6 @@ class OrderCounts:
         self.sent: deque[tuple[int, SubmitOrder]] = deque()
         self.orders = self.cancels = 0
         self.rejects: dict[str, tuple[int, int]] = {}
-        self.being_cancelled: dict[str, None] = {}
         self.denials: dict[str, int] = {}
         self.replaces: dict[str, frozenset[str]] = {}
 
@@ -65,13 +63,8 @@ class OrderCounts:
         reason = RENAMED.get(denial.reason, denial.reason)
         self.denials[reason] = self.denials.get(reason, 0) + 1
 
-    def note_cancelling(self, client_order_id: str) -> None:
-        """A cancel of this order leaves: it no longer counts as resting against ours."""
-        self.being_cancelled[client_order_id] = None
-
     def note_gone(self, client_order_id: str) -> None:
         """The order has ended."""
-        self.being_cancelled.pop(client_order_id, None)
         self.replaces.pop(client_order_id, None)
 
     def count_anew(self) -> None:
@@ -101,11 +94,10 @@ class OrderCounts:
     def state(self, now_ms: int) -> CountsState:
         """What was counted, to be written at once."""
         self.forget(now_ms)
-        return CountsState(list(self.sent), self.orders, self.cancels, self.rejects, list(self.being_cancelled), self.denials)
+        return CountsState(list(self.sent), self.orders, self.cancels, self.rejects, self.denials)
 
     def restore(self, state: CountsState) -> None:
         """Go on from a ``state()``."""
         self.sent = deque(state.sent)
         self.orders, self.cancels = state.orders, state.cancels
         self.rejects, self.denials = dict(state.rejects), dict(state.denials)
-        self.being_cancelled = dict.fromkeys(state.being_cancelled)

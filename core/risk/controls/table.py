@@ -234,7 +234,7 @@ def self_trade(inputs: ControlInputs, order: SubmitOrder) -> Denial | None:
         resting = other.command
         if resting is None or other.side == order.side or resting.order_type != "limit" or resting.price is None:
             continue
-        if other.state not in ("accepted", "partially_filled") or other.client_order_id in inputs.counts.being_cancelled:
+        if other.told not in ("accepted", "partially_filled") or other.is_being_cancelled:
             continue
         meets = order.price is None or (order.price >= resting.price if order.side == "BUY" else order.price <= resting.price)
         if meets:

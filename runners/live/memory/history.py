@@ -188,7 +188,7 @@ def in_flight(books: Books) -> tuple[list[RecoveredOrder], list[OrderRecord]]:
         if record.command is None or record.client_order_id not in books.history.written:
             never.append(record)
         else:
-            found.append(RecoveredOrder(record.command, record.state, record.filled_qty))
+            found.append(RecoveredOrder(record.command, record.told, record.filled_qty, is_being_cancelled=record.is_being_cancelled))
     return found, never
 
 

@@ -79,7 +79,6 @@ class OrderGateway:
         """Cancels always pass."""
         self._decisions.note(command)
         self._controls.counts.note_cancel()
-        self._controls.counts.note_cancelling(command.client_order_id)
         if self._venue is not None and self._dry is not None:
             self._dry.other(command)
         elif self._venue is not None:

@@ -36,7 +36,7 @@ def _expect_brackets(records: list[OrderRecord], venue: BybitVenue, instruments:
         order = TrackedOrder(
             record.client_order_id, instruments[record.symbol], record.side, 0, parent_id=record.parent_id, role=role
         )  # fmt: skip
-        order.state = record.state
+        order.life.told = record.told
         venue.tracker.orders.add(order)
 
 
@@ -55,7 +55,7 @@ def tell_never_sent(never: list[OrderRecord], put: Callable[[Message], None], cl
 
 def cancelled_but_open(books: Books) -> list[OrderRecord]:
     """Orders whose cancel may not have left: they rest, and nobody wants them any more."""
-    return [record for record in books.executor.open_orders() if record.client_order_id in books.controls.counts.being_cancelled]
+    return [record for record in books.executor.open_orders() if record.is_being_cancelled]
 
 
 async def missed_rates(connection: Connection, system: SystemConfig, history: JournalHistory, start_ms: int) -> list[FundingRate]:

@@ -111,7 +111,7 @@ def test_any_order_of_the_news_ends_the_same(name: str, seed: int) -> None:
     assert world.statuses()[-1] == expected
     assert [world.statuses().count(end) for end in (expected,)] == [1]
     assert world.steps == steps
-    state: OrderState = "submitted"
+    state: OrderState = "pending_submit"
     for one in world.out:
         if isinstance(one, OrderUpdate):
             state = advance(state, one.status)  # raises for what the table does not allow

@@ -296,7 +296,7 @@ async def test_an_exit_that_ended_while_we_were_away_is_found_by_its_parent() ->
                 used_names=["t-1-sl"], open_brackets=[("t-1", "t-1-sl")], holdings={"BTCUSDT": (10, round(fill.price * 10) * 10**6)},
             )  # fmt: skip
             stop = TrackedOrder("t-1-sl", instrument, "SELL", 0, parent_id="t-1", role="sl")
-            stop.state = "accepted"
+            stop.life.told = "accepted"
             venue.tracker.orders.add(stop)
 
         async with desk_over(known=first, started=False, recover=recover) as second:

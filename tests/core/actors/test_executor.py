@@ -268,10 +268,10 @@ def test_only_open_orders_are_kept_and_every_end_is_counted(choices: list[tuple[
         open_numbers = [number for number, state in states.items() if state not in CLOSED]
         if not open_numbers or which == 0:
             actor.on_intent(intent())
-            states[actor.orders_made] = "submitted"
+            states[actor.orders_made] = "pending_submit"
             continue
         number = open_numbers[which % len(open_numbers)]
-        ways = [state for state in TRANSITIONS[states[number]] if state != "unknown"]
+        ways = [state for state in TRANSITIONS[states[number]] if state != "unknown" and not state.startswith("pending_")]
         status = ways[step % len(ways)]
         if (states[number], status) != ("partially_filled", "accepted"):  # an amendment: it stays partly filled
             states[number] = status

@@ -68,7 +68,7 @@ class Room:
     def rest(self, **changes: Any) -> None:
         command = self.order(**({"order_type": "limit", "price": 100.0} | changes))
         record = OrderRecord(self.count, command.client_order_id, command.symbol, command.side, command.ts, command)
-        record.state = "accepted"
+        record.told = "accepted"
         self.working.records.append(record)
 
 
@@ -225,7 +225,7 @@ def test_no_trade_with_ourselves() -> None:
     assert room.code() == "self_trade"
     assert room.code(order_type="limit", price=99.0) == ""
     assert room.code(order_type="limit", price=100.0) == "self_trade"
-    room.controls.counts.note_cancelling(room.working.records[0].client_order_id)
+    room.working.records[0].cancelling()
     assert room.code() == ""
 
 

@@ -62,11 +62,12 @@ class Exchange:
     # as the gateway sends it
     def submit_order(self, command: SubmitOrder) -> None:
         record = OrderRecord(self.count, command.client_order_id, command.symbol, command.side, command.ts, command)
-        record.state = "accepted"
+        record.told = "accepted"
         self.records[command.client_order_id] = record
         self.queued[command.client_order_id] = command
 
     def cancel_order(self, command: CancelOrder) -> None:
+        self.records[command.client_order_id].cancelling()
         self.cancels.append(command.client_order_id)
 
     def amend_order(self, command: AmendOrder) -> None:

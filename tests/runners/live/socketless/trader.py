@@ -190,7 +190,7 @@ class Trader:
         found = []
         for name, command in commands.items():
             update = latest.get(name)
-            state = "submitted" if update is None else advance("submitted", update.status)
+            state = "pending_submit" if update is None else advance("pending_submit", update.status)
             if state not in CLOSED:
                 found.append(RecoveredOrder(command, state, 0.0 if update is None else update.filled_qty))
         brackets = []
@@ -198,7 +198,7 @@ class Trader:
             if update.parent_id is not None and update.status not in CLOSED:
                 role = name.rpartition("-")[2].rstrip("0123456789")
                 order = TrackedOrder(name, self.instruments[S], update.side or "SELL", 0, parent_id=update.parent_id, role=role)
-                order.state = "accepted"
+                order.life.told = "accepted"
                 brackets.append(order)
         return found, brackets, [name for name, update in latest.items() if update.parent_id is not None]
 
