@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keel.adapters.bybit.execution.realized_pnl import RealizedBooks
+from keel.adapters.bybit.execution.tracking.realized_pnl import RealizedBooks
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.journal import Journal
 from keel.adapters.store import HistoricalDataStore

@@ -12,6 +12,8 @@ from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
+from keel.adapters.bybit.execution.access import Access, Ports, VenueOptions
+from keel.adapters.bybit.execution.tracking.past import Past
 from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.bybit.market.market_stream import MarketStream
 from keel.adapters.bybit.notices import Notice
@@ -81,10 +83,14 @@ class AdapterClient(ActorsClient):
         self.actors.bus.subscribe(PositionReport, self._note)
         self.actors.bus.subscribe(BalanceReport, self._note)
         self.venue = BybitVenue(
-            connection.where, connection.session, connection.credentials, connection.rest, account.category, instruments,
-            self.actors.hear, journal=self._journal.append, seen=set(), since_ms=START, notify=self._notices.append,
-            market=connection.market, current_price=self._last.get, use_trade_stream=self.use_trade_stream, sleep=fast_sleep,
-            rng=random.Random(1),
+            Access(
+                connection.where, connection.session, connection.credentials, connection.rest, account.category, connection.market
+            ),
+            instruments, Past(since_ms=START),
+            Ports(
+                publish=self.actors.hear, journal=self._journal.append, notify=self._notices.append, current_price=self._last.get
+            ),
+            options=VenueOptions(use_trade_stream=self.use_trade_stream, sleep=fast_sleep, streams={"rng": random.Random(1)}),
         )  # fmt: skip
         self.actors.connect(self.venue)
         self._market = MarketStream(

@@ -10,7 +10,7 @@ import asyncio
 
 import pytest
 
-from keel.adapters.bybit.execution.order_query_records import AbsenceContradicted, OrderDoubted, OrderNotFound
+from keel.adapters.bybit.execution.tracking.order_query_records import AbsenceContradicted, OrderDoubted, OrderNotFound
 from keel.core.model.messages import OrderUpdate, SubmitOrder
 from keel.runners.live.session.live import Live
 from tests.faults.conftest import BARS, Played, Stage, fills_of, http, ws

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.adapters.bybit.execution.order_query_records import OrderNotFound
+from keel.adapters.bybit.execution.tracking.order_query_records import OrderNotFound
 from keel.adapters.journal import Record, read
 from keel.core.engine.instant import InstantClosed
 from keel.core.model.messages import Bar, Fill, FundingPayment, Message, OrderUpdate, SubmitOrder

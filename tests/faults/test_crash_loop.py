@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from keel.adapters.bybit.execution.order_query_records import OrderDoubted, OrderNotFound
+from keel.adapters.bybit.execution.tracking.order_query_records import OrderDoubted, OrderNotFound
 from keel.adapters.journal import read
 from keel.core.actors.memory import take_over
 from keel.core.model.messages import OrderUpdate, SubmitOrder

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from keel.adapters.bybit.execution.account_reader import AccountReader
+from keel.adapters.bybit.execution.polling.account_reader import AccountReader
 from keel.adapters.bybit.transport.rest import RestClient
 from keel.adapters.journal import Journal
 from keel.core.engine.engine import Engine

@@ -13,9 +13,6 @@ FILE_LINES, FUNCTION_LINES, PARAMETERS, FOLDER_FILES = 350, 50, 10, 14
 
 LONG_FILES: Final = frozenset(
     {
-        "adapters/bybit/execution/order_sender.py",
-        "adapters/bybit/execution/order_tracker.py",
-        "adapters/bybit/execution/venue.py",
         "adapters/store/store.py",
         "core/actors/portfolio.py",
         "core/actors/risk.py",
@@ -32,7 +29,6 @@ LONG_FILES: Final = frozenset(
 )
 LONG_FUNCTIONS: Final = frozenset(
     {
-        "adapters/bybit/execution/venue.py:__init__",
         "runners/lifecycle/epoch_run.py:run_epoch",
         "runners/live/checks/watchdog.py:watching",
         "runners/backtest/replay.py:run",
@@ -43,9 +39,6 @@ LONG_FUNCTIONS: Final = frozenset(
 )
 MANY_PARAMETERS: Final = frozenset(
     {
-        "adapters/bybit/execution/order_sender.py:__init__",
-        "adapters/bybit/execution/resolver.py:__init__",
-        "adapters/bybit/execution/venue.py:__init__",
         "adapters/bybit/market/market_stream.py:__init__",
         "adapters/bybit/transport/streams.py:__init__",
         "adapters/store/importing/importer.py:import_file",
@@ -63,9 +56,7 @@ MANY_PARAMETERS: Final = frozenset(
     }
 )
 """Some of them are signatures that documents fix: ``run_epoch``, the stores' ``import_file``."""
-FULL_FOLDERS: Final = {
-    "adapters/bybit/execution": 17,
-}
+FULL_FOLDERS: Final = {}
 """Folder -> how many files of Python it may have until it is divided."""
 
 

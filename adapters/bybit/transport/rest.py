@@ -17,7 +17,7 @@ import msgspec
 from yarl import URL
 
 from keel.adapters import machine
-from keel.adapters.bybit.execution.command_hold import CommandHold
+from keel.adapters.bybit.execution.sending.command_hold import CommandHold
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.transport.endpoints import Endpoints
@@ -33,7 +33,7 @@ from keel.adapters.bybit.transport.send_stop import (
     never_stopped,
     untold,
 )
-from keel.adapters.bybit.transport.signing import body_bytes, query_string, rest_headers
+from keel.adapters.bybit.transport.signing import RECV_WINDOW_MS, body_bytes, query_string, rest_headers
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import (
     READ_AGAIN,
@@ -50,7 +50,6 @@ from keel.core.errors import SafetyError
 
 T = TypeVar("T")
 
-RECV_WINDOW_MS: Final = 5_000
 _READ_TRIES: Final = 5
 _MAX_PAGES: Final = 200
 _RAW_OBJECT: Final = msgspec.Raw(b"{}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import msgspec
 
 from keel.adapters.bybit.transport.credentials import Credentials, Secret
+
+RECV_WINDOW_MS: Final = 5_000
+"""How long after its timestamp the exchange takes a request."""
 
 
 def query_string(params: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from keel.adapters.bybit.execution.settings_drift import drift
+from keel.adapters.bybit.execution.polling.settings_drift import drift
 from keel.adapters.bybit.transport.endpoints import Environment
 from keel.adapters.bybit.transport.exchange_clock import REFUSE_MS
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, PayloadError

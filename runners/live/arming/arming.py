@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from keel.adapters.bybit.execution.command_hold import CommandHold
+from keel.adapters.bybit.execution.sending.command_hold import CommandHold
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.endpoints import Endpoints
 from keel.adapters.machine import monotonic_ms, wall_ms

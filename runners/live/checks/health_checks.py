@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from keel.adapters.bybit.execution.settings_drift import SETTINGS, drift, elsewhere
+from keel.adapters.bybit.execution.polling.settings_drift import SETTINGS, drift, elsewhere
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire.return_codes import ExchangeRefusal, Outcome, PayloadError
 from keel.adapters.machine import monotonic_ms

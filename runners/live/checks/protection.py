@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal
 
-from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.execution.tracking.tracked_order import TrackedOrder
 from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.wire import parsing as translate

@@ -58,7 +58,7 @@ def differences(
     lines = portfolio.lines.values()
     stated = (_position(line, venue) if line.is_linear else _coin(line, venue, counts.get(line.instrument.symbol, 0)) for line in lines)
     found = [each for each in stated if each.ours != each.theirs]
-    balance = venue.tracker.balances.get(quote)
+    balance = venue.tracker.stated.balances.get(quote)
     if balance is not None and balance.wallet != portfolio.cash:
         found.append(AccountDifference(None, portfolio.cash, balance.wallet, rounding=counts.get(None, 0)))
     return found
@@ -66,7 +66,7 @@ def differences(
 
 def pushed_differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> list[AccountDifference]:
     """What differs between the portfolio and what the stream pushed last, where nothing was booked later."""
-    pushes = venue.tracker.pushes
+    pushes = venue.tracker.stated.pushes
     found: list[AccountDifference] = []
     for line in portfolio.lines.values():
         symbol = line.instrument.symbol
@@ -79,7 +79,7 @@ def pushed_differences(portfolio: Portfolio, venue: BybitVenue, quote: str) -> l
 
 def _position(line: Line, venue: BybitVenue) -> AccountDifference:
     symbol = line.instrument.symbol
-    report = venue.tracker.positions.get((symbol, 0))
+    report = venue.tracker.stated.positions.get((symbol, 0))
     return AccountDifference(symbol, line.book.steps, 0 if report is None else line.instrument.qty_grid.count(report.qty))
 
 
@@ -87,7 +87,7 @@ def _coin(line: Line, venue: BybitVenue, executions: int = 0) -> AccountDifferen
     """A spot pair's base coin, in 1e-8, rounded as the wallet is (half-even). A coin that the wallet does not list is none. Rounding is
     less than a step, of which orders are made."""
     grid, coin = line.instrument.book_grid, line.instrument.base
-    balance = venue.tracker.balances.get(coin)
+    balance = venue.tracker.stated.balances.get(coin)
     ours = round(Fraction(line.book.steps * grid.num * UNIT, grid.den))
     step = line.instrument.qty_grid
     rounding = min(executions, (step.num * UNIT - 1) // step.den)

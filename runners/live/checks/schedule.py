@@ -1,7 +1,7 @@
 """How often a session looks, in one table (docs/reconciliation.md). In lock-step nothing here runs by the clock: the market waits.
 
 ``in_flight`` is looked at every second and acts after its threshold; the first five are the adapter's own
-(``adapters/bybit/execution/account_poller.py``), which reads executions, orders, positions and wallet after each reconnection, too.
+(``adapters/bybit/execution/polling/account_poller.py``), which reads executions, orders, positions and wallet after each reconnection, too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from keel.adapters.bybit.execution.account_poller import IN_FLIGHT_MS, PERIODS_MS
+from keel.adapters.bybit.execution.polling.account_poller import PERIODS_MS
+from keel.adapters.bybit.execution.tracking.stream_watch import IN_FLIGHT_MS
 from keel.core.model.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 
 PERIOD_MS: Final = {

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from keel.adapters.bybit.execution.order_query_records import OrderNotFound
-from keel.adapters.bybit.execution.order_tracker import seen_of
+from keel.adapters.bybit.execution.tracking.order_query_records import OrderNotFound
+from keel.adapters.bybit.execution.tracking.past import seen_of
 from keel.adapters.bybit.execution.venue import RecoveredOrder
 from keel.adapters.journal import Record, SessionStarted, UnknownMessage
 from keel.core.errors import DataError

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from keel.adapters.bybit.execution.order_query_records import EVIDENCE
+from keel.adapters.bybit.execution.tracking.order_query_records import EVIDENCE
 from keel.adapters.journal import Journal, JournalError
 from keel.core.model.messages import CancelAll, CancelOrder, Message
 from keel.runners.live.memory.history import JournalHistory

@@ -17,7 +17,7 @@ async def flatten(live: Live) -> None:
     venue = live.venue
     await venue.read_positions()
     number = 0
-    for (symbol, idx), report in list(venue.tracker.positions.items()):
+    for (symbol, idx), report in list(venue.tracker.stated.positions.items()):
         instrument = live.instruments[symbol]
         held = abs(instrument.qty_grid.count(report.qty))
         for steps in order_parts(instrument.qty_grid, held, instrument.max_market_qty):

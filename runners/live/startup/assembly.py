@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from keel.adapters.bybit.execution.venue import BybitVenue, leaves_at_once
+from keel.adapters.bybit.execution.access import Access, Ports, VenueOptions, leaves_at_once
+from keel.adapters.bybit.execution.tracking.past import Past
+from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.bybit.market.market_stream import MarketStream
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.journal import Journal
@@ -162,17 +164,21 @@ class Assembly:
 
     def _make_venue(self) -> BybitVenue:
         ground, connection, books = self._ground, self._connection, self._books
-        return BybitVenue(
-            connection.where, connection.session, connection.credentials, connection.rest, self._plan.system.category, ground.instruments,
-            self._inbox.put, journal=self._recorder.write, seen=seen_executions(books),
-            since_ms=max(books.opened.ts, books.history.last_execution_ms), opened_ms=books.opened.ts, evidence=dict(books.history.absent),
-            notify=self._notify, market=connection.market,
+        access = Access(
+            connection.where, connection.session, connection.credentials, connection.rest, self._plan.system.category, connection.market
+        )
+        past = Past(
+            seen=seen_executions(books), since_ms=max(books.opened.ts, books.history.last_execution_ms), opened_ms=books.opened.ts,
+            evidence=dict(books.history.absent), own_prefix=session_prefix(books.opened, 0).removesuffix("0"),
+        )  # fmt: skip
+        ports = Ports(
+            publish=self._inbox.put, journal=self._recorder.write, notify=self._notify, note=self._recorder.note,
+            witness=lambda symbol: self._reconciler.against(symbol), on_ready=self._on_ready,
             current_price=lambda symbol: self._prices.last.get(symbol) or books.portfolio.last(symbol) or None,
-            note=self._recorder.note, use_trade_stream=False, gate=self._gate,
-            own_prefix=session_prefix(books.opened, 0).removesuffix("0"), witness=lambda symbol: self._reconciler.against(symbol),
-            on_ready=self._on_ready, on_unprotected=self._on_unprotected if self._plan.system.category == "linear" else None,
+            on_unprotected=self._on_unprotected if self._plan.system.category == "linear" else None,
             last_look=books.gateway.last_look if connection.pace.replaces_wait else leaves_at_once,
         )  # fmt: skip
+        return BybitVenue(access, ground.instruments, past, ports, gate=self._gate, options=VenueOptions(use_trade_stream=False))
 
     def _on_ready(self, is_ready: bool) -> None:
         if not self._gate.has("stopped"):  # at the end the stream is closed on purpose

@@ -11,8 +11,8 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from keel.adapters.bybit.execution.account_reader import AccountReader
-from keel.adapters.bybit.execution.command_hold import CommandHold
+from keel.adapters.bybit.execution.polling.account_reader import AccountReader
+from keel.adapters.bybit.execution.sending.command_hold import CommandHold
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notify
 from keel.adapters.bybit.transport.credentials import Credentials, load_credentials

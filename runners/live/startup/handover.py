@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.execution.tracking.tracked_order import TrackedOrder
 from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.core.engine.clock import ReplayClock
 from keel.core.model.instrument import Instrument

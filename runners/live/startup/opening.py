@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
-from keel.adapters.bybit.execution.order_tracker import execution_key
+from keel.adapters.bybit.execution.tracking.past import execution_key
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
 from keel.core.errors import SafetyError

@@ -17,6 +17,8 @@ import aiohttp
 import msgspec
 import pytest
 
+from keel.adapters.bybit.execution.access import Access, Ports, VenueOptions
+from keel.adapters.bybit.execution.tracking.past import Past
 from keel.adapters.bybit.execution.venue import BybitVenue
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notice
@@ -157,9 +159,10 @@ async def desk_over(
         desk.reader = MarketReader(desk.rest, category, desk.notices.append, market=desk.market)
         instruments = await desk.reader.instruments(["BTCUSDT"])
         desk.venue = BybitVenue(
-            where, session, credentials, desk.rest, category, instruments, desk.published.append,
-            journal=journal or desk.journal.append, seen=desk.seen, since_ms=desk.now_ms, notify=desk.notices.append, market=desk.market,
-            use_trade_stream=use_trade_stream, sleep=fast_sleep, now_ms=fast_ms, rng=random.Random(2),
+            Access(where, session, credentials, desk.rest, category, desk.market), instruments,
+            Past(seen=desk.seen, since_ms=desk.now_ms),
+            Ports(publish=desk.published.append, journal=journal or desk.journal.append, notify=desk.notices.append),
+            options=VenueOptions(use_trade_stream=use_trade_stream, sleep=fast_sleep, now_ms=fast_ms, streams={"rng": random.Random(2)}),
         )  # fmt: skip
         if recover is not None:
             recover(desk.venue)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keel.adapters.bybit.execution.account_reader import AccountReader
+from keel.adapters.bybit.execution.polling.account_reader import AccountReader
 from keel.core.errors import SafetyError
 from keel.sim.sandbox.settings import AccountSettings, SandboxSettings
 from tests.adapters.bybit.conftest import desk_over
@@ -84,6 +84,6 @@ async def test_positions_and_wallet_are_the_sandbox_s_own() -> None:
         await desk.until(lambda: desk.updates("t-1")[-1:] == ["filled"])
         await desk.venue.resync()
         truth = next(iter((await desk.truth())["accounts"].values()))
-        assert desk.venue.tracker.balances["USDT"].wallet == truth["wallet_units"]["USDT"]
-        assert desk.venue.tracker.positions["BTCUSDT", 0].qty == 0.01
+        assert desk.venue.tracker.stated.balances["USDT"].wallet == truth["wallet_units"]["USDT"]
+        assert desk.venue.tracker.stated.positions["BTCUSDT", 0].qty == 0.01
         assert desk.venue.tracker.books.held("BTCUSDT") == 10

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.execution.command_queue import Command, CommandQueue, Kind, QueuedCommand
+from keel.adapters.bybit.execution.sending.command_queue import Command, CommandQueue, Kind, QueuedCommand
 from keel.adapters.bybit.transport.right_of_way import RightOfWay
 from keel.core.model.messages import AmendOrder, CancelAll, CancelOrder, SubmitOrder
 

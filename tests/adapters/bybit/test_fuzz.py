@@ -13,7 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.adapters.bybit.execution.order_tracker import OrderTracker
+from keel.adapters.bybit.execution.tracking.order_tracker import OrderTracker
+from keel.adapters.bybit.execution.tracking.past import Past
+from keel.adapters.bybit.execution.tracking.queries import Moment
 from keel.adapters.bybit.market import instruments
 from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.bybit.transport.exchange_clock import ServerClock
@@ -31,6 +33,7 @@ VALUES: list[Any] = [
     "1" * 400, [[]], "Funding", "\ud7ff", 9007199254740993,
 ]  # fmt: skip
 LONGEST_S = 2.0
+NOW = Moment(0, 1_700_000_000_000, 1_700_000_000_000)
 """A message takes far less than a millisecond; a busy machine may be elsewhere for a while."""
 COMMANDS = (SubmitOrder, AmendOrder, CancelOrder, SetTradingStop)
 
@@ -82,7 +85,7 @@ class Everything:
         known = {
             one.symbol: one for one in (perpetual("BTCUSDT"), perpetual("XRPUSDT", "0.0001", "1"), perpetual("ETHUSDT", "0.01", "0.01"))
         }
-        self.tracker = OrderTracker(known, self.out.append, set(), lambda: 1_700_000_000_000, notify=lambda n: None, look=lambda *a: None)
+        self.tracker = OrderTracker(known, lambda one: self.out.append(one) if isinstance(one, Message) else None, Past(), NOW)
         self.tracker.submitted(SubmitOrder("test-000005", "ETHUSDT", "BUY", "limit", 0.1, 0, 1600.0))
         self.quarantined = 0
         where = endpoints(Environment.SANDBOX, "http://127.0.0.1:9")
@@ -122,17 +125,17 @@ class Everything:
             self._each(lambda: translate.mark_price(ticker.symbol, 1, ticker.markPrice))
         elif "execution" in name:
             for row in rows(wire.ExecutionRow):
-                self._each(lambda row=row: self.tracker.on_execution(row))
+                self._each(lambda row=row: self.tracker.on_execution(row, NOW))
                 self.tracker.give_up_on(row.orderId)
         elif "order" in name:
             for row in rows(wire.OrderRow):
-                self._each(lambda row=row: self.tracker.on_order(row))
+                self._each(lambda row=row: self.tracker.on_order(row, NOW))
         elif "position" in name:
             for row in rows(wire.PositionRow):
-                self._each(lambda row=row: self.tracker.on_position(row, 1))
+                self._each(lambda row=row: self.tracker.stated.on_position(row, 1))
         elif "wallet" in name:
             for row in rows(wire.WalletRow):
-                self._each(lambda row=row: self.tracker.on_wallet(row, 1))
+                self._each(lambda row=row: self.tracker.stated.on_wallet(row, 1))
         elif "instruments" in name:
             for row in rows(wire.InstrumentRow):
                 self._each(lambda row=row: instruments.instrument(row, "linear", 0, [], None))
@@ -166,9 +169,9 @@ class Everything:
             len(tracker._seen),
             waiting,
             books,
-            len(tracker.positions),
-            len(tracker.balances),
-            len(tracker._foreign),
+            len(tracker.stated.positions),
+            len(tracker.stated.balances),
+            len(tracker.foreign),
         )
 
 

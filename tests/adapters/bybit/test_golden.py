@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from keel.adapters.bybit.execution.order_tracker import OrderTracker
+from keel.adapters.bybit.execution.tracking.order_tracker import OrderTracker
+from keel.adapters.bybit.execution.tracking.past import Past
+from keel.adapters.bybit.execution.tracking.queries import Moment
 from keel.adapters.bybit.market import instruments
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire import shapes as wire
@@ -24,9 +26,14 @@ BTC = perpetual("BTCUSDT", "0.1", "0.001")
 ETHPERP = perpetual("ETHPERP", "0.05", "0.01", quote="USDC", base="ETH")
 
 
+NOW = Moment(0, 0, 0)
+
+
 def tracker_of(*known: Any) -> tuple[OrderTracker, list[Message]]:
     out: list[Message] = []
-    tracker = OrderTracker({one.symbol: one for one in known}, out.append, set(), lambda: 0, notify=lambda n: None, look=lambda *a: None)
+    tracker = OrderTracker(
+        {one.symbol: one for one in known}, lambda one: out.append(one) if isinstance(one, Message) else None, Past(), NOW
+    )
     return tracker, out
 
 
@@ -47,7 +54,7 @@ def rows(folder: Path, name: str, shape: type[Any]) -> list[Any]:
 def test_an_execution_of_the_stream(payloads: Path) -> None:
     tracker, out = tracker_of(XRP)
     (row,) = rows(payloads, "ws/private_execution.gocryptotrader.5.json", wire.ExecutionRow)
-    tracker.on_execution(row)
+    tracker.on_execution(row, NOW)
     tracker.give_up_on(row.orderId)
     assert out == [
         Fill(
@@ -114,11 +121,11 @@ def test_positions(payloads: Path) -> None:
 def test_the_wallet(payloads: Path) -> None:
     tracker, out = tracker_of()
     (row,) = rows(payloads, "ws/private_wallet.docs.2.example.json", wire.WalletRow)
-    tracker.on_wallet(row, 1700034722104)
-    tracker.on_wallet(row, 1700034722105)
+    tracker.stated.on_wallet(row, 1700034722104)
+    tracker.stated.on_wallet(row, 1700034722105)
     assert out == [BalanceReport("BTC", 1700034722104, 102_964)]
     (row,) = rows(payloads, "ws/private_wallet.gocryptotrader.7.json", wire.WalletRow)
-    tracker.on_wallet(row, 9)
+    tracker.stated.on_wallet(row, 9)
     assert out[1:] == [BalanceReport("BREAK", 9, 20_134_882_644)]
 
 

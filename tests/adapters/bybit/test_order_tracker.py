@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keel.adapters.bybit.execution.order_tracker import OrderTracker, seen_of
+from keel.adapters.bybit.execution.tracking.order_tracker import OrderTracker
+from keel.adapters.bybit.execution.tracking.past import Past, seen_of
+from keel.adapters.bybit.execution.tracking.queries import AskExecutions, AskOrder, Moment, Output
 from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import PayloadError
@@ -19,6 +21,7 @@ from tests.builders import perpetual
 
 T0 = 1_700_000_000_000
 BTC = perpetual()
+NOW = Moment(0, T0, T0)
 
 
 class World:
@@ -29,11 +32,17 @@ class World:
         self.notices: list[Notice] = []
         self.looked: list[tuple[str | None, str | None]] = []
         self.seen = seen if seen is not None else set()
-        self.tracker = OrderTracker(
-            {"BTCUSDT": BTC}, self.out.append, self.seen, lambda: T0, notify=self.notices.append,
-            look=lambda symbol, client, order: self.looked.append((client, order)),
-            read_executions=lambda: self.looked.append((None, None)),
-        )  # fmt: skip
+        self.tracker = OrderTracker({"BTCUSDT": BTC}, self.take, Past(seen=self.seen), NOW)
+
+    def take(self, output: Output) -> None:
+        if isinstance(output, Message):
+            self.out.append(output)
+        elif isinstance(output, Notice):
+            self.notices.append(output)
+        elif isinstance(output, AskOrder):
+            self.looked.append((output.client_order_id, output.order_id))
+        elif isinstance(output, AskExecutions):
+            self.looked.append((None, None))
 
     def submit(self, number: int = 1, **changes: Any) -> None:
         values: dict[str, Any] = {
@@ -44,9 +53,9 @@ class World:
 
     def hear(self, row: wire.OrderRow | wire.ExecutionRow) -> None:
         if isinstance(row, wire.OrderRow):
-            self.tracker.on_order(row)
+            self.tracker.on_order(row, NOW)
         else:
-            self.tracker.on_execution(row)
+            self.tracker.on_execution(row, NOW)
 
     def statuses(self, name: str = "t-1") -> list[str]:
         return [one.status for one in self.out if isinstance(one, OrderUpdate) and one.client_order_id == name]
@@ -133,7 +142,7 @@ def test_an_execution_is_counted_once_for_good_also_after_a_restart() -> None:
     first.hear(execution(1, "0.010", 5))
     second = World(seen_of(first.out))
     second.submit()
-    assert second.tracker.on_execution(execution(1, "0.010", 5)) is False
+    assert second.tracker.on_execution(execution(1, "0.010", 5), NOW) is False
     assert second.out == []
 
 
@@ -346,11 +355,11 @@ def test_what_a_list_tells_first_the_stream_owes() -> None:
     world = World()
     world.submit()
     row = execution(1, "0.010", at=1)
-    world.tracker.on_execution(row)
+    world.tracker.on_execution(row, NOW)
     assert list(world.tracker.owed.values()) == ["BTCUSDT"]
-    world.tracker.on_execution(row, is_pushed=True)
+    world.tracker.on_execution(row, NOW, is_pushed=True)
     assert not world.tracker.owed and len(world.fills) == 1
-    world.tracker.on_execution(row)
+    world.tracker.on_execution(row, NOW)
     assert not world.tracker.owed
 
 
@@ -394,7 +403,7 @@ def test_an_execution_that_cannot_be_changes_nothing(row: wire.ExecutionRow) -> 
 def test_an_order_refused_at_once_is_told_with_its_own_type_and_prices(order: dict[str, Any], told: tuple[Any, ...]) -> None:
     world = World()
     world.submit(side="SELL", **order)
-    world.tracker.end(next(iter(world.tracker.orders)), "rejected", "10001 Price invalid")
+    world.tracker.end(next(iter(world.tracker.orders)), "rejected", "10001 Price invalid", NOW)
     (update,) = (one for one in world.out if isinstance(one, OrderUpdate))
     assert (update.status, update.side, update.order_type, update.price, update.trigger_price) == ("rejected", "SELL", *told)
 
@@ -403,13 +412,13 @@ def test_an_execution_that_is_pushed_is_news_of_its_order() -> None:
     """Else an answer that comes between an order's last push and its execution would wait for news that have been told, in vain."""
     world = World()
     world.submit()
-    world.tracker.on_order(order("Filled", "0.010"), is_pushed=True)
+    world.tracker.on_order(order("Filled", "0.010"), NOW, is_pushed=True)
     tracked = world.tracker.orders.get("t-1")
     assert tracked is not None and tracked.pushes == 1
-    world.tracker.on_execution(execution(1, "0.010"), is_pushed=True)
+    world.tracker.on_execution(execution(1, "0.010"), NOW, is_pushed=True)
     assert tracked.pushes == 2 and world.statuses() == ["filled"]
     world.submit(2)
-    world.tracker.on_execution(execution(2, "0.004", link="t-2", oid="o-2"))
+    world.tracker.on_execution(execution(2, "0.004", link="t-2", oid="o-2"), NOW)
     listed = world.tracker.orders.get("t-2")
     assert listed is not None and listed.pushes == 0  # a list is no push
 
@@ -421,9 +430,9 @@ def test_an_execution_of_an_unknown_kind_is_booked_once_a_list_tells_a_kind_that
     world.submit()
     odd = execution(1, "0.010", kind="SomethingNew")
     for _ in range(2):
-        world.tracker.on_execution(odd, is_pushed=True)
+        world.tracker.on_execution(odd, NOW, is_pushed=True)
     assert [notice.code for notice in world.notices] == ["unknown_execution"]
     assert world.fills == [] and not world.tracker.owed
-    world.tracker.on_execution(execution(1, "0.010", kind=kind, link="t-1" if kind == "Trade" else ""))
+    world.tracker.on_execution(execution(1, "0.010", kind=kind, link="t-1" if kind == "Trade" else ""), NOW)
     booked = world.fills if kind == "Trade" else [one for one in world.out if isinstance(one, FundingPayment)]
     assert len(booked) == 1 and not world.tracker.owed

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from keel.adapters.bybit.execution.command_queue import CommandQueue, Kind, QueuedCommand
+from keel.adapters.bybit.execution.sending.command_queue import CommandQueue, Kind, QueuedCommand
 from keel.adapters.bybit.transport.right_of_way import PATIENCE_S, RightOfWay
 from keel.adapters.bybit.transport.streams import Stream
 from keel.adapters.bybit.wire import shapes as wire

@@ -10,7 +10,7 @@ from tests.adapters.bybit.conftest import desk_over
 
 async def test_bought_rested_cancelled_and_sold() -> None:
     async with desk_over(category="spot") as desk:
-        instrument = desk.venue.tracker._instruments["BTCUSDT"]
+        instrument = desk.venue.tracker.instruments["BTCUSDT"]
         portfolio = Portfolio([instrument], to_units(100_000))
         desk.venue.submit_order(desk.order(1, qty=0.02))
         desk.venue.submit_order(desk.order(2, order_type="limit", price=desk.last - 500))
@@ -29,6 +29,6 @@ async def test_bought_rested_cancelled_and_sold() -> None:
         for fill in desk.fills():
             portfolio.on_fill(fill)
         await desk.venue.resync()
-        assert portfolio.cash == desk.venue.tracker.balances["USDT"].wallet
-        assert portfolio.lines["BTCUSDT"].book.steps == desk.venue.tracker.balances["BTC"].wallet
+        assert portfolio.cash == desk.venue.tracker.stated.balances["USDT"].wallet
+        assert portfolio.lines["BTCUSDT"].book.steps == desk.venue.tracker.stated.balances["BTC"].wallet
         assert not desk.venue.gate.frozen

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from keel.adapters.bybit.execution.order_tracker import seen_of
-from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.execution.tracking.past import seen_of
+from keel.adapters.bybit.execution.tracking.tracked_order import TrackedOrder
 from keel.adapters.bybit.execution.venue import RecoveredOrder
 from keel.core.errors import VenueError
 from keel.core.model.messages import Bracket, CancelAll, CancelOrder, OrderUpdate, SetTradingStop, SubmitOrder
@@ -290,7 +290,7 @@ async def test_an_exit_that_ended_while_we_were_away_is_found_by_its_parent() ->
         await first.step()
 
         def recover(venue: Any) -> None:
-            instrument = venue.tracker._instruments["BTCUSDT"]
+            instrument = venue.tracker.instruments["BTCUSDT"]
             venue.recover(
                 [RecoveredOrder(first.order(2, side="SELL", reduce_only=True))],
                 used_names=["t-1-sl"], open_brackets=[("t-1", "t-1-sl")], holdings={"BTCUSDT": (10, round(fill.price * 10) * 10**6)},

@@ -49,7 +49,7 @@ class Actors:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.clock = ReplayClock(desk.now_ms)
-        instruments = {"BTCUSDT": desk.venue.tracker._instruments["BTCUSDT"]}
+        instruments = {"BTCUSDT": desk.venue.tracker.instruments["BTCUSDT"]}
         self.executor = Executor("t", instruments, self.clock, self.send)
         self.portfolio = Portfolio(instruments.values(), to_units(100_000), order_number=self.executor.order_number)
         self.heard = 0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from keel.adapters.bybit.execution.order_query_records import OrderNotFound
+from keel.adapters.bybit.execution.tracking.order_query_records import OrderNotFound
 from keel.adapters.journal import Record
 from keel.core.model.messages import AmendOrder, Fill, OrderUpdate, SubmitOrder
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from keel.adapters.bybit.execution.order_query_records import OrderDoubted
+from keel.adapters.bybit.execution.tracking.order_query_records import OrderDoubted
 from keel.adapters.journal import Record
 from keel.core.model.messages import Fill
 from keel.runners.live.memory.records import Adjusted, CauseEnded, CauseRaised

@@ -122,7 +122,7 @@ def test_a_list_that_lags_tells_of_it_late(journals: Path) -> None:
 
 
 def test_an_account_that_is_traded_all_the_while_is_not_opened(journals: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from keel.adapters.bybit.execution.account_reader import AccountReader
+    from keel.adapters.bybit.execution.polling.account_reader import AccountReader
 
     with market("linear") as sandbox:
         wallet = AccountReader.wallet

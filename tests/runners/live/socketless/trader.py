@@ -12,9 +12,10 @@ from typing import Any, Final, Literal, cast
 
 import msgspec
 
-from keel.adapters.bybit.execution.account_reader import AccountReader
-from keel.adapters.bybit.execution.order_tracker import seen_of
-from keel.adapters.bybit.execution.tracked_order import TrackedOrder
+from keel.adapters.bybit.execution.access import Access, Ports, VenueOptions
+from keel.adapters.bybit.execution.polling.account_reader import AccountReader
+from keel.adapters.bybit.execution.tracking.past import Past, seen_of
+from keel.adapters.bybit.execution.tracking.tracked_order import TrackedOrder
 from keel.adapters.bybit.execution.venue import BybitVenue, RecoveredOrder
 from keel.adapters.bybit.market.market_data import MarketReader
 from keel.adapters.bybit.notices import Notice
@@ -157,17 +158,22 @@ class Trader:
         return Opened(now, now, "account", "ab12cd34", cash, log_rows=tuple(row.key for row in rows))
 
     def _make_venue(self, opened: Opened) -> None:
-        where = endpoints(Environment.SANDBOX)
         self.market = MarketClock(self._rest.clock)
-        self.venue = BybitVenue(
-            where, cast(Any, None), Credentials(Environment.SANDBOX, Secret(KEY), Secret(SECRET)), self._rest, "linear", self.instruments,
-            self.hear, journal=self.hear, seen=seen_of([*self.tape.fills, *self.tape.payments]) | set(opened.executions),
+        credentials = Credentials(Environment.SANDBOX, Secret(KEY), Secret(SECRET))
+        access = Access(endpoints(Environment.SANDBOX), cast(Any, None), credentials, self._rest, "linear", self.market)
+        past = Past(
+            seen=seen_of([*self.tape.fills, *self.tape.payments]) | set(opened.executions),
             since_ms=max(opened.ts, self.history.last_execution_ms), opened_ms=opened.ts, evidence=dict(self.history.absent),
-            notify=self._notify, note=self.hear, gate=self.gate, own_prefix="ab12cd34-0-",
+            own_prefix="ab12cd34-0-",
+        )  # fmt: skip
+        ports = Ports(
+            publish=self.hear, journal=self.hear, notify=self._notify, note=self.hear,
             witness=lambda symbol: self.reconciler.against(symbol),
-            market=self.market, use_trade_stream=False, now_ms=monotonic_ms,
             on_unprotected=lambda symbol, why: self.protection.refused(symbol, why),
         )  # fmt: skip
+        self.venue = BybitVenue(
+            access, self.instruments, past, ports, gate=self.gate, options=VenueOptions(use_trade_stream=False, now_ms=monotonic_ms)
+        )
         line = self.portfolio.lines[S]
         open_, brackets, names = self._recovered()
         holdings = {S: (line.book.steps, line.book.cost)} if line.book.steps else {}

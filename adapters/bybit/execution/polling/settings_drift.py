@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from keel.adapters.bybit.execution.account_reader import AccountReader, MarginMode
+from keel.adapters.bybit.execution.polling.account_reader import AccountReader, MarginMode
 from keel.adapters.bybit.wire import parsing as translate
 
 SETTINGS = ("margin_mode", "leverage", "position_mode", "auto_add_margin")

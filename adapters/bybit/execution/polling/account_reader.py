@@ -9,8 +9,7 @@ from collections.abc import Container
 from decimal import Decimal
 from typing import Any
 
-import msgspec
-
+from keel.adapters.bybit.execution.tracking.queries import OrderView
 from keel.adapters.bybit.notices import Notice, Notify
 from keel.adapters.bybit.transport.rest import Answer, RestClient
 from keel.adapters.bybit.wire import parsing as translate
@@ -21,18 +20,6 @@ from keel.core.model.instrument import Category
 from keel.core.model.timeframe import WEEK_MS
 
 MarginMode = translate.MarginMode
-
-
-class OrderView(msgspec.Struct, frozen=True):
-    """What three lists say of one order. ``row`` None: none of them has it; then ``executions`` is empty too, or it was executed."""
-
-    row: wire.OrderRow | None
-    executions: list[wire.ExecutionRow]
-
-    @property
-    def is_absent(self) -> bool:
-        """Whether nobody has heard of it: evidence of a kind, never proof by itself."""
-        return self.row is None and not self.executions
 
 
 class AccountReader:

@@ -9,19 +9,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-import aiohttp
-
-from keel.adapters.bybit.execution.order_tracker import OrderTracker
-from keel.adapters.bybit.execution.trade_stream import AUTH_AHEAD_MS
-from keel.adapters.bybit.notices import Notice, Notify
-from keel.adapters.bybit.transport.credentials import Credentials
-from keel.adapters.bybit.transport.endpoints import Endpoints
-from keel.adapters.bybit.transport.exchange_clock import ServerClock
+from keel.adapters.bybit.execution.access import Access
+from keel.adapters.bybit.execution.sending.trade_stream import AUTH_AHEAD_MS
+from keel.adapters.bybit.execution.surroundings import Surroundings
+from keel.adapters.bybit.execution.tracking.order_tracker import OrderTracker
+from keel.adapters.bybit.notices import Notice
 from keel.adapters.bybit.transport.signing import stream_auth
 from keel.adapters.bybit.transport.streams import Stream
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import PayloadError
-from keel.core.model.instrument import Category
 
 T = TypeVar("T")
 
@@ -33,27 +29,25 @@ class PrivateStream:
 
     def __init__(
         self,
-        where: Endpoints,
-        session: aiohttp.ClientSession,
-        credentials: Credentials,
-        clock: ServerClock,
-        category: Category,
+        access: Access,
         tracker: OrderTracker,
+        around: Surroundings,
         *,
-        notify: Notify,
         resync: Callable[[], Awaitable[None]],
         on_doubt: Callable[[], None],
         **stream_options: Any,
     ) -> None:
-        self._clock, self._category, self._tracker, self._notify, self._on_doubt = clock, category, tracker, notify, on_doubt
-        url = where.check_url(where.private_url(), private=True)
+        self._category, self._tracker, self._around, self._on_doubt = access.category, tracker, around, on_doubt
+        clock, credentials = access.rest.clock, access.credentials
+        self._clock = clock
+        url = access.where.check_url(access.where.private_url(), private=True)
         self.stream = Stream(
             "private",
             url,
-            session,
+            access.session,
             TOPICS,
             self._on_data,
-            notify=notify,
+            notify=around.notify,
             hide=credentials.without,
             auth=lambda: stream_auth(credentials, clock.now_ms + AUTH_AHEAD_MS, f"auth-{clock.now_ms}"),
             on_ready=resync,
@@ -66,15 +60,15 @@ class PrivateStream:
 
     def _on_data(self, topic: str, frame: wire.WebSocketFrame) -> None:
         ts = frame.creationTime or self._clock.now_ms
-        tracker = self._tracker
+        tracker, now = self._tracker, self._around.moment()
         if topic == "order":
-            self._each(wire.OrderRow, frame, lambda row: tracker.on_order(row, is_pushed=True))
+            self._each(wire.OrderRow, frame, lambda row: tracker.on_order(row, now, is_pushed=True))
         elif topic == "execution":
-            self._each(wire.ExecutionRow, frame, lambda row: tracker.on_execution(row, is_pushed=True))
+            self._each(wire.ExecutionRow, frame, lambda row: tracker.on_execution(row, now, is_pushed=True))
         elif topic == "position":
-            self._each(wire.PositionRow, frame, lambda row: tracker.on_position(row, ts, is_pushed=True))
+            self._each(wire.PositionRow, frame, lambda row: tracker.stated.on_position(row, ts, is_pushed=True))
         else:
-            self._each(wire.WalletRow, frame, lambda row: tracker.on_wallet(row, ts, is_pushed=True))
+            self._each(wire.WalletRow, frame, lambda row: tracker.stated.on_wallet(row, ts, is_pushed=True))
 
     def _each(self, shape: type[T], frame: wire.WebSocketFrame, apply: Callable[[T], object]) -> None:
         """Every row by itself: a bad one spoils no other."""
@@ -93,5 +87,5 @@ class PrivateStream:
 
     def _refuse(self, error: PayloadError) -> None:
         self.stream.quarantined += 1
-        self._notify(Notice(self._clock.now_ms, "bad_message", f"private stream: {str(error)[:300]}"))
+        self._around.notify(Notice(self._clock.now_ms, "bad_message", f"private stream: {str(error)[:300]}"))
         self._on_doubt()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from keel.adapters.bybit.execution.order_tracker import OrderTracker
-from keel.adapters.bybit.execution.resolver import LIST_LAG_MS
+from keel.adapters.bybit.execution.tracking.order_tracker import OrderTracker
+from keel.adapters.bybit.execution.tracking.unknown_orders import LIST_LAG_MS
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import OrderRow
 from keel.core.risk.gate.gate import Entry, Gate
@@ -35,7 +35,7 @@ class OrderEndings:
             if now_ms - self._since[place] >= LIST_LAG_MS and not any(_is_held_by(entry, row) for row in rows):
                 self._gate.open(entry.cause, entry.symbol, entry.key)
                 if entry.cause == "external_order":
-                    self._tracker.forget_foreign(entry.key)
+                    self._tracker.foreign.forget(entry.key)
 
 
 def _is_held_by(entry: Entry, row: OrderRow) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from keel.adapters.bybit.execution.tracked_order import OrderIndex, TrackedOrder
+from keel.adapters.bybit.execution.tracking.tracked_order import OrderIndex, TrackedOrder
 from keel.adapters.bybit.wire import parsing as translate
 from keel.adapters.bybit.wire.shapes import OrderRow
 from keel.core.model.messages import Bracket

@@ -15,7 +15,7 @@ from keel.adapters.bybit.notices import Notify
 from keel.adapters.bybit.transport.credentials import Credentials
 from keel.adapters.bybit.transport.exchange_clock import ServerClock
 from keel.adapters.bybit.transport.rate_budget import Budget, CircuitOpen, reset_of
-from keel.adapters.bybit.transport.rest import RECV_WINDOW_MS, Answer
+from keel.adapters.bybit.transport.rest import Answer
 from keel.adapters.bybit.transport.send_stop import (
     Durable,
     SendStop,
@@ -25,7 +25,7 @@ from keel.adapters.bybit.transport.send_stop import (
     never_stopped,
     untold,
 )
-from keel.adapters.bybit.transport.signing import stream_auth
+from keel.adapters.bybit.transport.signing import RECV_WINDOW_MS, stream_auth
 from keel.adapters.bybit.transport.streams import Stream, StreamBroken
 from keel.adapters.bybit.wire import shapes as wire
 from keel.adapters.bybit.wire.return_codes import Outcome, of_code

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import ceil
 
+from keel.adapters.bybit.wire import parsing as translate
+from keel.adapters.bybit.wire.shapes import ExecutionRow
 from keel.core.model.instrument import Instrument
 from keel.core.model.messages import Fill
 from keel.core.model.money import mul_div_floor
@@ -78,3 +80,13 @@ class RealizedBooks:
 def tolerance(fill: Fill) -> int:
     """How far two honest PnLs of a fill may lie apart, in 1e-8: the exchange rounds its entry price, we round each release of cost."""
     return 2 + ceil(fill.qty)
+
+
+def stated_pnl(row: ExecutionRow) -> int | None:
+    """What the exchange states of an execution's PnL, in 1e-8; None where it states none (lists do not)."""
+    return translate.units(row.execPnl, "execPnl") if translate.number(row.execPnl, "execPnl") is not None else None
+
+
+def richer(known: ExecutionRow | None, row: ExecutionRow) -> ExecutionRow:
+    """Of two tellings of an execution the one that states its PnL: what it differs by shows what is missing."""
+    return row if known is None or stated_pnl(known) is None else known
