@@ -17,7 +17,7 @@ class Opened(Message, frozen=True):
     start_ms: market time with which the session's window begins; warm-up ends there.  cash: 1e-8 of the quote coin.
     positions: (symbol, signed steps of the book's grid, cost in 1e-8).  nonce: the second in which the journal began, in hex: part of
     every client order id, so that another journal on the same account (a new one, another home's) gives other names.  grids: tick and
-    step of each symbol.  executions: keys (``keel.adapters.bybit.execution.tracking.past.seen_key``) of the last hour's executions, funding included: cash and
+    step of each symbol.  executions: keys (``past.seen_key``) of the last hour's executions, funding included: cash and
     positions contain them, and whoever tells of them again tells nothing new. Nor is what was executed before ``ts``.  log_rows: keys of
     the last hour's rows of the transaction log, which cash contains, too (None: written by a version that did not read them).
     """
