@@ -25,7 +25,7 @@ from keel.core.model.messages import Halt, OrderIntent, OrderUpdate, Resume, Sub
 from keel.core.model.timeframe import DAY_MS
 from keel.core.risk.gate.causes import CAUSES, TradingState
 from keel.core.system.config import RiskConfig
-from keel.runners.live.checks.health_checks import Upkeep
+from keel.runners.live.checks.health_checks import HealthChecks
 from keel.runners.live.checks.release import release
 from keel.runners.live.checks.schedule import PERIOD_MS
 from keel.runners.live.memory.records import CauseEnded, CauseRaised
@@ -46,7 +46,7 @@ ELSEWHERE = ("loop_stalled", "unprotected", "panic", "arming_expired")
 
 @dataclass
 class Walk:
-    """A session at a standstill between two bars, its sandbox, and an upkeep whose clock is ours."""
+    """A session at a standstill between two bars, its sandbox, and health checks whose clock is ours."""
 
     live: Live
     sandbox: Sandbox
@@ -55,7 +55,7 @@ class Walk:
     entries: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.upkeep = Upkeep(self.live, lambda notice: None, now_ms=lambda: self.now)
+        self.health_checks = HealthChecks(self.live, lambda notice: None, now_ms=lambda: self.now)
         self.live.books.bus.subscribe(OrderUpdate, self.updates.append)
 
     async def faults(self, *rules: dict[str, Any]) -> None:
@@ -67,9 +67,9 @@ class Walk:
         return answer[2]["result"]
 
     async def later(self, name: str) -> None:
-        """This look of the upkeep comes."""
+        """This health check comes."""
         self.now += PERIOD_MS[name]
-        await self.upkeep.turn()
+        await self.health_checks.turn()
 
     def wait(self, ms: int) -> None:
         """So much time passes by the session's clock."""
@@ -122,7 +122,7 @@ def patched(path: str, pointer: str, value: Any) -> dict[str, Any]:
 
 
 def looked_at(name: str, *rules: dict[str, Any], times: int = 1) -> Step:
-    """Under these faults (none: all is well) this look of the upkeep comes."""
+    """Under these faults (none: all is well) this health check comes."""
 
     async def step(walk: Walk) -> None:
         await walk.faults(*rules)

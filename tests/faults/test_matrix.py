@@ -22,7 +22,7 @@ from tests.faults.matrix.table import CELLS, MEANINGLESS
 
 QUICK = [Cell(2, 2), Cell(11, 4), Cell(26, 2)]
 """Where money is lost first: an answer lost, a stream cut while an order fills, a kill. Answers in doubt, news in another order and disks
-have quick tests of their own (test_answers.py, adapters/bybit/test_order_tracker.py, test_durable.py)."""
+have quick tests of their own (test_answers.py, tests/adapters/bybit/test_order_tracker.py, test_durable.py)."""
 SEED = 1
 CORPUS: tuple[int, ...] = (103, 104)
 """Seeds (beyond the first) that once broke a rule: an execution whose push had an unknown kind was lost for good, as with seed 53."""

@@ -42,7 +42,7 @@ _AWAITED: Final = {
 """Look -> the causes that end by it."""
 
 
-class Upkeep:
+class HealthChecks:
     """Looks at what is due, turn by turn. now_ms: a monotonic clock."""
 
     def __init__(self, live: Live, notify: Notify, *, now_ms: Callable[[], int] = monotonic_ms) -> None:

@@ -22,10 +22,10 @@ from keel.core.errors import InvariantError
 from keel.core.risk.controls.order_counts import CountsState
 from keel.runners.lifecycle.run_folder import code_versions
 from keel.runners.live.market.portfolio_history import HeldRows
-from keel.runners.live.memory.bar_tape import TapedLine
+from keel.runners.live.memory.activity import Activity
+from keel.runners.live.memory.bar_recorder import RecordedSeries
 from keel.runners.live.memory.history import JournalHistory
 from keel.runners.live.memory.records import InputsKnown
-from keel.runners.live.memory.tape import Tape
 from keel.runners.live.session.books import Books
 
 _MARK_BYTES: Final = 16
@@ -49,9 +49,9 @@ class SessionState(msgspec.Struct, frozen=True):
     strategy: bytes
     series: list[SeriesState]
     closes: bytes
-    bars: list[TapedLine]
+    bars: list[RecordedSeries]
     inputs: list[InputsKnown]
-    tape: Tape
+    tape: Activity
     controls: CountsState
     history: JournalHistory
     shown: ShownState | None = None

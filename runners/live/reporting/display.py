@@ -15,7 +15,7 @@ from keel.core.results.funnel import total
 from keel.core.risk.gate.causes import TradingState
 from keel.core.strategy.portfolio_order import TargetPosition
 from keel.runners.live.arming.limits import no_stop
-from keel.runners.live.memory.tape import Decision
+from keel.runners.live.memory.activity import Decision
 from keel.runners.live.reporting.holdings import held_quantities
 from keel.runners.live.reporting.restrictions import restrictions
 from keel.runners.live.reporting.tallies import tallies

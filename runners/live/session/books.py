@@ -20,11 +20,11 @@ from keel.core.risk.gate.gate import Gate
 from keel.runners.actors import Actors, make_actors, subscribe, subscribe_targets
 from keel.runners.cost_models import load_cost_models
 from keel.runners.live.market.inputs import Inputs
-from keel.runners.live.memory.bar_tape import BarTape
+from keel.runners.live.memory.activity import Activity, ActivityRecorder
+from keel.runners.live.memory.bar_recorder import BarRecorder
 from keel.runners.live.memory.history import JournalHistory, session_prefix
 from keel.runners.live.memory.records import Adjusted, ClosePosition, Decided, InputsKnown, Opened
 from keel.runners.live.memory.strategy_memory import StrategyMemory
-from keel.runners.live.memory.tape import Tape, TapeWriter
 from keel.runners.live.session.adjusting import adjust
 from keel.runners.live.session.decisions import Decisions
 from keel.runners.live.session.order_gateway import OrderGateway
@@ -57,11 +57,11 @@ class Books:
     portfolio: Portfolio
     actors: Actors
     engine: Engine
-    bars: BarTape
+    bars: BarRecorder
     inputs: Inputs
     controls: Controls
     gateway: OrderGateway
-    tape: Tape
+    tape: Activity
     memory: StrategyMemory
     history: JournalHistory
     """What is remembered of the journal itself."""
@@ -118,7 +118,7 @@ def make_books(
     )  # fmt: skip
     decisions = Decisions(clock, note)
     gateway = OrderGateway(controls, say, decisions, plan.dry)
-    writer, bars = TapeWriter(portfolio, system.risk.leverage, clock), BarTape()
+    writer, bars = ActivityRecorder(portfolio, system.risk.leverage, clock), BarRecorder()
     _subscribe_own(bus, bars, inputs, actors, clock)
     subscribe(bus, actors, gateway, {**writer.before_actors, OrderUpdate: gateway.on_update})
     bus.subscribe(Fill, writer.after_fill)
@@ -135,7 +135,7 @@ def make_books(
     )  # fmt: skip
 
 
-def _subscribe_own(bus: Bus, bars: BarTape, inputs: Inputs, actors: Actors, clock: ReplayClock) -> None:
+def _subscribe_own(bus: Bus, bars: BarRecorder, inputs: Inputs, actors: Actors, clock: ReplayClock) -> None:
     """What only a session hears, and what is kept before the actors hear it."""
 
     def close(wanted: ClosePosition) -> None:

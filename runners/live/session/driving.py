@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from keel.adapters.bybit.transport.streams import StreamBroken
-from keel.runners.live.checks.health_checks import Upkeep
+from keel.runners.live.checks.health_checks import HealthChecks
 from keel.runners.live.panic.panic_end import PanicEnd
 from keel.runners.live.session.ending import Stop
 from keel.runners.live.session.live import Live
@@ -41,7 +41,7 @@ class BarCount:
 class Driver(Protocol):
     """Goes on until the session is asked to stop."""
 
-    async def drive(self, live: Live, upkeep: Upkeep) -> None:
+    async def drive(self, live: Live, health_checks: HealthChecks) -> None:
         """Until it is asked."""
 
     def closed(self) -> None:
@@ -57,7 +57,7 @@ class LockStep:
     def closed(self) -> None:
         """Steps are what counts here."""
 
-    async def drive(self, live: Live, upkeep: Upkeep) -> None:
+    async def drive(self, live: Live, health_checks: HealthChecks) -> None:
         """Step by step."""
         await self._flush(live)
         await self._close(live)  # what a restart found half done
@@ -70,7 +70,7 @@ class LockStep:
                 self._stop.ask("the sandbox's history has ended")
                 return
             self._bars.add()
-            await upkeep.turn(only_awaited=True)
+            await health_checks.turn(only_awaited=True)
             await self._flush(live)
             await self._close(live)
             if panic.is_on:
@@ -128,7 +128,7 @@ class RealTime:
         if self._bars.is_reached:
             self._stop.ask("the number of bars is reached")
 
-    async def drive(self, live: Live, upkeep: Upkeep) -> None:
+    async def drive(self, live: Live, health_checks: HealthChecks) -> None:
         """Turn by turn."""
         end, panic = SandboxEnd(live), PanicEnd(live)
         self._look_at_count()
@@ -137,7 +137,7 @@ class RealTime:
             live.intake.give()
             await live.inbox.settled()
             self._look_at_count()
-            await upkeep.turn()
+            await health_checks.turn()
             is_quiet = not live.venue.in_flight
             live.snapshots.consider(is_quiet=is_quiet)
             if is_quiet and live.intake.is_empty:

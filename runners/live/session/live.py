@@ -16,10 +16,10 @@ from keel.runners.live.checks.reconcile import Reconciler
 from keel.runners.live.checks.statement import Statement
 from keel.runners.live.market.input_wait import InputWait
 from keel.runners.live.market.intake import Intake
+from keel.runners.live.memory.activity import Activity
 from keel.runners.live.memory.recorder import Recorder
 from keel.runners.live.memory.records import Opened
 from keel.runners.live.memory.snapshots import Snapshots
-from keel.runners.live.memory.tape import Tape
 from keel.runners.live.session.books import Books
 from keel.runners.live.session.inbox import Inbox
 from keel.runners.live.startup.connection import Connection
@@ -56,7 +56,7 @@ class Live:
         return self.books.opened
 
     @property
-    def tape(self) -> Tape:
+    def tape(self) -> Activity:
         """What happened."""
         return self.books.tape
 

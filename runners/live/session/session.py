@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from keel.adapters.bybit.notices import Notice
 from keel.core.engine.instant import InstantClosed
 from keel.core.risk.gate.gate import Gate
-from keel.runners.live.checks.health_checks import Upkeep
+from keel.runners.live.checks.health_checks import HealthChecks
 from keel.runners.live.checks.watchdog import Watchdog
 from keel.runners.live.panic.panic_heard import PanicHeard
 from keel.runners.live.reporting.event_log import Watch, nobody_watches
@@ -60,16 +60,16 @@ class Session:
             self.live = live
             self._panic.begin(live)
             async with asynccontextmanager(beside)(live, self.stop) if beside is not None else _nothing():
-                upkeep, end = Upkeep(live, self.notify), End(live, self.stop, self.notify)
+                health_checks, end = HealthChecks(live, self.notify), End(live, self.stop, self.notify)
                 beating = self._watch_loop(live)
                 try:
-                    await self._go_on(live, upkeep)
+                    await self._go_on(live, health_checks)
                     self.ending = end.kept(await end.somehow())
                 finally:
                     beating.cancel()
         return live, self.ending
 
-    async def _go_on(self, live: Live, upkeep: Upkeep) -> None:
+    async def _go_on(self, live: Live, health_checks: HealthChecks) -> None:
         """Until it is asked to stop, by the market, a person or what broke."""
         lockstep, stop, bars = live.connection.pace.is_lockstep, self.stop, self.bars
         driver: Driver = LockStep(stop, bars) if lockstep else RealTime(stop, bars, self._rest)
@@ -82,7 +82,7 @@ class Session:
         live.books.bus.subscribe(InstantClosed, closed)
         self._goes_on = True
         try:
-            await driver.drive(live, upkeep)
+            await driver.drive(live, health_checks)
         except Exception as error:  # noqa: BLE001  # whatever broke: what rests is cancelled, and the end is told
             self.stop.fail(error)
         finally:

@@ -27,7 +27,7 @@ from keel.runners.live.checks.journal_watch import watch_journal
 from keel.runners.live.memory.records import TYPES
 from keel.runners.live.panic.latch import latch_of, refuse_latched
 from keel.runners.live.session.background import background
-from keel.runners.live.session.door import open_door
+from keel.runners.live.session.control_socket import open_control_socket
 from keel.runners.live.session.live import Live
 from keel.runners.live.startup.assembly import Assembly, Ground, Outside
 from keel.runners.live.startup.connection import Connection, connect
@@ -88,7 +88,7 @@ async def _begin(plan: Plan, stack: AsyncExitStack, outside: Outside) -> Live:
     background(watch_journal(journal), stack, outside.fail)
     if lock is not None:
         background(_watch_lock(lock, live.gate), stack, outside.fail)
-        await stack.enter_async_context(open_door(live, notify))
+        await stack.enter_async_context(open_control_socket(live, notify))
     return live
 
 

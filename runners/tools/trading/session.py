@@ -11,7 +11,7 @@ from keel.core.system.file_names import name_problem
 from keel.core.system.suggestions import did_you_mean
 from keel.runners.live.reporting.restrictions import Restriction
 from keel.runners.live.reporting.status import SessionStatus
-from keel.runners.live.session.door import Ask, Told
+from keel.runners.live.session.control_socket import Ask, Told
 from keel.runners.live.session_address import Card, connected, sessions
 from keel.runners.systems import load_system
 from keel.runners.tools.registry import Request, Response, ToolContext, tool

@@ -24,7 +24,7 @@ from keel.runners.home import Home
 from keel.runners.live.memory.records import Adjusted, CauseEnded
 from keel.runners.live.reporting.display import Display
 from keel.runners.live.reporting.outcome import session_result
-from keel.runners.live.session.door import Ask
+from keel.runners.live.session.control_socket import Ask
 from keel.runners.live.session.ending import Stop
 from keel.runners.live.session.live import Live
 from keel.runners.live.session_address import Card, bound, connected, put_card, sessions, socket_path

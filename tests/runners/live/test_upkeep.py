@@ -11,7 +11,7 @@ import pytest
 from keel.adapters.bybit.notices import Notice
 from keel.core.model.messages import FundingPayment
 from keel.core.risk.gate.causes import TradingState
-from keel.runners.live.checks.health_checks import Upkeep
+from keel.runners.live.checks.health_checks import HealthChecks
 from keel.runners.live.checks.schedule import PERIOD_MS, CheckSchedule
 from keel.runners.live.session.ending import Stop
 from keel.runners.live.session.live import Live
@@ -41,17 +41,17 @@ def test_each_is_due_when_its_period_is_over_and_then_a_period_later() -> None:
 
 
 class Clocked:
-    """An upkeep of a live session whose clock is ours; everything is right at first."""
+    """Health checks of a live session whose clock is ours; everything is right at first."""
 
     def __init__(self, live: Live) -> None:
         self.now, self.notices = 0, list[Notice]()
-        self.upkeep = Upkeep(live, self.notices.append, now_ms=lambda: self.now)
+        self.health_checks = HealthChecks(live, self.notices.append, now_ms=lambda: self.now)
 
     async def later(self, ms: int) -> list[str]:
         """The codes of what is told when so much time has gone by."""
         self.notices.clear()
         self.now += ms
-        await self.upkeep.turn()
+        await self.health_checks.turn()
         return [notice.code for notice in self.notices]
 
 

@@ -1,1 +1,1 @@
-"""A session's books, venue, reconciler and upkeep over the sandbox's own engine: no socket, and a clock that jumps to the next timer."""
+"""A session's books, venue, reconciler and health checks over the sandbox's own engine: no socket, a clock that jumps to the next timer."""

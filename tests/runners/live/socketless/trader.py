@@ -1,5 +1,5 @@
-"""A session over such an exchange: the real adapter, gate, reconciler, statement, protection and upkeep, over a portfolio and a journal in
-memory. Only the strategy is missing: a script gives orders. A minute of it takes some milliseconds, and is the same every time.
+"""A session over such an exchange: the real adapter, gate, reconciler, statement, protection and health checks, over a portfolio and a
+journal in memory. Only the strategy is missing: a script gives orders. A minute of it takes some milliseconds, and is the same every time.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from keel.core.model.messages import Fill, FundingPayment, Message, OrderUpdate,
 from keel.core.model.orders import CLOSED, advance
 from keel.core.risk.gate.gate import Gate
 from keel.runners.live.checks.comparison import AccountDifference
-from keel.runners.live.checks.health_checks import Upkeep
+from keel.runners.live.checks.health_checks import HealthChecks
 from keel.runners.live.checks.protection import Protection
 from keel.runners.live.checks.reconcile import Reconciler, differences
 from keel.runners.live.checks.statement import Statement
 from keel.runners.live.checks.transaction_log import log_rows
+from keel.runners.live.memory.activity import ActivityRecorder
 from keel.runners.live.memory.history import JournalHistory
 from keel.runners.live.memory.records import Adjusted, CauseEnded, CauseRaised, ClosePosition, Opened, Stated
-from keel.runners.live.memory.tape import TapeWriter
 from tests.runners.live.socketless.exchange import START_MS, Exchange, S
 from tests.sim.sandbox.conftest import KEY, SECRET
 from tests.virtual.loop import run_virtual
@@ -108,7 +108,7 @@ class Trader:
         opened = self._past[0]
         assert isinstance(opened, Opened)
         self.portfolio = Portfolio(self.instruments.values(), opened.cash)
-        writer, self.history = TapeWriter(self.portfolio, LEVERAGE, self.clock), JournalHistory.begun(opened)
+        writer, self.history = ActivityRecorder(self.portfolio, LEVERAGE, self.clock), JournalHistory.begun(opened)
         self.tape = writer.tape
         for kind, handler in writer.before_actors.items():
             self.bus.subscribe(kind, handler)
@@ -134,7 +134,7 @@ class Trader:
         await self._connect()
         self.venue.private.stream._ready.set()
         await self.reconciler.check(at_once=True)
-        self._make_upkeep()
+        self._make_health_checks()
         self.gate.open("starting")
         self._tasks.append(asyncio.create_task(self._look_after()))
 
@@ -230,7 +230,7 @@ class Trader:
         stream._ready.set()
         self.gate.open("private_stream")
 
-    def _make_upkeep(self) -> None:
+    def _make_health_checks(self) -> None:
         live: Any = SimpleNamespace(
             venue=self.venue, books=self.books, gate=self.gate, reconciler=self.reconciler, statement=self.statement,
             instruments=self.instruments, plan=SimpleNamespace(
@@ -243,13 +243,13 @@ class Trader:
             ),
         )  # fmt: skip
         self.live = live
-        self.upkeep = Upkeep(live, self._notify, now_ms=monotonic_ms)
+        self.health_checks = HealthChecks(live, self._notify, now_ms=monotonic_ms)
 
     async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(0.5)
             self.live.connection.market_ms = self.exchange.now_ms
-            await self.upkeep.turn()
+            await self.health_checks.turn()
 
     # --- messages ---
 

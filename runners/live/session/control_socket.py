@@ -51,7 +51,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def open_door(live: Live, notify: Notify) -> AsyncIterator[None]:
+async def open_control_socket(live: Live, notify: Notify) -> AsyncIterator[None]:
     """Listen while the block runs. Where that cannot be, the session trades on without, and says so."""
     path = socket_path(live.account)
     try:

@@ -14,7 +14,7 @@ from keel.core.model.timeframe import tf_ms
 from keel.runners.live.market.bar_synchronizer import Line
 
 
-class TapedLine(msgspec.Struct, frozen=True):
+class RecordedSeries(msgspec.Struct, frozen=True):
     """One series as plain data: the bytes of the opens (int64) and of each column (float64)."""
 
     symbol: str
@@ -23,7 +23,7 @@ class TapedLine(msgspec.Struct, frozen=True):
     columns: list[bytes]
 
 
-class BarTape:
+class BarRecorder:
     """By symbol and timeframe, in the order of hearing."""
 
     def __init__(self) -> None:
@@ -58,11 +58,13 @@ class BarTape:
         columns = {name: np.array(column, dtype=np.float64)[kept] for name, column in zip(BAR_COLUMNS, given, strict=True)}
         return Frame(ts[kept], columns, symbol=symbol, timeframe=timeframe)
 
-    def state(self) -> list[TapedLine]:
+    def state(self) -> list[RecordedSeries]:
         """All of it, to be written at once."""
-        return [TapedLine(*line, opens.tobytes(), [each.tobytes() for each in self._columns[line]]) for line, opens in self._opens.items()]
+        return [
+            RecordedSeries(*line, opens.tobytes(), [each.tobytes() for each in self._columns[line]]) for line, opens in self._opens.items()
+        ]
 
-    def restore(self, state: list[TapedLine]) -> None:
+    def restore(self, state: list[RecordedSeries]) -> None:
         """Go on from a ``state()``."""
         for line in state:
             self._opens[line.symbol, line.timeframe] = _filled("q", line.ts)

@@ -17,7 +17,7 @@ LAST = 12
 Decision = Signal | TargetPosition | SignalDenied | OrderDenied
 
 
-class Tape(msgspec.Struct):
+class Activity(msgspec.Struct):
     """What happened, as plain data: a snapshot keeps it. Decisions, the latest ``LAST``, are shown, and no more: without what a strategy
     noted beside them."""
 
@@ -30,12 +30,12 @@ class Tape(msgspec.Struct):
     decisions: list[Decision] = []
 
 
-class TapeWriter:
+class ActivityRecorder:
     """Listens, and writes it down. ``leverage`` as configured: a position's margin is its cost divided by it.  clock: the session's."""
 
     def __init__(self, portfolio: Portfolio, leverage: float, clock: Clock) -> None:
         self._portfolio, self._leverage, self._clock = portfolio, leverage, clock
-        self.tape = Tape({symbol: [] for symbol in portfolio.lines})
+        self.tape = Activity({symbol: [] for symbol in portfolio.lines})
 
     @property
     def before_actors(self) -> Mapping[type, Any]:
