@@ -40,6 +40,7 @@ from keel.core.model.timeframe import MINUTE_MS, tf_ms
 
 _NUMBER: Final = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,2})?")
 _MOST_DIGITS: Final = 15
+_PLAIN: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 _EARLIEST_MS: Final = 946_684_800_000
 _LATEST_MS: Final = 4_102_444_800_000
 _SIDES: Final[dict[str, Side]] = {"Buy": "BUY", "Sell": "SELL"}
@@ -95,6 +96,14 @@ def number(value: Number, what: str = "") -> Decimal | None:
     if found.adjusted() >= _MOST_DIGITS:
         raise PayloadError(f"{what} {text[:40]!r} is not a number that can be".lstrip())
     return found
+
+
+def _plain(value: Number) -> float | None:
+    """A number as prices and volumes are usually written, None for any other. With at most 15 digits the float is the one that the exact
+    decimal would become, and two that differ stay apart."""
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and _PLAIN.fullmatch(value) is not None:
+        return float(value)
+    return None
 
 
 def required(value: Number, what: str) -> Decimal:
@@ -174,6 +183,9 @@ def side_of(text: str | None) -> Side:
 def bar(symbol: str, timeframe: str, start: Number, prices: tuple[Number, Number, Number, Number], volume: Number) -> Bar:
     """A closed candle out of its start and (open, high, low, close). Raises PayloadError for a candle that cannot be."""
     ts = time_ms(start)
+    plain = [quick for value in (*prices, volume) if (quick := _plain(value)) is not None]
+    if len(plain) == 5 and 0 < plain[2] <= min(plain[0], plain[3]) <= max(plain[0], plain[3]) <= plain[1]:
+        return Bar(symbol, timeframe, ts, ts + tf_ms(timeframe), *plain)
     first, high, low, last = (required(value, name) for value, name in zip(prices, ("open", "high", "low", "close"), strict=True))
     if not 0 < low <= min(first, last) <= max(first, last) <= high:
         raise PayloadError(f"{symbol} {timeframe} {ts}: open {first}, high {high}, low {low}, close {last} cannot be a candle")
@@ -197,7 +209,7 @@ def bar_of_list(symbol: str, timeframe: str, row: list[Number]) -> Bar:
 
 def mark_price(symbol: str, ts: int, value: Number) -> MarkPrice:
     """The mark price of a ticker."""
-    found = required(value, "markPrice")
+    found = _plain(value) or required(value, "markPrice")
     if found <= 0:
         raise PayloadError(f"{symbol}: a mark price of {value!r}")
     return MarkPrice(symbol, ts, float(found))

@@ -7,6 +7,7 @@ Numbers come as strings nearly everywhere and sometimes as JSON numbers, absent 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import msgspec
@@ -315,6 +316,10 @@ _decoders: dict[Any, msgspec.json.Decoder[Any]] = {
 }  # fmt: skip
 
 
+_listed: dict[Any, msgspec.json.Decoder[Any]] = {KlineRow: msgspec.json.Decoder(list[KlineRow], strict=False)}
+"""Rows that are pushed while decisions wait for them: read together, where all of them can be."""
+
+
 def decode(shape: type[T], raw: bytes | str | msgspec.Raw) -> T:
     """The bytes as this shape. Raises PayloadError for whatever is not: broken JSON, a missing field, a wrong type, endless nesting."""
     try:
@@ -326,6 +331,11 @@ def decode(shape: type[T], raw: bytes | str | msgspec.Raw) -> T:
 
 def decode_rows(shape: type[T], raw: bytes | str | msgspec.Raw, refuse: Callable[[PayloadError], None]) -> list[T]:
     """The rows of a JSON array; each one that cannot be read is handed to ``refuse`` and left out. Raises PayloadError for no array."""
+    whole = _listed.get(shape)
+    if whole is not None:
+        with suppress(msgspec.MsgspecError, UnicodeError, RecursionError):  # whichever row it is: they are read one by one then
+            rows: list[T] = whole.decode(raw)
+            return rows
     found: list[T] = []
     for row in decode(list[msgspec.Raw], raw):
         try:

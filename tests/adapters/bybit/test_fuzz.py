@@ -95,7 +95,7 @@ class Everything:
 
     def take(self, raw: bytes, name: str) -> None:
         assert isinstance(self.rest._understand("/v5/any", 200, {}, raw), Answer)
-        self.stream._hear(raw)
+        self.stream._receive(raw)
         try:
             self._take(raw, name)
         except PayloadError:
