@@ -20,7 +20,7 @@ class SetAside:
 
     @classmethod
     def of(cls, given: SetAside | ExecutionConfig | None) -> SetAside:
-        """The same for those who have no models to give."""
+        """``given`` itself, or the rates of the built-in models under an execution configuration."""
         return given if isinstance(given, SetAside) else cls(given)
 
     def fee_rate(self, instrument: Instrument) -> int:

@@ -251,7 +251,7 @@ class _Attempt:
 
     async def _run(self, begin: Callable[..., str]) -> tuple[Live, Ending]:
         session = self._session = Session(
-            self._plan, self._tell, max_bars=self._options.max_bars, watch=lambda bus, later: log_events(bus, self._log, later),
+            self._plan, self._on_notice, max_bars=self._options.max_bars, watch=lambda bus, later: log_events(bus, self._log, later),
             rest=collect_quietly,
         )  # fmt: skip
         self._beats.follow(session)
@@ -264,14 +264,14 @@ class _Attempt:
             arming.look_here()  # a key is one of the things that may be missing
             raise arming.refused(error) from error
         owner = f"the session of {self._plan.system.system}"
-        button = PanicButton(where, credentials, owner=owner, key_file=self._plan.key_file, say=self._tell_panic)
+        button = PanicButton(where, credentials, owner=owner, key_file=self._plan.key_file, say=self._notify_panic)
         async with interruptible(session, self._alarm, button.press):
             try:
                 return await session.run(self._begun(begin, button))
             finally:
                 button.close()
 
-    def _tell_panic(self, text: str) -> None:
+    def _notify_panic(self, text: str) -> None:
         """From any thread: past the loop, which may hang, and past the screen."""
         if text.startswith("PANIC"):
             self.alerts.tell("panic", text, is_error=True)
@@ -301,7 +301,7 @@ class _Attempt:
                 if self._beside is None:
                     yield
                     return
-                with panic_key(button.press, self._tell_panic):
+                with panic_key(button.press, self._notify_panic):
                     async with asynccontextmanager(self._beside)(live, stop):
                         yield
 
@@ -312,7 +312,7 @@ class _Attempt:
         self.show(notice)
         self.alerts.notify(notice)
 
-    def _tell(self, notice: Notice) -> None:
+    def _on_notice(self, notice: Notice) -> None:
         self._write(notice)
         self.alerts.notify(notice)
 

@@ -87,7 +87,7 @@ class VenueParts:
             is_ready=lambda: self.is_ready, check_clock=self._look_at_clock, reconnect=lambda why: self.private.stream.reconnect(why),
         )  # fmt: skip
         self.private = PrivateStream(
-            access, self.tracker, around, resync=self.resync, on_doubt=self._poller.hurry,
+            access, self.tracker, around, resync=self.resync, on_row_lost=self._poller.hurry,
             on_up=lambda: self._ports.on_ready(True), on_lost=self._lost, **self._stream_options(options),
         )  # fmt: skip
 
@@ -104,7 +104,7 @@ class VenueParts:
             )
         )  # fmt: skip
         road = Road(self._sender, around, self.right_of_way, self._look_at_clock)
-        self._exits = PositionExits(self.tracker, road, around, self._ports.current_price, self._tell_unprotected)
+        self._exits = PositionExits(self.tracker, road, around, self._ports.current_price, self._notify_unprotected)
         permission = Permission(self.tracker.orders, self.gate, around, self._why_not_ready, self._ports.last_look)
         sender = OrderSender(
             self.tracker, self._queries, self.reader, road, self._exits, around,
@@ -230,7 +230,7 @@ class VenueParts:
             return 1
         return 1 if self._access.category == "spot" and self._access.where.environment.value == "demo" else BATCH
 
-    def _tell_unprotected(self, symbol: str, reason: str) -> None:
+    def _notify_unprotected(self, symbol: str, reason: str) -> None:
         if self._ports.on_unprotected is not None:
             self._ports.on_unprotected(symbol, reason)
             return

@@ -115,7 +115,7 @@ class End:
             return Ending(reason, [], unanswered, _protective(live), held, [], False, self._stop.failure, state)
 
     def kept(self, ending: Ending) -> Ending:
-        """The same end, once the journal has all of it on the disk; a disk that refuses is what it ended with."""
+        """``ending``, once the journal has all of it on the disk; where the disk refuses, the ending with that failure."""
         try:
             self._live.journal.sync()
         except JournalError as error:

@@ -20,7 +20,7 @@ class OrderGateway:
     message; ``dry`` takes what would be sent, and then nothing is."""
 
     def __init__(self, controls: Controls, say: Callable[[Message], None], decisions: Decisions, dry: DryRun | None = None) -> None:
-        self._controls, self._say, self._decisions, self._dry = controls, say, decisions, dry
+        self._controls, self._emit, self._decisions, self._dry = controls, say, decisions, dry
         self._venue: Venue | None = None
         self.muted: dict[str, SubmitOrder] = {}
 
@@ -29,7 +29,7 @@ class OrderGateway:
         self._venue = venue
 
     def submit_order(self, command: SubmitOrder) -> None:
-        """Send an order that every control allows; else tell the no, and the order's end."""
+        """Send an order that every control allows; else emit the denial, and the order's end."""
         self._decisions.note(command)
         if self._venue is None:
             self.muted[command.client_order_id] = command
@@ -40,8 +40,8 @@ class OrderGateway:
             self._dry.order(command, denial)
             denial = denial or Denial("dry_run", why="nothing is sent")
         if denial is not None:
-            self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
-            self._say(
+            self._emit(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
+            self._emit(
                 OrderUpdate(
                     command.client_order_id, command.symbol, command.ts, "rejected", reason=_words(denial),
                     order_type=command.order_type, price=command.price, trigger_price=command.trigger_price, side=command.side,
@@ -52,7 +52,8 @@ class OrderGateway:
         self._venue.submit_order(command)
 
     def amend_order(self, command: AmendOrder) -> None:
-        """Change a resting order as far as every control would allow what it becomes; else tell the no, and the order stays as it is."""
+        """Change a resting order as far as every control would allow what it becomes; else emit the denial, and the order stays as it
+        is."""
         self._decisions.note(command)
         if self._venue is None:
             return
@@ -60,8 +61,8 @@ class OrderGateway:
         if self._dry is not None:
             self._dry.other(command)
         elif denial is not None:
-            self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
-            self._say(OrderUpdate(command.client_order_id, command.symbol, command.ts, "amend_rejected", reason=_words(denial)))
+            self._emit(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
+            self._emit(OrderUpdate(command.client_order_id, command.symbol, command.ts, "amend_rejected", reason=_words(denial)))
         else:
             self._venue.amend_order(command)
 
@@ -72,7 +73,7 @@ class OrderGateway:
             return ""
         if denial.code == REPLACED_RESTS:
             return None
-        self._say(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
+        self._emit(OrderDenied(command.symbol, command.ts, denial.code, denial.value, denial.limit))
         return f"{_words(denial)} (an order that it replaces was filled)"
 
     def cancel_order(self, command: CancelOrder) -> None:

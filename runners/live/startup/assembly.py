@@ -141,7 +141,7 @@ class Assembly:
         )  # fmt: skip
         books = self._books = found.books
         self._recorder.begin(books.history, lambda: books.clock.now_ms)
-        gate.listen(on_state=self._tell_gate, on_entry=self._tell_entry)
+        gate.listen(on_state=self._notify_gate, on_entry=self._notify_entry)
         for each in sorted(books.history.standing.values(), key=lambda cause: cause.ts):
             gate.close(each.cause, each.text, each.symbol or None, each.key, since_ms=each.since_ms or each.ts)
         venue = self._venue = self._make_venue()
@@ -278,13 +278,13 @@ class Assembly:
             self._ground.outside.look_first(self._gate)
             self._conditions.look()
 
-    def _tell_gate(self, state: TradingState, why: str) -> None:
+    def _notify_gate(self, state: TradingState, why: str) -> None:
         ts = self._connection.market_ms
         self._recorder.note(GateChanged(ts, state.name, why))
         is_ordinary = state is TradingState.ACTIVE or why.startswith(("starting:", "stopped:"))
         self._notify(Notice(ts, "gate", f"{state.name} {why}".strip(), severity="info" if is_ordinary else "warning"))
 
-    def _tell_entry(self, entry: Entry, by: str | None) -> None:
+    def _notify_entry(self, entry: Entry, by: str | None) -> None:
         """What stands in the way from here on, or does not any more: for the journal, and the end of it for people."""
         ts, symbol = self._connection.market_ms, entry.symbol or ""
         if by is None:

@@ -73,7 +73,7 @@ class AccountPoller:
                     self._due[name] = self._around.monotonic_ms + PERIODS_MS[name]
                     await self._read(name)
             except (ExchangeRefusal, PayloadError) as error:
-                self._tell("check_failed", str(error))
+                self._report("check_failed", str(error))
 
     def _sooner(self, name: str) -> None:
         """Something ends by this reading: look at it every five seconds."""
@@ -97,9 +97,9 @@ class AccountPoller:
             self._watch.late_read(query, view, self._around.moment())
         if why := self._watch.behind:
             self.stream_misses += 1
-            self._tell("stream_behind", why)
+            self._report("stream_behind", why)
             self._watch.forget()
             await self._reconnect("it keeps news to itself")
 
-    def _tell(self, code: str, text: str) -> None:
+    def _report(self, code: str, text: str) -> None:
         self._around.notify(Notice(self._around.exchange_ms, code, text))

@@ -25,7 +25,7 @@ TOPICS: Final = ("order", "execution", "position", "wallet")
 
 
 class PrivateStream:
-    """Feeds an OrderTracker. ``resync``: awaited after each connection; ``on_doubt``: called when a row was lost to us."""
+    """Feeds an OrderTracker. ``resync``: awaited after each connection; ``on_row_lost``: called when a row was lost to us."""
 
     def __init__(
         self,
@@ -34,10 +34,10 @@ class PrivateStream:
         around: Surroundings,
         *,
         resync: Callable[[], Awaitable[None]],
-        on_doubt: Callable[[], None],
+        on_row_lost: Callable[[], None],
         **stream_options: Any,
     ) -> None:
-        self._category, self._tracker, self._around, self._on_doubt = access.category, tracker, around, on_doubt
+        self._category, self._tracker, self._around, self._on_row_lost = access.category, tracker, around, on_row_lost
         clock, credentials = access.rest.clock, access.credentials
         self._clock = clock
         url = access.where.check_url(access.where.private_url(), private=True)
@@ -88,4 +88,4 @@ class PrivateStream:
     def _refuse(self, error: PayloadError) -> None:
         self.stream.quarantined += 1
         self._around.notify(Notice(self._clock.now_ms, "bad_message", f"private stream: {str(error)[:300]}"))
-        self._on_doubt()
+        self._on_row_lost()

@@ -138,7 +138,7 @@ class OrderSender:
             return False
         elif outcome in NOT_EXECUTED:
             self._tracker.end(order, "rejected", answer.reason, self._around.moment())
-            self._tell_denial(answer)
+            self._notify_denial(answer)
         else:
             now = self._around.moment()
             self._tracker.answer_lost(order, f"create: {answer.reason}", now.monotonic_ms, now)
@@ -204,7 +204,7 @@ class OrderSender:
                 now = self._around.moment()
                 self._tracker.answer_lost(order, f"{command.__class__.__name__}: {answer.reason}", now.monotonic_ms, now)
         self._tracker.answer(command.client_order_id, command.symbol, refusal, answer.reason, self._around.moment())
-        self._tell_denial(answer)
+        self._notify_denial(answer)
         return True
 
     # --- everything at once ---
@@ -240,7 +240,7 @@ class OrderSender:
         for body in requests.trading_stop_bodies(command, instrument, instrument.book_grid.value(held)):
             await self._exits.set(command.symbol, body)
 
-    def _tell_denial(self, answer: Answer) -> None:
+    def _notify_denial(self, answer: Answer) -> None:
         if answer.outcome is Outcome.DENIED:
             text = f"the exchange denies this key: {answer.reason}"
             self._around.notify(Notice(self._around.exchange_ms, "denied", text, severity="error", freezes=True))

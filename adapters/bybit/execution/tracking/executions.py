@@ -242,7 +242,7 @@ class ExecutionTracker:
             order.qty = ordered
         elif ordered > order.qty:  # amended upward, and the execution is here before the order's own news
             order.qty = ordered
-            self._say(order, "amended", fill.ts, "")
+            self._emit_update(order, "amended", fill.ts, "")
         fill = self._realize(fill, row)
         order.filled += instrument.qty_grid.count(fill.qty)
         if 0 < order.qty < order.filled:
@@ -253,7 +253,7 @@ class ExecutionTracker:
         if order.ending is not None and order.filled >= order.ending[2]:
             self._try_to_end(order)
         elif order.is_open:
-            self._say(order, "filled" if order.qty and order.filled >= order.qty else "partially_filled", fill.ts, "")
+            self._emit_update(order, "filled" if order.qty and order.filled >= order.qty else "partially_filled", fill.ts, "")
 
     def _note_entry(self, order: TrackedOrder, fill: Fill) -> None:
         """An order that opened is the parent of the position's exits; what an order cannot carry (trailing) is wanted now."""
@@ -322,9 +322,9 @@ class ExecutionTracker:
             return
         if status == "rejected" and order.filled:
             status = "expired"
-        self._say(order, status, ts, reason)
+        self._emit_update(order, status, ts, reason)
 
-    def _say(self, order: TrackedOrder, status: OrderStatus, ts: int, reason: str) -> None:
+    def _emit_update(self, order: TrackedOrder, status: OrderStatus, ts: int, reason: str) -> None:
         """Emit an update that the table of states allows; what it does not allow was told before, in another order."""
         told = order.life.told
         target = {"amended": "accepted"}.get(status, status)

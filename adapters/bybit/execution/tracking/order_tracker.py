@@ -56,12 +56,12 @@ class OrderTracker(ExecutionTracker):
         self._link(order, order_id)
 
     def end(self, order: TrackedOrder, status: OrderStatus, reason: str, now: Moment) -> None:
-        """An end on positive evidence of our own: a definite no."""
+        """An end on positive evidence of our own: a definite refusal."""
         self._now = now
         self._end(order, status, reason)
 
     def answer(self, client_order_id: str, symbol: str, status: OrderStatus, reason: str, now: Moment) -> None:
-        """A no to a cancellation or amendment; the order goes on."""
+        """The refusal of a cancellation or amendment; the order goes on."""
         order = self.orders.get(client_order_id)
         if order is not None:
             order.life.follow(status)
@@ -77,7 +77,7 @@ class OrderTracker(ExecutionTracker):
         self._amendments.begin(command, order, reason)
 
     def exits_refused(self, symbol: str, reason: str, now: Moment) -> None:
-        """A no to the exits of a position, under the id that stands for them."""
+        """The refusal of the exits of a position, under the id that stands for them."""
         self._emit(OrderUpdate(trading_stop_id(symbol), symbol, now.market_ms, "rejected", reason=reason))
 
     def reduces(self, order: TrackedOrder) -> bool:
@@ -212,9 +212,9 @@ class OrderTracker(ExecutionTracker):
         if is_stale:
             self.counts["stale"] += 1
         elif status == "triggered" or (status == "accepted" and order.life.told in ("pending_submit", "triggered")):
-            self._say(order, status, ts, reason)
+            self._emit_update(order, status, ts, reason)
         elif is_changed:
-            self._say(order, "amended", ts, reason)
+            self._emit_update(order, "amended", ts, reason)
 
     def _check_zombie(self, order: TrackedOrder, status: OrderStatus, ts: int) -> None:
         """An order that ended for us and rests at the exchange: never silently."""
@@ -247,7 +247,7 @@ class OrderTracker(ExecutionTracker):
         order.differs(row)
         order.last_ms = ts
         self.orders.add(order)
-        self._say(order, "accepted", ts, "")
+        self._emit_update(order, "accepted", ts, "")
         return order
 
     # --- inside ---
@@ -258,7 +258,7 @@ class OrderTracker(ExecutionTracker):
             self._adopt_orphans(order_id, order)
 
     def _end(self, order: TrackedOrder, status: OrderStatus, reason: str) -> None:
-        self._say(order, status, self._now.market_ms, reason)
+        self._emit_update(order, status, self._now.market_ms, reason)
 
     def _moved(self, order: TrackedOrder) -> None:
         self._unknown.known(order)
