@@ -21,7 +21,7 @@ WAITS_FOR_PROCESSES_AND_THREADS: Final = frozenset(
         "runners/live/test_panic.py",
         "runners/supervisor/test_parts.py",
         "runners/supervisor/test_supervised_live.py",
-        "runners/sweep/test_compiling.py",
+        "runners/research/sweep/test_compiling.py",
         "sim/sandbox/conftest.py",
     }
 )
@@ -41,7 +41,7 @@ WAITS_IN_THE_LOOP_OF_ITS_CALLER: Final = frozenset(
         "faults/test_journal_watched.py",
         "faults/test_unprotected.py",
         "runners/live/test_statement.py",
-        "runners/test_own_loop.py",
+        "runners/process/test_own_loop.py",
         "sim/sandbox/test_lockstep.py",
     }
 )

@@ -25,9 +25,9 @@ from keel.runners.backtest.wiring import wire_backtest
 from keel.runners.cli.research.figures import show_funnel
 from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, made_ready, perpetual, plain_system, spot_pair, store_of
+from tests.runners.backtest.test_outcome import walk
 from tests.runners.portfolio.scripted import BTC, ETH, Scripted, future, market
 from tests.runners.portfolio.scripted import run as run_portfolio
-from tests.runners.test_outcome import walk
 
 HOURS = 300
 DIRECTIONS: tuple[Direction, ...] = ("LONG", "SHORT", "FLAT")

@@ -18,7 +18,7 @@ from keel.core.model.time_range import TimeRange, to_datetime, to_iso, to_ms
 from keel.core.model.timeframe import TIMEFRAMES, floor_ts, is_finer, tf_duration, tf_ms
 
 NOW = datetime(2025, 3, 31, 12, tzinfo=UTC)
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NUMBER = re.compile(r"(?<![\w.])[0-9][0-9_]*")
 
 

@@ -27,7 +27,7 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
 
 
 ALL = dict(commands(cli))
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HEAVY = {
     *("numpy", "duckdb", "talib", "numba", "pandas", "polars", "aiohttp", "pybit", "rich", "plotly", "questionary", "structlog", "yaml"),
     *("optuna", "ray", "apprise", "concurrent.futures", "multiprocessing"),

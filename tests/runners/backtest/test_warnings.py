@@ -25,7 +25,7 @@ from keel.core.system.config import ExecutionConfig, ExitsConfig, RiskConfig, Si
 from keel.runners.backtest.warnings import run_warnings
 from keel.strategies.base import BaseStrategy
 from tests.builders import HOUR, START, plain_system, run, store_of
-from tests.runners.test_outcome import Script
+from tests.runners.backtest.test_outcome import Script
 
 Keel = Callable[..., Any]
 Make = Callable[..., BacktestResult]

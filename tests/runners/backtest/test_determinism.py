@@ -1,6 +1,7 @@
 """The same inputs give the same bytes: in another process, with another hash seed, a second time, and in every Python.
 
-After a change that is meant to change fills, ``python -m tests.runners.test_determinism`` prints DIGESTS anew: read the difference first.
+After a change that is meant to change fills, ``python -m tests.runners.backtest.test_determinism`` prints DIGESTS anew: first read the
+difference.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import pytest
 from keel.adapters.artifacts import write_result
 from tests.builders import DAY, START, builtin, run, sample_store
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SYSTEMS = ("ema_cross", "atr_breakout", "rsi_reversion", "momentum")
 PAIR = ("ETHUSDT", "BTCUSDT")
 DAYS = 24
@@ -54,7 +55,7 @@ def digest(folder: Path) -> str:
 SCRIPT = """
 import json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
-from tests.runners.test_determinism import write_runs
+from tests.runners.backtest.test_determinism import write_runs
 print(json.dumps(write_runs(pathlib.Path(sys.argv[2]))))
 """
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from keel.core.errors import InvariantError
 from keel.core.model.money import UNIT, fee_on, to_units
 from keel.core.model.position import PositionBook, apply_fill, base_fee_value
-from tests.core.test_instrument import instrument
+from tests.core.model.test_instrument import instrument
 
 
 def test_a_long_and_a_short_by_hand() -> None:

@@ -16,8 +16,8 @@ from keel.runners.backtest.outcome import message_hash
 from keel.runners.backtest.replay import replay
 from keel.runners.backtest.wiring import BacktestParts, wire_backtest
 from tests.builders import START, listen
-from tests.runners.every_instant import replay_every_instant
-from tests.runners.replay_worlds import world
+from tests.runners.backtest.every_instant import replay_every_instant
+from tests.runners.backtest.replay_worlds import world
 
 Loop = Callable[[ReplayFeed, Any], int]
 QUICK, ALL = (0, 2, 4, 7, 9, 11, 12, 14, 15, 18), 150

@@ -13,7 +13,7 @@ import pytest
 from keel.core.errors import ConfigError
 from keel.core.features.talib_import import talib_module
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 BEGIN = """
 import sys, threading

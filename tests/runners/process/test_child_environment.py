@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keel.runners.process.child_environment import child_environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 STARTS = ("Popen", "run", "call", "check_call", "check_output")
 
 

@@ -17,7 +17,7 @@ import pytest
 from keel.core.model.time_range import to_iso
 from keel.runners.cli.main import run
 from keel.runners.research.sweep.study import Study
-from tests.runners.sweep.conftest import calls
+from tests.runners.research.sweep.conftest import calls
 
 Keel = Callable[..., Any]
 ACTORS = ("--engine", "actors", "--workers", "2", "--metric", "net_profit")

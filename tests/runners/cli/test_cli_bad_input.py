@@ -155,7 +155,7 @@ def test_a_full_disk_is_told_with_the_folder_and_the_way_out(home: Path) -> None
         " from keel.runners.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "--home", str(home), "backtest", "ema_cross", *WINDOW, *SHORT_WARMUP, "--no-report"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
     first, note = done.stderr.splitlines()[-2:]
     folder = failed_run(home)
     assert done.returncode == 3 and first.startswith("error: the run was computed, and could not be kept: "), done.stderr

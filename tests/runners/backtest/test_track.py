@@ -10,7 +10,7 @@ from keel.adapters.replay.feed import ReplayFeed
 from keel.core.model.timeframe import NEVER, tf_ms
 from keel.runners.backtest.track import BEYOND, SymbolTrack
 from keel.runners.backtest.wiring import BacktestParts, wire_backtest
-from tests.runners.replay_worlds import world
+from tests.runners.backtest.replay_worlds import world
 
 
 def tracks_of(parts: BacktestParts, *, is_told: bool = False) -> list[SymbolTrack]:
