@@ -13,11 +13,12 @@ from keel.core.costs import CostModels, FillInputs, FundingInputs
 from keel.core.model.costs import MAX_COST_RATE
 from keel.core.model.messages import Fill
 from keel.core.model.money import BPS, UNIT
+from keel.core.model.timeframe import DAY_MS
 from keel.core.system.config import ExecutionConfig
 from keel.sim.exchange.book import Position, SymbolBook, WorkingOrder
 from keel.sim.matching.execution import impact_rate
 
-THIRTY_DAYS_MS: Final = 30 * 86_400_000
+THIRTY_DAYS_MS: Final = 30 * DAY_MS
 
 
 class BookCosts:
