@@ -14,8 +14,13 @@ COMPOSED: Final[dict[str, frozenset[str]]] = {
     "ReplayFeed": frozenset({"runners/backtest/wiring.py"}),
     "StrategyActor": frozenset({"runners/actors.py"}),
     "MarketData": frozenset({"runners/actors.py"}),
+    "Executor": frozenset({"runners/backtest/wiring.py", "runners/live/session/books.py"}),
+    "OrderGateway": frozenset({"runners/live/session/books.py"}),
+    "BybitVenue": frozenset({"runners/live/startup/assembly.py"}),
+    "MarketStream": frozenset({"runners/live/startup/assembly.py"}),
+    "Reconciler": frozenset({"runners/live/startup/assembly.py"}),
 }
-"""Class -> the only files that make one: the actors in one place for all runners, a backtest in one, the sandbox's account in one."""
+"""Class -> the only files that make one: actors, a backtest, a session (and its books) in one place each."""
 
 
 @cache
