@@ -10,12 +10,12 @@ loop (bare_loop.py) gives its orders and the equity, and knows no more of a mark
 ``Portfolio.from_signals`` gives its orders (its equity is asked for apart, and printed). Rounds alternate, and each side's fastest counts.
 
 The bare loop says what this machine can do with bars, not with orders: an order of the whole model (exact money, margin, liquidation
-price, log, trade) takes 180 to 210 ns, and its bars alone run at 0.5 to 0.7 of the bare loop's. So the share is 0.50 to 0.60 where the bare
-loop does 200 to 370 million bars a second, and less where it does more, for orders gain less by such a processor than bare bars do. The
-sweep is at 0.10 to 0.17 of the bare loop, which runs on all threads and is given the crossings for nothing: nearly half of keel's processor
-time there is TA-Lib's averages. Where both are given the crossings it is at 0.24 to 0.28. (Measured on two busy EPYC cores.) The goals of
-0.6, and 0.2 in the sweep, are not reached everywhere: the gates hold what a busy machine gives, with room for one whose bare loop is
-faster. vectorbt's own pace differs by more than twice from one processor to another, too.
+price, log, trade) takes 155 to 190 ns, of which a part is waiting for memory. So the share is 0.54 to 0.59 where the bare loop does 330 to
+410 million bars a second. In the sweep the bare loop is given the crossings for nothing, while keel works out each average once, where it
+is needed, and the crossings: its share is 0.15 to 0.19 (0.21 in rounds without vectorbt's between them), and 0.25 to 0.32 where both are
+given the crossings. (Measured on two EPYC cores that others worked on, too; the same code gives either end within minutes.) The goals of
+0.6, and 0.2 in the sweep, are not reached: the gates hold what a busy machine gives, with room for one whose bare loop is faster.
+vectorbt's own pace differs by more than twice from one processor to another, too.
 
 Exits 1 when keel runs below ``bare-gate`` of the bare loop's bars per second or below ``gate`` times vectorbt's, when its sweep is below
 ``bare-sweep-gate`` of the bare loop's (``given-sweep-gate`` where both are given the crossings) or ``sweep-gate`` times vectorbt's, or its
@@ -30,6 +30,7 @@ import platform
 import resource
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
@@ -77,12 +78,15 @@ def crossings(fast: np.ndarray, slow: np.ndarray) -> np.ndarray:
 
 
 def alternate(sides: dict[str, Callable[[], Any]], repeat: int) -> dict[str, float]:
-    """Seconds of the fastest of ``repeat`` rounds of each side, after one that is not counted."""
+    """Seconds of the fastest of ``repeat`` rounds of each side, after one that is not counted; each side goes first in turn, so that none
+    always runs in the caches that another one has left."""
     best = dict.fromkeys(sides, float("inf"))
+    names = list(sides)
     for number in range(repeat + 1):
-        for name, call in sides.items():
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
             began = time.perf_counter()
-            call()
+            sides[name]()
             if number:
                 best[name] = min(best[name], time.perf_counter() - began)
     return best
@@ -142,16 +146,24 @@ def sweep(pairs: int, rows: int, repeat: int) -> tuple[dict[str, float], float]:
     setup = KernelSetup.of(crossover_system(), instrument())
     profits: dict[str, np.ndarray] = {}
 
-    lengths = sorted({each for pair in windows for each in pair})
-    known = {length: talib.EMA(closes, length) for length in lengths}
+    fasts, by_slow = sorted({fast for fast, _ in windows}), defaultdict(list)
+    for fast, slow in windows:
+        by_slow[slow].append(fast)
+    known = {length: talib.EMA(closes, length) for length in {each for pair in windows for each in pair}}
     signals = [crossings(known[fast], known[slow]) for fast, slow in windows]
 
     def keel() -> None:
         bars = history(columns)
         with ThreadPoolExecutor(THREADS) as pool:
-            averages = dict(zip(lengths, pool.map(lambda length: talib.EMA(closes, length), lengths), strict=True))
-            done = pool.map(lambda pair: summarize(bars, crossings(averages[pair[0]], averages[pair[1]]), setup).net_profit, windows)
-            profits["keel"] = np.array(list(done))
+            averages = dict(zip(fasts, pool.map(lambda length: talib.EMA(closes, length), fasts), strict=True))
+
+            def points(slow: int) -> dict[tuple[int, int], float]:
+                """All pairs with this slow average, which nobody else needs: it is worked out here, and dropped."""
+                average = averages[slow] if slow in averages else talib.EMA(closes, slow)
+                return {(fast, slow): summarize(bars, crossings(averages[fast], average), setup).net_profit for fast in by_slow[slow]}
+
+            found = {pair: profit for each in pool.map(points, by_slow) for pair, profit in each.items()}
+            profits["keel"] = np.array([found[pair] for pair in windows])
 
     def keel_given() -> None:
         bars = history(columns)
@@ -186,12 +198,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=15)
-    parser.add_argument("--bare-gate", type=float, default=0.28)
+    parser.add_argument("--bare-gate", type=float, default=0.4)
     parser.add_argument("--gate", type=float, default=10.0)
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--pair-rows", type=int, default=100_000)
-    parser.add_argument("--bare-sweep-gate", type=float, default=0.08)
-    parser.add_argument("--given-sweep-gate", type=float, default=0.13)
+    parser.add_argument("--bare-sweep-gate", type=float, default=0.1)
+    parser.add_argument("--given-sweep-gate", type=float, default=0.17)
     parser.add_argument("--sweep-gate", type=float, default=6.0)
     parser.add_argument("--memory", type=float, default=500.0)
     options = parser.parse_args()
@@ -204,7 +216,7 @@ def main() -> None:
 
         def measure() -> list[Gate]:
             nonlocal most_grown
-            took, grown = sweep(options.pairs, options.pair_rows, min(5, options.repeat))
+            took, grown = sweep(options.pairs, options.pair_rows, min(9, options.repeat))
             most_grown = max(most_grown, grown)  # the process's peak never falls: it grows at the first try alone
             rates = single(options.rows, options.repeat)
             return [

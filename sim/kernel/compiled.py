@@ -125,6 +125,7 @@ INLINED: Final = frozenset(
         "end_order",
         "has_exits",
         "is_quiet",
+        "least_of",
         "log_fill",
         "log_order",
         "note_equity",

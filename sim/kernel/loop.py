@@ -89,7 +89,7 @@ def _go(
         elif state[at.STEPS]:
             bound = min(bound, funding[3][state[at.CURSOR]])
             if keeps:
-                row = rest_keeping(row, bound, reach, value, equity, levels)
+                row = rest_keeping(row, bound, rows, reach, value, equity, levels)
             else:
                 row = rest(row, bound, reach, value, levels)
         elif bound > row and levels[at.FLOOR] < levels[at.CASH] <= levels[at.PEAK]:
@@ -156,32 +156,34 @@ def begin(state: Ints, levels: Floats, rules: Ints, rates: Floats) -> None:
     wake(state, levels, rules)
 
 
-def rest_keeping(first: int, stop: int, reach: Reach, value: Floats, equity: Any, levels: Floats) -> int:
+def rest_keeping(first: int, stop: int, rows: int, reach: Reach, value: Floats, equity: Any, levels: Floats) -> int:
     """Go on with a position to the first row before ``stop`` at which something happens, and return it; equity is kept.
 
-    Blocks of rows that meet no wake level and no limit are valued in one go, the others are gone through row by row.
+    Blocks of rows that meet no wake level and no limit are valued in one go, the others are gone through row by row. So many rows are
+    written at once as a block has, also where fewer are left of it or before ``stop``: what comes later writes the rest again.
     """
     low, high, blocks = reach
     cash, qty, offset = levels[at.CASH], levels[at.QTY], levels[at.OFFSET]
     wake_low, wake_high, floor, peak = levels[at.WAKE_LOW], levels[at.WAKE_HIGH], levels[at.FLOOR], levels[at.PEAK]
     row = first
     while row < stop:
-        end = row
-        while end < stop and is_quiet(blocks, end // at.BLOCK * at.BLOCK_WIDTH, levels, floor, peak):
-            end = (end // at.BLOCK + 1) * at.BLOCK
+        block = row // at.BLOCK
+        end = (block + 1) * at.BLOCK
+        if row + at.BLOCK <= rows and is_quiet(blocks, block * at.BLOCK_WIDTH, (cash, qty, offset), (wake_low, wake_high, floor, peak)):
+            for each in range(at.BLOCK):
+                equity[row + each] = cash + (qty * value[row + each] - offset)
+            row = end
+            continue
         end = min(end, stop)
-        for quiet in range(row, end):
-            equity[quiet] = cash + (qty * value[quiet] - offset)
-        row = end
-        end = min((row // at.BLOCK + 1) * at.BLOCK, stop)
         while row < end:
-            each = cash + (qty * value[row] - offset)
-            if (low[row] <= wake_low) | (high[row] >= wake_high) | (each <= floor) | (each > peak):
+            worth = cash + (qty * value[row] - offset)
+            if (low[row] <= wake_low) | (high[row] >= wake_high) | (worth <= floor) | (worth > peak):
                 break
-            equity[row] = each
+            equity[row] = worth
             row += 1
         if row < end:
             break
+    row = min(row, stop)
     if row > first:
         levels[at.EQUITY] = equity[row - 1]
     return row
@@ -196,13 +198,11 @@ def rest(first: int, stop: int, reach: Reach, value: Floats, levels: Floats) -> 
     while row < stop:
         base = row // at.BLOCK * at.BLOCK_WIDTH
         end = min((row // at.BLOCK + 1) * at.BLOCK, stop)
-        if is_quiet(blocks, base, levels, floor, min(peak, levels[at.HIGHEST])):
+        if is_quiet(blocks, base, (cash, qty, offset), (wake_low, wake_high, floor, min(peak, levels[at.HIGHEST]))):
             least = min(cash + (qty * blocks[base + 2] - offset), cash + (qty * blocks[base + 3] - offset))
             if least < levels[at.LOWEST]:
                 if end - row < at.BLOCK:
-                    least = levels[at.LOWEST]
-                    for quiet in range(row, end):
-                        least = min(least, cash + (qty * value[quiet] - offset))
+                    least = min(levels[at.LOWEST], least_of(value, row, end, cash, qty, offset))
                 levels[at.LOWEST] = least
             row = end
             continue
@@ -219,14 +219,32 @@ def rest(first: int, stop: int, reach: Reach, value: Floats, levels: Floats) -> 
     return row
 
 
-def is_quiet(blocks: Floats, base: int, levels: Floats, floor: float, peak: float) -> bool:
-    """Whether no bar of a block comes to a wake level, or leaves an equity at or below ``floor`` or above ``peak``. What the position is
-    worth rises or falls with the price, rounded or not: so the block's two extremes speak for all of it."""
-    one = levels[at.CASH] + (levels[at.QTY] * blocks[base + 2] - levels[at.OFFSET])
-    other = levels[at.CASH] + (levels[at.QTY] * blocks[base + 3] - levels[at.OFFSET])
+def least_of(value: Floats, first: int, stop: int, cash: float, qty: float, offset: float) -> float:
+    """The least that the position is worth at the closes of these rows: at the lowest of what values it, or the highest of a short."""
+    one = other = value[first]
+    row = first
+    while row < stop - 1:  # two at a time: neither waits for the other
+        near, far = value[row], value[row + 1]
+        one = min(one, near) if qty > 0.0 else max(one, near)
+        other = min(other, far) if qty > 0.0 else max(other, far)
+        row += 2
+    near = value[stop - 1]
+    one = min(one, other, near) if qty > 0.0 else max(one, other, near)
+    return cash + (qty * one - offset)
+
+
+def is_quiet(blocks: Floats, base: int, held: tuple[float, float, float], bounds: tuple[float, float, float, float]) -> bool:
+    """Whether no bar of a block comes to a wake level, or leaves an equity at or below a floor or above a peak. What the position is worth
+    rises or falls with the price, rounded or not: so the block's two extremes speak for all of it.
+
+    held: cash, quantity and offset.  bounds: the lower and the upper wake level, floor and peak.
+    """
+    cash, qty, offset = held
+    wake_low, wake_high, floor, peak = bounds
+    one = cash + (qty * blocks[base + 2] - offset)
+    other = cash + (qty * blocks[base + 3] - offset)
     return (
-        (blocks[base] > levels[at.WAKE_LOW]) & (blocks[base + 1] < levels[at.WAKE_HIGH])
-        & (one > floor) & (other > floor) & (one <= peak) & (other <= peak)
+        (blocks[base] > wake_low) & (blocks[base + 1] < wake_high) & (one > floor) & (other > floor) & (one <= peak) & (other <= peak)
     )  # fmt: skip
 
 
@@ -300,6 +318,7 @@ def soon(ts: Ints, last: Prices, row: int, rows: int) -> None:
     trade costs."""
     if row + 1 < rows:
         fetch(ts, row)
+        fetch(ts, row + 1)
         fetch(last[0], row + 1)
         fetch(last[3], row)
 
