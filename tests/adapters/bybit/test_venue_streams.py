@@ -124,7 +124,7 @@ async def test_without_every_acknowledgement_nothing_is_ready_and_no_entry_leave
 
 async def test_unknown_topics_and_nonsense_are_counted_and_harm_nothing() -> None:
     async with desk_over() as desk:
-        hear = desk.venue.private.stream._hear
+        hear = desk.venue.private.stream._receive
         for text in (
             "{",
             "[]",

@@ -34,7 +34,7 @@ class Medium:
 def listen(desk: Desk) -> list[str]:
     """Names of the orders, as soon as a create comes to the exchange."""
     names: list[str] = []
-    entry, create = desk.server.engine.desk, desk.server.engine.desk.create
+    entry, create = desk.server.engine.order_requests, desk.server.engine.order_requests.create
 
     def received(account: Any, params: Any) -> Any:
         names.append(params["orderLinkId"])

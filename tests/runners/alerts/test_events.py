@@ -105,7 +105,7 @@ def test_what_the_supervisor_tells_has_a_row() -> None:
     seen: set[str] = set()
     for path in sorted((ROOT / "runners/live/supervisor").glob("*.py")):
         source = Source(path.read_text(encoding="utf-8"))
-        for line, codes in [*source.codes("_tell", 0, "code"), *source.codes("Finding", 0, "code")]:
+        for line, codes in [*source.codes("_report", 0, "code"), *source.codes("Finding", 0, "code")]:
             assert codes <= set(EVENTS), f"{path.name}:{line}: {codes}"
             seen |= codes
     only_logged = {"supervisor_note"}

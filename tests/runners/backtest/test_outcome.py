@@ -242,7 +242,7 @@ def test_trust_says_what_the_numbers_rest_on() -> None:
     assert set(found) == {
         "synthetic", "data_sources", "decision_timeframe", "execution_timeframe", "execution_is_finer", "symbols", "open_is_previous_close",
         "ambiguous_bars", "skipped_bars", "partial_bars", "off_grid_prices", "path", "limit_fill", "latency_ms", "liquidation",
-        "not_modelled",
+        "not_modelled", "cost_models",
     }  # fmt: skip
     assert (found["synthetic"], found["data_sources"], found["execution_is_finer"]) == (False, ["test"], False)
     assert found["open_is_previous_close"] == 1.0

@@ -27,7 +27,7 @@ def test_two_readings_freeze_other_numbers_are_told_once_and_agreeing_releases()
     gate = Gate([S])
     comparison = Comparison(gate)
     told = [done(gate, comparison.read(found, {})) for found in ([ONE], [ONE], [ONE], [TWO], [TWO], [], [])]
-    assert told == [["Doubt"], ["Freeze", "Trust"], [], ["Freeze"], [], ["Release"], []]
+    assert told == [["Doubt"], ["Freeze", "ComparisonOver"], [], ["Freeze"], [], ["Release"], []]
     assert not gate.entries()
 
 
@@ -38,7 +38,7 @@ def test_a_freeze_that_was_not_done_is_asked_for_again_until_the_gate_has_it() -
     done(gate, comparison.read([ONE], {}))
     for _ in range(2):
         assert [type(action) for action in comparison.read([ONE], {})] == [Freeze, ComparisonOver]
-    assert done(gate, comparison.read([ONE], {})) == ["Freeze", "Trust"] and gate.has("position_differs", S)
+    assert done(gate, comparison.read([ONE], {})) == ["Freeze", "ComparisonOver"] and gate.has("position_differs", S)
 
 
 def test_a_release_that_was_not_done_is_asked_for_again() -> None:

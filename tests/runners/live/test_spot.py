@@ -126,5 +126,7 @@ def test_a_wallet_that_is_finer_than_we_compare_differs_from_nothing(wallet: str
     portfolio = Portfolio([pair], 10**12)
     portfolio.seed("BTCUSDT", int(Decimal(wallet).scaleb(10)), 10**10)
     row = wire.CoinRow(coin="BTC", walletBalance=wallet)
-    venue: Any = SimpleNamespace(tracker=SimpleNamespace(balances={"BTC": translate.balance_report(row, 0)}))
+    venue: Any = SimpleNamespace(
+        tracker=SimpleNamespace(stated=SimpleNamespace(balances={"BTC": translate.balance_report(row, 0)}, pushes={}))
+    )
     assert differences(portfolio, venue, "USDT") == []

@@ -227,7 +227,7 @@ def test_the_same_end_is_told_once_and_then_counted() -> None:
     told: list[tuple[str, str]] = []
     supervisor, refused = supervisor_of(place(), told), Beat(1, "ended", 1, 1, reason="VenueError: nobody answers\nway out", code=5)
     for number, beat in enumerate([refused, refused, refused, None, refused]):
-        supervisor._tell_unordered(Trader(TraderCard(number, "", ""), None), 5, beat)
+        supervisor._notify_unordered(Trader(TraderCard(number, "", ""), None), 5, beat)
     assert [text.partition(": process ")[2] for _, text in told] == [
         "0 ended with exit code 5; it said: VenueError: nobody answers",
         "1 ended with exit code 5, and said the same again: 2 times by now",
