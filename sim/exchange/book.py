@@ -114,6 +114,7 @@ class SymbolBook:
         "funding",
         "index",
         "instrument",
+        "is_capped",
         "is_spot",
         "is_trailing",
         "last",
@@ -179,6 +180,7 @@ class SymbolBook:
         self.last = self.mark = self.index = 0.0
         self.volume = self.volatility_bps = 0.0
         self.volume_left = -1  # steps that may still be taken from this bar; -1: no cap
+        self.is_capped = False  # whether the cap has cut or put off something in this bar
         self.ambiguous = False  # whether the bar being walked is to be counted as ambiguous
         self.wake_ts = NEVER
         self.is_trailing = False  # whether a trailing stop followed the price when the wake levels were set: it moves at any of them

@@ -254,7 +254,7 @@ class SimulatedExchange(OrderCalls):
         if book.account is not None:
             book.account.begin(ts_open, ts_close)
         if self._volume_share is not None:
-            book.volume_left = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid)
+            book.volume_left, book.is_capped = volume_cap_steps(self._volume_share, volume, book.instrument.qty_grid), False
         fast_path, resting = self._fast_path, self._resting
         if fast_path is not None and fast_path.take(book, ts_open):
             refresh_wake(book, self._touch)

@@ -12,7 +12,8 @@ PositionLog = Sequence[PositionChange]
 
 
 class ExchangeMetrics:
-    """Counters of one run. insurance_paid in 1e-8 of the quote coin; capped: executions that the volume cap cut or put off.
+    """Counters of one run. insurance_paid in 1e-8 of the quote coin; capped: bars in which the volume cap cut an execution or put it
+    off.
 
     volume_share_max: the largest share of a bar's volume that one execution took.
     """

@@ -97,8 +97,8 @@ class _KeptBook:
 
     def restore(self) -> None:
         book = self.book
-        book.ts, book.last, book.mark, book.index, book.volume_left, book.ambiguous = self._fields[:6]
-        book.fresh, book.waiting = list(self._fields[6]), list(self._fields[7])
+        book.ts, book.last, book.mark, book.index, book.volume_left, book.ambiguous, book.is_capped = self._fields[:7]
+        book.fresh, book.waiting = list(self._fields[7]), list(self._fields[8])
         book.orders = {}
         for order, values in self._orders:
             for name, value in zip(_ORDER_FIELDS, values, strict=True):
@@ -136,11 +136,12 @@ class _PositionFields:
 
 
 _ORDER_FIELDS: Final = WorkingOrder.__struct_fields__
-Fields = tuple[int, float, float, float, int, bool, tuple[WorkingOrder, ...], tuple[WorkingOrder, ...]]
+Fields = tuple[int, float, float, float, int, bool, bool, tuple[WorkingOrder, ...], tuple[WorkingOrder, ...]]
 
 
 def _fields_of(book: SymbolBook) -> Fields:
-    return book.ts, book.last, book.mark, book.index, book.volume_left, book.ambiguous, tuple(book.fresh), tuple(book.waiting)
+    marks = book.last, book.mark, book.index
+    return book.ts, *marks, book.volume_left, book.ambiguous, book.is_capped, tuple(book.fresh), tuple(book.waiting)
 
 
 def _worth(book: SymbolBook) -> int:

@@ -277,7 +277,9 @@ class Matching:
         """How many of these steps the bar's volume still has for us."""
         if book.volume_left < 0 or steps <= book.volume_left:
             return steps
-        self._metrics.capped += 1
+        if not book.is_capped:  # an order that waits is looked at at every price of the bar
+            book.is_capped = True
+            self._metrics.capped += 1
         return book.volume_left
 
     def _execute(self, book: SymbolBook, order: WorkingOrder, steps: int, ticks: int, reference: int, *, maker: bool) -> bool:

@@ -54,3 +54,12 @@ def test_without_a_cap_the_older_order_goes_first(venue) -> None:
     v.send("b", "BUY", 10.0, price=98.0).bar((100.0,) * 4)
     v.send("x", "SELL", 10.0, reduce_only=True)
     assert [line.split(" ")[:2] for line in v.bar((97.0,) * 4)] == [["fill", "b"], ["filled", "b"], ["fill", "x"], ["filled", "x"]]
+
+
+def test_a_bar_in_which_the_cap_holds_back_counts_once_however_often_it_is_looked_at(venue) -> None:
+    v = venue(config=CAPPED).send("a", "BUY", 25.0)
+    v.bar(FALL, volume=1000.0)
+    v.send("b", "BUY", 1.0, price=90.0).bar(FALL, volume=1000.0)
+    assert v.exchange.metrics.capped == 2 and v.steps == 2000
+    v.bar(FALL, volume=1000.0)
+    assert v.exchange.metrics.capped == 2 and v.steps == 2500
