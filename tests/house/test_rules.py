@@ -53,7 +53,8 @@ def test_modules_and_public_names_have_docstrings() -> None:
 
 
 def test_parts_are_put_together_in_one_place() -> None:
-    makers = {name: {path for path, tree in _trees(*ROOMS).items() if name in _calls(tree)} for name in COMPOSED}
+    calls = {path: _calls(tree) for path, tree in _trees(*ROOMS).items()}
+    makers = {name: {path for path, called in calls.items() if name in called} for name in COMPOSED}
     assert makers == COMPOSED
 
 
