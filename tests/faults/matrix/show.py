@@ -150,6 +150,8 @@ class Show(WatchedExchange):
             shutil.copytree(self.journals, self._killed)
         else:
             self._killed.mkdir()
+        if self.live is not None:  # the dead send nothing, however many turns of the loop it takes to end their tasks
+            self.live.connection.rest.stop = lambda: "the process is killed"
         self._task.cancel()
 
     def restart(self) -> None:
