@@ -9,9 +9,9 @@ The rules of the steps are in ``runners/lifecycle/stages.py``, the run in ``runn
 ``runners/lifecycle/tracker.py``.
 """
 
-from keel.runners.lifecycle.epoch_run import run_epoch
+from keel.runners.lifecycle.epoch_run import EpochRun, run_epoch
 from keel.runners.lifecycle.stages import LifeCycle, StrategyEpoch
 from keel.runners.lifecycle.tracker import EpochResult, StrategyEpochTracker
 from keel.runners.research.experiment import ExperimentTracker
 
-__all__ = ["EpochResult", "ExperimentTracker", "LifeCycle", "StrategyEpoch", "StrategyEpochTracker", "run_epoch"]
+__all__ = ["EpochResult", "EpochRun", "ExperimentTracker", "LifeCycle", "StrategyEpoch", "StrategyEpochTracker", "run_epoch"]

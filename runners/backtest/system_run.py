@@ -17,15 +17,17 @@ from keel.adapters.store import HistoricalDataStore
 from keel.core.errors import DataError, StrategyError
 from keel.core.model.time_range import TimeRange
 from keel.core.results.result import BacktestResult
+from keel.core.system.config import SystemConfig
 from keel.runners.backtest.engine import run_prepared
 from keel.runners.backtest.preparation import Prepared, plan_of, prepare
 from keel.runners.backtest.windows import NamedWindow, aligned_window
 from keel.runners.backtest.wiring import check_venue
-from keel.runners.epoch import StrategyEpoch, run_epoch
 from keel.runners.home import Home
+from keel.runners.lifecycle.epoch_run import EpochRun
 from keel.runners.lifecycle.identity import data_fingerprint, effective_config
 from keel.runners.lifecycle.registry import RunInfo
-from keel.runners.lifecycle.tracker import EpochResult
+from keel.runners.lifecycle.stages import StrategyEpoch
+from keel.runners.lifecycle.tracker import EpochResult, StrategyEpochTracker
 from keel.runners.systems import LoadedSystem, load_recorded
 from keel.runners.user_code import load_function
 
@@ -97,27 +99,24 @@ def run_backtest(
     seed: recorded; ``load_system`` has handed it to the strategy already. promote: judge the system's rules for the next epoch.
     """
     config = effective_config(ready.loaded, ready.window, ready.prepared, seed)
-    attempt = _Attempt(ready, config["system_uid"], progress)
     system = ready.loaded.config
     rules = system.promotion.get("demo") if promote else None
-    done = run_epoch(
-        StrategyEpoch.BACKTEST,
-        ",".join(system.symbols),
-        system.system,
-        attempt,
-        timeframes=list(dict.fromkeys([system.timeframe, system.execution_timeframe or system.timeframe])),
-        promotion_criteria=rules,
-        next_epoch=StrategyEpoch.DEMO if rules else None,
-        strategy_name=system.description,
-        effective_config=config,
-        home=home,
-    )
-    if attempt.result is None or done.status == "failed":
-        error = attempt.error or StrategyError(done.error or "the run failed without saying why")
-        error.add_note(f"{done.run_id} is marked failed: {done.artifacts}")
-        raise error
-    path = write_run_report(attempt.result, done.artifacts) if report else None
-    return SystemRun(done, attempt.result, ready.window, path)
+    run = EpochRun(
+        StrategyEpochTracker(system.system, system.description, home=home), StrategyEpoch.BACKTEST, ",".join(system.symbols),
+        timeframes_of(system), rules, StrategyEpoch.DEMO if rules else None, effective_config=config,
+    )  # fmt: skip
+    with run:
+        if ready.prepared is None:
+            raise ready.failure or StrategyError(f"{system.system}: the strategy failed")
+        result = run_prepared(ready.prepared, uid=config["system_uid"], progress=progress, load_s=ready.load_s)
+        done = run.complete(result)
+    path = write_run_report(result, done.artifacts) if report else None
+    return SystemRun(done, result, ready.window, path)
+
+
+def timeframes_of(system: SystemConfig) -> list[str]:
+    """The timeframes that a run is listed under: of decisions and of execution."""
+    return list(dict.fromkeys([system.timeframe, system.execution_timeframe or system.timeframe]))
 
 
 def write_run_report(result: BacktestResult, folder: Path, kind: str = "backtest") -> Path:
@@ -156,23 +155,3 @@ def run_again(run: RunInfo, store: HistoricalDataStore, home: Home) -> BacktestR
         raise DataError(f"{run.run_id}: running it again gives another equity: the program has changed since; run the system anew")
     result.run_id, result.artifacts = run.run_id, run.folder
     return result
-
-
-class _Attempt:
-    """What ``run_epoch`` calls: keeps the result, or the error as it was raised."""
-
-    def __init__(self, ready: ReadySystem, uid: str, progress: Progress | None) -> None:
-        self._ready, self._uid, self._progress = ready, uid, progress
-        self.result: BacktestResult | None = None
-        self.error: Exception | None = None
-
-    def __call__(self, symbol: str) -> BacktestResult:
-        ready = self._ready
-        try:
-            if ready.prepared is None:
-                raise ready.failure or StrategyError(f"{symbol}: the strategy failed")
-            self.result = run_prepared(ready.prepared, uid=self._uid, progress=self._progress, load_s=ready.load_s)
-        except Exception as error:
-            self.error = error
-            raise
-        return self.result

@@ -1,10 +1,12 @@
-"""``run_epoch``: one call around whatever runs, with identity, artifacts, events, verdict and promotion."""
+"""A run with identity, artifacts, events, verdict and promotion: ``EpochRun`` around a block, ``run_epoch`` around a function."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from keel.adapters.logging import log_context_scope, without_secrets
@@ -37,7 +39,6 @@ def run_epoch(
     effective_config: Mapping[str, Any] | None = None,
     experiment: str | None = None,
     raise_errors: bool = False,
-    begin_late: bool = False,
     home: Home | Path | None = None,
     now: Callable[[], int] = wall_ms,
     **runner_kwargs: Any,
@@ -50,64 +51,121 @@ def run_epoch(
     A parameter of runner_fn that is named like one of run_epoch's own (timeframes, strategy_id, epoch, home, ...) gets what run_epoch was
     given. Without criteria ``passed`` is None. What runner_fn or the criteria raise marks the run failed and is returned as ``error``;
     raise_errors raises it again. An InvariantError is always raised again, and so is what keeps the artifacts from being written.
-    begin_late: the run begins (folder, config.json, event) when runner_fn calls the ``begin`` that it is given as a keyword, which returns
-    the run's id; what it raises before that is raised again, and there has been no run.
     A KeyboardInterrupt marks the run interrupted and passes on; SystemExit and its like pass unmarked.
     Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
     """
     given = {
         "timeframes": timeframes, "epoch": epoch, "strategy_id": strategy_id, "strategy_name": strategy_name, "next_epoch": next_epoch,
         "promotion_criteria": promotion_criteria, "effective_config": effective_config, "experiment": experiment, "home": home, "now": now,
-        "raise_errors": raise_errors, "runner_fn": runner_fn, "begin_late": begin_late,
+        "raise_errors": raise_errors, "runner_fn": runner_fn,
     }  # fmt: skip
     shared = shared_arguments(runner_fn, given)
-    stage, judge = StrategyEpoch.of(epoch), _Judge(promotion_criteria)
-    following = None if next_epoch is None else StrategyEpoch.of(next_epoch)
-    tracker = StrategyEpochTracker(strategy_id, strategy_name, home=home, now=now)
-    if following is not None:
-        tracker.state.check_promotion(stage, following)
-    asked = {"runner": named(runner_fn), "arguments": described(without_secrets(runner_kwargs))}
-    promotion = {"promotion": judge.description, "next_epoch": following}
-    run = {"experiment": experiment} if experiment else {}
-    run_id = ""
-
-    def begin(**more: Any) -> str:
-        nonlocal run_id
-        config = {"run": {**run, **more}, **asked, **promotion, "config": without_secrets(effective_config or {})}
-        run_id = tracker.epoch_start(stage, symbol, timeframes, config=config)
-        return run_id
-
-    late = {"begin": begin} if begin_late else {}
-    if not begin_late:
-        begin()
+    about = {"runner": named(runner_fn), "arguments": described(without_secrets(runner_kwargs))}
+    run = EpochRun(
+        StrategyEpochTracker(strategy_id, strategy_name, home=home, now=now), epoch, symbol, timeframes, promotion_criteria, next_epoch,
+        effective_config=effective_config, about={"run": {"experiment": experiment} if experiment else {}, **about},
+    )  # fmt: skip
     try:
-        try:
-            hear = partial(tracker.note_configuration, run_id) if run_id and not effective_config else None
-            known = {"run_id": run_id} if run_id else {}
-            with log_context_scope(**known, strategy_id=strategy_id, epoch=stage.value, symbol=symbol), listening(hear):
-                returned = runner_fn(symbol=symbol, **late, **shared, **runner_kwargs)
-                passed, reason, verdicts = judge.verdict(returned)
-        except Exception as error:
-            if not run_id:
-                raise
-            failed = tracker.epoch_failed(run_id, stage, symbol, error)
-            if raise_errors or isinstance(error, InvariantError):
-                raise
-            return failed
-        try:
-            return tracker.epoch_complete(
-                run_id, stage, symbol, returned, passed=passed, promotion_reason=reason, next_epoch=following, verdicts=verdicts
-            )
-        except InvariantError as error:
-            tracker.epoch_failed(run_id, stage, symbol, error)
+        with run:
+            run.complete(runner_fn(symbol=symbol, **shared, **runner_kwargs))
+    except Exception as error:
+        if run.done is None or raise_errors or isinstance(error, InvariantError):
             raise
+    assert run.done is not None
+    return run.done
+
+
+class EpochRun:
+    """One run of a strategy's epoch, for the length of a ``with`` block that hands what came of it to ``complete``.
+
+    The block's beginning begins the run (folder, config.json, event); with ``begins_late`` only ``begin`` does, and a block that fails
+    before that was no run. What is raised in the block marks the run failed, a KeyboardInterrupt marks it interrupted; both pass on.
+    ``done``: what came of it, once it has ended.
+    effective_config: the whole configuration; where there is none, that of the BacktestEngine that runs in the block is added.
+    about: further keys of config.json; ``run`` holds what differs between two runs of the same configuration.
+    Raises ConfigError and SafetyError, before anything is written, for a step that is not allowed and rules that are none.
+    """
+
+    def __init__(
+        self,
+        tracker: StrategyEpochTracker,
+        epoch: StrategyEpoch | str,
+        symbol: str,
+        timeframes: Sequence[str] = (),
+        promotion_criteria: Criteria | None = None,
+        next_epoch: StrategyEpoch | str | None = None,
+        *,
+        effective_config: Mapping[str, Any] | None = None,
+        about: Mapping[str, Any] | None = None,
+        begins_late: bool = False,
+    ) -> None:
+        self._tracker, self._stage, self._symbol, self._timeframes = tracker, StrategyEpoch.of(epoch), symbol, timeframes
+        self._judge, self._next = _Judge(promotion_criteria), None if next_epoch is None else StrategyEpoch.of(next_epoch)
+        self._config, self._about, self._begins_late = effective_config, dict(about or {}), begins_late
+        if self._next is not None:
+            tracker.state.check_promotion(self._stage, self._next)
+        self._around = ExitStack()
+        self.run_id = ""
+        self.done: EpochResult | None = None
+
+    def begin(self, **more: Any) -> str:
+        """The run begins; more: further keys of its ``run``. Returns its id."""
+        about = {**self._about, "run": {**self._about.get("run", {}), **more}}
+        promotion = {"promotion": self._judge.description, "next_epoch": self._next}
+        config = {**about, **promotion, "config": without_secrets(self._config or {})}
+        self.run_id = self._tracker.epoch_start(self._stage, self._symbol, self._timeframes, config=config)
+        return self.run_id
+
+    def complete(self, returned: Mapping[str, Any]) -> EpochResult:
+        """The run is through: its rules are judged, its artifacts written, its event appended; the strategy is promoted if it passed.
+
+        returned: metrics, or a BacktestResult. Raises ConfigError when it is neither, DataError when the artifacts find no room.
+        """
+        passed, reason, verdicts = self._judge.verdict(returned)
+        try:
+            self.done = self._tracker.epoch_complete(
+                self.run_id, self._stage, self._symbol, returned, passed=passed, promotion_reason=reason, next_epoch=self._next,
+                verdicts=verdicts,
+            )  # fmt: skip
         except DataError as error:
-            raise _unwritten(tracker, run_id, stage, symbol, error) from error
-    except KeyboardInterrupt as interrupt:
-        if not run_id:
-            raise
-        _mark_interrupted(tracker, run_id, stage, symbol, interrupt)
-        raise
+            raise _Unwritten(error) from error
+        return self.done
+
+    def __enter__(self) -> EpochRun:
+        if not self._begins_late:
+            self.begin()
+        known = {"run_id": self.run_id} if self.run_id else {}
+        hear = partial(self._tracker.note_configuration, self.run_id) if self.run_id and not self._config else None
+        self._around.enter_context(
+            log_context_scope(**known, strategy_id=self._tracker.strategy_id, epoch=self._stage.value, symbol=self._symbol)
+        )
+        self._around.enter_context(listening(hear))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._around.close()
+        if not self.run_id:
+            return
+        place = self._tracker, self.run_id, self._stage, self._symbol
+        if isinstance(error, _Unwritten):
+            raise _unwritten(*place, error.error) from error.error
+        if isinstance(error, KeyboardInterrupt):
+            _mark_interrupted(*place, error)
+        elif isinstance(error, Exception):
+            self.done = self._tracker.epoch_failed(*place[1:], error)
+            error.add_note(f"{self.run_id} is marked failed: {self.done.artifacts}")
+        elif error is None and self.done is None:
+            told = InvariantError(f"{self.run_id}: the block of the run has ended, and nothing was handed to complete")
+            self.done = self._tracker.epoch_failed(*place[1:], told)
+            raise told
+
+
+class _Unwritten(Exception):
+    """The artifacts of a run that was computed could not be written."""
+
+    def __init__(self, error: DataError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def _unwritten(tracker: StrategyEpochTracker, run_id: str, stage: StrategyEpoch, symbol: str, error: DataError) -> DataError:

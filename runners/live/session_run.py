@@ -23,13 +23,14 @@ from keel.adapters.bybit.transport.credentials import load_credentials
 from keel.adapters.bybit.transport.endpoints import Environment, endpoints
 from keel.adapters.logging import Logger, get_logger
 from keel.adapters.store import HistoricalDataStore
-from keel.core.errors import ConfigError, InvariantError, KeelError, VenueError
+from keel.core.errors import ConfigError, InvariantError, KeelError
 from keel.core.results.result import BacktestResult
 from keel.core.system.config import for_epoch
 from keel.core.system.suggestions import did_you_mean
-from keel.runners.backtest.system_run import write_run_report
-from keel.runners.epoch import EpochResult, StrategyEpoch, run_epoch
+from keel.runners.backtest.system_run import timeframes_of, write_run_report
+from keel.runners.epoch import EpochResult, StrategyEpoch, StrategyEpochTracker
 from keel.runners.home import Home
+from keel.runners.lifecycle.epoch_run import EpochRun
 from keel.runners.lifecycle.registry import system_uid
 from keel.runners.live.alerts.of_session import SessionAlerts, session_alerts
 from keel.runners.live.panic.panic_button import PanicButton
@@ -125,20 +126,15 @@ def run_course(plan: Plan, home: Home, options: SessionOptions, course: Course, 
     try:
         with private_files(), attentive(), session_alerts(home, about, attempt.show, attempt.say) as attempt.alerts, attempt.heartbeats():
             try:
-                done = run_epoch(
-                    course.epoch,
-                    ",".join(system.symbols),
-                    course.strategy_id,
-                    attempt,
-                    timeframes=list(dict.fromkeys([system.timeframe, system.execution_timeframe or system.timeframe])),
-                    promotion_criteria=course.rules,
-                    next_epoch=course.next_epoch if course.rules else None,
-                    strategy_name=system.description,
-                    effective_config=recorded,
-                    begin_late=True,
-                    home=home,
-                )
-                return _made(attempt, done, options)
+                run = EpochRun(
+                    StrategyEpochTracker(course.strategy_id, system.description, home=home), course.epoch, ",".join(system.symbols),
+                    timeframes_of(system), course.rules, course.next_epoch if course.rules else None, effective_config=recorded,
+                    begins_late=True,
+                )  # fmt: skip
+                with run:
+                    result = attempt.trade(run.begin)
+                    done = run.complete(result)
+                return _made(attempt, result, done, options)
             except BaseException as error:
                 attempt.tell_end(error)
                 raise
@@ -159,14 +155,11 @@ def without_symbols(loaded: LoadedSystem, symbols: tuple[str, ...]) -> LoadedSys
     return loaded.with_overrides([f"symbols=[{', '.join(left)}]"]) if symbols else loaded
 
 
-def _made(attempt: _Attempt, done: EpochResult, options: SessionOptions) -> SessionRun:
-    """What was kept, with its report. Raises what failed, whether in the session or after it."""
+def _made(attempt: _Attempt, result: BacktestResult, done: EpochResult, options: SessionOptions) -> SessionRun:
+    """What was kept, with its report. Raises what ended the session, where it was a fault."""
     live, ending = attempt.live, attempt.ending
-    if attempt.result is None or live is None or ending is None:
-        error = attempt.error or VenueError(done.error or "the session failed without saying why")
-        error.add_note(f"{done.run_id} is marked failed: {done.artifacts}")
-        raise error
-    report = write_run_report(attempt.result, done.artifacts, attempt.course.kind) if options.report else None
+    assert live is not None and ending is not None  # there is a result
+    report = write_run_report(result, done.artifacts, attempt.course.kind) if options.report else None
     if ending.failure is not None:
         failure = ending.failure
         told = failure if isinstance(failure, (KeelError, InvariantError)) else InvariantError(f"{type(failure).__name__}: {failure}")
@@ -174,11 +167,11 @@ def _made(attempt: _Attempt, done: EpochResult, options: SessionOptions) -> Sess
         raise told from failure
     lines, quote = ending_lines(live, ending), next(iter(live.instruments.values())).quote
     attempt.log_end(lines)
-    return SessionRun(done, attempt.result, ending, live.account, live.journal.folder, report, lines, quote)
+    return SessionRun(done, result, ending, live.account, live.journal.folder, report, lines, quote)
 
 
 class _Attempt:
-    """What ``run_epoch`` calls: one session, from start to end."""
+    """One session, from start to end, with its log, its alerts and its heartbeats."""
 
     def __init__(self, plan: Plan, options: SessionOptions, beside: Beside | None, course: Course) -> None:
         self._plan, self._options, self._beside, self.course = plan, options, beside, course
@@ -186,8 +179,6 @@ class _Attempt:
         self._session: Session | None = None
         self.alerts = SessionAlerts(None)
         self._beats = Heartbeats(None, self.notify, stops_alone=False)
-        self.result: BacktestResult | None = None
-        self.error: Exception | None = None
 
     @property
     def live(self) -> Live | None:
@@ -239,15 +230,11 @@ class _Attempt:
         """For the log."""
         self._log.warning(text, code="alert_failed")
 
-    def __call__(self, symbol: str, begin: Callable[..., str]) -> BacktestResult:
+    def trade(self, begin: Callable[..., str]) -> BacktestResult:
+        """Trade until the end. begin: called when the start is through, returns the run's id."""
         began = time.monotonic()
-        try:
-            live, ending = run_to_end(self._run(begin))
-            self.result = session_result(live, ending, wall_s=time.monotonic() - began)
-        except Exception as error:
-            self.error = error
-            raise
-        return self.result
+        live, ending = run_to_end(self._run(begin))
+        return session_result(live, ending, wall_s=time.monotonic() - began)
 
     async def _run(self, begin: Callable[..., str]) -> tuple[Live, Ending]:
         session = self._session = Session(

@@ -29,7 +29,6 @@ LONG_FILES: Final = frozenset(
 )
 LONG_FUNCTIONS: Final = frozenset(
     {
-        "runners/lifecycle/epoch_run.py:run_epoch",
         "runners/live/checks/watchdog.py:watching",
         "runners/backtest/replay.py:run",
         "runners/live/supervisor/command.py:supervise",

@@ -16,7 +16,7 @@ from keel.adapters.logging import log_context
 from keel.core.errors import ConfigError, DataError, InvariantError, SafetyError
 from keel.core.model.frame import Frame
 from keel.core.results.result import BacktestResult
-from keel.runners.epoch import EpochResult, ExperimentTracker, StrategyEpoch, StrategyEpochTracker, run_epoch
+from keel.runners.epoch import EpochResult, EpochRun, ExperimentTracker, StrategyEpoch, StrategyEpochTracker, run_epoch
 from keel.runners.home import Home
 from keel.runners.lifecycle.events import read_events
 from keel.runners.lifecycle.registry import list_runs
@@ -410,3 +410,44 @@ def test_an_experiments_own_names_are_refused_where_they_would_be_swallowed(tmp_
         return METRICS
 
     assert tracker.run("backtest", "BTCUSDT", "s", runner_fn).error is None and seen == ["names", tmp_path]
+
+
+# --- a block ---------------------------------------------------------------------------------------------------------
+
+
+def block(home: Path, **more: Any) -> EpochRun:
+    return EpochRun(StrategyEpochTracker("s", home=home), StrategyEpoch.BACKTEST, "BTCUSDT", **more)
+
+
+def test_a_block_that_fails_marks_its_run_and_says_where_it_is(tmp_path: Path) -> None:
+    run = block(tmp_path)
+    with pytest.raises(ZeroDivisionError) as raised, run:
+        1 / 0  # noqa: B018  # raises
+    (kept,) = list_runs(tmp_path)
+    assert (kept.run_id, kept.status, kept.error) == (run.run_id, "failed", "ZeroDivisionError: division by zero")
+    assert raised.value.__notes__ == [f"{run.run_id} is marked failed: {kept.folder}"] and run.done is not None
+
+
+def test_a_run_that_begins_late_is_none_before_it_has_begun(tmp_path: Path) -> None:
+    late = block(tmp_path, begins_late=True)
+    with pytest.raises(DataError), late:
+        raise DataError("refused at the start")
+    assert list_runs(tmp_path) == [] and late.done is None
+    with block(tmp_path, begins_late=True) as run:
+        run.begin(journal="j")
+        run.complete(METRICS)
+    (kept,) = list_runs(tmp_path)
+    config = kept.read().config
+    assert kept.status == "completed" and config is not None and config["run"]["journal"] == "j"
+
+
+def test_a_block_that_hands_nothing_on_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(InvariantError, match="nothing was handed to complete"), block(tmp_path):
+        pass
+    assert [kept.status for kept in list_runs(tmp_path)] == ["failed"]
+
+
+def test_an_interrupt_in_a_block_is_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), block(tmp_path):
+        raise KeyboardInterrupt
+    assert [kept.status for kept in list_runs(tmp_path)] == ["interrupted"]
