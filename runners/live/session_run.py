@@ -33,6 +33,7 @@ from keel.runners.home import Home
 from keel.runners.lifecycle.epoch_run import EpochRun
 from keel.runners.lifecycle.registry import system_uid
 from keel.runners.live.alerts.of_session import SessionAlerts, session_alerts
+from keel.runners.live.market.bar_synchronizer import GRACE_MS
 from keel.runners.live.panic.panic_button import PanicButton
 from keel.runners.live.panic.panic_key import panic_key
 from keel.runners.live.reporting.event_log import log_events
@@ -66,7 +67,7 @@ class SessionOptions:
     max_bars: int | None = None
     fresh: bool = False
     report: bool = True
-    grace_ms: int = 2_000
+    grace_ms: int = GRACE_MS
     without: tuple[str, ...] = ()
     why_without: Mapping[str, str] = field(default_factory=dict)
 
