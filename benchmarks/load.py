@@ -11,9 +11,6 @@ What is measured is stamped on the machine's monotonic clock, which both process
                          journal, fsync, signature
     wire to exchange     from there until the exchange takes the order up; the exchange of this machine is busy with its own flood, so
                          that this is told and not judged
-The first instant that is decided on is left out of the two times that are judged, and of the decisions: its candles came while the
-session was starting, and those of some symbols were in their warm-up. The worst of it is printed by itself.
-
 What must not be lost is counted at both ends: candles (in the journal), decisions (each bar of each symbol, asked once), signals (each has
 its order, and each order its signal, by its bar), orders, fills. Exits 1 when anything was, or a p99 is above the gate.
 """
@@ -242,10 +239,9 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     last: dict[int, int] = {}
     for _, close, at in seen["candles"]:
         last[close] = max(last.get(close, 0), at)
-    start, *closes = sorted({close for _, close in asked})
-    first, end = closes[0], closes[-1]
-    waited = [(close, (at - last[close]) / 1e6) for (_, close), at in asked.items() if close in last]
-    to_strategy = [ms for close, ms in waited if close != start]
+    to_strategy = [(at - last[close]) / 1e6 for (_, close), at in asked.items() if close in last]
+    first = min(asked, key=lambda each: each[1])[1]
+    end = max(asked, key=lambda each: each[1])[1]
     sent = {(symbol, close) for symbol, close, _ in seen["candles"] if first <= close <= end}
     bars = {(message.symbol, message.ts_close) for message in kept if isinstance(message, Bar)}
     executed = {row["execId"] for row in truth["executions"] if row["execType"] == "Trade"}
@@ -256,12 +252,11 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     written = dict(reversed(ran["written"]))
     """orderLinkId -> when its bytes were first written."""
     on_wire = {name: written[name] for name, _, _ in seen["orders"] if name in written}
-    left = [(bar_of[name][1], (at - answered[bar_of[name]]) / 1e6) for name, at in on_wire.items() if bar_of.get(name) in answered]
-    to_wire = [ms for close, ms in left if close != start]
+    to_wire = [(at - answered[bar_of[name]]) / 1e6 for name, at in on_wire.items() if bar_of.get(name) in answered]
     to_exchange = [(arrived - written[name]) / 1e6 for name, _, arrived in seen["orders"] if name in written]
     lost = {
         "candles": len(sent - bars),
-        "decisions": len(sent ^ {each for each in asked if each[1] != start}) + len(ran["asked"]) - len(asked),
+        "decisions": len(sent ^ set(asked)) + len(ran["asked"]) - len(asked),
         "signals": len(set(answered) ^ set(bar_of.values())),
         "orders": len(placed ^ set(bar_of)),
         "fills": len(executed ^ booked),
@@ -274,8 +269,6 @@ def report(home: Path, ran: dict[str, Any], truth: dict[str, Any], seen: dict[st
     rows = {"socket to strategy": percentiles(to_strategy), "signal to wire": percentiles(to_wire)}
     for what, (half, most, worst) in {**rows, "wire to exchange": percentiles(to_exchange)}.items():
         print(f"{what:20} p50 {half:6.2f} ms   p99 {most:6.2f} ms   max {worst:6.2f} ms")
-    at_start = [max((ms for close, ms in found if close == start), default=0.0) for found in (waited, left)]
-    print(f"the start's instant: socket to strategy {at_start[0]:.2f} ms, signal to wire {at_start[1]:.2f} ms, not judged")
     print("lost: " + ", ".join(f"{what} {count}" for what, count in lost.items()))
     is_well = not any(lost.values()) and all(most <= options.gate_ms for _, most, _ in rows.values()) and ran["exit"] == 0
     if ran["exit"]:

@@ -249,7 +249,8 @@ NEVER_CHANGED_ON_THE_WAY = {
     "wake_low", "wake_ts",
 }  # fmt: skip
 KEPT = {
-    "ambiguous", "fresh", "funding", "index", "last", "mark", "orders", "pending", "position_log", "positions", "ts", "volume_left",
+    "ambiguous", "fresh", "funding", "index", "is_capped", "last", "mark", "orders", "pending", "position_log", "positions", "ts",
+    "volume_left",
     "waiting",
 }  # fmt: skip
 

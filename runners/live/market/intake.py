@@ -42,7 +42,7 @@ class Intake:
         notify: Notify,
         *,
         is_news: Callable[[int], bool],
-        decides_after: int,
+        decides_after: Callable[[], int],
         first: Callable[[], None],
         is_due: Callable[[], bool],
     ) -> None:
@@ -116,5 +116,5 @@ class Intake:
         ts, prices, is_news = gathered.ts, self._prices, self._is_news(gathered.ts)
         marks = dict(prices.marks_of(gathered, self._account, is_news=is_news))
         prices.unheard.clear()
-        decides = is_news and ts > self._decides_after
+        decides = is_news and ts > self._decides_after()
         self._put(Instant(ts, prices.due_rates(ts), marks, gathered.bars, decides, prices.inputs_of(gathered)))

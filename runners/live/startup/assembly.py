@@ -101,6 +101,8 @@ class Assembly:
         self._venue: BybitVenue
         self._reconciler: Reconciler
         self._protection: Protection | None = None
+        self._starting_instant = 0
+        """Instants up to here lie before this session: where the journal began with it, nobody decides on them."""
 
     async def build(self) -> Live:
         """Everything, in order; nothing that adds exposure leaves meanwhile."""
@@ -125,6 +127,7 @@ class Assembly:
         books.bus.subscribe(SubmitOrder, self._note_quote)
         self._conditions = conditions
         snapshots = Snapshots(books, ground.journal, self._notify, failure=lambda: self._recorder.failure)
+        self._starting_instant = connection.market_ms if found.is_first else 0  # what closed during the start is decided on by nobody
         return Live(
             plan, ground.account, connection, ground.instruments, books, gate, venue, market, intake, ground.journal, self._recorder,
             snapshots, self._reconciler, statement, self._inbox, waits, ground.outside.notices,
@@ -220,7 +223,7 @@ class Assembly:
         books, connection, takes = self._books, self._connection, self._ground.outside.takes_instants
         intake = Intake(
             self._make_instants(found.reads), self._prices, self._inbox.put, books.portfolio, self._notify, is_news=self._is_news,
-            decides_after=connection.market_ms if found.is_first else 0, first=self._before_instant,
+            decides_after=lambda: self._starting_instant, first=self._before_instant,
             is_due=lambda: connection.pace.gives_at_once and takes() and self._recorder.failure is None,
         )  # fmt: skip
         if not found.reads.waited_for:

@@ -49,7 +49,7 @@ def test_after_the_grace_it_goes_on_without_the_late_one_which_then_comes_too_la
 
 def intake_of(instants: Instants, put: Callable[[Any], None], prices: Prices, *, is_due: bool = True) -> Intake:
     return Intake(
-        instants, prices, put, Account(), lambda notice: None, is_news=lambda ts: True, decides_after=0, first=lambda: None,
+        instants, prices, put, Account(), lambda notice: None, is_news=lambda ts: True, decides_after=lambda: 0, first=lambda: None,
         is_due=lambda: is_due,
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from keel.adapters.bybit.market.market_stream import MarketStream
 from keel.adapters.journal import Disk, read
 from keel.core.engine.instant import InstantClosed
 from keel.core.errors import StrategyError
@@ -319,3 +320,26 @@ def test_a_session_rests_only_while_no_command_is_on_its_way_and_no_bar_waits(jo
         session = Session(plan(sandbox, journals, symbols=("BTCUSDT", "ETHUSDT")), lambda notice: None, max_bars=6, rest=rest)
         run_over(sandbox.url, session.run())
     assert rests and set(rests) == {(0, True)}
+
+
+def test_what_closed_during_the_start_is_decided_on_by_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = MarketStream.settle
+
+    async def slowly(stream: MarketStream) -> None:
+        await asyncio.sleep(240 / FACTOR)  # four bars
+        await settle(stream)
+
+    monkeypatch.setattr(MarketStream, "settle", slowly)
+    began: list[int] = []
+
+    async def note(live: Live, stop: Stop) -> None:
+        began.append(live.connection.market_ms)
+        while len(live.books.engine.closes) < 8:
+            await asyncio.sleep(0.05)
+
+    with moving() as sandbox:
+        ran = run(plan(sandbox, tmp_path), None, note)
+    closed = [message for message in ran.journal if isinstance(message, InstantClosed)]
+    during = [each for each in closed if each.ts <= began[0]]
+    assert len(during) >= 3 and not any(each.decides for each in during)
+    assert any(each.decides for each in closed)
