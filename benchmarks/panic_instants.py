@@ -24,7 +24,7 @@ from keel.core.model.messages import Signal
 from keel.core.strategy.snapshot import RuntimeSnapshot
 from keel.core.system.config import Distance, ExitsConfig, SizingConfig, SystemConfig
 from keel.runners import safety
-from keel.runners.live.panic import panic_end
+from keel.runners.live.panic import latch, panic_end
 from keel.runners.live.panic.latch import latch_of
 from keel.runners.live.session.session import Session
 from keel.runners.live.startup.plan import Plan
@@ -72,14 +72,16 @@ def press_at_random(count: int, seed: int = 1, *, looks: bool = True) -> Instant
     shows that the judge sees what a trader sends that does not."""
     found, rng = Instants(asked=count), random.Random(seed)
     kept = {name: getattr(safety, name) for name in ("APART_S", "LAST_LOOK_S")}
-    quiet_ms = panic_end.QUIET_MS
+    quiet_ms, eye = panic_end.QUIET_MS, latch.is_latched
     safety.APART_S, safety.LAST_LOOK_S, panic_end.QUIET_MS = 0.05, 0.0, 100  # type: ignore[misc]  # the market is 200 times as fast
+    if not looks:
+        latch.is_latched = lambda path: False
     try:
         with tempfile.TemporaryDirectory() as folder, _state(folder), serving() as (server, url):
             for number in range(count):
                 _press_once(found, rng, Path(folder) / f"journals-{number}", server, url, looks=looks)
     finally:
-        panic_end.QUIET_MS = quiet_ms  # type: ignore[misc]  # as it was
+        panic_end.QUIET_MS, latch.is_latched = quiet_ms, eye  # type: ignore[misc]  # as they were
         for name, value in kept.items():
             setattr(safety, name, value)
     return found
@@ -94,8 +96,6 @@ def _press_once(found: Instants, rng: random.Random, journals: Path, server: San
     deadline = time.monotonic() + 20.0
     while session.live is None and thread.is_alive() and time.monotonic() < deadline:
         time.sleep(0.005)
-    if session.live is not None and not looks:
-        session.live.connection.latch.path = journals / "elsewhere"
     time.sleep(rng.uniform(0.1, 1.3))
     if session.live is None or not thread.is_alive():
         found.not_well.append(f"session {journals.name}: {'never began' if session.live is None else 'ended before the press'}")

@@ -113,7 +113,6 @@ class LatchWatch:
     """A session's eye on its latch: once seen, always seen, even where the file is taken away again."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
         self._name = os.fspath(path)
         self._text = ""
 
@@ -124,5 +123,5 @@ class LatchWatch:
     def why(self) -> str:
         """Why nothing that adds may leave; "" while no latch stands."""
         if not self._text and is_latched(self._name):
-            self._text = latch_text(self.path)
+            self._text = latch_text(Path(self._name))
         return self._text
